@@ -1,0 +1,240 @@
+"""The port to the message broker, and what becomes of a message that a handler did not finish.
+
+A handler either returns (the message is acknowledged), raises `Retry(delay)` or `Reject(reason)`, or has a bug. A bug
+is logged, redelivered with back-off, and after the last delivery parked in the dead-letter stream with its cause.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import ClassVar, Protocol
+
+import msgspec
+
+log = logging.getLogger("moorage.bus")
+
+CLAIM_HEADER = "Moorage-Claim"
+CAUSE_HEADER = "Moorage-Cause"
+ORIGIN_HEADER = "Moorage-Subject"
+CONSUMER_HEADER = "Moorage-Consumer"
+ID_HEADER = "Nats-Msg-Id"
+
+DEAD = "moorage.dead"
+
+CLAIM_ABOVE = 256 * 1024
+"""Payloads above this many bytes travel by claim check: the message holds a reference to the object store."""
+
+
+class Retry(Exception):
+    """Not now: deliver the message again after `delay` seconds. It is bounded by `Consumer.max_deliver` only."""
+
+    def __init__(self, delay: float, reason: str = "") -> None:
+        super().__init__(reason or f"retry in {delay:g} s")
+        self.delay = delay
+
+
+class Reject(Exception):
+    """Never: the message cannot be handled by any redelivery; it goes to the dead-letter stream with this reason."""
+
+
+class BusError(Exception):
+    """The broker did not do what was asked, or could not be reached in time. Worth trying again."""
+
+
+class Forbidden(BusError):
+    """The broker's permissions deny this; trying again does not help."""
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream to be there: subjects, how long and how much is kept, whether only the last per subject counts."""
+
+    name: str
+    subjects: tuple[str, ...]
+    description: str
+    last_per_subject: bool = False
+    max_age: float = 86_400.0
+    max_bytes: int = 1 << 30
+    duplicate_window: float = 600.0
+    replicas: int = 1
+
+
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable pull consumer that all copies of a worker share."""
+
+    name: str
+    stream: str
+    subject: str
+    ack_wait: float = 30.0
+    max_failures: int = 5  # deliveries after which a failing handler gives the message up
+    max_deliver: int = (
+        100  # deliveries after which even `Retry` gives up, and the broker stops (a message that kills its worker)
+    )
+    max_ack_pending: int = 1000
+    concurrency: int = 32
+
+
+class Delivery(Protocol):
+    """One message in hand, ours for `ack_wait`. Exactly one of `ack`, `nak` and `terminate` ends it."""
+
+    subject: str
+    payload: bytes
+    headers: Mapping[str, str]
+    attempt: int
+    """1 for the first delivery."""
+
+    async def ack(self) -> None: ...
+    async def nak(self, delay: float) -> None: ...
+    async def terminate(self, reason: str) -> None: ...
+    async def in_progress(self) -> None: ...
+
+
+class Consumption(Protocol):
+    """A consumer at work."""
+
+    async def drain(self, timeout: float) -> bool:
+        """Stop fetching, let handlers in flight finish; False when some had to be cancelled at the timeout."""
+        ...
+
+
+class Bus(Protocol):
+    """What Moorage needs of a broker."""
+
+    name: ClassVar[str]
+
+    async def provision(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> None:
+        """Create or update what the topology names; idempotent."""
+        ...
+
+    async def publish(self, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
+        """Store a message; returns once the broker has it. False: it had one with this id already (a duplicate).
+
+        Raises `BusError` after bounded retries with the same id, `Forbidden` when permissions deny it.
+        """
+        ...
+
+    async def consume(self, consumer: Consumer, handle: "Callable[[Delivery], Awaitable[None]]") -> Consumption:
+        """Deliver messages to `handle`, at most `concurrency` at a time, until drained; survives reconnects."""
+        ...
+
+    async def put_blob(self, payload: bytes) -> str:
+        """Store a large payload under its SHA-256, which is returned; idempotent; kept for at least an hour."""
+        ...
+
+    async def get_blob(self, claim: str) -> bytes:
+        """A payload stored by `put_blob`; raises `KeyError` when it is gone."""
+        ...
+
+    def dead_letters(self, subject: str = ">") -> "AsyncIterator[DeadLetter]":
+        """The parked messages below `moorage.dead.<subject>`, oldest first; ends at the newest."""
+        ...
+
+    async def replay(self, letter: "DeadLetter") -> None:
+        """Publish a parked message to where it came from, under a new id, and take it out of the dead letters."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether the broker is reachable at this moment."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+async def send(bus: Bus, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
+    """Publish, by claim check where the payload is large."""
+    if len(payload) <= CLAIM_ABOVE:
+        return await bus.publish(subject, payload, id=id, headers=headers)
+    claim = await bus.put_blob(payload)
+    return await bus.publish(subject, b"", id=id, headers={**(headers or {}), CLAIM_HEADER: claim})
+
+
+async def payload_of(bus: Bus, delivery: Delivery) -> bytes:
+    """The payload, fetched from the object store where the message is a claim; a claim that is gone is rejected."""
+    claim = delivery.headers.get(CLAIM_HEADER)
+    if claim is None:
+        return delivery.payload
+    try:
+        return await bus.get_blob(claim)
+    except KeyError:
+        raise Reject(f"payload {claim} is no longer in the object store") from None
+
+
+def backoff(attempt: int, *, first: float = 0.5, most: float = 30.0) -> float:
+    """Seconds before delivery number `attempt + 1`: exponential, bounded."""
+    return float(min(most, first * 2 ** (attempt - 1)))
+
+
+def dead_letter_id(consumer: str, delivery: Delivery) -> str:
+    """The same message parked twice (a crash in between) is one dead letter."""
+    digest = hashlib.sha256(delivery.payload).hexdigest()[:16]
+    return f"dead:{consumer}:{delivery.headers.get(ID_HEADER, digest)}"
+
+
+async def dispatch(
+    bus: Bus, consumer: Consumer, delivery: Delivery, handle: "Callable[[Delivery], Awaitable[None]]"
+) -> None:
+    """Run a handler on one delivery and settle the delivery by how it ended. Raises nothing but cancellation."""
+    renewal = asyncio.create_task(_renew(delivery, consumer.ack_wait / 3))
+    try:
+        await handle(delivery)
+    except Retry as retry:
+        if delivery.attempt >= consumer.max_deliver:
+            await _settle(_park(bus, consumer, delivery, f"gave up after {delivery.attempt} deliveries: {retry}"))
+        else:
+            await _settle(delivery.nak(retry.delay))
+    except Reject as reason:
+        await _settle(_park(bus, consumer, delivery, str(reason)))
+    except Exception as error:
+        log.exception("handler failed", extra={"consumer": consumer.name, "subject": delivery.subject})
+        if delivery.attempt >= consumer.max_failures:
+            await _settle(_park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
+        else:
+            await _settle(delivery.nak(backoff(delivery.attempt)))
+    else:
+        await _settle(delivery.ack())
+    finally:
+        renewal.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewal
+
+
+async def _park(bus: Bus, consumer: Consumer, delivery: Delivery, cause: str) -> None:
+    headers = {name: value for name, value in delivery.headers.items() if not name.startswith("Nats-")}
+    headers |= {CAUSE_HEADER: _one_line(cause), ORIGIN_HEADER: delivery.subject, CONSUMER_HEADER: consumer.name}
+    suffix = delivery.subject.removeprefix("moorage.")
+    await bus.publish(f"{DEAD}.{suffix}", delivery.payload, id=dead_letter_id(consumer.name, delivery), headers=headers)
+    await delivery.terminate(_one_line(cause))
+    log.error("message parked", extra={"consumer": consumer.name, "subject": delivery.subject, "cause": cause})
+
+
+def _one_line(text: str, limit: int = 500) -> str:
+    """Header values may not hold line breaks, and causes may be long."""
+    return " ".join(text.split())[:limit]
+
+
+async def _settle(settling: Awaitable[None]) -> None:
+    """When the broker cannot be told, nothing is lost: the message is redelivered after `ack_wait`."""
+    try:
+        await settling
+    except (BusError, OSError, TimeoutError) as error:
+        log.warning("could not settle a delivery, it will come again", extra={"error": str(error)})
+
+
+async def _renew(delivery: Delivery, every: float) -> None:
+    while True:
+        await asyncio.sleep(every)
+        with contextlib.suppress(BusError, OSError, TimeoutError):
+            await delivery.in_progress()
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A parked message, as the command line lists it."""
+
+    sequence: int
+    subject: str
+    consumer: str
+    cause: str
+    time: str
+    payload: bytes
+    headers: dict[str, str]

@@ -1,0 +1,277 @@
+"""The value objects inside messages and state: frozen, comparable, free of I/O.
+
+Resource amounts are floats in base units (cores, bytes, pieces), whatever notation they arrived in.
+A target is named by its id, `<workspace>/<name>`, for example `root:platform/eu-west-1`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from shared.api import PlacementSpec, Taint
+
+Resources = dict[str, float]
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of all value objects: immutable, compared by content, camelCase on the wire."""
+
+
+# --- who and what is asked for -------------------------------------------------------------------------------------
+
+
+class PlacementRef(Value, order=True):
+    """Which Placement: its workspace path (empty on a hub without workspaces), namespace and name."""
+
+    workspace: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.workspace}/{self.namespace}/{self.name}"
+
+
+class Head(Value):
+    """How new a fact about a placement is.
+
+    `attempt` grows by one with every new round for the same placement name, also when the object is deleted and made
+    anew, so that it alone orders two heads. `uid` and `generation` say which object was read.
+    """
+
+    uid: str
+    generation: int
+    attempt: int
+
+    def older_than(self, other: "Head") -> bool:
+        """Whether `other` supersedes this head."""
+        return self.attempt < other.attempt
+
+
+class Requester(Value):
+    """On whose behalf targets are authorized: the user that created the Placement, as the API server saw them."""
+
+    username: str
+    groups: tuple[str, ...] = ()
+
+
+CauseCode = Literal[
+    "Created", "SpecChanged", "WorkloadChanged", "PolicyChanged", "OverrideChanged",
+    "TargetLost", "TargetChanged", "Waiting", "Contended", "Resync",
+]  # fmt: skip
+
+
+class Cause(Value):
+    """Why a placement is looked at now."""
+
+    code: CauseCode
+    detail: str = ""
+
+
+class WorkloadObject(Value):
+    """One object to place, and what one replica of it asks for (`replicas` is None for kinds without replicas)."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    replicas: int | None = None
+    requests: Resources = {}
+    labels: dict[str, str] = {}
+    hash: str = ""
+
+    @property
+    def ref(self) -> str:
+        """`apps/v1 Deployment shop/cart`, as people write it."""
+        return f"{self.api_version} {self.kind} {self.namespace}/{self.name}"
+
+
+class PreviousChoice(Value):
+    """A target that the placement is on already."""
+
+    target: str
+    replicas: int | None = None
+
+
+class Request(Value):
+    """One round of placing one Placement: all that the stages need to know of it, read once by the controller."""
+
+    placement: PlacementRef
+    head: Head
+    cause: Cause
+    spec: PlacementSpec
+    labels: dict[str, str] = {}
+    requester: Requester | None = None
+    workload: tuple[WorkloadObject, ...] = ()
+    previous: tuple[PreviousChoice, ...] = ()
+    requested_at: float = 0.0  # seconds since the epoch, from the controller's clock
+    error: str = ""  # why the placement as written cannot be placed at all; empty when it can
+
+
+# --- where it could run --------------------------------------------------------------------------------------------
+
+
+class ApiKind(Value):
+    """A kind that a target serves: `apps`, `deployments`, `Deployment`, with its versions by priority."""
+
+    group: str
+    resource: str
+    kind: str
+    versions: tuple[str, ...]
+    namespaced: bool = True
+
+
+class KubeconfigRef(Value):
+    """Where, in the workspace that offers the target, its kubeconfig lies."""
+
+    namespace: str
+    name: str
+    key: str = "kubeconfig"
+
+
+class Target(Value):
+    """One SyncTarget as the inventory knows it."""
+
+    workspace: str
+    name: str
+    uid: str = ""
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    ready: bool = False
+    reason: str = ""  # why it is not ready, in a few words
+    lost_since: float = 0.0  # seconds since the epoch since when it has been unreachable; 0 when it is not
+    evict_after: float | None = None  # seconds; None: the placement's own tolerance decides
+    capacity: Resources = {}
+    allocatable: Resources = {}
+    allocated: Resources = {}  # requests of what Moorage did not place
+    usage: Resources = {}  # observed use, where metrics are served
+    apis: tuple[ApiKind, ...] = ()
+    kubernetes_version: str = ""
+    nodes: int = 0
+    latency: dict[str, float] = {}  # milliseconds from an origin
+    scores: dict[str, "OutsideScore"] = {}
+    allowed_workspaces: tuple[str, ...] = ()  # empty: everybody whom RBAC lets
+    cost_per_cpu_hour: float | None = None
+    cost_per_gib_hour: float | None = None
+    kubeconfig: KubeconfigRef | None = None
+
+    @property
+    def id(self) -> str:
+        """`<workspace>/<name>`, unique over all workspaces."""
+        return f"{self.workspace}/{self.name}"
+
+
+class OutsideScore(Value):
+    """A score that somebody else keeps on the SyncTarget, 0..100; it abstains after `valid_until` (epoch seconds)."""
+
+    value: float
+    valid_until: float | None = None
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Workspace and name of a target id."""
+    workspace, _, name = target.rpartition("/")
+    return workspace, name
+
+
+# --- why not, and how much -----------------------------------------------------------------------------------------
+
+
+class Rejection(Value):
+    """Targets that fell out for one reason: a code for programs, a few words for people, the targets' ids."""
+
+    reason: str
+    message: str
+    targets: tuple[str, ...]
+
+
+class RuleResult(Value):
+    """One policy rule over the targets of the message that carries it.
+
+    `outcomes` holds one character per target, in their order: `t` true, `f` false, `e` error.
+    """
+
+    policy: str
+    rule: str
+    effect: Literal["Require", "Forbid", "Prefer", "Avoid"]
+    weight: float = 0.0
+    outcomes: str = ""
+    enforced: bool = True
+    errors: int = 0
+    message: str = ""
+
+
+class Score(Value):
+    """One scorer's share of a total: raw 0..100, and raw × weight / sum of weights."""
+
+    raw: float
+    weight: float
+    weighted: float
+
+
+class Choice(Value):
+    """One target, as the scheduler proposes or ranks it.
+
+    `replicas` maps nothing for workloads without replicas (None); `reserve` is what the placement takes there.
+    """
+
+    target: str
+    score: float
+    breakdown: dict[str, Score] = {}
+    replicas: int | None = None
+    reserve: Resources = {}
+    reason: str = ""
+
+
+class Refusal(Value):
+    """Why nothing could be decided: a code for programs and one sentence for people."""
+
+    code: str
+    message: str
+
+
+class Proposal(Value):
+    """What the scheduler would do: the selected targets, ranked alternates, or a refusal."""
+
+    strategy: str
+    selected: tuple[Choice, ...] = ()
+    alternates: tuple[Choice, ...] = ()
+    feasible: int = 0
+    refusal: Refusal | None = None
+
+
+class ObjectHealth(Value):
+    """Health of one applied object in one target."""
+
+    ref: str
+    health: Literal["Healthy", "Progressing", "Degraded", "Unhealthy", "Unknown"]
+    message: str = ""
+    replicas: int | None = None
+    ready: int | None = None
+
+
+TOLERANCE = 1e-9
+
+
+def fits(needed: Resources, free: Resources) -> bool:
+    """Whether `free` covers `needed`; a resource that `free` does not name is not there.
+
+    The relative tolerance covers rounding in sums of decimal fractions (0.1 + 0.2), a billionth of a core.
+    """
+    return all(
+        amount <= free.get(name, 0.0) * (1 + TOLERANCE) + TOLERANCE for name, amount in needed.items() if amount > 0
+    )
+
+
+def add(*parts: Resources) -> Resources:
+    """The sum, resource by resource."""
+    total: Resources = {}
+    for part in parts:
+        for name, amount in part.items():
+            total[name] = total.get(name, 0.0) + amount
+    return total
+
+
+def subtract(whole: Resources, part: Resources) -> Resources:
+    """What is left of `whole`; may be negative where more is taken than there is."""
+    return {name: whole.get(name, 0.0) - part.get(name, 0.0) for name in {**whole, **part}}
