@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.api import PlacementSpec, Taint
+from shared.api import PlacementPolicySpec, PlacementSpec, Taint
 
 Resources = dict[str, float]
 
@@ -168,6 +168,24 @@ class OutsideScore(Value):
     valid_until: float | None = None
 
 
+class Workspace(Value):
+    """One workspace of the tree: its path, the URL that its API is served under, its labels."""
+
+    path: str
+    url: str
+    labels: dict[str, str] = {}
+
+
+class PolicyEntry(Value):
+    """A PlacementPolicy in force: it holds in `workspace` and in every workspace below."""
+
+    workspace: str
+    name: str
+    uid: str = ""
+    generation: int = 0
+    spec: PlacementPolicySpec
+
+
 def split_target(target: str) -> tuple[str, str]:
     """Workspace and name of a target id."""
     workspace, _, name = target.rpartition("/")
@@ -248,6 +266,48 @@ class ObjectHealth(Value):
     message: str = ""
     replicas: int | None = None
     ready: int | None = None
+
+
+# --- what the workers keep in shared state --------------------------------------------------------------------------
+
+
+class HeadEntry(Value):
+    """The newest head of a placement, and a digest of the input that it stands for."""
+
+    head: Head
+    digest: str
+    requested_at: float = 0.0
+    deleted: bool = False
+
+
+class Waiting(Value):
+    """A placement that could not be decided: since when, how often it was tried, when it is tried again anyway."""
+
+    placement: PlacementRef
+    head: Head
+    since: float
+    tries: int
+    next_try: float
+
+
+class Reservation(Value):
+    """What one placement takes in one target."""
+
+    placement: PlacementRef
+    head: Head
+    resources: Resources
+
+
+class TargetReport(Value):
+    """What status knows of one placement in one target."""
+
+    placement: PlacementRef
+    head: Head
+    target: str
+    phase: str
+    message: str = ""
+    objects: tuple[ObjectHealth, ...] = ()
+    observed_at: float = 0.0
 
 
 TOLERANCE = 1e-9

@@ -10,6 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from shared.model import HeadEntry, PolicyEntry, Reservation, Target, TargetReport, Waiting, Workspace
+
 T = TypeVar("T")
 
 
@@ -188,3 +190,21 @@ class View(Generic[T]):
         async with self._moved:
             await self._moved.wait_for(lambda: self.synced.is_set() and self.revision > after)
         return self.revision
+
+
+INVENTORY = Bucket(name="inventory", holds=Target, owner="discovery", description="What is known of each target")
+WORKSPACES = Bucket(name="workspaces", holds=Workspace, owner="discovery", description="The workspaces of the tree")
+POLICIES = Bucket(name="policies", holds=PolicyEntry, owner="controller", description="The PlacementPolicies in force")
+HEADS = Bucket(name="heads", holds=HeadEntry, owner="controller", description="The newest head of each placement")
+WAITING = Bucket(name="waiting", holds=Waiting, owner="controller", description="Placements that could not be decided")
+RESERVATIONS = Bucket(
+    name="reservations",
+    holds=Reservation,
+    owner="decision",
+    description="What placements take, key <target>.<placement>",
+)
+REPORTS = Bucket(
+    name="reports", holds=TargetReport, owner="status", description="Phase and health per placement and target"
+)
+
+BUCKETS: tuple[Bucket[Any], ...] = (INVENTORY, WORKSPACES, POLICIES, HEADS, WAITING, RESERVATIONS, REPORTS)
