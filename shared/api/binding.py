@@ -1,0 +1,72 @@
+"""PlacementBinding: what is applied for one Placement in one target."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from shared.api.meta import (
+    ApiObject,
+    ApiStruct,
+    Conditions,
+    NonNegative,
+    ObjectReference,
+    PlacementReference,
+    TargetReference,
+    Time,
+)
+
+BindingPhase = Literal["Pending", "Applying", "Applied", "Ready", "Degraded", "Failed", "Removing", "Removed"]
+Health = Literal["Healthy", "Progressing", "Degraded", "Unhealthy", "Unknown"]
+
+
+class ManifestReference(ObjectReference, frozen=True, kw_only=True):
+    """An object that is to be applied, and what it contains."""
+
+    hash: Annotated[str, Meta(description="SHA-256 of the content to apply, in hex.", max_length=64)] = ""
+
+
+class PlacementBindingSpec(ApiStruct, frozen=True, kw_only=True):
+    """What is to be in the target."""
+
+    placement_ref: Annotated[PlacementReference, Meta(description="Placement that it is for.")]
+    target: Annotated[TargetReference, Meta(description="Target that it is in.")]
+    manifests: Annotated[
+        tuple[ManifestReference, ...], Meta(description="Objects to apply, by content hash.", max_length=1024)
+    ] = ()
+    replicas: Annotated[NonNegative | None, Meta(description="Replicas here; absent means as the workload says.")] = (
+        None
+    )
+    overrides_applied: Annotated[
+        tuple[str, ...], Meta(description="The Placement's overrides that hold here.", max_length=64)
+    ] = ()
+
+
+class BoundObject(ApiStruct, frozen=True, kw_only=True):
+    """An object in the target."""
+
+    ref: Annotated[ObjectReference, Meta(description="The object.")]
+    uid: Annotated[str, Meta(description="Its UID in the target.", max_length=128)] = ""
+    health: Annotated[Health, Meta(description="Its health.")] = "Unknown"
+    message: Annotated[str, Meta(description="Why, in one sentence.", max_length=2048)] = ""
+
+
+class PlacementBindingStatus(ApiStruct, frozen=True, kw_only=True):
+    """What is in the target."""
+
+    observed_generation: Annotated[int, Meta(description="Generation of the spec that was applied.", ge=0)] = 0
+    phase: Annotated[BindingPhase, Meta(description="Where the binding is in its life.")] = "Pending"
+    conditions: Annotated[
+        Conditions, Meta(description="Applied, Progressing, Available, ConflictFree and PermissionGranted.")
+    ] = ()
+    objects: Annotated[
+        tuple[BoundObject, ...], Meta(description="Objects that were applied, and their health.", max_length=1024)
+    ] = ()
+    retries: Annotated[int, Meta(description="Attempts that failed since the last success.", ge=0)] = 0
+    last_applied: Annotated[Time | None, Meta(description="When everything was last applied.")] = None
+
+
+class PlacementBinding(ApiObject, frozen=True, kw_only=True, tag="PlacementBinding"):
+    """What is applied for one Placement in one target; owned by the Placement."""
+
+    spec: Annotated[PlacementBindingSpec, Meta(description="What is to be in the target.")]
+    status: Annotated[PlacementBindingStatus, Meta(description="What is in the target.")] = PlacementBindingStatus()

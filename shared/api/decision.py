@@ -1,0 +1,91 @@
+"""PlacementDecision: what was decided for a Placement, and every number behind it."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from shared.api.meta import ApiObject, ApiStruct, NonNegative, TargetReference, Time
+from shared.api.override import OverrideType
+
+HISTORY_LIMIT = 10
+
+
+class ScorePart(ApiStruct, frozen=True, kw_only=True):
+    """What one scorer contributed."""
+
+    raw: Annotated[float, Meta(description="The scorer's own score, 0 to 100.")]
+    weight: Annotated[float, Meta(description="The scorer's weight.")]
+    weighted: Annotated[float, Meta(description="The score times the weight.")]
+
+
+class ScoredTarget(ApiStruct, frozen=True, kw_only=True):
+    """A target that was chosen, or could have been."""
+
+    target: Annotated[TargetReference, Meta(description="The target.")]
+    replicas: Annotated[
+        NonNegative | None, Meta(description="Replicas that it gets; absent means as the workload says.")
+    ] = None
+    score: Annotated[float, Meta(description="Total score, 0 to 100.")] = 0.0
+    breakdown: Annotated[
+        dict[str, ScorePart], Meta(description="Contribution of each scorer to the total.", max_length=64)
+    ] = msgspec.field(default_factory=dict)
+    policy: Annotated[
+        dict[str, str], Meta(description="Outcome of each policy rule on the target.", max_length=256)
+    ] = msgspec.field(default_factory=dict)
+    reason: Annotated[str, Meta(description="Why the target was chosen, in one sentence.", max_length=2048)] = ""
+
+
+class Rejection(ApiStruct, frozen=True, kw_only=True):
+    """The targets that one reason excluded."""
+
+    count: Annotated[int, Meta(description="How many targets it excluded.", ge=0)]
+    samples: Annotated[tuple[str, ...], Meta(description="A few of them, as workspace/name.", max_length=16)] = ()
+
+
+class AppliedOverride(ApiStruct, frozen=True, kw_only=True):
+    """The operator's override that changed the decision."""
+
+    name: Annotated[str, Meta(description="Name of the PlacementOverride.", max_length=253)]
+    type: Annotated[OverrideType, Meta(description="What it did.")]
+    reason: Annotated[str, Meta(description="The operator's reason.", max_length=2048)] = ""
+
+
+class HistoryEntry(ApiStruct, frozen=True, kw_only=True):
+    """One earlier change of the decision."""
+
+    when: Annotated[Time, Meta(description="When it was decided.")]
+    why: Annotated[str, Meta(description="What caused it.", max_length=2048)]
+    from_: Annotated[tuple[TargetReference, ...], Meta(description="Targets before.", max_length=1024)] = msgspec.field(
+        default=(), name="from"
+    )
+    to: Annotated[tuple[TargetReference, ...], Meta(description="Targets after.", max_length=1024)] = ()
+
+
+class PlacementDecisionStatus(ApiStruct, frozen=True, kw_only=True):
+    """The decision."""
+
+    observed_generation: Annotated[int, Meta(description="Generation of the Placement that was decided.", ge=0)] = 0
+    attempt: Annotated[int, Meta(description="Attempt at that generation, from 1.", ge=0)] = 0
+    inventory_revision: Annotated[int, Meta(description="Inventory that the decision was made from.", ge=0)] = 0
+    strategy: Annotated[str, Meta(description="Strategy that proposed it.", max_length=63)] = ""
+    selected: Annotated[tuple[ScoredTarget, ...], Meta(description="Targets that were chosen.", max_length=10000)] = ()
+    alternates: Annotated[
+        tuple[ScoredTarget, ...], Meta(description="Targets that come next, best first.", max_length=32)
+    ] = ()
+    rejected: Annotated[dict[str, Rejection], Meta(description="Excluded targets by reason.", max_length=64)] = (
+        msgspec.field(default_factory=dict)
+    )
+    rationale: Annotated[str, Meta(description="The decision in one sentence.", max_length=4096)] = ""
+    override: Annotated[AppliedOverride | None, Meta(description="Override that changed the decision.")] = None
+    decided_at: Annotated[Time | None, Meta(description="When it was decided.")] = None
+    duration_milliseconds: Annotated[float, Meta(description="From request to decision, in milliseconds.", ge=0)] = 0.0
+    history: Annotated[
+        tuple[HistoryEntry, ...], Meta(description="The last ten changes, newest first.", max_length=HISTORY_LIMIT)
+    ] = ()
+
+
+class PlacementDecision(ApiObject, frozen=True, kw_only=True, tag="PlacementDecision"):
+    """What was decided for a Placement and why; owned by the Placement of the same name."""
+
+    status: Annotated[PlacementDecisionStatus, Meta(description="The decision.")] = PlacementDecisionStatus()

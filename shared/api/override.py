@@ -1,0 +1,52 @@
+"""PlacementOverride: an operator's hand on decisions."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from shared.api.meta import ApiObject, ApiStruct, Conditions, PlacementReference, TargetReference, Time, Validation
+from shared.api.selectors import LabelSelector
+
+OverrideType = Literal["Force", "Exclude", "Prefer", "Avoid"]
+
+
+class PlacementOverrideSpec(ApiStruct, frozen=True, kw_only=True):
+    """Which placements are overridden, how, and why."""
+
+    validations = (
+        Validation(
+            "has(self.placementSelector) != has(self.placementRef)",
+            "exactly one of placementSelector and placementRef must be given",
+        ),
+    )
+
+    placement_selector: Annotated[
+        LabelSelector | None, Meta(description="Placements that are overridden, by label.")
+    ] = None
+    placement_ref: Annotated[PlacementReference | None, Meta(description="The one Placement that is overridden.")] = (
+        None
+    )
+    type: Annotated[
+        OverrideType,
+        Meta(description="Force and Exclude decide; Prefer adds 20 points to the score and Avoid takes 20."),
+    ]
+    targets: Annotated[
+        tuple[TargetReference, ...], Meta(description="Targets that it is about.", min_length=1, max_length=256)
+    ]
+    reason: Annotated[str, Meta(description="Why, for whoever finds it later.", min_length=1, max_length=2048)]
+    expires_at: Annotated[Time | None, Meta(description="When it ends; absent means never.")] = None
+    priority: Annotated[int, Meta(description="Order among overrides; higher wins.", ge=-1000000, le=1000000)] = 0
+
+
+class PlacementOverrideStatus(ApiStruct, frozen=True, kw_only=True):
+    """Whether the override is in force."""
+
+    observed_generation: Annotated[int, Meta(description="Generation of the spec that was observed.", ge=0)] = 0
+    conditions: Annotated[Conditions, Meta(description="Accepted; False names the override that it contradicts.")] = ()
+
+
+class PlacementOverride(ApiObject, frozen=True, kw_only=True, tag="PlacementOverride"):
+    """An operator's instruction that decisions must follow, with its reason and its end."""
+
+    spec: Annotated[PlacementOverrideSpec, Meta(description="The instruction.")]
+    status: Annotated[PlacementOverrideStatus, Meta(description="Whether it is in force.")] = PlacementOverrideStatus()

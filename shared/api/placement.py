@@ -1,0 +1,358 @@
+"""Placement: what must run, and under which rules."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.api.binding import Health
+from shared.api.meta import (
+    ApiObject,
+    ApiStruct,
+    Cardinal,
+    Conditions,
+    Duration,
+    LabelKey,
+    Name,
+    NonNegative,
+    ObjectReference,
+    Pointer,
+    TargetReference,
+    Time,
+    Validation,
+)
+from shared.api.policy import Rules
+from shared.api.selectors import AffinityRequirement, LabelSelector, Toleration, WorkspaceSelector
+
+Weight = Annotated[float, Meta(ge=0, le=1000)]
+
+MAX_MANIFESTS = 64
+MAX_MANIFEST_BYTES = 256 * 1024
+
+PlacementPhase = Literal[
+    "Pending", "Scheduling", "Unschedulable", "Scheduled", "Applying", "Ready", "Degraded", "Suspended", "Removing"
+]
+
+
+class WorkloadSelector(ApiStruct, frozen=True, kw_only=True):
+    """Objects of one kind that are to be placed, by name or by label."""
+
+    validations = (
+        Validation("has(self.name) != has(self.labelSelector)", "exactly one of name and labelSelector must be given"),
+    )
+
+    api_version: Annotated[str, Meta(description="API version of the objects.", min_length=1, max_length=317)]
+    kind: Annotated[str, Meta(description="Kind of the objects.", min_length=1, max_length=63)]
+    name: Annotated[Name | None, Meta(description="Name of the one object.")] = None
+    label_selector: Annotated[LabelSelector | None, Meta(description="Labels of the objects.")] = None
+
+
+class Count(ApiStruct, frozen=True, kw_only=True):
+    """How many targets are wanted."""
+
+    validations = (Validation("!has(self.max) || self.min <= self.max", "min must not be above max"),)
+
+    min: Annotated[int, Meta(description="Fewest targets that will do.", ge=1, le=10000)] = 1
+    max: Annotated[Cardinal | None, Meta(description="Most targets that are taken; absent means as many as min.")] = (
+        None
+    )
+
+    @property
+    def most(self) -> int:
+        """Most targets that are taken, with the default filled in."""
+        return self.min if self.max is None else self.max
+
+
+class Targets(ApiStruct, frozen=True, kw_only=True):
+    """Which targets come into question, and how many of them."""
+
+    validations = (Validation("!(has(self.all) && self.all && has(self.count))", "all and count exclude each other"),)
+
+    workspaces: Annotated[
+        WorkspaceSelector, Meta(description="Workspaces whose targets are looked at; empty means all that offer any.")
+    ] = WorkspaceSelector()
+    selector: Annotated[LabelSelector | None, Meta(description="Labels that a target must have.")] = None
+    names: Annotated[tuple[Name, ...], Meta(description="Targets by name; empty means any.", max_length=256)] = ()
+    count: Annotated[Count | None, Meta(description="How many targets; absent means one, unless all is set.")] = None
+    all: Annotated[bool, Meta(description="Whether every target that fits is taken.")] = False
+    tolerations: Annotated[tuple[Toleration, ...], Meta(description="Taints that are accepted.", max_length=64)] = ()
+
+    @property
+    def bounds(self) -> tuple[int, int | None]:
+        """Fewest and most targets, with the defaults filled in; a most of None is every target that fits."""
+        if self.all:
+            return 1, None
+        count = self.count or Count()
+        return count.min, count.most
+
+
+class AffinityTerm(ApiStruct, frozen=True, kw_only=True):
+    """Conditions on a target's labels that must all hold."""
+
+    match_expressions: Annotated[
+        tuple[AffinityRequirement, ...],
+        Meta(description="Conditions, all of which must hold.", min_length=1, max_length=32),
+    ]
+
+
+class PreferredTerm(AffinityTerm, frozen=True, kw_only=True):
+    """Conditions that make a target better where they hold."""
+
+    weight: Annotated[int, Meta(description="How much it counts among the preferred terms.", ge=1, le=100)] = 1
+
+
+class PlacementAffinityTerm(ApiStruct, frozen=True, kw_only=True):
+    """Other placements that this one wants near, or far."""
+
+    selector: Annotated[LabelSelector, Meta(description="Labels of the other placements, in the same namespace.")]
+    topology_key: Annotated[LabelKey, Meta(description="Label of targets whose equal values count as one place.")]
+
+
+class Affinity(ApiStruct, frozen=True, kw_only=True):
+    """What draws the placement to targets, and what keeps it away."""
+
+    required: Annotated[
+        tuple[AffinityTerm, ...], Meta(description="A target must satisfy at least one of the terms.", max_length=16)
+    ] = ()
+    preferred: Annotated[
+        tuple[PreferredTerm, ...], Meta(description="A target is better the more weight it satisfies.", max_length=16)
+    ] = ()
+    placement_affinity: Annotated[
+        tuple[PlacementAffinityTerm, ...], Meta(description="Placements to be near.", max_length=16)
+    ] = ()
+    placement_anti_affinity: Annotated[
+        tuple[PlacementAffinityTerm, ...], Meta(description="Placements to stay away from.", max_length=16)
+    ] = ()
+
+
+class SpreadConstraint(ApiStruct, frozen=True, kw_only=True):
+    """How evenly the targets are spread over a topology."""
+
+    validations = (
+        Validation(
+            "!has(self.minDomains) || !has(self.maxDomains) || self.minDomains <= self.maxDomains",
+            "minDomains must not be above maxDomains",
+        ),
+    )
+
+    topology_key: Annotated[LabelKey, Meta(description="Label of targets whose values are the domains.")]
+    max_skew: Annotated[int, Meta(description="Most that two domains may differ by.", ge=1, le=10000)] = 1
+    min_domains: Annotated[Cardinal | None, Meta(description="Fewest domains that will do.")] = None
+    max_domains: Annotated[Cardinal | None, Meta(description="Most domains that are used.")] = None
+    when_unsatisfiable: Annotated[
+        Literal["DoNotSchedule", "ScheduleAnyway"], Meta(description="Whether the spread is a must or a wish.")
+    ] = "DoNotSchedule"
+
+
+class ScorerWeight(ApiStruct, frozen=True, kw_only=True):
+    """A scorer that takes part, and how much."""
+
+    name: Annotated[str, Meta(description="Name of the scorer.", min_length=1, max_length=80)]
+    weight: Annotated[
+        Weight | None,
+        Meta(description="Its weight; absent means the scorer's default, 0 switches it off."),
+    ] = None
+    args: Annotated[dict[str, Any], Meta(description="Arguments that the scorer understands.", max_length=32)] = (
+        msgspec.field(default_factory=dict)
+    )
+
+
+class Strategy(ApiStruct, frozen=True, kw_only=True):
+    """How targets are chosen among those that fit."""
+
+    type: Annotated[
+        Literal["BestFit", "Spread", "Binpack"],
+        Meta(description="BestFit takes the best, Spread fills domains evenly, Binpack uses the fewest targets."),
+    ] = "BestFit"
+    scorers: Annotated[
+        tuple[ScorerWeight, ...],
+        Meta(
+            description="Scorers and weights; empty means the defaults of the installation.",
+            max_length=32,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    minimum_score: Annotated[float, Meta(description="Least total score that a target needs.", ge=0, le=100)] = 0.0
+    combine: Annotated[
+        Literal["Weighted", "PolicyFirst", "SchedulerFirst", "Consensus"],
+        Meta(description="How the policy score and the scheduler's score become one."),
+    ] = "Weighted"
+
+
+class ReplicaWeight(ApiStruct, frozen=True, kw_only=True):
+    """The share of replicas of some targets."""
+
+    validations = (
+        Validation("has(self.selector) != has(self.target)", "exactly one of selector and target must be given"),
+    )
+
+    selector: Annotated[LabelSelector | None, Meta(description="Targets by label.")] = None
+    target: Annotated[TargetReference | None, Meta(description="One target.")] = None
+    weight: Annotated[int, Meta(description="Share of each of these targets.", ge=0, le=10000)] = 1
+
+
+class Replicas(ApiStruct, frozen=True, kw_only=True):
+    """How the workload's replicas are divided among the targets."""
+
+    division: Annotated[
+        Literal["Duplicated", "Weighted", "Dynamic", "Aggregated"],
+        Meta(
+            description="Duplicated runs all replicas everywhere, Weighted divides by weights, "
+            "Dynamic by free capacity, Aggregated onto the fewest targets."
+        ),
+    ] = "Duplicated"
+    weights: Annotated[
+        tuple[ReplicaWeight, ...],
+        Meta(description="Weights for Weighted; a target takes the first that matches, else 1.", max_length=64),
+    ] = ()
+
+
+class PatchOperation(ApiStruct, frozen=True, kw_only=True):
+    """One operation of a JSON Patch (RFC 6902)."""
+
+    validations = (
+        Validation(
+            "self.op in ['add', 'replace', 'test'] ? has(self.value) : true",
+            "value must be given for add, replace and test",
+        ),
+        Validation("self.op in ['move', 'copy'] ? has(self.from) : true", "from must be given for move and copy"),
+    )
+
+    op: Annotated[
+        Literal["add", "remove", "replace", "move", "copy", "test"], Meta(description="What the operation does.")
+    ]
+    path: Annotated[Pointer, Meta(description="JSON Pointer to where it is done.")]
+    from_: Annotated[Pointer | None, Meta(description="JSON Pointer to the source of move and copy.")] = msgspec.field(
+        default=None, name="from"
+    )
+    value: Annotated[Any | msgspec.UnsetType, Meta(description="Value of add, replace and test.")] = msgspec.UNSET
+
+
+class TargetOverride(ApiStruct, frozen=True, kw_only=True):
+    """Changes to the manifests on some targets."""
+
+    target_selector: Annotated[LabelSelector | None, Meta(description="Targets by label; absent means all.")] = None
+    patches: Annotated[
+        tuple[PatchOperation, ...], Meta(description="JSON Patch for each object.", min_length=1, max_length=64)
+    ]
+
+
+class Rebalance(ApiStruct, frozen=True, kw_only=True):
+    """When a healthy placement moves to better targets."""
+
+    type: Annotated[Literal["Never", "WhenBetter"], Meta(description="Whether it moves at all.")] = "Never"
+    by: Annotated[float, Meta(description="Points of score that a move must gain.", ge=0, le=100)] = 10.0
+    cooldown: Annotated[Duration, Meta(description="Least time between two moves.")] = "10m"
+
+
+class Stability(ApiStruct, frozen=True, kw_only=True):
+    """How hard the placement holds on to where it is."""
+
+    stickiness: Annotated[
+        float, Meta(description="Points that targets gain where the placement runs already.", ge=0, le=100)
+    ] = 10.0
+    rebalance: Annotated[Rebalance, Meta(description="When a healthy placement moves.")] = Rebalance()
+    eviction_toleration_seconds: Annotated[
+        NonNegative | None,
+        Meta(description="How long a lost target is waited for; absent means the default of the installation."),
+    ] = None
+
+
+class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
+    """What must run, where it may, and how it is looked after."""
+
+    validations = (
+        Validation(
+            "(has(self.workload) && size(self.workload) > 0) || (has(self.manifests) && size(self.manifests) > 0)",
+            "workload or manifests must name something to place",
+        ),
+    )
+
+    workload: Annotated[
+        tuple[WorkloadSelector, ...], Meta(description="Objects of the workspace that are placed.", max_length=64)
+    ] = ()
+    follow_references: Annotated[
+        bool,
+        Meta(
+            description="Whether ConfigMaps, Secrets, ServiceAccounts, PersistentVolumeClaims and Services that belong "
+            "to the workload come along."
+        ),
+    ] = True
+    manifests: Annotated[
+        tuple[dict[str, Any], ...],
+        Meta(
+            description="Objects inline, for hubs that do not serve their kinds; 256 KiB in all.",
+            max_length=MAX_MANIFESTS,
+        ),
+    ] = ()
+    targets: Annotated[Targets, Meta(description="Which targets come into question, and how many.")] = Targets()
+    affinity: Annotated[Affinity, Meta(description="What draws it to targets or keeps it away.")] = Affinity()
+    spread: Annotated[
+        tuple[SpreadConstraint, ...],
+        Meta(
+            description="How evenly targets are spread.",
+            max_length=8,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["topologyKey"]},
+        ),
+    ] = ()
+    strategy: Annotated[Strategy, Meta(description="How targets are chosen among those that fit.")] = Strategy()
+    policies: Annotated[Rules, Meta(description="Rules of its own, as in a PlacementPolicy.")] = ()
+    replicas: Annotated[Replicas, Meta(description="How replicas are divided among the targets.")] = Replicas()
+    overrides: Annotated[
+        tuple[TargetOverride, ...], Meta(description="Changes to the manifests per target.", max_length=32)
+    ] = ()
+    stability: Annotated[Stability, Meta(description="How hard it holds on to where it is.")] = Stability()
+    deletion_policy: Annotated[
+        Literal["Delete", "Orphan"], Meta(description="What becomes of placed objects when the Placement goes.")
+    ] = "Delete"
+    conflict_policy: Annotated[
+        Literal["Fail", "TakeOver"], Meta(description="What happens where another manager owns a field.")
+    ] = "Fail"
+    suspend: Annotated[bool, Meta(description="Whether nothing is decided or changed for now.")] = False
+    priority: Annotated[
+        int, Meta(description="Order among placements that wait; higher goes first.", ge=-1000000, le=1000000)
+    ] = 0
+
+
+class PlacedTarget(ApiStruct, frozen=True, kw_only=True):
+    """The Placement in one target."""
+
+    workspace: Annotated[str, Meta(description="Workspace that offers the target.", max_length=256)]
+    name: Annotated[str, Meta(description="Name of the target.", max_length=253)]
+    replicas: Annotated[NonNegative | None, Meta(description="Replicas there; absent means as the workload says.")] = (
+        None
+    )
+    phase: Annotated[str, Meta(description="Phase of the binding.", max_length=63)] = ""
+    health: Annotated[Health, Meta(description="Health of what runs there.")] = "Unknown"
+    message: Annotated[str, Meta(description="Why, in one sentence.", max_length=2048)] = ""
+
+
+class TargetCounts(ApiStruct, frozen=True, kw_only=True):
+    """The Placement's targets in numbers."""
+
+    selected: Annotated[int, Meta(description="Targets that were chosen.", ge=0)] = 0
+    applied: Annotated[int, Meta(description="Targets that everything is applied in.", ge=0)] = 0
+    ready: Annotated[int, Meta(description="Targets that everything is healthy in.", ge=0)] = 0
+    degraded: Annotated[int, Meta(description="Targets that something is unhealthy in.", ge=0)] = 0
+
+
+class PlacementStatus(ApiStruct, frozen=True, kw_only=True):
+    """Where the Placement runs, and how well."""
+
+    observed_generation: Annotated[int, Meta(description="Generation of the spec that was acted on.", ge=0)] = 0
+    phase: Annotated[PlacementPhase, Meta(description="Where the Placement is in its life.")] = "Pending"
+    conditions: Annotated[
+        Conditions, Meta(description="Discovered, PolicySatisfied, Scheduled, Applied, Healthy and Ready.")
+    ] = ()
+    targets: Annotated[tuple[PlacedTarget, ...], Meta(description="Targets that it runs in.", max_length=10000)] = ()
+    counts: Annotated[TargetCounts, Meta(description="Its targets in numbers.")] = TargetCounts()
+    decision_ref: Annotated[ObjectReference | None, Meta(description="The PlacementDecision with every number.")] = None
+    trace_id: Annotated[str, Meta(description="W3C trace id of the last decision's trace.", max_length=32)] = ""
+    last_decision_time: Annotated[Time | None, Meta(description="When it was last decided.")] = None
+
+
+class Placement(ApiObject, frozen=True, kw_only=True, tag="Placement"):
+    """What must run and under which rules; Moorage finds where."""
+
+    spec: Annotated[PlacementSpec, Meta(description="What is wanted.")]
+    status: Annotated[PlacementStatus, Meta(description="What came of it.")] = PlacementStatus()

@@ -1,0 +1,108 @@
+"""PlacementPolicy: rules in CEL that hold in a workspace and everywhere below it."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from shared.api.meta import ApiObject, ApiStruct, Conditions, Sentence, Validation
+from shared.api.selectors import LabelSelector
+
+RuleEffect = Literal["Require", "Forbid", "Prefer", "Avoid"]
+
+Expression = Annotated[str, Meta(min_length=1, max_length=16384)]
+RuleName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$", max_length=63)]
+
+
+class Variable(ApiStruct, frozen=True, kw_only=True):
+    """A named CEL expression that rules use as variables.<name>."""
+
+    name: Annotated[str, Meta(description="Name of the variable.", pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
+    expression: Annotated[Expression, Meta(description="CEL expression of its value.")]
+
+
+class Rule(ApiStruct, frozen=True, kw_only=True):
+    """One CEL rule about a target."""
+
+    validations = (
+        Validation(
+            "!(has(self.message) && has(self.messageExpression))", "message and messageExpression exclude each other"
+        ),
+    )
+
+    name: Annotated[RuleName, Meta(description="Name of the rule, unique among its neighbours.")]
+    expression: Annotated[Expression, Meta(description="CEL expression that says true or false of a target.")]
+    effect: Annotated[
+        RuleEffect, Meta(description="Require and Forbid decide; Prefer and Avoid add or take the weight.")
+    ] = "Require"
+    weight: Annotated[int, Meta(description="How much Prefer or Avoid counts.", ge=0, le=100)] = 50
+    message: Annotated[Sentence | None, Meta(description="What is said when the rule excludes a target.")] = None
+    message_expression: Annotated[
+        Expression | None, Meta(description="CEL expression of that message, instead of a fixed one.")
+    ] = None
+
+
+Rules = Annotated[
+    tuple[Rule, ...],
+    Meta(max_length=64, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+]
+
+
+class PlacementPolicySpec(ApiStruct, frozen=True, kw_only=True):
+    """Which rules hold for which placements on which targets."""
+
+    placement_selector: Annotated[
+        LabelSelector | None, Meta(description="Placements that the policy holds for; absent means all.")
+    ] = None
+    target_selector: Annotated[
+        LabelSelector | None, Meta(description="Targets that the rules judge; absent means all.")
+    ] = None
+    variables: Annotated[
+        tuple[Variable, ...],
+        Meta(
+            description="Expressions that rules share, in order: each may use those before it.",
+            max_length=32,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    rules: Annotated[Rules, Meta(description="The rules.", min_length=1)]
+    enforcement: Annotated[
+        Literal["Enforced", "DryRun", "Warn"],
+        Meta(description="Enforced acts, DryRun only records, Warn records and says so on the Placement."),
+    ] = "Enforced"
+    failure_policy: Annotated[
+        Literal["Fail", "Ignore"], Meta(description="What an expression's error means: Fail excludes the target.")
+    ] = "Fail"
+    priority: Annotated[
+        int, Meta(description="Order among policies of one workspace; higher goes first.", ge=-1000000, le=1000000)
+    ] = 0
+
+
+class RuleCount(ApiStruct, frozen=True, kw_only=True):
+    """How often a rule was met."""
+
+    name: Annotated[RuleName, Meta(description="Name of the rule.")]
+    evaluated: Annotated[int, Meta(description="Targets that it was evaluated on.", ge=0)] = 0
+    matched: Annotated[int, Meta(description="Targets that its expression was true for.", ge=0)] = 0
+    errors: Annotated[int, Meta(description="Targets that its expression failed on.", ge=0)] = 0
+
+
+class PlacementPolicyStatus(ApiStruct, frozen=True, kw_only=True):
+    """Whether the policy compiles, and what its rules did."""
+
+    observed_generation: Annotated[int, Meta(description="Generation of the spec that was compiled.", ge=0)] = 0
+    conditions: Annotated[Conditions, Meta(description="Compiled, with the line and column of the first error.")] = ()
+    rules: Annotated[
+        tuple[RuleCount, ...],
+        Meta(
+            description="Counts per rule, since the policy last changed.",
+            max_length=64,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+
+
+class PlacementPolicy(ApiObject, frozen=True, kw_only=True, tag="PlacementPolicy"):
+    """Rules about where placements may and should run, in this workspace and every workspace below."""
+
+    spec: Annotated[PlacementPolicySpec, Meta(description="The rules and whom they hold for.")]
+    status: Annotated[PlacementPolicyStatus, Meta(description="What became of them.")] = PlacementPolicyStatus()

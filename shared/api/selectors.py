@@ -1,0 +1,174 @@
+"""Label selectors, affinity expressions, taints and tolerations, and what they mean, to Kubernetes' letter."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.api.meta import ApiStruct, LabelKey, Validation, WorkspacePath
+
+Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+_VALUES_FIT_OPERATOR = Validation(
+    "self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : true",
+    "values must name at least one value for the operators In and NotIn",
+)
+_NO_VALUES = Validation(
+    "self.operator in ['Exists', 'DoesNotExist'] ? !has(self.values) || size(self.values) == 0 : true",
+    "values must be empty for the operators Exists and DoesNotExist",
+)
+_ONE_INTEGER = Validation(
+    "self.operator in ['Gt', 'Lt'] ? has(self.values) && size(self.values) == 1 : true",
+    "values must hold exactly one integer for the operators Gt and Lt",
+)
+_Values = Annotated[tuple[Annotated[str, Meta(max_length=63)], ...], Meta(max_length=64)]
+
+
+class LabelRequirement(ApiStruct, frozen=True, kw_only=True):
+    """One condition on a label, after metav1.LabelSelectorRequirement."""
+
+    validations = (_VALUES_FIT_OPERATOR, _NO_VALUES)
+
+    key: Annotated[LabelKey, Meta(description="Label key that is looked at.")]
+    operator: Annotated[
+        Literal["In", "NotIn", "Exists", "DoesNotExist"], Meta(description="How the label relates to the values.")
+    ]
+    values: Annotated[_Values, Meta(description="Values for In and NotIn.")] = ()
+
+
+class LabelSelector(ApiStruct, frozen=True, kw_only=True):
+    """Selects by labels, after metav1.LabelSelector: all parts must match, and an empty selector matches everything."""
+
+    match_labels: Annotated[
+        dict[str, Annotated[str, Meta(max_length=63)]],
+        Meta(description="Labels that must have exactly these values.", max_length=64),
+    ] = msgspec.field(default_factory=dict)
+    match_expressions: Annotated[
+        tuple[LabelRequirement, ...], Meta(description="Further conditions on labels.", max_length=32)
+    ] = ()
+
+
+class AffinityRequirement(ApiStruct, frozen=True, kw_only=True):
+    """One condition on a target's label, after core/v1 NodeSelectorRequirement."""
+
+    validations = (_VALUES_FIT_OPERATOR, _NO_VALUES, _ONE_INTEGER)
+
+    key: Annotated[LabelKey, Meta(description="Label key that is looked at.")]
+    operator: Annotated[
+        Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"],
+        Meta(description="How the label relates to the values; Gt and Lt compare as integers."),
+    ]
+    values: Annotated[_Values, Meta(description="Values for In and NotIn, or the one integer for Gt and Lt.")] = ()
+
+
+class WorkspaceSelector(ApiStruct, frozen=True, kw_only=True):
+    """A choice of workspaces; without paths and selector, all of them."""
+
+    paths: Annotated[
+        tuple[WorkspacePath, ...], Meta(description="Workspaces by path; empty means any.", max_length=64)
+    ] = ()
+    include_descendants: Annotated[bool, Meta(description="Whether workspaces below those paths count too.")] = True
+    selector: Annotated[LabelSelector | None, Meta(description="Labels that the workspace must have.")] = None
+
+
+class Taint(ApiStruct, frozen=True, kw_only=True):
+    """What keeps placements away from a target unless they tolerate it, after core/v1 Taint."""
+
+    key: Annotated[LabelKey, Meta(description="Taint key.")]
+    effect: Annotated[
+        Effect, Meta(description="NoSchedule refuses, PreferNoSchedule discourages, NoExecute also evicts.")
+    ]
+    value: Annotated[str, Meta(description="Taint value.", max_length=63)] = ""
+
+
+class Toleration(ApiStruct, frozen=True, kw_only=True):
+    """A taint that a placement accepts, after core/v1 Toleration."""
+
+    validations = (
+        Validation(
+            "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+            "operator must be Exists when key is empty",
+        ),
+        Validation(
+            "!(has(self.operator) && self.operator == 'Exists') || !has(self.value) || self.value == ''",
+            "value must be empty when operator is Exists",
+        ),
+        Validation(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "tolerationSeconds goes with the effect NoExecute only",
+        ),
+    )
+
+    key: Annotated[str, Meta(description="Taint key; empty with Exists tolerates every taint.", max_length=317)] = ""
+    operator: Annotated[Literal["Equal", "Exists"], Meta(description="Equal compares the value, Exists takes any.")] = (
+        "Equal"
+    )
+    value: Annotated[str, Meta(description="Taint value that Equal compares with.", max_length=63)] = ""
+    effect: Annotated[Effect | None, Meta(description="Effect that is tolerated; absent means all effects.")] = None
+    toleration_seconds: Annotated[
+        int | None, Meta(description="How long NoExecute is tolerated, in seconds; absent means for ever.")
+    ] = None
+
+
+def matches(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
+    """Whether the labels satisfy the selector; an absent selector restricts nothing."""
+    if selector is None:
+        return True
+    return all(labels.get(key) == value for key, value in selector.match_labels.items()) and matches_all(
+        selector.match_expressions, labels
+    )
+
+
+def matches_all(requirements: Iterable[LabelRequirement | AffinityRequirement], labels: Mapping[str, str]) -> bool:
+    """Whether the labels satisfy every requirement."""
+    return all(_satisfies(requirement, labels) for requirement in requirements)
+
+
+def tolerates(toleration: Toleration, taint: Taint) -> bool:
+    """Whether the toleration covers the taint, after Kubernetes' Toleration.ToleratesTaint."""
+    if toleration.effect is not None and toleration.effect != taint.effect:
+        return False
+    if toleration.key and toleration.key != taint.key:
+        return False
+    return toleration.operator == "Exists" or toleration.value == taint.value
+
+
+def tolerates_all(tolerations: Iterable[Toleration], taints: Iterable[Taint]) -> bool:
+    """Whether every taint is covered by one of the tolerations."""
+    accepted = tuple(tolerations)
+    return all(any(tolerates(toleration, taint) for toleration in accepted) for taint in taints)
+
+
+def _satisfies(requirement: LabelRequirement | AffinityRequirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case "In":
+            return value is not None and value in requirement.values
+        case "NotIn":
+            return value is None or value not in requirement.values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt" | "Lt":
+            return value is not None and _compares(requirement, value)
+
+
+def _compares(requirement: LabelRequirement | AffinityRequirement, value: str) -> bool:
+    """Gt and Lt: both sides must be 64-bit integers, else nothing matches."""
+    if len(requirement.values) != 1:
+        return False
+    label, bound = _int64(value), _int64(requirement.values[0])
+    if label is None or bound is None:
+        return False
+    return label > bound if requirement.operator == "Gt" else label < bound
+
+
+def _int64(text: str) -> int | None:
+    """What Go's strconv.ParseInt(text, 10, 64) accepts; Python's int() is laxer (spaces, underscores, other digits)."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,64}", text):
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None

@@ -1,0 +1,140 @@
+"""SyncTarget: a cluster that a workspace offers."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from shared.api.meta import ApiObject, ApiStruct, Conditions, Duration, Name, Quantity, Time, Validation
+from shared.api.selectors import Taint, WorkspaceSelector
+
+REGION_LABEL = "topology.kubernetes.io/region"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+PROVIDER_LABEL = "moorage.io/provider"
+
+Resources = Annotated[dict[str, Quantity], Meta(max_length=64)]
+
+
+class SecretKeyReference(ApiStruct, frozen=True, kw_only=True):
+    """One key of a Secret in the workspace that offers the cluster."""
+
+    name: Annotated[Name, Meta(description="Name of the Secret.")]
+    namespace: Annotated[Name, Meta(description="Namespace of the Secret.")]
+    key: Annotated[str, Meta(description="Key within the Secret.", max_length=253)] = "kubeconfig"
+
+
+class Agent(ApiStruct, frozen=True, kw_only=True):
+    """Says that a binding worker inside the target pulls; it has no settings of its own."""
+
+
+class Cost(ApiStruct, frozen=True, kw_only=True):
+    """What the cluster costs to use, for the Cost scorer."""
+
+    currency: Annotated[str, Meta(description="ISO 4217 code of the currency.", pattern="^[A-Z]{3}$")] = "USD"
+    per_cpu_hour: Annotated[float, Meta(description="Price of one CPU for one hour.", ge=0)] = 0.0
+    per_gib_hour: Annotated[float, Meta(description="Price of one GiB of memory for one hour.", ge=0)] = msgspec.field(
+        default=0.0, name="perGiBHour"
+    )
+
+
+class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
+    """How a cluster is reached, and who may place what on it."""
+
+    validations = (
+        Validation(
+            "!(has(self.kubeconfigSecretRef) && has(self.agent))",
+            "kubeconfigSecretRef (push) and agent (pull) exclude each other",
+        ),
+    )
+
+    kubeconfig_secret_ref: Annotated[
+        SecretKeyReference | None, Meta(description="Secret with the kubeconfig that workers push with.")
+    ] = None
+    agent: Annotated[Agent | None, Meta(description="Set when a binding worker inside the target pulls.")] = None
+    taints: Annotated[
+        tuple[Taint, ...], Meta(description="Keep away placements that do not tolerate them.", max_length=64)
+    ] = ()
+    unschedulable: Annotated[bool, Meta(description="Whether new placements are refused.")] = False
+    evict_after: Annotated[
+        Duration | None,
+        Meta(
+            description="How long the target may be lost before all on it moves; absent means as each Placement says."
+        ),
+    ] = None
+    cells: Annotated[
+        dict[str, str], Meta(description="Failure or capacity cells that the cluster belongs to.", max_length=32)
+    ] = msgspec.field(default_factory=dict)
+    allowed_workspaces: Annotated[
+        WorkspaceSelector | None,
+        Meta(description="Workspaces whose placements may use the cluster, beside RBAC; absent means any."),
+    ] = None
+    cost: Annotated[Cost | None, Meta(description="Prices, where they are known.")] = None
+
+
+class ServedAPI(ApiStruct, frozen=True, kw_only=True):
+    """A resource that the cluster serves, in all its versions."""
+
+    resource: Annotated[str, Meta(description="Plural resource name.", max_length=63)]
+    kind: Annotated[str, Meta(description="Kind of its objects.", max_length=63)]
+    versions: Annotated[tuple[str, ...], Meta(description="Served versions, best first.", max_length=32)]
+    group: Annotated[str, Meta(description="API group; empty is the core group.", max_length=253)] = ""
+    preferred_version: Annotated[str, Meta(description="Version that the cluster prefers.", max_length=63)] = ""
+    verbs: Annotated[tuple[str, ...], Meta(description="Verbs that the cluster serves it with.", max_length=32)] = ()
+    namespaced: Annotated[bool, Meta(description="Whether its objects live in namespaces.")] = True
+
+
+class Latency(ApiStruct, frozen=True, kw_only=True):
+    """A measured round trip to the cluster."""
+
+    from_: Annotated[str, Meta(description="Where it was measured from.", max_length=256)] = msgspec.field(name="from")
+    milliseconds: Annotated[float, Meta(description="Round trip, in milliseconds.", ge=0)]
+
+
+class TargetScore(ApiStruct, frozen=True, kw_only=True):
+    """A score that anyone may give a cluster, for the scorer Custom:<name>."""
+
+    name: Annotated[str, Meta(description="Name of the score.", min_length=1, max_length=63)]
+    value: Annotated[float, Meta(description="The score; higher is better.", ge=0, le=100)]
+    valid_until: Annotated[Time | None, Meta(description="When it lapses; absent means never.")] = None
+
+
+class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
+    """What discovery observed of the cluster."""
+
+    conditions: Annotated[Conditions, Meta(description="Ready, Reachable, APIsDiscovered and HeartbeatHealthy.")] = ()
+    capacity: Annotated[Resources, Meta(description="Resources of all nodes together.")] = msgspec.field(
+        default_factory=dict
+    )
+    allocatable: Annotated[Resources, Meta(description="Resources that workloads may request.")] = msgspec.field(
+        default_factory=dict
+    )
+    allocated: Annotated[Resources, Meta(description="Requests of what Moorage did not place.")] = msgspec.field(
+        default_factory=dict
+    )
+    usage: Annotated[Resources, Meta(description="Observed use, where metrics are served.")] = msgspec.field(
+        default_factory=dict
+    )
+    apis: Annotated[tuple[ServedAPI, ...], Meta(description="Resources that the cluster serves.", max_length=2048)] = ()
+    kubernetes_version: Annotated[str, Meta(description="Version of its API server.", max_length=63)] = ""
+    nodes: Annotated[int, Meta(description="How many nodes it has.", ge=0)] = 0
+    latency: Annotated[
+        tuple[Latency, ...], Meta(description="Round trips from where they were measured.", max_length=256)
+    ] = ()
+    scores: Annotated[
+        tuple[TargetScore, ...],
+        Meta(
+            description="Scores given from outside.",
+            max_length=64,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    last_heartbeat_time: Annotated[Time | None, Meta(description="When the cluster last answered.")] = None
+
+
+class SyncTarget(ApiObject, frozen=True, kw_only=True, tag="SyncTarget"):
+    """A cluster that a workspace offers for placements."""
+
+    spec: Annotated[SyncTargetSpec, Meta(description="How the cluster is reached and who may use it.")] = (
+        SyncTargetSpec()
+    )
+    status: Annotated[SyncTargetStatus, Meta(description="What was observed of it.")] = SyncTargetStatus()

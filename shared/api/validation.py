@@ -1,0 +1,176 @@
+"""What a schema cannot say about a Placement, each finding as one sentence that names the field's path.
+
+What the CRD's CEL rules say as well is repeated here, because a Placement may also come over the bus.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+
+import msgspec
+
+from shared.api.placement import (
+    MAX_MANIFEST_BYTES,
+    PatchOperation,
+    Placement,
+    PlacementSpec,
+    SpreadConstraint,
+    Strategy,
+    Targets,
+    WorkloadSelector,
+)
+from shared.api.policy import Rule
+from shared.api.selectors import AffinityRequirement, LabelRequirement, LabelSelector, Toleration
+
+KNOWN_SCORERS = ("Resource", "Affinity", "Load", "Latency", "Locality", "Cost", "Steady", "Spread")
+CUSTOM_SCORER_PREFIX = "Custom:"
+
+
+def validate_placement(placement: Placement, known_scorers: Collection[str] = KNOWN_SCORERS) -> list[str]:
+    """Everything that is wrong with the Placement, in the order of its fields; empty when nothing is."""
+    return list(_placement(placement.spec, known_scorers))
+
+
+def _placement(spec: PlacementSpec, known_scorers: Collection[str]) -> Iterator[str]:
+    if not spec.workload and not spec.manifests:
+        yield "spec: workload or manifests must name something to place."
+    for index, workload in enumerate(spec.workload):
+        yield from _workload(f"spec.workload[{index}]", workload)
+    yield from _manifests(spec)
+    yield from _targets("spec.targets", spec.targets)
+    yield from _affinity("spec.affinity", spec)
+    for index, constraint in enumerate(spec.spread):
+        yield from _spread(f"spec.spread[{index}]", constraint)
+    yield from _unique("spec.spread", "topologyKey", (constraint.topology_key for constraint in spec.spread))
+    yield from _strategy("spec.strategy", spec.strategy, known_scorers)
+    for index, rule in enumerate(spec.policies):
+        yield from _rule(f"spec.policies[{index}]", rule)
+    yield from _unique("spec.policies", "name", (rule.name for rule in spec.policies))
+    yield from _replicas("spec.replicas.weights", spec)
+    for index, override in enumerate(spec.overrides):
+        yield from _selector(f"spec.overrides[{index}].targetSelector", override.target_selector)
+        for number, patch in enumerate(override.patches):
+            yield from _patch(f"spec.overrides[{index}].patches[{number}]", patch)
+
+
+def _workload(path: str, workload: WorkloadSelector) -> Iterator[str]:
+    if (workload.name is None) == (workload.label_selector is None):
+        yield f"{path}: exactly one of name and labelSelector must be given."
+    yield from _selector(f"{path}.labelSelector", workload.label_selector)
+
+
+def _manifests(spec: PlacementSpec) -> Iterator[str]:
+    for index, manifest in enumerate(spec.manifests):
+        metadata = manifest.get("metadata")
+        named = isinstance(metadata, dict) and metadata.get("name")
+        if not (manifest.get("apiVersion") and manifest.get("kind") and named):
+            yield f"spec.manifests[{index}]: apiVersion, kind and metadata.name must be given."
+    size = len(msgspec.json.encode(spec.manifests))
+    if size > MAX_MANIFEST_BYTES:
+        yield f"spec.manifests: {size} bytes are more than the {MAX_MANIFEST_BYTES} that fit inline."
+
+
+def _targets(path: str, targets: Targets) -> Iterator[str]:
+    yield from _selector(f"{path}.workspaces.selector", targets.workspaces.selector)
+    yield from _selector(f"{path}.selector", targets.selector)
+    if targets.all and targets.count is not None:
+        yield f"{path}: all and count exclude each other."
+    if targets.count is not None and targets.count.min > targets.count.most:
+        yield f"{path}.count: min {targets.count.min} must not be above max {targets.count.most}."
+    for index, toleration in enumerate(targets.tolerations):
+        yield from _toleration(f"{path}.tolerations[{index}]", toleration)
+
+
+def _toleration(path: str, toleration: Toleration) -> Iterator[str]:
+    if not toleration.key and toleration.operator != "Exists":
+        yield f"{path}: operator must be Exists when key is empty."
+    if toleration.operator == "Exists" and toleration.value:
+        yield f"{path}: value must be empty when operator is Exists."
+    if toleration.toleration_seconds is not None and toleration.effect != "NoExecute":
+        yield f"{path}: tolerationSeconds goes with the effect NoExecute only."
+
+
+def _affinity(path: str, spec: PlacementSpec) -> Iterator[str]:
+    affinity = spec.affinity
+    for index, term in enumerate(affinity.required):
+        yield from _requirements(f"{path}.required[{index}].matchExpressions", term.match_expressions)
+    for index, preferred in enumerate(affinity.preferred):
+        yield from _requirements(f"{path}.preferred[{index}].matchExpressions", preferred.match_expressions)
+        if preferred.weight < 0:
+            yield f"{path}.preferred[{index}].weight: must not be negative."
+    for name, terms in (
+        ("placementAffinity", affinity.placement_affinity),
+        ("placementAntiAffinity", affinity.placement_anti_affinity),
+    ):
+        for index, near in enumerate(terms):
+            yield from _selector(f"{path}.{name}[{index}].selector", near.selector)
+            if not near.topology_key:
+                yield f"{path}.{name}[{index}].topologyKey: must be given."
+
+
+def _spread(path: str, constraint: SpreadConstraint) -> Iterator[str]:
+    if not constraint.topology_key:
+        yield f"{path}.topologyKey: must be given."
+    least, most = constraint.min_domains, constraint.max_domains
+    if least is not None and most is not None and least > most:
+        yield f"{path}: minDomains {least} must not be above maxDomains {most}."
+
+
+def _strategy(path: str, strategy: Strategy, known_scorers: Collection[str]) -> Iterator[str]:
+    for index, scorer in enumerate(strategy.scorers):
+        custom = scorer.name.startswith(CUSTOM_SCORER_PREFIX) and scorer.name != CUSTOM_SCORER_PREFIX
+        if scorer.name not in known_scorers and not custom:
+            known = ", ".join((*known_scorers, f"{CUSTOM_SCORER_PREFIX}<name>"))
+            yield f"{path}.scorers[{index}].name: {scorer.name!r} is no known scorer; known are {known}."
+        if scorer.weight is not None and not scorer.weight >= 0:
+            yield f"{path}.scorers[{index}].weight: must not be negative."
+    yield from _unique(f"{path}.scorers", "name", (scorer.name for scorer in strategy.scorers))
+
+
+def _rule(path: str, rule: Rule) -> Iterator[str]:
+    if not rule.expression.strip():
+        yield f"{path}.expression: must not be empty."
+    if rule.weight < 0:
+        yield f"{path}.weight: must not be negative."
+    if rule.message is not None and rule.message_expression is not None:
+        yield f"{path}: message and messageExpression exclude each other."
+
+
+def _replicas(path: str, spec: PlacementSpec) -> Iterator[str]:
+    for index, weight in enumerate(spec.replicas.weights):
+        if (weight.selector is None) == (weight.target is None):
+            yield f"{path}[{index}]: exactly one of selector and target must be given."
+        yield from _selector(f"{path}[{index}].selector", weight.selector)
+        if weight.weight < 0:
+            yield f"{path}[{index}].weight: must not be negative."
+
+
+def _patch(path: str, patch: PatchOperation) -> Iterator[str]:
+    if patch.op in {"add", "replace", "test"} and patch.value is msgspec.UNSET:
+        yield f"{path}.value: must be given for {patch.op}."
+    if patch.op in {"move", "copy"} and patch.from_ is None:
+        yield f"{path}.from: must be given for {patch.op}."
+    for name, pointer in (("path", patch.path), ("from", patch.from_)):
+        if pointer and not pointer.startswith("/"):
+            yield f"{path}.{name}: {pointer!r} is no JSON Pointer, it must begin with a slash."
+
+
+def _selector(path: str, selector: LabelSelector | None) -> Iterator[str]:
+    if selector is not None:
+        yield from _requirements(f"{path}.matchExpressions", selector.match_expressions)
+
+
+def _requirements(path: str, requirements: Iterable[LabelRequirement | AffinityRequirement]) -> Iterator[str]:
+    for index, requirement in enumerate(requirements):
+        values = requirement.values
+        if requirement.operator in {"In", "NotIn"} and not values:
+            yield f"{path}[{index}].values: must name at least one value for {requirement.operator}."
+        if requirement.operator in {"Exists", "DoesNotExist"} and values:
+            yield f"{path}[{index}].values: must be empty for {requirement.operator}."
+        if requirement.operator in {"Gt", "Lt"} and len(values) != 1:
+            yield f"{path}[{index}].values: must hold exactly one integer for {requirement.operator}."
+
+
+def _unique(path: str, field: str, values: Iterable[str]) -> Iterator[str]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            yield f"{path}: {field} {value!r} is given {count} times, it must be unique."
