@@ -1,0 +1,342 @@
+"""The client: requests to one API server, or to one kcp workspace, as raw bytes or as objects."""
+
+import copy
+import functools
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
+from urllib.parse import urlencode
+
+import msgspec
+
+from shared.kube.config import Credentials
+from shared.kube.errors import ApiError, Unreachable
+from shared.kube.resources import Resource
+from shared.kube.transport import JSON, Transport, encode_params
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=dict[str, Any])
+else:  # the default is for the type checker: plain dicts where no type is named
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+Object: TypeAlias = dict[str, Any]
+Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
+
+PAGE_SIZE = 500  # what kubectl and client-go ask for
+
+_MERGE_PATCH = "application/merge-patch+json"
+_JSON_PATCH = "application/json-patch+json"
+_APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
+
+_CLUSTERS = re.compile(r"/clusters/[^/]+/?$")
+_WORKSPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\*")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """Part of a collection, all of it if `continues` is empty. `version` is where a watch may begin."""
+
+    items: list[T]
+    version: str
+    continues: str = ""
+
+
+def workspace_url(server: str, workspace: str) -> str:
+    """The URL of a logical cluster (a path such as `root:team`, or a cluster name) of the kcp at `server`.
+
+    `server` may itself point to a workspace. An empty workspace is the server as it is, as on plain Kubernetes.
+    Raises ValueError for what is no workspace path.
+    """
+    if not workspace:
+        return server
+    if not _WORKSPACE.fullmatch(workspace):
+        raise ValueError(f"{workspace!r} is not a workspace path")
+    return f"{_CLUSTERS.sub('', server)}/clusters/{workspace}"
+
+
+class Client:
+    """Requests to the API server that `credentials` name. Connections open on first use.
+
+    All methods raise ApiError for an answer that is not success, Unreachable for none, and ConfigError for credentials
+    that do not work. Nothing is retried or slept on here: `ApiError.retry_after` says what the server asked for.
+    """
+
+    def __init__(self, credentials: Credentials, *, user_agent: str = "moorage", timeout: float = 10.0) -> None:
+        """`timeout` in seconds, for a whole request unless a call gives its own."""
+        self.base = credentials.server.rstrip("/")
+        self.timeout = timeout
+        self._transport = Transport(credentials, user_agent)
+        self._owner = True
+
+    async def close(self) -> None:
+        """Close the connections. A view (`at`, `cluster`) has none of its own, so closing it does nothing."""
+        if self._owner:
+            await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def at(self, prefix: str) -> Self:
+        """This client on another base: a path below the present one, or a whole URL of the same trust domain.
+
+        The view shares connections and identity, and costs microseconds. Give it no URL that a tenant chose: our token
+        goes there.
+        """
+        view = copy.copy(self)
+        view.base = (prefix if "://" in prefix else f"{self.base}/{prefix.lstrip('/')}").rstrip("/")
+        view._owner = False  # noqa: SLF001 - a copy of ourselves
+        return view
+
+    def cluster(self, workspace: str) -> Self:
+        """This client on a workspace of the same kcp; on the server itself if `workspace` is empty."""
+        return self.at(workspace_url(self.base, workspace))
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        timeout: float | None = None,
+    ) -> bytes:
+        """The raw body of a successful answer. `body` is sent as it is if bytes, else as JSON."""
+        headers = {"Accept": accept}
+        data: bytes | None = None
+        if body is not None:
+            data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+            headers["Content-Type"] = content_type
+        raw, _ = await self._transport.request(method, self._url(path, params), headers, data, timeout or self.timeout)
+        return raw
+
+    def lines(self, path: str, *, params: Mapping[str, Any], idle: float) -> AsyncIterator[bytes]:
+        """The lines of a streamed answer, such as a watch; a silence of over `idle` seconds breaks it."""
+        return self._transport.lines(self._url(path, params), {"Accept": JSON}, self.timeout, idle)
+
+    async def get(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str = "",
+        *,
+        subresource: str = "",
+        type: type[T] | None = None,
+    ) -> T:
+        raw = await self.request("GET", resource.path(namespace, name, subresource))
+        return self._decode(raw, type)
+
+    async def pages(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = PAGE_SIZE,
+        type: type[T] | None = None,
+    ) -> AsyncIterator[Page[T]]:
+        """A collection in pages, of one version; all namespaces if none is named. No page limit if `limit` is 0.
+
+        A walk that takes minutes may outlive its version: then ApiError with `gone`.
+        """
+        path = resource.path(namespace)
+        params = {"labelSelector": label_selector, "fieldSelector": field_selector, "limit": limit or None}
+        continues: str | None = None
+        while continues != "":
+            raw = await self.request("GET", path, params={**params, "continue": continues})
+            page = _decode_page(raw, type, self.base)
+            continues = page.continues
+            yield page
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        type: type[T] | None = None,
+    ) -> Page[T]:
+        """A whole collection, read in pages; where these expire on the way, once more in one piece."""
+        selectors = {"label_selector": label_selector, "field_selector": field_selector}
+        try:
+            return await self._collect(resource, namespace, selectors, PAGE_SIZE, type)
+        except ApiError as error:
+            if not error.gone:
+                raise
+        return await self._collect(resource, namespace, selectors, 0, type)
+
+    async def create(
+        self,
+        resource: Resource,
+        obj: Mapping[str, Any],
+        *,
+        field_manager: str = "",
+        dry_run: bool = False,
+        type: type[T] | None = None,
+    ) -> T:
+        """Create `obj` in its own namespace; `already_exists` if its name is taken."""
+        _, namespace = _identity(obj)
+        params = {"fieldManager": field_manager, "dryRun": "All" if dry_run else None}
+        raw = await self.request("POST", resource.path(namespace), params=params, body=obj)
+        return self._decode(raw, type)
+
+    async def replace(
+        self,
+        resource: Resource,
+        obj: Mapping[str, Any],
+        *,
+        subresource: str = "",
+        field_manager: str = "",
+        type: type[T] | None = None,
+    ) -> T:
+        """Write the whole object; `conflict` if it holds a resourceVersion that is no longer the newest."""
+        name, namespace = _identity(obj)
+        path = resource.path(namespace, name, subresource)
+        raw = await self.request("PUT", path, params={"fieldManager": field_manager}, body=obj)
+        return self._decode(raw, type)
+
+    async def merge_patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: Mapping[str, Any],
+        namespace: str = "",
+        *,
+        subresource: str = "",
+        field_manager: str = "",
+        type: type[T] | None = None,
+    ) -> T:
+        """RFC 7386: members replace, None removes, lists replace whole. A resourceVersion makes it conditional."""
+        path = resource.path(namespace, name, subresource)
+        params = {"fieldManager": field_manager}
+        raw = await self.request("PATCH", path, params=params, body=patch, content_type=_MERGE_PATCH)
+        return self._decode(raw, type)
+
+    async def json_patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: Sequence[Mapping[str, Any]],
+        namespace: str = "",
+        *,
+        subresource: str = "",
+        field_manager: str = "",
+        type: type[T] | None = None,
+    ) -> T:
+        """RFC 6902: a list of operations, applied all or none; `invalid` if a `test` fails."""
+        path = resource.path(namespace, name, subresource)
+        params = {"fieldManager": field_manager}
+        raw = await self.request("PATCH", path, params=params, body=patch, content_type=_JSON_PATCH)
+        return self._decode(raw, type)
+
+    async def apply(
+        self,
+        resource: Resource,
+        obj: Mapping[str, Any],
+        *,
+        field_manager: str = "moorage",
+        force: bool = False,
+        subresource: str = "",
+        dry_run: bool = False,
+        type: type[T] | None = None,
+    ) -> T:
+        """Server-side apply: the object as it is afterwards, whether created (201) or changed (200).
+
+        `conflict` where another manager owns a field with another value, unless `force` takes it over; its
+        `details["causes"]` name the fields and managers.
+        """
+        name, namespace = _identity(obj)
+        params = {"fieldManager": field_manager, "force": force or None, "dryRun": "All" if dry_run else None}
+        path = resource.path(namespace, name, subresource)
+        raw = await self.request("PATCH", path, params=params, body=obj, content_type=_APPLY_PATCH)
+        return self._decode(raw, type)
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str = "",
+        *,
+        propagation: Propagation | None = None,
+        uid: str = "",
+        resource_version: str = "",
+    ) -> None:
+        """Delete one object; with finalizers it is only marked. `conflict` if `uid` or `resource_version` differ."""
+        preconditions = {k: v for k, v in (("uid", uid), ("resourceVersion", resource_version)) if v}
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if propagation:
+            options["propagationPolicy"] = propagation
+        if preconditions:
+            options["preconditions"] = preconditions
+        await self.request("DELETE", resource.path(namespace, name), body=options)
+
+    async def _collect(
+        self, resource: Resource, namespace: str, selectors: Mapping[str, str], limit: int, type: type[T] | None
+    ) -> Page[T]:
+        items: list[T] = []
+        version = ""
+        async for page in self.pages(resource, namespace, limit=limit, type=type, **selectors):
+            items.extend(page.items)
+            version = page.version
+        return Page(items, version)
+
+    def _url(self, path: str, params: Mapping[str, Any] | None) -> str:
+        query = urlencode(encode_params(params))
+        return f"{self.base}{path}?{query}" if query else f"{self.base}{path}"
+
+    def _decode(self, raw: bytes, type: type[T] | None) -> T:
+        wanted: Any = type or dict
+        return _decode_as(raw, wanted, self.base)  # type: ignore[no-any-return]  # it is of the wanted type
+
+
+class _ListMeta(msgspec.Struct, rename={"version": "resourceVersion", "continues": "continue"}):
+    version: str = ""
+    continues: str = ""
+
+
+class _List(msgspec.Struct, Generic[T], rename={"api_version": "apiVersion"}):
+    items: list[T] | None
+    kind: str = ""
+    api_version: str = ""
+    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+
+
+@functools.lru_cache(maxsize=128)
+def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type)
+
+
+def _decode_as(raw: bytes, type: Any, base: str) -> Any:
+    try:
+        return _decoder(type).decode(raw)
+    except msgspec.MsgspecError as error:
+        raise Unreachable(f"{base} answered with something unexpected: {error}") from error
+
+
+def _decode_page(raw: bytes, type: type[T] | None, base: str) -> Page[T]:
+    wanted: Any = type or dict
+    found = _decode_as(raw, _List[wanted], base)
+    items = found.items or []
+    if type is None:
+        # Built-in kinds leave these two out of the items of a list.
+        kind = found.kind.removesuffix("List")
+        items = [{"apiVersion": found.api_version, "kind": kind, **item} for item in items]
+    return Page(items, found.metadata.version, found.metadata.continues)
+
+
+def _identity(obj: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and namespace."""
+    metadata = obj.get("metadata") or {}
+    return metadata.get("name") or "", metadata.get("namespace") or ""

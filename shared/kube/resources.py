@@ -1,0 +1,66 @@
+"""The resources that Moorage touches, and where each lives below an API server's root."""
+
+from urllib.parse import quote
+
+import msgspec
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """One collection of an API: `Resource("apps", "v1", "deployments", kind="Deployment")`. The core group is ""."""
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+    kind: str = ""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def name(self) -> str:
+        """`deployments.apps`, as CRDs and RBAC write it; `pods` for the core group."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The path of the collection, or of one object in it. A namespace is left out of what has none.
+
+        Raises ValueError for one object of a namespaced resource without its namespace, and for a name or a namespace
+        that would lead elsewhere (`..`).
+        """
+        if self.namespaced and name and not namespace:
+            raise ValueError(f"{self.name} {name!r} needs a namespace")
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        if self.namespaced and namespace:
+            root = f"{root}/namespaces/{_segment(namespace)}"
+        path = f"{root}/{self.plural}"
+        if name:
+            path = f"{path}/{_segment(name)}"
+        return f"{path}/{subresource}" if subresource else path
+
+
+def _segment(text: str) -> str:
+    if text in {".", ".."}:
+        raise ValueError(f"{text!r} is no name")
+    return quote(text, safe=":")
+
+
+_GROUP, _VERSION = "placement.moorage.io", "v1alpha1"
+
+PLACEMENTS = Resource(_GROUP, _VERSION, "placements", kind="Placement")
+SYNCTARGETS = Resource(_GROUP, _VERSION, "synctargets", namespaced=False, kind="SyncTarget")
+POLICIES = Resource(_GROUP, _VERSION, "placementpolicies", namespaced=False, kind="PlacementPolicy")
+DECISIONS = Resource(_GROUP, _VERSION, "placementdecisions", kind="PlacementDecision")
+BINDINGS = Resource(_GROUP, _VERSION, "placementbindings", kind="PlacementBinding")
+OVERRIDES = Resource(_GROUP, _VERSION, "placementoverrides", namespaced=False, kind="PlacementOverride")
+
+WORKSPACES = Resource("tenancy.kcp.io", "v1alpha1", "workspaces", namespaced=False, kind="Workspace")
+
+NAMESPACES = Resource("", "v1", "namespaces", namespaced=False, kind="Namespace")
+NODES = Resource("", "v1", "nodes", namespaced=False, kind="Node")
+SECRETS = Resource("", "v1", "secrets", kind="Secret")
+CONFIGMAPS = Resource("", "v1", "configmaps", kind="ConfigMap")
+EVENTS = Resource("events.k8s.io", "v1", "events", kind="Event")
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", False, "CustomResourceDefinition")
+SUBJECTACCESSREVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", False, "SubjectAccessReview")

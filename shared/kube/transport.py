@@ -1,0 +1,206 @@
+"""HTTP to API servers: connections, identity, and the translation of every failure into `errors`."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yarl
+
+from shared.kube import errors
+from shared.kube.config import Credentials
+from shared.kube.errors import ApiError, Unreachable
+from shared.kube.plugin import Issued
+from shared.kube.tls import tls_context
+
+JSON = "application/json"
+
+_POOL = 64  # connections for requests, over all hosts; watches have a pool of their own, without a bound
+_MAX_BODY = 256 << 20  # bytes; a list page is under 32 MiB in practice, and a server is not trusted to end
+_MAX_LINE = 32 << 20  # bytes of one watch event; etcd holds 1.5 MiB by default
+
+
+class Transport:
+    """The connections to the servers of one trust domain, under one identity."""
+
+    def __init__(self, credentials: Credentials, user_agent: str) -> None:
+        self._credentials = credentials
+        self._token_file = _TokenFile(credentials.token_file) if credentials.token_file else None
+        self._user_agent = user_agent
+        self._requests: aiohttp.ClientSession | None = None
+        self._watches: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def close(self) -> None:
+        self._closed = True
+        for session in (self._requests, self._watches):
+            if session is not None:
+                await session.close()
+        self._requests = self._watches = None
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> tuple[bytes, str]:
+        """The body of a successful response, and its content type. `timeout` in seconds covers it all."""
+        if self._requests is None:
+            self._requests = self._session(_POOL)
+        async with (
+            _translated(url, timeout),
+            asyncio.timeout(timeout),
+            self._response(self._requests, method, url, headers, body) as response,
+        ):
+            return await _read(response, _MAX_BODY), response.headers.get("Content-Type", "")
+
+    async def lines(
+        self, url: str, headers: Mapping[str, str], timeout: float, idle: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The lines of a stream, until the server ends it.
+
+        `timeout` is for the response to begin, `idle` the longest silence after that (seconds). A stream that falls
+        silent, breaks, or ends within a line raises Unreachable.
+        """
+        if self._watches is None:
+            self._watches = self._session(0)
+        async with _translated(url, idle), AsyncExitStack() as stack:
+            opening = self._response(self._watches, "GET", url, headers, None)
+            async with asyncio.timeout(timeout):
+                response = await stack.enter_async_context(opening)
+            stack.callback(response.close)  # an abandoned stream is not drained for the sake of its connection
+            split = _Lines()
+            while True:
+                async with asyncio.timeout(idle):
+                    chunk = await response.content.readany()
+                if not chunk:
+                    break
+                for line in split.feed(chunk):
+                    yield line
+            split.finish()
+
+    @asynccontextmanager
+    async def _response(
+        self, session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A successful response; raises ApiError for any other. A plugin's token that is refused is renewed once."""
+        for renewed in (False, True):
+            issued, tls, authorization = await self._identity()
+            async with session.request(
+                method,
+                yarl.URL(url, encoded=True),
+                headers={**headers, **authorization},
+                data=body,
+                ssl=tls,
+                server_hostname=self._credentials.tls_server_name or None,
+                proxy=self._credentials.proxy or None,
+                allow_redirects=False,  # a redirect would take our token to a host that nobody configured
+            ) as response:
+                if response.status == 401 and issued and self._credentials.plugin and not renewed:
+                    self._credentials.plugin.renew(issued)
+                    continue
+                if response.status >= 300:
+                    error = await _read(response, 1 << 20)
+                    raise errors.from_response(response.status, error, response.headers.get("Retry-After"))
+                yield response
+                return
+
+    async def _identity(self) -> tuple[Issued | None, ssl.SSLContext, dict[str, str]]:
+        who = self._credentials
+        issued = await who.plugin.credentials() if who.plugin else None
+        certificate = issued.certificate if issued and issued.certificate else who.certificate
+        key = issued.key if issued and issued.key else who.key
+        token = (issued.token if issued else "") or who.token or (self._token_file.read() if self._token_file else "")
+        tls = tls_context(who.ca, certificate, key, who.insecure)
+        return issued, tls, {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _session(self, limit: int) -> aiohttp.ClientSession:
+        if self._closed:
+            raise Unreachable("the client is closed")
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=limit, keepalive_timeout=60),
+            headers={"User-Agent": self._user_agent},
+            timeout=aiohttp.ClientTimeout(total=None),  # set around each use instead
+            trust_env=False,  # HTTP_PROXY would also catch loopback and cluster addresses
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+
+class _TokenFile:
+    """A projected service account token, which kubelet replaces about hourly."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int, int] | None = None
+        self._token = ""
+
+    def read(self) -> str:
+        try:
+            status = self._path.stat()
+            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if stamp != self._stamp:
+                self._token, self._stamp = self._path.read_text().strip(), stamp
+        except OSError as error:
+            raise errors.ConfigError(f"{self._path} cannot be read: {error.strerror}") from error
+        return self._token
+
+
+@asynccontextmanager
+async def _translated(url: str, timeout: float) -> AsyncIterator[None]:
+    place = yarl.URL(url, encoded=True)
+    where = f"{place.host}:{place.port}"
+    try:
+        yield
+    except (ApiError, errors.ConfigError, Unreachable):
+        raise
+    except TimeoutError as error:  # before OSError, its base
+        raise Unreachable(f"{where} did not answer within {timeout:g} s") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise Unreachable(f"{where}: {str(error) or type(error).__name__}") from error
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > limit:
+            response.close()
+            raise Unreachable(f"{response.host} sent a body of over {limit >> 20} MiB")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+class _Lines:
+    """Lines out of chunks. aiohttp's own readline refuses lines over 128 KiB."""
+
+    def __init__(self) -> None:
+        self._partial: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that `chunk` completes, without their ends and without the empty ones."""
+        first, *rest = chunk.split(b"\n")
+        self._partial.append(first)
+        self._size += len(first)
+        if self._size > _MAX_LINE:
+            raise Unreachable(f"the stream sent an event of over {_MAX_LINE >> 20} MiB")
+        if not rest:
+            return []
+        whole = [b"".join(self._partial), *rest[:-1]]
+        self._partial, self._size = [rest[-1]], len(rest[-1])
+        return [line for line in whole if line]
+
+    def finish(self) -> None:
+        if self._size:
+            raise Unreachable("the stream ended within an event")
+
+
+def encode_params(params: Mapping[str, Any] | None) -> dict[str, str]:
+    """Query parameters as API servers read them: booleans in lower case, what is None or empty left out."""
+    encoded: dict[str, str] = {}
+    for name, value in (params or {}).items():
+        if value is None or value == "":
+            continue
+        encoded[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return encoded
