@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.api import PlacementPolicySpec, PlacementSpec, Taint
+from shared.api import PlacementPolicySpec, PlacementSpec, Taint, WorkspaceSelector
 
 Resources = dict[str, float]
 
@@ -20,7 +20,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 # --- who and what is asked for -------------------------------------------------------------------------------------
 
 
-class PlacementRef(Value, order=True):
+class PlacementRef(Value, frozen=True, kw_only=True, order=True):
     """Which Placement: its workspace path (empty on a hub without workspaces), namespace and name."""
 
     workspace: str
@@ -31,7 +31,7 @@ class PlacementRef(Value, order=True):
         return f"{self.workspace}/{self.namespace}/{self.name}"
 
 
-class Head(Value):
+class Head(Value, frozen=True, kw_only=True):
     """How new a fact about a placement is.
 
     `attempt` grows by one with every new round for the same placement name, also when the object is deleted and made
@@ -47,7 +47,7 @@ class Head(Value):
         return self.attempt < other.attempt
 
 
-class Requester(Value):
+class Requester(Value, frozen=True, kw_only=True):
     """On whose behalf targets are authorized: the user that created the Placement, as the API server saw them."""
 
     username: str
@@ -60,14 +60,14 @@ CauseCode = Literal[
 ]  # fmt: skip
 
 
-class Cause(Value):
+class Cause(Value, frozen=True, kw_only=True):
     """Why a placement is looked at now."""
 
     code: CauseCode
     detail: str = ""
 
 
-class WorkloadObject(Value):
+class WorkloadObject(Value, frozen=True, kw_only=True):
     """One object to place, and what one replica of it asks for (`replicas` is None for kinds without replicas)."""
 
     api_version: str
@@ -85,14 +85,14 @@ class WorkloadObject(Value):
         return f"{self.api_version} {self.kind} {self.namespace}/{self.name}"
 
 
-class PreviousChoice(Value):
+class PreviousChoice(Value, frozen=True, kw_only=True):
     """A target that the placement is on already."""
 
     target: str
     replicas: int | None = None
 
 
-class Request(Value):
+class Request(Value, frozen=True, kw_only=True):
     """One round of placing one Placement: all that the stages need to know of it, read once by the controller."""
 
     placement: PlacementRef
@@ -110,7 +110,7 @@ class Request(Value):
 # --- where it could run --------------------------------------------------------------------------------------------
 
 
-class ApiKind(Value):
+class ApiKind(Value, frozen=True, kw_only=True):
     """A kind that a target serves: `apps`, `deployments`, `Deployment`, with its versions by priority."""
 
     group: str
@@ -120,7 +120,7 @@ class ApiKind(Value):
     namespaced: bool = True
 
 
-class KubeconfigRef(Value):
+class KubeconfigRef(Value, frozen=True, kw_only=True):
     """Where, in the workspace that offers the target, its kubeconfig lies."""
 
     namespace: str
@@ -128,7 +128,7 @@ class KubeconfigRef(Value):
     key: str = "kubeconfig"
 
 
-class Target(Value):
+class Target(Value, frozen=True, kw_only=True):
     """One SyncTarget as the inventory knows it."""
 
     workspace: str
@@ -150,7 +150,7 @@ class Target(Value):
     nodes: int = 0
     latency: dict[str, float] = {}  # milliseconds from an origin
     scores: dict[str, "OutsideScore"] = {}
-    allowed_workspaces: tuple[str, ...] = ()  # empty: everybody whom RBAC lets
+    allowed_workspaces: WorkspaceSelector | None = None  # None: everybody whom RBAC lets
     cost_per_cpu_hour: float | None = None
     cost_per_gib_hour: float | None = None
     kubeconfig: KubeconfigRef | None = None
@@ -161,14 +161,14 @@ class Target(Value):
         return f"{self.workspace}/{self.name}"
 
 
-class OutsideScore(Value):
+class OutsideScore(Value, frozen=True, kw_only=True):
     """A score that somebody else keeps on the SyncTarget, 0..100; it abstains after `valid_until` (epoch seconds)."""
 
     value: float
     valid_until: float | None = None
 
 
-class Workspace(Value):
+class Workspace(Value, frozen=True, kw_only=True):
     """One workspace of the tree: its path, the URL that its API is served under, its labels."""
 
     path: str
@@ -176,7 +176,7 @@ class Workspace(Value):
     labels: dict[str, str] = {}
 
 
-class PolicyEntry(Value):
+class PolicyEntry(Value, frozen=True, kw_only=True):
     """A PlacementPolicy in force: it holds in `workspace` and in every workspace below."""
 
     workspace: str
@@ -195,7 +195,7 @@ def split_target(target: str) -> tuple[str, str]:
 # --- why not, and how much -----------------------------------------------------------------------------------------
 
 
-class Rejection(Value):
+class Rejection(Value, frozen=True, kw_only=True):
     """Targets that fell out for one reason: a code for programs, a few words for people, the targets' ids."""
 
     reason: str
@@ -203,7 +203,7 @@ class Rejection(Value):
     targets: tuple[str, ...]
 
 
-class RuleResult(Value):
+class RuleResult(Value, frozen=True, kw_only=True):
     """One policy rule over the targets of the message that carries it.
 
     `outcomes` holds one character per target, in their order: `t` true, `f` false, `e` error.
@@ -219,7 +219,7 @@ class RuleResult(Value):
     message: str = ""
 
 
-class Score(Value):
+class Score(Value, frozen=True, kw_only=True):
     """One scorer's share of a total: raw 0..100, and raw × weight / sum of weights."""
 
     raw: float
@@ -227,7 +227,7 @@ class Score(Value):
     weighted: float
 
 
-class Choice(Value):
+class Choice(Value, frozen=True, kw_only=True):
     """One target, as the scheduler proposes or ranks it.
 
     `replicas` maps nothing for workloads without replicas (None); `reserve` is what the placement takes there.
@@ -241,14 +241,14 @@ class Choice(Value):
     reason: str = ""
 
 
-class Refusal(Value):
+class Refusal(Value, frozen=True, kw_only=True):
     """Why nothing could be decided: a code for programs and one sentence for people."""
 
     code: str
     message: str
 
 
-class Proposal(Value):
+class Proposal(Value, frozen=True, kw_only=True):
     """What the scheduler would do: the selected targets, ranked alternates, or a refusal."""
 
     strategy: str
@@ -258,7 +258,7 @@ class Proposal(Value):
     refusal: Refusal | None = None
 
 
-class ObjectHealth(Value):
+class ObjectHealth(Value, frozen=True, kw_only=True):
     """Health of one applied object in one target."""
 
     ref: str
@@ -271,7 +271,7 @@ class ObjectHealth(Value):
 # --- what the workers keep in shared state --------------------------------------------------------------------------
 
 
-class HeadEntry(Value):
+class HeadEntry(Value, frozen=True, kw_only=True):
     """The newest head of a placement, and a digest of the input that it stands for."""
 
     head: Head
@@ -280,7 +280,7 @@ class HeadEntry(Value):
     deleted: bool = False
 
 
-class Waiting(Value):
+class Waiting(Value, frozen=True, kw_only=True):
     """A placement that could not be decided: since when, how often it was tried, when it is tried again anyway."""
 
     placement: PlacementRef
@@ -290,7 +290,7 @@ class Waiting(Value):
     next_try: float
 
 
-class Reservation(Value):
+class Reservation(Value, frozen=True, kw_only=True):
     """What one placement takes in one target."""
 
     placement: PlacementRef
@@ -298,7 +298,7 @@ class Reservation(Value):
     resources: Resources
 
 
-class TargetReport(Value):
+class TargetReport(Value, frozen=True, kw_only=True):
     """What status knows of one placement in one target."""
 
     placement: PlacementRef

@@ -1,0 +1,153 @@
+"""Settings: one typed struct per worker, every field with a default and a sentence.
+
+A field `drain_seconds` is set by the flag `--drain-seconds`, else by `MOORAGE_DRAIN_SECONDS`, else it has its default.
+A secret has no flag, since flags are visible in the process list; it never shows in `repr` either.
+"""
+
+import argparse
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+S = TypeVar("S", bound="Settings")
+
+ENV_PREFIX = "MOORAGE_"
+SECRET = {"secret": True}
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; says which, where it came from, and what is wrong."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every worker can be told."""
+
+    nats_url: Annotated[str, Meta(description="Where NATS listens; several servers separated by commas.")] = (
+        "nats://127.0.0.1:4222"
+    )
+    nats_user: Annotated[str, Meta(description="User for NATS, where it asks for one.")] = ""
+    nats_password: Annotated[str, Meta(description="Password for NATS.", extra=SECRET)] = ""
+    nats_token: Annotated[str, Meta(description="Token for NATS.", extra=SECRET)] = ""
+    nats_creds: Annotated[str, Meta(description="File with NATS credentials (JWT and seed).")] = ""
+    nats_ca: Annotated[str, Meta(description="File with the certificate authority that signed NATS's certificate.")] = (
+        ""
+    )
+    provision: Annotated[
+        bool, Meta(description="Create or update streams, consumers and buckets at start (else they must be there).")
+    ] = True
+    stream_replicas: Annotated[
+        int, Meta(description="Copies of each stream and bucket in a NATS cluster.", ge=1, le=5)
+    ] = 1
+    health_host: Annotated[str, Meta(description="Address that /healthz and /readyz are served on.")] = "127.0.0.1"
+    health_port: Annotated[
+        int, Meta(description="Port of /healthz and /readyz; 0 takes a free one, -1 serves none.", ge=-1, le=65535)
+    ] = 0
+    drain_seconds: Annotated[
+        float,
+        Meta(description="How long work in hand may take to finish after SIGTERM before it is left to others.", ge=0),
+    ] = 20.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least severe log line that is written.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "text"], Meta(description="auto: text on a terminal, JSON lines elsewhere.")
+    ] = "auto"
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(type(self)) if not f.secret)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class HubSettings(Settings, frozen=True, kw_only=True):
+    """What workers that talk to the hub's API server can be told beside."""
+
+    kubeconfig: Annotated[
+        str,
+        Meta(description="Kubeconfig of the hub (kcp or Kubernetes); empty: KUBECONFIG, ~/.kube/config, in-cluster."),
+    ] = ""
+    hub: Annotated[
+        Literal["kcp", "kubernetes"],
+        Meta(description="kcp: a tree of workspaces. kubernetes: one hub without workspaces."),
+    ] = "kcp"
+    api_timeout: Annotated[float, Meta(description="Seconds that one request to an API server may take.", gt=0)] = 10.0
+
+
+class FieldInfo(msgspec.Struct, frozen=True):
+    """One setting, for help and documentation."""
+
+    name: str
+    type: Any
+    default: Any
+    description: str
+    secret: bool
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def env(self) -> str:
+        return ENV_PREFIX + self.name.upper()
+
+
+def fields(kind: type[Settings]) -> tuple[FieldInfo, ...]:
+    """The settings of a struct in order, base first."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = []
+    for info in msgspec.structs.fields(kind):
+        metas = [meta for meta in getattr(hints[info.name], "__metadata__", ()) if isinstance(meta, Meta)]
+        description = next((meta.description for meta in metas if meta.description), "")
+        secret = any((meta.extra or {}).get("secret") for meta in metas)
+        found.append(FieldInfo(info.name, hints[info.name], info.default, description or "", secret))
+    return tuple(found)
+
+
+def add_arguments(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:
+    """A flag for every setting that is no secret; a flag that is not given stays absent from the namespace."""
+    group = parser.add_argument_group("settings", "Each can also be set in the environment, by the name in brackets.")
+    for info in fields(kind):
+        shown = "" if info.default in ("", None) else f" Default: {info.default}."
+        text = f"{info.description}{shown} [{info.env}]".replace("%", "%%")
+        if not info.secret:
+            group.add_argument(info.flag, dest=info.name, default=argparse.SUPPRESS, metavar="VALUE", help=text)
+
+
+def load(kind: type[S], given: Mapping[str, Any], env: Mapping[str, str]) -> S:
+    """Settings from flags (`given`, by field name), then the environment, then defaults.
+
+    Raises `SettingsError` naming the flag or variable that holds something unusable.
+    """
+    values: dict[str, Any] = {}
+    for info in fields(kind):
+        source, text = _find(info, given, env)
+        if text is None:
+            continue
+        try:
+            values[info.name] = msgspec.convert(text, info.type, strict=False)
+        except msgspec.ValidationError as error:
+            shown = "" if info.secret else f" (got {text!r})"
+            raise SettingsError(
+                f"{source}: {str(error)[0].lower()}{str(error)[1:]}{shown}. {info.description}"
+            ) from None
+    return kind(**values)
+
+
+def _find(info: FieldInfo, given: Mapping[str, Any], env: Mapping[str, str]) -> tuple[str, Any]:
+    if info.name in given:
+        return info.flag, given[info.name]
+    if info.env in env:
+        return info.env, env[info.env]
+    return "", None
+
+
+def parse(kind: type[S], argv: Sequence[str], env: Mapping[str, str], *, prog: str, summary: str) -> S:
+    """Settings for a process of its own: its help, its flags, its environment."""
+    parser = argparse.ArgumentParser(prog=prog, description=summary)
+    add_arguments(parser, kind)
+    try:
+        return load(kind, vars(parser.parse_args(argv)), env)
+    except SettingsError as error:
+        parser.exit(2, f"{prog}: {error}\n")
