@@ -1,0 +1,124 @@
+"""How each kind is served: its names, its scope and the columns that `kubectl get` prints."""
+
+from typing import Literal
+
+import msgspec
+
+from shared.api.binding import PlacementBinding
+from shared.api.decision import PlacementDecision
+from shared.api.meta import ApiObject
+from shared.api.override import PlacementOverride
+from shared.api.placement import Placement
+from shared.api.policy import PlacementPolicy
+from shared.api.synctarget import REGION_LABEL, SyncTarget
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column that `kubectl get` prints; priority 1 shows with -o wide only."""
+
+    name: str
+    path: str
+    type: Literal["string", "integer", "date"] = "string"
+    priority: int = 0
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """How a kind is served."""
+
+    kind: type[ApiObject]
+    plural: str
+    short: str
+    scope: Literal["Cluster", "Namespaced"]
+    columns: tuple[Column, ...]
+
+
+_AGE = Column("Age", ".metadata.creationTimestamp", "date")
+
+
+def _condition(type_: str) -> str:
+    return f'.status.conditions[?(@.type=="{type_}")].status'
+
+
+RESOURCES = (
+    Resource(
+        SyncTarget,
+        "synctargets",
+        "st",
+        "Cluster",
+        (
+            Column("Ready", _condition("Ready")),
+            Column("Region", ".metadata.labels['" + REGION_LABEL.replace(".", "\\.") + "']"),
+            Column("Nodes", ".status.nodes", "integer"),
+            Column("Version", ".status.kubernetesVersion"),
+            Column("Unschedulable", ".spec.unschedulable", priority=1),
+            Column("Heartbeat", ".status.lastHeartbeatTime", "date", priority=1),
+            _AGE,
+        ),
+    ),
+    Resource(
+        Placement,
+        "placements",
+        "pl",
+        "Namespaced",
+        (
+            Column("Strategy", ".spec.strategy.type"),
+            Column("Targets", ".status.counts.selected", "integer"),
+            Column("Ready", ".status.counts.ready", "integer"),
+            Column("Phase", ".status.phase"),
+            Column("Message", '.status.conditions[?(@.type=="Ready")].message', priority=1),
+            _AGE,
+        ),
+    ),
+    Resource(
+        PlacementPolicy,
+        "placementpolicies",
+        "plp",
+        "Cluster",
+        (
+            Column("Enforcement", ".spec.enforcement"),
+            Column("Priority", ".spec.priority", "integer"),
+            Column("Compiled", _condition("Compiled")),
+            _AGE,
+        ),
+    ),
+    Resource(
+        PlacementDecision,
+        "placementdecisions",
+        "pld",
+        "Namespaced",
+        (
+            Column("Strategy", ".status.strategy"),
+            Column("Attempt", ".status.attempt", "integer"),
+            Column("Rationale", ".status.rationale"),
+            Column("Decided", ".status.decidedAt", "date"),
+        ),
+    ),
+    Resource(
+        PlacementBinding,
+        "placementbindings",
+        "plb",
+        "Namespaced",
+        (
+            Column("Placement", ".spec.placementRef.name"),
+            Column("Target", ".spec.target.name"),
+            Column("Phase", ".status.phase"),
+            Column("Replicas", ".spec.replicas", "integer"),
+            Column("Workspace", ".spec.target.workspace", priority=1),
+            Column("Retries", ".status.retries", "integer", priority=1),
+            _AGE,
+        ),
+    ),
+    Resource(
+        PlacementOverride,
+        "placementoverrides",
+        "plo",
+        "Cluster",
+        (
+            Column("Type", ".spec.type"),
+            Column("Reason", ".spec.reason"),
+            Column("Expires", ".spec.expiresAt"),
+            Column("Accepted", _condition("Accepted"), priority=1),
+            _AGE,
+        ),
+    ),
+)
