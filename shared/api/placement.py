@@ -29,6 +29,9 @@ Weight = Annotated[float, Meta(ge=0, le=1000)]
 MAX_MANIFESTS = 64
 MAX_MANIFEST_BYTES = 256 * 1024
 
+Manifest = Annotated[dict[str, Any], Meta(extra_json_schema={"x-kubernetes-embedded-resource": True})]
+"""A whole Kubernetes object."""
+
 PlacementPhase = Literal[
     "Pending", "Scheduling", "Unschedulable", "Scheduled", "Applying", "Ready", "Degraded", "Suspended", "Removing"
 ]
@@ -210,11 +213,8 @@ class Replicas(ApiStruct, frozen=True, kw_only=True):
 class PatchOperation(ApiStruct, frozen=True, kw_only=True):
     """One operation of a JSON Patch (RFC 6902)."""
 
+    # That add, replace and test need a value is left to validate_placement: CEL cannot see a field of any type.
     validations = (
-        Validation(
-            "self.op in ['add', 'replace', 'test'] ? has(self.value) : true",
-            "value must be given for add, replace and test",
-        ),
         Validation("self.op in ['move', 'copy'] ? has(self.from) : true", "from must be given for move and copy"),
     )
 
@@ -279,7 +279,7 @@ class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
         ),
     ] = True
     manifests: Annotated[
-        tuple[dict[str, Any], ...],
+        tuple[Manifest, ...],
         Meta(
             description="Objects inline, for hubs that do not serve their kinds; 256 KiB in all.",
             max_length=MAX_MANIFESTS,
