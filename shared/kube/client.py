@@ -3,7 +3,8 @@
 import copy
 import functools
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
 from urllib.parse import urlencode
@@ -117,12 +118,13 @@ class Client:
         if body is not None:
             data = body if isinstance(body, bytes) else msgspec.json.encode(body)
             headers["Content-Type"] = content_type
-        raw, _ = await self._transport.request(method, self._url(path, params), headers, data, timeout or self.timeout)
-        return raw
+        return await self._transport.request(method, self._url(path, params), headers, data, timeout or self.timeout)
 
-    def lines(self, path: str, *, params: Mapping[str, Any], idle: float) -> AsyncIterator[bytes]:
-        """The lines of a streamed answer, such as a watch; a silence of over `idle` seconds breaks it."""
-        return self._transport.lines(self._url(path, params), {"Accept": JSON}, self.timeout, idle)
+    def stream(
+        self, path: str, *, params: Mapping[str, Any], idle: float
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The lines of an answer that goes on, such as a watch; a silence of over `idle` seconds breaks it."""
+        return self._transport.stream(self._url(path, params), {"Accept": JSON}, self.timeout, idle)
 
     async def get(
         self,
@@ -145,7 +147,7 @@ class Client:
         field_selector: str = "",
         limit: int = PAGE_SIZE,
         type: type[T] | None = None,
-    ) -> AsyncIterator[Page[T]]:
+    ) -> AsyncGenerator[Page[T], None]:
         """A collection in pages, of one version; all namespaces if none is named. No page limit if `limit` is 0.
 
         A walk that takes minutes may outlive its version: then ApiError with `gone`.

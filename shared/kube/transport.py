@@ -2,10 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import yarl
@@ -43,41 +44,35 @@ class Transport:
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> tuple[bytes, str]:
-        """The body of a successful response, and its content type. `timeout` in seconds covers it all."""
+    ) -> bytes:
+        """The body of a successful response. `timeout` in seconds covers it all."""
         if self._requests is None:
             self._requests = self._session(_POOL)
-        async with (
-            _translated(url, timeout),
-            asyncio.timeout(timeout),
-            self._response(self._requests, method, url, headers, body) as response,
-        ):
-            return await _read(response, _MAX_BODY), response.headers.get("Content-Type", "")
+        with _translated(url, timeout):
+            async with (
+                asyncio.timeout(timeout),
+                self._response(self._requests, method, url, headers, body) as response,
+            ):
+                return await _read(response, _MAX_BODY)
 
-    async def lines(
+    @asynccontextmanager
+    async def stream(
         self, url: str, headers: Mapping[str, str], timeout: float, idle: float
-    ) -> AsyncGenerator[bytes, None]:
-        """The lines of a stream, until the server ends it.
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The lines of an answer that goes on, until the server ends it.
 
-        `timeout` is for the response to begin, `idle` the longest silence after that (seconds). A stream that falls
+        `timeout` is for the answer to begin, `idle` the longest silence after that (seconds). A stream that falls
         silent, breaks, or ends within a line raises Unreachable.
         """
         if self._watches is None:
             self._watches = self._session(0)
-        async with _translated(url, idle), AsyncExitStack() as stack:
-            opening = self._response(self._watches, "GET", url, headers, None)
-            async with asyncio.timeout(timeout):
-                response = await stack.enter_async_context(opening)
+        async with AsyncExitStack() as stack:
+            with _translated(url, timeout):
+                async with asyncio.timeout(timeout):
+                    answer = self._response(self._watches, "GET", url, headers, None)
+                    response = await stack.enter_async_context(answer)
             stack.callback(response.close)  # an abandoned stream is not drained for the sake of its connection
-            split = _Lines()
-            while True:
-                async with asyncio.timeout(idle):
-                    chunk = await response.content.readany()
-                if not chunk:
-                    break
-                for line in split.feed(chunk):
-                    yield line
-            split.finish()
+            yield _Lines(response, url, idle)
 
     @asynccontextmanager
     async def _response(
@@ -145,8 +140,8 @@ class _TokenFile:
         return self._token
 
 
-@asynccontextmanager
-async def _translated(url: str, timeout: float) -> AsyncIterator[None]:
+@contextmanager
+def _translated(url: str, timeout: float) -> Iterator[None]:
     place = yarl.URL(url, encoded=True)
     where = f"{place.host}:{place.port}"
     try:
@@ -172,28 +167,42 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 class _Lines:
-    """Lines out of chunks. aiohttp's own readline refuses lines over 128 KiB."""
+    """Lines out of chunks, without the empty ones. aiohttp's own readline refuses lines over 128 KiB."""
 
-    def __init__(self) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, url: str, idle: float) -> None:
+        self._response = response
+        self._url = url
+        self._idle = idle
+        self._ready: deque[bytes] = deque()
         self._partial: list[bytes] = []
         self._size = 0
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that `chunk` completes, without their ends and without the empty ones."""
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ready:
+            with _translated(self._url, self._idle):
+                async with asyncio.timeout(self._idle):
+                    chunk = await self._response.content.readany()
+            if chunk:
+                self._feed(chunk)
+            elif self._size:
+                raise Unreachable(f"{self._response.host} ended the stream within an event")
+            else:
+                raise StopAsyncIteration
+        return self._ready.popleft()
+
+    def _feed(self, chunk: bytes) -> None:
         first, *rest = chunk.split(b"\n")
         self._partial.append(first)
         self._size += len(first)
         if self._size > _MAX_LINE:
-            raise Unreachable(f"the stream sent an event of over {_MAX_LINE >> 20} MiB")
-        if not rest:
-            return []
-        whole = [b"".join(self._partial), *rest[:-1]]
-        self._partial, self._size = [rest[-1]], len(rest[-1])
-        return [line for line in whole if line]
-
-    def finish(self) -> None:
-        if self._size:
-            raise Unreachable("the stream ended within an event")
+            raise Unreachable(f"{self._response.host} sent an event of over {_MAX_LINE >> 20} MiB")
+        if rest:
+            whole = (b"".join(self._partial), *rest[:-1])
+            self._ready.extend(line for line in whole if line)
+            self._partial, self._size = [rest[-1]], len(rest[-1])
 
 
 def encode_params(params: Mapping[str, Any] | None) -> dict[str, str]:
