@@ -143,6 +143,7 @@ class Assigned(_OfPlacement, frozen=True, kw_only=True):
     stage: ClassVar[str] = "assigned"
     target: str
     remove: bool = False
+    after: tuple[str, ...] = ()  # on removal: targets that must be ready first, so that adding precedes removing
     orphan: bool = False  # on removal: leave the objects in the target, forget them
     replicas: int | None = None
 

@@ -103,6 +103,7 @@ class Request(Value, frozen=True, kw_only=True):
     requester: Requester | None = None
     workload: tuple[WorkloadObject, ...] = ()
     previous: tuple[PreviousChoice, ...] = ()
+    policy_revision: int = 0  # of the policies bucket: what the policy worker must have seen before it judges
     requested_at: float = 0.0  # seconds since the epoch, from the controller's clock
     error: str = ""  # why the placement as written cannot be placed at all; empty when it can
 

@@ -55,8 +55,8 @@ async def open_hub(settings: _Settings, user_agent: str) -> AsyncIterator[Hub]:
 class TargetClients:
     """Clients for target clusters, made from the kubeconfig Secrets that SyncTargets refer to.
 
-    At most `limit` are kept, the least recently used goes first. A client is made anew when its Secret changed, which is
-    looked at after `forget` (call it when the target answers 401).
+    At most `limit` are kept, the least recently used goes first. A client is made anew when its Secret changed, which
+    is looked at after `forget` (call it when the target answers 401).
     """
 
     def __init__(self, hub: Hub, *, user_agent: str, timeout: float, limit: int = 10_000) -> None:
@@ -65,7 +65,7 @@ class TargetClients:
         self._timeout = timeout
         self._limit = limit
         self._clients: OrderedDict[str, tuple[str, Client]] = OrderedDict()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = tuple(asyncio.Lock() for _ in range(64))
 
     async def get(self, target: Target) -> Client:
         """The client of a target.
@@ -77,7 +77,7 @@ class TargetClients:
         if found is not None and found[0] == key:
             self._clients.move_to_end(target.id)
             return found[1]
-        async with self._locks.setdefault(target.id, asyncio.Lock()):
+        async with self._locks[hash(target.id) % len(self._locks)]:
             found = self._clients.get(target.id)
             if found is not None and found[0] == key:
                 return found[1]
