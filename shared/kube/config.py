@@ -57,13 +57,14 @@ class _Document:
 def load_kubeconfig(path_or_text: Path | str | bytes, context: str | None = None) -> Credentials:
     """Credentials from a kubeconfig, for `context` or its current one.
 
-    A `Path`, or a string of one line that does not begin with `{`, is a file, and is trusted. Anything else is the
-    kubeconfig itself. That may come from a tenant's Secret, so it may neither run programs nor name files of ours.
+    A `Path`, or a string of one line that does not begin with `{`, is a file, and is trusted. Bytes and other strings
+    are the kubeconfig itself. That may come from a tenant's Secret, so it may neither run programs nor name files of
+    ours.
 
     Raises ConfigError: unreadable, malformed, no such context, or not allowed.
     """
-    if isinstance(path_or_text, Path) or _is_path(path_or_text):
-        return _credentials([_read_document(Path(os.fsdecode(path_or_text)))], context)
+    if isinstance(path_or_text, Path) or (isinstance(path_or_text, str) and _is_path(path_or_text)):
+        return _credentials([_read_document(Path(path_or_text).expanduser())], context)
     return _credentials([_parse("kubeconfig", path_or_text, None)], context)
 
 
@@ -100,9 +101,8 @@ def default(context: str | None = None, environment: Mapping[str, str] = os.envi
     return _credentials([_read_document(home)], context)
 
 
-def _is_path(text: str | bytes) -> bool:
-    newline, brace = (b"\n", b"{") if isinstance(text, bytes) else ("\n", "{")
-    return newline not in text and not text.lstrip().startswith(brace)  # type: ignore[operator,arg-type]  # same kind
+def _is_path(text: str) -> bool:
+    return "\n" not in text and not text.lstrip().startswith("{")
 
 
 def _read_document(path: Path) -> _Document:

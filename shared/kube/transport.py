@@ -20,6 +20,7 @@ from shared.kube.tls import tls_context
 JSON = "application/json"
 
 _POOL = 64  # connections for requests, over all hosts; watches have a pool of their own, without a bound
+_NOTHING = Issued()
 _MAX_BODY = 256 << 20  # bytes; a list page is under 32 MiB in practice, and a server is not trusted to end
 _MAX_LINE = 32 << 20  # bytes of one watch event; etcd holds 1.5 MiB by default
 
@@ -34,6 +35,8 @@ class Transport:
         self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
         self._closed = False
+        self._tls: ssl.SSLContext | bool | None = None
+        self._tls_of = _NOTHING
 
     async def close(self) -> None:
         self._closed = True
@@ -91,7 +94,7 @@ class Transport:
                 proxy=self._credentials.proxy or None,
                 allow_redirects=False,  # a redirect would take our token to a host that nobody configured
             ) as response:
-                if response.status == 401 and issued and self._credentials.plugin and not renewed:
+                if response.status == 401 and self._credentials.plugin and not renewed:
                     self._credentials.plugin.renew(issued)
                     continue
                 if response.status >= 300:
@@ -100,14 +103,20 @@ class Transport:
                 yield response
                 return
 
-    async def _identity(self) -> tuple[Issued | None, ssl.SSLContext, dict[str, str]]:
+    async def _identity(self) -> tuple[Issued, ssl.SSLContext | bool, dict[str, str]]:
+        """Who we are now: what a plugin issued, the TLS context with our certificate, the headers with our token."""
         who = self._credentials
-        issued = await who.plugin.credentials() if who.plugin else None
-        certificate = issued.certificate if issued and issued.certificate else who.certificate
-        key = issued.key if issued and issued.key else who.key
-        token = (issued.token if issued else "") or who.token or (self._token_file.read() if self._token_file else "")
-        tls = tls_context(who.ca, certificate, key, who.insecure)
-        return issued, tls, {"Authorization": f"Bearer {token}"} if token else {}
+        issued = await who.plugin.credentials() if who.plugin else _NOTHING
+        if self._tls is None or issued is not self._tls_of:
+            self._tls, self._tls_of = self._tls_context(issued), issued
+        token = issued.token or who.token or (self._token_file.read() if self._token_file else "")
+        return issued, self._tls, {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _tls_context(self, issued: Issued) -> ssl.SSLContext | bool:
+        who = self._credentials
+        if not who.server.startswith("https:"):
+            return True  # reading the system's authorities takes time, for nothing
+        return tls_context(who.ca, issued.certificate or who.certificate, issued.key or who.key, who.insecure)
 
     def _session(self, limit: int) -> aiohttp.ClientSession:
         if self._closed:

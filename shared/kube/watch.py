@@ -63,8 +63,9 @@ class Informer(Generic[T]):
         async with Informer(client, PLACEMENTS) as placements:
             async for change in placements.events(): ...
 
-    `objects` is the cache, `synced` is set once it has been complete, `error` says why it is not followed just now
-    (what is cached stays, whatever the error: a 403 or 404 does not mean that the objects are gone).
+    `objects` is the cache, `synced` is set once it has been complete, `error` says why it is not followed just now.
+    What is cached stays, whatever the error: a 403 or 404 does not mean that the objects are gone. Not for a view over
+    many logical clusters (`/clusters/*`): keys are unique in one workspace only.
     """
 
     def __init__(
