@@ -1,0 +1,208 @@
+"""celpy, the reference: parses expressions and evaluates them for one set of variables. Its answers are the right ones.
+
+What celpy lacks is added here, without changing an answer: logical operators whose error does not repeat both sides'
+texts (celpy doubles the message per operand), a `duration` that its exponential regular expression cannot stall, our
+functions, and messages that never show other data than the names in the expression.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import celpy
+import lark
+from celpy import celtypes
+from celpy.celparser import CELParseError, CELParser
+from celpy.evaluation import Activation, CELEvalError, Evaluator, base_functions
+
+from services.policy.cel.guards import scan
+from services.policy.diagnostics import Diagnostic, InvalidExpression
+from services.policy.functions import FUNCTIONS, Function, FunctionError
+
+logging.getLogger("celpy").setLevel(logging.CRITICAL)  # its debug and error lines hold the variables' values
+
+MAX_DEPTH = 300
+"""Levels of celpy's parse tree; each costs about five Python frames. A bracket is ten levels, an operand one."""
+
+FRAMES = 5_000
+"""Python's recursion limit while celpy evaluates a tree of `MAX_DEPTH`."""
+
+Outcome = tuple[Any, str]
+"""A value and an empty string, or None and what went wrong."""
+
+
+def parse(text: str) -> lark.Tree[Any]:
+    """celpy's parse tree. Raises `InvalidExpression`, also where the text or the tree exceeds a bound."""
+    found = scan(text)
+    if found is not None:
+        raise InvalidExpression([found])
+    try:
+        tree: lark.Tree[Any] = CELParser().parse(text)
+    except CELParseError as error:
+        raise InvalidExpression([_syntax(text, error)]) from None
+    if _depth(tree) > MAX_DEPTH:
+        raise InvalidExpression([Diagnostic(1, 1, "too many operands in a row, or nested too deep")])
+    return tree
+
+
+def _syntax(text: str, error: CELParseError) -> Diagnostic:
+    lines = text.split("\n")
+    token = getattr(error.__context__, "token", None)
+    if error.line is None or error.line < 1 or error.column is None or getattr(token, "type", "") == "$END":
+        return Diagnostic(len(lines), len(lines[-1]) + 1, "the expression ends too early")
+    rest = lines[error.line - 1][error.column - 1 :].split()
+    return Diagnostic(error.line, error.column, f"syntax error near `{rest[0][:40]}`" if rest else "syntax error")
+
+
+def _depth(tree: lark.Tree[Any]) -> int:
+    deepest = 0
+    stack: list[tuple[Any, int]] = [(tree, 1)]
+    while stack:
+        node, depth = stack.pop()
+        deepest = max(deepest, depth)
+        if isinstance(node, lark.Tree):
+            stack.extend((child, depth + 1) for child in node.children)
+    return deepest
+
+
+def to_cel(value: Any) -> Any:
+    """A plain value as celpy's. Raises `TypeError` for a value that rules cannot hold."""
+    match value:
+        case bool():
+            return celtypes.BoolType(value)
+        case str():
+            return celtypes.StringType(value)
+        case float():
+            return celtypes.DoubleType(value)
+        case int():
+            return celtypes.IntType(value)
+        case list() | tuple():
+            return celtypes.ListType([to_cel(each) for each in value])
+        case Mapping():
+            return celtypes.MapType({celtypes.StringType(key): to_cel(each) for key, each in value.items()})
+        case datetime():
+            return celtypes.TimestampType(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} is no value of a rule")
+
+
+def evaluate(tree: lark.Tree[Any], variables: Mapping[str, Any]) -> Outcome:
+    """Evaluate for one set of variables, given as celpy's values. Raises nothing that an expression can cause."""
+    if sys.getrecursionlimit() < FRAMES:
+        sys.setrecursionlimit(FRAMES)
+    try:
+        return Evaluator(tree, Activation(functions=_BOUND)).evaluate(dict(variables)), ""
+    except CELEvalError as error:
+        return None, describe(error)
+    except RecursionError:
+        return None, "nested too deep"
+    except MemoryError:
+        return None, "needs too much memory"
+    except Exception as error:  # noqa: BLE001 - celpy lets Python's own exceptions through; to a rule, each is an error
+        return None, f"cannot be evaluated ({type(error).__name__})"
+
+
+def verdict(tree: lark.Tree[Any], variables: Mapping[str, Any]) -> tuple[str, str]:
+    """`t`, `f`, or `e` with what went wrong; a value that is no boolean is an error."""
+    value, message = evaluate(tree, variables)
+    if message:
+        return "e", message
+    if isinstance(value, celtypes.BoolType):
+        return ("t" if value else "f"), ""
+    return "e", "the result is not a boolean"
+
+
+_OVERLOAD = re.compile(r"found no matching overload for (?:Token\('RULE', '\w+?_(\w+)'\)|'?(_\S+_))")
+
+
+def describe(error: CELEvalError) -> str:
+    """What went wrong, in a few words. celpy's own texts hold whole values (and, for a name, all variables)."""
+    text = str(error.args[0]) if error.args else ""
+    kind = error.args[1] if len(error.args) > 1 else None
+    details = error.args[2] if len(error.args) > 2 and isinstance(error.args[2], tuple) else ()
+    if isinstance(kind, type) and issubclass(kind, FunctionError) and details:
+        return str(details[0])
+    if text.startswith("no such member in mapping: ") or (text == "no such key" and details):
+        return f"no such key: {str(details[0])[:80]!r}" if details else text[:120].replace("member in mapping", "key")
+    if text.startswith("undeclared reference"):
+        return "undeclared reference"
+    if text in {"modulus or divide by zero", "divide by zero"}:
+        return "division by zero"
+    if text == "return error for overflow":
+        return "out of range, or not convertible"
+    overload = _OVERLOAD.match(text)
+    return f"no such overload for `{overload.group(1) or overload.group(2)}`" if overload else "no such overload"
+
+
+def _and(left: Any, right: Any) -> Any:
+    """As celpy's `&&`, but where both sides are errors the left one is the answer, instead of one that quotes both."""
+    if isinstance(left, CELEvalError) and isinstance(right, CELEvalError):
+        return left
+    return celtypes.logical_and(left, right)
+
+
+def _or(left: Any, right: Any) -> Any:
+    """As celpy's `||`, with the same care."""
+    if isinstance(left, CELEvalError) and isinstance(right, CELEvalError):
+        return left
+    return celtypes.logical_or(left, right)
+
+
+_DURATION = re.compile(r"[-+]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|ms|s|m|h|d))+")
+
+
+def _duration(value: Any, *rest: Any) -> Any:
+    """As celpy's `duration`, but a text is looked at by a linear expression first."""
+    if isinstance(value, str) and not (len(value) <= 64 and _DURATION.fullmatch(value)):
+        raise ValueError("not a duration")
+    return celtypes.DurationType(value, *rest)
+
+
+def _timestamp(value: Any, *rest: Any) -> Any:
+    """As celpy's `timestamp`, for texts that a time can have."""
+    if isinstance(value, str) and len(value) > 64:
+        raise ValueError("not a timestamp")
+    return celtypes.TimestampType(value, *rest)
+
+
+def _fits(value: Any, type: str) -> bool:
+    match type:
+        case "string":
+            return isinstance(value, str)
+        case "Target":
+            return isinstance(value, celtypes.MapType)
+        case _:
+            return isinstance(value, celtypes.ListType)
+
+
+def _bind(function: Function) -> Callable[..., Any]:
+    """A function as celpy calls it: overloads checked, and no exception but those that celpy turns into errors."""
+
+    def call(*arguments: Any) -> Any:
+        if not any(
+            len(arguments) == len(overload) and all(map(_fits, arguments, overload)) for overload in function.overloads
+        ):
+            raise TypeError("no such overload")
+        try:
+            return to_cel(function.call(*arguments))
+        except FunctionError:
+            raise
+        except Exception as error:
+            raise FunctionError(f"{function.name} failed ({type(error).__name__})") from error
+
+    return call
+
+
+_BOUND: dict[str, Callable[..., Any]] = {
+    **base_functions,
+    **{name: _bind(function) for name, function in FUNCTIONS.items()},
+    "_&&_": _and,
+    "_||_": _or,
+    "duration": _duration,
+    "timestamp": _timestamp,
+}
+
+__all__ = ["Outcome", "celpy", "describe", "evaluate", "parse", "to_cel", "verdict"]

@@ -1,0 +1,185 @@
+"""Which rules hold for a request, and what their outcomes mean. Pure: values in, values out.
+
+Order: the placement's own rules, then policies from the nearest workspace up, each workspace's by priority. The order
+decides which rule is named where several exclude a target; whether it is excluded does not depend on it. Forbid beats
+Require beats the rest: a target that is both forbidden and lacks what is required is reported as forbidden.
+
+Policy score: 100 × earned / possible. Possible is the sum of the weights of all enforced Prefer and Avoid rules that
+judge the target; earned is the sum of the weights of the Prefer rules that are true and of the Avoid rules that are
+false. A target that no such rule judges gets `NEUTRAL`; where no such rule holds at all there are no scores.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable, matches
+from shared.model import PolicyEntry, Rejection, Request, RuleResult, Target
+
+INLINE = "placement"
+"""The name under which the placement's own rules appear."""
+
+NEUTRAL = 50.0
+MAX_MESSAGES = 16
+"""Different messages that one rule's `messageExpression` may give in one evaluation; the rest share one."""
+
+TRUE, FALSE, ERROR, NONE = (ord(character) for character in "tfe-")
+"""Outcomes of a rule on a target; NONE: the policy's targetSelector leaves this target out."""
+
+Outcomes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A set of rules that holds for a request: a PlacementPolicy's, or the placement's own."""
+
+    id: str
+    workspace: str
+    rules: tuple[Rule, ...]
+    variables: tuple[Variable, ...] = ()
+    target_selector: LabelSelector | None = None
+    enforced: bool = True
+    fail: bool = True
+
+    def covers(self, target: Target) -> bool:
+        """Whether these rules judge the target."""
+        return matches(self.target_selector, target.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One rule with its outcome per target, in the request's order."""
+
+    policy: InForce
+    rule: Rule
+    outcomes: Outcomes
+    error: str = ""  # what went wrong on one of the targets, or with the rule itself
+    messages: tuple[str, ...] = ()  # per target, from the rule's messageExpression; empty: the rule's message holds
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rules make of the targets: the surviving ones by index, their scores, all rules, and who fell out."""
+
+    kept: npt.NDArray[np.intp]
+    scores: tuple[float, ...]
+    rules: tuple[RuleResult, ...]
+    rejections: tuple[Rejection, ...]
+
+
+def in_force(request: Request, entries: Iterable[PolicyEntry]) -> tuple[InForce, ...]:
+    """The rules that hold for the request, in order of precedence."""
+    workspace = request.placement.workspace
+    holding = [
+        entry
+        for entry in entries
+        if reaches(entry.workspace, workspace) and matches(entry.spec.placement_selector, request.labels)
+    ]
+    holding.sort(key=lambda entry: (-len(entry.workspace), -entry.spec.priority, entry.name))
+    inline = (InForce(INLINE, workspace, request.spec.policies),) if request.spec.policies else ()
+    return (*inline, *(from_spec(f"{entry.workspace}/{entry.name}", entry.workspace, entry.spec) for entry in holding))
+
+
+def from_spec(id: str, workspace: str, spec: PlacementPolicySpec) -> InForce:
+    """A PlacementPolicy's rules."""
+    return InForce(
+        id=id,
+        workspace=workspace,
+        rules=spec.rules,
+        variables=spec.variables,
+        target_selector=spec.target_selector,
+        enforced=spec.enforcement == "Enforced",
+        fail=spec.failure_policy == "Fail",
+    )
+
+
+def reaches(policy: str, workspace: str) -> bool:
+    """Whether a policy in one workspace holds in another: the same one, or one below it."""
+    return policy in ("", workspace) or workspace.startswith(policy + ":")
+
+
+def judge(targets: Sequence[str], judged: Sequence[Judged]) -> Verdict:
+    """Decide and score, from the outcome of every rule on every target."""
+    alive: Mask = np.ones(len(targets), dtype=bool)
+    rejections: list[Rejection] = []
+    for effect in ("Forbid", "Require"):
+        for each in judged:
+            if each.policy.enforced and each.rule.effect == effect:
+                excluded = _excluded(each) & alive
+                rejections += _rejections(targets, each, excluded)
+                alive &= ~excluded
+    kept = np.flatnonzero(alive)
+    return Verdict(
+        kept=kept,
+        scores=_scores(judged, kept),
+        rules=tuple(_result(each, kept) for each in judged),
+        rejections=tuple(rejections),
+    )
+
+
+def _excluded(each: Judged) -> Mask:
+    decisive = TRUE if each.rule.effect == "Forbid" else FALSE
+    excluded: Mask = each.outcomes == decisive
+    return excluded | (each.outcomes == ERROR) if each.policy.fail else excluded
+
+
+def _rejections(targets: Sequence[str], each: Judged, excluded: Mask) -> Iterable[Rejection]:
+    """One per distinct message; errors apart from verdicts."""
+    failed = excluded & (each.outcomes == ERROR)
+    name = f"{each.policy.id}/{each.rule.name}"
+    if failed.any():
+        message = f"rule {name} could not be evaluated: {each.error}"
+        yield Rejection(reason="PolicyError", message=message, targets=_ids(targets, np.flatnonzero(failed)))
+    decided = np.flatnonzero(excluded & ~failed)
+    reason = "PolicyForbids" if each.rule.effect == "Forbid" else "PolicyRequires"
+    default = each.rule.message or (
+        f"forbidden by rule {name}" if each.rule.effect == "Forbid" else f"does not meet rule {name}"
+    )
+    groups: dict[str, list[int]] = {}
+    for index in decided:
+        message = (each.messages[index] if each.messages else "") or default
+        if message not in groups and len(groups) >= MAX_MESSAGES:
+            message = default
+        groups.setdefault(message, []).append(int(index))
+    for message, members in groups.items():
+        yield Rejection(reason=reason, message=message, targets=_ids(targets, members))
+
+
+def _ids(targets: Sequence[str], indices: Iterable[int]) -> tuple[str, ...]:
+    return tuple(targets[index] for index in indices)
+
+
+def _scores(judged: Sequence[Judged], kept: npt.NDArray[np.intp]) -> tuple[float, ...]:
+    """An error earns nothing under failurePolicy Fail; under Ignore the rule does not count for that target."""
+    preferences = [
+        each for each in judged if each.policy.enforced and each.rule.effect in ("Prefer", "Avoid") and each.rule.weight
+    ]
+    if not preferences:
+        return ()
+    possible = np.zeros(len(kept))
+    earned = np.zeros(len(kept))
+    for each in preferences:
+        outcomes = each.outcomes[kept]
+        counts = (outcomes != NONE) if each.policy.fail else (outcomes == TRUE) | (outcomes == FALSE)
+        possible += each.rule.weight * counts
+        earned += each.rule.weight * (outcomes == (TRUE if each.rule.effect == "Prefer" else FALSE))
+    scores = np.full(len(kept), NEUTRAL)
+    np.divide(100.0 * earned, possible, out=scores, where=possible > 0)
+    return tuple(scores.tolist())
+
+
+def _result(each: Judged, kept: npt.NDArray[np.intp]) -> RuleResult:
+    errors = int(np.count_nonzero(each.outcomes == ERROR))
+    return RuleResult(
+        policy=each.policy.id,
+        rule=each.rule.name,
+        effect=each.rule.effect,
+        weight=float(each.rule.weight),
+        outcomes=each.outcomes[kept].tobytes().decode("ascii"),
+        enforced=each.policy.enforced,
+        errors=errors,
+        message=each.error if errors else each.rule.message or "",
+    )

@@ -1,0 +1,30 @@
+"""What a function for rules is: its signature, what it reads, what it answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class FunctionError(ValueError):
+    """The function has no answer for these arguments. In a rule it is an error, absorbed by `&&` and `||` as CEL says;
+    the text is shown to people, so it names arguments, never other data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function usable as `name(first, ...)` and as `first.name(...)`.
+
+    `overloads` lists the parameter types of each form. `reads` names the fields of `target` that the answer depends
+    on; where `key` is set, only on the entry that this argument names. With `implicit`, the named variable is the
+    first argument where the plain form leaves it out.
+    """
+
+    name: str
+    overloads: tuple[tuple[str, ...], ...]
+    result: str
+    call: Callable[..., Any]
+    description: str
+    example: str
+    reads: tuple[str, ...] = ()
+    key: int | None = None
+    implicit: str = ""
