@@ -170,11 +170,14 @@ class OutsideScore(Value, frozen=True, kw_only=True):
 
 
 class Workspace(Value, frozen=True, kw_only=True):
-    """One workspace of the tree: its path, the URL that its API is served under, its labels."""
+    """One workspace of the tree: its path, its labels.
+
+    `root` marks where the walk begins; such an entry is written only after the first walk below it was complete.
+    """
 
     path: str
-    url: str
     labels: dict[str, str] = {}
+    root: bool = False
 
 
 class PolicyEntry(Value, frozen=True, kw_only=True):

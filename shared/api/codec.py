@@ -40,6 +40,8 @@ def decode(kind: type[Object], source: Source) -> Object:
         if isinstance(source, Mapping):
             return msgspec.convert(source, kind)
         return msgspec.json.decode(source, type=kind)
+    except RecursionError:
+        raise InvalidObject(f"{kind.__name__}: nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidObject(f"{kind.__name__}: {error}") from None
 
@@ -81,5 +83,5 @@ def encode(value: ApiObject) -> bytes:
 
 def to_dict(value: ApiObject) -> dict[str, Any]:
     """The object as plain dictionaries and lists, as in its JSON."""
-    result: dict[str, Any] = msgspec.to_builtins(value)
+    result: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
     return result

@@ -33,6 +33,10 @@ class ScoredTarget(ApiStruct, frozen=True, kw_only=True):
     policy: Annotated[
         dict[str, str], Meta(description="Outcome of each policy rule on the target.", max_length=256)
     ] = msgspec.field(default_factory=dict)
+    reserved: Annotated[
+        dict[str, float],
+        Meta(description="What the placement takes there, in base units (cores, bytes, pieces).", max_length=64),
+    ] = msgspec.field(default_factory=dict)
     reason: Annotated[str, Meta(description="Why the target was chosen, in one sentence.", max_length=2048)] = ""
 
 

@@ -1,0 +1,207 @@
+"""What to take, what to record, whom to tell: values in, values out."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+
+from shared.api import (
+    HISTORY_LIMIT,
+    HistoryEntry,
+    PlacementDecisionStatus,
+    PlacementSpec,
+    ScoredTarget,
+    ScorePart,
+    TargetReference,
+)
+from shared.api import Rejection as RejectedTargets
+from shared.messages import Assigned, Decided, Scheduled
+from shared.model import Choice, Head, PlacementRef, Refusal, Rejection, split_target
+
+SAMPLES = 10
+
+
+def eligible(choices: Iterable[Choice], minimum_score: float) -> list[Choice]:
+    """The choices that score enough."""
+    return [choice for choice in choices if choice.score >= minimum_score]
+
+
+def substitutable(spec: PlacementSpec) -> bool:
+    """Whether an alternate may simply take the place of a choice that was lost.
+
+    Not where replicas are divided (the others' shares would change) and not under a spread that must hold (the domains
+    would): these go back to the scheduler for another attempt.
+    """
+    hard_spread = any(constraint.when_unsatisfiable == "DoNotSchedule" for constraint in spec.spread)
+    return spec.replicas.division == "Duplicated" and spec.strategy.type != "Spread" and not hard_spread
+
+
+def enough(taken: Sequence[Choice], wanted: int, spec: PlacementSpec) -> bool:
+    """Whether what could be taken will do: the least count, and all of it where nothing can be substituted."""
+    least, _ = spec.targets.bounds
+    return len(taken) >= least and (len(taken) == wanted or substitutable(spec))
+
+
+def below_minimum(scheduled: Scheduled) -> Refusal:
+    """The refusal when what was proposed does not score enough."""
+    proposed = scheduled.proposal.selected
+    best = max((choice.score for choice in proposed), default=0.0)
+    least = scheduled.request.spec.strategy.minimum_score
+    return Refusal(
+        code="BelowMinimumScore", message=f"the best of {len(proposed)} targets scores {best:.1f}, below {least:g}"
+    )
+
+
+def contended(scheduled: Scheduled) -> Refusal:
+    """The refusal when others were faster for all that was proposed."""
+    return Refusal(
+        code="Contended",
+        message=f"capacity of {len(scheduled.proposal.selected)} proposed targets was taken by others meanwhile",
+    )
+
+
+def reference(target: str) -> TargetReference:
+    """A target id as the API writes it."""
+    workspace, name = split_target(target)
+    return TargetReference(workspace=workspace, name=name)
+
+
+def target_id(ref: TargetReference) -> str:
+    """The id of a target as the API writes it."""
+    return f"{ref.workspace}/{ref.name}"
+
+
+def record(
+    scheduled: Scheduled,
+    taken: Sequence[Choice],
+    refusal: Refusal | None,
+    previous: PlacementDecisionStatus | None,
+    now: float,
+) -> PlacementDecisionStatus:
+    """The decision as it is written. On a refusal, what was selected before stays: it still runs."""
+    request, proposal = scheduled.request, scheduled.proposal
+    before = previous.selected if previous else ()
+    selected = before if refusal else tuple(_scored(choice, scheduled) for choice in taken)
+    chosen = {choice.target for choice in taken}
+    rest = (choice for choice in (*proposal.selected, *proposal.alternates) if choice.target not in chosen)
+    decided_at = rfc3339(now)
+    return PlacementDecisionStatus(
+        observed_generation=request.head.generation,
+        attempt=request.head.attempt,
+        inventory_revision=scheduled.inventory_revision,
+        strategy=proposal.strategy,
+        selected=selected,
+        alternates=tuple(_scored(choice, scheduled) for choice in rest)[:32],
+        rejected=_rejected(scheduled.rejections),
+        rationale=refusal.message if refusal else _rationale(scheduled, taken),
+        decided_at=decided_at,
+        duration_milliseconds=max(0.0, (now - request.requested_at) * 1000) if request.requested_at else 0.0,
+        history=_history(scheduled, selected, previous, decided_at),
+    )
+
+
+def _scored(choice: Choice, scheduled: Scheduled) -> ScoredTarget:
+    breakdown = {
+        name: ScorePart(raw=score.raw, weight=score.weight, weighted=score.weighted)
+        for name, score in choice.breakdown.items()
+    }
+    return ScoredTarget(
+        target=reference(choice.target),
+        replicas=choice.replicas,
+        score=choice.score,
+        breakdown=breakdown,
+        policy=scheduled.rules.get(choice.target, {}),
+        reserved=choice.reserve,
+        reason=choice.reason,
+    )
+
+
+def _rejected(rejections: Iterable[Rejection]) -> dict[str, RejectedTargets]:
+    by_reason: dict[str, list[str]] = {}
+    for rejection in rejections:
+        by_reason.setdefault(rejection.reason, []).extend(rejection.targets)
+    return {
+        reason: RejectedTargets(count=len(targets), samples=tuple(sorted(targets)[:SAMPLES]))
+        for reason, targets in sorted(by_reason.items())
+    }
+
+
+def considered(scheduled: Scheduled) -> int:
+    """How many targets were looked at, in all stages together."""
+    return scheduled.proposal.feasible + sum(len(rejection.targets) for rejection in scheduled.rejections)
+
+
+def _rationale(scheduled: Scheduled, taken: Sequence[Choice]) -> str:
+    proposal = scheduled.proposal
+    named = ", ".join(f"{split_target(choice.target)[1]} ({choice.score:.1f})" for choice in taken[:SAMPLES])
+    more = f" and {len(taken) - SAMPLES} more" if len(taken) > SAMPLES else ""
+    proposed = {choice.target for choice in proposal.selected}
+    fallen = sum(choice.target not in proposed for choice in taken)
+    note = f"; {fallen} in place of targets that filled up meanwhile" if fallen else ""
+    total = considered(scheduled)
+    return f"{proposal.strategy} chose {named}{more} out of {proposal.feasible} feasible of {total} targets{note}"
+
+
+def _history(
+    scheduled: Scheduled,
+    selected: Sequence[ScoredTarget],
+    previous: PlacementDecisionStatus | None,
+    decided_at: str,
+) -> tuple[HistoryEntry, ...]:
+    earlier = previous.history if previous else ()
+    before = tuple(each.target for each in previous.selected) if previous else ()
+    after = tuple(each.target for each in selected)
+    if set(map(target_id, before)) == set(map(target_id, after)):
+        return earlier
+    cause = scheduled.request.cause
+    why = f"{cause.code}: {cause.detail}" if cause.detail else cause.code
+    entry = HistoryEntry(when=decided_at, why=why, from_=before[:1024], to=after[:1024])
+    return (entry, *earlier)[:HISTORY_LIMIT]
+
+
+def assignments(
+    placement: PlacementRef,
+    head: Head,
+    selected: Sequence[ScoredTarget],
+    present: Collection[str],
+    lost: Collection[str],
+) -> list[Assigned]:
+    """What binding is told: apply in all selected targets, remove from the others that it is `present` in.
+
+    Adding comes before removing: a removal waits for the added targets, unless the old target is `lost` anyway.
+    """
+    chosen = [target_id(each.target) for each in selected]
+    added = tuple(sorted(set(chosen) - set(present)))
+    applies = [
+        Assigned(placement=placement, head=head, target=target, replicas=each.replicas)
+        for target, each in zip(chosen, selected, strict=True)
+    ]
+    removals = [
+        Assigned(placement=placement, head=head, target=target, remove=True, after=() if target in lost else added)
+        for target in sorted(set(present) - set(chosen))
+    ]
+    return applies + removals
+
+
+def withdrawal(placement: PlacementRef, head: Head, present: Collection[str], *, orphan: bool) -> list[Assigned]:
+    """What binding is told when a Placement goes away."""
+    return [
+        Assigned(placement=placement, head=head, target=target, remove=True, orphan=orphan)
+        for target in sorted(present)
+    ]
+
+
+def decided(scheduled: Scheduled, taken: Sequence[Choice], refusal: Refusal | None, trace: str) -> Decided:
+    """What status and controller are told."""
+    return Decided(
+        placement=scheduled.request.placement,
+        head=scheduled.request.head,
+        selected=tuple(taken),
+        refusal=refusal,
+        contended=refusal is not None and refusal.code == "Contended",
+        considered=considered(scheduled),
+        trace=trace,
+    )
+
+
+def rfc3339(now: float) -> str:
+    """Seconds since the epoch as Kubernetes writes time, to the microsecond."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,97 @@
+"""PlacementDecisions on the hub: read, and written by compare-and-set; PlacementBindings: read."""
+
+from typing import Any
+
+from services.decision.core import target_id
+from shared.api import PlacementDecisionStatus, decode_decision, to_dict
+from shared.api.decision import PlacementDecision
+from shared.kube.client import Client
+from shared.kube.errors import ApiError
+from shared.kube.hub import Hub
+from shared.kube.resources import BINDINGS, DECISIONS
+from shared.model import Head, PlacementRef
+
+PLACEMENT_LABEL = "placement.moorage.io/placement"
+
+
+class Decisions:
+    """The PlacementDecisions of all workspaces."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def read(self, ref: PlacementRef) -> tuple[PlacementDecisionStatus | None, dict[str, Any] | None]:
+        """What was decided last, and the object as the API server has it; None, None when there is none."""
+        try:
+            found = await self._client(ref).get(DECISIONS, ref.name, ref.namespace)
+        except ApiError as error:
+            if error.not_found:
+                return None, None
+            raise
+        return decode_decision(found).status, found
+
+    async def write(
+        self, ref: PlacementRef, head: Head, status: PlacementDecisionStatus, found: dict[str, Any] | None
+    ) -> None:
+        """Write a decision if nobody wrote since `found` was read; raises ApiError with `conflict` if somebody did."""
+        if found is None:
+            found = await self._client(ref).create(DECISIONS, _fresh(ref, head.uid), field_manager="moorage-decision")
+        body = to_dict(PlacementDecision(status=status))
+        body["metadata"] = {
+            "name": ref.name,
+            "namespace": ref.namespace,
+            "resourceVersion": found["metadata"]["resourceVersion"],
+        }
+        await self._client(ref).replace(DECISIONS, body, subresource="status", field_manager="moorage-decision")
+
+    async def forget(self, ref: PlacementRef) -> None:
+        """Delete the decision of a placement that goes away; it is fine when there is none."""
+        try:
+            await self._client(ref).delete(DECISIONS, ref.name, ref.namespace)
+        except ApiError as error:
+            if not error.not_found:
+                raise
+
+    async def bound(self, ref: PlacementRef) -> set[str]:
+        """The ids of the targets that a placement has PlacementBindings for."""
+        page = await self._client(ref).list(BINDINGS, ref.namespace, label_selector=f"{PLACEMENT_LABEL}={ref.name}")
+        targets = (binding.get("spec", {}).get("target", {}) for binding in page.items)
+        return {f"{target.get('workspace', '')}/{target.get('name', '')}" for target in targets}
+
+    async def all(self, workspace: str) -> list[tuple[PlacementRef, str, PlacementDecisionStatus]]:
+        """Every decision of a workspace with its placement's uid, for the reservations to be rebuilt from."""
+        page = await self._hub.at(workspace).list(DECISIONS)
+        found = []
+        for item in page.items:
+            decision = decode_decision(item)
+            metadata = decision.metadata
+            owners = metadata.owner_references
+            ref = PlacementRef(workspace=workspace, namespace=metadata.namespace, name=metadata.name)
+            found.append((ref, owners[0].uid if owners else "", decision.status))
+        return found
+
+    def _client(self, ref: PlacementRef) -> Client:
+        return self._hub.at(ref.workspace)
+
+
+def selected_ids(status: PlacementDecisionStatus | None) -> set[str]:
+    """The ids of the targets that a decision selected."""
+    return {target_id(each.target) for each in status.selected} if status else set()
+
+
+def _fresh(ref: PlacementRef, uid: str) -> dict[str, Any]:
+    owner = {
+        "apiVersion": DECISIONS.api_version,
+        "kind": "Placement",
+        "name": ref.name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    metadata = {
+        "name": ref.name,
+        "namespace": ref.namespace,
+        "labels": {PLACEMENT_LABEL: ref.name},
+        "ownerReferences": [owner],
+    }
+    return {"apiVersion": DECISIONS.api_version, "kind": DECISIONS.kind, "metadata": metadata}

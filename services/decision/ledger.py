@@ -1,0 +1,144 @@
+"""Who takes how much of which target: reservations under optimistic concurrency.
+
+A reservation is one entry per target and placement, below the target's prefix. It is written only if nothing below that
+prefix changed since its sum was read, so two writers never give the same capacity away: the one that comes second sees
+a `Conflict`, reads the target's entries again, and finds what is left. A reservation that is released stays as an empty
+entry, so that the last revision of a target is always that of an entry that can be read.
+"""
+
+from collections.abc import Iterable
+
+from shared.model import Head, PlacementRef, Reservation, Resources, Target, add, fits, subtract
+from shared.state import Conflict, Entry, Table, View
+from shared.tokens import join
+
+TRIES = 16
+
+
+class Superseded(Exception):
+    """A newer head of this placement has spoken already."""
+
+
+class Crowded(Exception):
+    """So many write to one target that no turn was had; try again later."""
+
+
+def prefix_of(target: str) -> str:
+    """The key prefix of a target's reservations."""
+    workspace, _, name = target.rpartition("/")
+    return join(workspace, name)
+
+
+def key_of(target: str, placement: PlacementRef) -> str:
+    """The key of one reservation."""
+    return f"{prefix_of(target)}.{_suffix(placement)}"
+
+
+def _suffix(placement: PlacementRef) -> str:
+    return join(placement.workspace, placement.namespace, placement.name)
+
+
+class Ledger:
+    """A live picture of all reservations, and the only writer of them."""
+
+    def __init__(self, table: Table[Reservation], view: View[Reservation]) -> None:
+        self._table = table
+        self._view = view
+        self._targets: dict[str, dict[str, Entry[Reservation]]] = {}
+        self._placements: dict[str, set[str]] = {}
+
+    async def follow(self) -> None:
+        """Keep the picture current, for ever."""
+        async for keys in self._view.changes():
+            for key in keys:
+                entry = self._view.entries.get(key)
+                if entry is not None:
+                    self._note(entry)
+
+    def _note(self, entry: Entry[Reservation]) -> None:
+        prefix, suffix = _parts(entry.key)
+        known = self._targets.setdefault(prefix, {})
+        if entry.key not in known or known[entry.key].revision < entry.revision:
+            known[entry.key] = entry
+        placed = self._placements.setdefault(suffix, set())
+        (placed.add if entry.value.resources else placed.discard)(prefix)
+        if not placed:
+            del self._placements[suffix]
+
+    def taken(self, target: str, besides: PlacementRef) -> Resources:
+        """What all other placements take in a target."""
+        own = key_of(target, besides)
+        entries = self._targets.get(prefix_of(target), {})
+        return add(*(entry.value.resources for key, entry in entries.items() if key != own))
+
+    def held_by(self, placement: PlacementRef) -> set[str]:
+        """The key prefixes of the targets in which a placement holds something."""
+        return set(self._placements.get(_suffix(placement), ()))
+
+    def holders(self) -> Iterable[Reservation]:
+        """Every reservation that takes something."""
+        for entries in self._targets.values():
+            yield from (entry.value for entry in entries.values() if entry.value.resources)
+
+    async def reserve(self, target: Target, placement: PlacementRef, head: Head, needed: Resources) -> bool:
+        """Take capacity for a placement, in place of what it had there; False when the target has too little left.
+
+        Raises `Superseded` when a newer head holds or released it, `Crowded` after too many lost races.
+        """
+        prefix, key = prefix_of(target.id), key_of(target.id, placement)
+        wanted = Reservation(placement=placement, head=head, resources=needed)
+        for _ in range(TRIES):
+            own = self._targets.get(prefix, {}).get(key)
+            if own is not None and head.older_than(own.value.head):
+                raise Superseded
+            if own is not None and own.value == wanted:
+                return True
+            free = subtract(subtract(target.allocatable, target.allocated), self.taken(target.id, besides=placement))
+            if not fits(needed, free):
+                if await self._reread(prefix):
+                    continue
+                return False
+            try:
+                revision = await self._table.update(key, wanted, self._revision(prefix), within=prefix)
+            except Conflict:
+                await self._reread(prefix)
+            else:
+                self._note(Entry(key, wanted, revision))
+                return True
+        raise Crowded(f"{target.id} is contended, {TRIES} attempts to reserve in it lost")
+
+    async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
+        """Give back what a placement holds below a target's prefix, unless a newer head holds it."""
+        key = f"{prefix}.{_suffix(placement)}"
+        empty = Reservation(placement=placement, head=head, resources={})
+        for _ in range(TRIES):
+            own = self._targets.get(prefix, {}).get(key)
+            if own is not None and (head.older_than(own.value.head) or own.value == empty):
+                return
+            try:
+                revision = await self._table.update(key, empty, self._revision(prefix), within=prefix)
+            except Conflict:
+                await self._reread(prefix)
+            else:
+                self._note(Entry(key, empty, revision))
+                return
+        raise Crowded(f"{prefix} is contended, {TRIES} attempts to release in it lost")
+
+    def _revision(self, prefix: str) -> int:
+        """The last revision of anything below the prefix."""
+        return max((entry.revision for entry in self._targets.get(prefix, {}).values()), default=0)
+
+    async def _reread(self, prefix: str) -> bool:
+        """Read a target's entries anew; True when that told something new."""
+        before = self._revision(prefix)
+        entries = await self._table.entries(prefix)
+        self._targets[prefix] = {}
+        for entry in entries:
+            self._note(entry)
+        return self._revision(prefix) != before
+
+
+def _parts(key: str) -> tuple[str, str]:
+    """A reservation's key as the target's prefix and the placement's suffix."""
+    tokens = key.split(".")
+    return ".".join(tokens[:2]), ".".join(tokens[2:])

@@ -1,0 +1,55 @@
+"""Reservations from PlacementDecisions: after the buckets were deleted, nothing may be given away twice."""
+
+import asyncio
+import logging
+
+from services.decision.kubernetes import Decisions
+from services.decision.ledger import key_of
+from shared.kube.errors import KubeError
+from shared.model import Head, PlacementRef, Reservation
+from shared.runner import Runtime
+from shared.state import RESERVATIONS, WORKSPACES, Conflict, Table
+from shared.tokens import join
+
+log = logging.getLogger("moorage.decision")
+
+MARKER = join("rebuilt", "", "", "", "")
+"""An entry that says that reservations are complete; it goes when they go. Its target has no workspace-like name."""
+
+WAIT = 1.0
+
+
+async def rebuild(runtime: Runtime, table: Table[Reservation], decisions: Decisions) -> None:
+    """Unless reservations are complete, make them so; waits until discovery has walked the workspaces."""
+    if await table.get(MARKER) is not None:
+        return
+    workspaces = await runtime.follow(WORKSPACES)
+    log.info("reservations are incomplete, rebuilding them from the PlacementDecisions")
+    while not any(entry.value.root for entry in workspaces.entries.values()):
+        await workspaces.moved(workspaces.revision)
+    for path in sorted(entry.value.path for entry in workspaces.entries.values()):
+        await _rebuild_workspace(path, table, decisions)
+    await table.put(MARKER, Reservation(placement=_NOBODY, head=Head(uid="", generation=0, attempt=0), resources={}))
+    log.info("reservations are complete", extra={"bucket": RESERVATIONS.name, "workspaces": len(workspaces.entries)})
+
+
+async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: Decisions) -> None:
+    while True:
+        try:
+            found = await decisions.all(path)
+        except KubeError as error:
+            log.warning("waiting for the decisions of a workspace", extra={"workspace": path, "error": str(error)})
+            await asyncio.sleep(WAIT)
+        else:
+            break
+    for ref, uid, status in found:
+        for each in status.selected:
+            head = Head(uid=uid, generation=status.observed_generation, attempt=status.attempt)
+            reservation = Reservation(placement=ref, head=head, resources=dict(each.reserved))
+            try:
+                await table.update(key_of(f"{each.target.workspace}/{each.target.name}", ref), reservation, 0)
+            except Conflict:
+                continue  # it is there: another copy rebuilds as well, or a newer decision was made
+
+
+_NOBODY = PlacementRef(workspace="", namespace="", name="")
