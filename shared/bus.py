@@ -22,6 +22,8 @@ CONSUMER_HEADER = "Moorage-Consumer"
 ID_HEADER = "Nats-Msg-Id"
 
 DEAD = "moorage.dead"
+DEAD_STREAM = "MOORAGE_DEAD"
+"""Where parked messages lie: the stream of this name on `moorage.dead.>` is provisioned like any other."""
 
 CLAIM_ABOVE = 256 * 1024
 """Payloads above this many bytes travel by claim check: the message holds a reference to the object store."""
@@ -238,3 +240,14 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     payload: bytes
     headers: dict[str, str]
+
+
+def replay_id(letter: DeadLetter) -> str:
+    """A new id, as the old one may still be known as a duplicate; replaying the same letter twice is one message."""
+    return f"replay:{letter.sequence}:{letter.time}"
+
+
+def replay_headers(letter: DeadLetter) -> dict[str, str]:
+    """The headers that the message had before it was parked."""
+    parking = (CAUSE_HEADER, ORIGIN_HEADER, CONSUMER_HEADER, ID_HEADER)
+    return {name: value for name, value in letter.headers.items() if name not in parking}

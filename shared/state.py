@@ -40,6 +40,7 @@ class RawBucket(Protocol):
         """Write if the last revision of `key` is still `revision` (0: there is none); else raise `Conflict`.
 
         With `within`, a prefix of whole tokens, the last revision of *any* key below that prefix is compared instead.
+        A deleted key counts as absent, so what is compared with may come from `get` or from the newest of `entries`.
         """
         ...
 
@@ -51,6 +52,8 @@ class RawBucket(Protocol):
 
     def watch(self) -> AsyncIterator[Raw | None]:
         """All present entries, then None once, then every change as it happens (value None: deleted).
+
+        Among the present entries there may be deletions that the bucket still remembers.
 
         Survives reconnects; a key that changed meanwhile is delivered again, at least in its last state.
         """

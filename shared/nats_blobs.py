@@ -1,0 +1,108 @@
+"""Large payloads in a JetStream object store bucket; laid out as other NATS clients and the `nats` tool read it."""
+
+import base64
+import hashlib
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.bus import BusError
+from shared.nats_client import NatsClient, api_answer, status_of
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+BUCKET = "moorage-payloads"
+STREAM = f"OBJ_{BUCKET}"
+KEPT = timedelta(hours=24)
+CHUNK = 128 * 1024  # bytes; the object store's own default
+
+CONFIG: dict[str, Any] = {
+    "name": STREAM,
+    "description": "Payloads that are too large for a message, by their SHA-256",
+    "subjects": [f"$O.{BUCKET}.C.>", f"$O.{BUCKET}.M.>"],
+    "retention": "limits",
+    "storage": "file",
+    "discard": "new",
+    "max_age": int(KEPT.total_seconds() * 1e9),
+    "max_bytes": 4 << 30,
+    "allow_rollup_hdrs": True,
+    "allow_direct": True,
+}
+
+
+class Blobs:
+    """Payloads by their SHA-256."""
+
+    def __init__(self, client: NatsClient) -> None:
+        self._client = client
+
+    async def put(self, payload: bytes) -> str:
+        """Store a payload, unless it is there and not yet half way to its end of life; returns its SHA-256."""
+        digest = hashlib.sha256(payload)
+        name = digest.hexdigest()
+        present = await self._info(name)
+        if present is not None and _age(present) < KEPT / 2:
+            return name
+        place = uuid.uuid4().hex  # chunks of two writers must not mix, so each writes to its own subject
+        chunks = [payload[start : start + CHUNK] for start in range(0, len(payload), CHUNK)]
+        for number, chunk in enumerate(chunks):
+            await self._publish(f"$O.{BUCKET}.C.{place}", chunk, {"Nats-Msg-Id": f"{place}:{number}"})
+        info = {
+            "name": name,
+            "bucket": BUCKET,
+            "nuid": place,
+            "size": len(payload),
+            "chunks": len(chunks),
+            "mtime": datetime.now(UTC).isoformat(),
+            "digest": f"SHA-256={base64.urlsafe_b64encode(digest.digest()).decode()}",
+            "options": {"max_chunk_size": CHUNK},
+        }
+        await self._publish(_meta_subject(name), json.dumps(info).encode(), {"Nats-Rollup": "sub"})
+        return name
+
+    async def get(self, name: str) -> bytes:
+        """A payload; raises `KeyError` when it is gone or incomplete."""
+        info = await self._info(name)
+        if info is None:
+            raise KeyError(name)
+        parts: list[bytes] = []
+        after = 0
+        while len(parts) < info["chunks"]:
+            messages = await self._chunks(info["nuid"], after)
+            if not messages:
+                raise KeyError(name)
+            parts += [message.data for message in messages]
+            after = int((messages[-1].headers or {})["Nats-Sequence"])
+        payload = b"".join(parts)
+        if hashlib.sha256(payload).hexdigest() != name:
+            raise KeyError(name)
+        return payload
+
+    async def _chunks(self, place: str, after: int) -> "list[Msg]":
+        # Bounded, so that a slow connection is not written off for holding megabytes that we have yet to read.
+        request = {"seq": after + 1, "next_by_subj": f"$O.{BUCKET}.C.{place}", "batch": 16}
+        messages = await self._client.request_many(f"$JS.API.DIRECT.GET.{STREAM}", json.dumps(request).encode())
+        return [message for message in messages if status_of(message) is None]
+
+    async def _info(self, name: str) -> dict[str, Any] | None:
+        message = await self._client.request(f"$JS.API.DIRECT.GET.{STREAM}.{_meta_subject(name)}")
+        status = status_of(message)
+        if status == "404":
+            return None
+        if status is not None:
+            raise BusError(f"object store {BUCKET}: status {status}")
+        info: dict[str, Any] = json.loads(message.data)
+        return None if info.get("deleted") else info
+
+    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+        api_answer(await self._client.request(subject, payload, headers))
+
+
+def _meta_subject(name: str) -> str:
+    return f"$O.{BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+
+
+def _age(info: dict[str, Any]) -> timedelta:
+    return datetime.now(UTC) - datetime.fromisoformat(info["mtime"])

@@ -1,0 +1,199 @@
+"""An endless pull from one JetStream consumer: requests ahead of exhaustion, heartbeats, and starting over."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.bus import BusError, Forbidden
+from shared.nats_client import NatsClient, status_of
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+log = logging.getLogger("moorage.nats")
+
+MISSED = 2.5  # heartbeats after which the pull is taken for dead
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds before pulling again after a refusal
+
+
+class PullSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a pull request stands, and how often the server shows that it does while nothing comes; seconds."""
+
+    expires: float = 30.0
+    heartbeat: float = 5.0
+
+
+class Pull:
+    """Keeps pull requests open for as many messages as `room()` says there is room for.
+
+    Each message goes to `take`, which must not block. `on_lost` is told when messages may have been missed: after a
+    reconnect, when heartbeats fail to come, when the consumer is gone.
+    """
+
+    def __init__(
+        self,
+        client: NatsClient,
+        stream: str,
+        consumer: str,
+        *,
+        take: "Callable[[Msg], None]",
+        room: Callable[[], int],
+        at_once: int,
+        on_lost: Callable[[str], None] | None = None,
+        settings: PullSettings,
+    ) -> None:
+        self._client = client
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._take = take
+        self._room = room
+        self._worthwhile = max(1, at_once // 2)
+        self._settings = settings
+        self._asked = 0
+        self._pause = 0.0
+        self._stale = False
+        self._denied: str | None = None
+        self._complaint = ""
+        self._wake = asyncio.Event()
+        self._inbox = ""
+        self._subscription: Subscription | None = None
+        self._loop: asyncio.Task[None] | None = None
+        self._on_lost = on_lost
+
+    async def start(self) -> None:
+        """Begin to pull. Raises `Forbidden` when permissions deny it."""
+        self._client.listeners.add(self)
+        try:
+            await self._subscribe()
+            await self._request()
+            with contextlib.suppress(BusError):  # not reachable now: the loop goes on trying
+                await self._client.flush()
+            self._check_allowed()
+        except BaseException:
+            self._client.listeners.discard(self)
+            raise
+        self._loop = asyncio.create_task(self._run())
+
+    def _check_allowed(self) -> None:
+        if self._denied:
+            raise Forbidden(self._denied)
+
+    async def stop(self) -> None:
+        """Take the open requests back; messages that were on their way have gone to `take` when this returns."""
+        self.abandon()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with contextlib.suppress(Exception):  # a broken connection has nothing on its way
+                await subscription.drain()  # type: ignore[no-untyped-call]  # the library left it so
+
+    def abandon(self) -> None:
+        """Stop without a word to the server."""
+        self._client.listeners.discard(self)
+        if self._loop is not None:
+            self._loop.cancel()
+
+    def kick(self) -> None:
+        """There is room again."""
+        self._wake.set()
+
+    # Listener
+
+    def reconnected(self) -> None:
+        self._lost("the connection was interrupted")
+
+    def denied(self, subject: str, reason: str) -> None:
+        if subject == self._next or (self._inbox and subject.startswith(self._inbox)):
+            self._denied = reason
+            self._pause = LONGEST_PAUSE
+            self._stale = True
+            self._wake.set()
+
+    # The loop
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._turn()
+            except BusError as error:
+                self._complain(str(error))
+                self._slow_down()
+
+    async def _turn(self) -> None:
+        if self._pause:
+            await asyncio.sleep(self._pause)
+        if self._stale:
+            await self._restart()
+        self._wake.clear()
+        await self._request()
+        try:
+            async with asyncio.timeout(self._settings.heartbeat * MISSED if self._asked else None):
+                await self._wake.wait()
+        except TimeoutError:
+            if self._client.connected:
+                self._lost("no sign of life from the consumer")
+
+    async def _request(self) -> None:
+        batch = self._room() - self._asked
+        if batch <= 0 or (self._asked and batch < self._worthwhile):
+            return
+        request = {
+            "batch": batch,
+            "expires": int(self._settings.expires * 1e9),
+            "idle_heartbeat": int(self._settings.heartbeat * 1e9),
+        }
+        # The size of the batch is part of the reply subject: a refusal says by it how many were refused.
+        await self._client.send(self._next, json.dumps(request).encode(), reply=f"{self._inbox}.{batch}")
+        self._asked += batch
+
+    async def _subscribe(self) -> None:
+        self._inbox = self._client.new_inbox()
+        self._subscription = await self._client.subscribe(f"{self._inbox}.*", self._on_message)
+
+    async def _restart(self) -> None:
+        """Under a new inbox: requests that the server may still hold for the old one are void."""
+        old, self._subscription = self._subscription, None
+        if old is not None:
+            with contextlib.suppress(Exception):
+                await old.unsubscribe()
+        self._asked = 0
+        await self._subscribe()
+        self._stale = False
+
+    async def _on_message(self, message: "Msg") -> None:
+        self._wake.set()
+        status = status_of(message)
+        if status is None:
+            self._asked = max(0, self._asked - 1)
+            self._pause = 0.0
+            self._take(message)
+        elif status != "100":
+            self._ended(status, message)
+
+    def _ended(self, status: str, message: "Msg") -> None:
+        headers = message.headers or {}
+        refused = int(headers.get("Nats-Pending-Messages", message.subject.rpartition(".")[2]))
+        self._asked = max(0, self._asked - refused)
+        if status not in ("404", "408"):  # those two: it stood its time and nothing came
+            self._slow_down()
+            self._lost(f"{status} {headers.get('Description', 'no such consumer')}")
+
+    def _lost(self, reason: str) -> None:
+        self._complain(reason)
+        self._stale = True
+        self._wake.set()
+        if self._on_lost is not None:
+            self._on_lost(reason)
+
+    def _slow_down(self) -> None:
+        self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self._pause * 2))
+
+    def _complain(self, reason: str) -> None:
+        """Say each new reason once."""
+        if reason != self._complaint:
+            self._complaint = reason
+            log.warning("pulling again", extra={"subject": self._next, "reason": reason})
