@@ -1,7 +1,6 @@
 """The client against a real HTTP server that answers what is scripted."""
 
 import asyncio
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from shared.kube.client import Client
 from shared.kube.config import Credentials
 from shared.kube.errors import ApiError, ConfigError, Unreachable
-from shared.kube.resources import CONFIGMAPS, NAMESPACES, Resource
+from shared.kube.resources import CONFIGMAPS, Resource
 
 PATH = "/api/v1/namespaces/shop/configmaps"
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "namespace": "shop"}, "data": {"a": "b"}}
@@ -102,3 +101,115 @@ async def test_delete_sends_its_preconditions(server, reply, client):
         "propagationPolicy": "Foreground",
         "preconditions": {"uid": "u", "resourceVersion": "3"},
     }
+
+
+@pytest.mark.parametrize(
+    ("answer", "check"),
+    [
+        (({"code": 409, "reason": "Conflict", "message": "stale"}, 409), lambda e: e.conflict and e.message == "stale"),
+        (({"reason": "AlreadyExists"}, 409), lambda e: e.already_exists and not e.conflict),
+        (({"reason": "Forbidden"}, 403), lambda e: e.forbidden),
+        (({}, 429, {"Retry-After": "3"}), lambda e: e.too_many_requests and e.retry_after == 3.0),
+        ((b"<h1>Bad Gateway</h1>", 502), lambda e: e.transient and e.message == "<h1>Bad Gateway</h1>"),
+        ((b"", 302, {"Location": "http://elsewhere.invalid/"}), lambda e: e.status == 302),
+    ],
+)
+async def test_an_answer_that_is_not_success_is_an_api_error(server, reply, client, answer, check):
+    server.on("GET", f"{PATH}/web", reply(*answer))
+    with pytest.raises(ApiError) as caught:
+        await client.get(CONFIGMAPS, "web", "shop")
+    assert check(caught.value)
+
+
+async def test_expired_pages_are_the_only_error_that_list_recovers_from(server, reply, client):
+    server.on("GET", PATH, reply({"reason": "Forbidden"}, 403))
+    with pytest.raises(ApiError):
+        await client.list(CONFIGMAPS, "shop")
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("answer", [{"body": b"not json"}, {"body": b"[]"}, {"body": CONFIG, "cut": True}])
+async def test_an_answer_that_is_broken_is_unreachable(server, reply, client, answer):
+    server.on("GET", f"{PATH}/web", reply(**answer))
+    with pytest.raises(Unreachable):
+        await client.get(CONFIGMAPS, "web", "shop")
+
+
+async def test_a_list_that_is_broken_is_unreachable(server, reply, client):
+    server.on("GET", PATH, reply({"items": 3}))
+    with pytest.raises(Unreachable, match="something unexpected"):
+        await client.list(CONFIGMAPS, "shop")
+
+
+async def test_a_server_that_does_not_answer_is_unreachable_after_the_timeout(server, reply, client):
+    server.on("GET", "/readyz", reply(hang=True))
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:\d+ did not answer within 0\.05 s"):
+        await client.request("GET", "/readyz", timeout=0.05)
+
+
+async def test_a_port_where_nobody_listens_is_unreachable(unused_tcp_port):
+    async with Client(Credentials(server=f"http://127.0.0.1:{unused_tcp_port}", token="s3cret")) as client:
+        with pytest.raises(Unreachable) as caught:
+            await client.request("GET", "/readyz")
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_a_body_without_end_is_cut_off(server, reply, client, monkeypatch):
+    monkeypatch.setattr("shared.kube.transport._MAX_BODY", 1 << 20)
+    server.on("GET", "/version", reply(b"x" * (3 << 20)))
+    with pytest.raises(Unreachable, match="over 1 MiB"):
+        await client.request("GET", "/version")
+
+
+async def test_an_event_without_end_is_cut_off(server, client, monkeypatch):
+    monkeypatch.setattr("shared.kube.transport._MAX_LINE", 1 << 20)
+
+    async def read() -> None:
+        async with client.stream(PATH, params={"watch": True}, idle=5) as lines:
+            async for _ in lines:
+                pass
+
+    reading = asyncio.create_task(read())
+    (await server.watch()).raw(b"x" * (2 << 20))
+    with pytest.raises(Unreachable, match="over 1 MiB"):
+        await asyncio.wait_for(reading, 5)
+
+
+async def test_views_share_the_connections_and_closing_one_does_nothing(server, reply, client):
+    server.on("GET", "/clusters/root:a/api/v1/namespaces/shop/configmaps/web", reply(CONFIG))
+    server.on("GET", "/services/x/version", reply({"major": "1"}))
+    async with client.cluster("root:b").cluster("root:a") as view:
+        assert await view.get(CONFIGMAPS, "web", "shop") == CONFIG
+    assert await client.at("/services/x/").request("GET", "/version") == b'{"major": "1"}'
+    assert await client.at(f"{server.url}/services/x").request("GET", "/version", body=b"raw") == b'{"major": "1"}'
+    assert server.seen[-1].body == b"raw"
+
+
+async def test_a_closed_client_stays_closed(server, reply):
+    client = Client(Credentials(server=server.url))
+    server.on("GET", "/version", reply({}))
+    await client.request("GET", "/version")
+    assert "Authorization" not in server.seen[0].headers
+    await client.close()
+    with pytest.raises(Unreachable, match="the client is closed"):
+        await client.request("GET", "/version")
+
+
+async def test_proxies_of_the_environment_are_not_used(server, reply, client, monkeypatch, unused_tcp_port):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_tcp_port}")
+    server.on("GET", "/version", reply({}))
+    assert await client.request("GET", "/version") == b"{}"
+
+
+async def test_a_token_file_is_read_again_when_it_changes(server, reply, tmp_path):
+    server.on("GET", "/version", reply({}))
+    token = tmp_path / "token"
+    async with Client(Credentials(server=server.url, token_file=token)) as client:
+        with pytest.raises(ConfigError, match="token cannot be read"):
+            await client.request("GET", "/version")
+        for text in ("first\n", "second!\n"):
+            token.write_text(text)
+            await client.request("GET", "/version")
+            await client.request("GET", "/version")
+    sent = [seen.headers["Authorization"] for seen in server.seen]
+    assert sent == ["Bearer first"] * 2 + ["Bearer second!"] * 2

@@ -1,0 +1,176 @@
+"""What is stripped from an object, content hashes, and ApplySets."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.kube import apply
+
+
+def obj(kind: str, api_version: str = "v1", **fields: Any) -> dict[str, Any]:
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": "web", "namespace": "shop"}, **fields}
+
+
+def test_metadata_loses_what_the_server_and_other_tools_put_there():
+    source = obj("ConfigMap", data={"a": "b"})
+    source["metadata"] |= {
+        "uid": "u",
+        "resourceVersion": "7",
+        "generation": 2,
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "deletionTimestamp": "2026-01-01T00:00:00Z",
+        "deletionGracePeriodSeconds": 30,
+        "selfLink": "/x",
+        "managedFields": [{}],
+        "ownerReferences": [{}],
+        "finalizers": ["a/b"],
+        "generateName": "web-",
+        "labels": {"app": "web", apply.APPLYSET_PART_OF: "applyset-x-v1"},
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kcp.io/cluster": "abc"},
+    }
+    source["status"] = {"phase": "Active"}
+    before = copy.deepcopy(source)
+    assert apply.strip_server_fields(source) == {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
+        "data": {"a": "b"},
+    }
+    assert source == before
+
+
+SERVICE_PORT = {"port": 80, "nodePort": 30080}
+TOKEN_VOLUME = {"name": "kube-api-access-x7"}
+
+
+@pytest.mark.parametrize(
+    ("source", "field", "expected"),
+    [
+        (
+            obj(
+                "Service",
+                spec={
+                    "clusterIP": "10.0.0.1",
+                    "clusterIPs": ["10.0.0.1"],
+                    "ipFamilies": ["IPv4"],
+                    "ports": [SERVICE_PORT],
+                },
+            ),
+            "spec",
+            {"ports": [{"port": 80}]},
+        ),
+        (obj("Service", spec={"clusterIP": "None", "clusterIPs": ["None"]}), "spec", {"clusterIP": "None"}),
+        (obj("Service", spec={"ipFamilies": ["IPv6"], "healthCheckNodePort": 1}), "spec", {"ipFamilies": ["IPv6"]}),
+        (
+            obj("PersistentVolumeClaim", spec={"volumeName": "pv", "storageClassName": "s"}),
+            "spec",
+            {"storageClassName": "s"},
+        ),
+        (
+            obj(
+                "Job", "batch/v1", spec={"selector": {}, "template": {"metadata": {"labels": {"controller-uid": "u"}}}}
+            ),
+            "spec",
+            {"template": {"metadata": {}}},
+        ),
+        (
+            obj("Job", "batch/v1", spec={"manualSelector": True, "selector": {"a": 1}}),
+            "spec",
+            {"manualSelector": True, "selector": {"a": 1}},
+        ),
+        (
+            obj(
+                "Pod",
+                spec={
+                    "nodeName": "n",
+                    "volumes": [TOKEN_VOLUME],
+                    "containers": [{"name": "c", "volumeMounts": [TOKEN_VOLUME, {"name": "d"}]}],
+                },
+            ),
+            "spec",
+            {"volumes": [], "containers": [{"name": "c", "volumeMounts": [{"name": "d"}]}]},
+        ),
+        (obj("ServiceAccount", secrets=[{"name": "t"}]), "secrets", None),
+        (obj("Namespace", spec={"finalizers": ["kubernetes"]}), "spec", None),
+        (
+            obj(
+                "Deployment",
+                "apps/v1",
+                spec={"template": {"metadata": {"creationTimestamp": None, "labels": {"a": "b"}}}},
+            ),
+            "spec",
+            {"template": {"metadata": {"labels": {"a": "b"}}}},
+        ),
+        # The same word in another group is another kind, and stays as it is.
+        (obj("Service", "serving.knative.dev/v1", spec={"clusterIP": "x"}), "spec", {"clusterIP": "x"}),
+    ],
+)
+def test_well_known_kinds_lose_what_their_cluster_allocated(source, field, expected):
+    assert apply.strip_server_fields(source).get(field) == expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+PARTS = st.sampled_from(["spec", "metadata", "status", "template", "ports", "volumes", "containers", "labels"])
+
+
+@given(
+    st.sampled_from(["Service", "Pod", "Job", "Namespace", "PersistentVolumeClaim", "ServiceAccount"]),
+    st.dictionaries(PARTS, st.dictionaries(PARTS, JSON, max_size=3) | JSON, max_size=4),
+)
+def test_malformed_manifests_are_stripped_without_failing_and_stripping_is_idempotent(kind, fields):
+    source = {"apiVersion": "batch/v1" if kind == "Job" else "v1", "kind": kind, **fields}
+    once = apply.strip_server_fields(source)
+    assert apply.strip_server_fields(once) == once
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=5))
+def test_the_content_hash_does_not_depend_on_the_order_of_keys(value):
+    assert apply.content_hash(value) == apply.content_hash(dict(reversed(value.items())))
+
+
+def test_the_content_hash_tells_contents_apart():
+    assert apply.content_hash({"a": 1}) != apply.content_hash({"a": "1"})
+    assert apply.content_hash({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+
+
+def test_the_applyset_id_is_the_one_of_the_convention():
+    # printf 'web.moorage-system.Secret.' | sha256sum, base64url without padding
+    assert apply.applyset_id("web", "moorage-system", "Secret", "") == EXPECTED_ID
+
+
+EXPECTED_ID = "applyset-ot5d93rg6Cq8gAYxxvu25wfIIuPB7glhigzjPURg-U0-v1"
+
+
+def test_the_parent_names_the_kinds_and_the_other_namespaces_of_its_members():
+    parent = obj("ConfigMap")
+    parent["metadata"]["labels"] = {"keep": "me"}
+    members = [
+        obj("Deployment", "apps/v1"),
+        obj("ConfigMap"),
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "other"}},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "x"}},
+    ]
+    marked = apply.applyset_parent(parent, members, tooling="moorage/v1.2.3")
+    identity = apply.applyset_id("web", "shop", "ConfigMap", "")
+    assert marked["metadata"]["labels"] == {"keep": "me", apply.APPLYSET_ID: identity}
+    assert marked["metadata"]["annotations"] == {
+        apply.APPLYSET_TOOLING: "moorage/v1.2.3",
+        apply.APPLYSET_GROUP_KINDS: "ClusterRole.rbac.authorization.k8s.io,ConfigMap,Deployment.apps",
+        apply.APPLYSET_NAMESPACES: "other",
+    }
+    assert parent["metadata"]["labels"] == {"keep": "me"}
+
+
+def test_a_member_is_labelled_and_the_original_left_alone():
+    source = obj("ConfigMap")
+    assert apply.applyset_member(source, "applyset-x-v1")["metadata"]["labels"] == {
+        apply.APPLYSET_PART_OF: "applyset-x-v1"
+    }
+    assert "labels" not in source["metadata"]
