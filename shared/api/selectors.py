@@ -160,13 +160,13 @@ def _compares(requirement: LabelRequirement | AffinityRequirement, value: str) -
     """Gt and Lt: both sides must be 64-bit integers, else nothing matches."""
     if len(requirement.values) != 1:
         return False
-    label, bound = _int64(value), _int64(requirement.values[0])
+    label, bound = int64(value), int64(requirement.values[0])
     if label is None or bound is None:
         return False
     return label > bound if requirement.operator == "Gt" else label < bound
 
 
-def _int64(text: str) -> int | None:
+def int64(text: str) -> int | None:
     """What Go's strconv.ParseInt(text, 10, 64) accepts; Python's int() is laxer (spaces, underscores, other digits)."""
     if not re.fullmatch(r"[+-]?[0-9]{1,64}", text):
         return None

@@ -19,7 +19,7 @@ from shared.api.placement import (
     WorkloadSelector,
 )
 from shared.api.policy import Rule
-from shared.api.selectors import AffinityRequirement, LabelRequirement, LabelSelector, Toleration
+from shared.api.selectors import AffinityRequirement, LabelRequirement, LabelSelector, Toleration, int64
 
 KNOWN_SCORERS = ("Resource", "Affinity", "Load", "Latency", "Locality", "Cost", "Steady", "Spread")
 CUSTOM_SCORER_PREFIX = "Custom:"
@@ -128,7 +128,7 @@ def _strategy(path: str, strategy: Strategy, known_scorers: Collection[str]) -> 
 
 def _rule(path: str, rule: Rule) -> Iterator[str]:
     if not rule.expression.strip():
-        yield f"{path}.expression: must not be empty."
+        yield f"{path}.expression: must not be blank."
     if rule.weight < 0:
         yield f"{path}.weight: must not be negative."
     if rule.message is not None and rule.message_expression is not None:
@@ -168,6 +168,8 @@ def _requirements(path: str, requirements: Iterable[LabelRequirement | AffinityR
             yield f"{path}[{index}].values: must be empty for {requirement.operator}."
         if requirement.operator in {"Gt", "Lt"} and len(values) != 1:
             yield f"{path}[{index}].values: must hold exactly one integer for {requirement.operator}."
+        elif requirement.operator in {"Gt", "Lt"} and int64(values[0]) is None:
+            yield f"{path}[{index}].values: {values[0]!r} is no integer, which {requirement.operator} needs."
 
 
 def _unique(path: str, field: str, values: Iterable[str]) -> Iterator[str]:

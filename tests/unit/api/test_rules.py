@@ -1,0 +1,146 @@
+"""The CEL rules of the CRDs and of the admission policies, evaluated by a CEL implementation that type-checks them."""
+
+import json
+
+import pytest
+import yaml
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_optional, ext_strings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.api import (
+    AffinityRequirement,
+    Count,
+    LabelRequirement,
+    PatchOperation,
+    PlacementOverrideSpec,
+    PlacementSpec,
+    ReplicaWeight,
+    Rule,
+    SpreadConstraint,
+    SyncTargetSpec,
+    Targets,
+    Toleration,
+    WorkloadSelector,
+)
+from shared.api.__main__ import ROOT
+from shared.api.resources import RESOURCES
+from shared.api.schema import object_schema
+
+ENVIRONMENT = cel.NewEnv(
+    variables=dict.fromkeys(("self", "request", "object", "oldObject", "variables"), cel.Type.DYN),
+    extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
+)
+
+
+def evaluate(expression, **data):
+    return ENVIRONMENT.compile(expression).eval(data=data).plain_value()
+
+
+# What each rule of a struct admits (first) and refuses (second), in the order in which the struct declares them.
+CASES = {
+    LabelRequirement: [
+        ({"operator": "In", "values": ["a"]}, {"operator": "NotIn"}),
+        ({"operator": "Exists"}, {"operator": "DoesNotExist", "values": ["a"]}),
+    ],
+    AffinityRequirement: [
+        ({"operator": "Gt", "values": ["1"]}, {"operator": "In", "values": []}),
+        ({"operator": "Exists", "values": []}, {"operator": "Exists", "values": ["a"]}),
+        ({"operator": "Lt", "values": ["1"]}, {"operator": "Gt", "values": ["1", "2"]}),
+    ],
+    Toleration: [
+        ({"operator": "Exists"}, {"operator": "Equal", "key": ""}),
+        ({"operator": "Exists", "value": ""}, {"operator": "Exists", "value": "a"}),
+        ({"effect": "NoExecute", "tolerationSeconds": 1}, {"effect": "NoSchedule", "tolerationSeconds": 1}),
+    ],
+    SyncTargetSpec: [({"agent": {}}, {"agent": {}, "kubeconfigSecretRef": {}})],
+    Rule: [({"message": "a"}, {"message": "a", "messageExpression": "b"})],
+    WorkloadSelector: [({"labelSelector": {}}, {"name": "a", "labelSelector": {}})],
+    Count: [({"min": 2, "max": 2}, {"min": 3, "max": 2})],
+    Targets: [({"all": False, "count": {}}, {"all": True, "count": {}})],
+    SpreadConstraint: [({"minDomains": 2, "maxDomains": 2}, {"minDomains": 3, "maxDomains": 2})],
+    ReplicaWeight: [({"target": {}}, {})],
+    PatchOperation: [({"op": "move", "from": "/a"}, {"op": "copy"})],
+    PlacementSpec: [({"manifests": [{}]}, {"workload": []})],
+    PlacementOverrideSpec: [({"placementRef": {}}, {"placementRef": {}, "placementSelector": {}})],
+}
+
+
+@pytest.mark.parametrize("struct", CASES, ids=lambda struct: struct.__name__)
+def test_a_rule_admits_what_is_sound_and_refuses_what_contradicts(struct):
+    for validation, (sound, contradicting) in zip(struct.validations, CASES[struct], strict=True):
+        assert evaluate(validation.rule, self=sound) is True, validation.message
+        assert evaluate(validation.rule, self=contradicting) is False, validation.message
+
+
+def test_every_rule_of_the_schemas_is_tried():
+    text = json.dumps([object_schema(resource.kind) for resource in RESOURCES])
+    tried = {validation.rule for struct in CASES for validation in struct.validations}
+    assert text.count('"rule"') > len(tried)
+    assert tried == {validation["rule"] for validation in _validations(json.loads(text))}
+
+
+def _validations(node):
+    if isinstance(node, list):
+        for child in node:
+            yield from _validations(child)
+    elif isinstance(node, dict):
+        if isinstance(node.get("x-kubernetes-validations"), list):
+            yield from node["x-kubernetes-validations"]
+        for child in node.values():
+            yield from _validations(child)
+
+
+MUTATING, _, VALIDATING, _ = yaml.safe_load_all((ROOT / "deploy/kubernetes/admission.yaml").read_text())
+QUOTED = {entry["name"]: ENVIRONMENT.compile(entry["expression"]) for entry in MUTATING["spec"]["variables"]}
+
+
+def stamped(user_info):
+    """The annotation as the policy builds it: its variables, and the pieces of text between them."""
+    variables = {
+        name: program.eval(data={"request": {"userInfo": user_info}}).plain_value() for name, program in QUOTED.items()
+    }
+    template = MUTATING["spec"]["mutations"][0]["applyConfiguration"]["expression"]
+    expression = template[template.index('\'{"username"') : template.rindex("'") + 1]
+    return evaluate(expression, variables=variables)
+
+
+def test_the_requester_is_stamped_as_json():
+    assert json.loads(stamped({"username": "anton", "groups": ["analytics-team", "system:authenticated"]})) == {
+        "username": "anton",
+        "groups": ["analytics-team", "system:authenticated"],
+    }
+    assert json.loads(stamped({"username": "loner"})) == {"username": "loner", "groups": []}
+
+
+printable = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), max_size=8) | st.text(
+    '\\",', max_size=8
+)
+
+
+@given(username=printable, groups=st.lists(printable, max_size=3))
+def test_no_name_can_forge_a_group(username, groups):
+    user_info = {"username": username, "groups": groups}
+    assert json.loads(stamped(user_info)) == user_info
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "admitted"),
+    [
+        ({"placement.moorage.io/requester": "a"}, {"placement.moorage.io/requester": "a", "other": "b"}, True),
+        ({"placement.moorage.io/requester": "a"}, {"placement.moorage.io/requester": "b"}, False),
+        ({"placement.moorage.io/requester": "a"}, {}, False),
+        ({"placement.moorage.io/requester": "a"}, None, False),
+        (None, {"placement.moorage.io/requester": "a"}, False),
+        (None, None, True),
+    ],
+)
+def test_the_requester_cannot_be_changed(before, after, admitted):
+    def metadata(annotations):
+        return {"metadata": {} if annotations is None else {"annotations": annotations}}
+
+    objects = {"oldObject": metadata(before), "object": metadata(after)}
+    variables = {entry["name"]: evaluate(entry["expression"], **objects) for entry in VALIDATING["spec"]["variables"]}
+    (validation,) = VALIDATING["spec"]["validations"]
+    assert evaluate(validation["expression"], variables=variables) is admitted
