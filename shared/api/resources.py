@@ -47,7 +47,7 @@ RESOURCES = (
         "Cluster",
         (
             Column("Ready", _condition("Ready")),
-            Column("Region", ".metadata.labels['" + REGION_LABEL.replace(".", "\\.") + "']"),
+            Column("Region", ".metadata.labels." + REGION_LABEL.replace(".", "\\.")),
             Column("Nodes", ".status.nodes", "integer"),
             Column("Version", ".status.kubernetesVersion"),
             Column("Unschedulable", ".spec.unschedulable", priority=1),
