@@ -156,7 +156,7 @@ class _AggregatedVersion(msgspec.Struct):
 
 
 class _Name(msgspec.Struct):
-    name: str = ""
+    name: str | None = None  # absent, or null, for the core group
 
 
 class _AggregatedGroup(msgspec.Struct):
@@ -215,20 +215,15 @@ async def _fetch(client: Client, path: str) -> bytes | None:
 
 def _aggregated(document: _Aggregated, broken: dict[str, str]) -> Iterable[_Found]:
     for group in document.items or ():
+        name = group.metadata.name or ""
         for version in group.versions or ():
             if version.freshness == "Stale":
-                broken[group.metadata.name] = f"{version.version} is not available"
+                broken[name] = f"{version.version} is not available"
             for resource in version.resources or ():
-                if resource.response_kind is None or not resource.response_kind.kind:
-                    continue  # only subresources are served
-                yield _Found(
-                    group.metadata.name,
-                    version.version,
-                    resource.resource,
-                    resource.response_kind.kind,
-                    resource.scope == "Namespaced",
-                    resource.verbs or [],
-                )
+                kind = resource.response_kind.kind if resource.response_kind else ""
+                if kind:  # else only subresources are served
+                    namespaced, verbs = resource.scope == "Namespaced", resource.verbs or []
+                    yield _Found(name, version.version, resource.resource, kind, namespaced, verbs)
 
 
 def _core_versions(document: _Document) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ NODES = ("nodes", "Node", "Cluster")
 
 async def test_aggregated_discovery_takes_two_requests(server, reply, client):
     core = aggregated(core={"v1": [NODES]})
+    core["items"][0]["metadata"] = {"name": None}
     core["items"][0]["versions"][0]["resources"].append({"resource": "bindings", "verbs": []})
     server.on("GET", "/api", reply(core))
     apps = {"v1beta1": [DEPLOYMENTS], "v1": [DEPLOYMENTS], "v2alpha1": [("widgets", "Widget", "Cluster")]}
