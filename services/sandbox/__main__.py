@@ -1,0 +1,29 @@
+"""Run the sandbox alone: `python -m services.sandbox --world FILE --port N --data DIR`."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from services.sandbox.run import run
+from services.sandbox.world import DEFAULT, load
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="services.sandbox", description=__doc__)
+    parser.add_argument("--world", type=Path, help="YAML or JSON file; a small world of three targets by default")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback)")
+    parser.add_argument("--port", type=int, default=6443, help="0 takes any free port (default: 6443)")
+    parser.add_argument("--data", type=Path, default=Path(".moorage/sandbox"), help="where kubeconfigs are written")
+    options = parser.parse_args()
+    try:
+        world = load(options.world) if options.world else DEFAULT
+        asyncio.run(run(world, options.host, options.port, options.data))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"sandbox: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

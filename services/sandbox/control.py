@@ -1,0 +1,35 @@
+"""The sandbox's own API under `/sandbox`, for administrators of the hub: clusters, and faults on demand."""
+
+from typing import TYPE_CHECKING
+
+from services.sandbox import errors
+from services.sandbox.auth import ADMINS, User
+from services.sandbox.http import Request, Response, answer, parse_object
+
+if TYPE_CHECKING:
+    from services.sandbox.sandbox import Sandbox
+
+
+def route(sandbox: "Sandbox", user: User, request: Request, parts: list[str]) -> Response:
+    """`GET /sandbox`, `POST /sandbox/clusters/<name>`, `POST /sandbox/clusters/<name>/availability`."""
+    if ADMINS not in user.groups:
+        raise errors.forbidden(f'forbidden: User "{user.name}" is no administrator of this sandbox')
+    match request.method, parts:
+        case "GET", []:
+            url = f"{sandbox.url}/clusters"
+            clusters = [
+                {"name": c.name, "url": f"{url}/{c.name}", "target": c.is_target, "available": c.available}
+                for c in sandbox.clusters
+            ]
+            return answer({"url": sandbox.url, "revision": str(sandbox.store.revision), "clusters": clusters})
+        case "POST", ["clusters", name]:
+            body = parse_object(request) if request.body else {}
+            cluster, token = sandbox.add_target(name, lacks=tuple(body.get("lacks") or ()))
+            return answer({"name": cluster.name, "url": f"{sandbox.url}/clusters/{cluster.name}", "token": token}, 201)
+        case "POST", ["clusters", name, "availability"]:
+            available = parse_object(request).get("available")
+            if not isinstance(available, bool):
+                raise errors.bad_request("available must be true or false")
+            sandbox.set_available(name, available)
+            return answer({"name": name, "available": available})
+    raise errors.no_such_path()

@@ -1,0 +1,123 @@
+"""Deletion: finalizers, owner references, and namespaces, which take their content with them.
+
+What a real cluster's controllers do a moment later is done here at once.
+"""
+
+from typing import Any
+
+from services.sandbox.clusters import Cluster
+from services.sandbox.commits import Commits
+from services.sandbox.errors import Document, bad_request, conflict
+from services.sandbox.store import Entry, Key
+
+FOREGROUND = "foregroundDeletion"
+_POLICIES = ("", "Background", "Foreground", "Orphan")
+
+
+class Deleter:
+    """Deletes objects and what hangs on them."""
+
+    def __init__(self, commits: Commits) -> None:
+        self._commits = commits
+        self._store = commits.store
+
+    def delete(self, cluster: Cluster, entry: Entry, options: Document, now: str) -> tuple[Entry, bool]:
+        """The last entry of the object, and whether it is gone (or waits for its finalizers).
+
+        Raises ApiError 409 where the options' preconditions do not hold.
+        """
+        policy = options.get("propagationPolicy") or ("Orphan" if options.get("orphanDependents") else "")
+        if policy not in _POLICIES:
+            raise bad_request(f"invalid propagationPolicy {policy!r}")
+        _check_preconditions(entry, options.get("preconditions") or {})
+        if options.get("dryRun"):
+            return entry, True
+        document = entry.document()
+        metadata = document["metadata"]
+        if policy == "Orphan":
+            self._orphan(cluster, entry)
+        if policy == "Foreground" and FOREGROUND not in metadata.setdefault("finalizers", []):
+            metadata["finalizers"].append(FOREGROUND)
+        is_namespace = entry.key.resource == "namespaces"
+        if not metadata.get("finalizers") and not is_namespace:
+            return self.remove(cluster, entry.key, now), True
+        if "deletionTimestamp" not in metadata:
+            metadata |= {"deletionTimestamp": now, "deletionGracePeriodSeconds": 0}
+            if is_namespace:
+                document["status"] = {**document.get("status", {}), "phase": "Terminating"}
+                cluster.terminating.add(entry.key.name)
+            entry = self._commits.put(cluster, entry.key, document)
+        if is_namespace:
+            for inner in self._store.contents(cluster.name, entry.key.name):
+                if self._store.get(inner.key) is inner:  # not yet taken along by its owner
+                    self.delete(cluster, inner, {}, now)
+            self._finish_namespace(cluster, entry.key.name, now)
+        if policy == "Foreground":
+            self._collect(cluster, entry.uid, now)
+            self._finish_foreground(cluster, entry.uid, entry.key, now)
+        return entry, self._store.get(entry.key) is None
+
+    def remove(self, cluster: Cluster, key: Key, now: str) -> Entry:
+        """Take an object out at once, then what it alone owned, then what waited for it to go."""
+        entry = self._commits.remove(cluster, key)
+        self._collect(cluster, entry.uid, now)
+        for owner in entry.owners:
+            for reference in entry.document()["metadata"]["ownerReferences"]:
+                if reference["uid"] == owner and (found := self._owner(cluster, reference, key.namespace)):
+                    self._finish_foreground(cluster, owner, found.key, now)
+        if key.namespace in cluster.terminating:
+            self._finish_namespace(cluster, key.namespace, now)
+        return entry
+
+    def _collect(self, cluster: Cluster, uid: str, now: str) -> None:
+        for dependent in self._store.dependents(cluster.name, uid):
+            references = dependent.document()["metadata"]["ownerReferences"]
+            others = [reference for reference in references if reference["uid"] != uid]
+            if not any(self._owner(cluster, reference, dependent.key.namespace) for reference in others):
+                self.delete(cluster, dependent, {}, now)
+
+    def _owner(self, cluster: Cluster, reference: Any, namespace: str) -> Entry | None:
+        resource = cluster.by_kind(reference["apiVersion"], reference["kind"])
+        if resource is None:
+            return None
+        key = Key(cluster.name, resource.id, namespace if resource.namespaced else "", reference["name"])
+        found = self._store.get(key)
+        return found if found and found.uid == reference["uid"] else None
+
+    def _orphan(self, cluster: Cluster, entry: Entry) -> None:
+        for dependent in self._store.dependents(cluster.name, entry.uid):
+            document = dependent.document()
+            metadata = document["metadata"]
+            metadata["ownerReferences"] = [owner for owner in metadata["ownerReferences"] if owner["uid"] != entry.uid]
+            self._commits.put(cluster, dependent.key, document)
+
+    def _finish_foreground(self, cluster: Cluster, uid: str, key: Key, now: str) -> None:
+        entry = self._store.get(key)
+        if entry is None or self._store.dependents(cluster.name, uid):
+            return
+        document = entry.document()
+        finalizers = document["metadata"].get("finalizers") or []
+        if FOREGROUND not in finalizers:
+            return
+        finalizers.remove(FOREGROUND)
+        if finalizers:
+            self._commits.put(cluster, key, document)
+        else:
+            self.remove(cluster, key, now)
+
+    def _finish_namespace(self, cluster: Cluster, name: str, now: str) -> None:
+        key = Key(cluster.name, "namespaces", "", name)
+        entry = self._store.get(key)
+        if entry is None or next(self._store.contents(cluster.name, name), None):
+            return
+        if not entry.document()["metadata"].get("finalizers"):
+            cluster.terminating.discard(name)
+            self.remove(cluster, key, now)
+
+
+def _check_preconditions(entry: Entry, preconditions: Document) -> None:
+    for field, actual in (("uid", entry.uid), ("resourceVersion", str(entry.version))):
+        wanted = preconditions.get(field)
+        if wanted is not None and wanted != actual:
+            why = f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {actual}"
+            raise conflict(entry.key.resource, entry.key.name, why)

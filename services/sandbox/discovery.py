@@ -1,0 +1,155 @@
+"""Discovery: aggregated and legacy group lists, and OpenAPI v3 per group version. Pure."""
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from services.sandbox.clusters import Cluster
+from services.sandbox.errors import Document
+from services.sandbox.resources import Resource, Version, version_priority
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+VERSION: Document = {
+    "major": "1",
+    "minor": "36",
+    "gitVersion": "v1.36.0+moorage-sandbox",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "",
+    "compiler": "",
+    "platform": "sandbox",
+}
+_STATUS_VERBS = ["get", "patch", "update"]
+
+
+def _groups(cluster: Cluster) -> dict[str, dict[str, list[Resource]]]:
+    """Resources by group and version, versions in order of preference."""
+    groups: dict[str, dict[str, list[Resource]]] = {}
+    for resource in cluster.resources():
+        for version in resource.versions:
+            groups.setdefault(resource.group, {}).setdefault(version, []).append(resource)
+    return {
+        name: dict(sorted(versions.items(), key=lambda item: version_priority(item[0])))
+        for name, versions in groups.items()
+    }
+
+
+def aggregated(cluster: Cluster, *, core: bool) -> Document:
+    """APIGroupDiscoveryList v2 of the core group or of all the others."""
+    items = [
+        {
+            "metadata": {"name": group or None, "creationTimestamp": None},
+            "versions": [
+                {"version": version, "freshness": "Current", "resources": [_aggregated(r, version) for r in resources]}
+                for version, resources in versions.items()
+            ],
+        }
+        for group, versions in _groups(cluster).items()
+        if (group == "") is core
+    ]
+    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
+
+
+def _aggregated(resource: Resource, name: str) -> Document:
+    version = resource.versions[name]
+    kind = {"group": resource.group, "version": name, "kind": resource.kind}
+    subresources = []
+    if version.status:
+        subresources.append({"subresource": "status", "responseKind": kind, "verbs": _STATUS_VERBS})
+    if version.scale:
+        scale = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+        subresources.append({"subresource": "scale", "responseKind": scale, "verbs": _STATUS_VERBS})
+    return {
+        "resource": resource.plural,
+        "responseKind": kind,
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": resource.singular,
+        "verbs": list(resource.verbs),
+        **({"shortNames": list(resource.short_names)} if resource.short_names else {}),
+        **({"categories": list(resource.categories)} if resource.categories else {}),
+        **({"subresources": subresources} if subresources else {}),
+    }
+
+
+def core_versions() -> Document:
+    return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+
+
+def group_list(cluster: Cluster) -> Document:
+    groups = [_group(group, versions) for group, versions in _groups(cluster).items() if group]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+
+def group(cluster: Cluster, name: str) -> Document | None:
+    versions = _groups(cluster).get(name)
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)} if versions else None
+
+
+def _group(name: str, versions: Iterable[str]) -> Document:
+    listed = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": listed, "preferredVersion": listed[0]}
+
+
+def resource_list(cluster: Cluster, group_name: str, version: str) -> Document | None:
+    resources = _groups(cluster).get(group_name, {}).get(version)
+    if not resources:
+        return None
+    listed = [item for resource in resources for item in _legacy(resource, resource.versions[version])]
+    group_version = f"{group_name}/{version}" if group_name else version
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": listed}
+
+
+def _legacy(resource: Resource, version: Version) -> list[Document]:
+    base: Document = {
+        "name": resource.plural,
+        "singularName": resource.singular,
+        "namespaced": resource.namespaced,
+        "kind": resource.kind,
+        "verbs": list(resource.verbs),
+        "shortNames": list(resource.short_names),
+        "categories": list(resource.categories),
+    }
+    part = {"singularName": "", "namespaced": resource.namespaced, "verbs": _STATUS_VERBS}
+    result = [base]
+    if version.status:
+        result.append({"name": f"{resource.plural}/status", "kind": resource.kind, **part})
+    if version.scale:
+        scale = {"kind": "Scale", "group": "autoscaling", "version": "v1"}
+        result.append({"name": f"{resource.plural}/scale", **scale, **part})
+    return result
+
+
+def openapi_index(cluster: Cluster) -> Document:
+    """Where the document of each group version is; the hash lets clients cache it."""
+    paths = {}
+    for group_name, versions in _groups(cluster).items():
+        for version in versions:
+            path = f"apis/{group_name}/{version}" if group_name else f"api/{version}"
+            digest = hashlib.sha256(msgspec.json.encode(openapi(cluster, group_name, version))).hexdigest()
+            paths[path] = {"serverRelativeURL": f"/clusters/{cluster.name}/openapi/v3/{path}?hash={digest[:32]}"}
+    return {"paths": paths}
+
+
+def openapi(cluster: Cluster, group_name: str, version: str) -> Document | None:
+    """Enough for kubectl's explain, and for it to know that the server validates fields."""
+    resources = _groups(cluster).get(group_name, {}).get(version)
+    if not resources:
+        return None
+    schemas, paths = {}, {}
+    prefix = f"/apis/{group_name}/{version}" if group_name else f"/api/{version}"
+    for resource in resources:
+        kind = {"group": group_name, "version": version, "kind": resource.kind}
+        name = ".".join([*reversed((group_name or "core").split(".")), version, resource.kind])
+        schemas[name] = {**resource.versions[version].schema.structure, "x-kubernetes-group-version-kind": [kind]}
+        namespace = "/namespaces/{namespace}" if resource.namespaced else ""
+        parameters = [
+            {"name": parameter, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
+            for parameter in ("dryRun", "fieldManager", "fieldValidation")
+        ]
+        answer = {"200": {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}}
+        patch = {"parameters": parameters, "responses": answer, "x-kubernetes-group-version-kind": kind}
+        paths[f"{prefix}{namespace}/{resource.plural}/{{name}}"] = {"patch": {**patch, "x-kubernetes-action": "patch"}}
+    info = {"title": "Moorage sandbox", "version": str(VERSION["gitVersion"])}
+    return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}

@@ -1,0 +1,151 @@
+"""Kinds that mean something to the server itself: what it admits of them, and what follows from them."""
+
+import msgspec
+
+from services.sandbox import errors
+from services.sandbox.auth import ADMINS, AUTHENTICATED, RBAC_GROUP
+from services.sandbox.clusters import WORKSPACE_RESOURCES, Cluster, Clusters
+from services.sandbox.commits import Address, Commits, Effect
+from services.sandbox.errors import Cause, Document
+from services.sandbox.registry import Write
+from services.sandbox.resources import Resource, from_definition
+from services.sandbox.store import Event, Key
+
+REQUESTER = "placement.moorage.io/requester"
+DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+WORKSPACES = "workspaces.tenancy.kcp.io"
+LOGICAL_CLUSTERS = "logicalclusters.core.kcp.io"
+
+
+def admit(at: Address, new: Document, old: Document | None, write: Write) -> None:
+    """Refuse or complete an object on its way in."""
+    if at.resource.id == "namespaces" and old is None:
+        new["status"] = {"phase": "Active"}
+        new.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    elif at.resource.id == WORKSPACES and old is None:
+        new["status"] = {"phase": "Scheduling"}
+    elif at.resource.id == DEFINITIONS and not write.subresource:
+        _check_definition(at, new)
+    elif at.resource.id == "placements.placement.moorage.io":
+        _stamp_requester(new, old, write)
+
+
+def _check_definition(at: Address, document: Document) -> None:
+    try:
+        resource = from_definition(document["spec"])
+    except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
+        cause = Cause("FieldValueInvalid", "spec", f"Invalid value: {type(error).__name__}: {error}"[:500])
+        raise errors.invalid(at.resource.kind, at.resource.group, at.name, [cause]) from error
+    wanted = resource.id if resource.group else f"{resource.plural}.core"  # kcp's name for the core group
+    if at.name != wanted:
+        cause = Cause("FieldValueInvalid", "metadata.name", f'Invalid value: "{at.name}": must be {wanted}')
+        raise errors.invalid(at.resource.kind, at.resource.group, at.name, [cause])
+
+
+def _stamp_requester(new: Document, old: Document | None, write: Write) -> None:
+    """Record who asked, as a MutatingAdmissionPolicy does on a real hub; only an administrator can rewrite it."""
+    if ADMINS in write.user.groups and old is not None:
+        return
+    annotations = new["metadata"].setdefault("annotations", {})
+    if old is None:
+        groups = [group for group in write.user.groups if group != AUTHENTICATED]
+        annotations[REQUESTER] = msgspec.json.encode({"username": write.user.name, "groups": groups}).decode()
+        return
+    kept = old["metadata"].get("annotations", {}).get(REQUESTER)
+    annotations.pop(REQUESTER, None)
+    if kept is not None:
+        annotations[REQUESTER] = kept
+
+
+class Effects:
+    """What follows from a change of a definition, a workspace or an RBAC object."""
+
+    def __init__(self, commits: Commits, clusters: Clusters, url: str) -> None:
+        self._commits = commits
+        self._store = commits.store
+        self._clusters = clusters
+        self._url = url
+
+    def table(self) -> dict[str, Effect]:
+        """By the resource that they follow."""
+        rbac = dict.fromkeys(("clusterroles", "clusterrolebindings", "roles", "rolebindings"), self._forget_rules)
+        return {
+            DEFINITIONS: self._define,
+            WORKSPACES: self._workspace,
+            **{f"{plural}.{RBAC_GROUP}": effect for plural, effect in rbac.items()},
+        }
+
+    @staticmethod
+    def _forget_rules(cluster: Cluster, _event: Event) -> None:
+        cluster.rules = None
+
+    def _define(self, cluster: Cluster, event: Event) -> None:
+        document = event.entry.document()
+        resource = from_definition(document["spec"])
+        where = (resource.group, resource.plural)
+        if event.type == "DELETED":
+            if cluster.custom.pop(where, None):
+                for entry in self._store.entries(cluster.name, resource.id):
+                    self._commits.remove(cluster, entry.key)
+                self._store.close_watches(cluster.name, resource.id)
+            return
+        if where in cluster.builtin:
+            return  # the built-in kind stays what it is
+        cluster.custom[where] = resource
+        status = _definition_status(document, resource)
+        if document.get("status") != status:
+            self._commits.put(cluster, event.entry.key, {**document, "status": status})
+
+    def _workspace(self, parent: Cluster, event: Event) -> None:
+        path = f"{parent.name}:{event.entry.key.name}"
+        if event.type == "DELETED":
+            for cluster in (*self._clusters.below(path), self._clusters.find(path)):
+                if cluster:
+                    self._clusters.remove(cluster)
+                    self._store.drop(cluster.name)
+        elif event.type == "ADDED":
+            cluster = Cluster(path, WORKSPACE_RESOURCES)
+            document = event.entry.document()
+            url = self.furnish(cluster, document["metadata"]["creationTimestamp"])
+            document["spec"] = {**document.get("spec", {}), "cluster": cluster.id, "URL": url}
+            document["status"] = {"phase": "Ready", "conditions": [_condition("WorkspaceScheduled", document)]}
+            self._commits.put(parent, event.entry.key, document)
+
+    def furnish(self, cluster: Cluster, now: str) -> str:
+        """Add a cluster with what each is born with; returns its URL."""
+        self._clusters.add(cluster)
+        url = f"{self._url}/clusters/{cluster.name}"
+        for name in ("default", "kube-system") if cluster.is_target else ("default",):
+            self._seed(cluster, "v1", "Namespace", "namespaces", name, now, {"status": {"phase": "Active"}})
+        if not cluster.is_target:
+            ready = {"status": {"phase": "Ready", "URL": url}}
+            self._seed(cluster, "core.kcp.io/v1alpha1", "LogicalCluster", LOGICAL_CLUSTERS, "cluster", now, ready)
+        return url
+
+    def _seed(
+        self, cluster: Cluster, api_version: str, kind: str, resource: str, name: str, now: str, content: Document
+    ) -> None:
+        key = Key(cluster.name, resource, "", name)
+        metadata: Document = {"name": name, "uid": f"{cluster.id}-{kind.lower()}-{name}", "creationTimestamp": now}
+        if not cluster.is_target:
+            metadata["annotations"] = {"kcp.io/cluster": cluster.id, "kcp.io/path": cluster.name}
+        document = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}
+        self._commits.put(cluster, key, document)
+
+
+def _condition(kind: str, document: Document) -> Document:
+    return {
+        "type": kind,
+        "status": "True",
+        "reason": kind,
+        "message": "",
+        "lastTransitionTime": document["metadata"]["creationTimestamp"],
+    }
+
+
+def _definition_status(document: Document, resource: Resource) -> Document:
+    return {
+        "acceptedNames": document["spec"]["names"],
+        "storedVersions": [resource.storage],
+        "conditions": [_condition("NamesAccepted", document), _condition("Established", document)],
+    }

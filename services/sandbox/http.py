@@ -1,0 +1,100 @@
+"""Transport-neutral requests and responses, and the reading of bodies."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import yaml
+
+from services.sandbox import errors, patch
+from services.sandbox.errors import ApiError, Document
+from services.sandbox.store import encode
+
+BODY_LIMIT = 3 * 1024 * 1024
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+PATCHES = (patch.JSON, patch.MERGE, patch.STRATEGIC, patch.APPLY)
+
+
+@dataclass(slots=True)
+class Request:
+    """Header names are in lower case; `path` is percent-decoded."""
+
+    method: str
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def flag(self, name: str) -> bool:
+        return self.query.get(name, "").lower() in ("true", "1")
+
+    def number(self, name: str) -> int:
+        """A query parameter that is a whole number, 0 where absent. Raises ApiError 400."""
+        text = self.query.get(name) or "0"
+        if not text.isdigit() or len(text) > 18:
+            raise errors.bad_request(f"invalid {name}: {text[:50]!r}")
+        return int(text)
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@dataclass(slots=True)
+class Response:
+    """`stream`, where present, follows instead of `body`."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+    stream: AsyncIterator[bytes] | None = None
+
+
+def answer(document: Any, status: int = 200) -> Response:
+    return Response(status, encode(document))
+
+
+def refusal(error: ApiError) -> Response:
+    """The Status of an error; 401 and 503 say what a client can do about it."""
+    headers = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}.get(error.code, {})
+    return Response(error.code, encode(error.status()), headers=headers)
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML without aliases, by which a small document could unfold into a huge one."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise errors.bad_request("YAML aliases are not accepted")
+        return super().compose_node(parent, index)  # type: ignore[misc]  # of the C parser, which has no types
+
+
+def parse(request: Request) -> Any:
+    """The JSON or YAML value of the body. Raises ApiError 400, 413 or 415."""
+    if len(request.body) > BODY_LIMIT:
+        raise errors.too_large(BODY_LIMIT)
+    media_type = request.media_type or JSON
+    if media_type not in ((*PATCHES,) if request.method == "PATCH" else (JSON, YAML)):
+        accepted = PATCHES if request.method == "PATCH" else (JSON, YAML)
+        raise errors.unsupported_media_type(media_type, accepted)
+    try:
+        return msgspec.json.decode(request.body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if media_type not in (YAML, patch.APPLY):
+            raise errors.bad_request(f"the body is not valid JSON: {error}") from error
+    try:
+        return yaml.load(request.body, _Loader)  # noqa: S506 - a subclass of the safe loader
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError) as error:
+        raise errors.bad_request(f"the body is not valid YAML: {str(error)[:300]}") from error
+
+
+def parse_object(request: Request) -> Document:
+    """The body as an object."""
+    document = parse(request)
+    if not isinstance(document, dict):
+        raise errors.bad_request("the body must be an object")
+    return document

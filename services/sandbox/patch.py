@@ -1,0 +1,88 @@
+"""The patch formats other than server-side apply: JSON Patch, merge patch, strategic merge patch. Pure."""
+
+from typing import Any
+
+import jsonpatch
+from jsonpointer import JsonPointerException
+
+from services.sandbox.errors import ApiError, bad_request
+from services.sandbox.schema import child
+
+JSON = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+
+def patched(kind: str, document: Any, patch: Any, schema: Any) -> Any:
+    """The document after the patch. Raises ApiError 400 for a malformed patch, 422 for one that does not apply."""
+    if kind == JSON:
+        return _json_patch(document, patch)
+    if not isinstance(patch, dict):
+        raise bad_request("the patch must be an object")
+    return _strategic(document, patch, schema) if kind == STRATEGIC else merge(document, patch)
+
+
+def _json_patch(document: Any, patch: Any) -> Any:
+    try:
+        return jsonpatch.JsonPatch(patch).apply(document)
+    except (jsonpatch.InvalidJsonPatch, TypeError, KeyError, AttributeError) as error:
+        raise bad_request(f"malformed JSON patch: {error}") from error
+    except (jsonpatch.JsonPatchException, JsonPointerException) as error:
+        message = f"the server rejected our request due to an error in our request: {error}"
+        raise ApiError(422, "Invalid", message) from error
+
+
+def merge(target: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merge(result.get(name), value)
+    return result
+
+
+def _strategic(target: Any, patch: Any, schema: Any) -> Any:
+    """Merge patch in which lists with a merge key (the first of the schema's list keys) merge item by item."""
+    if isinstance(patch, dict):
+        directive = patch.get("$patch")
+        if directive == "replace":
+            return {name: value for name, value in patch.items() if name != "$patch"}
+        result = dict(target) if isinstance(target, dict) else {}
+        for name, value in patch.items():
+            if name.startswith("$deleteFromPrimitiveList/"):
+                field = name.partition("/")[2]
+                result[field] = [item for item in result.get(field, ()) if item not in value]
+            elif name.startswith("$"):
+                continue  # setElementOrder and retainKeys only order and tidy
+            elif value is None or (isinstance(value, dict) and value.get("$patch") == "delete"):
+                result.pop(name, None)
+            else:
+                result[name] = _strategic(result.get(name), value, child(schema, name))
+        return result
+    if isinstance(patch, list):
+        return _strategic_list(target if isinstance(target, list) else [], patch, schema)
+    return patch
+
+
+def _strategic_list(target: list[Any], patch: list[Any], schema: Any) -> list[Any]:
+    kind = schema.get("x-kubernetes-list-type")
+    if kind == "set":
+        return target + [item for item in patch if item not in target]
+    if kind != "map" or any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
+        return [item for item in patch if not (isinstance(item, dict) and "$patch" in item)]
+    merge_key = schema["x-kubernetes-list-map-keys"][0]
+    result = {item.get(merge_key): item for item in target}
+    for item in patch:
+        if not isinstance(item, dict) or merge_key not in item:
+            raise bad_request(f"every item of the patched list needs its merge key {merge_key}")
+        name = item[merge_key]
+        if item.get("$patch") == "delete":
+            result.pop(name, None)
+        else:
+            result[name] = _strategic(result.get(name), item, schema.get("items") or {})
+    return list(result.values())

@@ -1,0 +1,183 @@
+"""Get, list in pages, and watch, as JSON or as Tables."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from services.sandbox import errors, selectors, tables
+from services.sandbox.commits import Address
+from services.sandbox.errors import ApiError, Document
+from services.sandbox.http import Request, Response
+from services.sandbox.store import Entry, Event, Store, WatchClosed, encode
+
+BOOKMARK_SECONDS = 10.0
+MAX_WATCH_SECONDS = 3600
+Match = Callable[[Entry], bool]
+
+
+def as_version(body: bytes, api_version: str) -> bytes:
+    """The encoded object under another of its versions, which differ in nothing else (conversion strategy None)."""
+    prefix = b'{"apiVersion":"' + api_version.encode() + b'"'
+    return body if body.startswith(prefix) else prefix + body[body.index(b'"', 15) + 1 :]
+
+
+def _match(request: Request) -> Match:
+    labels = selectors.labels(request.query.get("labelSelector", ""))
+    fields = selectors.fields(request.query.get("fieldSelector", ""))
+
+    def matches(entry: Entry) -> bool:
+        return (labels is None or labels(entry.labels)) and (fields is None or fields(entry.document()))
+
+    return matches
+
+
+def wants_table(request: Request) -> bool:
+    return "as=Table" in request.headers.get("accept", "")
+
+
+def _table(request: Request, at: Address, entries: list[Entry], metadata: Document, *, head: bool = True) -> bytes:
+    documents = [msgspec.json.decode(as_version(e.body, _api_version(at))) for e in entries]
+    include = request.query.get("includeObject", "Metadata")
+    return encode(tables.table(documents, at.version, datetime.now(UTC), metadata, include, head=head))
+
+
+def _api_version(at: Address) -> str:
+    return at.resource.api_version(at.version.name)
+
+
+def get(store: Store, at: Address, request: Request) -> Response:
+    """One object. Raises ApiError 404."""
+    entry = store.get(at.key)
+    if entry is None:
+        raise errors.not_found(at.resource.id, at.name)
+    if wants_table(request):
+        return Response(200, _table(request, at, [entry], {"resourceVersion": str(entry.version)}))
+    return Response(200, as_version(entry.body, _api_version(at)))
+
+
+def select(store: Store, at: Address, request: Request) -> list[Entry]:
+    """All entries that the request's selectors match."""
+    matches = _match(request)
+    return [entry for entry in store.entries(at.cluster.name, at.resource.id, at.namespace) if matches(entry)]
+
+
+def list_(store: Store, at: Address, request: Request) -> Response:
+    """A list, or with `limit` a page of it; the pages of one list show one version. Raises ApiError 400 or 410."""
+    matches, limit = _match(request), request.number("limit")
+    metadata: Document = {"resourceVersion": str(store.revision)}
+    token = request.query.get("continue", "")
+    if limit or token:
+        version, after = _read_token(token) if token else (store.revision, None)
+        metadata["resourceVersion"] = str(version)
+        remaining = [e for e in store.page(*at.key[:3], version, after) if matches(e)]
+        entries = remaining[:limit] if limit else remaining
+        if len(entries) < len(remaining):
+            metadata["continue"] = _token(version, entries[-1])
+            if not request.query.get("labelSelector") and not request.query.get("fieldSelector"):
+                metadata["remainingItemCount"] = len(remaining) - len(entries)
+    else:
+        entries = [e for e in store.entries(at.cluster.name, at.resource.id, at.namespace) if matches(e)]
+    if wants_table(request):
+        return Response(200, _table(request, at, entries, metadata))
+    api_version = _api_version(at)
+    head = encode({"kind": at.resource.list_name, "apiVersion": api_version, "metadata": metadata})
+    items = b",".join([as_version(entry.body, api_version) for entry in entries])
+    return Response(200, head[:-1] + b',"items":[' + items + b"]}")
+
+
+def _token(version: int, last: Entry) -> str:
+    return base64.urlsafe_b64encode(encode([version, last.key.namespace, last.key.name])).decode()
+
+
+def _read_token(token: str) -> tuple[int, tuple[str, str]]:
+    try:
+        version, namespace, name = msgspec.json.decode(base64.urlsafe_b64decode(token), type=tuple[int, str, str])
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise errors.bad_request("continue key is not valid") from error
+    return version, (namespace, name)
+
+
+def watch(store: Store, at: Address, request: Request) -> Response:
+    """A stream of events. What goes wrong once it has begun is an event of type ERROR, as in Kubernetes."""
+    since = request.number("resourceVersion")
+    request.number("timeoutSeconds")
+    return Response(200, stream=_events(store, at, request, _match(request), since))
+
+
+async def _events(store: Store, at: Address, request: Request, matches: Match, since: int) -> AsyncIterator[bytes]:
+    deadline = asyncio.get_running_loop().time() + (request.number("timeoutSeconds") or MAX_WATCH_SECONDS)
+    bookmarks = request.flag("allowWatchBookmarks")
+    frame = _Frames(at, request)
+    initial = request.flag("sendInitialEvents") or not since
+    try:
+        watcher = store.watch(at.cluster.name, [at.resource.id], since=since or None, namespace=at.namespace)
+    except ApiError as error:
+        yield frame.error(error)
+        return
+    try:
+        if initial:
+            current = [e for e in store.entries(at.cluster.name, at.resource.id, at.namespace) if matches(e)]
+            lines = [frame.event("ADDED", entry) for entry in current]
+            if request.flag("sendInitialEvents"):
+                lines.append(frame.bookmark(store.revision, initial=True))
+            yield b"".join(lines)
+        while True:
+            left = deadline - asyncio.get_running_loop().time()
+            events = await watcher.next(min(left, BOOKMARK_SECONDS))
+            if lines := [line for event in events if (line := _line(frame, event, matches))]:
+                yield b"".join(lines)
+            elif bookmarks and not events:
+                yield frame.bookmark(store.revision)
+            if left <= 0:
+                return
+    except WatchClosed as closed:
+        if closed.error:
+            yield frame.error(closed.error)
+    finally:
+        store.unwatch(watcher)
+
+
+def _line(frame: "_Frames", event: Event, matches: Match) -> bytes | None:
+    """The event as seen through the selector: what enters it is ADDED, what leaves it is DELETED."""
+    now = event.type != "DELETED" and matches(event.entry)
+    before = event.previous is not None and matches(event.previous)
+    if now:
+        return frame.event("MODIFIED" if before else "ADDED", event.entry)
+    return frame.event("DELETED", event.entry) if before else None
+
+
+class _Frames:
+    """Encodes watch events for one request."""
+
+    def __init__(self, at: Address, request: Request) -> None:
+        self._at = at
+        self._request = request
+        self._table = wants_table(request)
+        self._head = True  # the first Table of a stream alone carries the columns
+
+    def event(self, kind: str, entry: Entry) -> bytes:
+        if self._table:
+            body = _table(self._request, self._at, [entry], {"resourceVersion": str(entry.version)}, head=self._head)
+            self._head = False
+        else:
+            body = as_version(entry.body, _api_version(self._at))
+        return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
+
+    def bookmark(self, version: int, *, initial: bool = False) -> bytes:
+        metadata: Document = {"resourceVersion": str(version), "creationTimestamp": None}
+        if initial:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        kind = "Table" if self._table else self._at.resource.kind
+        api_version = "meta.k8s.io/v1" if self._table else _api_version(self._at)
+        marker: Any = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+        if self._table:
+            marker |= {"columnDefinitions": [], "rows": []}
+        return encode({"type": "BOOKMARK", "object": marker}) + b"\n"
+
+    @staticmethod
+    def error(error: ApiError) -> bytes:
+        return encode({"type": "ERROR", "object": error.status()}) + b"\n"

@@ -1,0 +1,111 @@
+"""What a resource is: names, scope, versions, schema. Kinds are data: only code that acts on a kind knows its name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from services.sandbox.errors import Document
+from services.sandbox.schema import Schema, compile_schema
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of `kubectl get`: `path` is a JSONPath without braces; `priority` above 0 shows with `-o wide`."""
+
+    name: str
+    type: str
+    path: str
+    priority: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One served version: its schema, columns and subresources. `scale` holds the paths of spec and status replicas."""
+
+    name: str
+    schema: Schema
+    columns: tuple[Column, ...] = ()
+    status: bool = False
+    scale: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as one cluster serves it; `versions` are in order of preference and the first that stores wins."""
+
+    group: str
+    plural: str
+    kind: str
+    versions: Mapping[str, Version]
+    storage: str
+    namespaced: bool = True
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    list_kind: str = ""
+    custom: bool = False
+    id: str = field(init=False)  # plural.group, under which it is stored and named in errors
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.plural}.{self.group}" if self.group else self.plural)
+
+    def api_version(self, version: str) -> str:
+        return f"{self.group}/{version}" if self.group else version
+
+    @property
+    def list_name(self) -> str:
+        return self.list_kind or f"{self.kind}List"
+
+
+def _version(version: Document) -> Version:
+    subresources = version.get("subresources") or {}
+    scale = subresources.get("scale")
+    openapi = (version.get("schema") or {}).get("openAPIV3Schema") or {"x-kubernetes-preserve-unknown-fields": True}
+    return Version(
+        name=version["name"],
+        schema=compile_schema(msgspec.json.encode(openapi)),
+        columns=tuple(
+            Column(c["name"], c["type"], c["jsonPath"], c.get("priority", 0), c.get("description", ""))
+            for c in version.get("additionalPrinterColumns") or ()
+        ),
+        status="status" in subresources,
+        scale=(scale["specReplicasPath"], scale["statusReplicasPath"], scale.get("labelSelectorPath", ""))
+        if scale
+        else None,
+    )
+
+
+def version_priority(name: str) -> tuple[Any, ...]:
+    """Sort key: GA before beta before alpha, then higher numbers first, then anything else by name."""
+    rest = name.removeprefix("v")
+    for rank, word in enumerate(("beta", "alpha"), start=1):
+        major, found, minor = rest.partition(word)
+        if found and major.isdigit() and (minor.isdigit() or not minor):
+            return (rank, -int(major), -int(minor or 0), name)
+    return (0, -int(rest), 0, name) if rest.isdigit() and name != rest else (3, 0, 0, name)
+
+
+def from_definition(spec: Document) -> Resource:
+    """The resource that a CustomResourceDefinition's `spec` describes. Raises KeyError, TypeError or ValueError."""
+    served = [version for version in spec["versions"] if version["served"]]
+    versions = sorted((_version(version) for version in served), key=lambda version: version_priority(version.name))
+    names = spec["names"]
+    return Resource(
+        group=spec["group"],
+        plural=names["plural"],
+        kind=names["kind"],
+        versions={version.name: version for version in versions},
+        storage=next(version["name"] for version in spec["versions"] if version["storage"]),
+        namespaced=spec["scope"] == "Namespaced",
+        singular=names.get("singular") or names["kind"].lower(),
+        short_names=tuple(names.get("shortNames") or ()),
+        categories=tuple(names.get("categories") or ()),
+        list_kind=names.get("listKind") or "",
+        custom=True,
+    )

@@ -1,0 +1,74 @@
+"""The sandbox as a process, or as a part of one: a world, served."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from services.sandbox.certificate import self_signed
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.server import listen, serving
+from services.sandbox.simulator import Simulator
+from services.sandbox.world import World, build, write_kubeconfigs, write_private
+
+logger = logging.getLogger(__name__)
+
+
+class Ready(msgspec.Struct):
+    """Where everything is: `kubeconfigs` by name (`admin`, `user-<name>`, `target-<name>`)."""
+
+    sandbox: Sandbox
+    url: str
+    kubeconfigs: dict[str, Path]
+
+
+@contextlib.asynccontextmanager
+async def serve(world: World, host: str, port: int, directory: Path, *, tls: bool = True) -> AsyncIterator[Ready]:
+    """Build a world and serve it within this block, kubeconfigs and certificate in `directory`.
+
+    kubectl sends its token by TLS alone. Raises OSError (port taken, no disk) and ValueError (bad world).
+    """
+    with listen(host, port) as sock:
+        sandbox = Sandbox(f"{'https' if tls else 'http'}://{_authority(host, sock.getsockname()[1])}")
+        certificate, key, authority = _certificate(host, directory) if tls else (None, None, b"")
+        paths = write_kubeconfigs(build(sandbox, world, authority), directory)
+        async with Simulator(sandbox, world.delay), serving(sandbox, sock, certificate=certificate, key=key):
+            yield Ready(sandbox, sandbox.url, paths)
+
+
+def _certificate(host: str, directory: Path) -> tuple[Path, Path, bytes]:
+    """A fresh certificate: where it and its key were written, and what clients must trust."""
+    hosts = list(dict.fromkeys(("localhost", "127.0.0.1", "::1", host)))
+    certificate, key = self_signed(hosts, datetime.now(UTC))
+    paths = directory / "sandbox.crt", directory / "sandbox.key"
+    write_private(paths[0], certificate)
+    write_private(paths[1], key)
+    return *paths, certificate
+
+
+def _authority(host: str, port: int) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def run(world: World, host: str, port: int, directory: Path) -> None:
+    """Serve until SIGTERM or SIGINT; one line of JSON on standard output says when, and where."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    sys.stderr.write("sandbox: a control plane for development; nothing is kept and nothing is encrypted\n")
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        sys.stderr.write(f"sandbox: listening on {host}, which others may reach\n")
+    async with serve(world, host, port, directory) as ready:
+        paths = {name: str(path) for name, path in ready.kubeconfigs.items()}
+        line = {"message": "sandbox ready", "url": ready.url, "kubeconfigs": paths}
+        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+        sys.stdout.flush()
+        await stopped.wait()

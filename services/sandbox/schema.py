@@ -1,0 +1,162 @@
+"""Structural schemas: the OpenAPI v3 subset of CustomResourceDefinitions. Pure: objects in, causes out.
+
+Built-in kinds use the same machinery with small partial schemas (see `builtins.py`). Validation rules
+in CEL (`x-kubernetes-validations`) are not evaluated.
+"""
+
+import copy
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from services.sandbox.errors import Cause, Document
+
+STRING_MAP: Document = {"type": "object", "additionalProperties": {"type": "string"}}
+METADATA: Document = {
+    "type": "object",
+    "x-kubernetes-preserve-unknown-fields": True,
+    "properties": {
+        "labels": STRING_MAP,
+        "annotations": STRING_MAP,
+        "finalizers": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+        "ownerReferences": {
+            "type": "array",
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["uid"],
+            "items": {
+                "type": "object",
+                "x-kubernetes-preserve-unknown-fields": True,
+                "x-kubernetes-map-type": "atomic",
+                "required": ["apiVersion", "kind", "name", "uid"],
+                "properties": {name: {"type": "string"} for name in ("apiVersion", "kind", "name", "uid")},
+            },
+        },
+    },
+}
+_ENVELOPE = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+
+
+def child(schema: Document, name: str) -> Document:
+    """The schema of a field of an object; empty (anything goes) where none is declared."""
+    found = schema.get("properties", {}).get(name)
+    if found is None:
+        found = schema.get("additionalProperties")
+    return found if isinstance(found, dict) else {}
+
+
+class Schema:
+    """One version of one kind. `structure` is the OpenAPI schema with ObjectMeta put in."""
+
+    __slots__ = ("_defaults", "_prunes", "_validator", "structure")
+
+    def __init__(self, openapi: Document) -> None:
+        properties = {**openapi.get("properties", {}), **_ENVELOPE, "metadata": METADATA}
+        self.structure: Document = {**openapi, "type": "object", "properties": properties}
+        self._defaults = _mentions(self.structure, "default")
+        self._prunes = not openapi.get("x-kubernetes-preserve-unknown-fields")
+        self._validator = jsonschema_rs.Draft4Validator(_to_json_schema(self.structure))
+
+    def default(self, document: Document) -> None:
+        """Fill in what is absent and has a default."""
+        if self._defaults:
+            _default(document, self.structure)
+
+    def prune(self, document: Document) -> list[str]:
+        """Drop undeclared fields and name their paths."""
+        dropped: list[str] = []
+        _prune(document, self.structure, "", dropped, keep=not self._prunes)
+        return dropped
+
+    def validate(self, document: Document) -> list[Cause]:
+        """What breaks the schema, in Kubernetes' words."""
+        if self._validator.is_valid(document):
+            return []
+        return [_cause(error) for error in self._validator.iter_errors(document)]
+
+
+@lru_cache(maxsize=1024)
+def compile_schema(encoded: bytes) -> Schema:
+    """Equal schemas in a thousand workspaces are compiled and kept once. Raises ValueError on an invalid schema."""
+    return Schema(msgspec.json.decode(encoded))
+
+
+def _mentions(schema: Any, word: str) -> bool:
+    if isinstance(schema, dict):
+        return word in schema or any(_mentions(value, word) for value in schema.values())
+    return isinstance(schema, list) and any(_mentions(value, word) for value in schema)
+
+
+def _to_json_schema(schema: Document) -> Document:
+    """Draft 4, which OpenAPI v3 extends: `nullable` and int-or-string become type unions, the rest is dropped."""
+    result: Document = {}
+    for word, value in schema.items():
+        if word in ("properties", "patternProperties"):
+            result[word] = {name: _to_json_schema(item) for name, item in value.items()}
+        elif word in ("items", "not", "additionalProperties") and isinstance(value, dict):
+            result[word] = _to_json_schema(value)
+        elif word in ("allOf", "anyOf", "oneOf"):
+            result[word] = [_to_json_schema(item) for item in value]
+        elif not word.startswith("x-") and word not in ("nullable", "default", "example", "format", "description"):
+            result[word] = value
+    if schema.get("x-kubernetes-int-or-string"):
+        result["type"] = ["integer", "string"]
+    if schema.get("nullable") and "type" in result:
+        types = result["type"] if isinstance(result["type"], list) else [result["type"]]
+        result["type"] = [*types, "null"]
+        if "enum" in result:
+            result["enum"] = [*result["enum"], None]
+    return result
+
+
+def _default(value: Any, schema: Document) -> None:
+    if isinstance(value, dict):
+        for name, field in schema.get("properties", {}).items():
+            if "default" not in field:
+                continue
+            if name not in value or (value[name] is None and not field.get("nullable")):
+                value[name] = copy.deepcopy(field["default"])
+        for name, item in value.items():
+            _default(item, child(schema, name))
+    elif isinstance(value, list):
+        for item in value:
+            _default(item, schema.get("items") or {})
+
+
+def _prune(value: Any, schema: Document, path: str, dropped: list[str], *, keep: bool) -> None:
+    if isinstance(value, list):
+        for position, item in enumerate(value):
+            _prune(item, schema.get("items") or {}, f"{path}[{position}]", dropped, keep=keep)
+    elif isinstance(value, dict):
+        keep = keep or bool(schema.get("x-kubernetes-preserve-unknown-fields"))
+        properties = schema.get("properties", {})
+        additional = schema.get("additionalProperties")
+        embedded = schema.get("x-kubernetes-embedded-resource", False)
+        for name in list(value):
+            here = f"{path}.{name}" if path else name
+            declared = properties.get(name, additional)
+            if isinstance(declared, dict):
+                _prune(value[name], declared, here, dropped, keep=False)
+            elif not (keep or declared is True or (embedded and name in ("apiVersion", "kind", "metadata"))):
+                del value[name]
+                dropped.append(here)
+
+
+def _cause(error: Any) -> Cause:
+    field = ""
+    for part in error.instance_path:
+        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else str(part)
+    kind, instance = error.kind, error.instance
+    shown = msgspec.json.encode(instance).decode()[:200]
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
+        return Cause("FieldValueRequired", f"{field}.{kind.property}".lstrip("."), "Required value")
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Enum):
+        supported = ", ".join(msgspec.json.encode(option).decode() for option in kind.options)
+        message = f"Unsupported value: {shown}: supported values: {supported}"
+        return Cause("FieldValueNotSupported", field, message)
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Type):
+        types = " or ".join(kind.types)
+        message = f"Invalid value: {shown}: {field or 'value'} in body must be of type {types}"
+        return Cause("FieldValueTypeInvalid", field, message)
+    return Cause("FieldValueInvalid", field or "<nil>", f"Invalid value: {shown}: {error.message[:500]}")

@@ -1,0 +1,153 @@
+"""The sandbox behind plain ASGI, on uvicorn."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from services.sandbox.errors import too_large
+from services.sandbox.http import BODY_LIMIT, Request, refusal
+from services.sandbox.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from uvicorn import Server
+
+if TYPE_CHECKING:
+    pass
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+KEEP_ALIVE_SECONDS = 90
+SHUTDOWN_SECONDS = 2
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes any free one. Raises OSError where the port is taken."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    sandbox: Sandbox, sock: socket.socket, *, certificate: Path | None = None, key: Path | None = None
+) -> AsyncIterator[None]:
+    """Serve on a socket within this block, by TLS where a certificate is given, then drop the watches and stop."""
+    server = _server(sandbox, certificate, key)
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        while not server.started:
+            if task.done():
+                task.result()
+                raise OSError("the server ended before it began")
+            await asyncio.sleep(0.005)
+        yield
+    finally:
+        server.should_exit = True
+        for cluster in sandbox.clusters:
+            sandbox.store.close_watches(cluster.name)
+        await task
+
+
+def _server(sandbox: Sandbox, certificate: Path | None, key: Path | None) -> "Server":
+    import uvicorn
+
+    class Quiet(uvicorn.Server):
+        """Leaves signals to whoever runs it."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    config = uvicorn.Config(
+        app(sandbox),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    return Quiet(config)
+
+
+def app(sandbox: Sandbox) -> Callable[[Message, Receive, Send], Awaitable[None]]:
+    """The ASGI application."""
+
+    async def serve(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        body = await _read(receive)
+        if body is None:
+            response = refusal(too_large(BODY_LIMIT))
+            response.headers["connection"] = "close"
+        else:
+            response = await sandbox.handle(_request(scope, body))
+        headers = [(b"content-type", response.content_type.encode())]
+        headers += [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
+        if response.stream is None:
+            headers.append((b"content-length", str(len(response.body)).encode()))
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send({"type": "http.response.body", "body": response.body})
+            return
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await _stream(response.stream, receive, send)
+
+    return serve
+
+
+def _request(scope: Message, body: bytes) -> Request:
+    return Request(
+        method=scope["method"],
+        path=scope["path"],
+        query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+        body=body,
+    )
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body, none where it is over the limit; no more than the limit is ever held."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > BODY_LIMIT:
+            return None
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+async def _stream(stream: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+    """Send chunks until the stream ends or the client goes."""
+
+    async def pump() -> None:
+        # An empty chunk makes the server send the headers, which clients wait for, before the first event.
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        async for chunk in stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    sending = asyncio.ensure_future(pump())
+    leaving = asyncio.ensure_future(receive())  # answers once the client has gone
+    try:
+        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            await sending
+        await stream.aclose()  # type: ignore[attr-defined]  # our streams are generators

@@ -1,0 +1,132 @@
+"""Create, read, update, patch and delete, over `handle`."""
+
+import pytest
+
+CONFIGS = "/api/v1/namespaces/default/configmaps"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+
+
+def config(name="one", **data):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def deployment(name="web", replicas=2, image="nginx"):
+    labels = {"app": name}
+    pod = {"containers": [{"name": "main", "image": image}]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+async def test_a_created_object_gets_identity_and_is_read_back(hub):
+    made = await hub("POST", CONFIGS, config(a="1"), expect=201)
+    assert made["metadata"]["uid"]
+    assert made["metadata"]["creationTimestamp"].endswith("Z")
+    assert made["metadata"]["namespace"] == "default"
+    assert await hub("GET", f"{CONFIGS}/one") == made
+
+
+async def test_generate_name_makes_distinct_names(hub):
+    body = {"metadata": {"generateName": "job-"}}
+    names = {(await hub("POST", CONFIGS, body, expect=201))["metadata"]["name"] for _ in range(5)}
+    assert len(names) == 5
+    assert all(name.startswith("job-") for name in names)
+
+
+async def test_creating_twice_is_already_exists(hub):
+    await hub("POST", CONFIGS, config(), expect=201)
+    status = await hub("POST", CONFIGS, config(), expect=409)
+    assert status["reason"] == "AlreadyExists"
+    assert status["message"] == 'configmaps "one" already exists'
+
+
+async def test_an_update_with_a_stale_version_conflicts(hub):
+    made = await hub("POST", CONFIGS, config(a="1"), expect=201)
+    await hub("PUT", f"{CONFIGS}/one", {**made, "data": {"a": "2"}})
+    status = await hub("PUT", f"{CONFIGS}/one", {**made, "data": {"a": "3"}}, expect=409)
+    assert status["reason"] == "Conflict"
+    assert "the object has been modified" in status["message"]
+
+
+async def test_an_update_that_changes_nothing_makes_no_version(hub):
+    made = await hub("POST", CONFIGS, config(a="1"), expect=201)
+    assert await hub("PUT", f"{CONFIGS}/one", made) == made
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/api/v1/namespaces/default/configmaps/none", 404),
+        ("/api/v1/namespaces/default/pods", 404),
+        ("/apis/none/v1/things", 404),
+        ("/api/v1/namespaces/../../secrets", 404),
+        ("/api/v1/namespaces/default/configmaps/one/status", 404),
+        ("/nothing", 404),
+    ],
+)
+async def test_what_is_not_there_is_not_found(hub, path, code):
+    assert (await hub("GET", path, expect=code))["kind"] == "Status"
+
+
+async def test_nothing_is_created_in_a_namespace_that_does_not_exist(hub):
+    status = await hub("POST", "/api/v1/namespaces/none/configmaps", config(), expect=404)
+    assert status["message"] == 'namespaces "none" not found'
+
+
+async def test_generation_counts_changes_of_the_spec_alone(target):
+    made = await target("POST", DEPLOYMENTS, deployment(), expect=201)
+    assert made["metadata"]["generation"] == 1
+    labelled = await target.patch(f"{DEPLOYMENTS}/web", {"metadata": {"labels": {"x": "y"}}})
+    assert labelled["metadata"]["generation"] == 1
+    scaled = await target.patch(f"{DEPLOYMENTS}/web", {"spec": {"replicas": 5}})
+    assert scaled["metadata"]["generation"] == 2
+
+
+async def test_status_and_spec_are_written_apart(target):
+    made = await target("POST", DEPLOYMENTS, {**deployment(), "status": {"replicas": 9}}, expect=201)
+    assert "status" not in made
+    body = {**made, "status": {"replicas": 2}, "spec": {**made["spec"], "replicas": 7}}
+    written = await target("PUT", f"{DEPLOYMENTS}/web/status", body)
+    assert written["status"] == {"replicas": 2}
+    assert written["spec"]["replicas"] == 2
+    assert written["metadata"]["generation"] == 1
+    again = await target("PUT", f"{DEPLOYMENTS}/web", {**written, "status": {"replicas": 8}})
+    assert again["status"] == {"replicas": 2}
+
+
+async def test_scale_is_read_and_written(target):
+    await target("POST", DEPLOYMENTS, deployment(replicas=2), expect=201)
+    assert (await target("GET", f"{DEPLOYMENTS}/web/scale"))["spec"]["replicas"] == 2
+    await target.patch(f"{DEPLOYMENTS}/web/scale", {"spec": {"replicas": 6}})
+    assert (await target("GET", f"{DEPLOYMENTS}/web"))["spec"]["replicas"] == 6
+
+
+async def test_json_patch_and_strategic_merge(target):
+    await target("POST", DEPLOYMENTS, deployment(), expect=201)
+    operations = [{"op": "replace", "path": "/spec/replicas", "value": 4}]
+    assert (await target.patch(f"{DEPLOYMENTS}/web", operations, "json-patch+json"))["spec"]["replicas"] == 4
+    sidecar = {"spec": {"template": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}}
+    merged = await target.patch(f"{DEPLOYMENTS}/web", sidecar, "strategic-merge-patch+json")
+    assert [c["name"] for c in merged["spec"]["template"]["spec"]["containers"]] == ["main", "side"]
+    failed = [{"op": "test", "path": "/spec/replicas", "value": 1}]
+    await target.patch(f"{DEPLOYMENTS}/web", failed, "json-patch+json", expect=422)
+
+
+async def test_a_workload_without_template_is_invalid(target):
+    body = deployment()
+    del body["spec"]["template"]
+    status = await target("POST", DEPLOYMENTS, body, expect=422)
+    assert status["reason"] == "Invalid"
+    assert status["details"]["causes"][0]["field"] == "spec.template"
+
+
+async def test_dry_run_writes_nothing(hub):
+    await hub("POST", CONFIGS, config(), expect=201, dryRun="All")
+    await hub("GET", f"{CONFIGS}/one", expect=404)
