@@ -1,0 +1,275 @@
+"""Looking at one placement: is it to be placed anew, withdrawn, or left as it is?"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from services.controller import core
+from services.controller.core import Decision
+from services.controller.settings import ControllerSettings
+from services.controller.watches import Watches, WorkspaceWatch
+from services.controller.workload import summarize
+from shared.api import Placement, WorkloadSelector, matches, validate_placement
+from shared.bus import Retry
+from shared.kube.discovery import UnknownKind
+from shared.kube.names import FINALIZER, REQUESTER_ANNOTATION
+from shared.kube.resources import PLACEMENTS
+from shared.kube.retry import as_retry
+from shared.messages import Requested, Withdrawn
+from shared.model import (
+    Cause,
+    Head,
+    HeadEntry,
+    PlacementRef,
+    PolicyEntry,
+    Request,
+    Requester,
+    Target,
+    Waiting,
+    WorkloadObject,
+    split_target,
+)
+from shared.state import Conflict, Entry, Table, View
+from shared.tokens import join
+
+log = logging.getLogger("moorage.controller")
+
+
+@dataclass
+class Reconciler:
+    """Looks at placements one by one; safe to run in many copies, since a head moves by compare-and-set only."""
+
+    settings: ControllerSettings
+    watches: Watches
+    heads: Table[HeadEntry]
+    waiting: View[Waiting]
+    inventory: View[Target]
+    policies: View[PolicyEntry]
+    clock: Callable[[], float]
+    world_changed_at: float = 0.0
+    _missing: dict[str, float] = field(default_factory=dict)
+
+    async def reconcile(self, ref: PlacementRef) -> Requested | Withdrawn | None:
+        """What is to be said about a placement now. Raises `Retry` when it cannot be told yet."""
+        watch = self.watches.get(ref.workspace)
+        if watch is not None and not watch.synced:
+            raise Retry(1.0, "its workspace is still being read")
+        placement = watch.placement(ref) if watch is not None else None
+        entry = await self.heads.get(key_of(ref))
+        with as_retry():
+            if watch is None or placement is None:
+                return await self._gone(ref, entry)
+            if placement.metadata.deletion_timestamp:
+                return await self._withdraw(ref, watch, placement, entry)
+            return await self._place(ref, watch, placement, entry)
+
+    async def _place(
+        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, entry: Entry[HeadEntry] | None
+    ) -> Requested | None:
+        if placement.spec.suspend:
+            return None
+        if FINALIZER not in placement.metadata.finalizers:
+            await self._set_finalizers(watch, placement, (*placement.metadata.finalizers, FINALIZER))
+        workload, error = await self._workload(ref, watch, placement)
+        requester = requester_of(placement)
+        in_force = self._policies_in_force(ref.workspace)
+        digest = core.digest(placement.spec, placement.metadata.labels, requester, workload, error, in_force)
+        decision = watch.decision(ref)
+        cause = self._cause(ref, placement, entry, digest, decision)
+        if cause is None:
+            return None
+        head = await self._advance(ref, placement, entry, decision, digest)
+        if head is None:
+            raise Retry(0.0, "another controller was faster")
+        request = Request(
+            placement=ref,
+            head=head,
+            cause=cause,
+            spec=placement.spec,
+            labels=placement.metadata.labels,
+            requester=requester,
+            workload=workload,
+            previous=decision.selected if decision else (),
+            policy_revision=self.policies.revision,
+            requested_at=self.clock(),
+            error=error,
+        )
+        return Requested(request=request)
+
+    def _cause(
+        self,
+        ref: PlacementRef,
+        placement: Placement,
+        entry: Entry[HeadEntry] | None,
+        digest: str,
+        decision: Decision | None,
+    ) -> Cause | None:
+        now = self.clock()
+        waiting = self.waiting.get(key_of(ref))
+        known = entry.value if entry else None
+        return core.next_cause(
+            known,
+            placement.metadata.uid,
+            digest,
+            decision,
+            waiting,
+            self.leaving(placement, decision, now) if decision else (),
+            is_due=waiting is not None and core.due(waiting, self.world_changed_at, now),
+            unanswered=known is not None and now - known.requested_at >= self.settings.resync_seconds,
+        )
+
+    def leaving(self, placement: Placement, decision: Decision, now: float) -> list[str]:
+        """The selected targets that a placement has to leave now."""
+        own = placement.spec.stability.eviction_toleration_seconds
+        patience = self.settings.eviction_toleration_seconds if own is None else float(own)
+        present, gone = [], []
+        for choice in decision.selected:
+            target = self.inventory.get(join(*split_target(choice.target)))
+            if target is not None:
+                self._missing.pop(choice.target, None)
+                present.append(target)
+            elif now - self._missing.setdefault(choice.target, now) >= self.settings.missing_seconds:
+                gone.append(choice.target)
+        return gone + core.evicted(present, placement.spec.targets.tolerations, patience, now)
+
+    def note_world(self) -> None:
+        """Something changed that may help those that wait: the inventory, or capacity that was given back."""
+        self.world_changed_at = self.clock()
+
+    def _policies_in_force(self, workspace: str) -> list[PolicyEntry]:
+        """The policies for a workspace, once the policy workers can see them as they are; raises `Retry` before."""
+        found: list[PolicyEntry] = []
+        for path in core.above(workspace):
+            watch = self.watches.get(path)
+            if watch is None:
+                continue
+            if not watch.synced:
+                raise Retry(1.0, f"policies of {path} are still being read")
+            found += watch.policies()
+        if any(self.policies.get(join(policy.workspace, policy.name)) != policy for policy in found):
+            raise Retry(0.05, "a policy is just being published")
+        return found
+
+    async def _advance(
+        self,
+        ref: PlacementRef,
+        placement: Placement | None,
+        entry: Entry[HeadEntry] | None,
+        decision: Decision | None,
+        digest: str,
+        *,
+        deleted: bool = False,
+    ) -> Head | None:
+        """Move the head on by one attempt; None when somebody else did meanwhile."""
+        known = entry.value.head if entry else Head(uid="", generation=0, attempt=0)
+        attempt = max(known.attempt, decision.attempt if decision else 0) + 1
+        uid = placement.metadata.uid if placement else known.uid
+        generation = placement.metadata.generation if placement else known.generation
+        head = Head(uid=uid, generation=generation, attempt=attempt)
+        value = HeadEntry(head=head, digest=digest, requested_at=self.clock(), deleted=deleted)
+        try:
+            await self.heads.update(key_of(ref), value, entry.revision if entry else 0)
+        except Conflict:
+            return None
+        return head
+
+    async def _withdraw(
+        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, entry: Entry[HeadEntry] | None
+    ) -> Withdrawn | None:
+        """A placement is being deleted: have it undone, and let it go once nothing of it is left."""
+        if FINALIZER not in placement.metadata.finalizers:
+            return None
+        known = entry.value if entry else None
+        said = known is not None and known.deleted and known.head.uid == placement.metadata.uid
+        clean = watch.decision(ref) is None and not watch.has_bindings(ref)
+        overdue = known is not None and self.clock() - known.requested_at >= self.settings.resync_seconds
+        message = None
+        if not said or (overdue and not clean):
+            head = await self._advance(ref, placement, entry, watch.decision(ref), "", deleted=True)
+            if head is None:
+                raise Retry(0.0, "another controller was faster")
+            orphan = placement.spec.deletion_policy == "Orphan"
+            message = Withdrawn(placement=ref, head=head, orphan=orphan)
+        if clean:
+            rest = tuple(name for name in placement.metadata.finalizers if name != FINALIZER)
+            await self._set_finalizers(watch, placement, rest)
+        return message
+
+    async def _gone(self, ref: PlacementRef, entry: Entry[HeadEntry] | None) -> Withdrawn | None:
+        """A placement is not there (any more); when it was never withdrawn properly, it is now."""
+        if entry is None or entry.value.deleted:
+            return None
+        head = await self._advance(ref, None, entry, None, "", deleted=True)
+        return Withdrawn(placement=ref, head=head) if head else None
+
+    async def _workload(
+        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement
+    ) -> tuple[tuple[WorkloadObject, ...], str]:
+        """The objects that a placement selects, or one sentence that says why it cannot be placed as it is."""
+        problems = validate_placement(placement)
+        if problems:
+            return (), "; ".join(problems)
+        found: list[WorkloadObject] = []
+        for index, selector in enumerate(placement.spec.workload):
+            where = f"spec.workload[{index}]"
+            try:
+                informer = await watch.workload(selector.api_version, selector.kind)
+            except UnknownKind as error:
+                return (), f"{where}: workspace {ref.workspace or 'hub'} has no such kind: {error}"
+            except TimeoutError:
+                raise Retry(5.0, f"{selector.kind} objects of {ref.workspace} cannot be read") from None
+            selected = [each for key, each in informer.objects.items() if _selects(selector, ref, key, each)]
+            if not selected:
+                return (
+                    (),
+                    f"{where} selects nothing: no {selector.kind} {_wanted(selector)} in namespace {ref.namespace}",
+                )
+            found += selected
+        try:
+            found += [summarize(manifest, ref.namespace) for manifest in placement.spec.manifests]
+        except ValueError as error:
+            return (), f"spec.manifests: {error}"
+        unique = {each.ref: each for each in found}
+        return tuple(unique[name] for name in sorted(unique)), ""
+
+    async def _set_finalizers(self, watch: WorkspaceWatch, placement: Placement, finalizers: tuple[str, ...]) -> None:
+        metadata = placement.metadata
+        patch = {"metadata": {"resourceVersion": metadata.resource_version, "finalizers": list(finalizers)}}
+        await watch.client.merge_patch(PLACEMENTS, metadata.name, patch, metadata.namespace)
+
+
+def key_of(ref: PlacementRef) -> str:
+    """The key of a placement in heads and waiting."""
+    return join(ref.workspace, ref.namespace, ref.name)
+
+
+def requester_of(placement: Placement) -> Requester | None:
+    """Who created a placement, as admission recorded it; None where nothing usable is recorded."""
+    recorded = placement.metadata.annotations.get(REQUESTER_ANNOTATION)
+    if not recorded:
+        return None
+    try:
+        return msgspec.json.decode(recorded, type=Requester)
+    except msgspec.DecodeError:
+        return None
+
+
+def _selects(selector: WorkloadSelector, ref: PlacementRef, key: tuple[str, str], obj: WorkloadObject) -> bool:
+    """Whether a selector of a placement means an object: in its own namespace, or a cluster-scoped one by name."""
+    namespace, name = key
+    if namespace not in (ref.namespace, ""):
+        return False
+    if selector.name is not None:
+        return selector.name == name
+    return namespace != "" and matches(selector.label_selector, obj.labels)
+
+
+def _wanted(selector: WorkloadSelector) -> str:
+    if selector.name is not None:
+        return f"named {selector.name}"
+    labels: Any = selector.label_selector
+    pairs = ", ".join(f"{key}={value}" for key, value in sorted(labels.match_labels.items())) if labels else ""
+    return f"with labels {pairs}" if pairs else "that its label selector matches"

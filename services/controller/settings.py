@@ -1,0 +1,35 @@
+"""What the controller can be told."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from shared.settings import HubSettings
+
+
+class ControllerSettings(HubSettings, frozen=True, kw_only=True):
+    """What the controller can be told."""
+
+    resync_seconds: Annotated[
+        float, Meta(description="Seconds after which a request that got no answer is made again.", gt=0)
+    ] = 30.0
+    sweep_seconds: Annotated[
+        float, Meta(description="How often waiting placements and lost targets are looked through, in seconds.", gt=0)
+    ] = 1.0
+    waiting_first: Annotated[
+        float, Meta(description="Seconds until a placement that no target fits is tried again the first time.", gt=0)
+    ] = 10.0
+    waiting_most: Annotated[float, Meta(description="The longest such pause, in seconds.", gt=0)] = 300.0
+    eviction_toleration_seconds: Annotated[
+        float,
+        Meta(description="Seconds that a lost target is waited for, where neither it nor the placement says.", ge=0),
+    ] = 300.0
+    missing_seconds: Annotated[
+        float, Meta(description="Seconds after which a target that is in no inventory any more counts as gone.", ge=0)
+    ] = 10.0
+    reconcile_concurrency: Annotated[
+        int, Meta(description="How many placements are looked at at the same time.", ge=1, le=256)
+    ] = 16
+    forget_heads_seconds: Annotated[
+        float, Meta(description="Seconds for which the head of a deleted placement is kept.", ge=3600)
+    ] = 172_800.0

@@ -1,0 +1,125 @@
+"""What keeps the controller's picture current besides its watches: views that it follows, and what no event tells of."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from services.controller import core
+from services.controller.reconcile import Reconciler
+from services.controller.settings import ControllerSettings
+from services.controller.watches import Watches, WorkspaceWatch
+from shared.model import HeadEntry, PlacementRef, PolicyEntry, Waiting, Workspace
+from shared.state import Conflict, Table, View
+from shared.tokens import join, split
+from shared.workqueue import WorkQueue
+
+log = logging.getLogger("moorage.controller")
+
+
+@dataclass
+class Controller:
+    """What the controller's functions work with."""
+
+    settings: ControllerSettings
+    queue: WorkQueue[PlacementRef]
+    watches: Watches
+    reconciler: Reconciler
+    waiting: Table[Waiting]
+    heads: View[HeadEntry]
+    heads_table: Table[HeadEntry]
+    policies_table: Table[PolicyEntry]
+    changed_policies: WorkQueue[tuple[str, str]]
+
+
+async def sweep(deps: Controller) -> None:
+    """Find what no event tells of: waiting that ended, targets lost for too long, requests without an answer."""
+    now = deps.reconciler.clock()
+    for waiting in list(deps.reconciler.waiting.entries.values()):
+        if core.due(waiting.value, deps.reconciler.world_changed_at, now):
+            deps.queue.add(waiting.value.placement)
+    for key, head in list(deps.heads.entries.items()):
+        age = now - head.value.requested_at
+        if head.value.deleted and age > deps.settings.forget_heads_seconds:
+            await deps.heads_table.delete(key, head.revision)
+        elif age >= deps.settings.resync_seconds and not _answered(deps, key, head.value):
+            deps.queue.add(_ref(key))
+    for policy in list(deps.reconciler.policies.entries.values()):
+        path, name = policy.value.workspace, policy.value.name
+        watch = deps.watches.get(path)
+        if watch is not None and watch.synced and watch.policy(name) is None:
+            deps.changed_policies.add((path, name))
+    for watch in deps.watches.all():
+        _sweep_lost(deps, watch, now)
+
+
+def _sweep_lost(deps: Controller, watch: WorkspaceWatch, now: float) -> None:
+    for ref, decision in watch.decisions():
+        placement = watch.placement(ref)
+        if placement is not None and deps.reconciler.leaving(placement, decision, now):
+            deps.queue.add(ref)
+
+
+def _answered(deps: Controller, key: str, entry: HeadEntry) -> bool:
+    """Whether the newest request of a placement needs no repeating, as far as can be told without asking."""
+    ref = _ref(key)
+    watch = deps.watches.get(ref.workspace)
+    if watch is None or not watch.synced:
+        return entry.deleted or watch is not None
+    if entry.deleted:
+        return watch.placement(ref) is None
+    decision, waiting = watch.decision(ref), deps.reconciler.waiting.get(key)
+    decided = decision is not None and decision.attempt >= entry.head.attempt
+    return watch.placement(ref) is not None and (decided or (waiting is not None and waiting.head == entry.head))
+
+
+def _ref(key: str) -> PlacementRef:
+    workspace, namespace, name = split(key)
+    return PlacementRef(workspace=workspace, namespace=namespace, name=name)
+
+
+async def follow_workspaces(deps: Controller, workspaces: View[Workspace], tasks: asyncio.TaskGroup) -> None:
+    """Watch every workspace that discovery found."""
+    async for _ in workspaces.changes():
+        deps.watches.set_workspaces({entry.value.path for entry in workspaces.entries.values()}, tasks)
+
+
+async def follow_inventory(deps: Controller) -> None:
+    """Any change of the inventory may help those that wait."""
+    async for _ in deps.reconciler.inventory.changes():
+        deps.reconciler.note_world()
+
+
+async def follow_policies(deps: Controller) -> None:
+    """A policy that changed has all placements below it looked at."""
+    async for keys in deps.reconciler.policies.changes():
+        changed = {split(key)[0] for key in keys}
+        for watch in deps.watches.all():
+            if not changed.isdisjoint(core.above(watch.path)):
+                for ref in watch.placements():
+                    deps.queue.add(ref)
+
+
+async def keep_policies(deps: Controller) -> None:
+    """Keep the policies bucket as the hub has it."""
+    table = deps.policies_table
+    while True:
+        path, name = await deps.changed_policies.get()
+        try:
+            watch = deps.watches.get(path)
+            await _keep_policy(table, join(path, name), watch.policy(name) if watch else None)
+        except Conflict:
+            deps.changed_policies.add((path, name))
+        except Exception:
+            log.exception("a policy could not be kept", extra={"policy": f"{path}/{name}"})
+            asyncio.get_running_loop().call_later(5.0, deps.changed_policies.add, (path, name))
+        finally:
+            deps.changed_policies.done((path, name))
+
+
+async def _keep_policy(table: Table[PolicyEntry], key: str, policy: PolicyEntry | None) -> None:
+    known = await table.get(key)
+    if policy is None:
+        if known is not None:
+            await table.delete(key, known.revision)
+    elif known is None or known.value != policy:
+        await table.update(key, policy, known.revision if known else 0)

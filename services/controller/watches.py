@@ -1,0 +1,224 @@
+"""What the controller sees of the hub, in every workspace: Placements, policies, decisions, bindings, workloads."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from services.controller.core import Decision
+from services.controller.workload import summarize
+from shared.api import Placement, decode_decision, decode_placement, decode_policy
+from shared.kube.client import Client
+from shared.kube.discovery import RestMapper
+from shared.kube.errors import ApiError
+from shared.kube.hub import Hub
+from shared.kube.names import PLACEMENT_LABEL
+from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, Resource
+from shared.kube.watch import Informer
+from shared.model import PlacementRef, PolicyEntry, PreviousChoice, WorkloadObject
+
+log = logging.getLogger("moorage.controller")
+
+SYNC_TIMEOUT = 10.0
+
+Notify = Callable[[PlacementRef], None]
+PolicyChange = Callable[[str], None]
+KindKey = tuple[str, str]
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """What the controller needs to know of a PlacementBinding: whose it is."""
+
+    placement: str
+
+
+class WorkspaceWatch:
+    """Live caches of one workspace. `notify` hears of every placement that something changed for."""
+
+    def __init__(
+        self, path: str, client: Client, notify: Notify, policy_changed: PolicyChange, freed: Callable[[], None]
+    ) -> None:
+        self.path = path
+        self.client = client
+        self.mapper = RestMapper(client)
+        self._notify = notify
+        self._policy_changed = policy_changed
+        self._freed = freed
+        self._placements = Informer(client, PLACEMENTS, decode=decode_placement)
+        self._policies = Informer(client, POLICIES, decode=self._policy)
+        self._decisions = Informer(client, DECISIONS, decode=_decision)
+        self._bindings = Informer(client, BINDINGS, decode=_binding)
+        self._workloads: dict[KindKey, Informer[WorkloadObject]] = {}
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def synced(self) -> bool:
+        """Whether all that concerns placements has been read once, or is not served here at all."""
+        informers: tuple[Informer[Any], ...] = (self._placements, self._policies, self._decisions, self._bindings)
+        return all(informer.synced.is_set() or _not_served(informer) for informer in informers)
+
+    async def run(self) -> None:
+        """Follow the workspace until cancelled."""
+        async with self._stack, asyncio.TaskGroup() as self._tasks:
+            for informer in (self._placements, self._policies, self._decisions, self._bindings):
+                await self._stack.enter_async_context(informer)
+            self._tasks.create_task(self._follow_policies())
+            self._tasks.create_task(self._follow_placements())
+            self._tasks.create_task(self._follow_decisions())
+            self._tasks.create_task(self._follow_bindings())
+
+    async def _follow_placements(self) -> None:
+        await asyncio.gather(*(each.synced.wait() for each in (self._policies, self._decisions, self._bindings)))
+        async for change in self._placements.events():
+            if change.kind != "Synced":
+                self._notify(self.ref(*change.key))
+
+    async def _follow_policies(self) -> None:
+        async for change in self._policies.events():
+            if change.kind != "Synced":
+                self._policy_changed(change.key[1])
+
+    async def _follow_decisions(self) -> None:
+        async for change in self._decisions.events():
+            if change.kind != "Synced":
+                self._notify(self.ref(*change.key))
+
+    async def _follow_bindings(self) -> None:
+        async for change in self._bindings.events():
+            gone = change.old if change.kind == "Deleted" else None
+            if gone is not None:
+                self._notify(self.ref(change.key[0], gone.placement))
+                self._freed()
+
+    async def _follow_workload(self, kind: KindKey, informer: Informer[WorkloadObject]) -> None:
+        async for change in informer.events():
+            if change.kind == "Synced":
+                continue
+            for (namespace, name), placement in self._placements.objects.items():
+                wanted = any((each.api_version, each.kind) == kind for each in placement.spec.workload)
+                if wanted and namespace in (change.key[0], change.key[1]):
+                    self._notify(self.ref(namespace, name))
+
+    def ref(self, namespace: str, name: str) -> PlacementRef:
+        """A placement of this workspace."""
+        return PlacementRef(workspace=self.path, namespace=namespace, name=name)
+
+    def placement(self, ref: PlacementRef) -> Placement | None:
+        return self._placements.objects.get((ref.namespace, ref.name))
+
+    def placements(self) -> Iterable[PlacementRef]:
+        """All placements of the workspace."""
+        return [self.ref(*key) for key in self._placements.objects]
+
+    def policies(self) -> Iterable[PolicyEntry]:
+        """The policies of the workspace."""
+        return self._policies.objects.values()
+
+    def policy(self, name: str) -> PolicyEntry | None:
+        return self._policies.objects.get(("", name))
+
+    def decision(self, ref: PlacementRef) -> Decision | None:
+        return self._decisions.objects.get((ref.namespace, ref.name))
+
+    def decisions(self) -> Iterable[tuple[PlacementRef, Decision]]:
+        """All that was decided in the workspace."""
+        return [(self.ref(*key), decision) for key, decision in self._decisions.objects.items()]
+
+    def has_bindings(self, ref: PlacementRef) -> bool:
+        """Whether anything of a placement is bound anywhere."""
+        own = self._bindings.objects.items()
+        return any(key[0] == ref.namespace and binding.placement == ref.name for key, binding in own)
+
+    async def workload(self, api_version: str, kind: str) -> Informer[WorkloadObject]:
+        """A live cache of one kind of the workspace's objects, complete when this returns.
+
+        Raises UnknownKind where the workspace does not serve it, TimeoutError where it cannot be read in time.
+        """
+        key = (api_version, kind)
+        async with self._opening:
+            if key not in self._workloads:
+                resource: Resource = await self.mapper.resource(api_version, kind)
+                informer = Informer(self.client, resource, decode=_workload_decoder(api_version, kind))
+                self._workloads[key] = await self._stack.enter_async_context(informer)
+                if self._tasks is not None:
+                    self._tasks.create_task(self._follow_workload(key, informer))
+        found = self._workloads[key]
+        async with asyncio.timeout(SYNC_TIMEOUT):
+            await found.synced.wait()
+        return found
+
+    def _policy(self, raw: bytes) -> PolicyEntry:
+        policy = decode_policy(raw)
+        metadata = policy.metadata
+        return PolicyEntry(
+            workspace=self.path,
+            name=metadata.name,
+            uid=metadata.uid,
+            generation=metadata.generation,
+            spec=policy.spec,
+        )
+
+
+def _not_served(informer: Informer[Any]) -> bool:
+    return isinstance(informer.error, ApiError) and informer.error.not_found
+
+
+def _decision(raw: bytes) -> Decision:
+    status = decode_decision(raw).status
+    selected = tuple(
+        PreviousChoice(target=f"{each.target.workspace}/{each.target.name}", replicas=each.replicas)
+        for each in status.selected
+    )
+    return Decision(attempt=status.attempt, selected=selected)
+
+
+_LABELLED = msgspec.json.Decoder(dict[str, Any])
+
+
+def _binding(raw: bytes) -> Binding:
+    obj = _LABELLED.decode(raw)
+    spec, labels = obj.get("spec") or {}, obj["metadata"].get("labels") or {}
+    return Binding((spec.get("placementRef") or {}).get("name") or labels.get(PLACEMENT_LABEL, ""))
+
+
+def _workload_decoder(api_version: str, kind: str) -> Callable[[bytes], WorkloadObject]:
+    def decode(raw: bytes) -> WorkloadObject:
+        return summarize({**_LABELLED.decode(raw), "apiVersion": api_version, "kind": kind})
+
+    return decode
+
+
+class Watches:
+    """The watches of all workspaces, as they come and go."""
+
+    def __init__(
+        self, hub: Hub, notify: Notify, policy_changed: Callable[[str, str], None], freed: Callable[[], None]
+    ) -> None:
+        self._hub = hub
+        self._notify = notify
+        self._policy_changed = policy_changed
+        self._freed = freed
+        self._running: dict[str, tuple[WorkspaceWatch, asyncio.Task[None]]] = {}
+
+    def get(self, workspace: str) -> WorkspaceWatch | None:
+        found = self._running.get(workspace)
+        return found[0] if found else None
+
+    def all(self) -> list[WorkspaceWatch]:
+        return [watch for watch, _ in self._running.values()]
+
+    def set_workspaces(self, paths: set[str], tasks: asyncio.TaskGroup) -> None:
+        """Watch exactly these workspaces."""
+        for path in self._running.keys() - paths:
+            _, task = self._running.pop(path)
+            task.cancel()
+        for path in paths - self._running.keys():
+            changed = functools.partial(self._policy_changed, path)
+            watch = WorkspaceWatch(path, self._hub.at(path), self._notify, changed, self._freed)
+            self._running[path] = (watch, tasks.create_task(watch.run(), name=f"watch {path}"))

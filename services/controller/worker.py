@@ -1,0 +1,134 @@
+"""The controller worker: follows the hub, and says what is to be placed, for whom, why now."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.controller import core, upkeep
+from services.controller.reconcile import Reconciler, key_of
+from services.controller.settings import ControllerSettings
+from services.controller.upkeep import Controller
+from services.controller.watches import Watches
+from shared.bus import Retry
+from shared.kube.hub import open_hub
+from shared.messages import Decided, Requested, Withdrawn
+from shared.model import PlacementRef
+from shared.runner import Runtime
+from shared.state import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES
+from shared.worker import Worker
+from shared.workqueue import WorkQueue
+
+log = logging.getLogger("moorage.controller")
+
+
+@asynccontextmanager
+async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
+    """Follow workspaces, inventory, heads and the waiting room; watch every workspace."""
+    settings: ControllerSettings = runtime.settings
+    async with open_hub(settings, "moorage-controller") as hub, asyncio.TaskGroup() as tasks:
+        queue: WorkQueue[PlacementRef] = WorkQueue()
+        policies: WorkQueue[tuple[str, str]] = WorkQueue()
+        watches = Watches(
+            hub,
+            queue.add,
+            policy_changed=lambda path, name: policies.add((path, name)),
+            freed=lambda: reconciler.note_world(),  # noqa: PLW0108 - the reconciler is made after what it looks at
+        )
+        reconciler = Reconciler(
+            settings=settings,
+            watches=watches,
+            heads=runtime.table(HEADS),
+            waiting=await runtime.follow(WAITING),
+            inventory=await runtime.follow(INVENTORY),
+            policies=await runtime.follow(POLICIES),
+            clock=runtime.clock,
+        )
+        deps = Controller(
+            settings=settings,
+            queue=queue,
+            watches=watches,
+            reconciler=reconciler,
+            waiting=runtime.table(WAITING),
+            heads=await runtime.follow(HEADS),
+            heads_table=runtime.table(HEADS),
+            policies_table=runtime.table(POLICIES),
+            changed_policies=policies,
+        )
+        loops = (
+            tasks.create_task(upkeep.follow_workspaces(deps, await runtime.follow(WORKSPACES), tasks)),
+            tasks.create_task(upkeep.follow_inventory(deps)),
+            tasks.create_task(upkeep.keep_policies(deps)),
+            tasks.create_task(upkeep.follow_policies(deps)),
+        )
+        yield deps
+        for loop in loops:
+            loop.cancel()
+        watches.set_workspaces(set(), tasks)
+
+
+worker = Worker(
+    "controller", "Turns changes in the world into requests to place", settings=ControllerSettings, open=open_controller
+)
+
+
+@worker.source
+async def reconcile(deps: Controller) -> AsyncGenerator[Requested | Withdrawn, None]:
+    """Look at every placement that something changed for; several at a time, none twice at a time."""
+    results: asyncio.Queue[Requested | Withdrawn] = asyncio.Queue(maxsize=deps.settings.reconcile_concurrency)
+    async with asyncio.TaskGroup() as tasks:
+        crew = [tasks.create_task(_work(deps, results)) for _ in range(deps.settings.reconcile_concurrency)]
+        try:
+            while True:
+                yield await results.get()
+        finally:
+            for task in crew:
+                task.cancel()
+
+
+async def _work(deps: Controller, results: asyncio.Queue[Requested | Withdrawn]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        ref = await deps.queue.get()
+        try:
+            message = await deps.reconciler.reconcile(ref)
+            if message is not None:
+                await results.put(message)
+        except Retry as retry:
+            log.debug("placement is looked at again", extra={"ref": str(ref), "why": str(retry)})
+            loop.call_later(retry.delay, deps.queue.add, ref)
+        except Exception:
+            log.exception("placement could not be looked at", extra={"ref": str(ref)})
+            loop.call_later(5.0, deps.queue.add, ref)
+        finally:
+            deps.queue.done(ref)
+
+
+@worker.handles()
+async def note_answer(message: Decided, deps: Controller) -> None:
+    """A refusal sends the placement to the waiting room, a decision takes it out."""
+    key = key_of(message.placement)
+    entry = await deps.waiting.get(key)
+    if entry is not None and message.head.older_than(entry.value.head):
+        return
+    if message.refusal is None:
+        if entry is not None:
+            await deps.waiting.delete(key)
+        return
+    waiting = core.wait(
+        message.placement,
+        message.head,
+        entry.value if entry else None,
+        deps.reconciler.clock(),
+        contended=message.contended,
+        first=deps.settings.waiting_first,
+        most=deps.settings.waiting_most,
+    )
+    if entry is None or entry.value.head != message.head:
+        await deps.waiting.put(key, waiting)
+
+
+@worker.every(lambda settings: settings.sweep_seconds)
+async def sweep(deps: Controller) -> None:
+    """Look for what no event tells of."""
+    await upkeep.sweep(deps)

@@ -1,0 +1,91 @@
+"""What an object asks for: its replicas, and the requests of one of them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from shared.kube.apply import content_hash, strip_server_fields
+from shared.kube.quantity import QuantityError, parse_quantity
+from shared.model import Resources, WorkloadObject, add
+
+POD_SPECS: dict[str, tuple[str, ...]] = {
+    "Pod": ("spec",),
+    "Deployment": ("spec", "template", "spec"),
+    "StatefulSet": ("spec", "template", "spec"),
+    "DaemonSet": ("spec", "template", "spec"),
+    "ReplicaSet": ("spec", "template", "spec"),
+    "ReplicationController": ("spec", "template", "spec"),
+    "Job": ("spec", "template", "spec"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
+}
+"""Where each kind keeps its pods' spec."""
+
+REPLICAS: dict[str, tuple[str, ...]] = {
+    "Deployment": ("spec", "replicas"),
+    "StatefulSet": ("spec", "replicas"),
+    "ReplicaSet": ("spec", "replicas"),
+    "ReplicationController": ("spec", "replicas"),
+    "Job": ("spec", "parallelism"),
+}
+"""Where each kind keeps its number of replicas; absent there means one."""
+
+
+def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadObject:
+    """One object of a workload, as the pipeline needs to know it.
+
+    Raises ValueError for requests that are no quantities.
+    """
+    kind = str(obj.get("kind", ""))
+    metadata = obj.get("metadata") or {}
+    replicas = _at(obj, REPLICAS[kind], 1) if kind in REPLICAS else None
+    return WorkloadObject(
+        api_version=str(obj.get("apiVersion", "")),
+        kind=kind,
+        namespace=metadata.get("namespace") or default_namespace,
+        name=metadata.get("name") or "",
+        replicas=replicas if replicas is None else int(replicas),
+        requests=pod_requests(_at(obj, POD_SPECS[kind], {})) if kind in POD_SPECS else {},
+        labels=metadata.get("labels") or {},
+        hash=content_hash(strip_server_fields(obj)),
+    )
+
+
+def pod_requests(spec: Mapping[str, Any]) -> Resources:
+    """What one pod asks for, after kube-scheduler's rule: the greater of all containers together and any single
+    init container (those that keep running count with the containers), plus the overhead; and one pod.
+    """
+    init = spec.get("initContainers") or ()
+    sidecars = [container for container in init if container.get("restartPolicy") == "Always"]
+    steady = add(*(_requests(container) for container in (*(spec.get("containers") or ()), *sidecars)))
+    peaks = [_requests(container) for container in init if container.get("restartPolicy") != "Always"]
+    most = _greatest((steady, *peaks))
+    return add(most, _quantities(spec.get("overhead") or {}), {"pods": 1.0})
+
+
+def _requests(container: Mapping[str, Any]) -> Resources:
+    """A container's requests; where only a limit is given, that is the request."""
+    resources = container.get("resources") or {}
+    return {**_quantities(resources.get("limits") or {}), **_quantities(resources.get("requests") or {})}
+
+
+def _quantities(raw: Mapping[str, Any]) -> Resources:
+    parsed = {}
+    for name, quantity in raw.items():
+        try:
+            parsed[name] = parse_quantity(quantity)
+        except QuantityError as error:
+            raise ValueError(f"request for {name}: {error}") from None
+    return parsed
+
+
+def _greatest(parts: Iterable[Resources]) -> Resources:
+    most: Resources = {}
+    for part in parts:
+        for name, amount in part.items():
+            most[name] = max(most.get(name, 0.0), amount)
+    return most
+
+
+def _at(obj: Any, path: tuple[str, ...], default: Any) -> Any:
+    for name in path:
+        obj = obj.get(name) if isinstance(obj, Mapping) else None
+    return default if obj is None else obj
