@@ -1,0 +1,249 @@
+"""One decision of the scheduler, from values to values: filter, score, select, divide."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.scheduler.demand import demand_of
+from services.scheduler.division import divide
+from services.scheduler.filters import FILTERS, Verdict
+from services.scheduler.ranking import Ranking, Refused, order, rank, wanted
+from services.scheduler.round import Round
+from services.scheduler.selection import Contest, Domains
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.snapshot import Bools, Floats, Ints, Snapshot
+from services.scheduler.strategies import STRATEGIES
+from shared.api import SpreadConstraint
+from shared.model import Choice, Proposal, Refusal, Rejection, Request
+from shared.reasons import sentence
+
+MOST_ALTERNATES = 32
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A proposal, and all that it was made from, for whoever wants it explained."""
+
+    proposal: Proposal
+    rejections: tuple[Rejection, ...] = ()
+    candidates: Round | None = None
+    verdicts: tuple[tuple[str, Verdict], ...] = ()
+    feasible: Round | None = None
+    ranking: Ranking | None = None
+
+
+@dataclass
+class _Decision:
+    """What has been worked out so far; a refusal ends it at any step."""
+
+    request: Request
+    settings: SchedulerSettings
+    upstream: tuple[Rejection, ...]
+    considered: int
+    rejections: list[Rejection] = field(default_factory=list)
+
+    def refuse(self, code: str, message: str = "") -> Refused:
+        """The refusal; without a message, the sentence that counts all reasons."""
+        return Refused(code, message or sentence(self.considered, (*self.upstream, *self.rejections)))
+
+
+def schedule(
+    request: Request,
+    snapshot: Snapshot,
+    targets: Sequence[str],
+    *,
+    now: float,
+    settings: SchedulerSettings,
+    policy_scores: Sequence[float] = (),
+    upstream: tuple[Rejection, ...] = (),
+) -> Outcome:
+    """Propose targets for a request among the candidates `targets`.
+
+    `policy_scores` holds one score per candidate, or none at all. `upstream` is what earlier stages rejected: it is
+    not repeated in the outcome, but counted in the sentence of a refusal.
+    """
+    considered = len(targets) + sum(len(rejection.targets) for rejection in upstream)
+    decision = _Decision(request, settings, upstream, considered)
+    strategy = request.spec.strategy.type
+    try:
+        wanted(request, settings)
+        candidates, policy = _present(decision, snapshot, targets, policy_scores, now)
+        return _decide(decision, candidates, policy)
+    except Refused as refused:
+        return Outcome(Proposal(strategy=strategy, refusal=refused.refusal), tuple(decision.rejections))
+
+
+def _present(
+    decision: _Decision, snapshot: Snapshot, targets: Sequence[str], policy_scores: Sequence[float], now: float
+) -> tuple[Round, Floats | None]:
+    """The candidates that the inventory still has."""
+    found = list(map(snapshot.rows.get, targets))
+    gone = tuple(target for target, row in zip(targets, found, strict=True) if row is None) if None in found else ()
+    if gone:
+        decision.rejections.append(Rejection(reason="TargetGone", message="gone from the inventory", targets=gone))
+    rows = np.array([row for row in found if row is not None], np.intp)
+    policy = None
+    if len(policy_scores):
+        policy = np.array([p for p, row in zip(policy_scores, found, strict=True) if row is not None], np.float64)
+    demand = demand_of(decision.request)
+    return Round(decision.request, snapshot, rows, demand, decision.settings, now), policy
+
+
+def _decide(decision: _Decision, candidates: Round, policy: Floats | None) -> Outcome:
+    kept, verdicts = _filter(decision, candidates)
+    if not kept.any():
+        raise decision.refuse("NoFeasibleTarget")
+    feasible = candidates.only(kept)
+    ranking = rank(feasible, None if policy is None else policy[kept], decision.settings)
+    good = ranking.totals >= decision.request.spec.strategy.minimum_score
+    if not good.all():
+        _reject(decision, feasible, "LowScore", "below the minimum score", ~good)
+        if not good.any():
+            raise decision.refuse("NoFeasibleTarget")
+    contest = _contest(decision, feasible, ranking.totals, good)
+    taken = _take(feasible, contest)
+    selected, alternates = _choices(decision, feasible, ranking, contest, taken)
+    proposal = Proposal(
+        strategy=decision.request.spec.strategy.type,
+        selected=selected,
+        alternates=alternates,
+        feasible=int(good.sum()),
+    )
+    return Outcome(proposal, tuple(decision.rejections), candidates, verdicts, feasible, ranking)
+
+
+def _filter(decision: _Decision, candidates: Round) -> tuple[Bools, tuple[tuple[str, Verdict], ...]]:
+    """Ask every filter; a candidate counts under the first verdict that excludes it."""
+    kept = np.ones(len(candidates), np.bool_)
+    verdicts = []
+    for name, judge in FILTERS.items():
+        for verdict in judge(candidates):
+            if verdict.excluded.any():
+                verdicts.append((name, verdict))
+                _reject(decision, candidates, verdict.reason, verdict.message, verdict.excluded & kept)
+                kept &= ~verdict.excluded
+    return kept, tuple(verdicts)
+
+
+def _reject(decision: _Decision, round: Round, reason: str, message: str, excluded: Bools) -> None:
+    ids = tuple(round.snapshot.values("id")[round.rows[excluded]].tolist())
+    if ids:
+        decision.rejections.append(Rejection(reason=reason, message=message, targets=ids))
+
+
+def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) -> Contest:
+    """What the strategy chooses from. Raises `Refused` for constraints that no choice can meet."""
+    spec = feasible.spec
+    rebalance = spec.stability.rebalance
+    moves = rebalance.type == "WhenBetter"
+    kept = np.zeros(len(feasible), np.bool_) if moves else feasible.previous
+    ranked = order(feasible, totals, kept, rebalance.by if moves else 0.0)
+    ranked = ranked[good[ranked]]
+    fewest, most = spec.targets.bounds
+    most = len(ranked) if most is None else min(most, len(ranked))
+    replicas = feasible.demand.replicas if feasible.demand.divided else None
+    if replicas is not None:
+        if replicas < fewest:
+            raise Refused("Contradiction", f"{fewest} targets are wanted for {replicas} replicas")
+        most = min(most, replicas)
+    if len(ranked) < fewest:
+        reasons = sentence(decision.considered, (*decision.upstream, *decision.rejections), fit=len(ranked))
+        raise Refused("TooFewTargets", f"{fewest} targets are wanted, {len(ranked)} fit; {reasons}")
+    domains = tuple(_domains(feasible, ranked, constraint, most) for constraint in _constraints(feasible))
+    capacity = np.zeros(len(feasible), np.intp)
+    if replicas is not None:
+        free = {resource: feasible.free(resource) for resource in feasible.demand.total}
+        capacity = feasible.demand.capacity(free, len(feasible))
+    return Contest(ranked, int(kept[ranked].sum()), domains, fewest, max(most, fewest), capacity, replicas)
+
+
+def _constraints(round: Round) -> tuple[SpreadConstraint, ...]:
+    """The Placement's spread constraints; the strategy Spread has a wish of its own where there is none."""
+    if round.spec.spread or round.spec.strategy.type != "Spread":
+        return round.spec.spread
+    return (SpreadConstraint(topology_key=round.settings.spread_key, when_unsatisfiable="ScheduleAnyway"),)
+
+
+def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int) -> Domains:
+    """Domains of one constraint, numbered without gaps over those that a ranked target lies in."""
+    codes = round.snapshot.codes("label", constraint.topology_key).data[round.rows]
+    present = np.zeros(int(codes.max()) + 1, np.bool_)
+    present[codes[ranked]] = True
+    count = int(present.sum())
+    must = constraint.when_unsatisfiable == "DoNotSchedule"
+    least = constraint.min_domains or 1
+    if must and least > min(count, most):
+        there = f"{count} have a target that fits" if least > count else f"at most {most} targets are taken"
+        key = constraint.topology_key
+        raise Refused("Contradiction", f"{least} domains of {key} are wanted, {there}")
+    numbers = np.cumsum(present) - 1
+    return Domains(numbers[codes], count, constraint.max_skew, min(least, count), constraint.max_domains, must)
+
+
+def _take(feasible: Round, contest: Contest) -> Ints:
+    """What the strategy takes. Raises `Refused` where topology or capacity leave too few."""
+    spec = feasible.spec
+    name = "Binpack" if spec.replicas.division == "Aggregated" and contest.replicas else spec.strategy.type
+    taken = STRATEGIES[name](contest)
+    if len(taken) < contest.fewest:
+        raise Refused(
+            "TooFewTargets",
+            f"{contest.fewest} targets are wanted; {len(contest.order)} fit, "
+            f"and the spread constraints allow {len(taken)} of them",
+        )
+    if not contest.enough(taken):
+        room = int(contest.capacity[taken].sum())
+        raise Refused(
+            "InsufficientCapacity",
+            f"{contest.replicas} replicas are wanted; the {len(taken)} targets with most room have room for {room}",
+        )
+    return taken
+
+
+def _choices(
+    decision: _Decision, feasible: Round, ranking: Ranking, contest: Contest, taken: Ints
+) -> tuple[tuple[Choice, ...], tuple[Choice, ...]]:
+    """Selected targets with their replicas, and those that come next."""
+    demand = feasible.demand
+    if contest.replicas:
+        replicas: list[int | None] = list(divide(feasible, taken, contest.capacity))
+    else:
+        replicas = [demand.replicas if demand.uniform else None] * len(taken)
+    runs_there = feasible.previous[taken].tolist()
+    selected = tuple(
+        _choice(feasible, ranking, position, count, "kept: it runs there already" if stays else "")
+        for position, count, stays in zip(taken.tolist(), replicas, runs_there, strict=True)
+    )
+    wanted_alternates = min(max(len(taken), decision.settings.alternates), MOST_ALTERNATES)
+    is_taken = np.zeros(len(feasible), np.bool_)
+    is_taken[taken] = True
+    others = contest.order[~is_taken[contest.order]][:wanted_alternates].tolist()
+    largest = max((count for count in replicas if count is not None), default=None)
+    alternates = []
+    for position in others:
+        count = largest
+        if contest.replicas and largest is not None:
+            count = min(largest, int(contest.capacity[position]))
+        alternates.append(_choice(feasible, ranking, position, count, ""))
+    return selected, tuple(alternates)
+
+
+def _choice(feasible: Round, ranking: Ranking, position: int, replicas: int | None, reason: str) -> Choice:
+    demand = feasible.demand
+    divided = demand.divided and replicas is not None
+    return Choice(
+        target=str(feasible.snapshot.values("id")[feasible.rows[position]]),
+        score=float(ranking.totals[position]),
+        breakdown=ranking.breakdown(position),
+        replicas=replicas,
+        reserve=demand.of(replicas) if divided and replicas is not None else demand.total,
+        reason=reason,
+    )
+
+
+def refusal_of(request: Request, error: str) -> Refusal | None:
+    """The refusal of what earlier stages found to be wrong with the request itself, or None."""
+    if request.error:
+        return Refusal(code="InvalidPlacement", message=request.error)
+    return Refusal(code="InvalidPolicy", message=error) if error else None

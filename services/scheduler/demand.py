@@ -1,0 +1,97 @@
+"""How much a placement asks for: in one target with all its replicas, or with some of them."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from services.scheduler.snapshot import Floats, Ints
+from shared.model import TOLERANCE, Request, Resources, WorkloadObject, add
+
+PODS = "pods"
+_RUN_AS_ONE_POD = frozenset({"Pod", "Job", "CronJob"})
+
+
+def _positive(requests: Resources) -> Resources:
+    return {name: amount for name, amount in requests.items() if 0.0 < amount < math.inf}
+
+
+def _times(requests: Resources, factor: float) -> Resources:
+    return {name: amount * factor for name, amount in requests.items()}
+
+
+def _of_one(workload: WorkloadObject) -> Resources:
+    """What one replica asks for, its pod counted in."""
+    is_pod = workload.replicas is not None or workload.kind in _RUN_AS_ONE_POD
+    return {**({PODS: 1.0} if is_pod else {}), **_positive(workload.requests)}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a placement asks for.
+
+    `replicas` is the number that is divided: that of the workload with most replicas, None where nothing has any.
+    Workloads with fewer replicas are divided in the same proportion, rounded up in each target.
+    """
+
+    workload: tuple[WorkloadObject, ...]
+    divided: bool
+
+    @cached_property
+    def replicas(self) -> int | None:
+        counts = [each.replicas for each in self.workload if each.replicas is not None]
+        return max(counts) if counts else None
+
+    @cached_property
+    def uniform(self) -> bool:
+        """Whether everything that has replicas has the same number of them."""
+        return len({each.replicas for each in self.workload} - {None}) == 1
+
+    @cached_property
+    def total(self) -> Resources:
+        """What one target must give where it runs everything."""
+        return self.of(self.replicas or 0)
+
+    def of(self, replicas: int) -> Resources:
+        """What a target must give that runs this many of the replicas."""
+        parts = []
+        for each in self.workload:
+            share = 1 if each.replicas is None else math.ceil(replicas * each.replicas / (self.replicas or 1))
+            parts.append(_times(_of_one(each), share))
+        return add(*parts)
+
+    @cached_property
+    def least(self) -> Resources:
+        """What a target must give to be of any use: everything, or one replica where replicas are divided."""
+        return self.of(1) if self.divided and self.replicas else self.total
+
+    def capacity(self, free: dict[str, Floats], targets: int) -> Ints:
+        """How many replicas each target has room for, at most `replicas`; `free` by resource, one value per target.
+
+        A bound that always fits: where workloads have unlike numbers of replicas, rounding up is allowed for.
+        """
+        whole = self.replicas or 0
+        if whole == 0:
+            return np.zeros(targets, np.intp)
+        per_replica: Resources = {}
+        once: Resources = {}
+        for each in self.workload:
+            count = 1 if each.replicas is None else each.replicas
+            once_more = 1.0 if each.replicas is None else (0.0 if count == whole else (whole - 1) / whole)
+            once = add(once, _times(_of_one(each), once_more))
+            if each.replicas is not None:
+                per_replica = add(per_replica, _times(_of_one(each), count / whole))
+        room = np.full(targets, float(whole))
+        fits_whole = np.ones(targets, np.bool_)
+        for name, amount in per_replica.items():
+            if amount > 0:
+                spare = free[name] * (1 + TOLERANCE) + TOLERANCE
+                room = np.minimum(room, np.floor((spare - once.get(name, 0.0)) / amount))
+                fits_whole &= spare >= self.total[name]
+        return np.where(fits_whole, whole, np.maximum(room, 0.0)).astype(np.intp)
+
+
+def demand_of(request: Request) -> Demand:
+    """What a request asks for."""
+    return Demand(request.workload, request.spec.replicas.division != "Duplicated")

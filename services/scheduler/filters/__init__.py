@@ -1,0 +1,29 @@
+"""Filters: which candidates fall out, and why. One function per file, all listed here, asked in this order.
+
+A filter yields verdicts over all candidates at once. A target that several filters exclude is counted under the first.
+"""
+
+from services.scheduler.filters.affinity import required_affinity
+from services.scheduler.filters.apis import missing_api
+from services.scheduler.filters.fit import fit
+from services.scheduler.filters.readiness import not_ready
+from services.scheduler.filters.selection import not_selected
+from services.scheduler.filters.taints import taints
+from services.scheduler.filters.topology import topology
+from services.scheduler.filters.unschedulable import unschedulable
+from services.scheduler.filters.verdict import Filter, Verdict
+from services.scheduler.filters.weight import weight
+
+FILTERS: dict[str, Filter] = {
+    "Selection": not_selected,
+    "Unschedulable": unschedulable,
+    "Readiness": not_ready,
+    "Taints": taints,
+    "APIs": missing_api,
+    "Affinity": required_affinity,
+    "Topology": topology,
+    "Weight": weight,
+    "Fit": fit,
+}
+
+__all__ = ["FILTERS", "Filter", "Verdict"]

@@ -1,0 +1,21 @@
+"""What a filter says."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from services.scheduler.round import Round
+from services.scheduler.snapshot import Bools
+
+
+class Verdict(NamedTuple):
+    """Candidates that one reason excludes: a code for programs, a few words for people, True where it does.
+
+    The words continue "8 targets ...": they are counted and joined into one sentence (shared/reasons.py).
+    """
+
+    reason: str
+    message: str
+    excluded: Bools
+
+
+Filter = Callable[[Round], Iterator[Verdict]]

@@ -1,0 +1,165 @@
+"""Scores of all feasible targets: raw per scorer, clamped, weighted, combined with the policy's, and ranked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from services.scheduler.round import Round
+from services.scheduler.scorers import PREFIX, SCORERS, BadArguments, find
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.snapshot import Bools, Floats, Ints, stable_hash
+from shared.api import ScorerWeight
+from shared.model import Refusal, Request, Score
+
+POLICY = "Policy"
+NEUTRAL = 50.0
+"""The total where no scorer has anything to say."""
+DOMINANCE = 100.0
+"""How many times the first outweighs the second, in PolicyFirst and SchedulerFirst."""
+GRAIN = 1e6
+"""Totals that agree to a millionth of a point are equal, so that rounding never decides."""
+
+
+class Refused(Exception):
+    """The request cannot be scheduled as it is written; carries the refusal."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(code=code, message=message)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One scorer's points for all feasible targets, NaN where it knows nothing, and its weight."""
+
+    name: str
+    points: Floats
+    weight: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Totals and what they are made of: `weights[i, t]` is 0 where part i does not count for target t."""
+
+    names: tuple[str, ...]
+    points: Floats
+    weights: Floats
+
+    @cached_property
+    def weight(self) -> Floats:
+        """Sum of weights per target."""
+        total: Floats = self.weights.sum(axis=0)
+        return total
+
+    @cached_property
+    def totals(self) -> Floats:
+        """Σ points · weight / Σ weight, to a millionth of a point."""
+        weighted = (self.points * self.weights).sum(axis=0)
+        neutral = np.full(len(self.weight), NEUTRAL)
+        mean = np.divide(weighted, self.weight, out=neutral, where=self.weight > 0)
+        return np.asarray(np.rint(mean * GRAIN) / GRAIN, np.float64)
+
+    def breakdown(self, position: int) -> dict[str, Score]:
+        """What one target's total is made of."""
+        total = float(self.weight[position])
+        columns = zip(self.names, self.points[:, position].tolist(), self.weights[:, position].tolist(), strict=True)
+        return {
+            name: Score(raw=points, weight=weight, weighted=points * weight / total)
+            for name, points, weight in columns
+            if weight > 0
+        }
+
+
+def wanted(request: Request, settings: SchedulerSettings) -> list[tuple[ScorerWeight, float]]:
+    """Scorers that take part, with their weights. Raises `Refused` for a name that there is none of."""
+    listed = request.spec.strategy.scorers
+    for each in listed:
+        if find(each.name) is None:
+            known = ", ".join(SCORERS)
+            raise Refused("UnknownScorer", f"unknown scorer {each.name}; known are {known} and {PREFIX}<name>")
+    defaults = {
+        "Resource": settings.resource_weight,
+        "Affinity": settings.affinity_weight,
+        "Load": settings.load_weight,
+        "Latency": settings.latency_weight,
+    }
+    chosen = listed or tuple(ScorerWeight(name=name) for name in defaults)
+    weighed = [(each, defaults.get(each.name, 100.0) if each.weight is None else each.weight) for each in chosen]
+    stickiness = request.spec.stability.stickiness
+    if stickiness > 0 and all(each.name != "Steady" for each in chosen):
+        rest = sum(weight for _, weight in weighed)
+        weighed.append((ScorerWeight(name="Steady"), _worth(stickiness, rest)))
+    return weighed
+
+
+def _worth(points: float, rest: float) -> float:
+    """The weight beside a sum of others that makes 100 points of one scorer that many points of the total."""
+    return max(rest, 1.0) * points / max(100.0 - points, 1.0)
+
+
+def rank(round: Round, policy: Floats | None, settings: SchedulerSettings) -> Ranking:
+    """Ask every scorer. Raises `Refused` for unknown scorers and for arguments that one cannot use."""
+    parts = []
+    for scorer, weight in wanted(round.request, settings):
+        ask = find(scorer.name)
+        if ask is None or weight <= 0:
+            continue
+        try:
+            points = ask(round, scorer.args)
+        except BadArguments as error:
+            raise Refused("InvalidScorer", f"scorer {scorer.name}: {error}") from None
+        if points is not None:
+            parts.append(Part(scorer.name, points, weight))
+    return combine(parts, policy, round.spec.strategy.combine, settings.policy_weight, len(round))
+
+
+def combine(parts: Sequence[Part], policy: Floats | None, how: str, policy_weight: float, targets: int) -> Ranking:
+    """Clamp, weigh, and give the policy's score its weight beside the W of the scorers.
+
+    Weighted: the setting. PolicyFirst: 100·W. SchedulerFirst: W/100. Consensus: whichever likes the target less
+    speaks alone, so that a target is as good as both find it.
+    """
+    names = tuple(part.name for part in parts)
+    raw = np.array([part.points for part in parts], np.float64).reshape(len(parts), targets)
+    unknown = np.isnan(raw)
+    points = np.clip(np.where(unknown, 0.0, raw), 0.0, 100.0)
+    weights = np.where(unknown, 0.0, np.array([part.weight for part in parts]).reshape(-1, 1))
+    if policy is None:
+        return Ranking(names, points, weights)
+    of_scorers = weights.sum(axis=0)
+    liked = np.clip(np.nan_to_num(policy, nan=0.0), 0.0, 100.0)
+    alone = of_scorers == 0.0
+    match how:
+        case "PolicyFirst":
+            weight = np.where(alone, 1.0, DOMINANCE * of_scorers)
+        case "SchedulerFirst":
+            weight = np.where(alone, 1.0, of_scorers / DOMINANCE)
+        case "Consensus":
+            likes_less = alone | (liked < Ranking(names, points, weights).totals)
+            weight = np.where(likes_less, 1.0, 0.0)
+            weights = np.where(likes_less, 0.0, weights)
+        case _:
+            weight = np.full(targets, policy_weight)
+    return Ranking((*names, POLICY), np.vstack([points, liked]), np.vstack([weights, weight]))
+
+
+def order(round: Round, totals: Floats, kept: Bools, bonus: float) -> Ints:
+    """Positions, best first: the kept, then by total (with `bonus` points where the placement runs), then by hash.
+
+    The tie-break is a rendezvous hash of placement and target: ties spread over targets from placement to placement,
+    and stay put from attempt to attempt.
+    """
+    score = np.rint((totals + bonus * round.previous) * GRAIN).astype(np.int64)
+    return np.lexsort((_rendezvous(round), -score, ~kept))
+
+
+def _rendezvous(round: Round) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """Mix of two hashes, after splitmix64's finalizer."""
+    placement = round.request.placement
+    seed = stable_hash(round.request.head.uid or str(placement))
+    mixed = round.values("hash") ^ np.uint64(seed)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)

@@ -1,0 +1,124 @@
+"""What plugins are given: one request, a snapshot, and the candidate rows that are looked at."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from services.scheduler.demand import Demand
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.snapshot import Array, Bools, Floats, Ints, Snapshot
+from shared.api import LabelSelector
+from shared.api.selectors import AffinityRequirement, LabelRequirement, matches_all
+from shared.model import Request
+
+
+class Round:
+    """One request against some rows of a snapshot. Every array has one value per row of `rows`, in that order."""
+
+    def __init__(
+        self,
+        request: Request,
+        snapshot: Snapshot,
+        rows: Ints,
+        demand: Demand,
+        settings: SchedulerSettings,
+        now: float,
+    ) -> None:
+        self.request = request
+        self.spec = request.spec
+        self.snapshot = snapshot
+        self.rows = rows
+        self.demand = demand
+        self.settings = settings
+        self.now = now
+        self._used: dict[str, Floats] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def only(self, kept: Bools) -> "Round":
+        """The same request on fewer rows."""
+        return Round(self.request, self.snapshot, self.rows[kept], self.demand, self.settings, self.now)
+
+    def values(self, family: str, key: Any = None) -> Array:
+        """One fact of the candidates, see `snapshot.VALUES`."""
+        return self.snapshot.values(family, key)[self.rows]
+
+    @cached_property
+    def previous(self) -> Bools:
+        """Which candidates the placement is on already."""
+        return self._at(choice.target for choice in self.request.previous)
+
+    def allocatable(self, resource: str) -> Floats:
+        """What workloads may request of a resource, all together."""
+        return self.values("allocatable", resource)
+
+    def used(self, resource: str) -> Floats:
+        """What others request of a resource: the placement's own present reservation does not count against it."""
+        if resource not in self._used:
+            used: Floats = self.values("allocated", resource) + self.values("reserved", resource)
+            placement = self.request.placement
+            for target in self.snapshot.taken.get(placement, ()):
+                position = self.position(target)
+                if position is not None:
+                    others = self.snapshot.reserved(target, resource, but=placement)
+                    used[position] = self.snapshot.values("allocated", resource)[self.rows[position]] + others
+            self._used[resource] = used
+        return self._used[resource]
+
+    def free(self, resource: str) -> Floats:
+        """What is left of a resource for this placement."""
+        return self.allocatable(resource) - self.used(resource)
+
+    def position(self, target: str) -> int | None:
+        """Where among the candidates a target is."""
+        row = self.snapshot.rows.get(target)
+        position = -1 if row is None else int(self._positions[row])
+        return position if position >= 0 else None
+
+    @cached_property
+    def _positions(self) -> Ints:
+        """The position of each row of the snapshot among the candidates, -1 where it is none."""
+        positions = np.full(self.snapshot.height, -1, np.intp)
+        positions[self.rows] = np.arange(len(self.rows))
+        return positions
+
+    def selected(self, selector: LabelSelector | None) -> Bools:
+        """Which candidates' labels satisfy a selector."""
+        matched = np.ones(len(self.rows), np.bool_)
+        if selector is not None:
+            for key, value in selector.match_labels.items():
+                matched &= self._satisfied(LabelRequirement(key=key, operator="In", values=(value,)))
+            matched &= self.satisfied(selector.match_expressions)
+        return matched
+
+    def satisfied(self, requirements: Iterable[LabelRequirement | AffinityRequirement]) -> Bools:
+        """Which candidates' labels satisfy every requirement."""
+        matched = np.ones(len(self.rows), np.bool_)
+        for requirement in requirements:
+            matched &= self._satisfied(requirement)
+        return matched
+
+    def _satisfied(self, requirement: LabelRequirement | AffinityRequirement) -> Bools:
+        """Asked once per distinct value of the label, then looked up."""
+        column = self.snapshot.codes("label", requirement.key)
+        key = requirement.key
+        answers = [matches_all((requirement,), {} if value is None else {key: value}) for value in column.distinct]
+        return np.array(answers or [False])[column.data[self.rows]]
+
+    def _at(self, targets: Iterable[str]) -> Bools:
+        marked = np.zeros(len(self.rows), np.bool_)
+        for target in targets:
+            position = self.position(target)
+            if position is not None:
+                marked[position] = True
+        return marked
+
+    def tolerance(self) -> Floats:
+        """Seconds for which the placement stays on a lost target: the target's word, the placement's, the default."""
+        own = self.spec.stability.eviction_toleration_seconds
+        default = self.settings.eviction_toleration_seconds if own is None else float(own)
+        of_target: Floats = self.values("evict_after")
+        return np.where(np.isnan(of_target), default, of_target)

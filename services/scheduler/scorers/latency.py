@@ -1,0 +1,31 @@
+"""Latency: how near a target is to where it is needed."""
+
+import numpy as np
+
+from services.scheduler.round import Round
+from services.scheduler.scorers.scorer import Args, BadArguments, number
+from services.scheduler.snapshot import Floats
+
+
+def latency(round: Round, args: Args) -> Floats | None:
+    """100 at the nearest feasible target, falling evenly to 0 at `cutoff` milliseconds.
+
+    `from` (a name or a list) are the origins, of which the mean counts; else the installation's origin. A target
+    without a measurement from one of them is unknown. Abstains where nothing is measured.
+    """
+    origins = args.get("from", round.settings.origin)
+    origins = [origins] if isinstance(origins, str) else origins
+    if not isinstance(origins, list | tuple) or not origins or not all(isinstance(each, str) for each in origins):
+        raise BadArguments("from must be the name of an origin, or a list of names")
+    cutoff = number(args, "cutoff", round.settings.latency_cutoff)
+    total: Floats = np.zeros(len(round))
+    for origin in origins:
+        total = total + round.values("latency", origin)
+    distance = total / len(origins)
+    known = distance[np.isfinite(distance)]
+    if not len(known):
+        return None
+    nearest = known.min()
+    if nearest >= cutoff:
+        return np.where(np.isnan(distance), np.nan, 0.0)
+    return np.asarray(100.0 * (cutoff - distance) / (cutoff - nearest), np.float64)

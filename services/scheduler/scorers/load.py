@@ -1,0 +1,22 @@
+"""Load: how idle a target is observed to be, whatever was requested there."""
+
+import numpy as np
+
+from services.scheduler.round import Round
+from services.scheduler.scorers.scorer import Args
+from services.scheduler.snapshot import Floats
+
+OBSERVED = ("cpu", "memory", "pods")
+
+
+def load(round: Round, args: Args) -> Floats | None:  # noqa: ARG001 - every scorer has this signature
+    """100 · (1 − observed use / allocatable), of the busiest of cpu, memory and pods.
+
+    A resource whose use is not measured does not count; a target where none is, is unknown.
+    """
+    busiest: Floats = np.full(len(round), np.nan)
+    for resource in OBSERVED:
+        allocatable = round.allocatable(resource)
+        use = np.divide(round.values("usage", resource), allocatable, out=np.ones(len(round)), where=allocatable > 0)
+        busiest = np.fmax(busiest, np.where(allocatable > 0, use, np.nan))
+    return 100.0 * (1.0 - busiest)

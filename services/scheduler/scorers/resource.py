@@ -1,0 +1,106 @@
+"""Resource: how the request sits in what a target has, by kube-scheduler's formulas, in doubles."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from services.scheduler.round import Round
+from services.scheduler.scorers.scorer import Args, BadArguments, number
+from services.scheduler.snapshot import Floats
+
+DEFAULT_RESOURCES = {"cpu": 1.0, "memory": 1.0}
+MODES = ("LeastAllocated", "MostAllocated", "BalancedAllocation", "RequestedToCapacityRatio")
+NATIVE = frozenset({"cpu", "memory", "pods", "ephemeral-storage"})
+
+
+def resource(round: Round, args: Args) -> Floats | None:
+    """Points by `mode`, over `resources` (`[{name, weight}]`, cpu and memory alike by default).
+
+    u is used / allocatable with the request counted in; a resource that a target does not have is left out there.
+    LeastAllocated: the weighted mean of 100·(1 − u), 0 above capacity. MostAllocated: of 100·u, 100 above capacity.
+    BalancedAllocation: 100·(1 − standard deviation of u, at most 1 each). RequestedToCapacityRatio: `shape`
+    (`[{utilization: 0..100, score: 0..10}]`) at 100·u, interpolated; resources that score 0 are left out.
+    Without `mode`, MostAllocated for the strategy Binpack and LeastAllocated for the others.
+    """
+    mode = args.get("mode", "MostAllocated" if round.spec.strategy.type == "Binpack" else "LeastAllocated")
+    if mode not in MODES:
+        raise BadArguments(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+    asked = expected(round)
+    weights = {name: weight for name, weight in _weights(args).items() if name in NATIVE or asked.get(name, 0.0) > 0}
+    fractions = {name: _fraction(round, name, asked.get(name, 0.0)) for name in weights}
+    if mode == "BalancedAllocation":
+        return _balanced(list(fractions.values()), len(round))
+    if mode == "LeastAllocated":
+        points = {name: 100.0 * np.maximum(1.0 - used, 0.0) for name, used in fractions.items()}
+    elif mode == "MostAllocated":
+        points = {name: 100.0 * np.minimum(used, 1.0) for name, used in fractions.items()}
+    else:
+        points = {name: _shaped(used, args) for name, used in fractions.items()}
+    return _weighted_mean(points, weights, len(round))
+
+
+def expected(round: Round) -> dict[str, float]:
+    """What a target would be asked for: everything, or an even share where replicas are divided."""
+    demand = round.demand
+    if not (demand.divided and demand.replicas):
+        return demand.total
+    _, most = round.spec.targets.bounds
+    shares = max(min(len(round) if most is None else most, len(round)), 1)
+    return demand.of(-(-demand.replicas // shares))
+
+
+def _fraction(round: Round, name: str, asked: float) -> Floats:
+    """Used / allocatable with the request counted in; NaN where the target has none of it."""
+    allocatable = round.allocatable(name)
+    unknown: Floats = np.full(len(round), np.nan)
+    return np.divide(round.used(name) + asked, allocatable, out=unknown, where=allocatable > 0)
+
+
+def _weighted_mean(points: dict[str, Floats], weights: dict[str, float], targets: int) -> Floats:
+    total: Floats = np.zeros(targets)
+    weight: Floats = np.zeros(targets)
+    for name, column in points.items():
+        known = ~np.isnan(column)
+        total += np.where(known, column, 0.0) * weights[name]
+        weight += known * weights[name]
+    return np.divide(total, weight, out=np.zeros(targets), where=weight > 0)
+
+
+def _balanced(fractions: list[Floats], targets: int) -> Floats:
+    """Population standard deviation over the resources that the target has."""
+    used = np.minimum(np.array(fractions).reshape(len(fractions), targets), 1.0)
+    known = ~np.isnan(used)
+    count = known.sum(axis=0)
+    some = np.maximum(count, 1)
+    mean = np.where(known, used, 0.0).sum(axis=0) / some
+    variance = np.where(known, (used - mean) ** 2, 0.0).sum(axis=0) / some
+    return np.where(count > 0, 100.0 * (1.0 - np.sqrt(variance)), 0.0)
+
+
+def _shaped(used: Floats, args: Args) -> Floats:
+    shape = args.get("shape")
+    if not isinstance(shape, list | tuple) or not shape or not all(isinstance(point, Mapping) for point in shape):
+        raise BadArguments("RequestedToCapacityRatio needs a shape: a list of {utilization, score}")
+    utilization = [number(point, "utilization", -1.0) for point in shape]
+    score = [number(point, "score", -1.0) for point in shape]
+    if not all(0 <= each <= 100 for each in utilization) or utilization != sorted(set(utilization)):
+        raise BadArguments("shape: utilization must ascend within 0..100")
+    if not all(0 <= each <= 10 for each in score):
+        raise BadArguments("shape: score must be within 0..10")
+    points = 10.0 * np.interp(100.0 * np.minimum(used, 1.0), utilization, score)
+    return np.where(points > 0, points, np.nan)
+
+
+def _weights(args: Args) -> dict[str, float]:
+    listed: Any = args.get("resources")
+    if listed is None:
+        return DEFAULT_RESOURCES
+    if not isinstance(listed, list | tuple) or not all(
+        isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in listed
+    ):
+        raise BadArguments("resources must be a list of {name, weight}")
+    weights = {each["name"]: number(each, "weight", 1.0) for each in listed}
+    if any(not 0 < weight < float("inf") for weight in weights.values()):
+        raise BadArguments("resources: a weight must be above 0")
+    return weights

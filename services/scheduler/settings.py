@@ -1,0 +1,36 @@
+"""What the scheduler can be told."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from shared.settings import Settings
+
+
+class SchedulerSettings(Settings, frozen=True, kw_only=True):
+    """Weights and bounds that hold where a Placement says nothing."""
+
+    resource_weight: Annotated[float, Meta(description="Weight of the scorer Resource.", ge=0)] = 100.0
+    affinity_weight: Annotated[float, Meta(description="Weight of the scorer Affinity.", ge=0)] = 80.0
+    load_weight: Annotated[float, Meta(description="Weight of the scorer Load.", ge=0)] = 60.0
+    latency_weight: Annotated[float, Meta(description="Weight of the scorer Latency.", ge=0)] = 40.0
+    policy_weight: Annotated[
+        float, Meta(description="Weight of the policy's score beside the scorers, with combine: Weighted.", ge=0)
+    ] = 100.0
+    origin: Annotated[str, Meta(description="Where latency is measured from, unless a Placement names origins.")] = (
+        "hub"
+    )
+    latency_cutoff: Annotated[float, Meta(description="Milliseconds at which Latency gives 0 points.", gt=0)] = 300.0
+    taint_penalty: Annotated[
+        float, Meta(description="Points that each untolerated PreferNoSchedule taint takes in Affinity.", ge=0, le=100)
+    ] = 25.0
+    spread_key: Annotated[
+        str, Meta(description="Topology label that the strategy Spread fills where a Placement names none.")
+    ] = "topology.kubernetes.io/region"
+    eviction_toleration_seconds: Annotated[
+        float, Meta(description="How long a placement stays on a lost target, unless it or the target says.", ge=0)
+    ] = 300.0
+    alternates: Annotated[int, Meta(description="Fewest alternates that a proposal ranks.", ge=0, le=32)] = 8
+    catch_up_seconds: Annotated[
+        float, Meta(description="How long a message may wait for the inventory it was made from.", gt=0)
+    ] = 5.0

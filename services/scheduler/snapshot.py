@@ -1,0 +1,248 @@
+"""The inventory as columns: one row per target, one array per fact that somebody asked for.
+
+A column is built when it is first asked for, from the targets themselves, and from then on kept current row by row, so
+that nothing is copied per decision and no fact is kept that nobody reads. Rows are in no order that means anything.
+"""
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.model import PlacementRef, Reservation, Target
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.intp]
+Array = NDArray[Any]
+
+Extract = Callable[[Target, Any], Any]
+
+
+def _amount(amounts: Mapping[str, float], name: str) -> float:
+    """A resource amount; what is absent, negative or not a finite number counts as none."""
+    amount = amounts.get(name, 0.0)
+    return amount if 0.0 < amount < math.inf else 0.0
+
+
+def _serves(target: Target, wanted: tuple[str, str]) -> bool:
+    api_version, kind = wanted
+    group, _, version = api_version.rpartition("/")
+    return any(api.kind == kind and api.group == group and version in api.versions for api in target.apis)
+
+
+def _outside_score(target: Target, name: str) -> float:
+    score = target.scores.get(name)
+    return math.nan if score is None else score.value
+
+
+def _valid_until(target: Target, name: str) -> float:
+    score = target.scores.get(name)
+    return math.inf if score is None or score.valid_until is None else score.valid_until
+
+
+def stable_hash(text: str) -> int:
+    """64 bits that are the same in every process and on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+VALUES: dict[str, tuple[type, Extract]] = {
+    "id": (object, lambda target, _: target.id),
+    "hash": (np.uint64, lambda target, _: stable_hash(target.id)),
+    "ready": (np.bool_, lambda target, _: target.ready),
+    "unschedulable": (np.bool_, lambda target, _: target.unschedulable),
+    "lost_since": (np.float64, lambda target, _: target.lost_since),
+    "evict_after": (np.float64, lambda target, _: _or_nan(target.evict_after)),
+    "nodes": (np.float64, lambda target, _: max(target.nodes, 0)),
+    "allocatable": (np.float64, lambda target, name: _amount(target.allocatable, name)),
+    "allocated": (np.float64, lambda target, name: _amount(target.allocated, name)),
+    "usage": (np.float64, lambda target, name: _or_nan(target.usage.get(name))),
+    "latency": (np.float64, lambda target, origin: target.latency.get(origin, math.nan)),
+    "serves": (np.bool_, _serves),
+    "score": (np.float64, _outside_score),
+    "valid_until": (np.float64, _valid_until),
+    "cost_per_cpu_hour": (np.float64, lambda target, _: _or_nan(target.cost_per_cpu_hour)),
+    "cost_per_gib_hour": (np.float64, lambda target, _: _or_nan(target.cost_per_gib_hour)),
+}
+"""Facts that are one number (or truth value, or id) per target: their type, and how they are read."""
+
+CODES: dict[str, Extract] = {
+    "label": lambda target, key: target.labels.get(key),
+    "name": lambda target, _: target.name,
+    "workspace": lambda target, _: target.workspace,
+    "taints": lambda target, _: target.taints,
+}
+"""Facts that many targets share: the column holds small numbers, and `distinct` what they stand for."""
+
+
+class Column:
+    """One fact of all targets, as an array that grows with them."""
+
+    def __init__(self, kind: type, extract: Callable[[Target], Any]) -> None:
+        self.data: Array = np.zeros(0, kind)
+        self._extract = extract
+
+    def build(self, targets: list[Target | None]) -> None:
+        """Read the fact of every target."""
+        self.data = np.zeros(len(targets) + len(targets) // 2 + 8, self.data.dtype)
+        for row, target in enumerate(targets):
+            if target is not None:
+                self.data[row] = self.read(target)
+
+    def refresh(self, row: int, targets: list[Target | None]) -> None:
+        """Read the fact of one target anew."""
+        target = targets[row]
+        if row >= len(self.data):
+            self.build(targets)
+        elif target is not None:
+            self.data[row] = self.read(target)
+
+    def read(self, target: Target) -> Any:
+        return self._extract(target)
+
+
+class Coded(Column):
+    """A dictionary-encoded column: `distinct[data[row]]` is the fact."""
+
+    def __init__(self, extract: Callable[[Target], Any]) -> None:
+        super().__init__(np.intp, extract)
+        self.distinct: list[Any] = []
+        self._codes: dict[Hashable, int] = {}
+
+    def build(self, targets: list[Target | None]) -> None:
+        self.distinct, self._codes = [], {}
+        super().build(targets)
+
+    def refresh(self, row: int, targets: list[Target | None]) -> None:
+        super().refresh(row, targets)
+        if len(self.distinct) > 2 * len(targets) + 64:  # most of them are of the past
+            self.build(targets)
+
+    def read(self, target: Target) -> int:
+        fact = self._extract(target)
+        code = self._codes.setdefault(fact, len(self.distinct))
+        if code == len(self.distinct):
+            self.distinct.append(fact)
+        return code
+
+
+class Snapshot:
+    """All targets and reservations that the scheduler knows, ready to be computed with.
+
+    `columns` bounds how many facts are kept at a time; the one that was not read for longest goes first.
+    """
+
+    def __init__(self, columns: int = 1024) -> None:
+        self.rows: dict[str, int] = {}
+        self.taken: dict[PlacementRef, dict[str, Reservation]] = {}
+        self._targets: list[Target | None] = []
+        self._vacant: list[int] = []
+        self._reserved: dict[str, dict[PlacementRef, Reservation]] = {}
+        self._columns: OrderedDict[tuple[str, Any], Column] = OrderedDict()
+        self._bound = columns
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def height(self) -> int:
+        """How many rows there are, vacant ones included."""
+        return len(self._targets)
+
+    def put(self, target: Target) -> None:
+        """Add a target, or replace what was known of it."""
+        row = self.rows.get(target.id)
+        if row is None:
+            row = self.rows[target.id] = self._vacant.pop() if self._vacant else len(self._targets)
+            if row == len(self._targets):
+                self._targets.append(None)
+        self._targets[row] = target
+        for column in self._columns.values():
+            column.refresh(row, self._targets)
+
+    def remove(self, target: str) -> None:
+        """Forget a target (not what is reserved there: it may come back)."""
+        row = self.rows.pop(target, None)
+        if row is not None:
+            self._targets[row] = None
+            self._vacant.append(row)
+
+    def target(self, row: int) -> Target:
+        """What the inventory says of the target in a row."""
+        target = self._targets[row]
+        assert target is not None
+        return target
+
+    def reserve(self, target: str, reservation: Reservation) -> None:
+        """Note what a placement takes in a target, in place of what it took there before."""
+        self._reserved.setdefault(target, {})[reservation.placement] = reservation
+        self.taken.setdefault(reservation.placement, {})[target] = reservation
+        self._refresh_reserved(target)
+
+    def release(self, target: str, placement: PlacementRef) -> None:
+        """Note that a placement takes nothing in a target any more."""
+        if self._reserved.get(target, {}).pop(placement, None) is None:
+            return
+        del self.taken[placement][target]
+        if not self.taken[placement]:
+            del self.taken[placement]
+        if not self._reserved[target]:
+            del self._reserved[target]
+        self._refresh_reserved(target)
+
+    def reserved(self, target: str, resource: str, but: PlacementRef | None = None) -> float:
+        """What all placements (`but` one) take of a resource in a target.
+
+        An exactly rounded sum, so that it does not depend on the order in which reservations came and went.
+        """
+        return math.fsum(
+            _amount(reservation.resources, resource)
+            for placement, reservation in self._reserved.get(target, {}).items()
+            if placement != but
+        )
+
+    def values(self, family: str, key: Any = None) -> Array:
+        """A column of `VALUES`, or `reserved` by resource name; index it with rows."""
+        return self._column(family, key).data
+
+    def codes(self, family: str, key: Any = None) -> Coded:
+        """A column of `CODES`."""
+        column = self._column(family, key)
+        assert isinstance(column, Coded)
+        return column
+
+    def _column(self, family: str, key: Any) -> Column:
+        column = self._columns.get((family, key))
+        if column is None:
+            column = self._columns[family, key] = self._new(family, key)
+            column.build(self._targets)
+            if len(self._columns) > self._bound:
+                self._columns.popitem(last=False)
+        else:
+            self._columns.move_to_end((family, key))
+        return column
+
+    def _new(self, family: str, key: Any) -> Column:
+        if family == "reserved":
+            return Column(np.float64, lambda target: self.reserved(target.id, key))
+        if family in CODES:
+            read = CODES[family]
+            return Coded(lambda target: read(target, key))
+        kind, extract = VALUES[family]
+        return Column(kind, lambda target: extract(target, key))
+
+    def _refresh_reserved(self, target: str) -> None:
+        row = self.rows.get(target)
+        if row is None:
+            return
+        for (family, _), column in self._columns.items():
+            if family == "reserved":
+                column.refresh(row, self._targets)

@@ -1,0 +1,9 @@
+"""BestFit: the best targets."""
+
+from services.scheduler.selection import Contest
+from services.scheduler.snapshot import Ints
+
+
+def best_fit(contest: Contest) -> Ints:
+    """As many targets as may be taken, best first."""
+    return contest.gather(contest.most)

@@ -1,0 +1,136 @@
+"""Each filter: which targets fall out, under which reason and words."""
+
+from typing import Any
+
+import pytest
+
+from services.scheduler.filters import FILTERS
+from shared.api import Taint
+from shared.model import ApiKind, Head, Request, Reservation
+from tests.unit.scheduler.builders import (
+    NOW,
+    REGION,
+    decide,
+    deployment,
+    placement,
+    request,
+    round_of,
+    snapshot_of,
+    target,
+)
+
+SPOT = Taint(key="spot", value="true", effect="NoSchedule")
+EVICT = Taint(key="drain", effect="NoExecute")
+
+
+def selecting(**selector: Any) -> Request:
+    return request({"targets": {"selector": selector}})
+
+
+def tolerating(**toleration: Any) -> Request:
+    return request({"targets": {"tolerations": [toleration]}})
+
+
+def requiring(*terms: tuple[str, str, str]) -> Request:
+    """Terms of one expression each: key, operator, value."""
+    expressions = [{"key": key, "operator": operator, "values": [value]} for key, operator, value in terms]
+    return request({"affinity": {"required": [{"matchExpressions": [each]} for each in expressions]}})
+
+
+def divided(**entry: Any) -> Request:
+    return request({"replicas": {"division": "Weighted", "weights": [entry]}})
+
+
+def asking(replicas: int = 1, **requests: float) -> Request:
+    return request(workload=[deployment(replicas=replicas, **requests)])
+
+
+def lost_for(seconds: float, **facts: Any) -> dict[str, Any]:
+    return {"ready": False, "lost_since": NOW - seconds, **facts}
+
+
+STAYING = request(previous=["root/t"])
+IMPATIENT = request({"stability": {"evictionTolerationSeconds": 5}}, previous=["root/t"])
+BETA = ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1beta1",))
+NO_GOLD = {"key": "tier", "operator": "DoesNotExist"}
+SOFT = {"topologyKey": REGION, "whenUnsatisfiable": "ScheduleAnyway"}
+UNTOLERATED = ["untolerated taint spot=true"]
+
+
+@pytest.mark.parametrize(
+    ("filter", "asked", "facts", "said"),
+    [
+        ("Selection", selecting(matchLabels={"tier": "gold"}), {"labels": {"tier": "gold"}}, []),
+        ("Selection", selecting(matchLabels={"tier": "gold"}), {}, ["not matching the selector"]),
+        ("Selection", selecting(matchExpressions=[NO_GOLD]), {}, []),
+        ("Selection", request({"targets": {"names": ["t", "u"]}}), {}, []),
+        ("Selection", request({"targets": {"names": ["u"]}}), {}, ["not among the names"]),
+        ("Unschedulable", request(), {"unschedulable": True}, ["unschedulable"]),
+        ("Unschedulable", STAYING, {"unschedulable": True}, []),
+        ("Readiness", request(), {"ready": False}, ["not ready"]),
+        ("Readiness", STAYING, {"ready": False}, []),
+        ("Readiness", request(), lost_for(1), ["lost"]),
+        ("Readiness", STAYING, lost_for(299), []),
+        ("Readiness", STAYING, lost_for(300), ["lost"]),
+        ("Readiness", STAYING, lost_for(31, evict_after=30.0), ["lost"]),
+        ("Readiness", IMPATIENT, lost_for(4), []),
+        ("Readiness", IMPATIENT, lost_for(6), ["lost"]),
+        ("Taints", request(), {"taints": (SPOT,)}, UNTOLERATED),
+        ("Taints", request(), {"taints": (EVICT, SPOT)}, ["untolerated taint drain"]),
+        ("Taints", request(), {"taints": (Taint(key="x", effect="PreferNoSchedule"),)}, []),
+        ("Taints", tolerating(key="spot", operator="Exists"), {"taints": (SPOT,)}, []),
+        ("Taints", tolerating(key="spot", value="true"), {"taints": (SPOT,)}, []),
+        ("Taints", tolerating(key="spot", value="false"), {"taints": (SPOT,)}, UNTOLERATED),
+        ("Taints", tolerating(operator="Exists"), {"taints": (SPOT, EVICT)}, []),
+        ("Taints", tolerating(key="spot", operator="Exists", effect="NoExecute"), {"taints": (SPOT,)}, UNTOLERATED),
+        ("Taints", tolerating(key="drain", operator="Exists", tolerationSeconds=9), {"taints": (EVICT,)}, []),
+        ("Taints", STAYING, {"taints": (SPOT,)}, []),
+        ("Taints", STAYING, {"taints": (SPOT, EVICT)}, ["untolerated taint drain"]),
+        ("APIs", request(), {}, []),
+        ("APIs", request(), {"apis": ()}, ["lacks apps/v1 Deployment"]),
+        ("APIs", request(), {"apis": (BETA,)}, ["lacks apps/v1 Deployment"]),
+        ("Affinity", requiring((REGION, "In", "eu")), {"region": "us"}, ["not matching the required affinity"]),
+        ("Affinity", requiring((REGION, "In", "eu"), (REGION, "In", "us")), {"region": "us"}, []),
+        ("Affinity", requiring(("n", "Gt", "3")), {"labels": {"n": "10"}}, []),
+        ("Affinity", requiring(("n", "Lt", "3")), {"labels": {"n": "ten"}}, ["not matching the required affinity"]),
+        ("Topology", request({"spread": [{"topologyKey": REGION}]}), {}, [f"without label {REGION}"]),
+        ("Topology", request({"spread": [SOFT]}), {}, []),
+        ("Weight", divided(target={"name": "t"}, weight=0), {}, ["with replica weight 0"]),
+        ("Weight", divided(target={"name": "t", "workspace": "root"}, weight=0), {}, ["with replica weight 0"]),
+        ("Weight", divided(target={"name": "t", "workspace": "other"}, weight=0), {}, []),
+        ("Weight", divided(selector={}, weight=3), {}, []),
+        ("Fit", asking(10, cpu=1.0), {}, []),
+        ("Fit", asking(11, cpu=1.0), {}, ["insufficient cpu"]),
+        ("Fit", asking(101, cpu=0.01), {}, ["insufficient pods"]),
+        ("Fit", asking(cpu=1.0, gpu=1.0), {}, ["insufficient gpu"]),
+        ("Fit", asking(cpu=3.0), {"allocated": {"cpu": 8.0}}, ["insufficient cpu"]),
+        ("Fit", asking(cpu=3.0), {"allocated": {"cpu": -8.0}}, []),
+        ("Fit", asking(cpu=1.0), {"allocatable": {"cpu": float("nan"), "pods": 1.0}}, ["insufficient cpu"]),
+        ("Fit", asking(cpu=1.0), {"allocatable": {"cpu": -4.0, "pods": 1.0}}, ["insufficient cpu"]),
+        ("Fit", asking(cpu=float("nan")), {}, []),
+    ],
+)  # fmt: skip
+def test_a_filter_excludes_with_its_words(filter, asked, facts, said) -> None:
+    verdicts = FILTERS[filter](round_of(asked, [target("t", **facts)]))
+    assert [verdict.message for verdict in verdicts if verdict.excluded.all()] == said
+
+
+def test_the_own_reservation_does_not_count_against_staying() -> None:
+    asked = request(workload=[deployment(cpu=6.0)], previous=["root/t"])
+    head = Head(uid="u", generation=1, attempt=1)
+    mine = ("root/t", Reservation(placement=placement(), head=head, resources={"cpu": 6.0, "pods": 1.0}))
+    theirs = ("root/t", Reservation(placement=placement("other"), head=head, resources={"cpu": 5.0}))
+    targets = [target("t")]
+
+    assert decide(asked, targets, snapshot=snapshot_of(targets, [mine])).proposal.refusal is None
+    refused = decide(asked, targets, snapshot=snapshot_of(targets, [mine, theirs])).proposal.refusal
+    assert refused is not None
+    assert refused.message == "0/1 targets: 1 insufficient cpu"
+
+
+def test_a_target_counts_under_the_first_reason_only() -> None:
+    outcome = decide(request(), [target("a", unschedulable=True, apis=()), target("b", apis=())])
+    assert [(each.reason, each.targets) for each in outcome.rejections] == [
+        ("Unschedulable", ("root/a",)),
+        ("MissingAPI", ("root/b",)),
+    ]
