@@ -34,7 +34,11 @@ PERMISSION_CLAIMS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("batch", "cronjobs", _READ_AND_REPORT),
     ("batch", "jobs", _READ_AND_REPORT),
 )
-"""Group, resource and verbs of what is read of a consumer's (workloads, references) or written (events, status)."""
+"""Group, resource and verbs of what is read of a consumer's (workloads, references) or written (events, status).
+
+Where workload kinds come to consumers from another APIExport, kcp wants that export's identityHash on their claims,
+which only the installation knows.
+"""
 
 
 def crd(resource: Resource) -> dict[str, Any]:
