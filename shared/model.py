@@ -285,12 +285,16 @@ class HeadEntry(Value, frozen=True, kw_only=True):
 
 
 class Waiting(Value, frozen=True, kw_only=True):
-    """A placement that could not be decided: since when, how often it was tried, when it is tried again anyway."""
+    """A placement that could not be decided: since when, how often and when last it was tried, when it is tried again.
+
+    Times are seconds since the epoch. Something that could help wakes it before `next_try`.
+    """
 
     placement: PlacementRef
     head: Head
     since: float
     tries: int
+    tried_at: float
     next_try: float
 
 

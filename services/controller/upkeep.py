@@ -1,4 +1,4 @@
-"""What keeps the controller's picture current besides its watches: views that it follows, and what no event tells of."""
+"""What keeps the controller's picture current: the views that it follows, and a sweep for what no event tells of."""
 
 import asyncio
 import logging

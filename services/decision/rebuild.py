@@ -5,7 +5,8 @@ import logging
 
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
-from shared.kube.errors import KubeError
+from shared.api import PlacementDecisionStatus
+from shared.kube.errors import ApiError, KubeError
 from shared.model import Head, PlacementRef, Reservation
 from shared.runner import Runtime
 from shared.state import RESERVATIONS, WORKSPACES, Conflict, Table
@@ -34,15 +35,7 @@ async def rebuild(runtime: Runtime, table: Table[Reservation], decisions: Decisi
 
 
 async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: Decisions) -> None:
-    while True:
-        try:
-            found = await decisions.all(path)
-        except KubeError as error:
-            log.warning("waiting for the decisions of a workspace", extra={"workspace": path, "error": str(error)})
-            await asyncio.sleep(WAIT)
-        else:
-            break
-    for ref, uid, status in found:
+    for ref, uid, status in await _decisions_of(path, decisions):
         for each in status.selected:
             head = Head(uid=uid, generation=status.observed_generation, attempt=status.attempt)
             reservation = Reservation(placement=ref, head=head, resources=dict(each.reserved))
@@ -50,6 +43,19 @@ async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: De
                 await table.update(key_of(f"{each.target.workspace}/{each.target.name}", ref), reservation, 0)
             except Conflict:
                 continue  # it is there: another copy rebuilds as well, or a newer decision was made
+
+
+async def _decisions_of(path: str, decisions: Decisions) -> list[tuple[PlacementRef, str, PlacementDecisionStatus]]:
+    while True:
+        try:
+            return await decisions.all(path)
+        except ApiError as error:
+            if error.not_found:  # a workspace without our kinds has nothing decided
+                return []
+            log.warning("waiting for the decisions of a workspace", extra={"workspace": path, "error": str(error)})
+        except KubeError as error:
+            log.warning("waiting for the decisions of a workspace", extra={"workspace": path, "error": str(error)})
+        await asyncio.sleep(WAIT)
 
 
 _NOBODY = PlacementRef(workspace="", namespace="", name="")
