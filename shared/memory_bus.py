@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import heapq
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -88,7 +87,7 @@ class MemoryConsumer:
 
     def __init__(self, settings: Consumer, stream: MemoryStream, clock: Callable[[], float]) -> None:
         self.settings = settings
-        self.takers: deque[MemoryConsumption] = deque()
+        self.takers: list[MemoryConsumption] = []
         self._stream = stream
         self._clock = clock
         self._read = 0
@@ -104,6 +103,8 @@ class MemoryConsumer:
             attempt = self._deliveries[message.sequence] = self._deliveries.get(message.sequence, 0) + 1
             self.again_at(message.sequence, now + self.settings.ack_wait)
             taker.take(message, attempt)
+            self.takers.remove(taker)
+            self.takers.append(taker)  # the others come first, next time
         self._set_timer(now)
 
     def again_at(self, sequence: int, due: float) -> None:
@@ -118,11 +119,7 @@ class MemoryConsumer:
         self._due.pop(sequence, None)
 
     def _free_taker(self) -> "MemoryConsumption | None":
-        for _ in self.takers:
-            self.takers.rotate(-1)
-            if self.takers[-1].free:
-                return self.takers[-1]
-        return None
+        return next((taker for taker in self.takers if taker.free), None)
 
     def _next(self, now: float) -> Stored | None:
         while self._again and self._again[0][0] <= now:
@@ -150,9 +147,9 @@ class MemoryConsumer:
 
 
 class MemoryBroker:
-    """Streams, consumers and payloads. `clock` gives seconds; who injects one calls `wake` after moving it."""
+    """Streams, consumers and payloads. `clock` gives seconds since 1970; a test that moves its own calls `wake`."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.streams: dict[str, MemoryStream] = {}
         self.consumers: dict[tuple[str, str], MemoryConsumer] = {}

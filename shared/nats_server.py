@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import sys
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +20,7 @@ READY_WITHIN = 10.0  # seconds
 STOP_WITHIN = 5.0  # seconds; after that the child is killed
 LEAST_SPACE = 64 << 20  # bytes that the disk must have free
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds before a server that died is started again
+LOG, ERRORS = "nats-server.log", "nats-server.err"  # its log, and what it says before it has one
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -87,11 +87,11 @@ class NatsServer:
         binary = find_binary()
         self._prepare()
         try:
-            output = await self._launch(binary)
+            await self._launch(binary)
         except BaseException:
             await self.stop()
             raise
-        self._supervision = asyncio.create_task(self._supervise(binary, output))
+        self._supervision = asyncio.create_task(self._supervise(binary))
 
     async def stop(self) -> None:
         """Stop for good; what is stored stays."""
@@ -146,6 +146,9 @@ class NatsServer:
             "port": self._port or -1,
             "max_payload": 1 << 20,
             "ports_file_dir": str(self._store),
+            "logfile": str(self._store / LOG),
+            "logfile_size_limit": 10 << 20,
+            "logfile_max_num": 3,
             # The limit is a promise to streams and no allocation; the bound of a server of one's own is the disk.
             "jetstream": {"store_dir": str(self._store), "max_file_store": 1 << 40},
         }
@@ -158,45 +161,50 @@ class NatsServer:
 
     # The child
 
-    async def _launch(self, binary: Path) -> "_Output":
+    async def _launch(self, binary: Path) -> None:
         config = self._write_config()
         for old in self._store.glob("nats-server_*.ports"):
             old.unlink(missing_ok=True)
         parent = os.getpid()
-        child = self._child = await asyncio.create_subprocess_exec(
-            str(binary),
-            "-c",
-            str(config),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            preexec_fn=lambda: _die_with(parent),
-            start_new_session=True,  # Ctrl-C is for us; we stop the child when we are done with it
-        )
-        output = _Output(child)
+        # Its output goes to files: a pipe would stop the server whenever we are slow to read it.
+        with (self._store / ERRORS).open("wb") as errors:
+            child = self._child = await asyncio.create_subprocess_exec(
+                str(binary),
+                "-c",
+                str(config),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=errors,
+                preexec_fn=lambda: _die_with(parent),
+                start_new_session=True,  # Ctrl-C is for us; we stop the child when we are done with it
+            )
         ports = self._store / f"nats-server_{child.pid}.ports"
         try:
             async with asyncio.timeout(READY_WITHIN):
                 while not (found := _read_ports(ports)):
                     if child.returncode is not None:
-                        await output.ended()
-                        raise NatsServerError(self._why(output))
+                        raise NatsServerError(self._why())
                     await asyncio.sleep(0.005)
         except TimeoutError:
-            raise NatsServerError(f"nats-server was not ready within {READY_WITHIN:g} s: {output.last()}") from None
+            raise NatsServerError(f"nats-server was not ready within {READY_WITHIN:g} s: {self._complaint()}") from None
         self._port = int(found["nats"][0].rpartition(":")[2])
         self._ready.set()
-        return output
 
-    def _why(self, output: "_Output") -> str:
-        reason = output.last()
+    def _why(self) -> str:
+        reason = self._complaint()
         if "address already in use" in reason:
             return f"port {self._port} on {self._host} is taken: choose another, or give the URL of the NATS there"
         if "no space left" in reason:
             return f"no space for NATS in {self._store}"
         return f"nats-server did not start: {reason}"
 
-    async def _supervise(self, binary: Path, output: "_Output") -> None:
+    def _complaint(self) -> str:
+        """The last complaint in the server's log, without time and process id; else what it said last."""
+        lines = [line for name in (LOG, ERRORS) for line in _tail(self._store / name)]
+        complaints = [line.partition(mark)[2] for line in lines for mark in ("[FTL]", "[ERR]") if mark in line]
+        return (complaints or lines or ["it said nothing"])[-1].strip()
+
+    async def _supervise(self, binary: Path) -> None:
         pause = FIRST_PAUSE
         loop = asyncio.get_running_loop()
         while True:
@@ -204,45 +212,24 @@ class NatsServer:
             started = loop.time()
             code = await self._child.wait()
             self._ready.clear()
-            await output.ended()
             if loop.time() - started > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
-            log.warning("nats-server died, starting it again", extra={"code": code, "last": output.last()})
-            while True:
+            log.warning("nats-server died, starting it again", extra={"code": code, "last": self._complaint()})
+            while not self._ready.is_set():
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
                 try:
-                    output = await self._launch(binary)
-                    break
+                    await self._launch(binary)
                 except NatsServerError as error:
-                    log.error("nats-server cannot be started again", extra={"reason": str(error)})  # noqa: TRY400 - it is a sentence
+                    log.warning("nats-server cannot be started again", extra={"reason": str(error)})
 
 
-class _Output:
-    """Keeps the last lines of a child's log, and passes them on for debugging."""
-
-    def __init__(self, child: asyncio.subprocess.Process) -> None:
-        self._lines: deque[str] = deque(maxlen=20)
-        assert child.stderr is not None
-        self._reading = asyncio.create_task(self._read(child.stderr))
-
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        async for line in stream:
-            text = line.decode(errors="replace").strip()
-            self._lines.append(text)
-            log.debug(text)
-
-    async def ended(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reading, 1.0)
-
-    def last(self) -> str:
-        """The last complaint, without time and process id; else the last line."""
-        for line in reversed(self._lines):
-            for mark in ("[FTL]", "[ERR]"):
-                if mark in line:
-                    return line.partition(mark)[2].strip()
-        return self._lines[-1] if self._lines else "it said nothing"
+def _tail(path: Path) -> list[str]:
+    """The last lines of a log that may not be there."""
+    try:
+        return path.read_text(errors="replace").splitlines()[-20:]
+    except FileNotFoundError:
+        return []
 
 
 def _read_ports(path: Path) -> dict[str, list[str]]:
