@@ -51,6 +51,7 @@ class Transport:
         """The body of a successful response. `timeout` in seconds covers it all."""
         if self._requests is None:
             self._requests = self._session(_POOL)
+        await self._issue()
         with _translated(url, timeout):
             async with (
                 asyncio.timeout(timeout),
@@ -69,6 +70,7 @@ class Transport:
         """
         if self._watches is None:
             self._watches = self._session(0)
+        await self._issue()
         async with AsyncExitStack() as stack:
             with _translated(url, timeout):
                 async with asyncio.timeout(timeout):
@@ -102,6 +104,11 @@ class Transport:
                     raise errors.from_response(response.status, error, response.headers.get("Retry-After"))
                 yield response
                 return
+
+    async def _issue(self) -> None:
+        """Let a plugin issue credentials in its own time, which may be longer than a request's."""
+        if self._credentials.plugin:
+            await self._credentials.plugin.credentials()
 
     async def _identity(self) -> tuple[Issued, ssl.SSLContext | bool, dict[str, str]]:
         """Who we are now: what a plugin issued, the TLS context with our certificate, the headers with our token."""

@@ -213,3 +213,18 @@ async def test_a_token_file_is_read_again_when_it_changes(server, reply, tmp_pat
             await client.request("GET", "/version")
     sent = [seen.headers["Authorization"] for seen in server.seen]
     assert sent == ["Bearer first"] * 2 + ["Bearer second!"] * 2
+
+
+async def test_the_proxy_of_the_credentials_is_used(server, reply):
+    server.on("GET", "/version", reply({}))
+    async with Client(Credentials(server="http://api.invalid", proxy=server.url)) as client:
+        assert await client.request("GET", "/version") == b"{}"
+    assert server.seen[0].headers["Host"] == "api.invalid"
+
+
+async def test_a_stream_begins_within_the_timeout_or_is_unreachable(server, reply, client):
+    server.on("WATCH", PATH, reply(hang=True))
+    client.timeout = 0.05
+    with pytest.raises(Unreachable, match=r"did not answer within 0\.05 s"):
+        async with client.stream(PATH, params={"watch": True}, idle=5):
+            pass

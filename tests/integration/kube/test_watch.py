@@ -331,3 +331,14 @@ async def test_an_event_of_a_mebibyte_arrives_whole(server, reply, follow):
         watch.raw(large[start : start + 100_000])
     assert await take(events, 2) == [("Synced", ""), ("Added", "a")]
     assert len(informer.objects["shop", "a"]["spec"]["text"]) == 1 << 20
+
+
+async def test_what_settled_begins_its_back_off_anew(server, reply, follow, clock):
+    server.on("GET", PATH, reply(listing("7")))
+    await follow()
+    for lived in (0, 0, 60, 0):
+        watch = await server.watch()
+        clock.now += lived
+        watch.drop()
+    await server.watch()
+    assert clock.slept == [0.25, 0.5, 0.25, 0.5]
