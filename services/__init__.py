@@ -1,0 +1,11 @@
+"""The workers of Moorage, one package each, and what goes with them.
+
+    controller  discovery  policy  scheduler  decision  binding  status    the pipeline, in the order of its messages
+    sandbox     a development control plane that speaks the Kubernetes and kcp wire protocol
+    cli         the `moorage` command
+
+Services do not import each other; `cli` may import all of them. What they share is in `shared`.
+"""
+
+PIPELINE = ("controller", "discovery", "policy", "scheduler", "decision", "binding", "status")
+"""The workers, by the names of their packages."""

@@ -234,23 +234,18 @@ async def run(
 async def connect(name: str, settings: Settings) -> tuple[Bus, Store]:
     """The bus and the store on NATS; waits, and says so, while NATS is not there."""
     from shared.nats_bus import NatsBus
+    from shared.nats_options import NatsOptions
     from shared.nats_state import NatsStore
 
-    bus = await NatsBus.connect(settings.nats_url, name=name, options=nats_options(settings))
-    return bus, NatsStore(bus, replicas=settings.stream_replicas)
-
-
-def nats_options(settings: Settings) -> Any:
-    """Credentials for NATS from the settings."""
-    from shared.nats_bus import NatsOptions
-
-    return NatsOptions(
-        user=settings.nats_user,
-        password=settings.nats_password,
-        token=settings.nats_token,
-        creds=settings.nats_creds,
-        ca=settings.nats_ca,
+    options = NatsOptions(
+        user=settings.nats_user or None,
+        password=settings.nats_password or None,
+        token=settings.nats_token or None,
+        credentials_file=settings.nats_creds or None,
+        tls_ca_file=settings.nats_ca or None,
     )
+    bus = await NatsBus.connect(settings.nats_url, name=name, options=options)
+    return bus, NatsStore(bus.client, replicas=settings.stream_replicas)
 
 
 async def run_process(workers: Sequence[tuple[Worker, Settings]]) -> None:

@@ -8,7 +8,6 @@ from shared.worker import Worker
 
 PIPELINE_STREAM = "MOORAGE_PIPELINE"
 DEAD_STREAM = "MOORAGE_DEAD"
-ADVISORY_STREAM = "MOORAGE_ADVISORIES"
 
 
 class TopologyError(ValueError):
@@ -31,17 +30,6 @@ def streams(replicas: int = 1) -> tuple[Stream, ...]:
             description="Messages that were given up, with their cause",
             max_age=30 * 86_400.0,
             max_bytes=256 << 20,
-            replicas=replicas,
-        ),
-        Stream(
-            name=ADVISORY_STREAM,
-            subjects=(
-                f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{PIPELINE_STREAM}.>",
-                f"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.{PIPELINE_STREAM}.>",
-            ),
-            description="The broker's own word on messages that it stopped delivering",
-            max_age=7 * 86_400.0,
-            max_bytes=64 << 20,
             replicas=replicas,
         ),
     )
