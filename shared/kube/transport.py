@@ -51,11 +51,11 @@ class Transport:
         """The body of a successful response. `timeout` in seconds covers it all."""
         if self._requests is None:
             self._requests = self._session(_POOL)
-        await self._issue()
+        issued = await self._issue()
         with _translated(url, timeout):
             async with (
                 asyncio.timeout(timeout),
-                self._response(self._requests, method, url, headers, body) as response,
+                self._response(self._requests, method, url, headers, body, issued) as response,
             ):
                 return await _read(response, _MAX_BODY)
 
@@ -70,22 +70,28 @@ class Transport:
         """
         if self._watches is None:
             self._watches = self._session(0)
-        await self._issue()
+        issued = await self._issue()
         async with AsyncExitStack() as stack:
             with _translated(url, timeout):
                 async with asyncio.timeout(timeout):
-                    answer = self._response(self._watches, "GET", url, headers, None)
+                    answer = self._response(self._watches, "GET", url, headers, None, issued)
                     response = await stack.enter_async_context(answer)
             stack.callback(response.close)  # an abandoned stream is not drained for the sake of its connection
             yield _Lines(response, url, idle)
 
     @asynccontextmanager
     async def _response(
-        self, session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        issued: Issued,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful response; raises ApiError for any other. A plugin's token that is refused is renewed once."""
         for renewed in (False, True):
-            issued, tls, authorization = await self._identity()
+            tls, authorization = self._identity(issued)
             async with session.request(
                 method,
                 yarl.URL(url, encoded=True),
@@ -98,6 +104,7 @@ class Transport:
             ) as response:
                 if response.status == 401 and self._credentials.plugin and not renewed:
                     self._credentials.plugin.renew(issued)
+                    issued = await self._issue()
                     continue
                 if response.status >= 300:
                     error = await _read(response, 1 << 20)
@@ -105,19 +112,17 @@ class Transport:
                 yield response
                 return
 
-    async def _issue(self) -> None:
-        """Let a plugin issue credentials in its own time, which may be longer than a request's."""
-        if self._credentials.plugin:
-            await self._credentials.plugin.credentials()
+    async def _issue(self) -> Issued:
+        """What a plugin issues, if there is one. It takes its own time, which may be longer than a request's."""
+        return await self._credentials.plugin.credentials() if self._credentials.plugin else _NOTHING
 
-    async def _identity(self) -> tuple[Issued, ssl.SSLContext | bool, dict[str, str]]:
-        """Who we are now: what a plugin issued, the TLS context with our certificate, the headers with our token."""
+    def _identity(self, issued: Issued) -> tuple[ssl.SSLContext | bool, dict[str, str]]:
+        """The TLS context with our certificate, and the headers with our token."""
         who = self._credentials
-        issued = await who.plugin.credentials() if who.plugin else _NOTHING
         if self._tls is None or issued is not self._tls_of:
             self._tls, self._tls_of = self._tls_context(issued), issued
         token = issued.token or who.token or (self._token_file.read() if self._token_file else "")
-        return issued, self._tls, {"Authorization": f"Bearer {token}"} if token else {}
+        return self._tls, {"Authorization": f"Bearer {token}"} if token else {}
 
     def _tls_context(self, issued: Issued) -> ssl.SSLContext | bool:
         who = self._credentials
