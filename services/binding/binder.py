@@ -1,0 +1,343 @@
+"""The order of steps that makes crashes and races harmless.
+
+Before anything happens in a target, the PlacementBinding says so (created or changed by compare-and-set, then leased);
+afterwards it says what came of it. Whoever finds another's lease waits; whoever loses a write reads again and acts on
+what is true then. A binding that is deleted stays until the target has been cleared.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from services.binding import core, record, trouble
+from services.binding.breaker import Breakers
+from services.binding.cluster import applyset_of
+from services.binding.kubernetes import Clusters, Facts, Records
+from services.binding.settings import BindingSettings
+from services.binding.trouble import Trouble
+from services.binding.workspace import Workspaces
+from shared.api import BoundObject, ManifestReference, PlacementBinding
+from shared.bus import Retry, backoff
+from shared.kube.discovery import UnknownKind
+from shared.kube.errors import ApiError, KubeError
+from shared.kube.retry import SOON
+from shared.messages import Assigned, Bound
+from shared.model import HeadEntry, ObjectHealth, Target, TargetReport
+from shared.state import View
+from shared.tokens import join
+
+T = TypeVar("T")
+
+_LEASED = 0.5  # seconds; a binding is in others' hands for a few tenths of a second
+_HANDOVER = 1.0
+_UNKNOWN = 2.0
+_WRITES = 5
+
+
+class Binder:
+    """Applies and removes. `publish` tells of a failure, since a handler that raises Retry returns no message."""
+
+    def __init__(
+        self,
+        settings: BindingSettings,
+        *,
+        records: Records,
+        workspaces: Workspaces,
+        clusters: Clusters,
+        inventory: View[Target],
+        heads: View[HeadEntry],
+        reports: View[TargetReport],
+        publish: Callable[[Bound], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._workspaces = workspaces
+        self._clusters = clusters
+        self._inventory = inventory
+        self._heads = heads
+        self._reports = reports
+        self._publish = publish
+        self._clock = clock
+        self._breakers = Breakers(
+            clock,
+            threshold=settings.breaker_failures,
+            first=settings.breaker_seconds,
+            most=settings.retry_most,
+        )
+
+    async def bind(self, message: Assigned) -> Bound | None:
+        """Bring one target to where it is to be now. Raises Retry, and what the hub answers."""
+        facts = await self._records.facts(message.placement, message.target)
+        match self._judge(message, facts):
+            case "drop":
+                return None
+            case "remove":
+                return await self._remove(message, facts)
+            case "apply":
+                return await self._apply(message, facts)
+
+    def _judge(self, message: Assigned, facts: Facts) -> record.Verdict:
+        ref = message.placement
+        head = self._heads.get(join(ref.workspace, ref.namespace, ref.name))
+        newest = head.head.attempt if head else 0
+        return record.judge(message, facts.placement, facts.decision, facts.binding, newest)
+
+    # --- apply ------------------------------------------------------------------------------------------------------
+
+    async def _apply(self, message: Assigned, facts: Facts) -> Bound | None:
+        ref, before = message.placement, facts.binding
+        if before is not None:
+            self._await_lease(before)
+            if record.deleting(before):  # somebody deleted it by hand: it ends as it should, and begins anew
+                await self._remove(message, facts)
+                raise Retry(SOON, "the binding was being deleted")
+        replicas = record.replicas_for(message, facts.decision)
+        problem: Trouble | None = None
+        wanted: core.Wanted | None = None
+        try:
+            wanted = await self._wanted(message, facts, replicas)
+        except Trouble as error:
+            problem = error
+        model = before or record.fresh(message, replicas)
+        intended = record.intended(model, message, wanted, replicas)
+        if before is None:
+            binding = await self._records.create(ref, intended)
+            # What was decided meanwhile was decided by somebody who could not see this binding.
+            facts = await self._records.facts(ref, message.target)
+            if self._judge(message, facts) != "apply":
+                return await self._remove(message, facts)
+        else:
+            binding = before if intended is before else await self._records.write(ref, intended)
+        if problem is not None or wanted is None:
+            assert problem is not None
+            return await self._fail(message, binding, problem)
+        if record.settled(binding):
+            return _bound(message, binding)
+        force = facts.placement is not None and facts.placement.spec.conflict_policy == "TakeOver"
+        return await self._apply_in_target(message, before, binding, wanted, force=force)
+
+    async def _wanted(self, message: Assigned, facts: Facts, replicas: int | None) -> core.Wanted:
+        assert facts.placement is not None
+        target = self._inventory.get(_key(message.target))
+        if target is None:
+            raise Retry(_UNKNOWN, f"target {message.target} is not in the inventory (yet)")
+        ref, spec = message.placement, facts.placement.spec
+        try:
+            return core.wanted(
+                ref,
+                spec,
+                await self._workspaces.collect(ref, spec),
+                target_labels=target.labels,
+                replicas=replicas,
+                applyset=applyset_of(ref),
+            )
+        except core.Unfit as error:
+            raise trouble.lasting("Unfit", str(error)) from None
+
+    async def _apply_in_target(
+        self,
+        message: Assigned,
+        before: PlacementBinding | None,
+        binding: PlacementBinding,
+        wanted: core.Wanted,
+        *,
+        force: bool,
+    ) -> Bound:
+        ref = message.placement
+        recorded = {core.identity(_ref(each)): each for each in binding.status.objects}
+        hashes = {core.identity(each): each.hash for each in before.spec.manifests} if before else {}
+        whole = before is not None and record.settled(before)
+        unchanged = {
+            name for each in wanted.refs if whole and (name := core.identity(each)) in recorded
+            and hashes.get(name) == each.hash
+        }  # fmt: skip
+        self._await_breaker(message.target)
+        binding = await self._records.write_status(ref, record.begun(binding, "Applying", self._clock()))
+
+        async def apply(target: Target) -> list[BoundObject]:
+            cluster = await self._clusters.open(target, ref)
+            return await cluster.apply(
+                wanted,
+                unchanged=unchanged,
+                known=recorded,
+                force=force,
+                heirs=lambda: self._records.heirs(ref, message.target),
+            )
+
+        try:
+            applied = await self._in_target(message.target, apply)
+        except Trouble as problem:
+            return await self._fail(message, binding, problem)
+        found = {**recorded, **{core.identity(_ref(each)): each for each in applied}}
+        objects = [found[core.identity(each)] for each in wanted.refs]
+        binding = await self._settle(
+            message, binding, lambda now: record.succeeded(now, objects, wanted.notes, self._clock())
+        )
+        return _bound(message, binding)
+
+    # --- remove -----------------------------------------------------------------------------------------------------
+
+    async def _remove(self, message: Assigned, facts: Facts) -> Bound:
+        ref, binding, placement = message.placement, facts.binding, facts.placement
+        if binding is None:
+            return _removed(message, "", "")
+        self._await_lease(binding)
+        leaving = placement is None or placement.metadata.deletion_timestamp is not None
+        if not leaving and not record.deleting(binding):
+            await self._await_successors(message)
+        if not record.deleting(binding):
+            await self._records.delete(ref, binding)
+            marked = await self._records.binding(ref, message.target)
+            if marked is None:
+                return _removed(message, binding.metadata.resource_version, "")
+            binding = marked
+        orphan = message.orphan or (leaving and placement is not None and placement.spec.deletion_policy == "Orphan")
+        note = await self._clear(message, binding, orphan=orphan)
+        return _removed(message, binding.metadata.resource_version, note)
+
+    async def _clear(self, message: Assigned, binding: PlacementBinding, *, orphan: bool) -> str:
+        """Clear the target and let the binding go; what is to be said about it."""
+        ref, target = message.placement, message.target
+        if self._inventory.get(_key(target)) is None and not await self._records.target_exists(target):
+            await self._records.release(ref, binding)
+            return f"SyncTarget {target} does not exist any more: what was placed there is out of reach."
+        self._await_breaker(target)
+        binding = await self._records.write_status(ref, record.begun(binding, "Removing", self._clock()))
+
+        async def clear(found: Target) -> None:
+            cluster = await self._clusters.open(found, ref)
+            await cluster.clear(lambda: self._records.heirs(ref, target), orphan=orphan)
+
+        try:
+            await self._in_target(target, clear)
+        except Trouble as problem:
+            await self._fail(message, binding, problem)
+        await self._records.release(ref, binding)
+        return "The objects were left in the target." if orphan else ""
+
+    async def _await_successors(self, message: Assigned) -> None:
+        """Raise Retry until the targets that take over have it, and are healthy or had time to become so."""
+        if not message.after:
+            return
+        present = {_target_of(each): each for each in await self._records.others(message.placement)}
+        for target in message.after:
+            successor = present.get(target)
+            if successor is None or not record.settled(successor):
+                raise Retry(_HANDOVER, f"{target} has to take over first")
+            ref = message.placement
+            report = self._reports.get(join(ref.workspace, ref.namespace, ref.name, target))
+            healthy = report is not None and all(each.health == "Healthy" for each in report.objects)
+            since = record.seconds(successor.status.last_applied or "")
+            if not healthy and self._clock() < since + self._settings.handover_seconds:
+                raise Retry(_HANDOVER, f"{target} has to become healthy first")
+
+    # --- both -------------------------------------------------------------------------------------------------------
+
+    async def _in_target(self, target: str, work: Callable[[Target], Awaitable[T]]) -> T:
+        """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""
+        where = f"target {target}"
+        found = self._inventory.get(_key(target))
+        if found is None:
+            raise Retry(_UNKNOWN, f"{where} is not in the inventory (yet)")
+        try:
+            async with asyncio.timeout(self._settings.apply_seconds):
+                result = await work(found)
+        except TimeoutError:
+            self._breakers.failed(target)
+            limit = self._settings.apply_seconds
+            raise trouble.passing("Timeout", f"{where} did not take everything within {limit:g} s") from None
+        except (KubeError, UnknownKind) as error:
+            if isinstance(error, KubeError) and trouble.silent(error):
+                self._breakers.failed(target)
+            else:
+                self._breakers.succeeded(target)
+            if isinstance(error, ApiError) and error.unauthorized:
+                await self._clusters.forget(target)
+            raise trouble.of(error, where) from error
+        self._breakers.succeeded(target)
+        return result
+
+    async def _fail(self, message: Assigned, binding: PlacementBinding, problem: Trouble) -> Bound:
+        """Record trouble, tell of it, and come again: raises Retry, always."""
+        retries = binding.status.retries + 1
+        binding = await self._settle(message, binding, lambda now: record.failed(now, problem, self._clock()))
+        await self._publish(_bound(message, binding))
+        settings = self._settings
+        most = settings.removal_most if record.deleting(binding) else settings.retry_most
+        delay = settings.refused_seconds if problem.lasting else backoff(
+            min(retries, 32), first=settings.retry_seconds, most=most
+        )  # fmt: skip
+        raise Retry(problem.delay or delay, problem.message)
+
+    async def _settle(
+        self, message: Assigned, leased: PlacementBinding, change: Callable[[PlacementBinding], PlacementBinding]
+    ) -> PlacementBinding:
+        """Write what came of it. Others may have written meanwhile (a deletion, an edit), but hold no lease."""
+        binding = leased
+        for _ in range(_WRITES):
+            try:
+                return await self._records.write_status(message.placement, change(binding))
+            except ApiError as error:
+                if not (error.conflict or error.not_found):
+                    raise
+            found = await self._records.binding(message.placement, message.target)
+            if found is None or found.metadata.uid != leased.metadata.uid:
+                break
+            binding = found
+        raise Retry(SOON, "the binding was changed by others meanwhile")
+
+    def _await_lease(self, binding: PlacementBinding) -> None:
+        wait = record.leased(binding, self._clock(), self._settings.lease)
+        if wait > 0:
+            raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
+
+    def _await_breaker(self, target: str) -> None:
+        wait = self._breakers.wait(target)
+        if wait > 0:
+            raise Retry(wait, f"target {target} does not answer, and is left alone for a while")
+
+
+def _key(target: str) -> str:
+    """The key of a target in the inventory."""
+    workspace, _, name = target.rpartition("/")
+    return join(workspace, name)
+
+
+def _ref(obj: BoundObject) -> ManifestReference:
+    ref = obj.ref
+    return ManifestReference(api_version=ref.api_version, kind=ref.kind, name=ref.name, namespace=ref.namespace)
+
+
+def _target_of(binding: PlacementBinding) -> str:
+    return f"{binding.spec.target.workspace}/{binding.spec.target.name}"
+
+
+def _bound(message: Assigned, binding: PlacementBinding) -> Bound:
+    return Bound(
+        placement=message.placement,
+        head=message.head,
+        target=message.target,
+        phase=binding.status.phase,
+        message=record.message_of(binding),
+        objects=tuple(
+            ObjectHealth(
+                ref=f"{each.ref.api_version} {each.ref.kind} {each.ref.namespace}/{each.ref.name}",
+                health=each.health,
+                message=each.message,
+            )
+            for each in binding.status.objects
+        ),
+        version=binding.metadata.resource_version,
+    )
+
+
+def _removed(message: Assigned, version: str, note: str) -> Bound:
+    return Bound(
+        placement=message.placement,
+        head=message.head,
+        target=message.target,
+        phase="Removed",
+        message=note,
+        version=version,
+    )

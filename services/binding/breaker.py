@@ -1,0 +1,46 @@
+"""A circuit breaker per target: one that does not answer is left alone for a while, so that it delays nobody else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class _Circuit:
+    failures: int = 0
+    closed_until: float = 0.0
+
+
+class Breakers:
+    """After `threshold` failures in a row a target is not asked for `first`·2ⁿ seconds, at most `most`.
+
+    When that time is over, one request is let through; the others wait on until it has told how it went.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, threshold: int, first: float, most: float) -> None:
+        self._clock = clock
+        self._threshold = threshold
+        self._first = first
+        self._most = most
+        self._circuits: dict[str, _Circuit] = {}
+
+    def wait(self, target: str) -> float:
+        """Seconds until the target may be asked again; 0 means now, and that the caller reports how it went."""
+        circuit = self._circuits.get(target)
+        if circuit is None or circuit.failures < self._threshold:
+            return 0.0
+        left = circuit.closed_until - self._clock()
+        if left > 0:
+            return left
+        circuit.closed_until = self._clock() + self._first  # for all others, while the caller tries
+        return 0.0
+
+    def succeeded(self, target: str) -> None:
+        """The target answered, whatever it said."""
+        self._circuits.pop(target, None)
+
+    def failed(self, target: str) -> None:
+        """The target did not answer, or only that it cannot."""
+        circuit = self._circuits.setdefault(target, _Circuit())
+        circuit.failures += 1
+        doublings = min(max(circuit.failures - self._threshold, 0), 32)
+        circuit.closed_until = self._clock() + min(self._most, self._first * 2.0**doublings)

@@ -1,0 +1,240 @@
+"""The life of a PlacementBinding: who may act on it now, and what is written when. Values in, values out.
+
+A binding is worked on under a lease: whoever writes the condition Progressing=True (by compare-and-set) has it for
+`lease` seconds from then, and everybody else waits. It ends when Progressing becomes False, or with the time, so that
+nobody waits for the dead. Whatever happens in a target therefore happens one after the other.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from services.binding.core import Wanted
+from services.binding.trouble import Trouble
+from shared.api import (
+    API_VERSION,
+    BindingPhase,
+    BoundObject,
+    ObjectMeta,
+    OwnerReference,
+    Placement,
+    PlacementBinding,
+    PlacementBindingSpec,
+    PlacementBindingStatus,
+    PlacementDecision,
+    PlacementReference,
+    TargetReference,
+    get_condition,
+    set_condition,
+)
+from shared.kube.names import PLACEMENT_LABEL, binding_name, label_value
+from shared.messages import Assigned
+from shared.model import split_target
+
+FINALIZER = "placement.moorage.io/applied"
+ATTEMPT_ANNOTATION = "placement.moorage.io/attempt"
+
+_SETTLED: frozenset[BindingPhase] = frozenset({"Applied", "Ready", "Degraded"})
+
+Verdict = Literal["apply", "remove", "drop"]
+
+
+def judge(
+    message: Assigned,
+    placement: Placement | None,
+    decision: PlacementDecision | None,
+    binding: PlacementBinding | None,
+    newest: int,
+) -> Verdict:
+    """What is to be done now, whatever was to be done when the message was sent.
+
+    `newest` is the newest attempt that is known of this placement. The PlacementDecision says what holds; it was
+    written before any message that follows from it was sent.
+    """
+    if binding is not None and attempt_of(binding) > message.head.attempt:
+        return "drop"
+    if placement is None or placement.metadata.deletion_timestamp:
+        return "remove"
+    if decision is None:
+        return "remove" if message.remove or newest > message.head.attempt else "apply"
+    selected = chosen(decision, message.target) is not None
+    if message.remove:
+        return "drop" if selected and decision.status.attempt > message.head.attempt else "remove"
+    if placement.metadata.uid != message.head.uid:
+        return "drop"  # it was deleted and made anew: the new one has a decision and messages of its own
+    return "apply" if selected else "remove"
+
+
+def chosen(decision: PlacementDecision, target: str) -> int | None:
+    """Where in the decision a target is, or None."""
+    workspace, name = split_target(target)
+    for number, each in enumerate(decision.status.selected):
+        if (each.target.workspace, each.target.name) == (workspace, name):
+            return number
+    return None
+
+
+def replicas_for(message: Assigned, decision: PlacementDecision | None) -> int | None:
+    """The replicas of this target: as the newest decision has it, should that be newer than the message."""
+    if decision is not None and decision.status.attempt > message.head.attempt:
+        number = chosen(decision, message.target)
+        if number is not None:
+            return decision.status.selected[number].replicas
+    return message.replicas
+
+
+def attempt_of(binding: PlacementBinding) -> int:
+    """The attempt that the binding was last written for."""
+    text = binding.metadata.annotations.get(ATTEMPT_ANNOTATION, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def leased(binding: PlacementBinding, now: float, lease: float) -> float:
+    """Seconds for which somebody else may be at work in the target; 0 when nobody is."""
+    progressing = get_condition(binding.status.conditions, "Progressing")
+    if progressing is None or progressing.status != "True":
+        return 0.0
+    return max(0.0, seconds(progressing.last_transition_time) + lease - now)
+
+
+def settled(binding: PlacementBinding) -> bool:
+    """Whether all that the spec names is in the target, as far as we know."""
+    status = binding.status
+    return status.phase in _SETTLED and status.observed_generation == binding.metadata.generation
+
+
+def deleting(binding: PlacementBinding) -> bool:
+    return binding.metadata.deletion_timestamp is not None
+
+
+def fresh(message: Assigned, replicas: int | None) -> PlacementBinding:
+    """The binding as it is created: owned by its Placement, and held by our finalizer."""
+    ref, target = message.placement, message.target
+    workspace, name = split_target(target)
+    owner = OwnerReference(
+        api_version=API_VERSION,
+        kind="Placement",
+        name=ref.name,
+        uid=message.head.uid,
+        controller=True,
+        block_owner_deletion=True,
+    )
+    return PlacementBinding(
+        metadata=ObjectMeta(
+            name=binding_name(ref.name, target),
+            namespace=ref.namespace,
+            labels={PLACEMENT_LABEL: label_value(ref.name)},
+            annotations={ATTEMPT_ANNOTATION: str(message.head.attempt)},
+            finalizers=(FINALIZER,),
+            owner_references=(owner,),
+        ),
+        spec=PlacementBindingSpec(
+            placement_ref=PlacementReference(name=ref.name, namespace=ref.namespace, uid=message.head.uid),
+            target=TargetReference(workspace=workspace, name=name),
+            replicas=replicas,
+        ),
+    )
+
+
+def intended(
+    binding: PlacementBinding, message: Assigned, wanted: Wanted | None, replicas: int | None
+) -> PlacementBinding:
+    """The binding with what is to be applied; the same object when that is what it says already.
+
+    `wanted` is None when it cannot be worked out: then what the target holds stays on record.
+    """
+    model = fresh(message, replicas)
+    spec = model.spec
+    manifests, overrides = (
+        (binding.spec.manifests, binding.spec.overrides_applied) if wanted is None else (wanted.refs, wanted.overrides)
+    )
+    metadata = msgspec.structs.replace(
+        binding.metadata,
+        labels={**binding.metadata.labels, **model.metadata.labels},
+        annotations={**binding.metadata.annotations, **model.metadata.annotations},
+        finalizers=tuple(dict.fromkeys((*binding.metadata.finalizers, FINALIZER))),
+        owner_references=model.metadata.owner_references,
+    )
+    new = msgspec.structs.replace(
+        binding,
+        metadata=metadata,
+        spec=msgspec.structs.replace(spec, manifests=manifests, overrides_applied=overrides),
+    )
+    return binding if new == binding else new
+
+
+def begun(binding: PlacementBinding, phase: Literal["Applying", "Removing"], now: float) -> PlacementBinding:
+    """Take the lease. The time is written whenever it is taken, also from somebody who let it run out."""
+    at = rfc3339(now)
+    conditions = tuple(each for each in binding.status.conditions if each.type != "Progressing")
+    conditions = set_condition(conditions, "Progressing", "True", phase, f"{phase} since {at}.", at)
+    return _with(binding, phase=phase, conditions=conditions)
+
+
+def succeeded(
+    binding: PlacementBinding, objects: Iterable[BoundObject], notes: Iterable[str], now: float
+) -> PlacementBinding:
+    """Everything is applied. What is known of the health of the same objects stays."""
+    at, generation = rfc3339(now), binding.metadata.generation
+    known = {(each.ref, each.uid): each for each in binding.status.objects}
+    found = tuple(known.get((each.ref, each.uid), each) for each in objects)
+    said = " ".join((f"{len(found)} objects are applied.", *notes))
+    conditions = set_condition(binding.status.conditions, "Applied", "True", "Applied", said, at, generation)
+    for name, sentence in (
+        ("ConflictFree", "No other manager owns a field that is applied."),
+        ("PermissionGranted", "The target lets Moorage apply everything."),
+    ):
+        conditions = set_condition(conditions, name, "True", "Applied", sentence, at, generation)
+    conditions = set_condition(conditions, "Progressing", "False", "Applied", "Nothing is under way.", at, generation)
+    return _with(
+        binding,
+        observed_generation=generation,
+        phase="Applied",
+        conditions=conditions,
+        objects=found,
+        retries=0,
+        last_applied=at,
+    )
+
+
+def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> PlacementBinding:
+    """It could not be applied (or removed), and why; the lease is given back."""
+    at, generation = rfc3339(now), binding.metadata.generation
+    conditions = binding.status.conditions
+    for name in dict.fromkeys(("Applied", trouble.condition)):
+        conditions = set_condition(conditions, name, "False", trouble.reason, trouble.message, at, generation)
+    conditions = set_condition(conditions, "Progressing", "False", trouble.reason, trouble.message, at, generation)
+    phase: BindingPhase = "Removing" if deleting(binding) else "Failed" if trouble.lasting else "Applying"
+    return _with(binding, phase=phase, conditions=conditions, retries=binding.status.retries + 1)
+
+
+def says(binding: PlacementBinding, trouble: Trouble) -> bool:
+    """Whether the binding shows this trouble already."""
+    applied = get_condition(binding.status.conditions, "Applied")
+    return applied is not None and (applied.reason, applied.message) == (trouble.reason, trouble.message)
+
+
+def message_of(binding: PlacementBinding) -> str:
+    """The one sentence that tells people how it stands."""
+    applied = get_condition(binding.status.conditions, "Applied")
+    return "" if applied is None else applied.message
+
+
+def _with(binding: PlacementBinding, **changes: object) -> PlacementBinding:
+    status: PlacementBindingStatus = msgspec.structs.replace(binding.status, **changes)
+    return msgspec.structs.replace(binding, status=status)
+
+
+def rfc3339(now: float) -> str:
+    """Seconds since the epoch as Kubernetes writes time, to the microsecond."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def seconds(time: str) -> float:
+    """Seconds since the epoch of a time as Kubernetes writes it; 0 for what is none."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,55 @@
+"""What the binding worker can be told."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from shared.settings import HubSettings
+
+
+class BindingSettings(HubSettings, frozen=True, kw_only=True):
+    """What the binding worker can be told."""
+
+    apply_seconds: Annotated[
+        float, Meta(description="Seconds that applying (or removing) everything in one target may take.", gt=0)
+    ] = 20.0
+    lease_margin: Annotated[
+        float,
+        Meta(
+            description="Seconds beyond apply_seconds until another worker takes over a binding from one that died; "
+            "more than clocks differ.",
+            ge=0,
+        ),
+    ] = 5.0
+    retry_seconds: Annotated[
+        float, Meta(description="Seconds until the first retry after a failure that passes; doubles each time.", gt=0)
+    ] = 1.0
+    retry_most: Annotated[float, Meta(description="Most seconds between two retries.", gt=0)] = 60.0
+    refused_seconds: Annotated[
+        float,
+        Meta(
+            description="Seconds between retries where somebody has to act: no rights, a conflict, no such kind.", gt=0
+        ),
+    ] = 60.0
+    removal_most: Annotated[
+        float, Meta(description="Most seconds between two attempts to remove from a target that is lost.", gt=0)
+    ] = 300.0
+    breaker_failures: Annotated[
+        int, Meta(description="Failures in a row after which a target is left alone for a while.", ge=1)
+    ] = 3
+    breaker_seconds: Annotated[
+        float, Meta(description="For how long it is left alone at first, in seconds; doubles each time.", gt=0)
+    ] = 2.0
+    handover_seconds: Annotated[
+        float,
+        Meta(
+            description="When a placement moves: how long the old target keeps it after the new one has it applied, "
+            "should it not become healthy there sooner.",
+            ge=0,
+        ),
+    ] = 60.0
+
+    @property
+    def lease(self) -> float:
+        """Seconds for which one worker alone acts on a binding."""
+        return self.apply_seconds + self.lease_margin

@@ -1,0 +1,125 @@
+"""Reads what is to be placed from the Placement's workspace."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from services.binding.core import Collected, Object
+from services.binding.references import Reference, references, selecting
+from services.binding.trouble import lasting
+from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
+from shared.kube.client import Client
+from shared.kube.discovery import RestMapper, UnknownKind
+from shared.kube.errors import ApiError
+from shared.kube.hub import Hub
+from shared.kube.resources import CONFIGMAPS, SECRETS, Resource
+from shared.model import PlacementRef
+
+SERVICES = Resource("", "v1", "services", kind="Service")
+REFERRED = {
+    "ConfigMap": CONFIGMAPS,
+    "PersistentVolumeClaim": Resource("", "v1", "persistentvolumeclaims", kind="PersistentVolumeClaim"),
+    "Secret": SECRETS,
+    "ServiceAccount": Resource("", "v1", "serviceaccounts", kind="ServiceAccount"),
+}
+_WORKSPACES = 1000  # whose kinds are remembered
+_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret
+
+
+class Workspaces:
+    """The workload of Placements. What each workspace serves is remembered, for some of them."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._mappers: OrderedDict[str, RestMapper] = OrderedDict()
+
+    async def collect(self, ref: PlacementRef, spec: PlacementSpec) -> Collected:
+        """The selected objects, and what they refer to.
+
+        Raises Trouble for an object or a kind that is not there, and what reading raises.
+        """
+        selected: list[Object] = []
+        for selector in spec.workload:
+            selected += await self._select(ref, selector)
+        workload = (*selected, *spec.manifests)
+        if not spec.follow_references:
+            return Collected(workload)
+        referred, notes = await self._follow(ref, workload)
+        return Collected(workload, tuple(referred), tuple(notes))
+
+    async def _select(self, ref: PlacementRef, selector: WorkloadSelector) -> list[Object]:
+        client, where = self._hub.at(ref.workspace), f"workspace {ref.workspace or 'hub'}"
+        try:
+            resource = await self._mapper(ref.workspace).resource(selector.api_version, selector.kind)
+        except UnknownKind as error:
+            raise lasting("UnknownKind", f"{where}: {error}") from None
+        if not selector.name:
+            page = await client.list(resource, ref.namespace, label_selector=selector_text(selector.label_selector))
+            return sorted(page.items, key=lambda obj: str(obj["metadata"]["name"]))
+        try:
+            return [await client.get(resource, selector.name, ref.namespace)]
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            raise lasting(
+                "WorkloadNotFound", f"{selector.kind} {ref.namespace}/{selector.name} is not in {where}"
+            ) from None
+
+    async def _follow(self, ref: PlacementRef, workload: Sequence[Object]) -> tuple[list[Object], list[str]]:
+        needed: dict[tuple[str, str], Reference] = {}
+        for found in sorted({each for obj in workload for each in references(obj)}):
+            needed.setdefault((found.kind, found.name), found)  # what is needed sorts before what is optional
+        client = self._hub.at(ref.workspace)
+        services = await self._services(client, ref.namespace, workload)
+        objects = await asyncio.gather(*(_read(client, ref.namespace, each) for each in needed.values()))
+        notes = [
+            f"{each.kind} {each.name} is not in the workspace."
+            for each, obj in zip(needed.values(), objects, strict=True)
+            if obj is None and not each.optional
+        ]
+        carried = [obj for obj in objects if obj is not None and obj.get("type") != _TOKEN]
+        return carried + services, notes
+
+    async def _services(self, client: Client, namespace: str, workload: Sequence[Object]) -> list[Object]:
+        try:
+            page = await client.list(SERVICES, namespace)
+        except ApiError as error:
+            if error.not_found:
+                return []  # a workspace without the kind has none of them
+            raise
+        return selecting(page.items, workload)
+
+    def _mapper(self, workspace: str) -> RestMapper:
+        found = self._mappers.pop(workspace, None) or RestMapper(self._hub.at(workspace))
+        self._mappers[workspace] = found
+        if len(self._mappers) > _WORKSPACES:
+            self._mappers.popitem(last=False)
+        return found
+
+
+async def _read(client: Client, namespace: str, reference: Reference) -> Object | None:
+    try:
+        return await client.get(REFERRED[reference.kind], reference.name, namespace)
+    except ApiError as error:
+        if error.not_found:
+            return None
+        raise
+
+
+def selector_text(selector: LabelSelector | None) -> str:
+    """A label selector as the query parameter `labelSelector` has it."""
+    if selector is None:
+        return ""
+    parts = [f"{key}={value}" for key, value in sorted(selector.match_labels.items())]
+    parts += [_requirement(each.key, each.operator, each.values) for each in selector.match_expressions]
+    return ",".join(parts)
+
+
+def _requirement(key: str, operator: str, values: Iterable[str]) -> str:
+    match operator:
+        case "Exists":
+            return key
+        case "DoesNotExist":
+            return f"!{key}"
+        case _:
+            return f"{key} {operator.lower()} ({','.join(values)})"
