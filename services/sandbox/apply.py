@@ -99,6 +99,11 @@ def _children(value: Any, schema: Document) -> dict[str, tuple[Any, Document]] |
     return None
 
 
+def _is_container(value: Any, schema: Document) -> bool:
+    """Whether the parts of the value are owned one by one, even if there are none now."""
+    return _is_map(value, schema) or (isinstance(value, list) and _item_element(schema) is not None)
+
+
 def field_set(value: Any, schema: Document) -> FieldSet:
     """The paths of all leaves, and of the items of keyed lists themselves."""
     return frozenset(_paths(value, schema, ()))
@@ -127,20 +132,16 @@ def compare(old: Any, new: Any, schema: Document) -> tuple[FieldSet, FieldSet]:
 def _compare(old: Any, new: Any, schema: Document, path: Path, changed: set[Path], removed: set[Path]) -> None:
     if old is not _ABSENT and new is not _ABSENT and old == new and type(old) is type(new):
         return
-    before = _children(old, schema)
-    after = _children(new, schema)
+    before, after = _children(old, schema), _children(new, schema)
     if before is None and after is None:
-        if new is _ABSENT:
-            removed.add(path)
-        elif path:
-            changed.add(path)
-        return
-    if path and path[-1][0] == "k" and (old is _ABSENT or new is _ABSENT):
         (removed if new is _ABSENT else changed).add(path)
-    elif before is None and old is not _ABSENT:
-        removed.add(path)
-    elif after is None and new is not _ABSENT:
-        changed.add(path)
+        return
+    is_item = path[-1:] and path[-1][0] == "k"
+    if old is _ABSENT or new is _ABSENT:
+        if is_item:
+            (removed if new is _ABSENT else changed).add(path)
+    elif not (_is_container(old, schema) and _is_container(new, schema)):
+        (changed if after is None else removed).add(path)  # a leaf became a container, or the other way round
     before, after = before or {}, after or {}
     for element in {**before, **after}:
         item, item_schema = before.get(element, (_ABSENT, {}))
@@ -175,19 +176,17 @@ def merge(live: Any, config: Any, schema: Document) -> Any:
     return merged_items + list(pending.values())
 
 
-def _remove(value: Any, schema: Document, paths: set[Path]) -> Any:
-    """The value without what the (relative) paths name; containers that this empties go too."""
+def _remove(value: Any, schema: Document, path: Path, gone: set[Path], held: set[Path]) -> Any:
+    """The value without the paths that are gone; a container that this empties goes too, unless it is held."""
     children = _children(value, schema)
-    if children is None:
+    if children is None or not any(lost[: len(path)] == path for lost in gone):
         return value
     kept = {}
     for element, (item, item_schema) in children.items():
-        below = {path[1:] for path in paths if path[0] == element}
-        if not below:
-            kept[element] = item
-        elif () not in below and (rest := _remove(item, item_schema, below)) is not _ABSENT:
+        here = (*path, element)
+        if here not in gone and (rest := _remove(item, item_schema, here, gone, held)) is not _ABSENT:
             kept[element] = rest
-    if not kept:
+    if not kept and path not in held:
         return _ABSENT
     return {element[2:]: item for element, item in kept.items()} if isinstance(value, dict) else list(kept.values())
 
@@ -205,7 +204,7 @@ def apply(
     dropped = owners.get(owner, EMPTY) - wanted
     if dropped:
         held = {path[:length] for fields in (*others.values(), wanted) for path in fields for length in _lengths(path)}
-        merged = _remove(merged, schema, {path for path in dropped if path not in held})
+        merged = _remove(merged, schema, (), {path for path in dropped if path not in held}, held)
         merged = {} if merged is _ABSENT else merged
     changed, removed = compare(live, merged, schema)
     conflicts = [Conflict(other, path) for other, fields in sorted(others.items()) for path in sorted(fields & changed)]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from services.sandbox import errors, patch
+from services.sandbox import errors, patch, protobuf
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.store import encode
 
@@ -74,13 +74,18 @@ class _Loader(yaml.CSafeLoader):
 
 
 def parse(request: Request) -> Any:
-    """The JSON or YAML value of the body. Raises ApiError 400, 413 or 415."""
+    """The value of the body. Raises ApiError 400, 413 or 415."""
     if len(request.body) > BODY_LIMIT:
         raise errors.too_large(BODY_LIMIT)
     media_type = request.media_type or JSON
-    if media_type not in ((*PATCHES,) if request.method == "PATCH" else (JSON, YAML)):
-        accepted = PATCHES if request.method == "PATCH" else (JSON, YAML)
+    accepted = PATCHES if request.method == "PATCH" else (JSON, YAML, PROTOBUF)
+    if media_type not in accepted:
         raise errors.unsupported_media_type(media_type, accepted)
+    if media_type == PROTOBUF:
+        try:
+            return protobuf.decode(request.body)
+        except ValueError as error:
+            raise errors.unsupported_media_type(f"{media_type}: {error}", (JSON, YAML)) from error
     try:
         return msgspec.json.decode(request.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

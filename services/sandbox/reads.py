@@ -132,7 +132,7 @@ async def _events(store: Store, at: Address, request: Request, matches: Match, s
                 yield b"".join(lines)
             elif bookmarks and not events:
                 yield frame.bookmark(store.revision)
-            if left <= 0:
+            if asyncio.get_running_loop().time() >= deadline:
                 return
     except WatchClosed as closed:
         if closed.error:
