@@ -3,22 +3,24 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.sandbox.run import run
 from services.sandbox.world import DEFAULT, load
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="services.sandbox", description=__doc__)
+def main(argv: Sequence[str] | None = None, prog: str = "python -m services.sandbox") -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--world", type=Path, help="YAML or JSON file; a small world of three targets by default")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback)")
+    parser.add_argument("--advertise", default="", help="host that kubeconfigs name (default: the one of --host)")
     parser.add_argument("--port", type=int, default=6443, help="0 takes any free port (default: 6443)")
     parser.add_argument("--data", type=Path, default=Path(".moorage/sandbox"), help="where kubeconfigs are written")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     try:
         world = load(options.world) if options.world else DEFAULT
-        asyncio.run(run(world, options.host, options.port, options.data))
+        asyncio.run(run(world, options.host, options.port, options.data, advertise=options.advertise))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 1

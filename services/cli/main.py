@@ -1,0 +1,58 @@
+"""`moorage`: one command for people and scripts.
+
+Exit codes: 0 done, 1 it could not be done (one line on standard error says why), 2 the command line is wrong.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+COMMANDS = ("up", "worker", "sandbox", "world", "dead", "diagram")
+"""The modules of this package that are commands, in the order of the help text."""
+
+DESCRIPTION = """\
+Moorage places workloads across workspaces and clusters.
+
+  moorage demo               see it work: everything on this machine, real workloads placed, a cluster lost
+  moorage up                 NATS, a sandbox control plane and all workers on this machine, until Ctrl-C
+  moorage worker scheduler   one worker, as you would run it in production
+"""
+
+
+class CommandError(Exception):
+    """A command that cannot be done; the message is the one line that the user sees."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="moorage", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"moorage {version('moorage')}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        importlib.import_module(f"services.cli.{name}").add_parser(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script."""
+    args = parser().parse_args(argv)
+    logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        code = args.run(args)
+    except CommandError as error:
+        sys.stderr.write(f"moorage: {error}\n")
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # `moorage ... | head`
+        code = 0
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

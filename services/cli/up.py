@@ -1,0 +1,257 @@
+"""`moorage up`: everything on this machine. Starts what is missing, says where everything is, stays until Ctrl-C."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from services import PIPELINE
+from services.cli import world
+from services.cli.main import CommandError
+from services.cli.processes import Child
+
+DEFAULT_DATA = Path(".moorage")
+DEFAULT_WORLD = Path(__file__).with_name("world.yaml")
+
+
+class Place(msgspec.Struct, rename="camel"):
+    """Where everything is, as `moorage up -o json` prints it."""
+
+    nats: str
+    kubeconfig: str
+    targets: dict[str, str]
+    users: dict[str, str]
+    pids: dict[str, int]
+    logs: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be started: an empty `nats` or `kubeconfig` means one of our own."""
+
+    data: Path
+    nats: str = ""
+    nats_port: int = 0
+    kubeconfig: str = ""
+    world: Path = DEFAULT_WORLD
+    sandbox_port: int = 0
+    workers: Sequence[str] = PIPELINE
+    copies: Mapping[str, int] = {}
+    env: Mapping[str, str] = {}
+
+
+class Up(msgspec.Struct):
+    """A running system: where it is, and its processes."""
+
+    place: Place
+    children: dict[str, Child]
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "up",
+        help="run everything on this machine until Ctrl-C",
+        description="Start NATS and a sandbox control plane (unless told where there are some), and every worker as a "
+        "process of its own. Workers take their settings from the environment (`moorage worker NAME --help`).",
+    )
+    add_plan_arguments(parser)
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="json: one line once all is ready"
+    )
+    parser.set_defaults(run=run)
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that say what is to be started."""
+    parser.add_argument(
+        "--data", type=Path, default=DEFAULT_DATA, help=f"folder for state and logs (default: {DEFAULT_DATA})"
+    )
+    parser.add_argument("--nats-url", default="", help="a running NATS; without it one is started")
+    parser.add_argument(
+        "--nats-port", type=int, default=0, help="port of the NATS that is started (default: a free one)"
+    )
+    parser.add_argument("--kubeconfig", default="", help="kubeconfig of a running hub; without it a sandbox is started")
+    parser.add_argument(
+        "--world", type=Path, default=DEFAULT_WORLD, help="world file for the sandbox (default: a small world)"
+    )
+    parser.add_argument("--sandbox-port", type=int, default=0, help="port of the sandbox (default: a free one)")
+    parser.add_argument(
+        "--workers", default=",".join(PIPELINE), help="the workers to start, separated by commas; `none` for none"
+    )
+    parser.add_argument(
+        "--scale", action="append", default=[], metavar="NAME=N", help="copies of a worker; may be repeated"
+    )
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """What the flags say; raises CommandError for what cannot be."""
+    workers = [] if args.workers == "none" else [name for name in args.workers.split(",") if name]
+    copies: dict[str, int] = {}
+    for given in args.scale:
+        name, _, number = given.partition("=")
+        if name not in PIPELINE or not number.isdigit() or not 0 < int(number) <= 64:
+            raise CommandError(f"--scale {given}: it takes NAME=N with a worker's name and a number from 1 to 64")
+        copies[name] = int(number)
+    unknown = sorted(set(workers) - set(PIPELINE))
+    if unknown:
+        raise CommandError(f"--workers: there is no {', '.join(unknown)}; the workers are {', '.join(PIPELINE)}")
+    return Plan(
+        data=args.data.absolute(),
+        nats=args.nats_url,
+        nats_port=args.nats_port,
+        kubeconfig=args.kubeconfig,
+        world=args.world,
+        sandbox_port=args.sandbox_port,
+        workers=workers,
+        copies=copies,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start everything, say where it is, wait for a signal, stop everything."""
+    asyncio.run(_run(plan_of(args), as_json=args.output == "json"))
+    return 0
+
+
+async def _run(plan: Plan, *, as_json: bool) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    say = _to_stderr
+    starting = asyncio.create_task(_until(plan, stop, as_json=as_json))
+    await starting
+    say("stopped")
+
+
+async def _until(plan: Plan, stop: asyncio.Event, *, as_json: bool) -> None:
+    async with up(plan) as running:
+        if as_json:
+            sys.stdout.write(msgspec.json.encode(running.place).decode() + "\n")
+        else:
+            sys.stdout.write(describe(running.place))
+        sys.stdout.flush()
+        await stop.wait()
+        _to_stderr("stopping")
+
+
+def describe(place: Place) -> str:
+    """Where everything is and how to look around, for people."""
+    targets = "".join(f"  {name:<12} {path}\n" for name, path in sorted(place.targets.items()))
+    return (
+        f"NATS         {place.nats}\n"
+        f"hub          {place.kubeconfig}\n"
+        f"logs         {place.logs}\n"
+        f"targets\n{targets}\n"
+        f"look around:\n"
+        f"  kubectl --kubeconfig {place.kubeconfig} get workspaces\n"
+        f"  nats --server {place.nats} sub 'moorage.pipeline.>'\n"
+        f"Ctrl-C stops everything.\n"
+    )
+
+
+@asynccontextmanager
+async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncIterator[Up]:
+    """Everything that the plan names, running; stopped when the block ends.
+
+    Raises CommandError, in one line, for what could not be started.
+    """
+    say = say or _to_stderr
+    try:
+        plan.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        logs = plan.data / "logs"
+        logs.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"cannot use {plan.data}: {error.strerror}") from None
+    async with AsyncExitStack() as stack:
+        nats = plan.nats or await _start_nats(plan, stack)
+        children: dict[str, Child] = {}
+        keepers: list[asyncio.Task[None]] = []
+        stack.push_async_callback(_stop_all, children, keepers)
+        env = {**os.environ, **plan.env, "MOORAGE_NATS_URL": nats, "MOORAGE_LOG_FORMAT": "json"}
+
+        def start(name: str, module: str, args: Sequence[str]) -> Child:
+            child = children[name] = Child(name, module, args, env, logs)
+            keepers.append(asyncio.create_task(child.keep(say), name=name))
+            return child
+
+        hub = Hub(plan.kubeconfig, {}, {}) if plan.kubeconfig else await _start_sandbox(plan, start)
+        env["MOORAGE_KUBECONFIG"] = hub.kubeconfig
+        for name in _copies(plan):
+            start(name, f"services.{name.partition('-')[0]}", ())
+        await asyncio.gather(*(child.ready() for child in children.values()))
+        place = Place(
+            nats=nats,
+            kubeconfig=hub.kubeconfig,
+            targets=hub.targets,
+            users=hub.users,
+            pids={name: child.pid or 0 for name, child in children.items()},
+            logs=str(logs),
+        )
+        yield Up(place, children)
+
+
+async def _start_nats(plan: Plan, stack: AsyncExitStack) -> str:
+    from shared.nats_server import NatsServer, NatsServerError
+
+    try:
+        server = await stack.enter_async_context(NatsServer(plan.data / "nats", port=plan.nats_port))
+    except NatsServerError as error:
+        raise CommandError(str(error)) from None
+    return server.url
+
+
+class Hub(msgspec.Struct, frozen=True):
+    """Paths of kubeconfigs: the hub's administrator, the target clusters by name, the users by name."""
+
+    kubeconfig: str
+    targets: dict[str, str]
+    users: dict[str, str]
+
+
+async def _start_sandbox(plan: Plan, start: Callable[[str, str, Sequence[str]], Child]) -> Hub:
+    """The sandbox and its world, with its clusters offered."""
+    directory = plan.data / "sandbox"
+    offers = world.read(plan.world)
+    args = ["--port", str(plan.sandbox_port), "--data", str(directory), "--world", str(plan.world)]
+    child = start("sandbox", "services.sandbox", args)
+    await child.ready()
+    paths = msgspec.convert(child.said["kubeconfigs"], dict[str, str])
+    await world.apply(offers, Path(paths["admin"]), directory)
+    targets = {name.removeprefix("target-"): path for name, path in paths.items() if name.startswith("target-")}
+    users = {name.removeprefix("user-"): path for name, path in paths.items() if name.startswith("user-")}
+    return Hub(paths["admin"], targets, users)
+
+
+def _copies(plan: Plan) -> list[str]:
+    """The names of the processes: `scheduler`, or `scheduler-1`, `scheduler-2` where there are several."""
+    names = []
+    for worker in plan.workers:
+        count = plan.copies.get(worker, 1)
+        names += [worker] if count == 1 else [f"{worker}-{number}" for number in range(1, count + 1)]
+    return names
+
+
+async def _stop_all(children: dict[str, Child], keepers: list[asyncio.Task[None]]) -> None:
+    """Workers first, together; then the sandbox, which they talk to until they are done."""
+    workers = [child for name, child in children.items() if name != "sandbox"]
+    await asyncio.gather(*(child.stop() for child in workers))
+    if "sandbox" in children:
+        await children["sandbox"].stop()
+    for keeper in keepers:
+        keeper.cancel()
+    for keeper in keepers:
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"moorage: {text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,171 @@
+"""`moorage world apply`: make a world usable: our CRDs in its workspaces, its clusters offered as SyncTargets."""
+
+import argparse
+import asyncio
+import base64
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from services.cli.main import CommandError
+from shared.kube.errors import KubeError
+
+if TYPE_CHECKING:
+    from shared.kube.client import Client
+
+SYSTEM_NAMESPACE = "moorage-system"
+RBAC_GROUP = "rbac.authorization.k8s.io"
+FIELD_MANAGER = "moorage-world"
+
+
+class Offer(msgspec.Struct, rename="camel"):
+    """One cluster of a world file, as far as it is offered: what its SyncTarget and the RBAC around it say."""
+
+    name: str
+    workspace: str
+    labels: dict[str, str] = {}
+    taints: list[dict[str, str]] = []
+    groups: list[str] = []
+    allowed_workspaces: list[str] = []
+    cost: dict[str, Any] | None = None
+
+
+class Content(msgspec.Struct):
+    """Files of a world's folder that a user applies in a workspace."""
+
+    workspace: str
+    user: str
+    files: list[str]
+
+
+class World(msgspec.Struct):
+    """What of a world file concerns offering; the sandbox reads the rest."""
+
+    workspaces: list[str] = []
+    targets: list[Offer] = []
+    content: list[Content] = []
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "world",
+        help="offer the clusters of a world file in its workspaces",
+        description="Install Moorage's CRDs in the workspaces of a world file, and offer its clusters there: "
+        "a SyncTarget, a Secret with the kubeconfig, and RBAC for who may use it. Idempotent.",
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    apply = actions.add_parser("apply", help="do so", description="Apply a world file to a hub; may be repeated.")
+    apply.add_argument("--world", type=Path, required=True, help="the world file, for example examples/world.yaml")
+    apply.add_argument("--kubeconfig", type=Path, required=True, help="kubeconfig of an administrator of the hub")
+    apply.add_argument("--targets", type=Path, required=True, help="folder with a target-NAME.kubeconfig per cluster")
+    apply.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Apply the world file."""
+    try:
+        count = asyncio.run(apply(read(args.world), args.kubeconfig, args.targets))
+    except (KubeError, OSError) as error:
+        raise CommandError(str(error)) from None
+    sys.stdout.write(f"{count} clusters are offered\n")
+    return 0
+
+
+def read(path: Path) -> World:
+    """A world file; raises CommandError with the place of what is wrong."""
+    import yaml
+
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_bytes()), World)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise CommandError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
+    """Install the CRDs and offer the clusters; returns how many. Raises KubeError and OSError."""
+    from shared.api.crds import crd
+    from shared.api.resources import RESOURCES
+    from shared.kube.client import Client
+    from shared.kube.config import load_kubeconfig
+    from shared.kube.hub import Hub
+    from shared.kube.resources import CRDS
+
+    kubeconfigs = {offer.name: (targets / f"target-{offer.name}.kubeconfig").read_bytes() for offer in world.targets}
+    async with Client(load_kubeconfig(kubeconfig), user_agent="moorage-world") as client:
+        hub = Hub(client, "kcp")
+        definitions = [crd(resource) for resource in RESOURCES]
+        for path in world.workspaces:
+            workspace = hub.at(path)
+            await asyncio.gather(*(workspace.apply(CRDS, each, field_manager=FIELD_MANAGER) for each in definitions))
+        for offer in world.targets:
+            await _offer(hub.at(offer.workspace), offer, kubeconfigs[offer.name])
+        for path in {offer.workspace for offer in world.targets}:
+            open_to_all = [offer.name for offer in world.targets if offer.workspace == path and not offer.groups]
+            await _allow(hub.at(path), "use-offered", open_to_all, ["system:authenticated"])
+    return len(world.targets)
+
+
+async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
+    from shared.kube.resources import NAMESPACES, SECRETS, SYNCTARGETS
+
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
+    await workspace.apply(NAMESPACES, namespace, field_manager=FIELD_MANAGER)
+    name = f"target-{offer.name}"
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
+        "data": {"kubeconfig": base64.b64encode(kubeconfig).decode()},
+    }
+    await workspace.apply(SECRETS, secret, field_manager=FIELD_MANAGER)
+    spec: dict[str, Any] = {"kubeconfigSecretRef": {"namespace": SYSTEM_NAMESPACE, "name": name, "key": "kubeconfig"}}
+    if offer.taints:
+        spec["taints"] = offer.taints
+    if offer.allowed_workspaces:
+        spec["allowedWorkspaces"] = {"paths": offer.allowed_workspaces}
+    if offer.cost:
+        spec["cost"] = offer.cost
+    target = {
+        "apiVersion": SYNCTARGETS.api_version,
+        "kind": SYNCTARGETS.kind,
+        "metadata": {"name": offer.name, "labels": offer.labels},
+        "spec": spec,
+    }
+    await workspace.apply(SYNCTARGETS, target, field_manager=FIELD_MANAGER)
+    if offer.groups:
+        await _allow(workspace, f"use-{offer.name}", [offer.name], offer.groups)
+
+
+async def _allow(workspace: "Client", name: str, targets: list[str], groups: Iterable[str]) -> None:
+    """Let groups use targets: the verb `use` on these SyncTargets, by ClusterRole and ClusterRoleBinding."""
+    from shared.kube.resources import SYNCTARGETS, Resource
+
+    roles = Resource(RBAC_GROUP, "v1", "clusterroles", namespaced=False, kind="ClusterRole")
+    bindings = Resource(RBAC_GROUP, "v1", "clusterrolebindings", namespaced=False, kind="ClusterRoleBinding")
+    rule = {
+        "apiGroups": [SYNCTARGETS.group],
+        "resources": [SYNCTARGETS.plural],
+        "verbs": ["use"],
+        "resourceNames": targets,
+    }
+    role = {
+        "apiVersion": roles.api_version,
+        "kind": roles.kind,
+        "metadata": {"name": f"moorage-{name}"},
+        "rules": [rule] if targets else [],
+    }
+    binding = {
+        "apiVersion": bindings.api_version,
+        "kind": bindings.kind,
+        "metadata": {"name": f"moorage-{name}"},
+        "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": f"moorage-{name}"},
+        "subjects": [{"apiGroup": RBAC_GROUP, "kind": "Group", "name": group} for group in groups],
+    }
+    await workspace.apply(roles, role, field_manager=FIELD_MANAGER)
+    await workspace.apply(bindings, binding, field_manager=FIELD_MANAGER)
