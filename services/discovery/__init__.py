@@ -1,0 +1,16 @@
+"""The discovery stage: which targets there are, and which of them a request may use.
+
+    core.py           candidates of a request, and why the others are none (pure)
+    health.py         when a target counts as lost, and when as back (pure)
+    inventory.py      a SyncTarget and what was seen of it, as inventory entry and as its status (pure)
+    workspaces.py     walks the tree of workspaces and follows it
+    targets.py        follows SyncTargets, has each looked at, writes what was seen
+    authorization.py  asks target workspaces whether the requester may use their targets
+    probing.py        one look at a target cluster
+    projection.py     brings the buckets in line with what is known
+    assembly.py       puts these together for as long as the worker runs
+    worker.py         consumes Requested, emits Discovered
+
+Discovery owns two buckets: `workspaces` and `inventory`. Every copy of the worker follows everything and writes only
+differences, so copies agree without talking to each other.
+"""

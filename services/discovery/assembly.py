@@ -1,0 +1,63 @@
+"""What the worker has while it runs: the hub, what follows workspaces and targets, and what the handler reads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from services.discovery.authorization import AccessReviews, AllowAll, Authorizer
+from services.discovery.core import Candidate, Served, served
+from services.discovery.projection import Projection
+from services.discovery.settings import DiscoverySettings
+from services.discovery.targets import Targets
+from services.discovery.workspaces import Tree
+from shared.kube.hub import TargetClients, open_hub
+from shared.model import Target, Workspace
+from shared.runner import Runtime
+from shared.state import INVENTORY, WORKSPACES, View
+
+USER_AGENT = "moorage-discovery"
+
+
+@dataclass
+class Discovery:
+    """What the handler reads: the inventory, the workspaces, and who may use what."""
+
+    inventory: View[Target]
+    workspaces: View[Workspace]
+    authorizer: Authorizer
+    _served: dict[str, tuple[int, Served]] = field(default_factory=dict)
+
+    def candidates(self) -> list[Candidate]:
+        """All targets, with what they serve; that is worked out once per change of a target."""
+        entries = self.inventory.entries
+        for key in self._served.keys() - entries.keys():
+            del self._served[key]
+        for key, entry in entries.items():
+            if key not in self._served or self._served[key][0] != entry.revision:
+                self._served[key] = (entry.revision, served(entry.value))
+        return [Candidate(entry.value, self._served[key][1]) for key, entry in entries.items()]
+
+
+@asynccontextmanager
+async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
+    """Connect to the hub, and begin to follow workspaces and targets."""
+    settings: DiscoverySettings = runtime.settings
+    inventory, workspaces = await runtime.follow(INVENTORY), await runtime.follow(WORKSPACES)
+    async with open_hub(settings, USER_AGENT) as hub:
+        clients = TargetClients(hub, user_agent=USER_AGENT, timeout=settings.api_timeout)
+        stored = Projection(runtime.table(INVENTORY), inventory)
+        tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
+        tree = Tree(hub, settings, tree_stored, Targets(stored, clients, settings, runtime.clock))
+        reviews = settings.authorization == "SubjectAccessReview"
+        authorizer: Authorizer = AccessReviews(hub, settings, runtime.clock) if reviews else AllowAll()
+        try:
+            # A group of our own, so that all of it has ended before the connections that it uses are closed.
+            async with asyncio.TaskGroup() as tasks:
+                following = [tasks.create_task(work) for work in (stored.run(), tree_stored.run(), tree.run())]
+                yield Discovery(inventory, workspaces, authorizer)
+                for task in following:
+                    task.cancel()
+        finally:
+            await authorizer.close()
+            await clients.close()

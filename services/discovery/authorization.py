@@ -1,0 +1,155 @@
+"""May this requester use that target? The target's own workspace is asked."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from services.discovery.core import Verdict
+from services.discovery.settings import DiscoverySettings
+from shared.kube.errors import ApiError, KubeError
+from shared.kube.hub import Hub
+from shared.kube.resources import SUBJECTACCESSREVIEWS, SYNCTARGETS
+from shared.model import Requester, split_target
+
+log = logging.getLogger("moorage.discovery")
+
+REMEMBERED = 100_000  # answers; about 30 MB
+RETRY_DELAYS = (0.1, 0.5)  # seconds before each further try of a review that failed
+
+EVERY = ""
+"""In place of a name: all targets of the workspace."""
+
+
+class Authorizer(Protocol):
+    """Who may use what."""
+
+    async def verdicts(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:
+        """The verdict on each of these target ids. Raises nothing: what cannot be found out is Unknown."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class AllowAll(Authorizer):
+    """Everybody may use everything; only where the settings say so in so many words."""
+
+    async def verdicts(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:  # noqa: ARG002 - everybody
+        return dict.fromkeys(targets, "Allowed")
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+class _Question(NamedTuple):
+    username: str
+    groups: tuple[str, ...]
+    workspace: str
+    name: str
+
+
+class _ReviewStatus(msgspec.Struct):
+    allowed: bool = False
+
+
+class _Review(msgspec.Struct):
+    status: _ReviewStatus
+
+
+class AccessReviews(Authorizer):
+    """Asks by SubjectAccessReview: verb `use` on the synctarget, first on all of a workspace, then on each.
+
+    Answers are remembered for `allowed_ttl` and `denied_ttl` seconds, the least recently used go first. The same
+    question under way is asked once.
+    """
+
+    def __init__(self, hub: Hub, settings: DiscoverySettings, clock: Callable[[], float]) -> None:
+        self._hub = hub
+        self._settings = settings
+        self._clock = clock
+        self._answers: OrderedDict[_Question, tuple[Verdict, float]] = OrderedDict()
+        self._pending: dict[_Question, asyncio.Task[Verdict]] = {}
+        self._room = asyncio.Semaphore(settings.review_concurrency)
+
+    async def verdicts(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:
+        if requester is None or not requester.username:
+            return dict.fromkeys(targets, "NoRequester")
+        names: dict[str, list[str]] = {}
+        for target in targets:
+            workspace, name = split_target(target)
+            names.setdefault(workspace, []).append(name)
+        answers = await asyncio.gather(*(self._workspace(requester, *item) for item in names.items()))
+        return {target: verdict for answer in answers for target, verdict in answer.items()}
+
+    async def close(self) -> None:
+        """Give up what is still being asked."""
+        for task in (pending := list(self._pending.values())):
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    async def _workspace(self, requester: Requester, workspace: str, names: list[str]) -> dict[str, Verdict]:
+        groups = tuple(sorted(requester.groups))
+        whole = await self._ask(_Question(requester.username, groups, workspace, EVERY))
+        if whole != "Denied":  # one that cannot be asked about the whole cannot be asked about the parts
+            return {f"{workspace}/{name}": whole for name in names}
+        questions = [_Question(requester.username, groups, workspace, name) for name in names]
+        verdicts = await asyncio.gather(*(self._ask(question) for question in questions))
+        return {f"{workspace}/{name}": verdict for name, verdict in zip(names, verdicts, strict=True)}
+
+    async def _ask(self, question: _Question) -> Verdict:
+        remembered = self._answers.get(question)
+        if remembered is not None and self._clock() < remembered[1]:
+            self._answers.move_to_end(question)
+            return remembered[0]
+        task = self._pending.get(question)
+        if task is None:
+            task = self._pending[question] = asyncio.create_task(self._review(question))
+            task.add_done_callback(lambda _: self._pending.pop(question, None))
+        return await asyncio.shield(task)  # whoever asked first may be cancelled; the others still want to know
+
+    async def _review(self, question: _Question) -> Verdict:
+        async with self._room:
+            verdict = await self._post(question)
+        if verdict != "Unknown":
+            ttl = self._settings.allowed_ttl if verdict == "Allowed" else self._settings.denied_ttl
+            self._answers[question] = (verdict, self._clock() + ttl)
+            self._answers.move_to_end(question)
+            while len(self._answers) > REMEMBERED:
+                self._answers.popitem(last=False)
+        return verdict
+
+    async def _post(self, question: _Question) -> Verdict:
+        """One review, tried again where the failure may pass. An error is not a denial."""
+        for delay in (*RETRY_DELAYS, None):
+            try:
+                review = await self._hub.at(question.workspace).create(
+                    SUBJECTACCESSREVIEWS, _review_of(question), type=_Review
+                )
+            except (KubeError, ValueError) as error:
+                last = isinstance(error, ApiError) and not (error.transient or error.forbidden)
+                if delay is None or last:
+                    log.warning("no access review", extra={"workspace": question.workspace, "error": str(error)})
+                    return "Unknown"
+                await asyncio.sleep(delay)
+                continue
+            return "Allowed" if review.status.allowed else "Denied"
+        raise AssertionError
+
+
+def _review_of(question: _Question) -> dict[str, Any]:
+    attributes = {
+        "verb": "use",
+        "group": SYNCTARGETS.group,
+        "version": SYNCTARGETS.version,
+        "resource": SYNCTARGETS.plural,
+    }
+    if question.name:
+        attributes["name"] = question.name
+    return {
+        "apiVersion": SUBJECTACCESSREVIEWS.api_version,
+        "kind": SUBJECTACCESSREVIEWS.kind,
+        "spec": {"user": question.username, "groups": list(question.groups), "resourceAttributes": attributes},
+    }

@@ -1,0 +1,140 @@
+"""Which targets a request may use, and why it may not use the others."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from shared.api import LabelSelector, WorkspaceSelector, matches
+from shared.messages import Discovered
+from shared.model import Rejection, Request, Target
+
+Verdict = Literal["Allowed", "Denied", "Unknown", "NoRequester"]
+"""What the authorizer says of one target; Unknown: it could not be asked."""
+
+Served = frozenset[tuple[str, str]]
+"""The apiVersion and kind of everything that a target serves."""
+
+NAMED_KINDS = 3  # missing kinds that a message names before it says how many more
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A target, with what it serves."""
+
+    target: Target
+    served: Served
+
+
+class Screened(msgspec.Struct, frozen=True):
+    """The candidates that may be asked about, in order of their ids, and the targets that fell out before that."""
+
+    candidates: tuple[Candidate, ...]
+    rejections: tuple[Rejection, ...]
+
+
+class Workspaces:
+    """Answers whether a selector admits a workspace, each question once."""
+
+    def __init__(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """`labels` of all known workspaces, by path."""
+        self._labels = labels
+
+    def admits(self, selector: WorkspaceSelector, path: str) -> bool:
+        """Whether the selector chooses the workspace. One of unknown labels is in no selection by labels."""
+        if selector.paths and not any(_within(path, root, selector.include_descendants) for root in selector.paths):
+            return False
+        return selector.selector is None or self._labelled(selector.selector, path)
+
+    def _labelled(self, selector: LabelSelector, path: str) -> bool:
+        labels = self._labels.get(path)
+        return labels is not None and matches(selector, labels)
+
+
+def _within(path: str, root: str, descendants: bool) -> bool:
+    return path == root or (descendants and path.startswith(f"{root}:"))
+
+
+def served(target: Target) -> Served:
+    """All that a target serves, in all versions."""
+    return frozenset(
+        (f"{api.group}/{version}" if api.group else version, api.kind)
+        for api in target.apis
+        for version in api.versions
+    )
+
+
+def screen(request: Request, candidates: Iterable[Candidate], workspaces: Workspaces) -> Screened:
+    """The targets in the selected workspaces that are offered to the placement's workspace."""
+    selector = request.spec.targets.workspaces
+    home = request.placement.workspace
+    selected: dict[str, bool] = {}
+    kept: list[Candidate] = []
+    elsewhere: list[str] = []
+    withheld: list[str] = []
+    for candidate in candidates:
+        target = candidate.target
+        if target.workspace not in selected:
+            selected[target.workspace] = workspaces.admits(selector, target.workspace)
+        if not selected[target.workspace]:
+            elsewhere.append(target.id)
+        elif target.allowed_workspaces is not None and not workspaces.admits(target.allowed_workspaces, home):
+            withheld.append(target.id)
+        else:
+            kept.append(candidate)
+    found = (
+        ("NotSelectedWorkspace", "in other workspaces", elsewhere),
+        ("WorkspaceNotAllowed", "not offered to this workspace", withheld),
+    )
+    return Screened(
+        tuple(sorted(kept, key=lambda candidate: candidate.target.id)),
+        tuple(Rejection(reason=r, message=m, targets=tuple(sorted(ids))) for r, m, ids in found if ids),
+    )
+
+
+def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict], revision: int) -> Discovered:
+    """The stage's result. A target without a verdict has none: it counts as unknown, never as allowed."""
+    needed = frozenset((each.api_version, each.kind) for each in request.workload)
+    lacking: dict[Served, str] = {}  # targets of one make serve the same
+    targets: list[str] = []
+    rejected: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for candidate in screened.candidates:
+        target = candidate.target
+        verdict = verdicts.get(target.id, "Unknown")
+        if verdict != "Allowed":
+            rejected[_REFUSED[verdict]].append(target.id)
+            continue
+        if not target.ready:
+            rejected["NotReady", target.reason or "not ready"].append(target.id)
+            continue
+        if candidate.served not in lacking:
+            lacking[candidate.served] = _lack(needed - candidate.served)
+        if lacking[candidate.served]:
+            rejected["MissingAPI", lacking[candidate.served]].append(target.id)
+        else:
+            targets.append(target.id)
+    return Discovered(
+        request=request,
+        targets=tuple(targets),
+        rejections=screened.rejections
+        + tuple(
+            Rejection(reason=reason, message=message, targets=tuple(ids)) for (reason, message), ids in rejected.items()
+        ),
+        inventory_revision=revision,
+    )
+
+
+_REFUSED: dict[Verdict, tuple[str, str]] = {
+    "Denied": ("NotAuthorized", "not authorized"),
+    "NoRequester": ("NotAuthorized", "no requester recorded on the Placement"),
+    "Unknown": ("AuthorizationUnknown", "of unknown authorization"),
+}
+
+
+def _lack(missing: Served) -> str:
+    """`lack batch/v1 CronJob`, as in "3 lack ..."; empty when nothing is missing."""
+    if not missing:
+        return ""
+    names = [f"{api_version} {kind}" for api_version, kind in sorted(missing)]
+    more = f" and {len(names) - NAMED_KINDS} more" if len(names) > NAMED_KINDS else ""
+    return f"lack {', '.join(names[:NAMED_KINDS])}{more}"

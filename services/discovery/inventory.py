@@ -1,0 +1,269 @@
+"""A SyncTarget and what was seen of its cluster: as inventory entry, and as the SyncTarget's status."""
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from services.discovery.health import NOT_PROBED, Health, steady_latency
+from shared.api import (
+    Condition,
+    Latency,
+    Quantity,
+    ServedAPI,
+    SyncTarget,
+    SyncTargetStatus,
+    duration_seconds,
+    set_condition,
+)
+from shared.kube.quantity import parse_quantity
+from shared.model import ApiKind, KubeconfigRef, OutsideScore, Resources, Target
+
+CONTROL_PLANE = frozenset({"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"})
+NO_NODES = "without a ready node"
+NO_APIS = "without discovered APIs"
+CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered")
+MOST_APIS = 2048  # that a SyncTarget's status may list, by its schema
+
+_Status = Literal["True", "False", "Unknown"]
+
+
+class _NodeTaint(msgspec.Struct):
+    key: str = ""
+    effect: str = ""
+
+
+class _NodeSpec(msgspec.Struct):
+    unschedulable: bool = False
+    taints: tuple[_NodeTaint, ...] | None = None
+
+
+class _NodeCondition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+
+
+class _NodeStatus(msgspec.Struct):
+    capacity: dict[str, Quantity] | None = None
+    allocatable: dict[str, Quantity] | None = None
+    conditions: tuple[_NodeCondition, ...] | None = None
+
+
+class Node(msgspec.Struct):
+    """The few fields of a Node that matter here."""
+
+    spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
+    status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
+
+    @property
+    def usable(self) -> bool:
+        """Whether ordinary workloads can be scheduled there: ready, not cordoned, not the control plane's."""
+        ready = any(known.type == "Ready" and known.status == "True" for known in self.status.conditions or ())
+        reserved = any(
+            taint.key in CONTROL_PLANE and taint.effect in {"NoSchedule", "NoExecute"}
+            for taint in self.spec.taints or ()
+        )
+        return ready and not self.spec.unschedulable and not reserved
+
+
+class Nodes(msgspec.Struct, frozen=True):
+    """A cluster's nodes together: how many there are, how many can be used, and what those have."""
+
+    count: int
+    usable: int
+    capacity: Resources
+    allocatable: Resources
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What one look at a cluster found. None: not read this time, or not to be had; then what is stored stands."""
+
+    health: Health
+    nodes: Nodes | None = None
+    apis: tuple[ApiKind, ...] | None = None
+    api_problem: str = ""  # which API groups could not be read, and why
+    kubernetes_version: str = ""
+
+
+def amounts(quantities: Mapping[str, str | int]) -> Resources:
+    """Quantities as floats in base units. What is no quantity counts as absent: it is somebody else's mistake."""
+    found: Resources = {}
+    for name, quantity in quantities.items():
+        try:
+            found[name] = parse_quantity(quantity)
+        except ValueError:
+            continue
+    return found
+
+
+def quantities(resources: Resources) -> dict[str, Quantity]:
+    """Amounts as quantities, exact to a thousandth."""
+    return {
+        name: str(round(amount)) if math.isclose(amount, round(amount), abs_tol=5e-4) else f"{round(amount * 1000)}m"
+        for name, amount in sorted(resources.items())
+    }
+
+
+def sum_nodes(nodes: Iterable[Node]) -> Nodes:
+    """All nodes counted, the usable ones added up."""
+    count = usable = 0
+    capacity: Resources = {}
+    allocatable: Resources = {}
+    for node in nodes:
+        count += 1
+        if not node.usable:
+            continue
+        usable += 1
+        for total, part in ((capacity, node.status.capacity), (allocatable, node.status.allocatable)):
+            for name, amount in amounts(part or {}).items():
+                total[name] = total.get(name, 0.0) + amount
+    return Nodes(count, usable, capacity, allocatable)
+
+
+def target_of(workspace: str, found: SyncTarget, seen: Seen | None, previous: Target | None, origin: str) -> Target:
+    """The inventory entry, of the SyncTarget and of what was seen just now (None: only the object changed).
+
+    Only news is put in; the rest stays as `previous` has it. Copies of the worker, each of which looks at its own
+    pace, would otherwise overwrite each other's news with what they saw earlier.
+    """
+    known = previous if previous is not None and previous.uid == found.metadata.uid else None
+    spec, status = found.spec, found.status
+    base = known or Target(
+        workspace=workspace,
+        name=found.metadata.name,
+        uid=found.metadata.uid,
+        reason=NOT_PROBED,
+        capacity=amounts(status.capacity),
+        allocatable=amounts(status.allocatable),
+        nodes=status.nodes,
+    )
+    ref, cost, evict_after = spec.kubeconfig_secret_ref, spec.cost, spec.evict_after
+    target = msgspec.structs.replace(
+        base,
+        labels=found.metadata.labels,
+        taints=spec.taints,
+        unschedulable=spec.unschedulable,
+        evict_after=None if evict_after is None else duration_seconds(evict_after),
+        allocated=amounts(status.allocated),
+        usage=amounts(status.usage),
+        latency={measured.from_: measured.milliseconds for measured in status.latency} | base.latency,
+        scores={
+            score.name: OutsideScore(value=score.value, valid_until=_epoch(score.valid_until))
+            for score in status.scores
+        },
+        allowed_workspaces=spec.allowed_workspaces,
+        cost_per_cpu_hour=None if cost is None else cost.per_cpu_hour,
+        cost_per_gib_hour=None if cost is None else cost.per_gib_hour,
+        kubeconfig=None if ref is None else KubeconfigRef(namespace=ref.namespace, name=ref.name, key=ref.key),
+    )
+    return target if seen is None else _with(target, seen, origin)
+
+
+def _with(target: Target, seen: Seen, origin: str) -> Target:
+    """The entry with what was seen in it."""
+    if seen.nodes is not None:
+        target = msgspec.structs.replace(
+            target, capacity=seen.nodes.capacity, allocatable=seen.nodes.allocatable, nodes=seen.nodes.count
+        )
+    if seen.apis is not None:
+        target = msgspec.structs.replace(target, apis=seen.apis)
+    health = seen.health
+    latency = dict(target.latency)
+    if health.latency:
+        latency[origin] = steady_latency(latency.get(origin), health.latency)
+    target = msgspec.structs.replace(
+        target, latency=latency, kubernetes_version=seen.kubernetes_version or target.kubernetes_version
+    )
+    if health.undecided:
+        return target
+    reason = health.reason or ("" if target.apis else NO_APIS) or ("" if any(target.allocatable.values()) else NO_NODES)
+    # Whoever saw it lost first says since when.
+    lost_since = (target.lost_since or health.lost_since) if health.lost_since else 0.0
+    return msgspec.structs.replace(target, ready=not reason, reason=reason, lost_since=lost_since)
+
+
+def _epoch(time: str | None) -> float | None:
+    if time is None:
+        return None
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return 0.0  # unreadable: lapsed, so that the score abstains
+
+
+def rfc3339(now: float) -> str:
+    """Seconds since the epoch as API servers write times."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def status_of(found: SyncTarget, target: Target, seen: Seen, now: float) -> SyncTargetStatus:
+    """What the SyncTarget's status should say; `allocated`, `usage` and `scores` are others' and stay out of it."""
+    return SyncTargetStatus(
+        conditions=_conditions(found, target, seen, rfc3339(now)),
+        capacity=quantities(target.capacity),
+        allocatable=quantities(target.allocatable),
+        apis=tuple(
+            ServedAPI(
+                group=api.group,
+                resource=api.resource,
+                kind=api.kind,
+                versions=api.versions,
+                preferred_version=api.versions[0],
+                namespaced=api.namespaced,
+            )
+            for api in target.apis[:MOST_APIS]
+        ),
+        kubernetes_version=target.kubernetes_version,
+        nodes=target.nodes,
+        latency=tuple(Latency(from_=origin, milliseconds=value) for origin, value in sorted(target.latency.items())),
+        last_heartbeat_time=rfc3339(seen.health.answered_at) if seen.health.answered_at else None,
+    )
+
+
+def _conditions(found: SyncTarget, target: Target, seen: Seen, now: str) -> tuple[Condition, ...]:
+    """The verdicts are the inventory's, which all copies share; a copy's own look adds the words."""
+    health = seen.health
+    why = health.detail or health.reason or target.reason
+    rows = [
+        ("Ready", target.ready, "NotReady", target.reason),
+        ("Reachable", not target.lost_since and not health.problem, "Unreachable", why),
+        ("HeartbeatHealthy", not target.lost_since, "Lost", why),
+    ]
+    if seen.apis is not None or not target.apis:
+        rows.append(("APIsDiscovered", not seen.api_problem, "Incomplete", seen.api_problem))
+    conditions = tuple(condition for condition in found.status.conditions if condition.type in CONDITIONS)
+    unread = not target.apis and not seen.api_problem
+    for type_, holds, no, message in rows:
+        if target.reason == NOT_PROBED or (type_ == "APIsDiscovered" and unread):
+            verdict: tuple[_Status, str, str] = ("Unknown", "NotProbed", NOT_PROBED)
+        else:
+            verdict = ("True", "AsExpected", "") if holds else ("False", no, message)
+        conditions = set_condition(conditions, type_, *verdict, now, found.metadata.generation)
+    return conditions
+
+
+def worth_writing(found: SyncTarget, wanted: SyncTargetStatus, now: float, heartbeat_interval: float) -> bool:
+    """Whether the status that the SyncTarget has differs by more than the time, or its heartbeat is too old."""
+    present = found.status
+    if _facts(present) != _facts(wanted):
+        return True
+    beat = _epoch(wanted.last_heartbeat_time)
+    if beat is None:
+        return False
+    written = _epoch(present.last_heartbeat_time)
+    return written is None or (beat > written and now - written >= heartbeat_interval)
+
+
+def _facts(status: SyncTargetStatus) -> object:
+    """What counts as news. A condition's message is not: it may quote a port or a time that differs with each try."""
+    return (
+        {condition.type: (condition.status, condition.reason) for condition in status.conditions},
+        amounts(status.capacity),
+        amounts(status.allocatable),
+        status.apis,
+        status.kubernetes_version,
+        status.nodes,
+        {measured.from_: measured.milliseconds for measured in status.latency},
+    )

@@ -1,0 +1,133 @@
+"""One look at a target cluster: does it answer, what does it have, what does it serve."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from services.discovery.health import Health, Probe, Rules, observe
+from services.discovery.inventory import Node, Nodes, Seen, sum_nodes
+from services.discovery.settings import DiscoverySettings
+from shared.kube.client import Client
+from shared.kube.discovery import Served, discover
+from shared.kube.errors import ApiError, ConfigError, KubeError, Unreachable
+from shared.kube.hub import TargetClients
+from shared.kube.resources import NODES
+from shared.model import ApiKind, Target
+
+log = logging.getLogger("moorage.discovery")
+
+NO_KUBECONFIG = "without a usable kubeconfig"
+CREDENTIALS_REFUSED = "refusing our credentials"
+
+
+class _Version(msgspec.Struct, rename="camel"):
+    git_version: str = ""
+
+
+class Prober:
+    """Looks at targets; each look takes as many requests as are due."""
+
+    def __init__(self, clients: TargetClients, settings: DiscoverySettings, clock: Callable[[], float]) -> None:
+        self._clients = clients
+        self._settings = settings
+        self._clock = clock
+        self._rules = Rules(settings.lost_after, settings.refused_limit)
+
+    async def look(self, target: Target, health: Health, *, nodes: bool, apis: bool) -> Seen | None:
+        """What is seen of `target`, nodes and APIs where asked for; None when the hub kept us from looking at all."""
+        try:
+            client = await self._clients.get(target)
+        except (ConfigError, ApiError, ValueError) as error:
+            if isinstance(error, ApiError) and error.transient:
+                return None
+            return Seen(health=self._judge(health, Probe("unusable", problem=NO_KUBECONFIG, detail=str(error))))
+        except KubeError:
+            return None
+        probe = await self._probe(client)
+        judged = self._judge(health, probe)
+        if probe.problem == CREDENTIALS_REFUSED:
+            await self._clients.forget(target.id)
+        if probe.outcome != "answered":
+            return Seen(health=judged)
+        back = health.lost_since > 0
+        found, served, version = await asyncio.gather(
+            self._nodes(client, target) if nodes or back else _nothing(),
+            self._apis(client, target) if apis or back else _nothing(),
+            self._version(client) if apis or back else _nothing(),
+        )
+        kinds, problem = (None, "") if served is None else _kinds(served, target)
+        return Seen(health=judged, nodes=found, apis=kinds, api_problem=problem, kubernetes_version=version or "")
+
+    def _judge(self, health: Health, probe: Probe) -> Health:
+        return observe(health, probe, self._clock(), self._rules)
+
+    async def _probe(self, client: Client) -> Probe:
+        """Ask for /readyz. A server that answers 4xx serves no such path (to us), but it serves."""
+        begun = asyncio.get_running_loop().time()
+        try:
+            await client.request("GET", "/readyz", timeout=self._settings.probe_timeout)
+        except ApiError as error:
+            if error.unauthorized:
+                return Probe("unusable", problem=CREDENTIALS_REFUSED, detail=str(error))
+            if error.status >= 500:
+                return Probe("failed", detail=str(error))
+        except Unreachable as error:
+            return Probe("refused" if _refused(error) else "failed", detail=str(error))
+        except ConfigError as error:
+            return Probe("unusable", problem=NO_KUBECONFIG, detail=str(error))
+        return Probe("answered", latency=1000 * (asyncio.get_running_loop().time() - begun))
+
+    async def _nodes(self, client: Client, target: Target) -> Nodes | None:
+        try:
+            return sum_nodes((await client.list(NODES, type=Node)).items)
+        except KubeError as error:
+            log.info("nodes not read", extra={"target": target.id, "error": str(error)})
+            return None
+
+    async def _apis(self, client: Client, target: Target) -> Served | None:
+        try:
+            return await discover(client)
+        except KubeError as error:
+            log.info("APIs not read", extra={"target": target.id, "error": str(error)})
+            return None
+
+    async def _version(self, client: Client) -> str | None:
+        try:
+            raw = await client.request("GET", "/version")
+            return msgspec.json.decode(raw, type=_Version).git_version
+        except (KubeError, msgspec.MsgspecError):
+            return None
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _kinds(served: Served, target: Target) -> tuple[tuple[ApiKind, ...], str]:
+    """What can be placed there. Of a group that could not be read, what was known of it still holds."""
+    kinds = [
+        ApiKind(
+            group=kind.group, resource=kind.resource, kind=kind.kind, versions=kind.versions, namespaced=kind.namespaced
+        )
+        for kind in served.kinds
+        if {"create", "get"} <= set(kind.verbs)
+    ]
+    read = {(kind.group, kind.resource) for kind in kinds}
+    kinds += [
+        known for known in target.apis if known.group in served.broken and (known.group, known.resource) not in read
+    ]
+    problem = "; ".join(f"{group or 'core'}: {why}" for group, why in sorted(served.broken.items()))
+    return tuple(sorted(kinds, key=lambda kind: (kind.group, kind.resource))), problem
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether a refused connection is at the bottom of this."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError) or isinstance(
+            getattr(error, "os_error", None), ConnectionRefusedError
+        ):
+            return True
+        error = error.__cause__
+    return False

@@ -1,0 +1,206 @@
+"""Follows the SyncTargets of each workspace: probes their clusters, keeps the inventory, writes their status."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from services.discovery.health import Health, resume
+from services.discovery.inventory import Seen, status_of, target_of, worth_writing
+from services.discovery.probing import Prober
+from services.discovery.projection import Projection
+from services.discovery.settings import DiscoverySettings
+from shared.api import SyncTarget, decode_synctarget, to_dict
+from shared.kube.client import Client
+from shared.kube.errors import ApiError, KubeError
+from shared.kube.hub import TargetClients
+from shared.kube.resources import SYNCTARGETS
+from shared.kube.watch import Informer
+from shared.model import Target
+from shared.tokens import join
+
+log = logging.getLogger("moorage.discovery")
+
+FIELD_MANAGER = "moorage-discovery"
+
+
+@dataclass
+class Watched:
+    """One SyncTarget that is looked at again and again."""
+
+    workspace: str
+    client: Client  # of the workspace
+    found: SyncTarget
+    health: Health
+    nodes_due: float = 0.0
+    apis_due: float = 0.0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None] | None" = None
+
+    @property
+    def key(self) -> str:
+        return join(self.workspace, self.found.metadata.name)
+
+
+class Targets:
+    """The SyncTargets of all followed workspaces."""
+
+    def __init__(
+        self,
+        inventory: Projection[Target],
+        clients: TargetClients,
+        settings: DiscoverySettings,
+        clock: Callable[[], float],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._inventory = inventory
+        self._clients = clients
+        self._prober = Prober(clients, settings, clock)
+        self._settings = settings
+        self._clock = clock
+        self._chance = chance
+        self._room = asyncio.Semaphore(settings.probe_concurrency)
+        self._informers: dict[str, Informer[SyncTarget]] = {}
+        self._watched: dict[str, Watched] = {}
+
+    async def follow(self, workspace: str, client: Client) -> None:
+        """Follow the SyncTargets of one workspace until cancelled. One that serves none is asked again slowly."""
+        informer = Informer(client, SYNCTARGETS, decode=decode_synctarget, refused=self._settings.absent_retry)
+        self._informers[workspace] = informer
+        try:
+            async with informer, asyncio.TaskGroup() as tasks:
+                async for change in informer.events():
+                    if change.kind == "Synced":
+                        self._prune(workspace)
+                    elif change.object is None:
+                        await self._remove(join(workspace, change.key[1]))
+                    else:
+                        await self._take(workspace, client, change.object, tasks)
+        finally:
+            del self._informers[workspace]
+            for key in [key for key, watched in self._watched.items() if watched.workspace == workspace]:
+                del self._watched[key]
+
+    def forget(self, workspace: str) -> None:
+        """The workspace is gone, and so are its targets."""
+        for key, entry in self._inventory.view.entries.items():
+            if entry.value.workspace == workspace:
+                self._inventory.want(key, None)
+
+    def sweep(self, gone: Callable[[str], bool]) -> None:
+        """Delete entries of workspaces that are `gone`, and of SyncTargets that their workspace no longer has."""
+        for key, entry in self._inventory.view.entries.items():
+            workspace = entry.value.workspace
+            if (workspace not in self._informers and gone(workspace)) or self._absent(key, workspace):
+                self._inventory.want(key, None)
+        for watched in self._watched.values():
+            if watched.key not in self._inventory.view.entries and not watched.health.undecided:
+                watched.nodes_due = watched.apis_due = 0.0  # somebody emptied the bucket: read all anew
+                watched.changed.set()
+
+    def _absent(self, key: str, workspace: str) -> bool:
+        """Whether the workspace is known to have no such SyncTarget; one that does not serve the kind has none."""
+        informer = self._informers.get(workspace)
+        if informer is None or key in self._watched:
+            return False
+        return informer.synced.is_set() or (isinstance(informer.error, ApiError) and informer.error.not_found)
+
+    def _prune(self, workspace: str) -> None:
+        for key, entry in self._inventory.view.entries.items():
+            if entry.value.workspace == workspace and self._absent(key, workspace):
+                self._inventory.want(key, None)
+
+    async def _take(self, workspace: str, client: Client, found: SyncTarget, tasks: asyncio.TaskGroup) -> None:
+        key = join(workspace, found.metadata.name)
+        watched = self._watched.get(key)
+        if watched is not None and watched.found.metadata.uid != found.metadata.uid:
+            await self._remove(key)
+            watched = None
+        if watched is None:
+            health = resume(self._inventory.view.get(key), self._clock())
+            watched = self._watched[key] = Watched(workspace, client, found, health)
+            watched.task = tasks.create_task(self._keep(watched), name=f"target {key}")
+            return
+        if watched.found.spec != found.spec:
+            watched.changed.set()
+        watched.found = found
+        if (known := self._inventory.latest(key)) is not None:
+            self._inventory.want(key, target_of(workspace, found, None, known, self._settings.origin))
+
+    async def _remove(self, key: str) -> None:
+        watched = self._watched.pop(key, None)
+        if watched is not None and watched.task is not None:
+            watched.task.cancel()
+            await asyncio.wait([watched.task])
+            await self._clients.forget(f"{watched.workspace}/{watched.found.metadata.name}")
+        self._inventory.want(key, None)
+
+    async def _keep(self, watched: Watched) -> None:
+        """Look at one target for as long as there is a SyncTarget for it."""
+        while True:
+            watched.changed.clear()
+            async with self._room:
+                seen = await self._look(watched)
+            if seen is not None:
+                watched.health = seen.health
+                await self._tell(watched, seen)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(watched.health)):
+                    await watched.changed.wait()
+
+    async def _look(self, watched: Watched) -> Seen | None:
+        settings, now = self._settings, self._clock()
+        known = self._inventory.latest(watched.key)
+        target = target_of(watched.workspace, watched.found, None, known, settings.origin)
+        nodes = now >= watched.nodes_due or known is None
+        apis = now >= watched.apis_due or known is None
+        seen = await self._prober.look(target, watched.health, nodes=nodes, apis=apis)
+        if seen is not None and seen.nodes is not None:
+            watched.nodes_due = now + settings.capacity_interval
+        if seen is not None and seen.apis is not None:
+            watched.apis_due = now + settings.api_interval
+        return seen
+
+    async def _tell(self, watched: Watched, seen: Seen) -> None:
+        """Put it into the inventory, and into the SyncTarget's status where that is worth a write."""
+        known = self._inventory.latest(watched.key)
+        target = target_of(watched.workspace, watched.found, seen, known, self._settings.origin)
+        self._inventory.want(watched.key, target)
+        now = self._clock()
+        status = status_of(watched.found, target, seen, now)
+        if not worth_writing(watched.found, status, now, self._settings.heartbeat_interval):
+            return
+        try:
+            watched.found = await watched.client.apply(
+                SYNCTARGETS,
+                _status_object(watched.found, status),
+                field_manager=FIELD_MANAGER,
+                force=True,
+                subresource="status",
+                type=SyncTarget,
+            )
+        except KubeError as error:  # the next look tries again
+            log.info("status not written", extra={"target": target.id, "error": str(error)})
+
+    def _pause(self, health: Health) -> float:
+        """Seconds until the next look: sooner while it fails, and never many targets at the same time."""
+        interval = self._settings.probe_interval
+        if health.failing_since or health.back_since or not health.answered_at:
+            interval = min(interval, self._settings.lost_after / 6)
+        return interval * (0.9 + 0.2 * self._chance())
+
+
+def _status_object(found: SyncTarget, status: Any) -> dict[str, Any]:
+    """What is applied: the name and the status, nothing of the spec."""
+    whole = to_dict(SyncTarget(status=status))
+    return {
+        "apiVersion": whole["apiVersion"],
+        "kind": whole["kind"],
+        "metadata": {"name": found.metadata.name},
+        "status": msgspec.to_builtins(status),
+    }

@@ -1,0 +1,27 @@
+"""Consumes Requested, emits Discovered; follows workspaces and targets beside."""
+
+from services.discovery.assembly import Discovery, open_discovery
+from services.discovery.core import Workspaces, answer, screen
+from services.discovery.settings import DiscoverySettings
+from shared.messages import Discovered, Requested
+from shared.worker import Worker
+
+worker = Worker(
+    "discovery",
+    "Finds the targets that a placement may use: reachable, authorized, serving its kinds.",
+    settings=DiscoverySettings,
+    open=open_discovery,
+)
+
+
+@worker.handles()
+async def discover(message: Requested, deps: Discovery) -> Discovered:
+    """Where it could run, and why not elsewhere. A request that is in error passes on: decision reports it."""
+    revision, request = deps.inventory.revision, message.request
+    if request.error:
+        return Discovered(request=request, targets=(), inventory_revision=revision)
+    labels = {entry.value.path: entry.value.labels for entry in deps.workspaces.entries.values()}
+    screened = screen(request, deps.candidates(), Workspaces(labels))
+    ids = [candidate.target.id for candidate in screened.candidates]
+    verdicts = await deps.authorizer.verdicts(request.requester, ids)
+    return answer(request, screened, verdicts, revision)

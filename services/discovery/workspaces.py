@@ -1,0 +1,256 @@
+"""Walks the tree of workspaces and follows it: each workspace's children by an informer of its own.
+
+The walk is the informers' first lists, a bounded number at once, breadth first since those that wait are served in
+order. A root's entry is written only after the walk below it was complete, so that who waits for it has all workspaces.
+A mount has no logical cluster behind it and is not followed. Nothing below a root is a system workspace; who wants one
+names it as a root.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from services.discovery.projection import Projection
+from services.discovery.settings import DiscoverySettings
+from shared.kube.client import Client
+from shared.kube.errors import KubeError
+from shared.kube.hub import HUB_WORKSPACE, Hub
+from shared.kube.resources import WORKSPACES
+from shared.kube.watch import Informer
+from shared.model import Workspace
+from shared.tokens import join
+
+log = logging.getLogger("moorage.discovery")
+
+SWEEP_PAUSE = 1.0  # seconds between two sweeps at least
+_LOGICAL_CLUSTER = re.compile(r"/clusters/([a-z0-9:-]+)/?$")
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    labels: dict[str, str] | None = None
+    deletion_timestamp: str | None = None
+
+
+class _Spec(msgspec.Struct):
+    url: str = msgspec.field(default="", name="URL")
+    mount: dict[str, object] | None = None
+
+
+class _Status(msgspec.Struct):
+    phase: str = ""
+
+
+class Child(msgspec.Struct):
+    """The few fields of a kcp Workspace that matter here."""
+
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+    status: _Status = msgspec.field(default_factory=_Status)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is no workspace of ours: on its way out, or a mount."""
+        leaving = self.status.phase in {"Deleting", "Terminating"} or self.metadata.deletion_timestamp is not None
+        return leaving or self.spec.mount is not None
+
+    @property
+    def ready(self) -> bool:
+        return self.status.phase == "Ready" and not self.gone
+
+    @property
+    def cluster(self) -> str:
+        """The logical cluster that its URL names. The host is not taken over: our token goes to the hub alone."""
+        found = _LOGICAL_CLUSTER.search(urlsplit(self.spec.url).path)
+        return found.group(1) if found else ""
+
+
+class Visitor(Protocol):
+    """What is done in every workspace."""
+
+    async def follow(self, workspace: str, client: Client) -> None:
+        """Work in a workspace until cancelled."""
+        ...
+
+    def forget(self, workspace: str) -> None:
+        """The workspace is gone."""
+        ...
+
+    def sweep(self, gone: Callable[[str], bool]) -> None:
+        """Put right what is stored, given which workspaces are gone for certain."""
+        ...
+
+
+class Tree:
+    """All workspaces below the roots."""
+
+    def __init__(
+        self, hub: Hub, settings: DiscoverySettings, projection: Projection[Workspace], visitor: Visitor
+    ) -> None:
+        self._hub = hub
+        self._settings = settings
+        self._projection = projection
+        self._visitor = visitor
+        named = dict.fromkeys(root.strip() for root in settings.roots.split(",") if root.strip())
+        self._roots = tuple(named) if hub.kind == "kcp" else (HUB_WORKSPACE,)
+        self._room = asyncio.Semaphore(settings.walk_concurrency)
+        self._known: dict[str, Workspace] = {}
+        self._unread: set[str] = set()  # workspaces whose children are not known yet, on the first walk
+        self._branches: dict[str, asyncio.Task[None]] = {}
+        self._children: dict[str, Informer[Child]] = {}
+        self._sweep_due = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for root in self._roots:
+                self._enter(Workspace(path=root, root=True), self._hub.at(root), 0, tasks)
+            while True:
+                self.sweep()
+                await asyncio.sleep(SWEEP_PAUSE)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.rewalk_interval):
+                        await self._sweep_due.wait()
+                self._sweep_due.clear()
+
+    def sweep(self) -> None:
+        """Compare what is stored with all that is known."""
+        for workspace in self._known.values():
+            self._store(workspace)
+        for key, entry in self._projection.view.entries.items():
+            if entry.value.path not in self._known and self.gone(entry.value.path):
+                self._projection.want(key, None)
+        self._visitor.sweep(self.gone)
+
+    def gone(self, path: str) -> bool:
+        """Whether there is certainly no such workspace any more. What could not be read is not gone."""
+        if path in self._known:
+            return False
+        roots = [root for root in self._roots if path == root or path.startswith(f"{root}:")]
+        return not any(self._maybe(path, root) for root in roots)
+
+    def _maybe(self, path: str, root: str) -> bool:
+        """Whether each step from the root down to the path is there, or was not looked at."""
+        if path == root:
+            return True
+        steps = path[len(root) + 1 :].split(":")
+        if len(steps) > self._settings.max_depth:
+            return False
+        parent = root
+        for step in steps:
+            children = self._children.get(parent)
+            if children is not None and children.synced.is_set():
+                child = children.objects.get(("", step))
+                if child is None or child.gone:
+                    return False
+            parent = f"{parent}:{step}"
+        return True
+
+    def _store(self, workspace: Workspace) -> None:
+        if not (workspace.root and self._unread):
+            self._projection.want(join(workspace.path), workspace)
+
+    def _enter(self, workspace: Workspace, client: Client, depth: int, tasks: asyncio.TaskGroup) -> None:
+        """Begin to follow a workspace, or take over what is new of one that is followed."""
+        path = workspace.path
+        if path in self._branches and self._known[path].root:
+            return  # named as a root as well: it is that first of all
+        inner = self._hub.kind == "kcp" and depth < self._settings.max_depth
+        if path not in self._branches:
+            if inner:
+                self._unread.add(path)
+            work = self._branch(path, client, depth, inner)
+            self._branches[path] = tasks.create_task(work, name=f"workspace {path}")
+        if self._known.get(path) != workspace:
+            self._known[path] = workspace
+            self._store(workspace)
+
+    def _read(self, path: str) -> None:
+        """The children of a workspace are known, or cannot be known for now; either way the walk goes on."""
+        self._unread.discard(path)
+        if not self._unread:
+            for root in self._roots:
+                self._store(self._known[root])
+
+    async def _leave(self, path: str) -> None:
+        """Stop following a workspace and all below it, and drop what is stored of them."""
+        below = [known for known in self._known if known == path or known.startswith(f"{path}:")]
+        ending = [task for known in below if (task := self._branches.pop(known, None)) is not None]
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)
+        for known in below:
+            self._known.pop(known, None)
+            self._read(known)
+            self._projection.want(join(known), None)
+            self._visitor.forget(known)
+
+    async def _branch(self, path: str, client: Client, depth: int, inner: bool) -> None:
+        """Everything in one workspace. What is below it ends with it."""
+        async with asyncio.TaskGroup() as here:
+            here.create_task(self._visitor.follow(path, client))
+            if inner:
+                here.create_task(self._follow_children(path, client, depth, here))
+
+    async def _follow_children(self, path: str, client: Client, depth: int, tasks: asyncio.TaskGroup) -> None:
+        refused = _Refusals()
+        informer = Informer(
+            client,
+            WORKSPACES,
+            decode=msgspec.json.Decoder(Child).decode,
+            refused=self._settings.absent_retry,
+            on_error=refused.note,
+        )
+        self._children[path] = informer
+        try:
+            async with AsyncExitStack() as stack:
+                async with self._room:
+                    await stack.enter_async_context(informer)
+                    if not await _first_list(informer, refused, self._settings.workspace_timeout):
+                        log.warning("workspace not walked", extra={"workspace": path, "error": str(informer.error)})
+                        self._read(path)
+                async for change in informer.events():
+                    child_path = f"{path}:{change.key[1]}"
+                    if change.kind == "Synced":
+                        self._read(path)
+                        self._sweep_due.set()
+                    elif change.object is None or change.object.gone:
+                        await self._leave(child_path)
+                    elif change.object.ready:
+                        found = Workspace(path=child_path, labels=change.object.metadata.labels or {})
+                        inside = self._hub.client.cluster(change.object.cluster or child_path)
+                        self._enter(found, inside, depth + 1, tasks)
+        finally:
+            del self._children[path]
+
+
+class _Refusals:
+    """Counts failures: one may be an index that lags, the second counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.counts = asyncio.Event()
+
+    def note(self, _error: KubeError) -> None:
+        self.count += 1
+        if self.count > 1:
+            self.counts.set()
+
+
+async def _first_list(informer: Informer[Child], refused: _Refusals, timeout: float) -> bool:
+    """Wait for the children; False when they cannot be read, or not within `timeout` seconds."""
+    waiting = [asyncio.create_task(informer.synced.wait()), asyncio.create_task(refused.counts.wait())]
+    try:
+        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    return informer.synced.is_set()

@@ -1,0 +1,181 @@
+"""The discovery worker on a sandbox, with bus and state in memory, and a test's hands on all of them."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from services.discovery.worker import worker
+from services.sandbox.run import serve
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.world import Person, Target, World
+from shared import topology
+from shared.api import PlacementSpec
+from shared.bus import Consumer
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.resources import CRDS, SECRETS, SYNCTARGETS, WORKSPACES
+from shared.memory_bus import MemoryBus
+from shared.memory_state import MemoryStore
+from shared.messages import Discovered, Requested, decoder, encode
+from shared.model import Cause, Head, PlacementRef, Request, Requester, WorkloadObject
+from shared.model import Target as Entry
+from shared.runner import run
+from shared.state import BUCKETS, INVENTORY, Table
+from shared.state import WORKSPACES as STORED_WORKSPACES
+from shared.telemetry import Telemetry
+from shared.tokens import join
+
+BOUND = 15.0  # seconds that a test waits for a condition at most
+CRD = yaml.safe_load((Path(__file__).parents[3] / "deploy/crds/synctargets.yaml").read_text())
+
+WORLD = World(
+    workspaces=["root:platform", "root:platform:edge", "root:team", "root:empty"],
+    users=[Person("tess", ["team"], {"root:team": "admin", "root:platform": "none"}, token="tess")],
+    targets=[Target("east"), Target("west", lacks=["batch/v1"])],
+    serves=[],
+    admin_token="admin",
+)
+
+
+class Scene:
+    """A sandbox, the worker's bus and state, and shorthands."""
+
+    def __init__(self, sandbox: Sandbox, kubeconfigs: dict[str, Path], hub: Client) -> None:
+        self.sandbox = sandbox
+        self.kubeconfigs = kubeconfigs
+        self.hub = hub
+        self.bus = MemoryBus()
+        self.store = MemoryStore()
+        self.answers: asyncio.Queue[Discovered] = asyncio.Queue()
+
+    @contextlib.asynccontextmanager
+    async def running(self, **settings: Any) -> AsyncIterator[None]:
+        """The worker, with quick settings unless told otherwise; leaving stops it."""
+        quick = {"probe_interval": 0.1, "lost_after": 0.3, "absent_retry": 0.1, "rewalk_interval": 0.5}
+        kubeconfig = str(self.kubeconfigs["admin"])
+        chosen = worker.settings(**{"kubeconfig": kubeconfig, "health_port": -1, **quick, **settings})
+        stop, ready = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(
+            run(
+                worker,
+                chosen,
+                self.bus,
+                self.store,
+                stop=stop,
+                telemetry=Telemetry("discovery", {}),
+                on_ready=lambda *_: ready.set(),
+            )
+        )
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED, timeout=BOUND)
+        waiting.cancel()
+        try:
+            yield
+        finally:
+            stop.set()
+            async with asyncio.timeout(BOUND):
+                await task
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """Wait until `condition` returns something true; that is the result."""
+        async with asyncio.timeout(BOUND):
+            while True:
+                found = condition()
+                if asyncio.iscoroutine(found):
+                    found = await found
+                if found:
+                    return found
+                await asyncio.sleep(0.01)
+
+    async def paths(self) -> set[str]:
+        return {entry.value.path for entry in await Table(self.store, STORED_WORKSPACES).entries()}
+
+    async def entry(self, workspace: str, name: str) -> Entry | None:
+        found = await Table(self.store, INVENTORY).get(join(workspace, name))
+        return found.value if found else None
+
+    async def ready(self, workspace: str, name: str) -> Entry:
+        """The inventory entry, once it is ready."""
+
+        async def look() -> Entry | None:
+            found = await self.entry(workspace, name)
+            return found if found and found.ready else None
+
+        found: Entry = await self.until(look)
+        return found
+
+    async def define(self, workspace: str) -> None:
+        await self.hub.cluster(workspace).create(CRDS, CRD)
+
+    async def offer(self, workspace: str, name: str, **spec: Any) -> None:
+        """A SyncTarget for the target cluster of that name, with its kubeconfig."""
+        content = base64.b64encode(self.kubeconfigs[f"target-{name}"].read_bytes()).decode()
+        secret = {"metadata": {"name": f"{name}-kubeconfig", "namespace": "default"}, "data": {"kubeconfig": content}}
+        client = self.hub.cluster(workspace)
+        await client.apply(SECRETS, {"apiVersion": "v1", "kind": "Secret", **secret}, force=True)
+        ref = {"namespace": "default", "name": f"{name}-kubeconfig"}
+        await client.create(
+            SYNCTARGETS,
+            {
+                "apiVersion": SYNCTARGETS.api_version,
+                "kind": "SyncTarget",
+                "metadata": {"name": name, "labels": {"topology.kubernetes.io/region": name}},
+                "spec": {"kubeconfigSecretRef": ref, **spec},
+            },
+        )
+
+    async def workspace(self, parent: str, name: str) -> None:
+        body = {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name}}
+        await self.hub.cluster(parent).create(WORKSPACES, body)
+
+    async def place(
+        self, *, attempt: int = 1, username: str = "tess", kinds: tuple[str, ...] = (), **more: Any
+    ) -> Discovered:
+        """What discovery answers to a request from root:team."""
+        spec = msgspec.convert({"workload": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "web"}]}, PlacementSpec)
+        request = Request(
+            placement=PlacementRef(workspace="root:team", namespace="default", name="web"),
+            head=Head(uid="u", generation=1, attempt=attempt),
+            cause=Cause(code="Created"),
+            spec=spec,
+            requester=Requester(username=username) if username else None,
+            workload=tuple(
+                WorkloadObject(
+                    api_version=kind.rpartition(" ")[0], kind=kind.rpartition(" ")[2], namespace="n", name="w"
+                )
+                for kind in kinds
+            ),
+            **more,
+        )
+        message = Requested(request=request)
+        await self.bus.publish(message.subject(), encode(message), id=message.id())
+        async with asyncio.timeout(BOUND):
+            return await self.answers.get()
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with (
+        serve(WORLD, "127.0.0.1", 0, tmp_path, tls=False) as sandbox,
+        Client(load_kubeconfig(sandbox.kubeconfigs["admin"])) as hub,
+    ):
+        scene = Scene(sandbox.sandbox, sandbox.kubeconfigs, hub)
+        await scene.bus.provision(topology.streams(), ())
+        await scene.store.provision(BUCKETS)
+        listener = Consumer(name="test", stream=topology.PIPELINE_STREAM, subject="moorage.pipeline.discovered.>")
+        await scene.bus.provision((), (listener,))
+
+        async def hear(delivery: Any) -> None:
+            scene.answers.put_nowait(decoder(Discovered).decode(delivery.payload))
+
+        consumption = await scene.bus.consume(listener, hear)
+        yield scene
+        await consumption.drain(1.0)
+        await scene.bus.close()
