@@ -29,14 +29,18 @@ class Ready(msgspec.Struct):
 
 
 @contextlib.asynccontextmanager
-async def serve(world: World, host: str, port: int, directory: Path, *, tls: bool = True) -> AsyncIterator[Ready]:
+async def serve(
+    world: World, host: str, port: int, directory: Path, *, advertise: str = "", tls: bool = True
+) -> AsyncIterator[Ready]:
     """Build a world and serve it within this block, kubeconfigs and certificate in `directory`.
 
-    kubectl sends its token by TLS alone. Raises OSError (port taken, no disk) and ValueError (bad world).
+    `advertise` is the host by which clients know the one that we listen on, where that differs. kubectl sends its
+    token by TLS alone. Raises OSError (port taken, no disk) and ValueError (bad world).
     """
+    known_as = advertise or host
     with listen(host, port) as sock:
-        sandbox = Sandbox(f"{'https' if tls else 'http'}://{_authority(host, sock.getsockname()[1])}")
-        certificate, key, authority = _certificate(host, directory) if tls else (None, None, b"")
+        sandbox = Sandbox(f"{'https' if tls else 'http'}://{_authority(known_as, sock.getsockname()[1])}")
+        certificate, key, authority = _certificate(known_as, directory) if tls else (None, None, b"")
         paths = write_kubeconfigs(build(sandbox, world, authority), directory)
         async with Simulator(sandbox, world.delay), serving(sandbox, sock, certificate=certificate, key=key):
             yield Ready(sandbox, sandbox.url, paths)
@@ -57,7 +61,7 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def run(world: World, host: str, port: int, directory: Path) -> None:
+async def run(world: World, host: str, port: int, directory: Path, *, advertise: str = "") -> None:
     """Serve until SIGTERM or SIGINT; one line of JSON on standard output says when, and where."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -66,7 +70,7 @@ async def run(world: World, host: str, port: int, directory: Path) -> None:
     sys.stderr.write("sandbox: a control plane for development; nothing is kept and nothing is encrypted\n")
     if host not in ("127.0.0.1", "::1", "localhost"):
         sys.stderr.write(f"sandbox: listening on {host}, which others may reach\n")
-    async with serve(world, host, port, directory) as ready:
+    async with serve(world, host, port, directory, advertise=advertise) as ready:
         paths = {name: str(path) for name, path in ready.kubeconfigs.items()}
         line = {"message": "sandbox ready", "url": ready.url, "kubeconfigs": paths}
         sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
