@@ -1,6 +1,6 @@
 """One decision of the scheduler, from values to values: filter, score, select, divide."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,29 +23,56 @@ MOST_ALTERNATES = 32
 
 @dataclass(frozen=True)
 class Outcome:
-    """A proposal, and all that it was made from, for whoever wants it explained."""
+    """A proposal, and all that it was made from, as far as it got, for whoever wants it explained."""
 
     proposal: Proposal
     rejections: tuple[Rejection, ...] = ()
     candidates: Round | None = None
     verdicts: tuple[tuple[str, Verdict], ...] = ()
+    """Filter by filter what was excluded; unlike `rejections`, a target is under every reason that it has."""
     feasible: Round | None = None
     ranking: Ranking | None = None
+
+    def scores(self) -> Iterator[Choice]:
+        """All feasible targets with their breakdown, best first, without replicas."""
+        if self.feasible is None or self.ranking is None:
+            return
+        for position in np.lexsort((self.feasible.values("id").astype(str), -self.ranking.totals)).tolist():
+            yield Choice(
+                target=str(self.feasible.values("id")[position]),
+                score=float(self.ranking.totals[position]),
+                breakdown=self.ranking.breakdown(position),
+            )
 
 
 @dataclass
 class _Decision:
-    """What has been worked out so far; a refusal ends it at any step."""
+    """What has been worked out so far; a refusal may end it at any step."""
 
     request: Request
     settings: SchedulerSettings
     upstream: tuple[Rejection, ...]
     considered: int
     rejections: list[Rejection] = field(default_factory=list)
+    verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
+    candidates: Round | None = None
+    feasible: Round | None = None
+    ranking: Ranking | None = None
 
-    def refuse(self, code: str, message: str = "") -> Refused:
-        """The refusal; without a message, the sentence that counts all reasons."""
-        return Refused(code, message or sentence(self.considered, (*self.upstream, *self.rejections)))
+    def reject(self, round: Round, reason: str, message: str, excluded: Bools) -> None:
+        """Note under one reason the targets of a round that it excludes."""
+        ids = tuple(round.snapshot.values("id")[round.rows[excluded]].tolist())
+        if ids:
+            self.rejections.append(Rejection(reason=reason, message=message, targets=ids))
+
+    def reasons(self, fit: int = 0) -> str:
+        """The sentence that counts all reasons of all stages."""
+        return sentence(self.considered, (*self.upstream, *self.rejections), fit)
+
+    def outcome(self, proposal: Proposal) -> Outcome:
+        return Outcome(
+            proposal, tuple(self.rejections), self.candidates, tuple(self.verdicts), self.feasible, self.ranking
+        )
 
 
 def schedule(
@@ -65,71 +92,58 @@ def schedule(
     """
     considered = len(targets) + sum(len(rejection.targets) for rejection in upstream)
     decision = _Decision(request, settings, upstream, considered)
-    strategy = request.spec.strategy.type
     try:
         wanted(request, settings)
         candidates, policy = _present(decision, snapshot, targets, policy_scores, now)
-        return _decide(decision, candidates, policy)
+        proposal = _propose(decision, candidates, policy)
     except Refused as refused:
-        return Outcome(Proposal(strategy=strategy, refusal=refused.refusal), tuple(decision.rejections))
+        proposal = Proposal(strategy=request.spec.strategy.type, refusal=refused.refusal)
+    return decision.outcome(proposal)
 
 
 def _present(
     decision: _Decision, snapshot: Snapshot, targets: Sequence[str], policy_scores: Sequence[float], now: float
 ) -> tuple[Round, Floats | None]:
-    """The candidates that the inventory still has."""
+    """The candidates that the inventory still has, and their policy scores."""
     found = list(map(snapshot.rows.get, targets))
-    gone = tuple(target for target, row in zip(targets, found, strict=True) if row is None) if None in found else ()
-    if gone:
+    scores = list(policy_scores)
+    if None in found:
+        gone = tuple(target for target, row in zip(targets, found, strict=True) if row is None)
         decision.rejections.append(Rejection(reason="TargetGone", message="gone from the inventory", targets=gone))
+        scores = [score for score, row in zip(scores, found, strict=False) if row is not None]
     rows = np.array([row for row in found if row is not None], np.intp)
-    policy = None
-    if len(policy_scores):
-        policy = np.array([p for p, row in zip(policy_scores, found, strict=True) if row is not None], np.float64)
     demand = demand_of(decision.request)
-    return Round(decision.request, snapshot, rows, demand, decision.settings, now), policy
+    decision.candidates = Round(decision.request, snapshot, rows, demand, decision.settings, now)
+    return decision.candidates, np.array(scores, np.float64) if len(policy_scores) else None
 
 
-def _decide(decision: _Decision, candidates: Round, policy: Floats | None) -> Outcome:
-    kept, verdicts = _filter(decision, candidates)
+def _propose(decision: _Decision, candidates: Round, policy: Floats | None) -> Proposal:
+    spec = decision.request.spec
+    kept = _filter(decision, candidates)
     if not kept.any():
-        raise decision.refuse("NoFeasibleTarget")
-    feasible = candidates.only(kept)
-    ranking = rank(feasible, None if policy is None else policy[kept], decision.settings)
-    good = ranking.totals >= decision.request.spec.strategy.minimum_score
-    if not good.all():
-        _reject(decision, feasible, "LowScore", "below the minimum score", ~good)
-        if not good.any():
-            raise decision.refuse("NoFeasibleTarget")
+        raise Refused("NoFeasibleTarget", decision.reasons())
+    feasible = decision.feasible = candidates.only(kept)
+    ranking = decision.ranking = rank(feasible, None if policy is None else policy[kept], decision.settings)
+    good = ranking.totals >= spec.strategy.minimum_score
+    decision.reject(feasible, "LowScore", "below the minimum score", ~good)
+    if not good.any():
+        raise Refused("NoFeasibleTarget", decision.reasons())
     contest = _contest(decision, feasible, ranking.totals, good)
     taken = _take(feasible, contest)
     selected, alternates = _choices(decision, feasible, ranking, contest, taken)
-    proposal = Proposal(
-        strategy=decision.request.spec.strategy.type,
-        selected=selected,
-        alternates=alternates,
-        feasible=int(good.sum()),
-    )
-    return Outcome(proposal, tuple(decision.rejections), candidates, verdicts, feasible, ranking)
+    return Proposal(strategy=spec.strategy.type, selected=selected, alternates=alternates, feasible=int(good.sum()))
 
 
-def _filter(decision: _Decision, candidates: Round) -> tuple[Bools, tuple[tuple[str, Verdict], ...]]:
+def _filter(decision: _Decision, candidates: Round) -> Bools:
     """Ask every filter; a candidate counts under the first verdict that excludes it."""
     kept = np.ones(len(candidates), np.bool_)
-    verdicts = []
     for name, judge in FILTERS.items():
         for verdict in judge(candidates):
             if verdict.excluded.any():
-                verdicts.append((name, verdict))
-                _reject(decision, candidates, verdict.reason, verdict.message, verdict.excluded & kept)
+                decision.verdicts.append((name, verdict))
+                decision.reject(candidates, verdict.reason, verdict.message, verdict.excluded & kept)
                 kept &= ~verdict.excluded
-    return kept, tuple(verdicts)
-
-
-def _reject(decision: _Decision, round: Round, reason: str, message: str, excluded: Bools) -> None:
-    ids = tuple(round.snapshot.values("id")[round.rows[excluded]].tolist())
-    if ids:
-        decision.rejections.append(Rejection(reason=reason, message=message, targets=ids))
+    return kept
 
 
 def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) -> Contest:
@@ -148,8 +162,9 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
             raise Refused("Contradiction", f"{fewest} targets are wanted for {replicas} replicas")
         most = min(most, replicas)
     if len(ranked) < fewest:
-        reasons = sentence(decision.considered, (*decision.upstream, *decision.rejections), fit=len(ranked))
-        raise Refused("TooFewTargets", f"{fewest} targets are wanted, {len(ranked)} fit; {reasons}")
+        raise Refused(
+            "TooFewTargets", f"{fewest} targets are wanted, {len(ranked)} fit; {decision.reasons(fit=len(ranked))}"
+        )
     domains = tuple(_domains(feasible, ranked, constraint, most) for constraint in _constraints(feasible))
     capacity = np.zeros(len(feasible), np.intp)
     if replicas is not None:

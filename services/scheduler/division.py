@@ -7,7 +7,6 @@ import numpy as np
 
 from services.scheduler.round import Round
 from services.scheduler.snapshot import Ints
-from shared.model import split_target
 
 
 def webster(
@@ -16,10 +15,10 @@ def webster(
     """Divide by weight: each next replica goes where weight / (2·replicas so far + 1) is greatest.
 
     Webster's (Sainte-Laguë's) method: one replica more never takes one from anybody. Ties go to the fewest replicas
-    so far, then to the first name. Nobody gets more than its `room`, and everybody begins with `at_least`. Where
-    seats or room run out, that is what is divided: the sum is min(seats, room), but never below the sum of `at_least`.
+    so far, then to the first name. Nobody gets more than its `room`, and everybody begins with `at_least`: the sum is
+    the least of `seats` and all room, but never below all of `at_least`.
     """
-    counts = list(at_least)
+    counts = _head_start(seats, weights, room, at_least)
     left = min(seats, sum(room)) - sum(counts)
     # (2n+1)/w ascending is w/(2n+1) descending; equal fractions are equal as doubles, since both sides are integers.
     heap = [
@@ -39,6 +38,27 @@ def webster(
     return counts
 
 
+def _head_start(seats: int, weights: Sequence[int], room: Sequence[int], at_least: Sequence[int]) -> list[int]:
+    """What the method has given by when about one seat per party is left: found by bisection instead of one by one.
+
+    Dividing by a common divisor and rounding gives a prefix of the method's own order. The last seats, where ties
+    and rounding would show, are left to be given one by one.
+    """
+    parties = len(weights)
+    if seats < 4 * parties + 64:
+        return list(at_least)
+    weight, most, least = np.array(weights, np.float64), np.array(room), np.array(at_least)
+    low, high, best = 0.0, (seats + 1.0) / max(weight[weight > 0].min(initial=np.inf), 1.0), least
+    for _ in range(64):
+        middle = (low + high) / 2
+        counts = np.clip(np.ceil(weight * middle - 0.5), least, np.maximum(most, least)).astype(np.intp)
+        if counts.sum() <= seats - parties:
+            low, best = middle, counts
+        else:
+            high = middle
+    return [int(count) for count in best]
+
+
 def fill(seats: int, room: Sequence[int], at_least: Sequence[int]) -> list[int]:
     """Divide in order: the first takes what it has room for, then the second; everybody begins with `at_least`."""
     counts = list(at_least)
@@ -54,21 +74,14 @@ def weights_of(round: Round) -> Ints:
     """The replica weight of each candidate: that of the first entry that names or selects it, else 1."""
     weights = np.ones(len(round), np.intp)
     for entry in reversed(round.spec.replicas.weights):
-        if entry.target is not None:
-            wanted = entry.target
-            ids = [f"{wanted.workspace}/{wanted.name}"] if wanted.workspace else _named(round, wanted.name)
-            for target in ids:
-                position = round.position(target)
-                if position is not None:
-                    weights[position] = entry.weight
-        else:
+        if entry.target is None:
             weights[round.selected(entry.selector)] = entry.weight
+        else:
+            named = round.has("name", entry.target.name)
+            if entry.target.workspace:
+                named &= round.has("workspace", entry.target.workspace)
+            weights[named] = entry.weight
     return weights
-
-
-def _named(round: Round, name: str) -> list[str]:
-    """Ids of all targets of that name, whichever workspace offers them."""
-    return [target for target in round.snapshot.rows if split_target(target)[1] == name]
 
 
 def divide(round: Round, taken: Ints, capacity: Ints) -> list[int]:

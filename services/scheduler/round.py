@@ -46,6 +46,11 @@ class Round:
         """One fact of the candidates, see `snapshot.VALUES`."""
         return self.snapshot.values(family, key)[self.rows]
 
+    def has(self, family: str, fact: str, key: Any = None) -> Bools:
+        """Which candidates have that fact, see `snapshot.CODES`."""
+        column = self.snapshot.codes(family, key)
+        return np.asarray(column.among((fact,))[column.data[self.rows]], np.bool_)
+
     @cached_property
     def previous(self) -> Bools:
         """Which candidates the placement is on already."""
@@ -102,11 +107,21 @@ class Round:
         return matched
 
     def _satisfied(self, requirement: LabelRequirement | AffinityRequirement) -> Bools:
-        """Asked once per distinct value of the label, then looked up."""
+        """Asked of the label's distinct values, then looked up."""
         column = self.snapshot.codes("label", requirement.key)
-        key = requirement.key
-        answers = [matches_all((requirement,), {} if value is None else {key: value}) for value in column.distinct]
-        return np.array(answers or [False])[column.data[self.rows]]
+        match requirement.operator:
+            case "In":
+                answers = column.among(requirement.values)
+            case "NotIn":
+                answers = ~column.among(requirement.values)
+            case "Exists":
+                answers = ~column.among((None,))
+            case "DoesNotExist":
+                answers = column.among((None,))
+            case _:
+                labels = [{} if value is None else {requirement.key: value} for value in column.distinct]
+                answers = np.array([matches_all((requirement,), each) for each in labels] or [False])
+        return np.asarray(answers[column.data[self.rows]], np.bool_)
 
     def _at(self, targets: Iterable[str]) -> Bools:
         marked = np.zeros(len(self.rows), np.bool_)
@@ -117,8 +132,7 @@ class Round:
         return marked
 
     def tolerance(self) -> Floats:
-        """Seconds for which the placement stays on a lost target: the target's word, the placement's, the default."""
+        """Seconds for which the placement stays on a lost target: its own word or the default, the target's if less."""
         own = self.spec.stability.eviction_toleration_seconds
-        default = self.settings.eviction_toleration_seconds if own is None else float(own)
-        of_target: Floats = self.values("evict_after")
-        return np.where(np.isnan(of_target), default, of_target)
+        patience = self.settings.eviction_toleration_seconds if own is None else float(own)
+        return np.fmin(patience, self.values("evict_after"))

@@ -7,7 +7,7 @@ that nothing is copied per decision and no fact is kept that nobody reads. Rows 
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,12 @@ class Coded(Column):
             self.distinct.append(fact)
         return code
 
+    def among(self, facts: Iterable[Hashable]) -> Bools:
+        """Which of `distinct` are among some facts; indexed with `data`, which targets have one of them."""
+        chosen = np.zeros(max(len(self.distinct), 1), np.bool_)
+        chosen[[code for fact in facts if (code := self._codes.get(fact)) is not None]] = True
+        return chosen
+
 
 class Snapshot:
     """All targets and reservations that the scheduler knows, ready to be computed with.
@@ -146,6 +152,7 @@ class Snapshot:
         self._targets: list[Target | None] = []
         self._vacant: list[int] = []
         self._reserved: dict[str, dict[PlacementRef, Reservation]] = {}
+        self._namespaces: dict[tuple[str, str], dict[PlacementRef, Mapping[str, str]]] = {}
         self._columns: OrderedDict[tuple[str, Any], Column] = OrderedDict()
         self._bound = columns
 
@@ -181,10 +188,12 @@ class Snapshot:
         assert target is not None
         return target
 
-    def reserve(self, target: str, reservation: Reservation) -> None:
-        """Note what a placement takes in a target, in place of what it took there before."""
-        self._reserved.setdefault(target, {})[reservation.placement] = reservation
-        self.taken.setdefault(reservation.placement, {})[target] = reservation
+    def reserve(self, target: str, reservation: Reservation, labels: Mapping[str, str] | None = None) -> None:
+        """Note what a placement (with these labels) takes in a target, in place of what it took there before."""
+        placement = reservation.placement
+        self._reserved.setdefault(target, {})[placement] = reservation
+        self.taken.setdefault(placement, {})[target] = reservation
+        self._namespaces.setdefault((placement.workspace, placement.namespace), {})[placement] = labels or {}
         self._refresh_reserved(target)
 
     def release(self, target: str, placement: PlacementRef) -> None:
@@ -194,9 +203,17 @@ class Snapshot:
         del self.taken[placement][target]
         if not self.taken[placement]:
             del self.taken[placement]
+            namespace = (placement.workspace, placement.namespace)
+            del self._namespaces[namespace][placement]
+            if not self._namespaces[namespace]:
+                del self._namespaces[namespace]
         if not self._reserved[target]:
             del self._reserved[target]
         self._refresh_reserved(target)
+
+    def neighbours(self, workspace: str, namespace: str) -> Iterator[tuple[PlacementRef, Mapping[str, str]]]:
+        """Placements of a namespace that have something reserved, with their labels."""
+        yield from self._namespaces.get((workspace, namespace), {}).items()
 
     def reserved(self, target: str, resource: str, but: PlacementRef | None = None) -> float:
         """What all placements (`but` one) take of a resource in a target.

@@ -99,7 +99,7 @@ async def propose(message: Evaluated, deps: Scheduler) -> Scheduled:
         request,
         deps.snapshot,
         message.targets,
-        now=deps.clock(),
+        now=request.requested_at or deps.clock(),  # the message's own time, so that it can be replayed
         settings=deps.settings,
         policy_scores=message.scores,
         upstream=message.rejections,

@@ -6,6 +6,7 @@ A filter yields verdicts over all candidates at once. A target that several filt
 from services.scheduler.filters.affinity import required_affinity
 from services.scheduler.filters.apis import missing_api
 from services.scheduler.filters.fit import fit
+from services.scheduler.filters.neighbours import neighbours
 from services.scheduler.filters.readiness import not_ready
 from services.scheduler.filters.selection import not_selected
 from services.scheduler.filters.taints import taints
@@ -21,6 +22,7 @@ FILTERS: dict[str, Filter] = {
     "Taints": taints,
     "APIs": missing_api,
     "Affinity": required_affinity,
+    "Neighbours": neighbours,
     "Topology": topology,
     "Weight": weight,
     "Fit": fit,

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from services.scheduler.filters.verdict import Verdict
 from services.scheduler.round import Round
 
@@ -15,6 +13,4 @@ def not_selected(round: Round) -> Iterator[Verdict]:
         yield Verdict("NotSelected", "not matching the selector", ~round.selected(wanted.selector))
     if wanted.names:
         column = round.snapshot.codes("name")
-        names = frozenset(wanted.names)
-        listed = np.array([name in names for name in column.distinct] or [False])
-        yield Verdict("NotSelected", "not among the names", ~listed[column.data[round.rows]])
+        yield Verdict("NotSelected", "not among the names", ~column.among(wanted.names)[column.data[round.rows]])

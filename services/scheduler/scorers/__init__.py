@@ -4,11 +4,14 @@
 """
 
 from services.scheduler.scorers.affinity import affinity
+from services.scheduler.scorers.cost import cost
 from services.scheduler.scorers.custom import PREFIX, custom
 from services.scheduler.scorers.latency import latency
 from services.scheduler.scorers.load import load
+from services.scheduler.scorers.locality import locality
 from services.scheduler.scorers.resource import resource
 from services.scheduler.scorers.scorer import Args, BadArguments, Scorer
+from services.scheduler.scorers.spread import spread
 from services.scheduler.scorers.steady import steady
 
 SCORERS: dict[str, Scorer] = {
@@ -16,6 +19,9 @@ SCORERS: dict[str, Scorer] = {
     "Affinity": affinity,
     "Load": load,
     "Latency": latency,
+    "Locality": locality,
+    "Cost": cost,
+    "Spread": spread,
     "Steady": steady,
 }
 

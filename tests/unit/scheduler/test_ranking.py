@@ -1,0 +1,78 @@
+"""Weights, clamping, unknowns, the policy's share, and ties."""
+
+import math
+
+import numpy as np
+import pytest
+
+from services.scheduler.ranking import Part, combine, order
+from tests.unit.scheduler.builders import decide, request, round_of, target
+
+A = Part("A", np.array([80.0, 40.0]), 100.0)
+B = Part("B", np.array([20.0, math.nan]), 50.0)
+WILD = Part("W", np.array([-10.0, 130.0]), 100.0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "policy", "how", "totals"),
+    [
+        ([A], None, "Weighted", [80.0, 40.0]),
+        ([A, B], None, "Weighted", [60.0, 40.0]),  # B knows nothing of the second: A alone counts there
+        ([WILD], None, "Weighted", [0.0, 100.0]),
+        ([], None, "Weighted", [50.0, 50.0]),
+        ([A], [20.0, 90.0], "Weighted", [50.0, 65.0]),
+        ([A, B], [20.0, 90.0], "Weighted", [44.0, 65.0]),  # (80·100 + 20·50 + 20·100)/250
+        ([A], [20.0, 90.0], "PolicyFirst", [(2000 + 80) / 101, (9000 + 40) / 101]),
+        ([A], [20.0, 90.0], "SchedulerFirst", [(8000 + 20) / 101, (4000 + 90) / 101]),
+        ([A], [20.0, 90.0], "Consensus", [20.0, 40.0]),
+        ([], [20.0, 90.0], "Weighted", [20.0, 90.0]),
+        ([], [20.0, 90.0], "PolicyFirst", [20.0, 90.0]),
+        ([], [20.0, 90.0], "Consensus", [20.0, 90.0]),
+        ([A], [math.nan, 900.0], "Weighted", [40.0, 70.0]),
+    ],
+)
+def test_totals(parts, policy, how, totals) -> None:
+    column = None if policy is None else np.array(policy)
+    ranking = combine(parts, column, how, 100.0, 2)
+    assert ranking.totals.tolist() == pytest.approx(totals, abs=1e-6)
+    for position in range(2):
+        weighted = sum(part.weighted for part in ranking.breakdown(position).values())
+        assert weighted == pytest.approx(ranking.totals[position] if parts or policy else 0.0, abs=1e-6)
+
+
+def test_stickiness_is_worth_exactly_its_points() -> None:
+    spec = {"strategy": {"scorers": [{"name": "Resource"}]}, "stability": {"stickiness": 10}}
+    fleet = [target("a"), target("b")]
+    scores = {each.target: each.score for each in decide(request(spec, previous=["root/a"]), fleet).scores()}
+    assert scores["root/a"] - scores["root/b"] == pytest.approx(10.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rebalance", "advantage", "moves"),
+    [
+        ({"type": "Never"}, 9.0, False),
+        ({"type": "WhenBetter", "by": 20}, 1.0, False),
+        ({"type": "WhenBetter", "by": 20}, 5.0, True),
+    ],
+)
+def test_it_moves_only_when_that_gains_enough(rebalance, advantage, moves) -> None:
+    spec = {"stability": {"stickiness": 0, "rebalance": rebalance}, "strategy": {"scorers": [{"name": "Resource"}]}}
+    fleet = [target("here", allocated={"cpu": advantage}), target("there")]  # 5 points per core
+    (choice,) = decide(request(spec, previous=["root/here"]), fleet).proposal.selected
+    assert choice.target == ("root/there" if moves else "root/here")
+
+
+def test_ties_spread_over_targets_from_placement_to_placement_and_stay_put() -> None:
+    fleet = [target(f"t{n}") for n in range(10)]
+    first = [decide(request(name=f"p{n}"), fleet).proposal.selected[0].target for n in range(200)]
+    again = [decide(request(name=f"p{n}"), fleet[::-1]).proposal.selected[0].target for n in range(200)]
+    assert first == again
+    assert all(8 <= first.count(each.id) <= 35 for each in fleet)
+
+
+def test_a_millionth_of_a_point_does_not_decide() -> None:
+    round = round_of(request(), [target("a"), target("b")])  # noqa: A001 - the parameter's name everywhere
+    nobody = np.zeros(2, np.bool_)
+    alike = order(round, np.array([50.0, 50.0]), nobody, 0.0).tolist()
+    assert order(round, np.array([50.0, 50.0 + 1e-8]), nobody, 0.0).tolist() == alike
+    assert order(round, np.array([50.0, 50.0 - 1e-8]), nobody, 0.0).tolist() == alike
