@@ -148,7 +148,7 @@ class NatsConsumption:
 
     async def abandon(self) -> None:
         """Stop at once and settle nothing, as a crash would."""
-        self._pull.abandon()
+        await self._pull.abandon()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -47,7 +47,10 @@ class Listener(Protocol):
     """Something that must act when the connection changes under it."""
 
     def reconnected(self) -> None: ...
-    def denied(self, subject: str, reason: str) -> None: ...
+
+    def denied(self, subject: str, reason: str) -> None:
+        """Permissions deny a subject (in lower case)."""
+        ...
 
 
 class _Reply:
@@ -89,6 +92,8 @@ class NatsClient:
         self._inbox = ""
         self._nc: Client
         self.listeners: set[Listener] = set()
+        self.resends = 0
+        """How often a request was sent again; while it stands still, every answer is the answer to a first attempt."""
 
     @classmethod
     async def connect(
@@ -212,6 +217,7 @@ class NatsClient:
                         parts = await self._ask_once(subject, payload, headers, many)
                     except _Interrupted as interrupted:
                         reason = str(interrupted)
+                        self.resends += 1
                         continue
                     if status_of(parts[0]) != NO_RESPONDERS:
                         return parts
@@ -265,9 +271,16 @@ class NatsClient:
 
         try:
             async with asyncio.timeout(timeout):
-                await self._nc.flush()
+                await self._nc.flush()  # its PING overtakes what the library still holds in its buffer,
+                await self._nc.flush()  # so only a second one comes after all of that
         except (Error, OSError, TimeoutError) as error:
             raise BusError(f"NATS does not answer: {_text(error)}") from error
+
+    async def drain(self, subscription: "Subscription") -> None:
+        """End a subscription; what the server had sent for it has been handled when this returns."""
+        await self._nc._send_unsubscribe(subscription._id)  # noqa: SLF001 - the library's drain does not wait for it
+        await self.flush()
+        await subscription.drain()  # type: ignore[no-untyped-call]  # the library left it so
 
     def new_inbox(self) -> str:
         """A subject that nobody else uses."""
@@ -280,7 +293,7 @@ class NatsClient:
 
     def _fail_replies(self, error: Exception, subject: str | None = None) -> None:
         for reply in self._replies.values():
-            if subject in (None, reply.subject):
+            if subject in (None, reply.subject.lower()):
                 reply.fail(error)
 
     # What the client library tells us
@@ -297,10 +310,10 @@ class NatsClient:
 
     def _deny(self, text: str) -> None:
         reason = f"NATS permissions: {text.removeprefix('nats: ')}"
-        quoted = _QUOTED.search(text)
+        quoted = _QUOTED.search(text.lower())  # the library passes it on in lower case, and one day might not
         subject = quoted.group(1) if quoted else ""
         log.error(reason)
-        replies_denied = subject.startswith(self._inbox)
+        replies_denied = subject.startswith(self._inbox.lower())
         self._fail_replies(Forbidden(reason), None if replies_denied else subject)
         for listener in tuple(self.listeners):
             listener.denied(subject, reason)

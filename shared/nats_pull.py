@@ -85,14 +85,19 @@ class Pull:
 
     async def stop(self) -> None:
         """Take the open requests back; messages that were on their way have gone to `take` when this returns."""
-        self.abandon()
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
+        self._end()
+        if self._subscription is not None:
             with contextlib.suppress(Exception):  # a broken connection has nothing on its way
-                await subscription.drain()  # type: ignore[no-untyped-call]  # the library left it so
+                await self._client.drain(self._subscription)
 
-    def abandon(self) -> None:
-        """Stop without a word to the server."""
+    async def abandon(self) -> None:
+        """Take the open requests back; messages that are on their way are left to come again."""
+        self._end()
+        if self._subscription is not None:
+            with contextlib.suppress(Exception):  # closed already, or the connection is
+                await self._subscription.unsubscribe()
+
+    def _end(self) -> None:
         self._client.listeners.discard(self)
         if self._loop is not None:
             self._loop.cancel()
@@ -107,7 +112,7 @@ class Pull:
         self._lost("the connection was interrupted")
 
     def denied(self, subject: str, reason: str) -> None:
-        if subject == self._next or (self._inbox and subject.startswith(self._inbox)):
+        if subject == self._next.lower() or (self._inbox and subject.startswith(self._inbox.lower())):
             self._denied = reason
             self._pause = LONGEST_PAUSE
             self._stale = True
@@ -156,10 +161,9 @@ class Pull:
 
     async def _restart(self) -> None:
         """Under a new inbox: requests that the server may still hold for the old one are void."""
-        old, self._subscription = self._subscription, None
-        if old is not None:
-            with contextlib.suppress(Exception):
-                await old.unsubscribe()
+        if self._subscription is not None:
+            with contextlib.suppress(Exception):  # the library complains about one that is not there any more
+                await self._subscription.unsubscribe()
         self._asked = 0
         await self._subscribe()
         self._stale = False

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.bus import BusError
+from shared.bus import ID_HEADER, BusError
 from shared.nats_bus import ensure_stream
 from shared.nats_client import ApiError, NatsClient, api_answer, status_of
 from shared.nats_pull import Pull, PullSettings
@@ -122,15 +122,23 @@ class NatsBucket(RawBucket):
     async def _write(self, key: str, value: bytes, headers: Mapping[str, str]) -> int:
         if len(value) > LARGEST_VALUE:
             raise ValueError(f"value of {len(value)} bytes under {key}: a bucket holds at most {LARGEST_VALUE}")
-        # The id makes a write that is sent again after a lost answer the same write, and no conflict with itself.
-        attempt = {**headers, "Nats-Msg-Id": uuid.uuid4().hex}
+        subject, write, resends = self._prefix + check_key(key), uuid.uuid4().hex, self._client.resends
         try:
-            answer = api_answer(await self._client.request(self._prefix + check_key(key), value, attempt))
+            answer = api_answer(await self._client.request(subject, value, {**headers, ID_HEADER: write}))
         except ApiError as error:
-            if error.code in WRONG_LAST_SEQUENCE:
-                raise Conflict(f"{key}: {error}") from None
-            raise
+            if error.code not in WRONG_LAST_SEQUENCE:
+                raise
+            # When the answer to the first attempt was lost, the second one conflicts with the first.
+            if resends != self._client.resends and (own := await self._written(subject, write)):
+                return own
+            raise Conflict(f"{key}: {error}") from None
         return int(answer["seq"])
+
+    async def _written(self, subject: str, write: str) -> int | None:
+        """The revision of the last write, if it is the one with this id."""
+        message = await self._client.request(f"$JS.API.DIRECT.GET.{self._stream}.{subject}")
+        headers = message.headers or {}
+        return int(headers["Nats-Sequence"]) if headers.get(ID_HEADER) == write else None
 
     def _below(self, prefix: str) -> str:
         return f"{self._prefix}{prefix}.>" if prefix else f"{self._prefix}>"
@@ -181,7 +189,7 @@ class _Reader:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._pull.abandon()
+        await self._pull.abandon()
 
     async def present(self) -> "AsyncIterator[Msg]":
         """What was there when the reader was made."""

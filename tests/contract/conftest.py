@@ -151,14 +151,6 @@ def store(request: pytest.FixtureRequest) -> Store:
     return store
 
 
-@pytest.fixture
-async def bucket(store: Store) -> Bucket[Any]:
-    """A fresh bucket, provisioned."""
-    bucket = new_bucket()
-    await store.provision((bucket,))
-    return bucket
-
-
 def new_bucket() -> Bucket[Any]:
     return Bucket(
         name=f"bucket-{next(numbers)}", holds=dict[str, int], owner="test", description="test", max_bytes=1 << 26

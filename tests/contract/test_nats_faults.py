@@ -1,0 +1,352 @@
+"""What only a real broker can do to us: die, deny, refuse, be late, be too old."""
+
+import asyncio
+import functools
+import json
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.bus import BusError, Delivery, Forbidden, Reject
+from shared.nats_bus import ADVISORIES, NatsBus
+from shared.nats_client import NatsClient, Refused
+from shared.nats_options import NatsOptions
+from shared.nats_server import NatsServer
+from shared.nats_state import NatsStore
+from shared.state import Table
+from tests.contract.conftest import QUICK, Lab, elapse, new_bucket, until
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_kill_9_of_the_broker_while_messages_flow_loses_and_doubles_nothing(
+    own_lab: Lab, own_server: NatsServer
+) -> None:
+    lab, number = own_lab, 1500
+    first = lab.consumer("first", subject=lab.subject("in"), ack_wait=2.0)
+    second = lab.consumer("second", subject=lab.subject("out"), ack_wait=2.0)
+    source, relay, sink = await lab.bus(first, second), await lab.bus(), await lab.bus()
+    passed, arrived = Counter[bytes](), Counter[str]()
+
+    async def pass_on(delivery: Delivery) -> None:
+        passed[delivery.payload] += 1
+        await relay.publish(lab.subject("out"), delivery.payload, id=f"out:{delivery.payload.decode()}")
+
+    async def collect(delivery: Delivery) -> None:
+        arrived[delivery.headers["Nats-Msg-Id"]] += 1
+
+    await relay.consume(first, pass_on)
+    await sink.consume(second, collect)
+
+    async def publish(start: int) -> None:
+        for n in range(start, number, 10):
+            await source.publish(lab.subject("in"), b"%d" % n, id=f"in:{n}")
+
+    publishing = asyncio.gather(*(publish(start) for start in range(10)))
+
+    async def kill_after(so_many: int) -> None:
+        await until(lambda: len(arrived) > so_many)
+        own_server.kill()
+        await own_server.ready()
+
+    await kill_after(number // 5)
+    await kill_after(number // 2)
+    await publishing
+    await until(lambda: len(passed) == len(arrived) == number)
+    await own_server.ready()
+    assert isinstance(source, NatsBus)
+    stored = await source.client.api(f"STREAM.INFO.{lab.stream}", {"subjects_filter": lab.subject("out")})
+    assert stored["state"]["subjects"] == {lab.subject("out"): number}
+
+
+async def test_duplicates_are_known_across_a_restart_of_the_broker(own_lab: Lab, own_server: NatsServer) -> None:
+    bus = await own_lab.bus()
+    assert await bus.publish(own_lab.subject("a"), b"1", id="same")
+    own_server.kill()
+    assert await bus.publish(own_lab.subject("a"), b"1", id="same") is False
+
+
+async def test_work_goes_on_after_a_dropped_connection(nats_lab: Lab) -> None:
+    worker = nats_lab.consumer(concurrency=4, ack_wait=2.0)
+    bus = await nats_lab.bus(worker)
+    assert isinstance(bus, NatsBus)
+    running, most, seen = 0, 0, Counter[bytes]()
+
+    async def handle(delivery: Delivery) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await elapse(0.002)
+        running -= 1
+        seen[delivery.payload] += 1
+
+    await bus.consume(worker, handle)
+    for round_ in range(3):
+        await asyncio.gather(*(bus.publish(nats_lab.subject("a"), b"%d" % n, id=str(n)) for n in range(round_ * 100)))
+        await bus.client._nc.force_reconnect()
+    await until(lambda: len(seen) == 200)
+    assert most == 4
+
+
+async def test_a_broker_that_is_down_at_start_is_waited_for_and_the_log_says_so_without_flooding(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    connecting = asyncio.create_task(NatsBus.connect(f"nats://127.0.0.1:{port}", name="early"))
+    await until(lambda: "waiting for NATS" in caplog.text)
+    await elapse(0.8)  # some more attempts
+    assert not connecting.done()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "moorage.nats"]
+    assert line.startswith(f"waiting for NATS at nats://127.0.0.1:{port}: ")
+    async with NatsServer(tmp_path / "nats", port=port), asyncio.timeout(5):
+        bus = await connecting
+        assert bus.healthy()
+        await bus.close()
+
+
+async def test_waiting_for_a_broker_can_be_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    said: list[str] = []
+    connecting = asyncio.create_task(
+        NatsClient.connect(f"nats://user:secret@127.0.0.1:{free_port()}", name="x", on_wait=said.append)
+    )
+    await until(lambda: said)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert "secret" not in said[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        (NatsOptions(token="wrong-secret"), "nats://127.0.0.1:{port}"),
+        (NatsOptions(), "nats://127.0.0.1:{port}"),
+        (NatsOptions(user="u", password="wrong-secret"), "nats://127.0.0.1:{port}"),
+        (NatsOptions(), "nats://wrong-secret@127.0.0.1:{port}"),
+    ],
+)
+async def test_wrong_credentials_are_one_clear_error_at_once(tmp_path: Path, options: NatsOptions, url: str) -> None:
+    async with NatsServer(tmp_path, config={"authorization": {"token": "right"}}) as server:
+        port = server.url.rpartition(":")[2]
+        async with asyncio.timeout(2):
+            with pytest.raises(Refused, match=r"refused the connection: .*Authorization Violation") as refused:
+                await NatsBus.connect(url.format(port=port), name="x", options=options)
+        assert "wrong-secret" not in str(refused.value)
+        bus = await NatsBus.connect(server.url, name="x", options=NatsOptions(token="right"))
+        assert bus.healthy()
+        await bus.close()
+
+
+async def test_options_that_name_missing_files_are_one_clear_error(nats_server: NatsServer) -> None:
+    for options in (NatsOptions(tls_ca_file="missing.pem"), NatsOptions(credentials_file="missing.creds")):
+        async with asyncio.timeout(5):
+            with pytest.raises(Refused):
+                await NatsBus.connect(nats_server.url, name="x", options=options)
+
+
+async def test_a_server_that_is_too_old_is_refused() -> None:
+    info = {"server_id": "X", "version": "2.9.10", "headers": True, "max_payload": 1048576, "port": 4222}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Refused, match=r"2\.9\.10.* is too old: Moorage needs NATS 2\.12 or newer"):
+            await NatsBus.connect(f"nats://127.0.0.1:{port}", name="x")
+
+
+async def test_what_permissions_deny_is_forbidden_at_once_and_the_rest_goes_on(tmp_path: Path) -> None:
+    inbox = "_INBOX_worker"
+    worker = {
+        "user": "worker",
+        "password": "w",
+        "permissions": {"publish": ["moorage.allowed"], "subscribe": f"{inbox}.>"},
+    }
+    config = {"authorization": {"users": [{"user": "admin", "password": "a"}, worker]}}
+    async with NatsServer(tmp_path, config=config) as server:
+        admin = NatsOptions(user="admin", password="a")
+        lab = Lab(functools.partial(NatsBus.connect, server.url, name="admin", options=admin))
+        denied = lab.consumer(subject="moorage.allowed")
+        await lab.bus(denied, subjects=("moorage.allowed", "moorage.secret"))
+        options = NatsOptions(user="worker", password="w", inbox_prefix=inbox)
+        bus = await NatsBus.connect(server.url, name="w", options=options)
+        async with asyncio.timeout(2):
+            with pytest.raises(Forbidden, match=r'publish to "moorage\.secret"'):
+                await bus.publish("moorage.secret", b"", id="1")
+            assert await bus.publish("moorage.allowed", b"", id="1")
+            with pytest.raises(Forbidden, match=r"msg\.next"):
+                await bus.consume(denied, lambda delivery: elapse(0))
+        await bus.close()
+        elsewhere = await NatsClient.connect(server.url, name="w", options=NatsOptions(user="worker", password="w"))
+        async with asyncio.timeout(2):
+            with pytest.raises(Forbidden, match="subscription"):
+                await elsewhere.request("moorage.allowed")
+        await elsewhere.close()
+        await lab.close()
+
+
+async def test_a_broker_that_stays_away_is_an_error_in_the_end(own_server: NatsServer) -> None:
+    client = await NatsClient.connect(own_server.url, name="x")
+    await own_server.stop()
+    with pytest.raises(BusError, match=r"for 0\.3 s"):
+        await client.request("$JS.API.INFO", deadline=0.3)
+    assert not client.connected
+    await client.close()
+
+
+async def test_a_subject_that_no_stream_takes_is_an_error_in_the_end(nats_server: NatsServer) -> None:
+    client = await NatsClient.connect(nats_server.url, name="x")
+    with pytest.raises(BusError, match="nobody answers there"):
+        await client.request("nowhere", deadline=0.3)
+    await client.close()
+
+
+async def test_a_message_that_the_broker_cannot_hold_is_refused_before_it_costs_the_connection(nats_lab: Lab) -> None:
+    bus = await nats_lab.bus()
+    with pytest.raises(ValueError, match="2000000 bytes"):
+        await bus.publish(nats_lab.subject("a"), b"x" * 2_000_000, id="1")
+    assert await bus.publish(nats_lab.subject("a"), b"x", id="1")
+
+
+async def test_a_consumer_that_is_provisioned_later_is_waited_for(nats_lab: Lab) -> None:
+    worker = nats_lab.consumer()
+    bus = await nats_lab.bus()
+    seen: list[bytes] = []
+
+    async def handle(delivery: Delivery) -> None:
+        seen.append(delivery.payload)
+
+    consumption = await bus.consume(worker, handle)
+    await bus.publish(nats_lab.subject("a"), b"1", id="1")
+    await elapse(0.2)
+    await bus.provision((), (worker,))
+    await until(lambda: seen)
+    assert await consumption.drain(1.0)
+
+
+async def test_a_consumer_that_is_deleted_and_made_again_is_found_again(nats_lab: Lab) -> None:
+    worker = nats_lab.consumer()
+    bus = await nats_lab.bus(worker)
+    assert isinstance(bus, NatsBus)
+    seen: Counter[bytes] = Counter()
+
+    async def handle(delivery: Delivery) -> None:
+        seen[delivery.payload] += 1
+
+    await bus.consume(worker, handle)
+    await bus.client.api(f"CONSUMER.DELETE.{worker.stream}.{worker.name}")
+    await bus.publish(nats_lab.subject("a"), b"1", id="1")
+    await bus.provision((), (worker,))
+    await until(lambda: seen)
+
+
+async def test_the_broker_records_what_was_terminated(own_lab: Lab) -> None:
+    worker = own_lab.consumer()
+    bus = await own_lab.bus(worker)
+    assert isinstance(bus, NatsBus)
+
+    async def handle(_delivery: Delivery) -> None:
+        raise Reject("never")
+
+    await bus.consume(worker, handle)
+    await bus.publish(own_lab.subject("a"), b"", id="1")
+    await own_lab.parked(bus)
+
+    async def advisory() -> Any:
+        info = await bus.client.api(f"STREAM.INFO.{ADVISORIES.name}")
+        return info["state"]["messages"]
+
+    async with asyncio.timeout(5):
+        while not await advisory():
+            await elapse(0.01)
+
+
+async def test_a_view_survives_kill_9_of_the_broker(own_server: NatsServer) -> None:
+    client = await NatsClient.connect(own_server.url, name="x")
+    store, bucket = NatsStore(client, pull=QUICK), new_bucket()
+    await store.provision((bucket,))
+    table = Table(store, bucket)
+    await table.put("stays", {"n": 1})
+    view = table.follow()
+    running = asyncio.create_task(view.run())
+    await asyncio.wait_for(view.synced.wait(), 5)
+    for number in range(3):
+        own_server.kill()
+        revision = await table.put(f"k.{number}", {"n": number})
+        assert await view.reached(revision, 10.0)
+    assert set(view.entries) == {"stays", "k.0", "k.1", "k.2"}
+    deleted = await table.delete("k.0")
+    assert await view.reached(deleted, 10.0)
+    running.cancel()
+    await client.close()
+
+
+async def test_a_view_survives_that_its_bucket_is_deleted_and_made_again(own_server: NatsServer) -> None:
+    client = await NatsClient.connect(own_server.url, name="x")
+    store, bucket = NatsStore(client, pull=QUICK), new_bucket()
+    await store.provision((bucket,))
+    table = Table(store, bucket)
+    await table.put("a", {"n": 1})
+    before = await table.put("b", {"n": 1})
+    view = table.follow()
+    running = asyncio.create_task(view.run())
+    assert await view.reached(before, 10.0)
+    await client.api(f"STREAM.DELETE.KV_moorage-{bucket.name}")
+    await elapse(0.3)
+    await store.provision((bucket,))
+    revision = await table.put("b", {"n": 2})
+    assert revision > before
+    await until(lambda: {key: entry.value for key, entry in view.entries.items()} == {"b": {"n": 2}})
+    running.cancel()
+    await client.close()
+
+
+async def test_a_write_that_is_sent_again_after_a_lost_answer_is_no_conflict_with_itself(
+    own_server: NatsServer,
+) -> None:
+    client = await NatsClient.connect(own_server.url, name="x")
+    store, bucket = NatsStore(client, pull=QUICK), new_bucket()
+    await store.provision((bucket,))
+    table = Table(store, bucket)
+    for round_ in range(5):
+        writes = [asyncio.create_task(table.update(f"k.{round_}.{n}", {"n": n}, 0)) for n in range(200)]
+        await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
+        own_server.kill()
+        await asyncio.gather(*writes)
+    assert len(await table.entries("k")) == 1000
+    assert client.resends
+    await client.close()
+
+
+async def test_closing_for_good_is_said_and_shows_as_ill_health(
+    nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await NatsClient.connect(nats_server.url, name="x")
+    bus = NatsBus(client)
+    await client._nc._process_err("'User Authentication Revoked'")
+    await until(lambda: not bus.healthy())
+    with pytest.raises(BusError, match="closed"):
+        await bus.publish("moorage.x", b"", id="1")
+    assert "closed the connection for good" in caplog.text
+    await bus.close()
+
+
+def test_secrets_do_not_show() -> None:
+    options = NatsOptions(token="t0p", user="me", password="s3cret", tls_ca_file="ca.pem")
+    assert repr(options) == (
+        "NatsOptions(token=***, user='me', password=***, tls_ca_file='ca.pem', tls_handshake_first=False, "
+        "inbox_prefix='_INBOX')"
+    )
+    assert str(options) == repr(options)
