@@ -3,7 +3,7 @@
 import msgspec
 
 from services.sandbox import errors
-from services.sandbox.auth import ADMINS, AUTHENTICATED, RBAC_GROUP
+from services.sandbox.auth import ADMINS, RBAC_GROUP
 from services.sandbox.clusters import WORKSPACE_RESOURCES, Cluster, Clusters
 from services.sandbox.commits import Address, Commits, Effect
 from services.sandbox.errors import Cause, Document
@@ -48,8 +48,8 @@ def _stamp_requester(new: Document, old: Document | None, write: Write) -> None:
         return
     annotations = new["metadata"].setdefault("annotations", {})
     if old is None:
-        groups = [group for group in write.user.groups if group != AUTHENTICATED]
-        annotations[REQUESTER] = msgspec.json.encode({"username": write.user.name, "groups": groups}).decode()
+        who = {"username": write.user.name, "groups": write.user.groups}
+        annotations[REQUESTER] = msgspec.json.encode(who).decode()
         return
     kept = old["metadata"].get("annotations", {}).get(REQUESTER)
     annotations.pop(REQUESTER, None)

@@ -175,7 +175,7 @@ def _verb(request: Request, name: str) -> str:
     if request.method == "GET":
         return "watch" if request.flag("watch") else "get" if name else "list"
     verb = _VERBS.get(request.method)
-    if verb is None or (verb == "create") is bool(name) or (verb in ("update", "patch") and not name):
+    if verb is None or (verb == "create" and name) or (verb in ("update", "patch") and not name):
         raise errors.method_not_allowed()
     return "deletecollection" if verb == "delete" and not name else verb
 
