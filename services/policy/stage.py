@@ -1,37 +1,54 @@
 """The stage at work: finds the rules and targets that a message is about, has the rules evaluated, and judges."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from services.policy.cel.engine import Engine
-from services.policy.core import ERROR, INLINE, NONE, InForce, Judged, Outcomes, in_force, judge
+from services.policy.cel.engine import Engine, Evaluation, Pending, Scene
+from services.policy.columns import Inventory
+from services.policy.core import ERROR, INLINE, NONE, InForce, Judged, Mask, Outcomes, in_force, judge
 from services.policy.diagnostics import InvalidExpression
 from services.policy.variables import read_request
 from shared.api import Rule
 from shared.messages import Discovered, Evaluated
-from shared.model import PolicyEntry, Rejection, Target
+from shared.model import PolicyEntry, Rejection
 
 
 class InvalidInlineRule(Exception):
     """A rule of the placement itself that is invalid; the message is one sentence for its author."""
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A rule whose evaluation has begun, on the rows that its policy covers."""
+
+    policy: InForce
+    rule: Rule
+    covered: Mask
+    work: Evaluation | Pending | str  # a text: the rule is invalid, and why
+
+
 async def evaluate(
-    message: Discovered, inventory: dict[str, Target], policies: Sequence[PolicyEntry], engine: Engine, now: float
+    message: Discovered, inventory: Inventory, policies: Sequence[PolicyEntry], engine: Engine, now: float
 ) -> Evaluated:
-    """Judge the discovered targets by every rule in force; `now` in seconds since the epoch."""
-    present = [inventory[each] for each in message.targets if each in inventory]
-    gone = tuple(each for each in message.targets if each not in inventory)
+    """Judge the discovered targets by every rule in force; `now` in seconds since the epoch.
+
+    All rules see the inventory as it is at the call, however long some of them take.
+    """
+    found = inventory.rows(message.targets)
+    ids = [each for each, row in zip(message.targets, found, strict=True) if row is not None]
+    rows = np.array([row for row in found if row is not None], dtype=np.intp)
     rejections = message.rejections
-    if gone:
+    if len(ids) < len(found):
+        gone = tuple(each for each, row in zip(message.targets, found, strict=True) if row is None)
         rejections += (Rejection(reason="TargetGone", message="is no longer offered", targets=gone),)
-    context = read_request(message.request, now)
+    scene = Scene(inventory, rows, read_request(message.request, now), now, message.request.placement.workspace)
     try:
-        judged = [
-            await _judge_rule(policy, rule, present, engine, context, now)
+        begun = [
+            _begin(policy, rule, covered, engine, scene)
             for policy in in_force(message.request, policies)
+            for covered in (_covered(policy, scene),)
             for rule in policy.rules
         ]
     except InvalidInlineRule as error:
@@ -42,8 +59,7 @@ async def evaluate(
             inventory_revision=message.inventory_revision,
             error=str(error),
         )
-    ids = [target.id for target in present]
-    verdict = judge(ids, judged)
+    verdict = judge(ids, [await _finish(each, engine) for each in begun])
     return Evaluated(
         request=message.request,
         targets=tuple(ids[index] for index in verdict.kept),
@@ -54,18 +70,31 @@ async def evaluate(
     )
 
 
-async def _judge_rule(
-    policy: InForce, rule: Rule, targets: Sequence[Target], engine: Engine, context: dict[str, Any], now: float
-) -> Judged:
-    covered = np.fromiter((policy.covers(target) for target in targets), dtype=bool, count=len(targets))
-    outcomes: Outcomes = np.full(len(targets), NONE, dtype=np.uint8)
+def _covered(policy: InForce, scene: Scene) -> Mask:
+    if policy.target_selector is None:
+        return np.ones(len(scene.rows), dtype=bool)
+    return np.fromiter(
+        (policy.covers(scene.inventory.target(row)) for row in scene.rows), dtype=bool, count=len(scene.rows)
+    )
+
+
+def _begin(policy: InForce, rule: Rule, covered: Mask, engine: Engine, scene: Scene) -> Begun:
+    definitions = tuple((variable.name, variable.expression) for variable in policy.variables)
     try:
-        program = engine.compile(rule.expression, policy.variables)
+        program = engine.programs.get(rule.expression, definitions)
     except InvalidExpression as invalid:
         if policy.id == INLINE:
             raise InvalidInlineRule(f"policy rule {rule.name} is invalid at {invalid}") from None
-        outcomes[covered] = ERROR
-        return Judged(policy, rule, outcomes, error=f"invalid at {invalid}")
-    chosen = [target for target, is_covered in zip(targets, covered, strict=True) if is_covered]
-    outcomes[covered], error = await engine.outcomes(program, chosen, context, now)
-    return Judged(policy, rule, outcomes, error=error)
+        return Begun(policy, rule, covered, f"invalid at {invalid}")
+    here = Scene(scene.inventory, scene.rows[covered], scene.context, scene.now, policy.workspace)
+    return Begun(policy, rule, covered, engine.begin(program, here))
+
+
+async def _finish(begun: Begun, engine: Engine) -> Judged:
+    outcomes: Outcomes = np.full(len(begun.covered), NONE, dtype=np.uint8)
+    if isinstance(begun.work, str):
+        outcomes[begun.covered] = ERROR
+        return Judged(begun.policy, begun.rule, outcomes, error=begun.work)
+    evaluation = await engine.finish(begun.work)
+    outcomes[begun.covered] = evaluation.outcomes
+    return Judged(begun.policy, begun.rule, outcomes, error=evaluation.error)

@@ -8,7 +8,7 @@ Types are written as CEL writes them: `string`, `bool`, `int`, `double`, `timest
 name of a record below.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,8 @@ class Field:
     description: str
     volatile: bool = False
     """Whether the value depends on the time of evaluation as well, and so cannot be kept."""
+    alike: Callable[[Target], Hashable] | None = None
+    """Where `read` takes long: something that is equal for equal values only, and quick to have."""
 
 
 def amounts(resources: Mapping[str, float]) -> Resources:
@@ -78,7 +80,7 @@ TARGET: dict[str, Field] = {
     "name": Field("string", lambda t, _: t.name, "Name of the SyncTarget"),
     "workspace": Field("string", lambda t, _: t.workspace, "Path of the workspace that offers it"),
     "labels": Field("map<string, string>", lambda t, _: t.labels, "Labels of the SyncTarget"),
-    "taints": Field("list<Taint>", _taints, "Taints of the SyncTarget"),
+    "taints": Field("list<Taint>", _taints, "Taints of the SyncTarget", alike=lambda t: t.taints),
     "unschedulable": Field("bool", lambda t, _: t.unschedulable, "Whether new placements are refused"),
     "ready": Field("bool", lambda t, _: t.ready, "Whether it is healthy now"),
     "capacity": Field("map<string, double>", lambda t, _: amounts(t.capacity), "All that its nodes have"),
@@ -88,7 +90,7 @@ TARGET: dict[str, Field] = {
     ),
     "available": Field("map<string, double>", lambda t, _: amounts(available(t)), "Allocatable less allocated"),
     "usage": Field("map<string, double>", lambda t, _: amounts(t.usage), "Observed use, where metrics are served"),
-    "apis": Field("list<Api>", _apis, "The kinds it serves"),
+    "apis": Field("list<Api>", _apis, "The kinds it serves", alike=lambda t: t.apis),
     "latency": Field("map<string, double>", lambda t, _: amounts(t.latency), "Milliseconds from each origin"),
     "scores": Field("map<string, double>", _scores, "Scores from outside that are valid now, 0 to 100", volatile=True),
     "kubernetesVersion": Field("string", lambda t, _: t.kubernetes_version, "Version of its API server"),

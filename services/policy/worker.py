@@ -2,18 +2,19 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from services.policy.settings import PolicySettings
 from shared.bus import Retry
 from shared.messages import Discovered, Evaluated
 from shared.model import PolicyEntry, Target
-from shared.state import INVENTORY, POLICIES, View
+from shared.state import INVENTORY, POLICIES, Entry, View
 from shared.worker import Worker
 
 if TYPE_CHECKING:
     from services.policy.cel.engine import Engine
+    from services.policy.columns import Inventory
     from shared.runner import Runtime
 
 RETRY_SECONDS = 0.5
@@ -26,22 +27,47 @@ class Policy:
     inventory: View[Target]
     policies: View[PolicyEntry]
     engine: "Engine"
+    columns: "Inventory"
     clock: Callable[[], float]
     behind_seconds: float
+    seen: dict[str, "Entry[Target]"] = field(default_factory=dict)
+
+    def catch_up(self) -> None:
+        """Take into the columns what the inventory's view has learnt since the last time."""
+        changes: dict[str, Target | None] = {}
+        for key, entry in self.inventory.entries.items():
+            if self.seen.get(key) is not entry:
+                self.seen[key] = entry
+                changes[entry.value.id] = entry.value
+        if len(self.seen) > len(self.inventory.entries):
+            for key in self.seen.keys() - self.inventory.entries.keys():
+                gone = self.seen.pop(key).value.id
+                changes.setdefault(gone, None)
+        self.columns.update(changes)
 
 
 @asynccontextmanager
 async def open_policy(runtime: "Runtime") -> AsyncIterator[Policy]:
     """Follow what the rules are about. celpy and NumPy are loaded here, not by whoever only reads declarations."""
     from services.policy.cel.engine import Engine
+    from services.policy.cel.isolation import Isolation
+    from services.policy.columns import Inventory
 
-    yield Policy(
-        inventory=await runtime.follow(INVENTORY),
-        policies=await runtime.follow(POLICIES),
-        engine=Engine(),
-        clock=runtime.clock,
-        behind_seconds=runtime.settings.behind_seconds,
+    settings: PolicySettings = runtime.settings
+    isolation = Isolation(
+        children=settings.rule_processes, deadline=settings.rule_seconds, memory=settings.rule_memory_mib << 20
     )
+    try:
+        yield Policy(
+            inventory=await runtime.follow(INVENTORY),
+            policies=await runtime.follow(POLICIES),
+            engine=Engine(isolation),
+            columns=Inventory(),
+            clock=runtime.clock,
+            behind_seconds=settings.behind_seconds,
+        )
+    finally:
+        await isolation.close()
 
 
 worker = Worker("policy", "Evaluates CEL rules over the discovered targets", settings=PolicySettings, open=open_policy)
@@ -58,6 +84,6 @@ async def evaluate(message: Discovered, deps: Policy) -> Evaluated:
     ):
         if not await view.reached(revision, deps.behind_seconds):
             raise Retry(RETRY_SECONDS, f"has not seen revision {revision} yet (is at {view.revision})")
-    inventory = {entry.value.id: entry.value for entry in deps.inventory.entries.values()}
+    deps.catch_up()
     policies = [entry.value for entry in deps.policies.entries.values()]
-    return await stage.evaluate(message, inventory, policies, deps.engine, deps.clock())
+    return await stage.evaluate(message, deps.columns, policies, deps.engine, deps.clock())

@@ -1,94 +1,190 @@
-"""Compiles rules once, and evaluates them over targets."""
+"""Evaluates a compiled rule over many targets, in the cheapest way that answers as celpy does.
 
-import hashlib
+1. columns: all targets at once, for rules over single values of the target;
+2. memo: celpy once per distinct combination of what the rule reads, remembered over messages;
+3. target: celpy once per target, for rules that read the target as a whole.
+
+What is not provably cheap runs in a child process that is killed at its deadline.
+"""
+
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from services.policy import memo
 from services.policy.cel import reference
-from services.policy.cel.expand import Node, expand
+from services.policy.cel.isolation import Isolation, Job
+from services.policy.cel.program import Program, Programs
+from services.policy.columns import Inventory, Rows, freeze
 from services.policy.core import ERROR, Outcomes
-from services.policy.diagnostics import Diagnostic, InvalidExpression
+from services.policy.syntax import Node
 from services.policy.variables import read_target
-from shared.api import Variable
-from shared.model import Target
+from services.policy.vector import Failed, Unvectorisable, Vectoriser
 
-PROGRAMS = 1_000
-"""Compiled expressions that are kept, least recently used first out."""
+INLINE_COST = 1_000
+"""Nodes that celpy may visit in this process for one rule of one message: some 20 milliseconds."""
+
+MEMO_SIZE = 50_000
+"""Outcomes that are remembered over messages, least recently used first out."""
+
+Tier = Literal["columns", "memo", "target"]
+Answer = tuple[str, str]
+"""`t`, `f` or `e`, and what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """A compiled expression, with its policy's variables in place."""
+class Scene:
+    """What a message's rules are evaluated on: rows of the inventory, the other variables, the time, whose it is."""
 
-    digest: str
-    tree: Node
+    inventory: Inventory
+    rows: Rows
+    context: Mapping[str, Any]
+    now: float
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An evaluation that waits for celpy in a child process: everything that it needs of the inventory is in here."""
+
+    groups: memo.Groups
+    answers: list[Answer | None]
+    keys: list[Any] | None
+    job: Job
+    tenant: str
+    tier: Tier
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One outcome per row, what went wrong on the first row that failed, and how it was evaluated, and why so."""
+
+    outcomes: Outcomes
+    error: str
+    tier: Tier
+    why: str
 
 
 class Engine:
-    """Rules in, outcomes out."""
+    """Rules in, outcomes out. `isolation` runs what could run away."""
 
-    def __init__(self) -> None:
-        self._programs: OrderedDict[str, Program | InvalidExpression] = OrderedDict()
+    def __init__(self, isolation: Isolation) -> None:
+        self.programs = Programs()
+        self._isolation = isolation
+        self._memo: OrderedDict[Any, Answer] = OrderedDict()
 
-    def compile(self, expression: str, variables: Sequence[Variable] = ()) -> Program:
-        """The compiled expression, from the cache where it was compiled before.
+    async def evaluate(self, program: Program, scene: Scene, tier: Tier | None = None) -> Evaluation:
+        """Evaluate on every row of the scene; a tier that is given is the first that is tried."""
+        return await self.finish(self.begin(program, scene, tier))
 
-        Raises `InvalidExpression`; that is remembered as well, so that a broken rule costs once.
-        """
-        digest = _digest(expression, variables)
-        known = self._programs.get(digest)
-        if known is None:
+    def begin(self, program: Program, scene: Scene, tier: Tier | None = None) -> "Evaluation | Pending":
+        """The outcomes, or what is left to do for them. The inventory is read here only, and not awaited over."""
+        why = "asked for"
+        if tier in (None, "columns"):
             try:
-                known = Program(digest, _tree(expression, variables))
-            except InvalidExpression as error:
-                known = error
-            self._programs[digest] = known
-            if len(self._programs) > PROGRAMS:
-                self._programs.popitem(last=False)
-        else:
-            self._programs.move_to_end(digest)
-        if isinstance(known, InvalidExpression):
-            raise InvalidExpression(known.diagnostics)
-        return known
+                return _in_columns(program, scene)
+            except Unvectorisable as reason:
+                why = str(reason)
+        paths = None if tier == "target" else program.reads
+        tier = "target" if paths is None else "memo"
+        groups = memo.group(scene.inventory, paths, scene.rows, scene.now)
+        context = {name: scene.context[name] for name in sorted(program.context)}
+        keys = None
+        answers: list[Answer | None] = [None] * len(groups.keys)
+        if paths is not None and "now" not in program.context:
+            prefix = (program.digest, freeze(list(context.values())))
+            keys = [(prefix, key) for key in groups.keys]
+            answers = [self._recall(key) for key in keys]
+        open_ = [number for number, answer in enumerate(answers) if answer is None]
+        targets = _targets(program, scene, [groups.representatives[number] for number in open_])
+        if sum(memo.cost(program.node, target) for target in targets) <= INLINE_COST:
+            found = _inline(program, context, targets)
+            self._take(answers, keys, [(answer, True) for answer in found])
+            return _spread(groups, answers, tier, why)
+        job = Job(program.digest, program.expression, program.definitions, context, targets)
+        return Pending(groups, answers, keys, job, scene.tenant, tier, why)
 
-    async def outcomes(
-        self, program: Program, targets: Sequence[Target], context: Mapping[str, Any], now: float
-    ) -> tuple[Outcomes, str]:
-        """One outcome per target, and what went wrong on the first that failed."""
-        shared = {name: reference.to_cel(value) for name, value in context.items()}
-        outcomes = np.empty(len(targets), dtype=np.uint8)
-        first = ""
-        for row, target in enumerate(targets):
-            variables = {**shared, "target": reference.to_cel(read_target(target, now))}
-            outcome, message = reference.verdict(program.tree, variables)
-            outcomes[row] = ord(outcome)
-            if outcomes[row] == ERROR:
-                first = first or message
-        return outcomes, first
+    async def finish(self, begun: "Evaluation | Pending") -> Evaluation:
+        """The outcomes of what was begun."""
+        if isinstance(begun, Evaluation):
+            return begun
+        found = await self._isolation.run(begun.job, begun.tenant)
+        self._take(begun.answers, begun.keys, found)
+        return _spread(begun.groups, begun.answers, begun.tier, begun.why)
+
+    def _take(self, answers: list[Answer | None], keys: list[Any] | None, found: Sequence[tuple[Answer, bool]]) -> None:
+        """Fill the open answers in order, and remember those that are final."""
+        open_ = [number for number, answer in enumerate(answers) if answer is None]
+        for number, (answer, final) in zip(open_, found, strict=True):
+            answers[number] = answer
+            if keys is not None and final:
+                self._remember(keys[number], answer)
+
+    def _recall(self, key: Any) -> Answer | None:
+        answer = self._memo.get(key)
+        if answer is not None:
+            self._memo.move_to_end(key)
+        return answer
+
+    def _remember(self, key: Any, answer: Answer) -> None:
+        self._memo[key] = answer
+        if len(self._memo) > MEMO_SIZE:
+            self._memo.popitem(last=False)
 
 
-def _digest(expression: str, variables: Sequence[Variable]) -> str:
-    parts = [expression, *(part for variable in variables for part in (variable.name, variable.expression))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def _targets(program: Program, scene: Scene, positions: Sequence[int]) -> list[dict[str, Any]]:
+    """The targets at these positions, with the fields only that the rule reads."""
+    fields = None if program.reads is None else frozenset(path[0] for path in program.reads)
+    return [read_target(scene.inventory.target(scene.rows[each]), scene.now, fields) for each in positions]
 
 
-def _tree(expression: str, variables: Sequence[Variable]) -> Node:
-    """The expression's tree; each variable may use those before it."""
-    trees: dict[str, Node] = {}
-    for variable in variables:
-        try:
-            trees[variable.name] = expand(reference.parse(variable.expression), trees)
-        except InvalidExpression as error:
-            where = error.diagnostics[0]
-            raise InvalidExpression(
-                [
-                    Diagnostic(
-                        where.line, where.column, f"in variable {variable.name}: {where.message}", where.suggestion
-                    )
-                ]
-            ) from None
-    return expand(reference.parse(expression), trees)
+def _inline(program: Program, context: Mapping[str, Any], targets: Sequence[dict[str, Any]]) -> list[Answer]:
+    shared = {name: reference.to_cel(value) for name, value in context.items()} if targets else {}
+    return [reference.verdict(program.tree, {**shared, "target": reference.to_cel(target)}) for target in targets]
+
+
+def _spread(groups: memo.Groups, answers: Sequence[Answer | None], tier: Tier, why: str) -> Evaluation:
+    """Each group's answer on all of its rows."""
+    given = [answer for answer in answers if answer is not None]
+    codes = np.fromiter((ord(outcome) for outcome, _ in given), dtype=np.uint8, count=len(given))
+    outcomes: Outcomes = codes[groups.group_of] if given else codes
+    return Evaluation(outcomes, next((message for outcome, message in given if outcome == "e"), ""), tier, why)
+
+
+def _in_columns(program: Program, scene: Scene) -> Evaluation:
+    shared: dict[str, Any] = {}
+
+    def constant(node: Node) -> Any:
+        if not shared:
+            shared.update({name: reference.to_cel(scene.context[name]) for name in program.context})
+        value, message = reference.evaluate(program.origins[id(node)], shared)
+        if message:
+            raise Failed(message)
+        return _plain(value)
+
+    def call(name: str, arguments: Sequence[Any]) -> Any:
+        value, message = reference.call(name, [reference.to_cel(each) for each in arguments])
+        if message:
+            raise Failed(message)
+        return _plain(value)
+
+    vectoriser = Vectoriser(scene.inventory, scene.rows, scene.now, constant, call)
+    outcomes = vectoriser.outcomes(program.node)
+    failed = np.flatnonzero(outcomes == ERROR)
+    error = ""
+    if len(failed):
+        target = read_target(scene.inventory.target(scene.rows[failed[0]]), scene.now)
+        variables = {name: reference.to_cel(value) for name, value in {**scene.context, "target": target}.items()}
+        error = reference.verdict(program.tree, variables)[1]
+    return Evaluation(outcomes, error, "columns", "single values of the target")
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return reference.from_cel(value)
+    except TypeError as error:
+        raise Unvectorisable(str(error)) from None

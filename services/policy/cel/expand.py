@@ -7,7 +7,7 @@ a variable that a rule does not use costs nothing.
 from collections.abc import Mapping
 from typing import Any
 
-from lark import Token, Tree
+import lark
 
 from services.policy.diagnostics import Diagnostic, InvalidExpression
 from services.policy.functions import FUNCTIONS
@@ -15,63 +15,69 @@ from services.policy.functions import FUNCTIONS
 MAX_NODES = 20_000
 """Nodes of a tree with all variables in place: variables that use variables twice double in size at each step."""
 
+MAX_DEPTH = 300
+"""Levels of a tree. Each costs celpy about five Python frames; a bracket is ten levels, an operand in a row is one."""
+
 NAMESPACE = "variables"
 
-Node = Tree[Any]
+Tree = lark.Tree[Any]
 
 
-def expand(tree: Node, variables: Mapping[str, Node]) -> Node:
+def expand(tree: Tree, variables: Mapping[str, Tree]) -> Tree:
     """The tree with `variables.<name>` and implicit arguments filled in; the given trees stay as they are.
 
     Raises `InvalidExpression` for an unknown variable, and where the result would be too large.
     """
-    expanded = _rewrite(tree, variables)
-    if size(expanded) > MAX_NODES:
-        raise InvalidExpression([Diagnostic(1, 1, "too large with its variables filled in")])
-    return expanded
+    return bounded(_rewrite(tree, variables))
 
 
-def size(tree: Node) -> int:
-    """Nodes of a tree, shared subtrees counted as often as they are used (up to the bound, where counting stops)."""
+def bounded(tree: Tree) -> Tree:
+    """The tree itself, where it is small and flat enough; shared subtrees count as often as they are used.
+
+    Raises `InvalidExpression`.
+    """
     count = 0
-    stack: list[Any] = [tree]
-    while stack and count <= MAX_NODES:
+    stack: list[tuple[Any, int]] = [(tree, 1)]
+    while stack:
+        node, depth = stack.pop()
         count += 1
-        stack.extend(getattr(stack.pop(), "children", ()))
-    return count
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            raise InvalidExpression([Diagnostic(1, 1, "too many operands in a row, nested too deep, or too large")])
+        stack.extend((child, depth + 1) for child in getattr(node, "children", ()))
+    return tree
 
 
-def _rewrite(node: Node, variables: Mapping[str, Node]) -> Node:
+def _rewrite(node: Tree, variables: Mapping[str, Tree]) -> Tree:
     name = variable_of(node)
     if name is not None:
         if name not in variables:
-            known = ", ".join(sorted(variables)) or "none"
-            message = f"undeclared variable `variables.{name}` (known: {known})"
+            message = f"undeclared variable `variables.{name}`"
             raise InvalidExpression([Diagnostic(node.meta.line, node.meta.column, message)])
-        return Tree("primary", [Tree("paren_expr", [variables[name]], node.meta)], node.meta)
-    children = [_rewrite(child, variables) if isinstance(child, Tree) else child for child in node.children]
+        return lark.Tree("primary", [lark.Tree("paren_expr", [variables[name]], node.meta)], node.meta)
+    children = [_rewrite(child, variables) if isinstance(child, lark.Tree) else child for child in node.children]
     if node.data == "ident_arg":
         children = _with_implicit(node, children)
-    return Tree(node.data, children, node.meta)
+    return lark.Tree(node.data, children, node.meta)
 
 
-def variable_of(node: Node) -> str | None:
+def variable_of(node: Tree) -> str | None:
     """`x` where the node is `variables.x`, else None."""
     if node.data != "member_dot":
         return None
     inner: Any = node.children[0]
-    while isinstance(inner, Tree) and inner.data in {"member", "primary"} and len(inner.children) == 1:
+    while isinstance(inner, lark.Tree) and inner.data in {"member", "primary"} and len(inner.children) == 1:
         inner = inner.children[0]
-    is_namespace = isinstance(inner, Tree) and inner.data == "ident" and inner.children[0] == NAMESPACE
+    is_namespace = isinstance(inner, lark.Tree) and inner.data == "ident" and inner.children[0] == NAMESPACE
     return str(node.children[1]) if is_namespace else None
 
 
-def _with_implicit(node: Node, children: list[Any]) -> list[Any]:
+def _with_implicit(node: Tree, children: list[Any]) -> list[Any]:
     function = FUNCTIONS.get(str(children[0]))
     if function is None or not function.implicit:
         return children
     given = children[1].children if len(children) > 1 else []
     if any(len(given) == len(overload) for overload in function.overloads):
         return children
-    variable: Node = Tree("primary", [Tree("ident", [Token("IDENT", function.implicit)], node.meta)], node.meta)
-    return [children[0], Tree("exprlist", [variable, *given], node.meta)]
+    name = lark.Tree("ident", [lark.Token("IDENT", function.implicit)], node.meta)
+    variable: Tree = lark.Tree("primary", [name], node.meta)
+    return [children[0], lark.Tree("exprlist", [variable, *given], node.meta)]

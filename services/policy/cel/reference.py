@@ -8,44 +8,41 @@ functions, and messages that never show other data than the names in the express
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import celpy
-import lark
 from celpy import celtypes
 from celpy.celparser import CELParseError, CELParser
 from celpy.evaluation import Activation, CELEvalError, Evaluator, base_functions
 
+from services.policy.cel.expand import Tree, bounded
 from services.policy.cel.guards import scan
 from services.policy.diagnostics import Diagnostic, InvalidExpression
 from services.policy.functions import FUNCTIONS, Function, FunctionError
 
 logging.getLogger("celpy").setLevel(logging.CRITICAL)  # its debug and error lines hold the variables' values
 
-MAX_DEPTH = 300
-"""Levels of celpy's parse tree; each costs about five Python frames. A bracket is ten levels, an operand one."""
-
 FRAMES = 5_000
-"""Python's recursion limit while celpy evaluates a tree of `MAX_DEPTH`."""
+"""Python's recursion limit: enough for the deepest tree that expand.py lets pass."""
+
+sys.setrecursionlimit(max(FRAMES, sys.getrecursionlimit()))
 
 Outcome = tuple[Any, str]
 """A value and an empty string, or None and what went wrong."""
 
 
-def parse(text: str) -> lark.Tree[Any]:
+def parse(text: str) -> Tree:
     """celpy's parse tree. Raises `InvalidExpression`, also where the text or the tree exceeds a bound."""
     found = scan(text)
     if found is not None:
         raise InvalidExpression([found])
     try:
-        tree: lark.Tree[Any] = CELParser().parse(text)
+        tree: Tree = CELParser().parse(text)
     except CELParseError as error:
         raise InvalidExpression([_syntax(text, error)]) from None
-    if _depth(tree) > MAX_DEPTH:
-        raise InvalidExpression([Diagnostic(1, 1, "too many operands in a row, or nested too deep")])
-    return tree
+    return bounded(tree)
 
 
 def _syntax(text: str, error: CELParseError) -> Diagnostic:
@@ -55,17 +52,6 @@ def _syntax(text: str, error: CELParseError) -> Diagnostic:
         return Diagnostic(len(lines), len(lines[-1]) + 1, "the expression ends too early")
     rest = lines[error.line - 1][error.column - 1 :].split()
     return Diagnostic(error.line, error.column, f"syntax error near `{rest[0][:40]}`" if rest else "syntax error")
-
-
-def _depth(tree: lark.Tree[Any]) -> int:
-    deepest = 0
-    stack: list[tuple[Any, int]] = [(tree, 1)]
-    while stack:
-        node, depth = stack.pop()
-        deepest = max(deepest, depth)
-        if isinstance(node, lark.Tree):
-            stack.extend((child, depth + 1) for child in node.children)
-    return deepest
 
 
 def to_cel(value: Any) -> Any:
@@ -89,10 +75,36 @@ def to_cel(value: Any) -> Any:
             raise TypeError(f"{type(value).__name__} is no value of a rule")
 
 
-def evaluate(tree: lark.Tree[Any], variables: Mapping[str, Any]) -> Outcome:
+def from_cel(value: Any) -> Any:
+    """A celpy value as a plain one. Raises `TypeError` for what has no plain counterpart that columns could hold."""
+    match value:
+        case celtypes.BoolType():
+            return bool(value)
+        case celtypes.UintType():
+            raise TypeError("an unsigned integer")
+        case str():
+            return str(value)
+        case int():
+            return int(value)
+        case float():
+            return float(value)
+        case celtypes.ListType():
+            return [from_cel(each) for each in value]
+        case _:
+            raise TypeError(f"a {type(value).__name__}")
+
+
+def call(name: str, arguments: Sequence[Any]) -> Outcome:
+    """A function or operator on celpy's values, its errors as in an expression."""
+    try:
+        value = _BOUND[name](*arguments)
+    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
+        return None, f"no answer ({type(error).__name__})"
+    return (None, describe(value)) if isinstance(value, CELEvalError) else (value, "")
+
+
+def evaluate(tree: Tree, variables: Mapping[str, Any]) -> Outcome:
     """Evaluate for one set of variables, given as celpy's values. Raises nothing that an expression can cause."""
-    if sys.getrecursionlimit() < FRAMES:
-        sys.setrecursionlimit(FRAMES)
     try:
         return Evaluator(tree, Activation(functions=_BOUND)).evaluate(dict(variables)), ""
     except CELEvalError as error:
@@ -105,7 +117,7 @@ def evaluate(tree: lark.Tree[Any], variables: Mapping[str, Any]) -> Outcome:
         return None, f"cannot be evaluated ({type(error).__name__})"
 
 
-def verdict(tree: lark.Tree[Any], variables: Mapping[str, Any]) -> tuple[str, str]:
+def verdict(tree: Tree, variables: Mapping[str, Any]) -> tuple[str, str]:
     """`t`, `f`, or `e` with what went wrong; a value that is no boolean is an error."""
     value, message = evaluate(tree, variables)
     if message:
@@ -135,6 +147,11 @@ def describe(error: CELEvalError) -> str:
         return "out of range, or not convertible"
     overload = _OVERLOAD.match(text)
     return f"no such overload for `{overload.group(1) or overload.group(2)}`" if overload else "no such overload"
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """The functions and operators that rules are evaluated with, ours among them, as celpy takes them."""
+    return dict(_BOUND)
 
 
 def _and(left: Any, right: Any) -> Any:
@@ -205,4 +222,4 @@ _BOUND: dict[str, Callable[..., Any]] = {
     "timestamp": _timestamp,
 }
 
-__all__ = ["Outcome", "celpy", "describe", "evaluate", "parse", "to_cel", "verdict"]
+__all__ = ["Outcome", "call", "celpy", "describe", "evaluate", "from_cel", "functions", "parse", "to_cel", "verdict"]

@@ -16,7 +16,8 @@ class Function:
 
     `overloads` lists the parameter types of each form. `reads` names the fields of `target` that the answer depends
     on; where `key` is set, only on the entry that this argument names. With `implicit`, the named variable is the
-    first argument where the plain form leaves it out.
+    first argument where the plain form leaves it out. `shortcut` answers the same straight from the inventory's value
+    object, for columns over many targets.
     """
 
     name: str
@@ -28,3 +29,4 @@ class Function:
     reads: tuple[str, ...] = ()
     key: int | None = None
     implicit: str = ""
+    shortcut: Callable[..., Any] | None = None

@@ -21,4 +21,5 @@ HAS_LABEL = Function(
     example='target.hasLabel("moorage.io/provider", "aws")',
     reads=("labels",),
     key=1,
+    shortcut=lambda target, key, value=None: key in target.labels and (value is None or target.labels[key] == value),
 )

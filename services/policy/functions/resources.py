@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.policy.functions.function import Function, FunctionError
+from shared.model import Target
 
 _TARGET_AND_NAME = (("Target", "string"),)
 
@@ -41,7 +42,11 @@ def requested(workload: Iterable[Mapping[str, Any]], resource: str) -> float:
 
 
 def _of(amounts: Mapping[str, Any], resource: str) -> float:
-    return float(amounts[resource]) if resource in amounts else 0.0
+    return float(amounts[resource]) + 0.0 if resource in amounts else 0.0
+
+
+def _available(target: Target, resource: str) -> float:
+    return max(0.0, _of(target.allocatable, resource) - _of(target.allocated, resource))
 
 
 CAPACITY = Function(
@@ -53,6 +58,7 @@ CAPACITY = Function(
     example='capacity(target, "nvidia.com/gpu") >= 4.0',
     reads=("capacity",),
     key=1,
+    shortcut=lambda target, resource: _of(target.capacity, resource),
 )
 ALLOCATABLE = Function(
     name="allocatable",
@@ -63,6 +69,7 @@ ALLOCATABLE = Function(
     example='target.allocatable("memory") >= quantity("64Gi")',
     reads=("allocatable",),
     key=1,
+    shortcut=lambda target, resource: _of(target.allocatable, resource),
 )
 AVAILABLE = Function(
     name="available",
@@ -73,6 +80,7 @@ AVAILABLE = Function(
     example='target.available("cpu") > 2.0 * requested("cpu")',
     reads=("available",),
     key=1,
+    shortcut=_available,
 )
 UTILIZATION = Function(
     name="utilization",

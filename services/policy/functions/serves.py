@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.policy.functions.function import Function
+from shared.model import Target
 
 
 def serves(target: Mapping[str, Any], api_version: str, kind: str) -> bool:
@@ -15,6 +16,11 @@ def serves(target: Mapping[str, Any], api_version: str, kind: str) -> bool:
     )
 
 
+def _shortcut(target: Target, api_version: str, kind: str) -> bool:
+    group, _, version = api_version.rpartition("/")
+    return any(api.kind == kind and api.group == group and version in api.versions for api in target.apis)
+
+
 SERVES = Function(
     name="serves",
     overloads=(("Target", "string", "string"),),
@@ -23,4 +29,5 @@ SERVES = Function(
     description="Whether the target serves that kind in that version",
     example='target.serves("apps/v1", "Deployment")',
     reads=("apis",),
+    shortcut=_shortcut,
 )

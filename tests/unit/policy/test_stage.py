@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from services.policy.cel.engine import Engine
+from services.policy.cel.isolation import Isolation
+from services.policy.columns import Inventory
 from services.policy.stage import evaluate
 from shared.api import LabelSelector, PlacementPolicySpec, PlacementSpec, Rule, Variable, WorkloadSelector
 from shared.messages import Discovered, Evaluated
@@ -37,7 +39,9 @@ def policy(workspace: str, name: str, *rules: Rule, **fields: Any) -> PolicyEntr
 
 
 async def run(message: Discovered, *policies: PolicyEntry) -> Evaluated:
-    return await evaluate(message, INVENTORY, policies, Engine(), NOW)
+    inventory = Inventory()
+    inventory.update(INVENTORY)
+    return await evaluate(message, inventory, policies, Engine(Isolation()), NOW)
 
 
 EU = Rule(name="eu", expression='target.labels["region"] == "eu"', message="must be in the EU")

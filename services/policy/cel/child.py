@@ -1,0 +1,77 @@
+"""The child process of isolation.py: reads jobs from standard input, writes answers to standard output.
+
+It limits itself, so that it ends even if nobody is left to kill it: memory by the kernel's limit, time by an alarm
+whose default action ends the process wherever it is.
+"""
+
+import os
+import resource
+import signal
+import sys
+import time
+from typing import BinaryIO
+
+import msgspec
+
+from services.policy.cel import reference
+from services.policy.cel.isolation import Answer, Job
+from services.policy.cel.program import Programs
+from services.policy.diagnostics import InvalidExpression
+
+FLUSH_SECONDS = 0.05
+"""How often answers are handed over, so that those before a deadline are not lost."""
+
+NICENESS = 5
+"""Rules that take long yield to everything else."""
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer jobs until the input ends."""
+    programs = Programs(100)
+    sink.write(b"+")
+    sink.flush()
+    while header := source.read(4):
+        job = msgspec.msgpack.decode(source.read(int.from_bytes(header, "big")), type=Job)
+        limit(job)
+        answer(job, programs, sink)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def limit(job: Job) -> None:
+    """Bound this process's memory and time."""
+    if job.memory:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (job.memory, hard))
+    if job.deadline:
+        signal.setitimer(signal.ITIMER_REAL, 2 * job.deadline + 1)
+
+
+def answer(job: Job, programs: Programs, sink: BinaryIO) -> None:
+    """Evaluate on each target and write the answers, a few at a time."""
+    try:
+        tree = programs.get(job.expression, job.definitions).tree
+    except InvalidExpression as error:
+        write(sink, [("e", str(error))] * len(job.targets))
+        return
+    shared = {name: reference.to_cel(value) for name, value in job.context.items()}
+    ready: list[Answer] = []
+    flushed = time.monotonic()
+    for target in job.targets:
+        ready.append(reference.verdict(tree, {**shared, "target": reference.to_cel(target)}))
+        if time.monotonic() - flushed > FLUSH_SECONDS:
+            write(sink, ready)
+            ready, flushed = [], time.monotonic()
+    write(sink, ready)
+
+
+def write(sink: BinaryIO, answers: list[Answer]) -> None:
+    """One frame."""
+    payload = msgspec.msgpack.encode(answers)
+    sink.write(len(payload).to_bytes(4, "big") + payload)
+    sink.flush()
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it closes our input
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,207 @@
+"""Evaluation in child processes that are killed at their deadline: nothing inside celpy can be interrupted.
+
+Children are started when first needed, kept, and replaced when they had to be killed. One tenant has at most one child
+at a time, so a hostile rule holds up its own tenant only; an expression that ran into its deadline is not tried again
+for a while, longer with each time.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+Answer = tuple[str, str]
+
+CHILD = "services.policy.cel.child"
+START_SECONDS = 15.0
+REST_SECONDS = 30.0
+LONGEST_REST_SECONDS = 600.0
+REMEMBERED = 10_000
+REFILL = 0.1
+"""Seconds of evaluation that a tenant regains in a second; its allowance never exceeds one deadline."""
+
+LEAST_SECONDS = 0.05
+"""With less than this left of its allowance, a tenant's job is not begun."""
+
+LONGEST_FRAME = 256 << 20
+
+
+class Job(msgspec.Struct, frozen=True, array_like=True):
+    """One rule on some targets, as it travels to the child. `context` are the variables beside `target`."""
+
+    digest: str
+    expression: str
+    definitions: tuple[tuple[str, str], ...]
+    context: dict[str, Any]
+    targets: list[dict[str, Any]]
+    deadline: float = 0.0
+    memory: int = 0
+
+
+@dataclass
+class _Child:
+    process: asyncio.subprocess.Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.writer.close()
+
+
+@dataclass
+class _Allowance:
+    """Seconds of evaluation that a tenant may use: full at first, filled up again slowly."""
+
+    seconds: float
+    at: float
+
+
+@dataclass
+class _Rest:
+    until: float
+    seconds: float
+
+
+@dataclass
+class Isolation:
+    """At most `children` processes; `deadline` seconds and `memory` bytes for one rule of one message."""
+
+    children: int = 2
+    deadline: float = 2.0
+    memory: int = 512 << 20
+    clock: Callable[[], float] = time.monotonic
+    _idle: list[_Child] = field(default_factory=list)
+    _resting: "OrderedDict[str, _Rest]" = field(default_factory=OrderedDict)
+    _tenants: dict[str, tuple[asyncio.Lock, int]] = field(default_factory=dict)
+    _allowances: "OrderedDict[str, _Allowance]" = field(default_factory=OrderedDict)
+    _slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.children)
+
+    async def run(self, job: Job, tenant: str) -> list[tuple[Answer, bool]]:
+        """celpy's answers, and whether each is final; what the deadline cut off is an error that is not."""
+        async with self._turn(tenant):
+            if self._rests(job.digest):
+                return [_late("took too long before, and rests for a while")] * len(job.targets)
+            seconds = self._allowance(tenant)
+            if seconds < LEAST_SECONDS:
+                return [_late("the rules of this workspace have used up their time for now")] * len(job.targets)
+            async with self._slots:
+                child = self._idle.pop() if self._idle else await self._start()
+                begun = self.clock()  # a start is not on the tenant's time
+                answers = await self._in_child(
+                    child, msgspec.structs.replace(job, deadline=seconds, memory=self.memory)
+                )
+            used = self.clock() - begun
+            self._allowances[tenant] = _Allowance(max(0.0, seconds - used), self.clock())
+        if len(answers) < len(job.targets):
+            self._rest(job.digest)
+        missing = len(job.targets) - len(answers)
+        return [(answer, True) for answer in answers] + [_late(f"took longer than {seconds:.2g} s")] * missing
+
+    async def _in_child(self, child: _Child, job: Job) -> list[Answer]:
+        """The answers that came in time. The child goes where it is not fit for another job."""
+        fit = False
+        try:
+            answers, fit = await self._ask(child, job)
+            return answers
+        finally:
+            if fit:
+                self._idle.append(child)
+            else:
+                child.kill()
+                await child.process.wait()
+
+    async def close(self) -> None:
+        """End all children."""
+        for child in self._idle:
+            child.kill()
+            await child.process.wait()
+        self._idle.clear()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, tenant: str) -> Any:
+        """One job at a time for each tenant; the lock goes when nobody waits for it."""
+        lock, users = self._tenants.get(tenant, (asyncio.Lock(), 0))
+        self._tenants[tenant] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._tenants.pop(tenant)
+            if users > 1:
+                self._tenants[tenant] = (lock, users - 1)
+
+    async def _start(self) -> _Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            CHILD,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            # No secrets of ours: the environment is what Python needs to find the same code.
+            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": os.environ.get("PATH", "")},
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        child = _Child(process, process.stdout, process.stdin)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await child.reader.readexactly(1)  # it is up; its start is not on the rule's time
+        except (TimeoutError, asyncio.IncompleteReadError):
+            child.kill()
+            raise RuntimeError("the process that evaluates rules does not start") from None
+        return child
+
+    async def _ask(self, child: _Child, job: Job) -> tuple[list[Answer], bool]:
+        """What was answered in time, and whether the child is fit for another job."""
+        answers: list[Answer] = []
+        try:
+            async with asyncio.timeout(job.deadline):
+                payload = msgspec.msgpack.encode(job)
+                child.writer.write(len(payload).to_bytes(4, "big") + payload)
+                await child.writer.drain()
+                while len(answers) < len(job.targets):
+                    size = int.from_bytes(await child.reader.readexactly(4), "big")
+                    if size > LONGEST_FRAME:
+                        return answers, False
+                    frame = await child.reader.readexactly(size)
+                    answers += msgspec.msgpack.decode(frame, type=list[tuple[str, str]])
+        except (TimeoutError, asyncio.IncompleteReadError, OSError):
+            return answers, False
+        return answers, True
+
+    def _allowance(self, tenant: str) -> float:
+        """Seconds that the tenant's next job may take."""
+        known = self._allowances.pop(tenant, None) or _Allowance(self.deadline, self.clock())
+        seconds = min(self.deadline, known.seconds + REFILL * (self.clock() - known.at))
+        self._allowances[tenant] = _Allowance(seconds, self.clock())
+        if len(self._allowances) > REMEMBERED:
+            self._allowances.popitem(last=False)
+        return seconds
+
+    def _rests(self, digest: str) -> bool:
+        rest = self._resting.get(digest)
+        return rest is not None and self.clock() < rest.until
+
+    def _rest(self, digest: str) -> None:
+        before = self._resting.pop(digest, None)
+        seconds = min(LONGEST_REST_SECONDS, before.seconds * 2 if before else REST_SECONDS)
+        self._resting[digest] = _Rest(self.clock() + seconds, seconds)
+        if len(self._resting) > REMEMBERED:
+            self._resting.popitem(last=False)
+
+
+def _late(message: str) -> tuple[Answer, bool]:
+    return (("e", message), False)

@@ -1,0 +1,114 @@
+"""A rule, compiled: bounded, linted, type-checked, its policy's variables in place; and how it is evaluated."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.policy import memo
+from services.policy.cel import checker, reference
+from services.policy.cel.convert import Origins, convert
+from services.policy.cel.expand import Tree, expand
+from services.policy.diagnostics import Diagnostic, InvalidExpression
+from services.policy.lint import lint
+from services.policy.syntax import Node
+from services.policy.variables import VARIABLES
+
+PROGRAMS = 1_000
+"""Compiled expressions that are kept, least recently used first out."""
+
+CONTEXT = frozenset(VARIABLES) - {"target"}
+
+Definitions = Sequence[tuple[str, str]]
+"""A policy's own variables: names and expressions, in order."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """`reads` are the paths of `target` that it depends on (None: the whole), `context` the other variables."""
+
+    digest: str
+    expression: str
+    definitions: tuple[tuple[str, str], ...]
+    tree: Tree
+    node: Node
+    origins: Origins
+    reads: frozenset[memo.Path] | None
+    context: frozenset[str]
+
+
+class Programs:
+    """Compiled expressions by the SHA-256 of their text. What does not compile is remembered as well."""
+
+    def __init__(self, size: int = PROGRAMS) -> None:
+        self._size = size
+        self._known: OrderedDict[str, Program | InvalidExpression] = OrderedDict()
+
+    def get(self, expression: str, definitions: Definitions = (), *, result: str = "bool") -> Program:
+        """The compiled expression. Raises `InvalidExpression`."""
+        digest = digest_of(expression, definitions, result)
+        known = self._known.get(digest)
+        if known is None:
+            try:
+                known = compile_rule(expression, definitions, result=result)
+            except InvalidExpression as error:
+                known = error
+            self._known[digest] = known
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(digest)
+        if isinstance(known, InvalidExpression):
+            raise InvalidExpression(known.diagnostics)
+        return known
+
+
+def digest_of(expression: str, definitions: Definitions, result: str = "bool") -> str:
+    """What an expression is known by."""
+    parts = [result, expression, *(part for definition in definitions for part in definition)]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()
+
+
+def compile_rule(expression: str, definitions: Definitions = (), *, result: str = "bool") -> Program:
+    """Parse, lint, check. Raises `InvalidExpression` with all findings; those of a variable name it."""
+    trees: dict[str, Tree] = {}
+    for name, text in definitions:
+        try:
+            trees[name] = expand(_parsed(text, trees), trees)
+        except InvalidExpression as error:
+            raise _in_variable(name, error.diagnostics) from None
+    tree = expand(_parsed(expression, trees), trees)
+    name, found = checker.check(expression, result=result, variables=definitions)
+    if found:
+        raise _in_variable(name, found) if name else InvalidExpression(found)
+    return prepare(expression, definitions, tree, digest_of(expression, definitions, result))
+
+
+def prepare(expression: str, definitions: Definitions, tree: Tree, digest: str) -> Program:
+    """What evaluation needs to know of a tree."""
+    origins: Origins = {}
+    node = convert(tree, origins)
+    return Program(
+        digest=digest,
+        expression=expression,
+        definitions=tuple(definitions),
+        tree=tree,
+        node=node,
+        origins=origins,
+        reads=memo.reads(node),
+        context=memo.variables_read(node, CONTEXT),
+    )
+
+
+def _parsed(text: str, variables: dict[str, Tree]) -> Tree:
+    tree = reference.parse(text)
+    found = lint(convert(tree), variables)
+    if found:
+        raise InvalidExpression(found)
+    return tree
+
+
+def _in_variable(name: str, found: Sequence[Diagnostic]) -> InvalidExpression:
+    return InvalidExpression(
+        [Diagnostic(each.line, each.column, f"in variable {name}: {each.message}", each.suggestion) for each in found]
+    )
