@@ -112,9 +112,13 @@ class NatsClient:
         """
         self = cls(url, on_wait)
         await self._dial(name, options or NatsOptions(), connect_timeout)
-        self._check_version()
-        self._inbox = f"{self._nc.new_inbox()}."
-        await self._nc.subscribe(f"{self._inbox}*", cb=self._on_reply)
+        try:
+            self._check_version()
+            self._inbox = f"{self._nc.new_inbox()}."
+            await self._nc.subscribe(f"{self._inbox}*", cb=self._on_reply)
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def _dial(self, name: str, options: NatsOptions, connect_timeout: float) -> None:

@@ -71,6 +71,11 @@ class NatsServer:
         return f"nats://{self._host}:{self._port}"
 
     @property
+    def monitoring_url(self) -> str:
+        """Where the server tells about itself, if it was given a monitoring port."""
+        return f"http://{self._host}:{self._monitoring_port}"
+
+    @property
     def pid(self) -> int | None:
         """Process id of the child that runs at this moment."""
         return None if self._child is None else self._child.pid
@@ -188,6 +193,8 @@ class NatsServer:
         except TimeoutError:
             raise NatsServerError(f"nats-server was not ready within {READY_WITHIN:g} s: {self._complaint()}") from None
         self._port = int(found["nats"][0].rpartition(":")[2])
+        if self._monitoring_port is not None:
+            self._monitoring_port = int(found["monitoring"][0].rpartition(":")[2])
         self._ready.set()
 
     def _why(self) -> str:
@@ -200,7 +207,7 @@ class NatsServer:
 
     def _complaint(self) -> str:
         """The last complaint in the server's log, without time and process id; else what it said last."""
-        lines = [line for name in (LOG, ERRORS) for line in _tail(self._store / name)]
+        lines = [line for name in (LOG, ERRORS) for line in _tail(self._store / name) if line.strip()]
         complaints = [line.partition(mark)[2] for line in lines for mark in ("[FTL]", "[ERR]") if mark in line]
         return (complaints or lines or ["it said nothing"])[-1].strip()
 
