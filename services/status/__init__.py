@@ -1,0 +1,12 @@
+"""The status stage: how what was placed is doing, per target and on the Placement.
+
+    rules/         health per kind of object, after kstatus (pure)
+    core.py        health per target, conditions and phase of a Placement (pure)
+    reports.py     the bucket REPORTS: what is known of each placement in each target
+    observe.py     informers on what was applied in each target
+    kubernetes.py  reads and writes on the hub: Placement status, Events
+    reporter.py    what the handlers do
+    worker.py      consumes Decided, Bound and Reported, emits Reported
+
+In this version every copy of the worker watches all targets in use; what they write is the same, and is written once.
+"""

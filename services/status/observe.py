@@ -1,0 +1,168 @@
+"""What runs in the targets: one informer per target and kind on what Moorage placed there."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection
+
+import msgspec
+
+from services.status.reports import NOT_SEEN, parse_ref
+from services.status.rules import Finding, health
+from shared.kube.changes import Change
+from shared.kube.client import Client
+from shared.kube.discovery import RestMapper, UnknownKind
+from shared.kube.errors import ApiError, ConfigError, KubeError
+from shared.kube.hub import TargetClients
+from shared.kube.retry import LATER
+from shared.kube.watch import Informer
+from shared.model import ObjectHealth, PlacementRef, Target
+
+log = logging.getLogger("moorage.status")
+
+SELECTOR = "placement.moorage.io/managed=true"
+OWNER_ANNOTATION = "placement.moorage.io/owner"
+_OPENING = 16  # informers that are being opened at once, over all targets
+_MOST = 60.0  # seconds between two attempts to open one
+
+Kind = tuple[str, str]
+"""API version and kind."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """An object as it is remembered: whose it is and how it is, in some hundred bytes."""
+
+    owner: PlacementRef
+    finding: Finding
+
+
+def decode(api_version: str, kind: str) -> Callable[[bytes], Seen]:
+    """Makes a Seen out of an object's JSON. Raises ValueError for one that names no owner."""
+
+    def project(raw: bytes) -> Seen:
+        obj = {**msgspec.json.decode(raw), "apiVersion": api_version, "kind": kind}
+        parts = str((obj["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION, "")).split("|")
+        if len(parts) != 3:
+            raise ValueError("it names no Placement that owns it")
+        workspace, namespace, name = parts
+        return Seen(PlacementRef(workspace=workspace, namespace=namespace, name=name), health(obj))
+
+    return project
+
+
+class Observer:
+    """Follows kinds in targets. `changed` hears of each placement whose objects changed, `synced` of each target that
+    could be seen as a whole.
+
+    Call `want` with what is in use whenever that changes; `look` says how an object is now.
+    """
+
+    def __init__(
+        self,
+        clients: TargetClients,
+        target: Callable[[str], Target | None],
+        *,
+        changed: Callable[[PlacementRef, str], None],
+        synced: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`clock` in seconds, `chance` 0..1 and `sleep` are injected by tests."""
+        self._clients = clients
+        self._target = target
+        self._changed = changed
+        self._synced = synced
+        self._clock = clock
+        self._chance = chance
+        self._sleep = sleep
+        self._room = asyncio.Semaphore(_OPENING)
+        self._tasks: dict[tuple[str, Kind], asyncio.Task[None]] = {}
+        self._informers: dict[tuple[str, Kind], Informer[Seen]] = {}
+        self._mappers: dict[str, tuple[Client, RestMapper]] = {}
+
+    def want(self, target: str, kinds: Collection[Kind]) -> None:
+        """Follow these kinds in this target, and no others; none of them: leave the target alone."""
+        wanted = {(target, kind) for kind in kinds}
+        for key in [key for key in self._tasks if key[0] == target and key not in wanted]:
+            self._tasks.pop(key).cancel()
+        for key in wanted - self._tasks.keys():
+            self._tasks[key] = asyncio.create_task(self._follow(*key), name=f"observe {target} {key[1][1]}")
+        if not wanted:
+            self._mappers.pop(target, None)
+
+    async def close(self) -> None:
+        """Follow nothing any more."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def look(self, target: str, known: ObjectHealth) -> ObjectHealth:
+        """The object's health as it is seen now; what is not followed yet stays as it is known."""
+        api_version, kind, namespace, name = parse_ref(known.ref)
+        informer = self._informers.get((target, (api_version, kind)))
+        if informer is None or not informer.synced.is_set():
+            return known
+        seen = informer.objects.get((namespace, name))
+        if seen is not None:
+            found = seen.finding
+            return ObjectHealth(
+                ref=known.ref, health=found.health, message=found.message, replicas=found.replicas, ready=found.ready
+            )
+        if known.message == NOT_SEEN:
+            return known
+        return ObjectHealth(ref=known.ref, health="Unhealthy", message="it is gone from the target")
+
+    def silence(self, target: str) -> float:
+        """For how many seconds nothing has been heard of a target that is followed; 0 for others."""
+        heard = [each.last_contact for (where, _), each in self._informers.items() if where == target]
+        return self._clock() - max(heard) if heard else 0.0
+
+    async def _follow(self, target: str, kind: Kind) -> None:
+        """Follow one kind in one target until cancelled; whatever goes wrong, try again."""
+        failures = 0
+        while True:
+            try:
+                async with self._room:
+                    informer = await self._open(target, kind)
+                async with informer:
+                    self._informers[target, kind] = informer
+                    async for change in informer.events():
+                        failures = 0
+                        self._hear(target, change)
+            except (KubeError, UnknownKind) as error:
+                failures += 1
+                if isinstance(error, ApiError) and error.unauthorized:
+                    await self._clients.forget(target)
+                delay = min(_MOST, LATER * 2.0 ** min(failures, 10)) * (1 + self._chance()) / 2
+                log.info("%s in %s is not followed: %s", kind[1], target, error, extra={"retry": round(delay, 1)})
+                await self._sleep(delay)
+            finally:
+                self._informers.pop((target, kind), None)
+
+    async def _open(self, target: str, kind: Kind) -> Informer[Seen]:
+        found = self._target(target)
+        if found is None:
+            raise ConfigError(f"target {target} is not in the inventory")
+        client = await self._clients.get(found)
+        known = self._mappers.get(target)
+        if known is None or known[0] is not client:
+            known = self._mappers[target] = (client, RestMapper(client))
+        resource = await known[1].resource(*kind)
+        return Informer(client, resource, label_selector=SELECTOR, decode=decode(*kind), on_error=_give_up)
+
+    def _hear(self, target: str, change: Change[Seen]) -> None:
+        if change.kind == "Synced":
+            self._synced(target)
+        for seen in (change.old, change.object):
+            if seen is not None:
+                self._changed(seen.owner, target)
+
+
+def _give_up(error: KubeError) -> None:
+    """Credentials that are refused will not be accepted by asking again: raising ends the informer."""
+    if isinstance(error, ApiError) and error.unauthorized:
+        raise error

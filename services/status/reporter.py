@@ -1,0 +1,247 @@
+"""What the status worker does with news: keeps the reports, and the Placement's status."""
+
+import asyncio
+import functools
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+
+from services.status import core
+from services.status.kubernetes import Records, rfc3339
+from services.status.observe import Kind, Observer
+from services.status.reports import Reports, merged, news, parse_ref, reported
+from services.status.settings import StatusSettings
+from shared.api import Placement, get_condition
+from shared.bus import Retry
+from shared.kube.hub import TargetClients
+from shared.kube.retry import SOON
+from shared.messages import Bound, Decided, Reported
+from shared.model import Head, PlacementRef, Target, TargetReport, split_target
+from shared.state import Conflict, View
+from shared.tokens import join
+
+_RACES = 10
+_REMEMBERED = 10_000  # placements whose last write is remembered
+
+Place = tuple[PlacementRef, str]
+
+
+class Reporter:
+    """What the handlers work with. `run` follows the reports and the inventory, and must be running."""
+
+    def __init__(
+        self,
+        settings: StatusSettings,
+        *,
+        records: Records,
+        reports: Reports,
+        view: View[TargetReport],
+        inventory: View[Target],
+        clients: TargetClients,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._reports = reports
+        self._view = view
+        self._inventory = inventory
+        self._clock = clock
+        self._observer = Observer(clients, self._target, changed=self._changed, synced=self._synced)
+        self._by_target: dict[str, dict[str, TargetReport]] = {}
+        self._target_of: dict[str, str] = {}  # by key in REPORTS
+        self._silent: dict[str, str] = {}  # why, by target; only those that are
+        self._written: OrderedDict[PlacementRef, float] = OrderedDict()
+        self._news: dict[Place, str] = {}
+        self._announced: set[str] = set()  # keys of reports that were told of since this process began
+        self._awake = asyncio.Event()
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    async def decided(self, message: Decided) -> None:
+        """Show what was decided, or why nothing could be."""
+        await self.refresh(message.placement, message)
+
+    async def bound(self, message: Bound) -> Reported:
+        """Bring the report on one target up to date with its PlacementBinding, which may be newer than the message."""
+        ref, target = message.placement, message.target
+        for _ in range(_RACES):
+            entry = await self._reports.get(ref, target)
+            binding = await self._records.binding(ref, target)
+            try:
+                if binding is None:
+                    if entry is not None:
+                        await self._reports.drop(entry)
+                    return reported(ref, message.head, target, f"removed-{message.version}")
+                known = entry.value.objects if entry else ()
+                objects = merged(binding.status.objects, known)
+                applied = get_condition(binding.status.conditions, "Applied")
+                report = TargetReport(
+                    placement=ref,
+                    head=_newer(message.head, entry.value.head if entry else None),
+                    target=target,
+                    phase=binding.status.phase,
+                    message=applied.message if applied else "",
+                    objects=tuple(self._observer.look(target, each) for each in objects),
+                    observed_at=entry.value.observed_at if entry else self._clock(),
+                )
+                if entry is None or report != entry.value:
+                    entry = await self._reports.put(report, entry.revision if entry else 0)
+                return news(entry)
+            except Conflict:
+                continue
+        raise Retry(SOON, "the report keeps changing")
+
+    async def refresh(self, ref: PlacementRef, decided: Decided | None = None) -> None:
+        """Write the Placement's status if it differs from what is true now. Raises Retry when it was just written."""
+        wait = self._written.get(ref, 0.0) + self._settings.write_seconds - self._clock()
+        if wait > 0:
+            raise Retry(wait, "the status was written just now")
+        placement = await self._records.placement(ref)
+        if placement is None:
+            await self._reports.forget(ref)
+            return
+        if decided is not None and decided.head.uid != placement.metadata.uid:
+            return
+        decision = await self._records.decision(ref)
+        if decided is not None and decision is not None and decision.status.attempt > decided.head.attempt:
+            return
+        reports = await self._reports.of(ref)
+        thresholds = self._settings.thresholds
+        silent = {target: why for each in reports if (why := self.silent(target := each.target))}
+        targets = core.states(decision, reports, silent, thresholds)
+        now = self._clock()
+        status = core.aggregate(placement, decision, targets, rfc3339(now), decided=decided, thresholds=thresholds)
+        if status == placement.status:
+            return
+        if decided is not None:
+            await self._tell(ref, placement, decided)
+        await self._records.write(ref, placement, status)
+        self._remember(ref)
+
+    async def _tell(self, ref: PlacementRef, placement: Placement, decided: Decided) -> None:
+        """An Event when what is said of scheduling changes. It goes first: repeated after a crash, it is the same."""
+        before = get_condition(placement.status.conditions, "Scheduled")
+        now = self._clock()
+        if decided.contended:
+            return
+        if decided.refusal is not None:
+            if before is None or before.message != decided.refusal.message:
+                refusal = decided.refusal
+                await self._records.tell(ref, placement, "Warning", refusal.code, refusal.message, now)
+            return
+        note = core.chosen(decided)
+        shown = {f"{each.workspace}/{each.name}" for each in placement.status.targets}
+        if before is None or before.status != "True" or {each.target for each in decided.selected} - shown:
+            await self._records.tell(ref, placement, "Normal", "Scheduled", note, now)
+
+    def _remember(self, ref: PlacementRef) -> None:
+        self._written[ref] = self._clock()
+        self._written.move_to_end(ref)
+        if len(self._written) > _REMEMBERED:
+            self._written.popitem(last=False)
+
+    # --- observations -----------------------------------------------------------------------------------------------
+
+    async def observations(self) -> AsyncGenerator[Reported, None]:
+        """News of what runs in the targets, once it is on record; for ever."""
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            turn, self._news = self._news, {}
+            for (ref, target), also in turn.items():
+                entry, changed = await self._reports.observe(
+                    ref, target, functools.partial(self._observer.look, target), self._clock()
+                )
+                if entry is not None and (changed or also or entry.key not in self._announced):
+                    yield news(entry, also)
+                    self._announced.add(entry.key)
+
+    async def run(self) -> None:
+        """Follow which targets are in use, and which of them are lost, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow_reports())
+                tasks.create_task(self._follow_inventory())
+        finally:
+            await self._observer.close()
+
+    def check(self) -> None:
+        """Look for targets that fell silent, or were heard of again."""
+        for target in list(self._by_target):
+            self._check(target, f"-since-{int(self._clock() - self._observer.silence(target))}")
+
+    def silent(self, target: str) -> str:
+        """Why nothing is known of a target now, in one sentence; empty when something is."""
+        found = self._target(target)
+        if found is None:
+            return "The target is not in the inventory."
+        if found.lost_since:
+            why = f": {found.reason}" if found.reason else ""
+            return f"The target is lost since {rfc3339(found.lost_since)}{why}."
+        if self._observer.silence(target) > self._settings.stale_seconds:
+            return f"Nothing was heard of the target for more than {self._settings.stale_seconds:g} s."
+        return ""
+
+    async def _follow_reports(self) -> None:
+        async for keys in self._view.changes():
+            touched = set()
+            for key in keys:
+                report = self._view.get(key)
+                target = report.target if report else self._target_of.get(key)
+                if target is None:
+                    continue
+                touched.add(target)
+                if report is None:
+                    del self._target_of[key]
+                    self._announced.discard(key)
+                    self._by_target[target].pop(key, None)
+                else:
+                    self._target_of[key] = target
+                    self._by_target.setdefault(target, {})[key] = report
+                    self._changed(report.placement, target)
+            for target in touched:
+                self._observer.want(target, self._kinds(target))
+                if not self._by_target[target]:
+                    del self._by_target[target]
+
+    async def _follow_inventory(self) -> None:
+        async for keys in self._inventory.changes():
+            changed = [target for target in self._by_target if _inventory_key(target) in keys]
+            for target in changed:
+                entry = self._inventory.entries.get(_inventory_key(target))
+                self._check(target, f"-inventory-{entry.revision if entry else self._inventory.revision}")
+
+    def _check(self, target: str, fact: str) -> None:
+        """Look at a target's placements when it falls silent or is heard of again; `fact` tells the times apart."""
+        why, before = self.silent(target), self._silent.get(target, "")
+        if bool(why) == bool(before):
+            return
+        if why:
+            self._silent[target] = why
+        else:
+            del self._silent[target]
+        for report in self._by_target.get(target, {}).values():
+            self._news[report.placement, target] = fact
+        self._awake.set()
+
+    def _changed(self, ref: PlacementRef, target: str) -> None:
+        self._news.setdefault((ref, target), "")
+        self._awake.set()
+
+    def _synced(self, target: str) -> None:
+        for report in self._by_target.get(target, {}).values():
+            self._changed(report.placement, target)
+
+    def _kinds(self, target: str) -> set[Kind]:
+        reports = self._by_target.get(target, {}).values()
+        return {parse_ref(each.ref)[:2] for report in reports for each in report.objects}
+
+    def _target(self, target: str) -> Target | None:
+        return self._inventory.get(_inventory_key(target))
+
+
+def _inventory_key(target: str) -> str:
+    return join(*split_target(target))
+
+
+def _newer(head: Head, other: Head | None) -> Head:
+    return other if other is not None and head.older_than(other) else head

@@ -1,0 +1,107 @@
+"""What is known of each placement in each target: the bucket REPORTS, read and written by compare-and-set."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from shared.api import BoundObject
+from shared.messages import Reported
+from shared.model import Head, ObjectHealth, PlacementRef, TargetReport
+from shared.state import Conflict, Entry, Table
+from shared.tokens import join
+
+_RACES = 20
+
+
+def key_of(ref: PlacementRef, target: str) -> str:
+    """The key of a placement in a target."""
+    return join(ref.workspace, ref.namespace, ref.name, target)
+
+
+def prefix_of(ref: PlacementRef) -> str:
+    """What the keys of a placement begin with."""
+    return join(ref.workspace, ref.namespace, ref.name)
+
+
+def news(entry: Entry[TargetReport], also: str = "") -> Reported:
+    """That a report changed, or what else changed about its target.
+
+    The revision makes the fact unique: what comes back after a change is news again.
+    """
+    report = entry.value
+    return reported(report.placement, report.head, report.target, f"{entry.revision}{also}")
+
+
+def reported(ref: PlacementRef, head: Head, target: str, what: str) -> Reported:
+    """Something about a placement in one target."""
+    where = hashlib.sha256(target.encode()).hexdigest()[:8]
+    return Reported(placement=ref, head=head, fact=f"{where}-{what}")
+
+
+class Reports:
+    """The bucket, in terms of what happens to it."""
+
+    def __init__(self, table: Table[TargetReport]) -> None:
+        self._table = table
+
+    async def of(self, ref: PlacementRef) -> list[TargetReport]:
+        """All reports on a placement, as they are now."""
+        return [entry.value for entry in await self._table.entries(prefix_of(ref))]
+
+    async def get(self, ref: PlacementRef, target: str) -> Entry[TargetReport] | None:
+        return await self._table.get(key_of(ref, target))
+
+    async def put(self, report: TargetReport, revision: int) -> Entry[TargetReport]:
+        """Write a report over the revision that was read (0: none). Raises Conflict."""
+        key = key_of(report.placement, report.target)
+        return Entry(key, report, await self._table.update(key, report, revision))
+
+    async def observe(
+        self, ref: PlacementRef, target: str, look: Callable[[ObjectHealth], ObjectHealth], now: float
+    ) -> tuple[Entry[TargetReport] | None, bool]:
+        """Bring the health of the reported objects up to date; the entry, and whether it changed. None: no report."""
+        for _ in range(_RACES):
+            entry = await self.get(ref, target)
+            if entry is None:
+                return None, False
+            objects = tuple(look(each) for each in entry.value.objects)
+            if objects == entry.value.objects:
+                return entry, False
+            report = msgspec.structs.replace(entry.value, objects=objects, observed_at=now)
+            try:
+                return await self.put(report, entry.revision), True
+            except Conflict:
+                continue
+        raise Conflict(f"the report on {ref} in {target} keeps changing")
+
+    async def drop(self, entry: Entry[TargetReport]) -> None:
+        """Forget one target. Raises Conflict if somebody wrote since the report was read."""
+        await self._table.delete(entry.key, entry.revision)
+
+    async def forget(self, ref: PlacementRef) -> None:
+        """Forget a placement that is gone."""
+        for entry in await self._table.entries(prefix_of(ref)):
+            await self._table.delete(entry.key)
+
+
+NOT_SEEN = "not seen in the target yet"
+
+
+def merged(objects: Iterable[BoundObject], known: Iterable[ObjectHealth]) -> tuple[ObjectHealth, ...]:
+    """The objects that a PlacementBinding lists, with the health that is known of them."""
+    before = {each.ref: each for each in known}
+    refs = [ref_of(each) for each in objects]
+    return tuple(before.get(ref) or ObjectHealth(ref=ref, health="Unknown", message=NOT_SEEN) for ref in refs)
+
+
+def ref_of(obj: BoundObject) -> str:
+    """`apps/v1 Deployment shop/cart`, as reports name objects."""
+    return f"{obj.ref.api_version} {obj.ref.kind} {obj.ref.namespace}/{obj.ref.name}"
+
+
+def parse_ref(ref: str) -> tuple[str, str, str, str]:
+    """API version, kind, namespace and name of an object that a report names."""
+    api_version, kind, name = ref.split(" ", 2)
+    namespace, _, name = name.partition("/")
+    return api_version, kind, namespace, name

@@ -1,0 +1,51 @@
+"""What a rule finds, and what rules read."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from shared.api import Health
+
+Object = Mapping[str, Any]
+
+
+class Finding(NamedTuple):
+    """Health of one object; `replicas` (wanted) and `ready` where the kind has any."""
+
+    health: Health
+    message: str = ""
+    replicas: int | None = None
+    ready: int | None = None
+
+
+HEALTHY = Finding("Healthy")
+
+
+def mapping(obj: Object, *path: str) -> dict[str, Any]:
+    """A nested mapping; empty where there is none."""
+    found: Any = obj
+    for step in path:
+        found = found.get(step) if isinstance(found, Mapping) else None
+    return found if isinstance(found, dict) else {}
+
+
+def number(mapping: Mapping[str, Any], key: str, default: int = 0) -> int:
+    """A whole number, `default` where there is none."""
+    found = mapping.get(key)
+    return found if isinstance(found, int) else default
+
+
+def condition(obj: Object, type: str) -> dict[str, Any]:
+    """The condition of that type; empty where there is none."""
+    found = mapping(obj, "status").get("conditions")
+    items = found if isinstance(found, list) else []
+    return next((each for each in items if isinstance(each, dict) and each.get("type") == type), {})
+
+
+def holds(obj: Object, type: str) -> bool:
+    """Whether a condition is True."""
+    return condition(obj, type).get("status") == "True"
+
+
+def said(condition: Mapping[str, Any], otherwise: str) -> str:
+    """What a condition says for people."""
+    return str(condition.get("message") or condition.get("reason") or otherwise)

@@ -1,0 +1,46 @@
+"""What the status worker can be told."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from services.status.core import Thresholds
+from shared.settings import HubSettings
+
+
+class StatusSettings(HubSettings, frozen=True, kw_only=True):
+    """What the status worker can be told."""
+
+    write_seconds: Annotated[
+        float, Meta(description="Least seconds between two writes of one Placement's status.", ge=0)
+    ] = 1.0
+    stale_seconds: Annotated[
+        float, Meta(description="Seconds without news from a target after which what runs there is Unknown.", gt=0)
+    ] = 300.0
+    stale_check_seconds: Annotated[
+        float, Meta(description="How often targets without news are looked for, in seconds.", gt=0)
+    ] = 15.0
+    unhealthy_share: Annotated[
+        float,
+        Meta(description="Share of unhealthy objects (or targets) from which the whole is Unhealthy.", ge=0, le=1),
+    ] = 0.3
+    ready_unhealthy: Annotated[
+        float, Meta(description="Share of ready replicas below which the whole is Unhealthy.", ge=0, le=1)
+    ] = 0.5
+    ready_degraded: Annotated[
+        float, Meta(description="Share of ready replicas below which the whole is Degraded.", ge=0, le=1)
+    ] = 0.9
+    stale_share: Annotated[
+        float,
+        Meta(description="Share of objects (or targets) without news from which the whole is Unknown.", gt=0, le=1),
+    ] = 0.5
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The shares, as the core takes them."""
+        return Thresholds(
+            unhealthy=self.unhealthy_share,
+            ready_unhealthy=self.ready_unhealthy,
+            ready_degraded=self.ready_degraded,
+            stale=self.stale_share,
+        )

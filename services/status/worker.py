@@ -1,0 +1,74 @@
+"""The status worker: health per target, aggregated onto the Placement."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.status.kubernetes import Records
+from services.status.reporter import Reporter
+from services.status.reports import Reports
+from services.status.settings import StatusSettings
+from shared.kube.hub import TargetClients, open_hub
+from shared.kube.retry import as_retry
+from shared.messages import Bound, Decided, Reported
+from shared.runner import Runtime
+from shared.state import INVENTORY, REPORTS
+from shared.worker import Worker
+
+
+@asynccontextmanager
+async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
+    """Connect to the hub, and follow what is placed."""
+    settings: StatusSettings = runtime.settings
+    async with open_hub(settings, "moorage-status") as hub:
+        clients = TargetClients(hub, user_agent="moorage-status", timeout=settings.api_timeout)
+        reporter = Reporter(
+            settings,
+            records=Records(hub),
+            reports=Reports(runtime.table(REPORTS)),
+            view=await runtime.follow(REPORTS),
+            inventory=await runtime.follow(INVENTORY),
+            clients=clients,
+            clock=runtime.clock,
+        )
+        runtime.background(reporter.run(), "observe")
+        try:
+            yield reporter
+        finally:
+            await clients.close()
+
+
+worker = Worker("status", "Reports health on Placements", settings=StatusSettings, open=open_status)
+
+
+@worker.handles()
+async def decided(message: Decided, deps: Reporter) -> None:
+    """Show what was decided."""
+    with as_retry():
+        await deps.decided(message)
+
+
+@worker.handles(keep_superseded=True)
+async def bound(message: Bound, deps: Reporter) -> Reported:
+    """Record how a binding stands. What runs is of interest while the next round is under way, too."""
+    with as_retry():
+        return await deps.bound(message)
+
+
+@worker.handles(keep_superseded=True)
+async def reported(message: Reported, deps: Reporter) -> None:
+    """Write the Placement's status."""
+    with as_retry():
+        await deps.refresh(message.placement)
+
+
+@worker.source
+async def observations(deps: Reporter) -> AsyncGenerator[Reported, None]:
+    """What the informers see."""
+    async for news in deps.observations():
+        yield news
+
+
+@worker.every(lambda settings: settings.stale_check_seconds)
+async def stale(deps: Reporter) -> None:
+    """Targets that fell silent; what is found is told by `observations`."""
+    deps.check()
