@@ -1,0 +1,153 @@
+"""When a placement needs another round, and why."""
+
+import msgspec
+import pytest
+
+from services.controller import core
+from shared.api import PlacementPolicySpec, PlacementSpec, Taint, Toleration
+from shared.model import (
+    Head,
+    HeadEntry,
+    PlacementRef,
+    PolicyEntry,
+    PreviousChoice,
+    Requester,
+    Target,
+    Waiting,
+    WorkloadObject,
+)
+
+REF = PlacementRef(workspace="root:a", namespace="n", name="p")
+SPEC = msgspec.convert({"workload": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}, PlacementSpec)
+POLICY = msgspec.convert({"rules": [{"name": "r", "expression": "true"}]}, PlacementPolicySpec)
+
+
+def head(attempt: int = 1, uid: str = "u") -> Head:
+    return Head(uid=uid, generation=1, attempt=attempt)
+
+
+def entry(digest: str = "a.b.c", **fields) -> HeadEntry:
+    return HeadEntry(head=fields.pop("head", head()), digest=digest, **fields)
+
+
+def waiting(tries: int = 1, tried_at: float = 100.0, next_try: float = 110.0, **fields) -> Waiting:
+    return Waiting(
+        placement=REF, head=fields.get("head", head()), since=50.0, tries=tries, tried_at=tried_at, next_try=next_try
+    )
+
+
+def policy(workspace: str, name: str = "p", generation: int = 1) -> PolicyEntry:
+    return PolicyEntry(workspace=workspace, name=name, uid="x", generation=generation, spec=POLICY)
+
+
+def cause(known=None, digest="a.b.c", decision=None, room=None, leaving=(), is_due=False, unanswered=False):
+    found = core.next_cause(known, "u", digest, decision, room, leaving, is_due=is_due, unanswered=unanswered)
+    return found.code if found else None
+
+
+DECIDED = core.Decision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "Created"),
+        ({"known": entry(head=head(uid="other"))}, "Created"),
+        ({"known": entry(deleted=True)}, "Created"),
+        ({"known": entry(), "digest": "x.b.c"}, "SpecChanged"),
+        ({"known": entry(), "digest": "a.x.c"}, "WorkloadChanged"),
+        ({"known": entry(), "digest": "a.b.x"}, "PolicyChanged"),
+        ({"known": entry(), "decision": DECIDED}, None),
+        ({"known": entry(), "decision": DECIDED, "leaving": ["root:p/t"]}, "TargetLost"),
+        ({"known": entry(), "decision": DECIDED, "unanswered": True}, None),
+        ({"known": entry()}, None),
+        ({"known": entry(), "unanswered": True}, "Resync"),
+        ({"known": entry(head=head(2)), "decision": DECIDED, "leaving": ["root:p/t"]}, None),
+        ({"known": entry(), "room": waiting(), "unanswered": True}, None),
+        ({"known": entry(), "room": waiting(), "is_due": True}, "Waiting"),
+        ({"known": entry(), "room": waiting(), "decision": DECIDED, "leaving": ["root:p/t"]}, None),
+        ({"known": entry(head=head(2)), "room": waiting(), "is_due": True}, None),
+    ],
+)
+def test_the_cause_of_another_round(given, expected):
+    assert cause(**given) == expected
+
+
+def test_the_digest_depends_on_everything_that_a_decision_depends_on_and_on_no_order():
+    base = core.digest(SPEC, {"a": "1", "b": "2"}, None, (), "", [policy("root"), policy("root:a")])
+    assert core.digest(SPEC, {"b": "2", "a": "1"}, None, (), "", [policy("root:a"), policy("root")]) == base
+    load = WorkloadObject(api_version="v1", kind="Pod", namespace="n", name="x")
+    others = [
+        core.digest(SPEC, {"a": "1"}, None, (), "", []),
+        core.digest(SPEC, {}, Requester(username="u"), (), "", []),
+        core.digest(SPEC, {}, None, (load,), "", []),
+        core.digest(SPEC, {}, None, (), "it selects nothing", []),
+        core.digest(SPEC, {}, None, (), "", [policy("root")]),
+        core.digest(SPEC, {}, None, (), "", [policy("root", generation=2)]),
+    ]
+    assert len({base, *others}) == len(others) + 1
+
+
+def test_policies_hold_in_their_workspace_and_below():
+    policies = [policy("root"), policy("root:a"), policy("root:ab"), policy("root:a:b")]
+    assert [each.workspace for each in core.in_force("root:a", policies)] == ["root", "root:a"]
+    assert core.in_force("", [policy("")]) == [policy("")]
+
+
+TAINT = Taint(key="maintenance", value="", effect="NoExecute")
+
+
+@pytest.mark.parametrize(
+    ("fields", "now", "leaves"),
+    [
+        ({}, 1000.0, False),
+        ({"lost_since": 900.0}, 959.0, False),
+        ({"lost_since": 900.0}, 960.0, True),
+        ({"lost_since": 900.0, "evict_after": 10.0}, 910.0, True),
+        ({"lost_since": 900.0, "evict_after": 3600.0}, 960.0, True),
+        ({"taints": (TAINT,)}, 0.0, True),
+        ({"taints": (Taint(key="k", effect="NoSchedule"),)}, 0.0, False),
+    ],
+)
+def test_a_target_is_left_when_it_is_lost_for_too_long_or_expels(fields, now, leaves):
+    target = Target(workspace="root:p", name="t", **fields)
+    assert core.evicted([target], (), 60.0, now) == (["root:p/t"] if leaves else [])
+
+
+def test_a_tolerated_expulsion_is_no_reason_to_leave():
+    target = Target(workspace="root:p", name="t", taints=(TAINT,))
+    assert core.evicted([target], [Toleration(key="maintenance", operator="Exists")], 60.0, 0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "changed_at", "now", "expected"),
+    [
+        (waiting(), 0.0, 109.9, False),
+        (waiting(), 0.0, 110.0, True),
+        (waiting(), 100.5, 100.6, False),
+        (waiting(), 100.5, 101.0, True),
+        (waiting(tries=5), 100.5, 110.0, True),
+        (waiting(tries=5, next_try=500.0), 100.5, 115.9, False),
+        (waiting(tries=5, next_try=500.0), 100.5, 116.0, True),
+        (waiting(tries=50, next_try=500.0), 100.5, 130.0, True),
+    ],
+)
+def test_waiting_ends_in_time_or_soon_after_a_change_that_may_help(room, changed_at, now, expected):
+    assert core.due(room, changed_at, now) is expected
+
+
+def test_waiting_grows_up_to_its_bound_and_starts_anew_for_another_object():
+    room = None
+    delays = []
+    for attempt in range(1, 9):
+        room = core.wait(REF, head(attempt), room, 100.0, contended=False, first=10.0, most=300.0)
+        delays.append(room.next_try - 100.0)
+    assert delays == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert room.since == 100.0
+    anew = core.wait(REF, head(1, uid="v"), room, 200.0, contended=False, first=10.0, most=300.0)
+    assert (anew.tries, anew.since, anew.next_try) == (1, 200.0, 210.0)
+
+
+def test_who_lost_a_race_comes_again_within_moments():
+    room = core.wait(REF, head(), None, 100.0, contended=True, first=10.0, most=300.0)
+    assert room.next_try == pytest.approx(100.2)

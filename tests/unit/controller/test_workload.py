@@ -1,0 +1,69 @@
+"""What objects ask for, after kube-scheduler's rule."""
+
+import pytest
+
+from services.controller.workload import pod_requests, summarize
+
+
+def container(cpu: str | None = None, memory: str | None = None, limit: str | None = None, **more) -> dict:
+    requests = {name: value for name, value in (("cpu", cpu), ("memory", memory)) if value}
+    resources = {"requests": requests, **({"limits": {"cpu": limit}} if limit else {})}
+    return {"name": "c", "resources": resources, **more}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, {"pods": 1}),
+        ({"containers": [container("500m", "1Gi"), container("250m")]}, {"cpu": 0.75, "memory": 2.0**30, "pods": 1}),
+        ({"containers": [container(limit="2")]}, {"cpu": 2, "pods": 1}),
+        ({"containers": [container("1", limit="2")]}, {"cpu": 1, "pods": 1}),
+        ({"containers": [container("1")], "initContainers": [container("3")]}, {"cpu": 3, "pods": 1}),
+        (
+            {"containers": [container("1")], "initContainers": [container("3", restartPolicy="Always")]},
+            {"cpu": 4, "pods": 1},
+        ),
+        ({"containers": [container("1")], "overhead": {"cpu": "250m"}}, {"cpu": 1.25, "pods": 1}),
+    ],
+)
+def test_a_pod_asks_for_its_containers_its_greatest_init_container_and_the_overhead(spec, expected):
+    assert pod_requests(spec) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "replicas"),
+    [
+        ("Deployment", {"replicas": 3, "template": {"spec": {}}}, 3),
+        ("Deployment", {"template": {"spec": {}}}, 1),
+        ("Deployment", {"replicas": 0, "template": {"spec": {}}}, 0),
+        ("Job", {"parallelism": 2, "template": {"spec": {}}}, 2),
+        ("DaemonSet", {"template": {"spec": {}}}, None),
+        ("ConfigMap", {}, None),
+    ],
+)
+def test_replicas_are_read_where_the_kind_keeps_them(kind, spec, replicas):
+    found = summarize({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "n"}, "spec": spec})
+    assert found.replicas == replicas
+
+
+def test_a_cron_job_asks_for_what_one_of_its_pods_asks_for():
+    template = {"spec": {"containers": [container("2")]}}
+    spec = {"jobTemplate": {"spec": {"template": template}}}
+    assert summarize({"kind": "CronJob", "metadata": {"name": "x"}, "spec": spec}).requests == {"cpu": 2, "pods": 1}
+
+
+def test_the_hash_is_of_the_content_and_not_of_what_the_server_keeps():
+    plain = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "n"}, "data": {"a": "1"}}
+    served = {**plain, "metadata": {**plain["metadata"], "resourceVersion": "9", "uid": "u"}, "status": {"x": 1}}
+    assert summarize(plain).hash == summarize(served).hash
+    assert summarize(plain).hash != summarize({**plain, "data": {"a": "2"}}).hash
+
+
+def test_a_request_that_is_no_quantity_is_named():
+    with pytest.raises(ValueError, match="request for cpu"):
+        pod_requests({"containers": [container("lots")]})
+
+
+def test_an_inline_manifest_without_a_namespace_is_in_the_placements():
+    found = summarize({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}, "apps")
+    assert found.ref == "v1 Secret apps/x"

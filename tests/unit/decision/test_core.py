@@ -1,0 +1,153 @@
+"""What is recorded, and whom decision tells what."""
+
+import msgspec
+import pytest
+
+from services.decision import core
+from shared.api import PlacementDecisionStatus, PlacementSpec
+from shared.messages import Scheduled
+from shared.model import (
+    Cause,
+    Choice,
+    Head,
+    PlacementRef,
+    Proposal,
+    Refusal,
+    Rejection,
+    Request,
+    Score,
+)
+
+REF = PlacementRef(workspace="root:team", namespace="apps", name="web")
+
+
+def choice(name: str, score: float = 50.0) -> Choice:
+    part = Score(raw=score, weight=100, weighted=score)
+    return Choice(target=f"root:p/{name}", score=score, breakdown={"Resource": part}, reserve={"cpu": 1.0})
+
+
+def spec(**fields) -> PlacementSpec:
+    return msgspec.convert({"workload": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}], **fields}, PlacementSpec)
+
+
+def scheduled(selected=(), alternates=(), *, attempt: int = 1, refusal: Refusal | None = None, **fields) -> Scheduled:
+    request = Request(
+        placement=REF,
+        head=Head(uid="u", generation=3, attempt=attempt),
+        cause=Cause(code="Created"),
+        spec=spec(**fields),
+        requested_at=100.0,
+    )
+    proposal = Proposal(
+        strategy="BestFit", selected=tuple(selected), alternates=tuple(alternates), feasible=3, refusal=refusal
+    )
+    rejections = (
+        Rejection(reason="NotAuthorized", message="not authorized", targets=("root:p/x", "root:p/w")),
+        Rejection(reason="NotAuthorized", message="no requester", targets=("root:p/y",)),
+    )
+    return Scheduled(request=request, proposal=proposal, rejections=rejections, inventory_revision=7)
+
+
+def names(status: PlacementDecisionStatus) -> list[str]:
+    return [each.target.name for each in status.selected]
+
+
+def test_the_record_holds_what_was_taken_with_its_breakdown_and_why_not_the_others():
+    status = core.record(scheduled([choice("a", 90)], [choice("b", 80)]), [choice("a", 90)], None, None, now=100.25)
+    assert names(status) == ["a"]
+    assert status.selected[0].breakdown["Resource"].raw == 90
+    assert status.selected[0].reserved == {"cpu": 1.0}
+    assert [each.target.name for each in status.alternates] == ["b"]
+    assert status.rejected["NotAuthorized"].count == 3
+    assert status.rejected["NotAuthorized"].samples == ("root:p/w", "root:p/x", "root:p/y")
+    assert status.rationale == "BestFit chose a (90.0) out of 3 feasible of 6 targets"
+    assert status.duration_milliseconds == 250.0
+    assert (status.attempt, status.observed_generation, status.inventory_revision) == (1, 3, 7)
+
+
+def test_a_proposed_target_that_filled_up_is_listed_as_an_alternate_and_the_rationale_says_so():
+    status = core.record(scheduled([choice("a"), choice("b")], [choice("c")]), [choice("a"), choice("c")], None, None, 1.0)
+    assert names(status) == ["a", "c"]
+    assert [each.target.name for each in status.alternates] == ["b"]
+    assert status.rationale.endswith("; 1 in place of targets that filled up meanwhile")
+
+
+def test_on_a_refusal_what_ran_before_stays():
+    before = core.record(scheduled([choice("a")]), [choice("a")], None, None, 1.0)
+    refusal = Refusal(code="NoFeasibleTarget", message="0/6 targets: 6 full")
+    after = core.record(scheduled(attempt=2, refusal=refusal), [], refusal, before, 2.0)
+    assert names(after) == ["a"]
+    assert after.rationale == "0/6 targets: 6 full"
+    assert after.attempt == 2
+
+
+def test_history_holds_the_last_ten_changes_newest_first_and_nothing_else():
+    status = None
+    for number in range(12):
+        status = core.record(scheduled(attempt=number + 1), [choice(f"t{number}")], None, status, float(number))
+    again = core.record(scheduled(attempt=13), [choice("t11")], None, status, 13.0)
+    assert len(again.history) == 10
+    assert again.history == status.history
+    assert [ref.name for ref in status.history[0].from_] == ["t10"]
+    assert [ref.name for ref in status.history[0].to] == ["t11"]
+    assert status.history[0].why == "Created"
+
+
+def test_binding_is_told_to_apply_everywhere_selected_and_to_remove_elsewhere_after_the_new_ones_are_ready():
+    status = core.record(scheduled(), [choice("a"), choice("b")], None, None, 1.0)
+    told = core.assignments(REF, Head(uid="u", generation=1, attempt=2), status.selected, {"root:p/a", "root:p/old"}, ())
+    assert [(each.target, each.remove, each.after) for each in told] == [
+        ("root:p/a", False, ()),
+        ("root:p/b", False, ()),
+        ("root:p/old", True, ("root:p/b",)),
+    ]
+
+
+def test_leaving_a_lost_target_waits_for_nothing():
+    status = core.record(scheduled(), [choice("b")], None, None, 1.0)
+    told = core.assignments(REF, Head(uid="u", generation=1, attempt=2), status.selected, {"root:p/old"}, {"root:p/old"})
+    assert told[-1].remove
+    assert told[-1].after == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, True),
+        ({"strategy": {"type": "Binpack"}}, True),
+        ({"strategy": {"type": "Spread"}}, False),
+        ({"replicas": {"division": "Weighted"}}, False),
+        ({"spread": [{"topologyKey": "zone"}]}, False),
+        ({"spread": [{"topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]}, True),
+    ],
+)
+def test_alternates_take_a_lost_place_only_where_that_changes_nothing_else(fields, expected):
+    assert core.substitutable(spec(**fields)) is expected
+
+
+def test_fewer_than_proposed_will_do_while_the_least_count_is_met():
+    wanted = spec(targets={"count": {"min": 1, "max": 3}})
+    assert core.enough([choice("a")], 3, wanted)
+    assert not core.enough([], 3, wanted)
+    divided = spec(targets={"count": {"min": 1, "max": 3}}, replicas={"division": "Dynamic"})
+    assert not core.enough([choice("a")], 3, divided)
+
+
+def test_choices_below_the_minimum_score_are_not_eligible():
+    assert core.eligible([choice("a", 60), choice("b", 40)], 50) == [choice("a", 60)]
+    refusal = core.below_minimum(scheduled([choice("b", 40)], strategy={"minimumScore": 50}))
+    assert refusal == Refusal(code="BelowMinimumScore", message="the best of 1 targets scores 40.0, below 50")
+
+
+def test_a_withdrawal_removes_from_every_target():
+    told = core.withdrawal(REF, Head(uid="u", generation=1, attempt=9), {"root:p/b", "root:p/a"}, orphan=True)
+    assert [(each.target, each.remove, each.orphan) for each in told] == [
+        ("root:p/a", True, True),
+        ("root:p/b", True, True),
+    ]
+
+
+def test_news_of_contention_say_that_another_attempt_is_worth_it():
+    message = scheduled([choice("a")])
+    assert core.decided(message, (), core.contended(message), "t").contended
+    assert not core.decided(message, (), Refusal(code="NoFeasibleTarget", message="none"), "t").contended

@@ -1,0 +1,143 @@
+"""Reservations: nothing is given away twice, whoever writes, in whatever order."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.decision.ledger import Ledger, Superseded, key_of, prefix_of
+from shared.memory_state import MemoryStore
+from shared.model import Head, PlacementRef, Target
+from shared.state import RESERVATIONS, Table
+
+NODE = Target(workspace="root:platform", name="one", ready=True, allocatable={"cpu": 4.0, "pods": 10.0})
+
+
+def ref(name: str) -> PlacementRef:
+    return PlacementRef(workspace="root:team", namespace="apps", name=name)
+
+
+def head(attempt: int = 1) -> Head:
+    return Head(uid="u", generation=1, attempt=attempt)
+
+
+async def new_table() -> Table:
+    store = MemoryStore()
+    await store.provision((RESERVATIONS,))
+    return Table(store, RESERVATIONS)
+
+
+def ledger_over(table: Table) -> Ledger:
+    """A ledger that sees nothing by itself: the worst case of a view that lags behind."""
+    return Ledger(table, table.follow())
+
+
+async def total(table: Table) -> float:
+    return sum(entry.value.resources.get("cpu", 0.0) for entry in await table.entries(prefix_of(NODE.id)))
+
+
+async def test_what_fits_is_reserved_and_what_does_not_is_refused():
+    table = await new_table()
+    ledger = ledger_over(table)
+    assert await ledger.reserve(NODE, ref("a"), head(), {"cpu": 3.0})
+    assert not await ledger.reserve(NODE, ref("b"), head(), {"cpu": 1.5})
+    assert await ledger.reserve(NODE, ref("c"), head(), {"cpu": 1.0})
+    assert await total(table) == 4.0
+
+
+async def test_allocated_by_others_is_not_free():
+    busy = Target(workspace="w", name="n", ready=True, allocatable={"cpu": 4.0}, allocated={"cpu": 3.5})
+    assert not await ledger_over(await new_table()).reserve(busy, ref("a"), head(), {"cpu": 1.0})
+
+
+async def test_a_placement_replaces_what_it_had_itself():
+    table = await new_table()
+    ledger = ledger_over(table)
+    assert await ledger.reserve(NODE, ref("a"), head(1), {"cpu": 3.0})
+    assert await ledger.reserve(NODE, ref("a"), head(2), {"cpu": 4.0})
+    assert await total(table) == 4.0
+
+
+async def test_a_refusal_is_never_due_to_a_view_that_lags_behind():
+    table = await new_table()
+    first, second = ledger_over(table), ledger_over(table)
+    assert await first.reserve(NODE, ref("a"), head(1), {"cpu": 4.0})
+    assert not await second.reserve(NODE, ref("b"), head(), {"cpu": 1.0})
+    await first.release(prefix_of(NODE.id), ref("a"), head(2))
+    assert await second.reserve(NODE, ref("b"), head(), {"cpu": 1.0})
+
+
+async def test_an_older_head_neither_takes_nor_gives_back():
+    table = await new_table()
+    ledger = ledger_over(table)
+    assert await ledger.reserve(NODE, ref("a"), head(5), {"cpu": 1.0})
+    with pytest.raises(Superseded):
+        await ledger.reserve(NODE, ref("a"), head(4), {"cpu": 2.0})
+    await ledger.release(prefix_of(NODE.id), ref("a"), head(4))
+    assert await total(table) == 1.0
+
+
+async def test_what_was_released_can_be_taken_by_others_and_is_not_held_any_more():
+    table = await new_table()
+    ledger = ledger_over(table)
+    await ledger.reserve(NODE, ref("a"), head(1), {"cpu": 4.0})
+    assert ledger.held_by(ref("a")) == {prefix_of(NODE.id)}
+    await ledger.release(prefix_of(NODE.id), ref("a"), head(1))
+    assert ledger.held_by(ref("a")) == set()
+    assert list(ledger.holders()) == []
+    assert await ledger.reserve(NODE, ref("b"), head(1), {"cpu": 4.0})
+
+
+async def test_reserving_the_same_again_writes_nothing():
+    table = await new_table()
+    ledger = ledger_over(table)
+    await ledger.reserve(NODE, ref("a"), head(1), {"cpu": 1.0})
+    before = (await table.get(key_of(NODE.id, ref("a")))).revision
+    assert await ledger.reserve(NODE, ref("a"), head(1), {"cpu": 1.0})
+    assert (await table.get(key_of(NODE.id, ref("a")))).revision == before
+
+
+async def test_a_followed_ledger_knows_what_others_wrote():
+    table = await new_table()
+    view = table.follow()
+    ledger = Ledger(table, view)
+    tasks = [asyncio.create_task(view.run()), asyncio.create_task(ledger.follow())]
+    await ledger_over(table).reserve(NODE, ref("a"), head(), {"cpu": 2.0})
+    async with asyncio.timeout(5):
+        while ledger.held_by(ref("a")) != {prefix_of(NODE.id)}:
+            await asyncio.sleep(0)
+    assert ledger.taken(NODE.id, besides=ref("b")) == {"cpu": 2.0}
+    assert ledger.taken(NODE.id, besides=ref("a")) == {}
+    for task in tasks:
+        task.cancel()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.sampled_from([0.5, 1.0, 1.5, 3.0]), st.booleans(), st.integers(0, 3)),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_many_ledgers_at_once_never_give_out_more_than_there_is(steps):
+    """Any interleaving of writers with stale pictures keeps the sum within what is allocatable."""
+
+    async def scenario() -> None:
+        table = await new_table()
+        ledgers = [ledger_over(table) for _ in range(4)]
+
+        async def step(number: int, name: int, cpu: float, release: bool, who: int) -> None:
+            if release:
+                await ledgers[who].release(prefix_of(NODE.id), ref(str(name)), head(number + 1))
+                return
+            try:
+                await ledgers[who].reserve(NODE, ref(str(name)), head(number + 1), {"cpu": cpu})
+            except Superseded:
+                return
+
+        await asyncio.gather(*(step(number, *each) for number, each in enumerate(steps)))
+        assert await total(table) <= 4.0
+
+    asyncio.run(scenario())

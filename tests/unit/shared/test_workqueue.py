@@ -1,0 +1,36 @@
+"""The work queue: each key waits once, and none is worked on twice at a time."""
+
+import asyncio
+
+from shared.workqueue import WorkQueue
+
+
+async def test_keys_come_in_order_and_once():
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("a", "b", "a"):
+        queue.add(key)
+    assert [await queue.get(), await queue.get()] == ["a", "b"]
+    assert len(queue) == 0
+
+
+async def test_a_key_added_while_it_is_worked_on_comes_again_afterwards_and_not_before():
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    assert await queue.get() == "a"
+    queue.add("a")
+    queue.add("a")
+    assert len(queue) == 0
+    queue.done("a")
+    assert len(queue) == 1
+    assert await queue.get() == "a"
+    queue.done("a")
+    assert len(queue) == 0
+
+
+async def test_waiting_for_a_key_ends_when_one_is_added():
+    queue: WorkQueue[str] = WorkQueue()
+    getting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    async with asyncio.timeout(1):
+        assert await getting == "a"
