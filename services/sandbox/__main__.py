@@ -1,10 +1,11 @@
 """Run the sandbox alone: `python -m services.sandbox --world FILE --port N --data DIR`."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import uvloop
 
 from services.sandbox.run import run
 from services.sandbox.world import DEFAULT, load
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m services.sand
     options = parser.parse_args(argv)
     try:
         world = load(options.world) if options.world else DEFAULT
-        asyncio.run(run(world, options.host, options.port, options.data, advertise=options.advertise))
+        uvloop.run(run(world, options.host, options.port, options.data, advertise=options.advertise))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 1

@@ -21,7 +21,8 @@ def route(sandbox: "Sandbox", user: User, request: Request, parts: list[str]) ->
                 {"name": c.name, "url": f"{url}/{c.name}", "target": c.is_target, "available": c.available}
                 for c in sandbox.clusters
             ]
-            return answer({"url": sandbox.url, "revision": str(sandbox.store.revision), "clusters": clusters})
+            state = {"revision": str(sandbox.store.revision), "watches": sandbox.store.watches}
+            return answer({"url": sandbox.url, **state, "clusters": clusters})
         case "POST", ["clusters", name]:
             body = parse_object(request) if request.body else {}
             cluster, token = sandbox.add_target(name, lacks=tuple(body.get("lacks") or ()))

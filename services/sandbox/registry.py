@@ -14,6 +14,7 @@ from services.sandbox.errors import Cause, Document
 from services.sandbox.store import Entry, Key
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_GENERATED = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, as in Kubernetes, so that no words come about
 _SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name")
 
 
@@ -59,7 +60,7 @@ class Registry:
         if metadata.get("resourceVersion"):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = f"{metadata['generateName'][:247]}{secrets.token_hex(3)[:5]}"
+            metadata["name"] = self._generate_name(at, metadata["generateName"])
         at = at._replace(name=metadata.get("name") or "")
         _check_name(at)
         self._check_namespace(at)
@@ -74,6 +75,12 @@ class Registry:
         self._admit(at, document, None, write)
         self._own(at, {"metadata": {}}, document, write)
         return self._put(at, document, write)
+
+    def _generate_name(self, at: Address, prefix: str) -> str:
+        while True:
+            name = prefix[:248] + "".join(secrets.choice(_GENERATED) for _ in range(5))
+            if not self.exists(at._replace(name=name)):
+                return name
 
     def update(self, at: Address, document: Document, write: Write) -> Entry:
         """Replace the object, or its status. Raises ApiError: 404, 409 on a stale resourceVersion, 422 invalid."""

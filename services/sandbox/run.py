@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -16,8 +15,6 @@ from services.sandbox.sandbox import Sandbox
 from services.sandbox.server import listen, serving
 from services.sandbox.simulator import Simulator
 from services.sandbox.world import World, build, write_kubeconfigs, write_private
-
-logger = logging.getLogger(__name__)
 
 
 class Ready(msgspec.Struct):
@@ -67,7 +64,7 @@ async def run(world: World, host: str, port: int, directory: Path, *, advertise:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    sys.stderr.write("sandbox: a control plane for development; nothing is kept and nothing is encrypted\n")
+    sys.stderr.write("sandbox: a control plane for development; nothing is kept when it ends\n")
     if host not in ("127.0.0.1", "::1", "localhost"):
         sys.stderr.write(f"sandbox: listening on {host}, which others may reach\n")
     async with serve(world, host, port, directory, advertise=advertise) as ready:

@@ -231,6 +231,11 @@ class Store:
             self._watchers.setdefault(scope, set()).add(watcher)
         return watcher
 
+    @property
+    def watches(self) -> int:
+        """How many watchers there are."""
+        return len({watcher for watchers in self._watchers.values() for watcher in watchers})
+
     def unwatch(self, watcher: Watcher) -> None:
         """Forget a watcher whose consumer is gone."""
         for scope in watcher.scopes:

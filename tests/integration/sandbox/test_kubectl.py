@@ -1,0 +1,103 @@
+"""Real kubectl against a served world."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.sandbox.run import serve
+from services.sandbox.world import DEFAULT
+
+KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
+
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: main, image: "nginx:1", ports: [{containerPort: 80}]}]
+"""
+
+
+@pytest.fixture
+async def kubectl(tmp_path):
+    """Runs kubectl as somebody; returns its exit code and all that it said."""
+    async with serve(DEFAULT, "127.0.0.1", 0, tmp_path) as ready:
+
+        async def run(who: str, *args: str, given: str = "") -> tuple[int, str]:
+            command = (str(KUBECTL), "--kubeconfig", str(ready.kubeconfigs[who]), *args)
+            pipe, both = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+            environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "KUBECACHEDIR": str(tmp_path / "cache")}
+            async with asyncio.timeout(60):
+                process = await asyncio.create_subprocess_exec(
+                    *command, stdin=pipe, stdout=pipe, stderr=both, env=environment
+                )
+                output, _ = await process.communicate(given.encode())
+            assert process.returncode is not None
+            return process.returncode, output.decode()
+
+        yield run
+
+
+async def says(kubectl, words, *args, **more):
+    code, output = await kubectl("target-east-1", *args, **more)
+    assert code == 0, output
+    assert words in output, output
+
+
+async def test_a_deployment_lives_from_apply_to_delete(kubectl):
+    await says(kubectl, "deployment.apps/web created", "apply", "-f", "-", given=DEPLOYMENT)
+    await says(kubectl, "successfully rolled out", "rollout", "status", "deploy/web", "--timeout=20s")
+    await says(kubectl, "unchanged", "apply", "-f", "-", given=DEPLOYMENT)
+    code, diff = await kubectl("target-east-1", "diff", "-f", "-", given=DEPLOYMENT.replace("nginx:1", "nginx:2"))
+    assert (code, "+      - image: nginx:2" in diff) == (1, True)
+    await says(kubectl, "configured", "apply", "-f", "-", given=DEPLOYMENT.replace("nginx:1", "nginx:2"))
+    await says(kubectl, "scaled", "scale", "deploy/web", "--replicas=3")
+    await says(kubectl, "condition met", "wait", "deploy/web", "--for=jsonpath={.status.readyReplicas}=3")
+    await says(kubectl, "3 desired | 3 updated", "describe", "deploy", "web")
+    code, conflict = await kubectl("target-east-1", "apply", "--server-side", "-f", "-", given=DEPLOYMENT)
+    assert (code, ".spec.replicas" in conflict) == (1, True), conflict
+    await says(
+        kubectl, "serverside-applied", "apply", "--server-side", "--force-conflicts", "-f", "-", given=DEPLOYMENT
+    )
+    await says(kubectl, "patched", "patch", "deploy", "web", "-p", '{"metadata": {"labels": {"x": "y"}}}')
+    await says(kubectl, "web", "get", "deploy", "-l", "x=y", "-o", "wide")
+    await says(kubectl, 'deployment.apps "web" deleted', "delete", "deploy", "web")
+
+
+async def test_namespaces_config_maps_and_reviews(kubectl):
+    await says(kubectl, "namespace/team created", "create", "namespace", "team")
+    await says(kubectl, "configmap/c created", "-n", "team", "create", "configmap", "c", "--from-literal=a=b")
+    await says(kubectl, "yes", "auth", "can-i", "delete", "pods")
+    await says(kubectl, "admin", "auth", "whoami")
+    await says(kubectl, "DESCRIPTION", "explain", "deployment.spec.template")
+    await says(kubectl, "deployments", "api-resources", "--verbs=list", "-o", "name")
+    await says(kubectl, "east-1-0", "get", "nodes")
+    await says(kubectl, 'namespace "team" deleted', "delete", "namespace", "team")
+
+
+async def test_get_watch_prints_rows_as_they_change(kubectl):
+    await says(kubectl, "created", "create", "configmap", "one")
+    code, output = await kubectl("target-east-1", "get", "configmaps", "-w", "--request-timeout=2s")
+    assert "one" in output, (code, output)
+
+
+async def test_users_of_the_hub_may_do_what_their_roles_say(kubectl):
+    code, output = await kubectl("user-alice", "auth", "can-i", "create", "deployments.apps")
+    assert (code, output.strip()) == (0, "yes")
+    code, output = await kubectl("user-alice", "apply", "-f", "-", given=DEPLOYMENT)
+    assert code == 0, output
+    code, output = await kubectl("user-paula", "get", "deployments", "-o", "json")
+    assert (code, json.loads(output)["items"]) == (0, [])
+    code, output = await kubectl("admin", "get", "workspaces")
+    assert (code, "Ready" in output) == (0, True)

@@ -1,0 +1,128 @@
+"""The sandbox over real sockets: HTTP, TLS, streams, limits, and the process itself."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import ssl
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from services.sandbox.http import BODY_LIMIT
+from services.sandbox.run import serve
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.server import listen, serving
+from services.sandbox.world import DEFAULT, World
+
+CONFIGS = "/clusters/root/api/v1/namespaces/default/configmaps"
+
+
+@pytest.fixture
+async def client():
+    """A session at a sandbox without TLS, as administrator."""
+    with listen("127.0.0.1", 0) as sock:
+        sandbox = Sandbox()
+        token = sandbox.add_user("admin", ("system:masters",))
+        async with (
+            serving(sandbox, sock),
+            aiohttp.ClientSession(
+                f"http://127.0.0.1:{sock.getsockname()[1]}", headers={"Authorization": f"Bearer {token}"}
+            ) as session,
+        ):
+            yield session
+
+
+async def test_objects_go_in_and_come_out(client):
+    async with client.post(CONFIGS, json={"metadata": {"name": "one"}}) as response:
+        assert response.status == 201
+    async with client.get(f"{CONFIGS}?labelSelector=%21app&limit=5") as response:
+        assert [item["metadata"]["name"] for item in (await response.json())["items"]] == ["one"]
+
+
+async def test_a_watch_sends_its_headers_before_the_first_event_and_then_each_event(client):
+    async with client.get(CONFIGS) as response:
+        version = (await response.json())["metadata"]["resourceVersion"]
+    async with asyncio.timeout(10), client.get(f"{CONFIGS}?watch=1&resourceVersion={version}") as stream:
+        assert stream.status == 200
+        async with client.post(CONFIGS, json={"metadata": {"name": "one"}}):
+            event = json.loads(await stream.content.readline())
+        assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "one")
+
+
+async def test_a_body_over_the_limit_is_refused(client):
+    async with client.post(CONFIGS, data=io.BytesIO(b"x" * (BODY_LIMIT + 1))) as response:
+        assert response.status == 413
+        assert (await response.json())["reason"] == "RequestEntityTooLarge"
+
+
+async def test_a_client_that_leaves_ends_its_watch(client):
+    async def watches() -> int:
+        async with client.get("/sandbox") as response:
+            return int((await response.json())["watches"])
+
+    async with asyncio.timeout(10):
+        async with client.get(f"{CONFIGS}?watch=1"):
+            while not await watches():
+                pass
+        while await watches():
+            pass
+
+
+async def test_a_world_is_served_by_tls_and_its_kubeconfigs_trust_it(tmp_path):
+    async with serve(World(workspaces=["root:a"]), "127.0.0.1", 0, tmp_path) as ready:
+        trust = ssl.create_default_context(cafile=str(tmp_path / "sandbox.crt"))
+        async with aiohttp.ClientSession() as session, session.get(f"{ready.url}/readyz", ssl=trust) as response:
+            assert await response.text() == "ok"
+    assert ready.url.startswith("https://127.0.0.1:")
+    assert set(ready.kubeconfigs) == {"admin"}
+
+
+async def test_stopping_ends_open_watches_in_time(tmp_path):
+    async with aiohttp.ClientSession() as session:
+        async with asyncio.timeout(10), serve(DEFAULT, "127.0.0.1", 0, tmp_path, tls=False) as ready:
+            token = ready.sandbox.add_user("x", ("system:masters",))
+            headers = {"Authorization": f"Bearer {token}"}
+            stream = await session.get(f"{ready.url}{CONFIGS}?watch=1&resourceVersion=0", headers=headers)
+        assert await stream.content.read() == b""
+
+
+async def start(*options: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "services.sandbox", "--port", "0", *options)
+    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env={**os.environ})
+
+
+async def test_the_process_says_where_it_is_and_ends_on_sigterm(tmp_path: Path):
+    async with asyncio.timeout(30):
+        process = await start("--data", str(tmp_path))
+        assert process.stdout is not None
+        said = json.loads(await process.stdout.readline())
+        assert said["message"] == "sandbox ready"
+        assert said["kubeconfigs"]["admin"] == str(tmp_path / "admin.kubeconfig")
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+    assert process.returncode == 0
+    assert b"for development" in errors
+
+
+@pytest.mark.parametrize("problem", ["port", "world", "missing"])
+async def test_the_process_gives_one_clear_line_for_what_it_cannot_do(tmp_path, problem):
+    world = tmp_path / "world.yaml"
+    world.write_text("workspaces: 3")
+    with listen("127.0.0.1", 0) as taken:
+        taken.listen()
+        options = {
+            "port": ["--port", str(taken.getsockname()[1])],
+            "world": ["--world", str(world)],
+            "missing": ["--world", str(tmp_path / "none")],
+        }[problem]
+        async with asyncio.timeout(30):
+            process = await start("--data", str(tmp_path), *options)
+            output, errors = await process.communicate()
+    assert (process.returncode, output) == (1, b"")
+    (line,) = [line for line in errors.decode().splitlines() if "for development" not in line]
+    assert line.startswith("sandbox: ")
