@@ -10,10 +10,10 @@ from services.discovery.core import Candidate, Served, served
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from services.discovery.targets import Targets
-from services.discovery.workspaces import Tree
+from services.discovery.workspaces import Tree, roots_of
 from shared.kube.hub import TargetClients, open_hub
 from shared.model import Target, Workspace
-from shared.runner import Runtime
+from shared.runner import Runtime, StartError
 from shared.state import INVENTORY, WORKSPACES, View
 
 USER_AGENT = "moorage-discovery"
@@ -26,23 +26,32 @@ class Discovery:
     inventory: View[Target]
     workspaces: View[Workspace]
     authorizer: Authorizer
-    _served: dict[str, tuple[int, Served]] = field(default_factory=dict)
+    _candidates: dict[str, tuple[int, Candidate]] = field(default_factory=dict)
+    _makes: dict[Served, Served] = field(default_factory=dict)
 
     def candidates(self) -> list[Candidate]:
         """All targets, with what they serve; that is worked out once per change of a target."""
         entries = self.inventory.entries
-        for key in self._served.keys() - entries.keys():
-            del self._served[key]
+        for key in self._candidates.keys() - entries.keys():
+            del self._candidates[key]
+        if len(self._makes) > len(entries):
+            self._makes.clear()
         for key, entry in entries.items():
-            if key not in self._served or self._served[key][0] != entry.revision:
-                self._served[key] = (entry.revision, served(entry.value))
-        return [Candidate(entry.value, self._served[key][1]) for key, entry in entries.items()]
+            if key not in self._candidates or self._candidates[key][0] != entry.revision:
+                found = served(entry.value)
+                found = self._makes.setdefault(found, found)
+                self._candidates[key] = (entry.revision, Candidate(entry.value.id, entry.value, found))
+        return [candidate for _, candidate in self._candidates.values()]
 
 
 @asynccontextmanager
 async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
     """Connect to the hub, and begin to follow workspaces and targets."""
     settings: DiscoverySettings = runtime.settings
+    try:
+        roots_of(settings.roots)
+    except ValueError as error:
+        raise StartError(f"setting roots: {error}") from None
     inventory, workspaces = await runtime.follow(INVENTORY), await runtime.follow(WORKSPACES)
     async with open_hub(settings, USER_AGENT) as hub:
         clients = TargetClients(hub, user_agent=USER_AGENT, timeout=settings.api_timeout)

@@ -20,8 +20,9 @@ NAMED_KINDS = 3  # missing kinds that a message names before it says how many mo
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A target, with what it serves."""
+    """A target and its id, with what it serves. Targets that serve the same should share one `served`: that is fast."""
 
+    id: str
     target: Target
     served: Served
 
@@ -77,9 +78,9 @@ def screen(request: Request, candidates: Iterable[Candidate], workspaces: Worksp
         if target.workspace not in selected:
             selected[target.workspace] = workspaces.admits(selector, target.workspace)
         if not selected[target.workspace]:
-            elsewhere.append(target.id)
+            elsewhere.append(candidate.id)
         elif target.allowed_workspaces is not None and not workspaces.admits(target.allowed_workspaces, home):
-            withheld.append(target.id)
+            withheld.append(candidate.id)
         else:
             kept.append(candidate)
     found = (
@@ -87,7 +88,7 @@ def screen(request: Request, candidates: Iterable[Candidate], workspaces: Worksp
         ("WorkspaceNotAllowed", "not offered to this workspace", withheld),
     )
     return Screened(
-        tuple(sorted(kept, key=lambda candidate: candidate.target.id)),
+        tuple(sorted(kept, key=lambda candidate: candidate.id)),
         tuple(Rejection(reason=r, message=m, targets=tuple(sorted(ids))) for r, m, ids in found if ids),
     )
 
@@ -100,19 +101,19 @@ def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict]
     rejected: dict[tuple[str, str], list[str]] = defaultdict(list)
     for candidate in screened.candidates:
         target = candidate.target
-        verdict = verdicts.get(target.id, "Unknown")
+        verdict = verdicts.get(candidate.id, "Unknown")
         if verdict != "Allowed":
-            rejected[_REFUSED[verdict]].append(target.id)
+            rejected[_REFUSED[verdict]].append(candidate.id)
             continue
         if not target.ready:
-            rejected["NotReady", target.reason or "not ready"].append(target.id)
+            rejected["NotReady", target.reason or "not ready"].append(candidate.id)
             continue
         if candidate.served not in lacking:
             lacking[candidate.served] = _lack(needed - candidate.served)
         if lacking[candidate.served]:
-            rejected["MissingAPI", lacking[candidate.served]].append(target.id)
+            rejected["MissingAPI", lacking[candidate.served]].append(candidate.id)
         else:
-            targets.append(target.id)
+            targets.append(candidate.id)
     return Discovered(
         request=request,
         targets=tuple(targets),

@@ -116,7 +116,7 @@ def hold(losses: tuple[float, ...], now: float, rules: Rules) -> float:
 
 
 def steady_latency(previous: float | None, measured: float) -> float:
-    """A latency to store, in whole milliseconds: the previous one unless it is off by over 3 ms and a quarter of it."""
-    if previous is not None and abs(measured - previous) <= max(3.0, previous / 4):
+    """A latency to store, in whole milliseconds: the previous one unless it is off by over 5 ms and a quarter of it."""
+    if previous is not None and abs(measured - previous) <= max(5.0, previous / 4):
         return previous
     return float(max(1, round(measured)))

@@ -1,6 +1,5 @@
 """A SyncTarget and what was seen of its cluster: as inventory entry, and as the SyncTarget's status."""
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
@@ -100,10 +99,8 @@ def amounts(quantities: Mapping[str, str | int]) -> Resources:
 
 def quantities(resources: Resources) -> dict[str, Quantity]:
     """Amounts as quantities, exact to a thousandth."""
-    return {
-        name: str(round(amount)) if math.isclose(amount, round(amount), abs_tol=5e-4) else f"{round(amount * 1000)}m"
-        for name, amount in sorted(resources.items())
-    }
+    thousandths = {name: round(amount * 1000) for name, amount in sorted(resources.items())}
+    return {name: f"{each}m" if each % 1000 else str(each // 1000) for name, each in thousandths.items()}
 
 
 def sum_nodes(nodes: Iterable[Node]) -> Nodes:

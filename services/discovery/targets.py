@@ -15,7 +15,7 @@ from services.discovery.inventory import Seen, status_of, target_of, worth_writi
 from services.discovery.probing import Prober
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
-from shared.api import SyncTarget, decode_synctarget, to_dict
+from shared.api import SyncTarget, SyncTargetStatus, decode_synctarget
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.hub import TargetClients
@@ -178,7 +178,7 @@ class Targets:
         try:
             watched.found = await watched.client.apply(
                 SYNCTARGETS,
-                _status_object(watched.found, status),
+                _status_object(target.name, status),
                 field_manager=FIELD_MANAGER,
                 force=True,
                 subresource="status",
@@ -195,12 +195,11 @@ class Targets:
         return interval * (0.9 + 0.2 * self._chance())
 
 
-def _status_object(found: SyncTarget, status: Any) -> dict[str, Any]:
+def _status_object(name: str, status: SyncTargetStatus) -> dict[str, Any]:
     """What is applied: the name and the status, nothing of the spec."""
-    whole = to_dict(SyncTarget(status=status))
     return {
-        "apiVersion": whole["apiVersion"],
-        "kind": whole["kind"],
-        "metadata": {"name": found.metadata.name},
+        "apiVersion": SYNCTARGETS.api_version,
+        "kind": SYNCTARGETS.kind,
+        "metadata": {"name": name},
         "status": msgspec.to_builtins(status),
     }

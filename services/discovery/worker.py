@@ -22,6 +22,6 @@ async def discover(message: Requested, deps: Discovery) -> Discovered:
         return Discovered(request=request, targets=(), inventory_revision=revision)
     labels = {entry.value.path: entry.value.labels for entry in deps.workspaces.entries.values()}
     screened = screen(request, deps.candidates(), Workspaces(labels))
-    ids = [candidate.target.id for candidate in screened.candidates]
+    ids = [candidate.id for candidate in screened.candidates]
     verdicts = await deps.authorizer.verdicts(request.requester, ids)
     return answer(request, screened, verdicts, revision)

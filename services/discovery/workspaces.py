@@ -1,7 +1,8 @@
 """Walks the tree of workspaces and follows it: each workspace's children by an informer of its own.
 
 The walk is the informers' first lists, a bounded number at once, breadth first since those that wait are served in
-order. A root's entry is written only after the walk below it was complete, so that who waits for it has all workspaces.
+order. A root's entry is written only after the walk below it was complete, so that who waits for it has all workspaces
+but those that refuse us.
 A mount has no logical cluster behind it and is not followed. Nothing below a root is a system workspace; who wants one
 names it as a root.
 """
@@ -19,8 +20,8 @@ import msgspec
 
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
-from shared.kube.client import Client
-from shared.kube.errors import KubeError
+from shared.kube.client import Client, workspace_url
+from shared.kube.errors import ApiError, KubeError
 from shared.kube.hub import HUB_WORKSPACE, Hub
 from shared.kube.resources import WORKSPACES
 from shared.kube.watch import Informer
@@ -72,6 +73,16 @@ class Child(msgspec.Struct):
         return found.group(1) if found else ""
 
 
+def roots_of(setting: str) -> tuple[str, ...]:
+    """The workspaces at which the walk begins. Raises ValueError for what is no workspace path, and for none at all."""
+    roots = tuple(dict.fromkeys(root.strip() for root in setting.split(",") if root.strip()))
+    if not roots:
+        raise ValueError("roots names no workspace")
+    for root in roots:
+        workspace_url("", root)
+    return roots
+
+
 class Visitor(Protocol):
     """What is done in every workspace."""
 
@@ -98,8 +109,7 @@ class Tree:
         self._settings = settings
         self._projection = projection
         self._visitor = visitor
-        named = dict.fromkeys(root.strip() for root in settings.roots.split(",") if root.strip())
-        self._roots = tuple(named) if hub.kind == "kcp" else (HUB_WORKSPACE,)
+        self._roots = roots_of(settings.roots) if hub.kind == "kcp" else (HUB_WORKSPACE,)
         self._room = asyncio.Semaphore(settings.walk_concurrency)
         self._known: dict[str, Workspace] = {}
         self._unread: set[str] = set()  # workspaces whose children are not known yet, on the first walk
@@ -173,11 +183,12 @@ class Tree:
             self._store(workspace)
 
     def _read(self, path: str) -> None:
-        """The children of a workspace are known, or cannot be known for now; either way the walk goes on."""
+        """The children of a workspace are known, or we may not know them."""
         self._unread.discard(path)
         if not self._unread:
             for root in self._roots:
-                self._store(self._known[root])
+                if root in self._known:
+                    self._store(self._known[root])
 
     async def _leave(self, path: str) -> None:
         """Stop following a workspace and all below it, and drop what is stored of them."""
@@ -201,56 +212,74 @@ class Tree:
                 here.create_task(self._follow_children(path, client, depth, here))
 
     async def _follow_children(self, path: str, client: Client, depth: int, tasks: asyncio.TaskGroup) -> None:
-        refused = _Refusals()
+        trouble = _Trouble()
+
+        def note(error: KubeError) -> None:
+            trouble.note(error)
+            if trouble.refused and path not in self._roots:
+                self._read(path)
+
         informer = Informer(
             client,
             WORKSPACES,
             decode=msgspec.json.Decoder(Child).decode,
             refused=self._settings.absent_retry,
-            on_error=refused.note,
+            on_error=note,
         )
         self._children[path] = informer
         try:
             async with AsyncExitStack() as stack:
                 async with self._room:
                     await stack.enter_async_context(informer)
-                    if not await _first_list(informer, refused, self._settings.workspace_timeout):
-                        log.warning("workspace not walked", extra={"workspace": path, "error": str(informer.error)})
-                        self._read(path)
+                    await _first_list(informer, trouble, self._settings.workspace_timeout)
+                if not informer.synced.is_set():
+                    log.warning("workspace not read", extra={"workspace": path, "error": str(trouble.error)})
                 async for change in informer.events():
-                    child_path = f"{path}:{change.key[1]}"
                     if change.kind == "Synced":
                         self._read(path)
                         self._sweep_due.set()
-                    elif change.object is None or change.object.gone:
-                        await self._leave(child_path)
-                    elif change.object.ready:
-                        found = Workspace(path=child_path, labels=change.object.metadata.labels or {})
-                        inside = self._hub.client.cluster(change.object.cluster or child_path)
-                        self._enter(found, inside, depth + 1, tasks)
+                    else:
+                        await self._take(f"{path}:{change.key[1]}", change.object, depth + 1, tasks)
         finally:
             del self._children[path]
 
+    async def _take(self, path: str, child: Child | None, depth: int, tasks: asyncio.TaskGroup) -> None:
+        if child is None or child.gone:
+            await self._leave(path)
+        elif child.ready:
+            try:
+                client = self._hub.client.cluster(child.cluster or path)
+            except ValueError as error:
+                log.warning("workspace left out", extra={"workspace": path, "error": str(error)})
+            else:
+                self._enter(Workspace(path=path, labels=child.metadata.labels or {}), client, depth, tasks)
 
-class _Refusals:
-    """Counts failures: one may be an index that lags, the second counts."""
+
+class _Trouble:
+    """Failures of a first list: one may be an index that lags, the second counts."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.error: KubeError | None = None
         self.counts = asyncio.Event()
 
-    def note(self, _error: KubeError) -> None:
-        self.count += 1
-        if self.count > 1:
+    def note(self, error: KubeError) -> None:
+        if self.error is not None:
             self.counts.set()
+        self.error = error
+
+    @property
+    def refused(self) -> bool:
+        """Whether the answer was no, and not for the first time. Anything else may still become a yes."""
+        return (
+            self.counts.is_set() and isinstance(self.error, ApiError) and (self.error.forbidden or self.error.not_found)
+        )
 
 
-async def _first_list(informer: Informer[Child], refused: _Refusals, timeout: float) -> bool:
-    """Wait for the children; False when they cannot be read, or not within `timeout` seconds."""
-    waiting = [asyncio.create_task(informer.synced.wait()), asyncio.create_task(refused.counts.wait())]
+async def _first_list(informer: Informer[Child], trouble: _Trouble, timeout: float) -> None:
+    """Wait until the children are known, cannot be read, or `timeout` seconds have passed."""
+    waiting = [asyncio.create_task(informer.synced.wait()), asyncio.create_task(trouble.counts.wait())]
     try:
         await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in waiting:
             task.cancel()
-    return informer.synced.is_set()

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 import yaml
 
 from services.discovery.worker import worker
+from services.sandbox.errors import ApiError
+from services.sandbox.http import Request as HttpRequest
+from services.sandbox.http import Response, refusal
 from services.sandbox.run import serve
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.world import Person, Target, World
@@ -54,6 +58,24 @@ class Scene:
         self.bus = MemoryBus()
         self.store = MemoryStore()
         self.answers: asyncio.Queue[Discovered] = asyncio.Queue()
+        self.requests: Counter[str] = Counter()
+        self.faults: dict[str, int] = {}
+        self._handle = sandbox.handle
+        sandbox.handle = self._meddled  # type: ignore[method-assign]  # the server's behaviour is the test's to choose
+
+    async def _meddled(self, http: HttpRequest) -> Response:
+        """Count by method and path; answer with a status from `faults` where the path ends so."""
+        self.requests[f"{http.method} {http.path}"] += 1
+        for suffix, status in self.faults.items():
+            if http.path.endswith(suffix):
+                return refusal(ApiError(status, "Fault", "as the test wants it"))
+        return await self._handle(http)
+
+    async def looks(self, name: str, count: int) -> None:
+        """Wait until a target cluster was probed that often from now on."""
+        path = f"GET /clusters/target:{name}/readyz"
+        wanted = self.requests[path] + count
+        await self.until(lambda: self.requests[path] >= wanted)
 
     @contextlib.asynccontextmanager
     async def running(self, **settings: Any) -> AsyncIterator[None]:

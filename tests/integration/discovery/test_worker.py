@@ -1,8 +1,12 @@
 """Discovery as a worker: the tree, the targets, the answers."""
 
+import contextlib
+import socket
+
+import msgspec
 import pytest
 
-from shared.kube.resources import SYNCTARGETS, WORKSPACES, Resource
+from shared.kube.resources import CRDS, SYNCTARGETS, WORKSPACES, Resource
 from shared.state import INVENTORY, Table
 from shared.state import WORKSPACES as STORED_WORKSPACES
 from shared.tokens import join
@@ -11,6 +15,7 @@ CLUSTERROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", names
 CLUSTERROLEBINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False)
 
 PLATFORM = "root:platform"
+EVERYTHING = {"root", PLATFORM, "root:platform:edge", "root:team", "root:empty"}
 
 
 async def allow(scene, user, *names):
@@ -33,12 +38,11 @@ async def allow(scene, user, *names):
 
 async def test_the_tree_is_walked_and_followed(scene):
     async with scene.running():
-        everything = {"root", "root:platform", "root:platform:edge", "root:team", "root:empty"}
-        await scene.until(lambda: _equals(scene.paths, everything))
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
         await scene.workspace("root:team", "later")
-        await scene.until(lambda: _equals(scene.paths, everything | {"root:team:later"}))
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING | {"root:team:later"}))
         await scene.hub.cluster("root").delete(WORKSPACES, "team")
-        await scene.until(lambda: _equals(scene.paths, everything - {"root:team"}))
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING - {"root:team"}))
 
 
 async def _equals(read, expected):
@@ -144,13 +148,183 @@ async def test_only_what_changes_is_written(scene):
     await scene.offer(PLATFORM, "east")
     async with scene.running():
         await scene.ready(PLATFORM, "east")
-        heartbeat = scene.sandbox.store.revision
+        await scene.looks("east", 5)  # the latency settles
         before = await Table(scene.store, INVENTORY).get(join(PLATFORM, "east"))
+        hub_before = scene.sandbox.store.revision
+        await scene.looks("east", 10)
+        after = await Table(scene.store, INVENTORY).get(join(PLATFORM, "east"))
+        assert _but_latency(after.value) == _but_latency(before.value)
+        assert after.revision - before.revision <= 1  # where this machine was busy, the latency moved
+        assert scene.sandbox.store.revision - hub_before <= 1
         await scene.hub.cluster(PLATFORM).merge_patch(SYNCTARGETS, "east", {"metadata": {"labels": {"new": "yes"}}})
         await scene.until(lambda: _labelled(scene, "new"))
+        assert (await scene.entry(PLATFORM, "east")).ready
+
+
+def _but_latency(entry):
+    return msgspec.structs.replace(entry, latency={})
+
+
+async def test_two_copies_agree(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running(), scene.running():
+        await scene.ready(PLATFORM, "east")
+        await scene.looks("east", 10)
+        before = await Table(scene.store, INVENTORY).get(join(PLATFORM, "east"))
+        hub_before = scene.sandbox.store.revision
+        await scene.looks("east", 20)
         after = await Table(scene.store, INVENTORY).get(join(PLATFORM, "east"))
-        assert after.revision <= before.revision + 2
-        assert scene.sandbox.store.revision <= heartbeat + 4
+        assert _but_latency(after.value) == _but_latency(before.value)
+        assert after.revision - before.revision <= 2
+        assert scene.sandbox.store.revision - hub_before <= 2
+        scene.sandbox.set_available("east", False)
+        lost = await scene.until(lambda: _lost(scene, PLATFORM, "east"))
+        await scene.until(lambda: _conditioned(scene, "Reachable", "False"))
+        assert (await scene.entry(PLATFORM, "east")).lost_since == lost.lost_since
+        scene.sandbox.set_available("east", True)
+        await scene.ready(PLATFORM, "east")
+
+
+async def _conditioned(scene, type_, status):
+    found = await scene.hub.cluster(PLATFORM).get(SYNCTARGETS, "east")
+    conditions = {each["type"]: each["status"] for each in found.get("status", {}).get("conditions", ())}
+    return conditions.get(type_) == status
+
+
+async def test_an_emptied_bucket_is_filled_again(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        before = await scene.ready(PLATFORM, "east")
+        await Table(scene.store, INVENTORY).delete(join(PLATFORM, "east"))
+        await Table(scene.store, STORED_WORKSPACES).delete(join(PLATFORM))
+        after = await scene.ready(PLATFORM, "east")
+        assert (after.apis, after.allocatable) == (before.apis, before.allocatable)
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+
+
+async def test_a_status_that_cannot_be_written_is_written_later(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    scene.faults["/synctargets/east/status"] = 500
+    async with scene.running():
+        await scene.ready(PLATFORM, "east")
+        await scene.looks("east", 2)
+        scene.faults.clear()
+        await scene.until(lambda: _conditioned(scene, "Ready", "True"))
+
+
+async def test_nodes_and_apis_that_cannot_be_read_leave_what_is_known(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running(capacity_interval=0.1, api_interval=0.1):
+        before = await scene.ready(PLATFORM, "east")
+        scene.faults |= {"/nodes": 403, "/apis": 500, "/version": 500}
+        await scene.looks("east", 5)
+        after = await scene.entry(PLATFORM, "east")
+        assert (after.ready, after.allocatable, after.apis) == (True, before.allocatable, before.apis)
+
+
+async def test_refused_credentials_are_not_a_loss_and_a_new_kubeconfig_is_taken_up(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        await scene.ready(PLATFORM, "east")
+        scene.faults["/clusters/target:east/readyz"] = 401
+        refused = await scene.until(lambda: _unready(scene))
+        assert (refused.reason, refused.lost_since) == ("refusing our credentials", 0)
+        scene.faults.clear()
+        await scene.ready(PLATFORM, "east")
+
+
+async def _unready(scene):
+    entry = await scene.entry(PLATFORM, "east")
+    return entry if entry and not entry.ready else None
+
+
+async def test_a_hub_that_is_away_makes_no_target_lost(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        await scene.ready(PLATFORM, "east")
+    scene.faults["/secrets/east-kubeconfig"] = 503
+    async with scene.running():
+        asked = scene.requests["GET /clusters/root:platform/api/v1/namespaces/default/secrets/east-kubeconfig"]
+        await scene.until(lambda: any("secrets" in path and n > asked + 5 for path, n in scene.requests.items()))
+        assert (await scene.entry(PLATFORM, "east")).ready
+
+
+async def test_a_target_that_nobody_listens_at_is_lost_at_once(scene):
+    await scene.define(PLATFORM)
+    scene.kubeconfigs["target-void"] = scene.kubeconfigs["target-east"].with_name("void")
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        text = scene.kubeconfigs["target-east"].read_text()
+        scene.kubeconfigs["target-void"].write_text(
+            text.replace(scene.sandbox.url, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        )
+        await scene.offer(PLATFORM, "void")
+        async with scene.running(lost_after=60.0, refused_limit=2, probe_interval=0.1):
+            entry = await scene.until(lambda: _lost(scene, PLATFORM, "void"))
+            assert entry.reason == "unreachable"
+
+
+async def test_a_workspace_that_refuses_us_costs_nobody_else(scene):
+    scene.faults["/clusters/root:team/apis/tenancy.kcp.io/v1alpha1/workspaces"] = 403
+    async with scene.running():
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+
+
+async def test_the_walk_is_not_complete_while_a_workspace_does_not_answer(scene):
+    path = "/clusters/root:team/apis/tenancy.kcp.io/v1alpha1/workspaces"
+    scene.faults[path] = 503
+    async with scene.running():
+        await scene.until(lambda: scene.requests[f"GET {path}"] >= 3)
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING - {"root"}))
+        scene.faults.clear()
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+
+
+async def test_depth_and_roots_bound_the_walk(scene):
+    async with scene.running(roots="root, root:platform", max_depth=1):
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING))  # edge is one below the second root
+    async with scene.running(roots="root:platform", max_depth=0):
+        await scene.until(lambda: _equals(scene.paths, {PLATFORM}))
+
+
+@pytest.mark.parametrize("roots", ["", "no such:Root"])
+async def test_roots_that_are_none_stop_the_start_with_one_line(scene, roots):
+    with pytest.raises(ExceptionGroup) as caught:
+        async with scene.running(roots=roots):
+            pass
+    assert "setting roots" in str(caught.value.exceptions[0])
+
+
+async def test_a_review_that_fails_is_not_a_denial(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    await allow(scene, "tess")
+    scene.faults["/subjectaccessreviews"] = 500
+    async with scene.running():
+        await scene.ready(PLATFORM, "east")
+        assert [each.reason for each in (await scene.place()).rejections] == ["AuthorizationUnknown"]
+        scene.faults.clear()
+        assert (await scene.place(attempt=2)).targets == ("root:platform/east",)
+
+
+async def test_answers_are_remembered_and_denials_for_a_shorter_time(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    path = "POST /clusters/root:platform/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    async with scene.running(denied_ttl=0.0):
+        await scene.ready(PLATFORM, "east")
+        assert (await scene.place()).targets == ()
+        await allow(scene, "tess")
+        assert (await scene.place(attempt=2)).targets == ("root:platform/east",)
+        asked = scene.requests[path]
+        assert (await scene.place(attempt=3)).targets == ("root:platform/east",)
+        assert scene.requests[path] == asked == 3
 
 
 async def _labelled(scene, label):
@@ -195,6 +369,55 @@ async def test_a_request_in_error_passes_on(scene):
         found = await scene.place(error="spec.strategy names no scorer X")
         assert found.targets == ()
         assert found.rejections == ()
+
+
+async def test_a_deleted_target_leaves_and_a_new_one_of_its_name_begins_anew(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        first = await scene.ready(PLATFORM, "east")
+        await scene.hub.cluster(PLATFORM).delete(SYNCTARGETS, "east")
+        await scene.until(lambda: _absent(scene, PLATFORM, "east"))
+        await scene.offer(PLATFORM, "east")
+        assert (await scene.ready(PLATFORM, "east")).uid != first.uid
+
+
+async def test_another_kubeconfig_is_used_at_once(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running(probe_interval=60.0):
+        await scene.ready(PLATFORM, "east")
+        ref = {"spec": {"kubeconfigSecretRef": {"name": "missing"}}}
+        await scene.hub.cluster(PLATFORM).merge_patch(SYNCTARGETS, "east", ref)
+        entry = await scene.until(lambda: _unready(scene))
+        assert entry.reason == "without a usable kubeconfig"
+
+
+async def test_targets_leave_with_their_workspace(scene):
+    await scene.define("root:team")
+    await scene.offer("root:team", "east")
+    async with scene.running():
+        await scene.ready("root:team", "east")
+        await scene.hub.cluster("root").delete(WORKSPACES, "team")
+        await scene.until(lambda: _absent(scene, "root:team", "east"))
+        looks = scene.requests["GET /clusters/target:east/readyz"]
+        await scene.workspace("root", "team")
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+        assert scene.requests["GET /clusters/target:east/readyz"] <= looks + 1
+
+
+async def test_targets_leave_with_a_kind_or_a_workspace_that_went_while_nobody_looked(scene):
+    for workspace, name in ((PLATFORM, "east"), ("root:team", "west")):
+        await scene.define(workspace)
+        await scene.offer(workspace, name)
+    async with scene.running():
+        await scene.ready(PLATFORM, "east")
+        await scene.ready("root:team", "west")
+    await scene.hub.cluster(PLATFORM).delete(CRDS, SYNCTARGETS.name)
+    await scene.hub.cluster("root").delete(WORKSPACES, "team")
+    async with scene.running():
+        await scene.until(lambda: _absent(scene, PLATFORM, "east"))
+        await scene.until(lambda: _absent(scene, "root:team", "west"))
 
 
 async def test_a_target_without_kubeconfig_says_so(scene):

@@ -1,0 +1,177 @@
+"""Which targets a request may use, and why it may not use the others."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.discovery.core import Candidate, Workspaces, answer, screen, served
+from shared.api import PlacementSpec, WorkspaceSelector
+from shared.model import ApiKind, Cause, Head, PlacementRef, Request, Target, WorkloadObject
+
+APPS = ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1", "v1beta1"))
+BATCH = ApiKind(group="batch", resource="cronjobs", kind="CronJob", versions=("v1",))
+CORE = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))
+
+LABELS = {"root": {}, "root:a": {"tier": "gold"}, "root:a:b": {}, "root:team": {"env": "prod"}}
+
+
+def target(name="t", workspace="root:a", *, apis=(APPS, CORE), ready=True, reason="", allowed=None, lost_since=0.0):
+    return Target(
+        workspace=workspace,
+        name=name,
+        apis=apis,
+        ready=ready,
+        reason=reason,
+        lost_since=lost_since,
+        allowed_workspaces=None if allowed is None else selector(**allowed),
+    )
+
+
+def selector(**fields):
+    return msgspec.convert(fields, WorkspaceSelector)
+
+
+def request(*kinds, workspaces=None, home="root:team"):
+    spec = {
+        "workload": [{"apiVersion": "v1", "kind": "Secret", "name": "x"}],
+        "targets": {"workspaces": workspaces or {}},
+    }
+    objects = [kind.rsplit(" ", 1) for kind in kinds]
+    return Request(
+        placement=PlacementRef(workspace=home, namespace="shop", name="web"),
+        head=Head(uid="u", generation=1, attempt=1),
+        cause=Cause(code="Created"),
+        spec=msgspec.convert(spec, PlacementSpec),
+        workload=tuple(
+            WorkloadObject(api_version=version, kind=kind, namespace="shop", name="x") for version, kind in objects
+        ),
+    )
+
+
+def discovered(asked, targets, verdicts=None, labels=LABELS):
+    candidates = [Candidate(each.id, each, served(each)) for each in targets]
+    screened = screen(asked, candidates, Workspaces(labels))
+    ids = [candidate.id for candidate in screened.candidates]
+    return answer(asked, screened, dict.fromkeys(ids, "Allowed") if verdicts is None else verdicts, 7)
+
+
+def reasons(found):
+    return {(each.reason, each.message): each.targets for each in found.rejections}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "admitted"),
+    [
+        ({}, "root:a", True),
+        ({}, "root:unknown", True),
+        ({"paths": ["root:a"]}, "root:a", True),
+        ({"paths": ["root:a"]}, "root:a:b", True),
+        ({"paths": ["root:a"]}, "root:ab", False),
+        ({"paths": ["root:a"], "includeDescendants": False}, "root:a:b", False),
+        ({"paths": ["root:a"], "includeDescendants": False}, "root:a", True),
+        ({"paths": ["root:x", "root:a"]}, "root:a", True),
+        ({"selector": {"matchLabels": {"tier": "gold"}}}, "root:a", True),
+        ({"selector": {"matchLabels": {"tier": "gold"}}}, "root:a:b", False),
+        ({"selector": {"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}}, "root:a:b", True),
+        ({"selector": {"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}}, "root:unknown", False),
+        ({"paths": ["root:a"], "selector": {"matchLabels": {"tier": "gold"}}}, "root:a:b", False),
+    ],
+)
+def test_a_selector_admits_workspaces_by_path_and_labels(fields, path, admitted):
+    assert Workspaces(LABELS).admits(selector(**fields), path) is admitted
+
+
+@pytest.mark.parametrize(
+    ("candidate", "verdict", "kinds", "rejected"),
+    [
+        (target(), "Allowed", ["apps/v1 Deployment", "v1 Secret"], None),
+        (target(), "Allowed", ["apps/v1beta1 Deployment"], None),
+        (target(), "Allowed", [], None),
+        (target(), "Denied", [], ("NotAuthorized", "not authorized")),
+        (target(), "NoRequester", [], ("NotAuthorized", "no requester recorded on the Placement")),
+        (target(), "Unknown", [], ("AuthorizationUnknown", "of unknown authorization")),
+        (target(ready=False, reason="without a ready node"), "Allowed", [], ("NotReady", "without a ready node")),
+        (target(ready=False, reason="unreachable", lost_since=1.0), "Allowed", [], ("NotReady", "unreachable")),
+        (target(ready=False), "Allowed", [], ("NotReady", "not ready")),
+        (target(ready=False), "Denied", [], ("NotAuthorized", "not authorized")),
+        (target(), "Allowed", ["batch/v1 CronJob"], ("MissingAPI", "lack batch/v1 CronJob")),
+        (target(), "Allowed", ["apps/v2 Deployment"], ("MissingAPI", "lack apps/v2 Deployment")),
+        (
+            target(apis=()),
+            "Allowed",
+            ["b/v1 B", "a/v1 A", "d/v1 D", "c/v1 C", "e/v1 E"],
+            ("MissingAPI", "lack a/v1 A, b/v1 B, c/v1 C and 2 more"),
+        ),
+        (
+            target(allowed={"paths": ["root:other"]}),
+            "Allowed",
+            [],
+            ("WorkspaceNotAllowed", "not offered to this workspace"),
+        ),
+        (target(allowed={"paths": ["root"]}), "Allowed", [], None),
+        (target(allowed={"selector": {"matchLabels": {"env": "prod"}}}), "Allowed", [], None),
+    ],
+)
+def test_each_target_has_one_reason(candidate, verdict, kinds, rejected):
+    found = discovered(request(*kinds), [candidate], {candidate.id: verdict})
+    assert found.targets == (() if rejected else (candidate.id,))
+    assert reasons(found) == ({rejected: (candidate.id,)} if rejected else {})
+    assert found.inventory_revision == 7
+
+
+def test_targets_are_sorted_and_rejections_grouped():
+    offered = [
+        target("z"),
+        target("b"),
+        target("c", apis=()),
+        target("a", apis=()),
+        target("q", "root:team"),
+        target("n", ready=False, reason="unreachable"),
+    ]
+    found = discovered(request("v1 Secret", workspaces={"paths": ["root:a"]}), offered)
+    assert found.targets == ("root:a/b", "root:a/z")
+    assert reasons(found) == {
+        ("NotSelectedWorkspace", "in other workspaces"): ("root:team/q",),
+        ("MissingAPI", "lack v1 Secret"): ("root:a/a", "root:a/c"),
+        ("NotReady", "unreachable"): ("root:a/n",),
+    }
+
+
+def test_without_a_verdict_nothing_is_allowed():
+    found = discovered(request(), [target()], {})
+    assert [each.reason for each in found.rejections] == ["AuthorizationUnknown"]
+
+
+def test_a_hub_without_workspaces_has_one():
+    offered = target(workspace="")
+    assert discovered(request(home=""), [offered], labels={"": {}}).targets == ("/t",)
+    elsewhere = discovered(request(home="", workspaces={"paths": ["root"]}), [offered], labels={"": {}})
+    assert [each.reason for each in elsewhere.rejections] == ["NotSelectedWorkspace"]
+
+
+TARGETS = st.lists(
+    st.builds(
+        target,
+        name=st.sampled_from("abcdef"),
+        workspace=st.sampled_from(sorted(LABELS)),
+        apis=st.sampled_from([(), (CORE,), (APPS, CORE), (APPS, BATCH)]),
+        ready=st.booleans(),
+        allowed=st.sampled_from([None, {}, {"paths": ["root:team"]}, {"paths": ["root:x"]}]),
+    ),
+    unique_by=lambda each: each.id,
+    max_size=12,
+)
+VERDICTS = st.sampled_from(["Allowed", "Denied", "Unknown", "NoRequester"])
+
+
+@given(TARGETS, st.data())
+def test_every_target_is_accounted_for_once_whatever_the_order(targets, data):
+    asked = request("v1 Secret", workspaces=data.draw(st.sampled_from([{}, {"paths": ["root:a"]}])))
+    verdicts = {each.id: data.draw(VERDICTS) for each in targets}
+    found = discovered(asked, targets, verdicts)
+    counted = [*found.targets, *(each for rejection in found.rejections for each in rejection.targets)]
+    assert sorted(counted) == sorted(each.id for each in targets)
+    assert all(rejection.targets for rejection in found.rejections)
+    shuffled = discovered(asked, data.draw(st.permutations(targets)), verdicts)
+    assert shuffled == found

@@ -1,0 +1,255 @@
+"""A SyncTarget and what was seen of its cluster: as inventory entry, and as its status."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.discovery.health import NOT_PROBED, UNREACHABLE, Health
+from services.discovery.inventory import (
+    NO_APIS,
+    NO_NODES,
+    Node,
+    Nodes,
+    Seen,
+    amounts,
+    quantities,
+    rfc3339,
+    status_of,
+    sum_nodes,
+    target_of,
+    worth_writing,
+)
+from shared.api import SyncTarget, decode_synctarget
+from shared.model import ApiKind
+
+NOW = 1_700_000_000.0
+SECRETS = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))
+NODES = Nodes(3, 2, {"cpu": 8.0}, {"cpu": 7.5, "memory": 2.0**33})
+WELL = Health(answered_at=NOW, latency=12.0)
+LOOK = Seen(health=WELL, nodes=NODES, apis=(SECRETS,), kubernetes_version="v1.36.0")
+
+
+def offered(status=None, uid="u1", generation=1, **spec):
+    meta = {"name": "east", "uid": uid, "generation": generation, "labels": {"region": "eu"}}
+    return decode_synctarget(
+        {
+            "apiVersion": "placement.moorage.io/v1alpha1",
+            "kind": "SyncTarget",
+            "metadata": meta,
+            "spec": spec,
+            "status": status or {},
+        }
+    )
+
+
+def node(ready="True", *, unschedulable=False, taints=None, **room):
+    return msgspec.convert(
+        {
+            "spec": {"unschedulable": unschedulable, "taints": taints},
+            "status": {
+                "capacity": room,
+                "allocatable": room,
+                "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}],
+            },
+        },
+        Node,
+    )
+
+
+def entry(seen=LOOK, found=None, previous=None):
+    return target_of("root:p", found or offered(), seen, previous, "hub")
+
+
+def test_nodes_that_are_ready_and_schedulable_are_added_up():
+    control_plane = [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+    gpu = [{"key": "gpu", "effect": "NoSchedule"}]
+    nodes = sum_nodes(
+        [
+            node(cpu="2", memory="4Gi"),
+            node(cpu="1500m", memory="1Gi", taints=gpu),
+            node("False", cpu="64"),
+            node("Unknown", cpu="64"),
+            node(unschedulable=True, cpu="64"),
+            node(taints=control_plane, cpu="64"),
+            Node(),
+        ]
+    )
+    assert (nodes.count, nodes.usable) == (7, 2)
+    assert nodes.allocatable == {"cpu": 3.5, "memory": 5 * 2.0**30}
+
+
+def test_what_is_no_quantity_counts_as_absent():
+    assert amounts({"cpu": "2", "memory": "lots", "pods": 110}) == {"cpu": 2.0, "pods": 110.0}
+
+
+@given(st.dictionaries(st.sampled_from(["cpu", "memory", "pods"]), st.integers(0, 2**50).map(lambda n: n / 1000)))
+def test_quantities_are_exact_to_a_thousandth(resources):
+    assert amounts(quantities(resources)) == pytest.approx(resources, abs=1e-3)
+
+
+def test_an_entry_holds_what_the_object_says_and_what_was_seen():
+    found = offered(
+        {
+            "allocated": {"cpu": "1"},
+            "usage": {"cpu": "500m"},
+            "scores": [
+                {"name": "green", "value": 80, "validUntil": "2030-01-01T00:00:00Z"},
+                {"name": "odd", "value": 1, "validUntil": "soon"},
+            ],
+            "latency": [{"from": "paris", "milliseconds": 9}],
+        },
+        kubeconfigSecretRef={"name": "k", "namespace": "n"},
+        taints=[{"key": "spot", "effect": "NoSchedule"}],
+        unschedulable=True,
+        evictAfter="1m30s",
+        allowedWorkspaces={"paths": ["root:team"]},
+        cost={"perCpuHour": 0.5, "perGiBHour": 0.1},
+    )
+    target = entry(found=found)
+    assert (target.id, target.uid, target.labels) == ("root:p/east", "u1", {"region": "eu"})
+    assert (target.ready, target.reason, target.lost_since) == (True, "", 0.0)
+    assert (target.unschedulable, target.evict_after, target.nodes) == (True, 90.0, 3)
+    assert (target.allocated, target.usage) == ({"cpu": 1.0}, {"cpu": 0.5})
+    assert target.latency == {"paris": 9.0, "hub": 12.0}
+    assert target.scores["green"].valid_until == 1893456000.0
+    assert target.scores["odd"].valid_until == 0.0
+    assert (target.cost_per_cpu_hour, target.cost_per_gib_hour) == (0.5, 0.1)
+    assert target.kubeconfig is not None
+    assert (target.kubeconfig.namespace, target.kubeconfig.name, target.kubeconfig.key) == ("n", "k", "kubeconfig")
+    assert target.allowed_workspaces is not None
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (LOOK, ""),
+        (msgspec.structs.replace(LOOK, apis=None), NO_APIS),
+        (msgspec.structs.replace(LOOK, nodes=None), NO_NODES),
+        (msgspec.structs.replace(LOOK, nodes=Nodes(3, 0, {}, {})), NO_NODES),
+        (Seen(health=Health()), NOT_PROBED),
+        (Seen(health=Health(problem="without a usable kubeconfig")), "without a usable kubeconfig"),
+        (Seen(health=Health(lost_since=NOW, failing_since=NOW)), UNREACHABLE),
+        (None, NOT_PROBED),
+    ],
+)
+def test_a_target_is_ready_or_says_why_not(seen, reason):
+    target = entry(seen)
+    assert (target.ready, target.reason) == (not reason, reason)
+
+
+def test_what_was_not_read_this_time_is_kept():
+    before = entry()
+    after = entry(Seen(health=WELL), previous=before)
+    assert after == before
+    assert entry(None, previous=before) == before
+
+
+def test_another_object_of_the_same_name_begins_anew():
+    after = entry(None, offered(uid="u2"), previous=entry())
+    assert (after.ready, after.apis, after.reason) == (False, (), NOT_PROBED)
+
+
+def test_capacity_that_others_report_serves_where_nodes_cannot_be_read():
+    found = offered({"allocatable": {"cpu": "4"}, "capacity": {"cpu": "5"}, "nodes": 2})
+    target = entry(msgspec.structs.replace(LOOK, nodes=None), found)
+    assert (target.ready, target.allocatable, target.capacity, target.nodes) == (True, {"cpu": 4.0}, {"cpu": 5.0}, 2)
+
+
+def test_a_copy_that_is_not_sure_leaves_the_verdict_of_another():
+    ready, failing = entry(), Seen(health=Health(answered_at=NOW, failing_since=NOW))
+    lost = entry(Seen(health=Health(lost_since=NOW, failing_since=NOW)), previous=ready)
+    assert entry(failing, previous=ready).ready
+    assert entry(failing, previous=lost).lost_since == NOW
+    later = entry(Seen(health=Health(lost_since=NOW + 30, failing_since=NOW + 30)), previous=lost)
+    assert later.lost_since == NOW
+    assert entry(previous=lost).lost_since == 0.0
+
+
+def written(target, seen, found=None, now=NOW):
+    """The SyncTarget with the status that is written for it."""
+    found = found or offered()
+    return msgspec.structs.replace(found, status=status_of(found, target, seen, now))
+
+
+def test_the_status_says_the_same_for_people():
+    found = written(entry(), LOOK)
+    status = found.status
+    assert {each.type: each.status for each in status.conditions} == {
+        "Ready": "True",
+        "Reachable": "True",
+        "HeartbeatHealthy": "True",
+        "APIsDiscovered": "True",
+    }
+    assert status.allocatable == {"cpu": "7500m", "memory": "8589934592"}
+    assert [(api.kind, api.preferred_version) for api in status.apis] == [("Secret", "v1")]
+    assert (status.nodes, status.kubernetes_version) == (3, "v1.36.0")
+    assert status.last_heartbeat_time == rfc3339(NOW)
+    assert decode_synctarget(msgspec.json.encode(found)).status == status
+
+
+def test_a_lost_target_says_why_in_its_conditions():
+    seen = Seen(health=Health(lost_since=NOW, failing_since=NOW, detail="connection refused"))
+    status = written(entry(seen, previous=entry()), seen, written(entry(), LOOK)).status
+    conditions = {each.type: each for each in status.conditions}
+    assert {name: each.status for name, each in conditions.items()} == {
+        "Ready": "False",
+        "Reachable": "False",
+        "HeartbeatHealthy": "False",
+        "APIsDiscovered": "True",
+    }
+    assert conditions["Ready"].message == UNREACHABLE
+    assert conditions["Reachable"].message == "connection refused"
+
+
+def test_before_the_first_answer_everything_is_unknown():
+    seen = Seen(health=Health(failing_since=NOW))
+    status = written(entry(seen), seen).status
+    assert {each.status for each in status.conditions} == {"Unknown"}
+    assert status.last_heartbeat_time is None
+
+
+def test_a_broken_api_group_is_named():
+    seen = msgspec.structs.replace(LOOK, api_problem="metrics.k8s.io: v1beta1 is not available")
+    conditions = {each.type: each for each in written(entry(seen), seen).status.conditions}
+    assert conditions["APIsDiscovered"].status == "False"
+    assert conditions["APIsDiscovered"].message == "metrics.k8s.io: v1beta1 is not available"
+    assert conditions["Ready"].status == "True"
+
+
+def test_conditions_and_fields_of_others_stay_out_of_what_is_applied():
+    other = {"type": "Audited", "status": "True", "lastTransitionTime": rfc3339(NOW)}
+    found = offered({"conditions": [other], "allocated": {"cpu": "1"}, "usage": {"cpu": "1"}})
+    status = status_of(found, entry(found=found), LOOK, NOW)
+    assert "Audited" not in {each.type for each in status.conditions}
+    assert (status.allocated, status.usage, status.scores) == ({}, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "now", "worth"),
+    [
+        ({}, NOW + 20, False),
+        ({}, NOW + 299, False),
+        ({}, NOW + 300, True),
+        ({"nodes": Nodes(4, 3, {"cpu": 8.0}, {"cpu": 9.0})}, NOW + 1, True),
+        ({"apis": ()}, NOW + 1, True),
+        ({"kubernetes_version": "v1.37.0"}, NOW + 1, True),
+    ],
+)
+def test_a_status_is_written_when_it_is_news_or_old(change, now, worth):
+    found = written(entry(), LOOK)
+    seen = msgspec.structs.replace(LOOK, health=msgspec.structs.replace(WELL, answered_at=now), **change)
+    status = status_of(found, entry(seen, found, entry()), seen, now)
+    assert worth_writing(found, status, now, 300.0) is worth
+
+
+def test_another_wording_of_the_same_failure_is_no_news():
+    first = Seen(health=Health(lost_since=NOW, failing_since=NOW, detail="port 1 refused"))
+    found = written(entry(first), first)
+    again = Seen(health=Health(lost_since=NOW, failing_since=NOW, detail="port 2 refused"))
+    target = entry(again, found, entry(first))
+    assert not worth_writing(found, status_of(found, target, again, NOW + 900), NOW + 900, 300.0)
+
+
+def test_an_empty_sync_target_is_no_error():
+    assert not entry(Seen(health=Health()), SyncTarget()).ready
