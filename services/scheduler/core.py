@@ -156,7 +156,7 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
     ranked = ranked[good[ranked]]
     fewest, most = spec.targets.bounds
     most = len(ranked) if most is None else min(most, len(ranked))
-    replicas = feasible.demand.replicas if feasible.demand.divided else None
+    replicas = (feasible.demand.divided and feasible.demand.replicas) or None  # nothing to divide in none
     if replicas is not None:
         if replicas < fewest:
             raise Refused("Contradiction", f"{fewest} targets are wanted for {replicas} replicas")
@@ -166,6 +166,7 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
             "TooFewTargets", f"{fewest} targets are wanted, {len(ranked)} fit; {decision.reasons(fit=len(ranked))}"
         )
     domains = tuple(_domains(feasible, ranked, constraint, most) for constraint in _constraints(feasible))
+    fewest = max([fewest, *(each.min_domains for each in domains if each.must)])
     capacity = np.zeros(len(feasible), np.intp)
     if replicas is not None:
         free = {resource: feasible.free(resource) for resource in feasible.demand.total}

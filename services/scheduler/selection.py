@@ -126,12 +126,16 @@ class _Filling:
     def _group(self) -> None:
         """Sort candidates into cells, each a queue by rank."""
         order, domains = self.contest.order, self.contest.domains
-        keys = np.stack([each.of[order] for each in domains])
-        cells, cell_of = np.unique(keys, axis=1, return_inverse=True) if len(domains) > 1 else _one_key(keys[0])
-        self.cell_domains = cells
-        self.queue = np.argsort(cell_of.ravel(), kind="stable")
-        self.ends = np.cumsum(np.bincount(cell_of.ravel(), minlength=cells.shape[1]))
+        cell = domains[0].of[order]
+        for each in domains[1:]:
+            cell = _renumber(cell * each.count + each.of[order])
+        cells = int(cell.max()) + 1
+        # Sixteen bits are sorted by radix, which is linear.
+        self.queue = np.argsort(cell.astype(np.uint16) if cells < 1 << 16 else cell, kind="stable")
+        self.ends = np.cumsum(np.bincount(cell, minlength=cells))
         self.next = np.concatenate([[0], self.ends[:-1]]).astype(np.intp)
+        heads = self.queue[np.minimum(self.next, len(order) - 1)]
+        self.cell_domains = np.stack([each.of[order][heads] for each in domains])
 
     def fill(self) -> list[int]:
         """Positions in the order in which they were taken."""
@@ -142,6 +146,7 @@ class _Filling:
             allowed, wished = self._allowed(waiting, self.take - len(taken) - 1)
             if not allowed.any():
                 break
+            wished |= allowed & (heads < self.contest.kept)  # a wish does not move what runs
             if wished.any():
                 allowed = wished
             cell = int(np.argmin(np.where(allowed, self._priority(heads), NEVER)))
@@ -174,7 +179,11 @@ class _Filling:
         return must, wish & must
 
 
-def _one_key(domains: Ints) -> tuple[Ints, Ints]:
-    """Cells of a single constraint: its domains."""
-    count = int(domains.max()) + 1 if len(domains) else 0
-    return np.arange(count)[np.newaxis, :], domains
+def _renumber(numbers: Ints) -> Ints:
+    """The same grouping, numbered without gaps."""
+    highest = int(numbers.max()) + 1
+    if highest > 1 << 22:
+        return np.unique(numbers, return_inverse=True)[1].ravel()
+    present = np.zeros(highest, np.bool_)
+    present[numbers] = True
+    return (np.cumsum(present) - 1)[numbers]
