@@ -6,12 +6,13 @@ what is true then. A binding that is deleted stays until the target has been cle
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from services.binding import core, record, trouble
 from services.binding.breaker import Breakers
-from services.binding.cluster import applyset_of
+from services.binding.cluster import Cluster, applyset_of
 from services.binding.kubernetes import Clusters, Facts, Records
 from services.binding.settings import BindingSettings
 from services.binding.trouble import Trouble
@@ -19,10 +20,10 @@ from services.binding.workspace import Workspaces
 from shared.api import BoundObject, ManifestReference, PlacementBinding
 from shared.bus import Retry, backoff
 from shared.kube.discovery import UnknownKind
-from shared.kube.errors import ApiError, KubeError
+from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.kube.retry import SOON
 from shared.messages import Assigned, Bound
-from shared.model import HeadEntry, ObjectHealth, Target, TargetReport
+from shared.model import HeadEntry, ObjectHealth, PlacementRef, Target, TargetReport
 from shared.state import View
 from shared.tokens import join
 
@@ -109,7 +110,7 @@ class Binder:
                 return await self._remove(message, facts)
         else:
             binding = before if intended is before else await self._records.write(ref, intended)
-        if problem is not None or wanted is None:
+        if wanted is None:
             assert problem is not None
             return await self._fail(message, binding, problem)
         if record.settled(binding):
@@ -124,10 +125,16 @@ class Binder:
             raise Retry(_UNKNOWN, f"target {message.target} is not in the inventory (yet)")
         ref, spec = message.placement, facts.placement.spec
         try:
+            collected = await self._workspaces.collect(ref, spec)
+        except ApiError as error:
+            if not error.forbidden:
+                raise
+            raise trouble.of(error, f"workspace {ref.workspace or 'hub'}") from error
+        try:
             return core.wanted(
                 ref,
                 spec,
-                await self._workspaces.collect(ref, spec),
+                collected,
                 target_labels=target.labels,
                 replicas=replicas,
                 applyset=applyset_of(ref),
@@ -152,21 +159,12 @@ class Binder:
             name for each in wanted.refs if whole and (name := core.identity(each)) in recorded
             and hashes.get(name) == each.hash
         }  # fmt: skip
-        self._await_breaker(message.target)
-        binding = await self._records.write_status(ref, record.begun(binding, "Applying", self._clock()))
-
-        async def apply(target: Target) -> list[BoundObject]:
-            cluster = await self._clusters.open(target, ref)
-            return await cluster.apply(
-                wanted,
-                unchanged=unchanged,
-                known=recorded,
-                force=force,
-                heirs=lambda: self._records.heirs(ref, message.target),
-            )
-
         try:
-            applied = await self._in_target(message.target, apply)
+            cluster = await self._open(message)
+            binding = await self._records.write_status(ref, record.begun(binding, "Applying", self._clock()))
+            heirs = functools.partial(self._heirs, message)
+            applying = cluster.apply(wanted, unchanged=unchanged, known=recorded, force=force, heirs=heirs)
+            applied = await self._in_target(message.target, applying)
         except Trouble as problem:
             return await self._fail(message, binding, problem)
         found = {**recorded, **{core.identity(_ref(each)): each for each in applied}}
@@ -202,15 +200,11 @@ class Binder:
         if self._inventory.get(_key(target)) is None and not await self._records.target_exists(target):
             await self._records.release(ref, binding)
             return f"SyncTarget {target} does not exist any more: what was placed there is out of reach."
-        self._await_breaker(target)
-        binding = await self._records.write_status(ref, record.begun(binding, "Removing", self._clock()))
-
-        async def clear(found: Target) -> None:
-            cluster = await self._clusters.open(found, ref)
-            await cluster.clear(lambda: self._records.heirs(ref, target), orphan=orphan)
-
         try:
-            await self._in_target(target, clear)
+            cluster = await self._open(message)
+            binding = await self._records.write_status(ref, record.begun(binding, "Removing", self._clock()))
+            heirs = functools.partial(self._heirs, message)
+            await self._in_target(target, cluster.clear(heirs, orphan=orphan))
         except Trouble as problem:
             await self._fail(message, binding, problem)
         await self._records.release(ref, binding)
@@ -234,19 +228,40 @@ class Binder:
 
     # --- both -------------------------------------------------------------------------------------------------------
 
-    async def _in_target(self, target: str, work: Callable[[Target], Awaitable[T]]) -> T:
+    async def _open(self, message: Assigned) -> Cluster:
+        """The target as the Placement sees it. Raises Retry while it is left alone, Trouble where it cannot be used."""
+        target = self._inventory.get(_key(message.target))
+        if target is None:
+            raise Retry(_UNKNOWN, f"target {message.target} is not in the inventory (yet)")
+        wait = self._breakers.wait(target.id)
+        if wait > 0:
+            raise Retry(
+                max(wait, self._patience(target)), f"target {target.id} does not answer, and is left alone for a while"
+            )
+        try:
+            return await self._clusters.open(target, message.placement)
+        except ConfigError as error:
+            raise trouble.of(error, f"target {target.id}") from error
+
+    async def _heirs(self, message: Assigned) -> Mapping[core.Identity, PlacementRef]:
+        try:
+            return await self._records.heirs(message.placement, message.target)
+        except KubeError as error:
+            raise trouble.passing("HubUnavailable", f"hub: {error}") from error
+
+    async def _in_target(self, target: str, work: Awaitable[T]) -> T:
         """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""
         where = f"target {target}"
-        found = self._inventory.get(_key(target))
-        if found is None:
-            raise Retry(_UNKNOWN, f"{where} is not in the inventory (yet)")
         try:
             async with asyncio.timeout(self._settings.apply_seconds):
-                result = await work(found)
+                result = await work
         except TimeoutError:
             self._breakers.failed(target)
             limit = self._settings.apply_seconds
             raise trouble.passing("Timeout", f"{where} did not take everything within {limit:g} s") from None
+        except Trouble:
+            self._breakers.succeeded(target)
+            raise
         except (KubeError, UnknownKind) as error:
             if isinstance(error, KubeError) and trouble.silent(error):
                 self._breakers.failed(target)
@@ -260,15 +275,23 @@ class Binder:
 
     async def _fail(self, message: Assigned, binding: PlacementBinding, problem: Trouble) -> Bound:
         """Record trouble, tell of it, and come again: raises Retry, always."""
-        retries = binding.status.retries + 1
         binding = await self._settle(message, binding, lambda now: record.failed(now, problem, self._clock()))
         await self._publish(_bound(message, binding))
+        raise Retry(self._delay(message.target, problem, binding.status.retries), problem.message)
+
+    def _delay(self, target: str, problem: Trouble, retries: int) -> float:
+        """Seconds until the next attempt: as the server asked, slowly where somebody has to act, else backing off."""
         settings = self._settings
-        most = settings.removal_most if record.deleting(binding) else settings.retry_most
-        delay = settings.refused_seconds if problem.lasting else backoff(
-            min(retries, 32), first=settings.retry_seconds, most=most
-        )  # fmt: skip
-        raise Retry(problem.delay or delay, problem.message)
+        if problem.delay is not None:
+            return problem.delay
+        if problem.lasting:
+            return settings.refused_seconds
+        delay = backoff(min(retries, 32), first=settings.retry_seconds, most=settings.retry_most)
+        return max(delay, self._patience(self._inventory.get(_key(target))))
+
+    def _patience(self, target: Target | None) -> float:
+        """Least seconds between attempts: more for a target that is known to be lost."""
+        return self._settings.lost_seconds if target is not None and target.lost_since else 0.0
 
     async def _settle(
         self, message: Assigned, leased: PlacementBinding, change: Callable[[PlacementBinding], PlacementBinding]
@@ -291,11 +314,6 @@ class Binder:
         wait = record.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
-
-    def _await_breaker(self, target: str) -> None:
-        wait = self._breakers.wait(target)
-        if wait > 0:
-            raise Retry(wait, f"target {target} does not answer, and is left alone for a while")
 
 
 def _key(target: str) -> str:

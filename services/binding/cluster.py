@@ -7,6 +7,7 @@ there may be members of, so that whatever happens in between, all members are fo
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import TypeVar
 
 from services.binding.core import (
     MANAGED_LABEL,
@@ -37,6 +38,8 @@ KINDS_ANNOTATION = "placement.moorage.io/kinds"
 
 _IN_FLIGHT = 8  # requests at once in one target for one placement
 _RACES = 10  # versions that an object may go through between being read and being deleted
+
+T = TypeVar("T")
 
 Kind = tuple[str, str]
 Heirs = Callable[[], Awaitable[Mapping[Identity, PlacementRef]]]
@@ -71,13 +74,13 @@ class Cluster:
         resources = {kind: await self._resource(kind) for kind in kinds}
         if parent is None:
             unchanged = ()
-            await asyncio.gather(self._make_namespace(SYSTEM_NAMESPACE), self._make_namespace(self._ref.namespace))
+            await _all(self._make_namespace(SYSTEM_NAMESPACE), self._make_namespace(self._ref.namespace))
         if not kinds <= before:
             await self._write_parent(before | kinds)
         applied: list[BoundObject] = []
         todo = [member for member in wanted.members if identity(member.ref) not in unchanged]
         for _, stage in itertools.groupby(todo, key=lambda member: rank(member.ref)):
-            applied += await asyncio.gather(
+            applied += await _all(
                 *(
                     self._apply(
                         member, resources[member.ref.api_version, member.ref.kind], identity(member.ref) in known, force
@@ -158,7 +161,7 @@ class Cluster:
     async def _dispose(self, kinds: Iterable[Kind], keep: Collection[Identity], heirs: Heirs, *, orphan: bool) -> None:
         members = [
             (resource, obj)
-            for resource, found in await asyncio.gather(*(self._members(kind) for kind in sorted(kinds)))
+            for resource, found in await _all(*(self._members(kind) for kind in sorted(kinds)))
             for obj in found
             if identity(reference(obj)) not in keep
         ]
@@ -167,7 +170,7 @@ class Cluster:
         others = {} if orphan else await heirs()
         members.sort(key=lambda pair: rank(reference(pair[1])), reverse=True)  # workloads first, what they need last
         for _, stage in itertools.groupby(members, key=lambda pair: rank(reference(pair[1]))):
-            await asyncio.gather(
+            await _all(
                 *(
                     self._let_go(resource, obj, others.get(identity(reference(obj))), orphan=orphan)
                     for resource, obj in stage
@@ -285,6 +288,15 @@ def kinds_of(parent: Object | None) -> set[Kind]:
     annotations = (parent or {}).get("metadata", {}).get("annotations") or {}
     pairs = (entry.partition(" ") for entry in str(annotations.get(KINDS_ANNOTATION, "")).split(",") if entry)
     return {(api_version, kind) for api_version, _, kind in pairs}
+
+
+async def _all(*work: Awaitable[T]) -> list[T]:
+    """Do all of it at once, and wait for all of it also where some of it fails: nothing may go on behind our back."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results  # type: ignore[return-value]  # there are no exceptions among them
 
 
 async def _absent(doing: Awaitable[object]) -> None:

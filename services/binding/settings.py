@@ -31,9 +31,9 @@ class BindingSettings(HubSettings, frozen=True, kw_only=True):
             description="Seconds between retries where somebody has to act: no rights, a conflict, no such kind.", gt=0
         ),
     ] = 60.0
-    removal_most: Annotated[
-        float, Meta(description="Most seconds between two attempts to remove from a target that is lost.", gt=0)
-    ] = 300.0
+    lost_seconds: Annotated[
+        float, Meta(description="Least seconds between two attempts on a target that is lost.", ge=0)
+    ] = 120.0
     breaker_failures: Annotated[
         int, Meta(description="Failures in a row after which a target is left alone for a while.", ge=1)
     ] = 3

@@ -1,0 +1,58 @@
+"""Binders at work on a scene, each as if in a process of its own."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.binding.binder import Binder
+from services.binding.kubernetes import Clusters, Records
+from services.binding.settings import BindingSettings
+from services.binding.workspace import Workspaces
+from shared.kube.hub import Hub, TargetClients
+from shared.messages import Bound
+from shared.state import HEADS, INVENTORY, REPORTS
+from tests.support.scene import Scene, follow, opened
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with opened(tmp_path) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def new_binder(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
+    """Makes Binders, each as if it were in a process of its own."""
+    hub = Hub(scene.hub, "kcp")
+    clients: list[TargetClients] = []
+
+    async def publish(bound: Bound) -> None:
+        scene.bound.append(bound)
+
+    async with follow(scene, INVENTORY, HEADS, REPORTS) as (inventory, heads, reports):
+
+        def make(**settings: Any) -> Binder:
+            chosen = BindingSettings(**settings)
+            clients.append(TargetClients(hub, user_agent="test", timeout=5.0))
+            return Binder(
+                chosen,
+                records=Records(hub),
+                workspaces=Workspaces(hub),
+                clusters=Clusters(clients[-1]),
+                inventory=inventory,
+                heads=heads,
+                reports=reports,
+                publish=publish,
+                clock=scene.clock,
+            )
+
+        yield make
+        for each in clients:
+            await each.close()
+
+
+@pytest.fixture
+def binder(new_binder: Callable[..., Binder]) -> Binder:
+    return new_binder()

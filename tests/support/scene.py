@@ -1,0 +1,251 @@
+"""A sandbox with two teams' workspaces, a platform's and target clusters, and what tests do and look at there."""
+
+import asyncio
+import base64
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.binding.binder import Binder
+from services.sandbox.run import Ready, serve
+from services.sandbox.world import Target as SandboxTarget
+from services.sandbox.world import World as SandboxWorld
+from shared.bus import Retry
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.errors import ApiError
+from shared.kube.names import binding_name
+from shared.kube.resources import (
+    BINDINGS,
+    CONFIGMAPS,
+    CRDS,
+    DECISIONS,
+    NAMESPACES,
+    PLACEMENTS,
+    SECRETS,
+    SYNCTARGETS,
+    Resource,
+)
+from shared.memory_state import MemoryStore
+from shared.messages import Assigned, Bound
+from shared.model import Head, HeadEntry, KubeconfigRef, PlacementRef, Target
+from shared.state import BUCKETS, HEADS, INVENTORY, Table, View
+from shared.tokens import join
+
+ROOT = Path(__file__).parents[2]
+BOUND = 10.0  # seconds that a test waits for a condition at most
+
+PLATFORM = "root:platform"
+TEAM = "root:team"
+RIVAL = "root:rival"
+DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
+SERVICES = Resource("", "v1", "services", kind="Service")
+
+
+def definitions() -> list[dict[str, Any]]:
+    return [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "deploy" / "crds").glob("*.yaml"))]
+
+
+def deployment(name: str = "web", replicas: int = 2, **pod: Any) -> dict[str, Any]:
+    labels = {"app": name}
+    container = {"name": "main", "image": "shop/web:1", **pod.pop("container", {})}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container], **pod}},
+        },
+    }
+
+
+class Scene:
+    """What the tests do and look at."""
+
+    def __init__(self, ready: Ready, hub: Client, store: MemoryStore) -> None:
+        self.ready = ready
+        self.hub = hub
+        self.team = hub.cluster(TEAM)
+        self.platform = hub.cluster(PLATFORM)
+        self.store = store
+        self.targets: dict[str, Client] = {}
+        self.bound: list[Bound] = []
+        self.ahead = 0.0
+        self.uid = ""
+        self.attempt = 0
+
+    def clock(self) -> float:
+        """Time goes on by itself, and by as much as a test adds to `ahead`."""
+        return time.time() + self.ahead
+
+    async def place(self, name: str = "web", **spec: Any) -> PlacementRef:
+        spec = {"workload": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name}], **spec}
+        placement = {
+            "apiVersion": PLACEMENTS.api_version,
+            "kind": "Placement",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": spec,
+        }
+        made = await self.team.create(PLACEMENTS, placement)
+        self.uid = made["metadata"]["uid"]
+        return PlacementRef(workspace=TEAM, namespace="shop", name=name)
+
+    async def decide(self, ref: PlacementRef, *targets: str, replicas: int | None = None) -> Head:
+        """Write a decision for the next attempt, as the decision worker does."""
+        self.attempt += 1
+        client = self.hub.cluster(ref.workspace)
+        selected: list[dict[str, Any]] = [
+            {"target": {"workspace": PLATFORM, "name": name}, **({} if replicas is None else {"replicas": replicas})}
+            for name in targets
+        ]
+        body = {
+            "apiVersion": DECISIONS.api_version,
+            "kind": "PlacementDecision",
+            "metadata": {"name": ref.name, "namespace": ref.namespace},
+        }
+        with contextlib.suppress(ApiError):
+            await client.create(DECISIONS, body)
+        status = {"attempt": self.attempt, "selected": selected}
+        await client.merge_patch(DECISIONS, ref.name, {"status": status}, ref.namespace, subresource="status")
+        head = await client.get(PLACEMENTS, ref.name, ref.namespace)
+        found = Head(uid=head["metadata"]["uid"], generation=1, attempt=self.attempt)
+        await Table(self.store, HEADS).put(
+            join(ref.workspace, ref.namespace, ref.name), HeadEntry(head=found, digest=str(self.attempt))
+        )
+        return found
+
+    def assigned(self, ref: PlacementRef, head: Head, target: str = "east", **more: Any) -> Assigned:
+        return Assigned(placement=ref, head=head, target=f"{PLATFORM}/{target}", **more)
+
+    async def binding(self, ref: PlacementRef, target: str = "east") -> dict[str, Any] | None:
+        client = self.hub.cluster(ref.workspace)
+        return await absent(client.get(BINDINGS, binding_name(ref.name, f"{PLATFORM}/{target}"), ref.namespace))
+
+    async def in_target(
+        self, resource: Resource = DEPLOYMENTS, name: str = "web", target: str = "east"
+    ) -> dict[str, Any] | None:
+        return await absent(self.targets[target].get(resource, name, "shop"))
+
+    async def managed(self, target: str = "east") -> set[str]:
+        """Names of all that Moorage keeps in a target, by kind."""
+        found = set()
+        for resource in (DEPLOYMENTS, SERVICES, CONFIGMAPS, SECRETS):
+            page = await self.targets[target].list(resource, label_selector="placement.moorage.io/managed=true")
+            found |= {f"{resource.kind} {item['metadata']['name']}" for item in page.items}
+        return found
+
+    async def until(self, ref: PlacementRef, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The Placement's status as soon as a condition holds of it."""
+        status: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(BOUND):
+                while True:
+                    found = await self.hub.cluster(ref.workspace).get(PLACEMENTS, ref.name, ref.namespace)
+                    status = found.get("status") or {}
+                    if holds(status):
+                        return status
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"not within {BOUND} s; last: {status}") from None
+
+    async def workload(self, workspace: str = TEAM, **more: Any) -> dict[str, Any]:
+        return await self.hub.cluster(workspace).create(DEPLOYMENTS, deployment(**more))
+
+    async def insist(self, binder: Binder, message: Assigned) -> Bound | None:
+        """Deliver a message until it is settled, as the bus would; the delays are left out."""
+        async with asyncio.timeout(BOUND):
+            while True:
+                try:
+                    return await binder.bind(message)
+                except Retry:
+                    await asyncio.sleep(0)
+                except ApiError as error:
+                    if not (error.conflict or error.already_exists):
+                        raise
+
+
+async def absent(getting: Awaitable[dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return await getting
+    except ApiError as error:
+        if error.not_found:
+            return None
+        raise
+
+
+@contextlib.asynccontextmanager
+async def opened(directory: Path) -> AsyncIterator[Scene]:
+    """A scene, its servers running within the block."""
+    spec = SandboxWorld(
+        workspaces=[PLATFORM, TEAM, RIVAL],
+        targets=[SandboxTarget("east"), SandboxTarget("west"), SandboxTarget("bare", lacks=["apps/v1"])],
+        delay=0.01,
+    )
+    async with serve(spec, "127.0.0.1", 0, directory) as ready:
+        admin = load_kubeconfig(ready.kubeconfigs["admin"])
+        async with Client(admin) as hub, contextlib.AsyncExitStack() as stack:
+            store = MemoryStore()
+            await store.provision(BUCKETS)
+            scene = Scene(ready, hub, store)
+            for workspace in (PLATFORM, TEAM, RIVAL):
+                for definition in definitions():
+                    await hub.cluster(workspace).create(CRDS, definition)
+            for workspace in (TEAM, RIVAL):
+                namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+                await hub.cluster(workspace).create(NAMESPACES, namespace)
+            for name in ("east", "west", "bare"):
+                await offer(scene, name)
+                scene.targets[name] = await stack.enter_async_context(
+                    Client(load_kubeconfig(ready.kubeconfigs[f"target-{name}"]))
+                )
+            yield scene
+
+
+async def offer(scene: Scene, name: str) -> None:
+    """A SyncTarget with its kubeconfig, on the hub and in the inventory."""
+    content = base64.b64encode(scene.ready.kubeconfigs[f"target-{name}"].read_bytes()).decode()
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": "default"},
+        "data": {"kubeconfig": content},
+    }
+    with contextlib.suppress(ApiError):
+        await scene.platform.create(
+            NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+        )
+    await scene.platform.create(SECRETS, secret)
+    target = {
+        "apiVersion": SYNCTARGETS.api_version,
+        "kind": "SyncTarget",
+        "metadata": {"name": name, "labels": {"region": name}},
+        "spec": {"kubeconfigSecretRef": {"namespace": "default", "name": name}},
+    }
+    made = await scene.platform.create(SYNCTARGETS, target)
+    entry = Target(
+        workspace=PLATFORM,
+        name=name,
+        uid=made["metadata"]["uid"],
+        labels={"region": name},
+        ready=True,
+        kubeconfig=KubeconfigRef(namespace="default", name=name),
+    )
+    await Table(scene.store, INVENTORY).put(join(PLATFORM, name), entry)
+
+
+@contextlib.asynccontextmanager
+async def follow(scene: Scene, *buckets: Any) -> AsyncIterator[list[View[Any]]]:
+    async with asyncio.TaskGroup() as tasks:
+        views = [Table(scene.store, bucket).follow() for bucket in buckets]
+        running = [tasks.create_task(view.run()) for view in views]
+        for view in views:
+            await view.synced.wait()
+        yield views
+        for task in running:
+            task.cancel()
