@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from services.sandbox import errors
+import msgspec
+
+from services.sandbox import errors, targets
 from services.sandbox.auth import ADMINS, User
+from services.sandbox.clusters import TARGET_PREFIX
 from services.sandbox.http import Request, Response, answer, parse_object
 
 if TYPE_CHECKING:
@@ -11,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def route(sandbox: "Sandbox", user: User, request: Request, parts: list[str]) -> Response:
-    """`GET /sandbox`, `POST /sandbox/clusters/<name>`, `POST /sandbox/clusters/<name>/availability`."""
+    """`GET /sandbox`; `POST /sandbox/clusters/<name>` with the fields of `targets.Target`, and below it
+    `/availability` with `{"available": bool}`. Raises ApiError."""
     if ADMINS not in user.groups:
         raise errors.forbidden(f'forbidden: User "{user.name}" is no administrator of this sandbox')
     match request.method, parts:
@@ -25,8 +29,12 @@ def route(sandbox: "Sandbox", user: User, request: Request, parts: list[str]) ->
             return answer({"url": sandbox.url, **state, "clusters": clusters})
         case "POST", ["clusters", name]:
             body = parse_object(request) if request.body else {}
-            cluster, token = sandbox.add_target(name, lacks=tuple(body.get("lacks") or ()))
-            return answer({"name": cluster.name, "url": f"{sandbox.url}/clusters/{cluster.name}", "token": token}, 201)
+            try:
+                token = targets.add(sandbox, msgspec.convert({**body, "name": name}, targets.Target))
+            except ValueError as error:  # of msgspec, or a quantity
+                raise errors.bad_request(str(error)) from error
+            full = f"{TARGET_PREFIX}{name}"
+            return answer({"name": full, "url": f"{sandbox.url}/clusters/{full}", "token": token}, 201)
         case "POST", ["clusters", name, "availability"]:
             available = parse_object(request).get("available")
             if not isinstance(available, bool):

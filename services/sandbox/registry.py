@@ -1,21 +1,17 @@
 """Create, update, patch and apply, as an API server does them: envelope, schema, versions, generation, owners."""
 
-import re
 import secrets
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.sandbox import apply, errors, managed, patch
-from services.sandbox.auth import RBAC_GROUP, User
+from services.sandbox import apply, envelope, errors, managed, patch
+from services.sandbox.auth import User
 from services.sandbox.commits import Address, Commits
 from services.sandbox.deletion import Deleter
 from services.sandbox.errors import Cause, Document
 from services.sandbox.store import Entry, Key
 
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _GENERATED = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, as in Kubernetes, so that no words come about
-_SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name")
 
 
 @dataclass(slots=True)
@@ -56,19 +52,19 @@ class Registry:
 
     def create(self, at: Address, document: Document, write: Write) -> Entry:
         """Store a new object. Raises ApiError: 404 no such namespace, 409 exists, 422 invalid."""
-        metadata = _envelope(at, document)
+        metadata = envelope.check(at, document)
         if metadata.get("resourceVersion"):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._generate_name(at, metadata["generateName"])
         at = at._replace(name=metadata.get("name") or "")
-        _check_name(at)
+        envelope.check_name(at)
         self._check_namespace(at)
         if self._store.get(at.key):
             raise errors.already_exists(at.resource.id, at.name)
-        for name in (*_SERVER_SET, "managedFields", "selfLink"):
+        for name in (*envelope.SERVER_SET, "managedFields", "selfLink"):
             metadata.pop(name, None)
-        metadata |= _fresh(at, write.now)
+        metadata |= envelope.fresh(at, write.now)
         if at.version.status:
             document.pop("status", None)
         self._conform(at, document, write)
@@ -85,7 +81,7 @@ class Registry:
     def update(self, at: Address, document: Document, write: Write) -> Entry:
         """Replace the object, or its status. Raises ApiError: 404, 409 on a stale resourceVersion, 422 invalid."""
         entry = self.current(at)
-        metadata = _envelope(at, document)
+        metadata = envelope.check(at, document)
         version = metadata.get("resourceVersion")
         if not version and at.resource.custom:
             cause = Cause(
@@ -105,14 +101,14 @@ class Registry:
         new = patch.patched(kind, old, body, at.version.schema.structure)
         if not isinstance(new, dict):
             raise errors.bad_request("the patch does not leave an object")
-        _envelope(at, new)
+        envelope.check(at, new)
         return self._replace(at, entry, new, write)
 
     def _apply(self, at: Address, config: Document, write: Write) -> Entry:
         entry = self._store.get(at.key)
         if entry is None and write.subresource:
             raise errors.not_found(at.resource.id, at.name)
-        metadata = _envelope(at, config)
+        metadata = envelope.check(at, config)
         if metadata.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
         live: Document = self._read(at, entry) if entry else {"metadata": {}}
@@ -137,9 +133,9 @@ class Registry:
         self, at: Address, document: Document, owners: dict[apply.Owner, apply.FieldSet], write: Write
     ) -> Entry:
         self._check_namespace(at)
-        _check_name(at)
+        envelope.check_name(at)
         metadata = document["metadata"]
-        metadata |= _fresh(at, write.now)
+        metadata |= envelope.fresh(at, write.now)
         metadata.pop("resourceVersion", None)
         if at.version.status:
             document.pop("status", None)
@@ -150,8 +146,8 @@ class Registry:
 
     def _replace(self, at: Address, entry: Entry, new: Document, write: Write, *, owned: bool = False) -> Entry:
         old = self._read(at, entry)
-        _check_preconditions(at, entry, new["metadata"])
-        new = _keep(at, old, new, write.subresource)
+        envelope.check_preconditions(at, entry, new["metadata"])
+        new = envelope.keep(at, old, new, write.subresource)
         metadata, old_metadata = new["metadata"], old["metadata"]
         self._conform(at, new, write)
         self._admit(at, new, old, write)
@@ -161,7 +157,7 @@ class Registry:
             self._own(at, old, new, write)
         if new == old:
             return entry
-        if "generation" in metadata and _spec(new, at) != _spec(old, at):
+        if "generation" in metadata and envelope.specification(new, at) != envelope.specification(old, at):
             metadata["generation"] += 1
         stored = self._put(at, new, write)
         finished = "deletionTimestamp" in metadata and not metadata.get("finalizers")
@@ -176,7 +172,11 @@ class Registry:
 
     def _put(self, at: Address, document: Document, write: Write) -> Entry:
         head = {"apiVersion": at.resource.api_version(at.resource.storage), "kind": at.resource.kind}
-        stored = {**head, "metadata": document["metadata"], **_without(document, "apiVersion", "kind", "metadata")}
+        stored = {
+            **head,
+            "metadata": document["metadata"],
+            **envelope.without(document, "apiVersion", "kind", "metadata"),
+        }
         if write.dry_run:
             return self._store.entry(at.key, stored, self._store.revision)
         return self._commits.put(at.cluster, at.key, stored)
@@ -212,89 +212,6 @@ class Registry:
                 f"{at.namespace} because it is being terminated"
             )
             raise errors.forbidden(message, at.resource.id, at.name)
-
-
-def _without(document: Document, *names: str) -> Document:
-    return {name: value for name, value in document.items() if name not in names}
-
-
-def _spec(document: Document, at: Address) -> Document:
-    """What counts for `metadata.generation`."""
-    return _without(document, "metadata", *(("status",) if at.version.status else ()))
-
-
-def _check_preconditions(at: Address, entry: Entry, metadata: Document) -> None:
-    if metadata.get("resourceVersion") not in (None, "", str(entry.version)):
-        raise errors.conflict(at.resource.id, at.name)
-    if metadata.get("uid") not in (None, "", entry.uid):
-        why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {entry.uid}"
-        raise errors.conflict(at.resource.id, at.name, why)
-
-
-def _keep(at: Address, old: Document, new: Document, subresource: str) -> Document:
-    """The new object with what this writer cannot change taken from the old one."""
-    if subresource == "status":
-        fields = new["metadata"].get("managedFields")
-        metadata = {**old["metadata"], **({"managedFields": fields} if fields is not None else {})}
-        return {**old, "metadata": metadata, "status": new.get("status", {})}
-    if at.version.status:
-        new = {**_without(new, "status"), **({"status": old["status"]} if "status" in old else {})}
-    metadata = _without(new["metadata"], *_SERVER_SET)
-    fixed = {name: old["metadata"][name] for name in (*_SERVER_SET, "resourceVersion") if name in old["metadata"]}
-    return {**new, "metadata": {**metadata, **fixed}}
-
-
-def _fresh(at: Address, now: str) -> Document:
-    """The metadata that a new object gets; generations are counted where there is a spec to count."""
-    fresh: Document = {"name": at.name, "uid": str(uuid.uuid4()), "creationTimestamp": now}
-    return {**fresh, "generation": 1} if at.resource.custom or at.version.status else fresh
-
-
-def _envelope(at: Address, document: Document) -> Document:
-    """Check that the object is what the URL says, and return its metadata."""
-    wanted = (at.resource.api_version(at.version.name), at.resource.kind)
-    if (document.get("apiVersion", wanted[0]), document.get("kind", wanted[1])) != wanted:
-        raise errors.bad_request(
-            f"the API version or kind in the data ({document.get('apiVersion')}, {document.get('kind')}) "
-            f"does not match the expected ({wanted[0]}, {wanted[1]})"
-        )
-    document["apiVersion"], document["kind"] = wanted
-    metadata = document.setdefault("metadata", {})
-    if not isinstance(metadata, dict):
-        raise errors.bad_request("metadata must be an object")
-    for name in ("name", "generateName", "namespace", "uid", "resourceVersion"):
-        if not isinstance(metadata.get(name) or "", str):
-            raise errors.bad_request(f"metadata.{name} must be a string")
-    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
-        if name in metadata and not metadata[name]:
-            del metadata[name]  # null and empty alike
-    if at.resource.namespaced:
-        if metadata.setdefault("namespace", at.namespace) != at.namespace:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
-    else:
-        metadata.pop("namespace", None)
-    if at.name and metadata.setdefault("name", at.name) != at.name:
-        raise errors.bad_request(
-            f"the name of the object ({metadata['name']}) does not match the name on the URL ({at.name})"
-        )
-    return metadata
-
-
-def _check_name(at: Address) -> None:
-    name = at.name
-    if not name:
-        message, reason = "Required value: name or generateName is required", "FieldValueRequired"
-    elif at.resource.group == RBAC_GROUP:
-        if name not in (".", "..") and "/" not in name and "%" not in name:
-            return
-        message, reason = f'Invalid value: "{name[:253]}": must be a path segment', "FieldValueInvalid"
-    elif _SUBDOMAIN.fullmatch(name) and len(name) <= (63 if at.resource.id == "namespaces" else 253):
-        return
-    else:
-        message, reason = f'Invalid value: "{name[:253]}": must be a lowercase RFC 1123 subdomain', "FieldValueInvalid"
-    raise errors.invalid(at.resource.kind, at.resource.group, name[:253], [Cause(reason, "metadata.name", message)])
 
 
 def _conflict(error: apply.ConflictsError) -> errors.ApiError:

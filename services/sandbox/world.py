@@ -15,7 +15,8 @@ from services.sandbox.builtins import WORKLOADS, definition
 from services.sandbox.clusters import ROOT
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.sandbox import Sandbox
-from shared.kube.quantity import parse_quantity
+from services.sandbox.targets import Target
+from services.sandbox.targets import add as add_target
 
 ADMIN = "admin"
 _TEMPLATES = tuple(found.id for found in WORKLOADS if found.id not in ("pods", "nodes", "replicasets.apps"))
@@ -30,19 +31,6 @@ class Person(msgspec.Struct):
     name: str
     groups: list[str] = []
     workspaces: dict[str, str] = {}
-    token: str = ""
-
-
-class Target(msgspec.Struct):
-    """A target cluster. `capacity` is of all its nodes, `allocated` what others run there; `lacks` names APIs that it
-    does not serve, such as `batch/v1`."""
-
-    name: str
-    labels: dict[str, str] = {}
-    nodes: int = 3
-    capacity: dict[str, str] = msgspec.field(default_factory=lambda: {"cpu": "12", "memory": "48Gi", "pods": "330"})
-    allocated: dict[str, str] = {}
-    lacks: list[str] = []
     token: str = ""
 
 
@@ -97,7 +85,7 @@ def build(sandbox: Sandbox, world: World, authority: bytes = b"") -> dict[str, D
             home = next((path for path, role in person.workspaces.items() if role == "admin"), ROOT)
             files[f"user-{person.name}"] = kubeconfig(home, person.name, token)
         for target in world.targets:
-            token = _add_target(sandbox, target)
+            token = add_target(sandbox, target)
             files[f"target-{target.name}"] = kubeconfig(f"target:{target.name}", ADMIN, token)
     except ApiError as error:
         raise ValueError(f"the world cannot be built: {error.message}") from error
@@ -120,24 +108,15 @@ def write_kubeconfigs(files: dict[str, Document], directory: Path) -> dict[str, 
     return paths
 
 
-def _create(sandbox: Sandbox, cluster: str, group_version: str, plural: str, document: Document) -> None:
-    namespace = document["metadata"].get("namespace", "")
-    at = sandbox.address(cluster, group_version, plural, namespace)
-    entry = sandbox.registry.create(at, dict(document), sandbox.system_write())
-    if at.version.status and "status" in document:
-        status = {**entry.document(), "status": document["status"]}
-        sandbox.registry.update(at._replace(name=entry.key.name), status, sandbox.system_write("status"))
-
-
 def _add_workspace(sandbox: Sandbox, path: str, serves: list[str]) -> None:
     parent, _, name = path.rpartition(":")
-    _create(sandbox, parent, "tenancy.kcp.io/v1alpha1", "workspaces", {"metadata": {"name": name}})
+    sandbox.create(parent, "tenancy.kcp.io/v1alpha1", "workspaces", {"metadata": {"name": name}})
     known = {resource.id: resource for resource in WORKLOADS}
     for served in serves:
         if served not in known:
             raise ValueError(f"serves: {served!r} is none of {', '.join(known)}")
         document = definition(known[served])
-        _create(sandbox, path, "apiextensions.k8s.io/v1", "customresourcedefinitions", document)
+        sandbox.create(path, "apiextensions.k8s.io/v1", "customresourcedefinitions", document)
 
 
 def _grant(sandbox: Sandbox, path: str, person: Person, role: str) -> None:
@@ -148,47 +127,11 @@ def _grant(sandbox: Sandbox, path: str, person: Person, role: str) -> None:
     reference = {"apiGroup": RBAC_GROUP, "kind": "ClusterRole"}
     subjects = [{"kind": "User", "name": person.name, "apiGroup": RBAC_GROUP}]
     name, rbac = f"access-{person.name}", f"{RBAC_GROUP}/v1"
-    _create(sandbox, path, rbac, "clusterroles", {"metadata": {"name": name}, "rules": [access]})
+    sandbox.create(path, rbac, "clusterroles", {"metadata": {"name": name}, "rules": [access]})
     for bound in (name, *(() if role == "none" else (role,))):
         binding = {"roleRef": {**reference, "name": bound}, "subjects": subjects}
         metadata = {"name": f"{person.name}-{bound}"}
-        _create(sandbox, path, rbac, "clusterrolebindings", {"metadata": metadata, **binding})
-
-
-def _add_target(sandbox: Sandbox, target: Target) -> str:
-    cluster, token = sandbox.add_target(target.name, lacks=tuple(target.lacks), token=target.token)
-    room = {name: str(quantity) for name, quantity in target.capacity.items()}
-    for number in range(target.nodes):
-        _create(sandbox, cluster.name, "v1", "nodes", _node(target, number, share(room, target.nodes)))
-    if target.allocated:
-        _create(sandbox, cluster.name, "v1", "pods", _others(target))
-    return token
-
-
-def share(total: dict[str, str], parts: int) -> dict[str, str]:
-    """An equal part of each quantity: cpu in thousandths, anything else in whole units."""
-    units = {name: parse_quantity(value) / parts for name, value in total.items()}
-    return {name: f"{int(each * 1000)}m" if name == "cpu" else str(int(each)) for name, each in units.items()}
-
-
-def _node(target: Target, number: int, room: dict[str, str]) -> Document:
-    return {
-        "metadata": {"name": f"{target.name}-{number}", "labels": target.labels},
-        "status": {
-            "capacity": room,
-            "allocatable": room,
-            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
-            "nodeInfo": {"kubeletVersion": "v1.36.0"},
-        },
-    }
-
-
-def _others(target: Target) -> Document:
-    """One pod that stands for all that others run in the cluster."""
-    requests = {name: str(value) for name, value in target.allocated.items() if name != "pods"}
-    container = {"name": "others", "image": "others", "resources": {"requests": requests}}
-    metadata = {"name": "others", "namespace": "kube-system"}
-    return {"metadata": metadata, "spec": {"containers": [container], "nodeName": f"{target.name}-0"}}
+        sandbox.create(path, rbac, "clusterrolebindings", {"metadata": metadata, **binding})
 
 
 def _kubeconfig(server: str, authority: bytes, cluster: str, user: str, token: str) -> Document:

@@ -211,8 +211,12 @@ async def test_an_unavailable_cluster_answers_503_and_drops_its_watches(hub, tar
 
 async def test_the_control_api_makes_targets_and_tells_what_there_is(hub):
     outside = hub.at("")
-    made = await outside("POST", "/sandbox/clusters/two", {"lacks": ["batch/v1"]}, expect=201)
+    made = await outside(
+        "POST", "/sandbox/clusters/two", {"lacks": ["batch/v1"], "nodes": 1, "capacity": {"cpu": "4"}}, expect=201
+    )
     two = hub.at(made["name"], made["token"])
+    nodes = (await two("GET", "/api/v1/nodes"))["items"]
+    assert [node["status"]["allocatable"]["cpu"] for node in nodes] == ["4000m"]
     await two("GET", "/apis/apps/v1/deployments")
     await two("GET", "/apis/batch/v1/jobs", expect=404)
     await outside("POST", "/sandbox/clusters/two", expect=409)
@@ -224,6 +228,9 @@ async def test_the_control_api_makes_targets_and_tells_what_there_is(hub):
     ("method", "path", "body", "code"),
     [
         ("GET", "/sandbox/none", None, 404),
+        ("POST", "/sandbox/clusters/x", {"nodes": "many"}, 400),
+        ("POST", "/sandbox/clusters/x", {"nodes": -1}, 400),
+        ("POST", "/sandbox/clusters/x", {"capacity": {"cpu": "lots"}}, 400),
         ("POST", "/sandbox/clusters/none/availability", {"available": True}, 404),
         ("POST", "/sandbox/clusters/root/availability", {"available": "no"}, 400),
         ("POST", "/sandbox/clusters/root/availability", {}, 400),
