@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from services.sandbox.errors import Document
-from services.sandbox.resources import Column, Resource, Version
+from services.sandbox.resources import ALL_VERBS, Column, Resource, Version
 from services.sandbox.schema import compile_schema
 
 REVIEW_VERBS = ("create",)
@@ -133,7 +133,7 @@ def _resource(
     columns: str = "",
     status: bool = False,
     scale: bool = False,
-    verbs: tuple[str, ...] | None = None,
+    verbs: tuple[str, ...] = ALL_VERBS,
     categories: str = "",
 ) -> Resource:
     group, _, name = group_version.rpartition("/")
@@ -144,7 +144,7 @@ def _resource(
         status=status,
         scale=REPLICA_PATHS if scale else None,
     )
-    resource = Resource(
+    return Resource(
         group=group,
         plural=plural or kind.lower() + "s",
         kind=kind,
@@ -154,10 +154,8 @@ def _resource(
         singular=kind.lower(),
         short_names=tuple(short.split()),
         categories=tuple(categories.split()),
+        verbs=verbs,
     )
-    if verbs is None:
-        return resource
-    return Resource(group, resource.plural, kind, {name: version}, name, namespaced, kind.lower(), verbs=verbs)
 
 
 _RBAC, _AUTHORIZATION = "rbac.authorization.k8s.io/v1", "authorization.k8s.io/v1"

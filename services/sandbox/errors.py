@@ -71,10 +71,6 @@ def method_not_allowed() -> ApiError:
     return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
-def not_acceptable(accept: str) -> ApiError:
-    return ApiError(406, "NotAcceptable", f"only application/json is served here, not {accept[:100]}")
-
-
 def already_exists(resource: str, name: str) -> ApiError:
     return ApiError(409, "AlreadyExists", f'{resource} "{name}" already exists', _named(resource, name))
 

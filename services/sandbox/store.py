@@ -163,7 +163,7 @@ class Store:
         """The entry that this document would be at a version; stamps the version into the document."""
         metadata = document["metadata"]
         metadata["resourceVersion"] = str(version)
-        owners = tuple(owner["uid"] for owner in metadata.get("ownerReferences") or ())
+        owners = tuple({owner["uid"]: None for owner in metadata.get("ownerReferences") or ()})
         return Entry(key, version, metadata["uid"], metadata.get("labels") or {}, owners, encode(document))
 
     def put(self, key: Key, document: Document) -> Entry:
@@ -189,17 +189,17 @@ class Store:
         return entry
 
     def _own(self, previous: Entry | None, entry: Entry | None) -> None:
-        before, after = previous.owners if previous else (), entry.owners if entry else ()
-        if before == after:
+        """Keep the index of owners, by which dependents are found."""
+        if (previous.owners if previous else ()) == (entry.owners if entry else ()):
             return
-        for uid in before:
-            scope = (previous.key.cluster, uid) if previous else ("", "")
-            owned = self._owned.get(scope, set())
-            owned.discard(previous.key if previous else Key("", "", "", ""))
-            if not owned:
-                self._owned.pop(scope, None)
-        for uid in after:
-            if entry:
+        if previous:
+            for uid in previous.owners:
+                owned = self._owned[previous.key.cluster, uid]
+                owned.discard(previous.key)
+                if not owned:
+                    del self._owned[previous.key.cluster, uid]
+        if entry:
+            for uid in entry.owners:
                 self._owned.setdefault((entry.key.cluster, uid), set()).add(entry.key)
 
     def _publish(self, event: Event) -> None:

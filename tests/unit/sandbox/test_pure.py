@@ -1,0 +1,159 @@
+"""Small pure parts: patches, JSONPaths and ages of tables, version order, schemas."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.sandbox import builtins, patch, schema, tables
+from services.sandbox.clusters import WORKSPACE_RESOURCES, Cluster
+from services.sandbox.errors import ApiError
+from services.sandbox.resources import from_definition, version_priority
+
+KEYED = {
+    "properties": {
+        "items": {
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+            "items": {"properties": {"name": {}, "value": {}}},
+        },
+        "set": {"x-kubernetes-list-type": "set"},
+    }
+}
+BOTH = {"items": [{"name": "a", "value": 1}, {"name": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("target", "change", "expected"),
+    [  # RFC 7386, appendix A
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_merge_patch(target, change, expected):
+    assert patch.patched(patch.MERGE, target, change, {}) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "change", "expected"),
+    [
+        (BOTH, {"items": [{"name": "b", "value": 2}]}, [{"name": "a", "value": 1}, {"name": "b", "value": 2}]),
+        (BOTH, {"items": [{"name": "a", "$patch": "delete"}]}, [{"name": "b"}]),
+        (BOTH, {"items": [{"$patch": "replace"}, {"name": "c"}]}, [{"name": "c"}]),
+        (BOTH, {"items": None}, None),
+        (BOTH, {"items": [{"name": "c"}], "$setElementOrder/items": []}, [*BOTH["items"], {"name": "c"}]),
+    ],
+)
+def test_strategic_merge_of_keyed_lists(target, change, expected):
+    assert patch.patched(patch.STRATEGIC, target, change, KEYED).get("items") == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"set": ["b", "c"]}, {"set": ["a", "b", "c"], "map": {"x": 1}}),
+        ({"$deleteFromPrimitiveList/set": ["a"]}, {"set": ["b"], "map": {"x": 1}}),
+        ({"map": {"$patch": "replace", "y": 2}}, {"set": ["a", "b"], "map": {"y": 2}}),
+        ({"map": {"$patch": "delete"}}, {"set": ["a", "b"]}),
+        ({"map": {"y": 2}}, {"set": ["a", "b"], "map": {"x": 1, "y": 2}}),
+    ],
+)
+def test_strategic_merge_of_sets_and_maps(change, expected):
+    assert patch.patched(patch.STRATEGIC, {"set": ["a", "b"], "map": {"x": 1}}, change, KEYED) == expected
+
+
+def test_strategic_merge_needs_the_merge_key():
+    with pytest.raises(ApiError, match="merge key name"):
+        patch.patched(patch.STRATEGIC, BOTH, {"items": [{"value": 1}]}, KEYED)
+
+
+DOCUMENT = {
+    "spec": {"n": 3, "list": [{"p": 1}, {"p": 2}], "a.b": "dotted"},
+    "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Other", "status": "False"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (".spec.n", [3]),
+        (".spec.list[*].p", [1, 2]),
+        (".spec.list[1].p", [2]),
+        (".spec.list[7].p", []),
+        (".spec['a.b']", ["dotted"]),
+        (r".spec.a\.b", ["dotted"]),
+        ('.status.conditions[?(@.type=="Ready")].status', ["True"]),
+        (".status.conditions[?(@.type=='None')].status", []),
+        (".spec.n.deeper", []),
+        (".none", []),
+    ],
+)
+def test_json_paths(path, expected):
+    assert tables.find(DOCUMENT, path) == expected
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        ("2026-01-02T03:04:00Z", "5s"),
+        ("2026-01-02T03:02:00Z", "2m"),
+        ("2026-01-01T23:04:05Z", "4h"),
+        ("2025-12-30T03:04:05Z", "3d"),
+        ("2027-01-01T00:00:00Z", "0s"),
+        ("yesterday", "<unknown>"),
+    ],
+)
+def test_ages(then, expected):
+    assert tables.age(then, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == expected
+
+
+def test_versions_are_ordered_as_kubernetes_orders_them():
+    ordered = ["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "bar", "foo"]
+    assert sorted(sorted(ordered), key=version_priority) == ordered
+
+
+@pytest.mark.parametrize("resource", builtins.WORKLOADS, ids=lambda found: found.id)
+def test_each_workload_kind_can_be_served_by_a_definition(resource):
+    served = from_definition(builtins.definition(resource)["spec"])
+    assert (served.id, served.kind, served.namespaced) == (resource.id, resource.kind, resource.namespaced)
+    original, copied = resource.versions[resource.storage], served.versions[resource.storage]
+    assert copied.schema.structure == original.schema.structure
+    assert (copied.columns, copied.status) == (original.columns, original.status)
+
+
+def test_a_kind_is_found_by_any_of_its_versions():
+    cluster = Cluster("root", WORKSPACE_RESOURCES)
+    assert cluster.by_kind("v1", "ConfigMap") is cluster.resource("", "configmaps")
+    assert cluster.by_kind("v2", "ConfigMap") is None
+    assert cluster.by_kind("apps/v1", "Deployment") is None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), json_values, max_size=4))
+def test_nothing_is_pruned_or_refused_without_a_schema(document):
+    free = schema.Schema({"x-kubernetes-preserve-unknown-fields": True})
+    for name in ("metadata", "apiVersion", "kind"):
+        document.pop(name, None)
+    assert free.prune(document) == []
+    assert free.validate(document) == []
+
+
+@given(st.dictionaries(st.sampled_from("abc"), json_values, max_size=3))
+def test_pruning_twice_drops_nothing_more(document):
+    closed = schema.Schema({"properties": {"a": {"properties": {"b": {}}}, "b": {"items": {}}}})
+    dropped = closed.prune(document)
+    assert closed.prune(document) == []
+    assert ("c" in dropped) is (any(path == "c" for path in dropped))
