@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 
@@ -37,12 +38,11 @@ class Outcome:
         """All feasible targets with their breakdown, best first, without replicas."""
         if self.feasible is None or self.ranking is None:
             return
-        for position in np.lexsort((self.feasible.values("id").astype(str), -self.ranking.totals)).tolist():
-            yield Choice(
-                target=str(self.feasible.values("id")[position]),
-                score=float(self.ranking.totals[position]),
-                breakdown=self.ranking.breakdown(position),
-            )
+        best_first = np.lexsort((self.feasible.values("id").astype(str), -self.ranking.totals))
+        ids, totals = self.feasible.values("id")[best_first], self.ranking.totals[best_first]
+        breakdowns = self.ranking.breakdowns(best_first)
+        for target, score, breakdown in zip(ids.tolist(), totals.tolist(), breakdowns, strict=True):
+            yield Choice(target=target, score=score, breakdown=breakdown)
 
 
 @dataclass
@@ -61,7 +61,7 @@ class _Decision:
 
     def reject(self, round: Round, reason: str, message: str, excluded: Bools) -> None:
         """Note under one reason the targets of a round that it excludes."""
-        ids = tuple(round.snapshot.values("id")[round.rows[excluded]].tolist())
+        ids = tuple(round.values("id")[excluded].tolist())
         if ids:
             self.rejections.append(Rejection(reason=reason, message=message, targets=ids))
 
@@ -105,16 +105,16 @@ def _present(
     decision: _Decision, snapshot: Snapshot, targets: Sequence[str], policy_scores: Sequence[float], now: float
 ) -> tuple[Round, Floats | None]:
     """The candidates that the inventory still has, and their policy scores."""
-    found = list(map(snapshot.rows.get, targets))
-    scores = list(policy_scores)
-    if None in found:
-        gone = tuple(target for target, row in zip(targets, found, strict=True) if row is None)
+    rows = np.fromiter(map(snapshot.rows.get, targets, repeat(-1)), np.intp, len(targets))
+    policy = np.array(policy_scores, np.float64) if len(policy_scores) else None
+    if (rows < 0).any():
+        gone = tuple(target for target, row in zip(targets, rows.tolist(), strict=True) if row < 0)
         decision.rejections.append(Rejection(reason="TargetGone", message="gone from the inventory", targets=gone))
-        scores = [score for score, row in zip(scores, found, strict=False) if row is not None]
-    rows = np.array([row for row in found if row is not None], np.intp)
+        policy = None if policy is None else policy[rows >= 0]
+        rows = rows[rows >= 0]
     demand = demand_of(decision.request)
     decision.candidates = Round(decision.request, snapshot, rows, demand, decision.settings, now)
-    return decision.candidates, np.array(scores, np.float64) if len(policy_scores) else None
+    return decision.candidates, policy
 
 
 def _propose(decision: _Decision, candidates: Round, policy: Floats | None) -> Proposal:
@@ -183,7 +183,7 @@ def _constraints(round: Round) -> tuple[SpreadConstraint, ...]:
 
 def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int) -> Domains:
     """Domains of one constraint, numbered without gaps over those that a ranked target lies in."""
-    codes = round.snapshot.codes("label", constraint.topology_key).data[round.rows]
+    codes = round.snapshot.codes("label", constraint.topology_key).data[round.index]
     present = np.zeros(int(codes.max()) + 1, np.bool_)
     present[codes[ranked]] = True
     count = int(present.sum())
@@ -226,35 +226,37 @@ def _choices(
         replicas: list[int | None] = list(divide(feasible, taken, contest.capacity))
     else:
         replicas = [demand.replicas if demand.uniform else None] * len(taken)
-    runs_there = feasible.previous[taken].tolist()
-    selected = tuple(
-        _choice(feasible, ranking, position, count, "kept: it runs there already" if stays else "")
-        for position, count, stays in zip(taken.tolist(), replicas, runs_there, strict=True)
-    )
     wanted_alternates = min(max(len(taken), decision.settings.alternates), MOST_ALTERNATES)
     is_taken = np.zeros(len(feasible), np.bool_)
     is_taken[taken] = True
-    others = contest.order[~is_taken[contest.order]][:wanted_alternates].tolist()
+    others = contest.order[~is_taken[contest.order]][:wanted_alternates]
     largest = max((count for count in replicas if count is not None), default=None)
-    alternates = []
-    for position in others:
-        count = largest
-        if contest.replicas and largest is not None:
-            count = min(largest, int(contest.capacity[position]))
-        alternates.append(_choice(feasible, ranking, position, count, ""))
-    return selected, tuple(alternates)
+    if contest.replicas and largest is not None:
+        spare: list[int | None] = [min(largest, room) for room in contest.capacity[others].tolist()]
+    else:
+        spare = [largest] * len(others)
+    return _chosen(feasible, ranking, taken, replicas), _chosen(feasible, ranking, others, spare)
 
 
-def _choice(feasible: Round, ranking: Ranking, position: int, replicas: int | None, reason: str) -> Choice:
+def _chosen(feasible: Round, ranking: Ranking, positions: Ints, replicas: Sequence[int | None]) -> tuple[Choice, ...]:
     demand = feasible.demand
-    divided = demand.divided and replicas is not None
-    return Choice(
-        target=str(feasible.snapshot.values("id")[feasible.rows[position]]),
-        score=float(ranking.totals[position]),
-        breakdown=ranking.breakdown(position),
-        replicas=replicas,
-        reserve=demand.of(replicas) if divided and replicas is not None else demand.total,
-        reason=reason,
+    return tuple(
+        Choice(
+            target=target,
+            score=score,
+            breakdown=breakdown,
+            replicas=count,
+            reserve=demand.total if count is None or not demand.divided else demand.of(count),
+            reason="kept: it runs there already" if stays else "",
+        )
+        for target, score, breakdown, count, stays in zip(
+            feasible.values("id")[positions].tolist(),
+            ranking.totals[positions].tolist(),
+            ranking.breakdowns(positions),
+            replicas,
+            feasible.previous[positions].tolist(),
+            strict=True,
+        )
     )
 
 

@@ -53,13 +53,26 @@ class Demand:
         """What one target must give where it runs everything."""
         return self.of(self.replicas or 0)
 
+    @cached_property
+    def _each(self) -> list[tuple[int | None, Resources]]:
+        """Replicas of each workload, and what one of them asks for."""
+        return [(each.replicas, _of_one(each)) for each in self.workload]
+
+    @cached_property
+    def _known(self) -> dict[int, Resources]:
+        return {}
+
     def of(self, replicas: int) -> Resources:
         """What a target must give that runs this many of the replicas."""
-        parts = []
-        for each in self.workload:
-            share = 1 if each.replicas is None else math.ceil(replicas * each.replicas / (self.replicas or 1))
-            parts.append(_times(_of_one(each), share))
-        return add(*parts)
+        if replicas not in self._known:
+            whole = self.replicas or 1
+            self._known[replicas] = add(
+                *(
+                    _times(of_one, 1 if count is None else math.ceil(replicas * count / whole))
+                    for count, of_one in self._each
+                )
+            )
+        return self._known[replicas]
 
     @cached_property
     def least(self) -> Resources:
@@ -76,12 +89,12 @@ class Demand:
             return np.zeros(targets, np.intp)
         per_replica: Resources = {}
         once: Resources = {}
-        for each in self.workload:
-            count = 1 if each.replicas is None else each.replicas
-            once_more = 1.0 if each.replicas is None else (0.0 if count == whole else (whole - 1) / whole)
-            once = add(once, _times(_of_one(each), once_more))
-            if each.replicas is not None:
-                per_replica = add(per_replica, _times(_of_one(each), count / whole))
+        for count, of_one in self._each:
+            if count is None:
+                once = add(once, of_one)
+            else:
+                per_replica = add(per_replica, _times(of_one, count / whole))
+                once = add(once, _times(of_one, 0.0 if count == whole else (whole - 1) / whole))
         room = np.full(targets, float(whole))
         fits_whole = np.ones(targets, np.bool_)
         for name, amount in per_replica.items():

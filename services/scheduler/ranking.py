@@ -1,6 +1,6 @@
 """Scores of all feasible targets: raw per scorer, clamped, weighted, combined with the policy's, and ranked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,15 +61,19 @@ class Ranking:
         mean = np.divide(weighted, self.weight, out=neutral, where=self.weight > 0)
         return np.asarray(np.rint(mean * GRAIN) / GRAIN, np.float64)
 
-    def breakdown(self, position: int) -> dict[str, Score]:
-        """What one target's total is made of."""
-        total = float(self.weight[position])
-        columns = zip(self.names, self.points[:, position].tolist(), self.weights[:, position].tolist(), strict=True)
-        return {
-            name: Score(raw=points, weight=weight, weighted=points * weight / total)
-            for name, points, weight in columns
-            if weight > 0
-        }
+    def breakdowns(self, positions: Ints) -> Iterator[dict[str, Score]]:
+        """What the totals of some targets are made of, one after the other."""
+        for points, weights, total in zip(
+            self.points[:, positions].T.tolist(),
+            self.weights[:, positions].T.tolist(),
+            self.weight[positions].tolist(),
+            strict=True,
+        ):
+            yield {
+                name: Score(raw=raw, weight=weight, weighted=raw * weight / total)
+                for name, raw, weight in zip(self.names, points, weights, strict=True)
+                if weight > 0
+            }
 
 
 def wanted(request: Request, settings: SchedulerSettings) -> list[tuple[ScorerWeight, float]]:
@@ -122,27 +126,28 @@ def combine(parts: Sequence[Part], policy: Floats | None, how: str, policy_weigh
     speaks alone, so that a target is as good as both find it.
     """
     names = tuple(part.name for part in parts)
-    raw = np.array([part.points for part in parts], np.float64).reshape(len(parts), targets)
-    unknown = np.isnan(raw)
-    points = np.clip(np.where(unknown, 0.0, raw), 0.0, 100.0)
-    weights = np.where(unknown, 0.0, np.array([part.weight for part in parts]).reshape(-1, 1))
+    points, weights = np.zeros((2, len(parts) + (policy is not None), targets))
+    for row, part in enumerate(parts):
+        unknown = np.isnan(part.points)
+        points[row] = np.where(unknown, 0.0, np.clip(part.points, 0.0, 100.0))
+        weights[row] = np.where(unknown, 0.0, part.weight)
     if policy is None:
         return Ranking(names, points, weights)
+    liked = points[-1] = np.clip(np.where(np.isnan(policy), 0.0, policy), 0.0, 100.0)
     of_scorers = weights.sum(axis=0)
-    liked = np.clip(np.nan_to_num(policy, nan=0.0), 0.0, 100.0)
     alone = of_scorers == 0.0
     match how:
         case "PolicyFirst":
-            weight = np.where(alone, 1.0, DOMINANCE * of_scorers)
+            weights[-1] = np.where(alone, 1.0, DOMINANCE * of_scorers)
         case "SchedulerFirst":
-            weight = np.where(alone, 1.0, of_scorers / DOMINANCE)
+            weights[-1] = np.where(alone, 1.0, of_scorers / DOMINANCE)
         case "Consensus":
-            likes_less = alone | (liked < Ranking(names, points, weights).totals)
-            weight = np.where(likes_less, 1.0, 0.0)
+            likes_less = alone | (liked < Ranking(names, points[:-1], weights[:-1]).totals)
             weights = np.where(likes_less, 0.0, weights)
+            weights[-1] = likes_less
         case _:
-            weight = np.full(targets, policy_weight)
-    return Ranking((*names, POLICY), np.vstack([points, liked]), np.vstack([weights, weight]))
+            weights[-1] = policy_weight
+    return Ranking((*names, POLICY), points, weights)
 
 
 def order(round: Round, totals: Floats, kept: Bools, bonus: float) -> Ints:
@@ -151,8 +156,16 @@ def order(round: Round, totals: Floats, kept: Bools, bonus: float) -> Ints:
     The tie-break is a rendezvous hash of placement and target: ties spread over targets from placement to placement,
     and stay put from attempt to attempt.
     """
-    score = np.rint((totals + bonus * round.previous) * GRAIN).astype(np.int64)
-    return np.lexsort((_rendezvous(round), -score, ~kept))
+    score = np.rint((totals + bonus * round.previous) * GRAIN).astype(np.uint64)
+    ties = _rendezvous(round)
+    # One sort key in 64 bits: whether it is kept, 28 bits of score (at most 200 points), and as much of the hash as
+    # there is room for. Where that much is not enough to tell two apart, the slower sort by all of it decides.
+    packed = ~kept * np.uint64(1 << 63) | (np.uint64((1 << 28) - 1) - score) << np.uint64(35) | ties >> np.uint64(29)
+    best_first = np.argsort(packed)
+    in_order = packed[best_first]
+    if (in_order[1:] == in_order[:-1]).any():
+        return np.lexsort((ties, ~score, ~kept))
+    return best_first
 
 
 def _rendezvous(round: Round) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -33,6 +33,9 @@ class Round:
         self.demand = demand
         self.settings = settings
         self.now = now
+        in_order = len(rows) > 0 and bool((rows == np.arange(len(rows))).all())
+        self.index: Ints | slice = slice(len(rows)) if in_order else rows  # a slice of a column copies nothing
+        self._gathered: dict[tuple[str, Any], Array] = {}
         self._used: dict[str, Floats] = {}
 
     def __len__(self) -> int:
@@ -40,16 +43,21 @@ class Round:
 
     def only(self, kept: Bools) -> "Round":
         """The same request on fewer rows."""
+        if kept.all():
+            return self
         return Round(self.request, self.snapshot, self.rows[kept], self.demand, self.settings, self.now)
 
     def values(self, family: str, key: Any = None) -> Array:
-        """One fact of the candidates, see `snapshot.VALUES`."""
-        return self.snapshot.values(family, key)[self.rows]
+        """One fact of the candidates, see `snapshot.VALUES`; not to be written to."""
+        column = self._gathered.get((family, key))
+        if column is None:
+            column = self._gathered[family, key] = self.snapshot.values(family, key)[self.index]
+        return column
 
     def has(self, family: str, fact: str, key: Any = None) -> Bools:
         """Which candidates have that fact, see `snapshot.CODES`."""
         column = self.snapshot.codes(family, key)
-        return np.asarray(column.among((fact,))[column.data[self.rows]], np.bool_)
+        return np.asarray(column.among((fact,))[column.data[self.index]], np.bool_)
 
     @cached_property
     def previous(self) -> Bools:
@@ -121,7 +129,7 @@ class Round:
             case _:
                 labels = [{} if value is None else {requirement.key: value} for value in column.distinct]
                 answers = np.array([matches_all((requirement,), each) for each in labels] or [False])
-        return np.asarray(answers[column.data[self.rows]], np.bool_)
+        return np.asarray(answers[column.data[self.index]], np.bool_)
 
     def _at(self, targets: Iterable[str]) -> Bools:
         marked = np.zeros(len(self.rows), np.bool_)

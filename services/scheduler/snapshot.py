@@ -164,6 +164,11 @@ class Snapshot:
         """How many rows there are, vacant ones included."""
         return len(self._targets)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the columns take."""
+        return sum(column.data.nbytes for column in self._columns.values())
+
     def put(self, target: Target) -> None:
         """Add a target, or replace what was known of it."""
         row = self.rows.get(target.id)

@@ -49,4 +49,4 @@ def _in_domain_of(round: Round, term: PlacementAffinityTerm, placements: list[Pl
             if row is not None:
                 occupied[column.data[row]] = True
     occupied &= ~column.among((None,))
-    return np.asarray(occupied[column.data[round.rows]], np.bool_)
+    return np.asarray(occupied[column.data[round.index]], np.bool_)

@@ -16,7 +16,7 @@ def taints(round: Round) -> Iterator[Verdict]:
     """
     column = round.snapshot.codes("taints")
     tolerations = round.spec.targets.tolerations
-    codes = column.data[round.rows]
+    codes = column.data[round.index]
     for repel, of in (
         (("NoSchedule", "NoExecute"), ~round.previous),
         (("NoExecute",), round.previous),

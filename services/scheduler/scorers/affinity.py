@@ -36,4 +36,4 @@ def _untolerated(round: Round) -> Floats:
         )
         for taints in column.distinct
     ]
-    return np.array(counts or [0], np.float64)[column.data[round.rows]]
+    return np.array(counts or [0], np.float64)[column.data[round.index]]

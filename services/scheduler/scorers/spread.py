@@ -25,6 +25,6 @@ def spread(round: Round, args: Args) -> Floats | None:
             row = snapshot.rows.get(target)
             if row is not None:
                 held[column.data[row]] += 1.0
-    here = held[column.data[round.rows]]
+    here = held[column.data[round.index]]
     fullest = here.max(initial=0.0)
     return np.asarray(100.0 * (1.0 - here / fullest), np.float64) if fullest else None

@@ -35,8 +35,8 @@ def test_totals(parts, policy, how, totals) -> None:
     column = None if policy is None else np.array(policy)
     ranking = combine(parts, column, how, 100.0, 2)
     assert ranking.totals.tolist() == pytest.approx(totals, abs=1e-6)
-    for position in range(2):
-        weighted = sum(part.weighted for part in ranking.breakdown(position).values())
+    for position, breakdown in enumerate(ranking.breakdowns(np.arange(2))):
+        weighted = sum(part.weighted for part in breakdown.values())
         assert weighted == pytest.approx(ranking.totals[position] if parts or policy else 0.0, abs=1e-6)
 
 

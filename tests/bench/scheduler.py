@@ -1,0 +1,195 @@
+"""CPU time per decision of the scheduler's core, on one core, with everything on.
+
+    python -m tests.bench.scheduler [--quick]
+
+Selector, taints, APIs, resources, four scorers with a policy's score, spread over regions, and divided replicas. The
+targets' capacity is spread, so that no early exit helps. Medians of `time.process_time` over many decisions.
+"""
+
+import argparse
+import asyncio
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from services.scheduler.core import schedule
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.snapshot import Snapshot
+from services.scheduler.worker import Scheduler, propose
+from shared.api import PlacementSpec, Taint
+from shared.memory_bus import MemoryBus
+from shared.memory_state import MemoryStore
+from shared.messages import Evaluated, decoder, encode
+from shared.model import ApiKind, Cause, Head, PlacementRef, Request, Target, WorkloadObject
+from shared.runner import Runtime
+
+REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
+APIS = (
+    ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1",)),
+    ApiKind(group="", resource="services", kind="Service", versions=("v1",)),
+)
+GOAL_MS = {100: 0.6, 1_000: 1.0, 10_000: 4.0, 100_000: 40.0}
+
+
+def fleet(size: int, regions: int = 22) -> list[Target]:
+    """Targets with varied capacity, load and latency; one in ten is tainted, one in twenty lacks an API."""
+    random = Random(size)
+    return [
+        Target(
+            workspace=f"root:provider-{number % 7}",
+            name=f"cluster-{number:06}",
+            labels={
+                REGION: f"region-{number % regions}",
+                ZONE: f"zone-{number % (regions * 3)}",
+                "tier": random.choice(["gold", "silver", "silver", "bronze"]),
+                "moorage.io/provider": random.choice(["acme", "umbra", "globex"]),
+            },
+            taints=(Taint(key="spot", value="true", effect="NoSchedule"),) if number % 10 == 3 else (),
+            ready=True,
+            allocatable={"cpu": random.randint(16, 512), "memory": random.randint(64, 2048) * 2.0**30, "pods": 5000},
+            allocated={"cpu": random.uniform(0, 16), "memory": random.uniform(0, 64) * 2**30, "pods": 100},
+            usage={"cpu": random.uniform(0, 16), "memory": random.uniform(0, 64) * 2**30, "pods": 90},
+            apis=APIS if number % 20 else APIS[1:],
+            latency={"hub": random.uniform(1, 280)},
+        )
+        for number in range(size)
+    ]
+
+
+SPEC = {
+    "targets": {
+        "selector": {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["gold", "silver"]}]},
+        "count": {"min": 3, "max": 5},
+    },
+    "affinity": {
+        "preferred": [
+            {"weight": 50, "matchExpressions": [{"key": "moorage.io/provider", "operator": "In", "values": ["acme"]}]}
+        ]
+    },
+    "spread": [{"topologyKey": REGION, "maxSkew": 1}],
+    "replicas": {"division": "Dynamic"},
+}
+WORKLOAD = (
+    WorkloadObject(
+        api_version="apps/v1",
+        kind="Deployment",
+        namespace="shop",
+        name="cart",
+        replicas=20,
+        requests={"cpu": 0.5, "memory": 2.0**30},
+    ),
+    WorkloadObject(api_version="v1", kind="Service", namespace="shop", name="cart"),
+)
+
+
+def request(number: int, spec: dict[str, object] = SPEC) -> Request:
+    """One of many placements that ask for the same."""
+    return Request(
+        placement=PlacementRef(workspace="root:shop", namespace="shop", name=f"cart-{number}"),
+        head=Head(uid=f"uid-{number}", generation=1, attempt=1),
+        cause=Cause(code="Created"),
+        spec=msgspec.convert(spec, PlacementSpec),
+        workload=WORKLOAD,
+        requested_at=1.0,
+    )
+
+
+def snapshot_of(targets: list[Target]) -> Snapshot:
+    snapshot = Snapshot()
+    for target in targets:
+        snapshot.put(target)
+    return snapshot
+
+
+def median_ms(work: Callable[[int], object], times: int) -> float:
+    """Median CPU time of one turn, in milliseconds, after three turns to warm up."""
+    for number in range(3):
+        work(number)
+    taken = []
+    for number in range(times):
+        began = time.process_time()
+        work(number)
+        taken.append((time.process_time() - began) * 1e3)
+    return statistics.median(taken)
+
+
+def decide(size: int, times: int, spec: dict[str, object] = SPEC, regions: int = 22) -> float:
+    """CPU milliseconds per decision over so many targets."""
+    targets, settings = fleet(size, regions), SchedulerSettings()
+    snapshot = snapshot_of(targets)
+    ids = tuple(target.id for target in targets)
+    policy = tuple(float(number % 101) for number in range(size))
+    requests = [request(number, spec) for number in range(8)]
+
+    def once(number: int) -> None:
+        outcome = schedule(requests[number % 8], snapshot, ids, now=1.0, settings=settings, policy_scores=policy)
+        assert outcome.proposal.selected, outcome.proposal.refusal
+
+    return median_ms(once, times)
+
+
+def update_us(size: int, times: int) -> float:
+    """CPU microseconds to bring one changed target into its columns."""
+    targets = fleet(size)
+    snapshot = snapshot_of(targets)
+    ids = tuple(target.id for target in targets)
+    schedule(request(0), snapshot, ids, now=1.0, settings=SchedulerSettings())
+    return median_ms(lambda number: snapshot.put(targets[number % size]), times) * 1e3
+
+
+def bytes_per_target(size: int) -> float:
+    """What the columns of one decision take, per target."""
+    targets = fleet(size)
+    snapshot = snapshot_of(targets)
+    schedule(request(0), snapshot, tuple(target.id for target in targets), now=1.0, settings=SchedulerSettings())
+    return snapshot.nbytes / size
+
+
+async def messages_per_second(size: int, times: int) -> float:
+    """Messages decoded, decided and encoded per second of CPU, through the worker's own handler."""
+    targets = fleet(size)
+    async with asyncio.TaskGroup() as tasks:
+        runtime = Runtime(SchedulerSettings(), MemoryBus(), MemoryStore(), tasks)
+        scheduler = Scheduler(runtime)
+        for target in targets:
+            scheduler.snapshot.put(target)
+        evaluated = Evaluated(
+            request=request(0),
+            targets=tuple(target.id for target in targets),
+            scores=tuple(float(number % 101) for number in range(size)),
+            inventory_revision=0,
+        )
+        payload, decode = encode(evaluated), decoder(Evaluated).decode
+        began = time.process_time()
+        for _ in range(times):
+            encode(await propose(decode(payload), scheduler))
+        return times / (time.process_time() - began)
+
+
+def main() -> None:
+    """Print the table of docs/scheduler.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer turns, and no 100,000 targets")
+    quick = parser.parse_args().quick
+    print("| Targets | CPU per decision, ms | Goal, ms |\n|---:|---:|---:|")
+    for size, goal in GOAL_MS.items():
+        if not quick or size < 100_000:
+            times = max((20_000 if quick else 200_000) // size, 10)
+            print(f"| {size:,} | {decide(size, min(times, 500)):.2f} | {goal:g} |", flush=True)
+    wide = {**SPEC, "targets": {"count": {"min": 100, "max": 100}}, "replicas": {"division": "Duplicated"}}
+    print(f"\n100 targets over 100 regions of 10,000: {decide(10_000, 10, wide, 100):.1f} ms")
+    both = {**wide, "spread": [{"topologyKey": REGION, "maxSkew": 1, "maxDomains": 50}, {"topologyKey": ZONE}]}
+    print(f"the same over at most 50 regions, and over zones as well: {decide(10_000, 10, both, 100):.1f} ms")
+    print(
+        f"a changed target in 10,000: {update_us(10_000, 300):.0f} µs; columns: {bytes_per_target(10_000):.0f} B each"
+    )
+    print(f"messages at 100 targets: {asyncio.run(messages_per_second(100, 300)):.0f} per second of CPU")
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
