@@ -13,6 +13,8 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
+from shared.subjects import is_subject
+
 log = logging.getLogger("moorage.bus")
 
 CLAIM_HEADER = "Moorage-Claim"
@@ -189,7 +191,7 @@ async def dispatch(
         await _settle(_park(bus, consumer, delivery, str(reason)))
     except Exception as error:
         log.exception("handler failed", extra={"consumer": consumer.name, "subject": delivery.subject})
-        if delivery.attempt >= consumer.max_failures:
+        if delivery.attempt >= (consumer.max_deliver if _is_outage(error) else consumer.max_failures):
             await _settle(_park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
         else:
             await _settle(delivery.nak(backoff(delivery.attempt)))
@@ -201,11 +203,18 @@ async def dispatch(
             await renewal
 
 
+def _is_outage(error: Exception) -> bool:
+    """The broker's failure, which must not give up a message that has done nothing wrong."""
+    return isinstance(error, BusError) and not isinstance(error, Forbidden)
+
+
 async def _park(bus: Bus, consumer: Consumer, delivery: Delivery, cause: str) -> None:
     headers = {name: value for name, value in delivery.headers.items() if not name.startswith("Nats-")}
     headers |= {CAUSE_HEADER: _one_line(cause), ORIGIN_HEADER: delivery.subject, CONSUMER_HEADER: consumer.name}
-    suffix = delivery.subject.removeprefix("moorage.")
-    await bus.publish(f"{DEAD}.{suffix}", delivery.payload, id=dead_letter_id(consumer.name, delivery), headers=headers)
+    place = f"{DEAD}.{delivery.subject.removeprefix('moorage.')}"
+    if not is_subject(place):  # strangers can publish on what we would not
+        place = f"{DEAD}.garbage"
+    await bus.publish(place, delivery.payload, id=dead_letter_id(consumer.name, delivery), headers=headers)
     await delivery.terminate(_one_line(cause))
     log.error("message parked", extra={"consumer": consumer.name, "subject": delivery.subject, "cause": cause})
 

@@ -7,6 +7,7 @@ a crash of its worker, and a new bus on the same broker is the worker's restart.
 import asyncio
 import hashlib
 import heapq
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ from shared.bus import (
     replay_id,
 )
 from shared.subjects import check_subject, covers
+
+log = logging.getLogger("moorage.bus")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -221,6 +224,8 @@ class MemoryConsumption:
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
         self._consumer.pump()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a delivery was left unsettled", exc_info=error)
 
     async def drain(self, timeout: float) -> bool:
         self._leave()

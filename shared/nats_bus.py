@@ -1,4 +1,4 @@
-"""The bus on NATS JetStream. Settings of streams and consumers, and why: docs/adr and the design's facts on NATS."""
+"""The bus on NATS JetStream: limits retention, durable pull consumers, and a dead letter for what is given up."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from shared.bus import (
 )
 from shared.nats_blobs import CONFIG as BLOBS_CONFIG
 from shared.nats_blobs import Blobs
-from shared.nats_client import ApiError, NatsClient, api_answer, status_of
+from shared.nats_client import ApiError, NatsClient, api_answer, ensure_stream, status_of
 from shared.nats_options import NatsOptions
 from shared.nats_pull import Pull, PullSettings
 from shared.subjects import check_subject
@@ -48,9 +48,6 @@ ADVISORIES = Stream(
     description="What the broker itself says about messages that were given up: a backstop to the dead letters",
     max_bytes=64 << 20,
 )
-
-NAME_IN_USE = 10058
-NOT_FOUND = 10037
 
 
 class NatsDelivery:
@@ -240,19 +237,6 @@ class NatsBus(Bus):
         for consumption in tuple(self.consumptions):
             await consumption.abandon()
         await self.client.close()
-
-
-async def ensure_stream(client: NatsClient, config: Mapping[str, Any]) -> None:
-    """Create a stream, or update it to this configuration."""
-    name = config["name"]
-    try:
-        await client.api(f"STREAM.CREATE.{name}", config)
-    except ApiError as error:
-        if error.code != NAME_IN_USE:
-            raise
-        present = (await client.api(f"STREAM.INFO.{name}"))["config"]
-        # Where a stream's sequences start is decided once, at its creation.
-        await client.api(f"STREAM.UPDATE.{name}", {**config, "first_seq": present.get("first_seq", 0)})
 
 
 def stream_config(stream: Stream) -> dict[str, Any]:

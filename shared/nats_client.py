@@ -27,6 +27,7 @@ LONGEST_SILENCE = 60.0  # seconds between two log lines that say that we are sti
 ATTEMPT_TIMEOUT = 2.0  # seconds until a request is sent again, with the same id
 DEADLINE = 15.0  # seconds until a request is given up
 NO_RESPONDERS = "503"
+NAME_IN_USE = 10058
 
 _QUOTED = re.compile(r'"([^"]*)"')
 
@@ -122,9 +123,12 @@ class NatsClient:
         return self
 
     async def _dial(self, name: str, options: NatsOptions, connect_timeout: float) -> None:
-        from nats.aio.client import Client  # a third of a second to import: only who connects pays for it
+        # A third of a second to import: only who connects pays for it.
+        from nats.errors import Error
 
-        self._nc = Client()
+        from shared.nats_library import TolerantClient
+
+        self._nc = TolerantClient()
         try:
             connecting = asyncio.create_task(
                 self._nc.connect(
@@ -150,8 +154,8 @@ class NatsClient:
             await connecting
         except ModuleNotFoundError as error:
             raise Refused('credential files need the nkeys package: pip install "nats-py[nkeys]"') from error
-        except (OSError, ValueError) as error:
-            raise Refused(f"NATS at {shown(self._url)}: {error}") from error
+        except (Error, OSError, ValueError) as error:
+            raise Refused(f"NATS at {shown(self._url)}: {_text(error)}") from error
         finally:
             if not self._nc.is_connected:
                 self._closing = True
@@ -173,6 +177,11 @@ class NatsClient:
     def connected(self) -> bool:
         """Whether the connection is up at this moment."""
         return self._nc.is_connected
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed for good."""
+        return self._closing or self._nc.is_closed
 
     @property
     def max_payload(self) -> int:
@@ -233,7 +242,7 @@ class NatsClient:
     async def _ask_once(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None, many: bool
     ) -> "list[Msg]":
-        if self._closing or self._nc.is_closed:
+        if self.closed:
             raise BusError("the connection was closed")
         await self._up.wait()
         self._count += 1
@@ -363,8 +372,12 @@ def _is_refusal(error: Exception, text: str) -> bool:
 
 
 def status_of(message: "Msg") -> str | None:
-    """The status code of a message that the server itself sent; None for all others."""
-    return message.headers.get("Status") if message.headers and not message.data else None
+    """The status code of a message that the server itself made; None for all others.
+
+    A stored message may carry a header of that name as well; it is answered together with the stream's name.
+    """
+    headers = message.headers
+    return headers.get("Status") if headers and not message.data and "Nats-Stream" not in headers else None
 
 
 def api_answer(message: "Msg") -> dict[str, Any]:
@@ -373,3 +386,16 @@ def api_answer(message: "Msg") -> dict[str, Any]:
     if error := answer.get("error"):
         raise ApiError(error.get("err_code", 0), error.get("description", "unknown error"))
     return answer
+
+
+async def ensure_stream(client: NatsClient, config: Mapping[str, Any]) -> None:
+    """Create a stream, or update it to this configuration."""
+    name = config["name"]
+    try:
+        await client.api(f"STREAM.CREATE.{name}", config)
+    except ApiError as error:
+        if error.code != NAME_IN_USE:
+            raise
+        present = (await client.api(f"STREAM.INFO.{name}"))["config"]
+        # Where a stream's sequences start is decided once, at its creation.
+        await client.api(f"STREAM.UPDATE.{name}", {**config, "first_seq": present.get("first_seq", 0)})

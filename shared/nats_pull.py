@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.bus import BusError, Forbidden
-from shared.nats_client import NatsClient, status_of
+from shared.nats_client import NatsClient
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("moorage.nats")
 
+HEARTBEAT, EXPIRED = "100", ("404", "408")  # status codes; the latter: the request stood its time, nothing came
 MISSED = 2.5  # heartbeats after which the pull is taken for dead
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds before pulling again after a refusal
 
@@ -75,7 +76,7 @@ class Pull:
                 await self._client.flush()
             self._check_allowed()
         except BaseException:
-            self._client.listeners.discard(self)
+            await self.abandon()
             raise
         self._loop = asyncio.create_task(self._run())
 
@@ -170,21 +171,27 @@ class Pull:
 
     async def _on_message(self, message: "Msg") -> None:
         self._wake.set()
-        status = status_of(message)
-        if status is None:
+        if message.subject.startswith(self._inbox):  # from the server itself: stored messages keep their subject
+            self._on_status(message)
+        else:
+            self._all_is_well()
             self._asked = max(0, self._asked - 1)
-            self._pause = 0.0
             self._take(message)
-        elif status != "100":
-            self._ended(status, message)
 
-    def _ended(self, status: str, message: "Msg") -> None:
+    def _on_status(self, message: "Msg") -> None:
         headers = message.headers or {}
-        refused = int(headers.get("Nats-Pending-Messages", message.subject.rpartition(".")[2]))
-        self._asked = max(0, self._asked - refused)
-        if status not in ("404", "408"):  # those two: it stood its time and nothing came
+        status = headers.get("Status")
+        if status != HEARTBEAT:
+            refused = int(headers.get("Nats-Pending-Messages", message.subject.rpartition(".")[2]))
+            self._asked = max(0, self._asked - refused)
+        if status in (HEARTBEAT, *EXPIRED):
+            self._all_is_well()
+        else:
             self._slow_down()
             self._lost(f"{status} {headers.get('Description', 'no such consumer')}")
+
+    def _all_is_well(self) -> None:
+        self._pause, self._complaint = 0.0, ""
 
     def _lost(self, reason: str) -> None:
         self._complain(reason)

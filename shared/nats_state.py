@@ -8,9 +8,8 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.bus import ID_HEADER, BusError
-from shared.nats_bus import ensure_stream
-from shared.nats_client import ApiError, NatsClient, api_answer, status_of
+from shared.bus import ID_HEADER, BusError, Forbidden
+from shared.nats_client import ApiError, NatsClient, api_answer, ensure_stream, status_of
 from shared.nats_pull import Pull, PullSettings
 from shared.state import Bucket, Conflict, Raw, RawBucket, Store
 from shared.subjects import check_key
@@ -235,7 +234,9 @@ class _Reader:
             try:
                 answer = await self._client.api(f"CONSUMER.CREATE.{self._stream}.{self._name}.{self._subject}", request)
                 return int(answer["num_pending"])
-            except ApiError as error:
+            except BusError as error:
+                if isinstance(error, Forbidden) or self._client.closed:
+                    raise
                 log.warning("cannot watch a bucket yet", extra={"stream": self._stream, "reason": str(error)})
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 2)

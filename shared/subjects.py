@@ -11,9 +11,14 @@ _INVALID_KEY = re.compile(r"[^-/_=.a-zA-Z0-9]")
 
 def check_subject(subject: str) -> str:
     """The subject, if a message can be published on it; else `ValueError`."""
-    if not subject or "" in subject.split(".") or _INVALID.search(subject) or len(subject.encode()) > LONGEST:
+    if not is_subject(subject):
         raise ValueError(f"not a subject to publish on: {subject[:100]!r}")
     return subject
+
+
+def is_subject(subject: str) -> bool:
+    """Whether a message can be published on this."""
+    return "" not in subject.split(".") and not _INVALID.search(subject) and len(subject.encode()) <= LONGEST
 
 
 def check_key(key: str) -> str:

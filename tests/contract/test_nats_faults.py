@@ -197,6 +197,66 @@ async def test_what_permissions_deny_is_forbidden_at_once_and_the_rest_goes_on(t
         await lab.close()
 
 
+GARBAGE = {
+    "subject that is no UTF-8": b"PUB %s.\xff\xfe 7\r\ngarbage\r\n",
+    "control character in the subject": b"PUB %s.\x01\x0b 7\r\ngarbage\r\n",
+    "very long subject": b"PUB %s." + b"x" * 3000 + b" 7\r\ngarbage\r\n",
+    "header that looks like the broker's": b"HPUB %s.a 25 32\r\nNATS/1.0\r\nStatus: 409\r\n\r\ngarbage\r\n",
+    "empty, with such a header": b"HPUB %s.a 25 25\r\nNATS/1.0\r\nStatus: 409\r\n\r\n\r\n",
+    "header that is no UTF-8": b"HPUB %s.a 20 27\r\nNATS/1.0\r\nx: \xff\xfe\xfd\r\n\r\ngarbage\r\n",
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+async def test_garbage_of_a_stranger_is_parked_and_the_worker_lives(own_lab: Lab, garbage: bytes) -> None:
+    worker = own_lab.consumer()
+    bus = await own_lab.bus(worker)
+    assert isinstance(bus, NatsBus)
+    seen: list[bytes] = []
+
+    async def handle(delivery: Delivery) -> None:
+        seen.append(delivery.payload)
+        if delivery.payload != b"fine":
+            raise Reject("garbage")
+
+    await bus.consume(worker, handle)
+    _, writer = await asyncio.open_connection("127.0.0.1", bus.client._nc.connected_url.port)  # type: ignore[union-attr]
+    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n' + garbage % own_lab.subject().rstrip(".").encode())
+    await writer.drain()
+    await until(lambda: seen)
+    writer.close()
+    await bus.publish(own_lab.subject("fine"), b"fine", id="fine")
+    await until(lambda: b"fine" in seen)
+    async with asyncio.timeout(5):
+        while not (letters := [letter async for letter in bus.dead_letters()]):
+            await elapse(0.01)
+    assert [letter.cause for letter in letters] == ["garbage"]
+    assert len(seen) == 2
+
+
+async def test_an_outage_of_the_broker_is_not_held_against_the_message(own_lab: Lab) -> None:
+    worker = own_lab.consumer(max_failures=1)
+    bus = await own_lab.bus(worker)
+    attempts: list[int] = []
+
+    async def handle(delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        if delivery.attempt == 1:
+            raise BusError("away")
+
+    await bus.consume(worker, handle)
+    await bus.publish(own_lab.subject("a"), b"", id="1")
+    await until(lambda: len(attempts) == 2)
+    assert await own_lab.dead(bus) == []
+
+
+@pytest.mark.parametrize("url", ["", "nats://", "nats://127.0.0.1:port"])
+async def test_a_url_that_is_none_is_one_clear_error(url: str) -> None:
+    async with asyncio.timeout(2):
+        with pytest.raises(Refused, match="NATS"):
+            await NatsClient.connect(url, name="x")
+
+
 async def test_a_broker_that_stays_away_is_an_error_in_the_end(own_server: NatsServer) -> None:
     client = await NatsClient.connect(own_server.url, name="x")
     await own_server.stop()

@@ -1,0 +1,109 @@
+"""How fast a chain of six stages is: six processes that each take a message, publish the next one and acknowledge.
+
+    python tests/bench/bus_throughput.py [messages]
+
+Prints messages a second through the whole chain, and the latency of single messages through an idle one.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from shared.bus import DEAD_STREAM, Consumer, Delivery, Stream
+from shared.nats_bus import NatsBus
+from shared.nats_server import NatsServer
+
+STAGES = 6
+STREAM = Stream(
+    name="BENCH", subjects=("moorage.bench.>",), description="A chain of stages", last_per_subject=True, max_age=3600.0
+)
+DEAD = Stream(name=DEAD_STREAM, subjects=("moorage.dead.>",), description="Parked messages")
+PAYLOAD = b"x" * 1000
+SINGLES = 200
+
+
+def consumer(stage: int) -> Consumer:
+    """Of a stage, or (number `STAGES`) of what comes out at the end."""
+    return Consumer(
+        name=f"stage{stage}", stream=STREAM.name, subject=f"moorage.bench.{stage}.*", concurrency=256, ack_wait=60.0
+    )
+
+
+async def work(url: str, stage: int) -> None:
+    bus = await NatsBus.connect(url, name=f"stage{stage}")
+
+    async def handle(delivery: Delivery) -> None:
+        key = delivery.subject.rpartition(".")[2]
+        await bus.publish(f"moorage.bench.{stage + 1}.{key}", delivery.payload, id=f"{stage + 1}:{key}")
+
+    await bus.consume(consumer(stage), handle)
+    await asyncio.Event().wait()
+
+
+def run_stage(url: str, stage: int) -> None:
+    import uvloop
+
+    uvloop.run(work(url, stage))
+
+
+async def measure(url: str, number: int) -> tuple[float, list[float]]:
+    """Messages a second, and the seconds that each single message took."""
+    bus = await NatsBus.connect(url, name="bench")
+    arrivals: asyncio.Queue[str] = asyncio.Queue()
+
+    async def arrive(delivery: Delivery) -> None:
+        arrivals.put_nowait(delivery.subject.rpartition(".")[2])
+
+    await bus.consume(consumer(STAGES), arrive)
+
+    async def through(key: str) -> float:
+        start = time.perf_counter()
+        await bus.publish(f"moorage.bench.0.{key}", PAYLOAD, id=f"0:{key}")
+        await arrivals.get()
+        return time.perf_counter() - start
+
+    await through("warm")
+    singles = [await through(f"single{n}") for n in range(SINGLES)]
+    start = time.perf_counter()
+    publishing = asyncio.gather(*(bus.publish(f"moorage.bench.0.{n}", PAYLOAD, id=f"0:{n}") for n in range(number)))
+    arrived = {await arrivals.get() for _ in range(number)}
+    elapsed = time.perf_counter() - start
+    await publishing
+    if len(arrived) != number:
+        raise SystemExit(f"{number - len(arrived)} of {number} messages were lost or doubled")
+    await bus.close()
+    return number / elapsed, singles
+
+
+async def main(number: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with NatsServer(Path(directory)) as server:
+            bus = await NatsBus.connect(server.url, name="admin")
+            await bus.provision((STREAM, DEAD), tuple(consumer(stage) for stage in range(STAGES + 1)))
+            await bus.close()
+            context = multiprocessing.get_context("spawn")
+            stages = [context.Process(target=run_stage, args=(server.url, n), daemon=True) for n in range(STAGES)]
+            for stage in stages:
+                stage.start()
+            throughput, singles = await measure(server.url, number)
+            for stage in stages:
+                stage.terminate()
+                stage.join()
+    quantiles = statistics.quantiles(singles, n=100)
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {STAGES} processes, uvloop"
+    )
+    print(f"throughput  {throughput:,.0f} messages/s through all {STAGES} stages ({number:,} of {len(PAYLOAD)} B)")
+    print(f"latency     p50 {quantiles[49] * 1e3:.1f} ms  p99 {quantiles[98] * 1e3:.1f} ms (one message at a time)")
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))
