@@ -5,13 +5,13 @@ The rules are those of sigs.k8s.io/structured-merge-diff: maps merge, lists are 
 says `set` or `map`, a field that its last owner drops goes away, and changing another's field is a conflict.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from services.sandbox.errors import Document
-from services.sandbox.schema import child
+from services.sandbox.schema import child, item_element
 
 Path = tuple[str, ...]
 FieldSet = frozenset[Path]
@@ -71,29 +71,11 @@ def _is_map(value: Any, schema: Document) -> bool:
     return isinstance(value, dict) and schema.get("x-kubernetes-map-type") != "atomic"
 
 
-def _item_element(schema: Document) -> Callable[[Any], str] | None:
-    """How the items of a list are named, none where the list is atomic."""
-    kind = schema.get("x-kubernetes-list-type")
-    if kind == "set":
-        return lambda item: f"v:{_encode(item).decode()}"
-    if kind != "map":
-        return None
-    keys = schema["x-kubernetes-list-map-keys"]
-    fields = schema.get("items", {}).get("properties", {})
-    defaults = {key: fields[key]["default"] for key in keys if "default" in fields.get(key, {})}
-
-    def element(item: Any) -> str:
-        named = {key: item.get(key, defaults.get(key)) for key in keys} if isinstance(item, dict) else {"": item}
-        return f"k:{_encode(named).decode()}"
-
-    return element
-
-
 def _children(value: Any, schema: Document) -> dict[str, tuple[Any, Document]] | None:
     """The parts of a value that are owned one by one, by path element; none for a leaf."""
     if _is_map(value, schema):
         return {f"f:{name}": (item, child(schema, name)) for name, item in value.items()} or None
-    if isinstance(value, list) and value and (element := _item_element(schema)):
+    if isinstance(value, list) and value and (element := item_element(schema)):
         items = schema.get("items") or {}
         return {element(item): (item, items) for item in value}
     return None
@@ -101,7 +83,7 @@ def _children(value: Any, schema: Document) -> dict[str, tuple[Any, Document]] |
 
 def _is_container(value: Any, schema: Document) -> bool:
     """Whether the parts of the value are owned one by one, even if there are none now."""
-    return _is_map(value, schema) or (isinstance(value, list) and _item_element(schema) is not None)
+    return _is_map(value, schema) or (isinstance(value, list) and item_element(schema) is not None)
 
 
 def field_set(value: Any, schema: Document) -> FieldSet:
@@ -156,7 +138,7 @@ def merge(live: Any, config: Any, schema: Document) -> Any:
         for name, value in config.items():
             merged[name] = merge(live[name], value, child(schema, name)) if name in live else value
         return merged
-    element = _item_element(schema)
+    element = item_element(schema)
     if not (isinstance(live, list) and isinstance(config, list) and element):
         return config
     old = {element(item): item for item in live}

@@ -5,13 +5,16 @@ from typing import Any
 import jsonpatch
 from jsonpointer import JsonPointerException
 
-from services.sandbox.errors import ApiError, bad_request
+from services.sandbox.errors import ApiError, bad_request, too_large
 from services.sandbox.schema import child
+from services.sandbox.store import encode
 
 JSON = "application/json-patch+json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
+_MAX_OPERATIONS = 10_000  # as in Kubernetes
+_MAX_COPIED = 3 * 1024 * 1024  # bytes; copies of copies double with each operation
 
 
 def patched(kind: str, document: Any, patch: Any, schema: Any) -> Any:
@@ -24,13 +27,19 @@ def patched(kind: str, document: Any, patch: Any, schema: Any) -> Any:
 
 
 def _json_patch(document: Any, patch: Any) -> Any:
+    if not isinstance(patch, list) or len(patch) > _MAX_OPERATIONS:
+        raise bad_request(f"a JSON patch is a list of at most {_MAX_OPERATIONS} operations")
     try:
-        return jsonpatch.JsonPatch(patch).apply(document)
+        for operation in patch:
+            document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+            if operation["op"] == "copy" and len(encode(document)) > _MAX_COPIED:
+                raise too_large(_MAX_COPIED)
     except (jsonpatch.InvalidJsonPatch, TypeError, KeyError, AttributeError) as error:
         raise bad_request(f"malformed JSON patch: {error}") from error
     except (jsonpatch.JsonPatchException, JsonPointerException) as error:
         message = f"the server rejected our request due to an error in our request: {error}"
         raise ApiError(422, "Invalid", message) from error
+    return document
 
 
 def merge(target: Any, patch: Any) -> Any:

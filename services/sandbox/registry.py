@@ -114,6 +114,9 @@ class Registry:
         live: Document = self._read(at, entry) if entry else {"metadata": {}}
         owners = managed.owners(live)
         owner = apply.Owner(write.manager, "Apply", config["apiVersion"], write.subresource)
+        for known in list(owners):
+            if known._replace(api_version=owner.api_version) == owner:  # it may have applied by another version
+                owners[owner] = owners.pop(known)
         wanted = managed.ownable(config, subresource=write.subresource, has_status=at.version.status)
         structure = at.version.schema.structure
         try:

@@ -5,6 +5,7 @@ in CEL (`x-kubernetes-validations`) are not evaluated.
 """
 
 import copy
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +36,7 @@ METADATA: Document = {
         },
     },
 }
+_sorted_json = msgspec.json.Encoder(order="sorted").encode
 _ENVELOPE = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
 
 
@@ -44,6 +46,24 @@ def child(schema: Document, name: str) -> Document:
     if found is None:
         found = schema.get("additionalProperties")
     return found if isinstance(found, dict) else {}
+
+
+def item_element(schema: Document) -> Callable[[Any], str] | None:
+    """How the items of a list are named (`k:` or `v:` and JSON, as in FieldsV1), none where the list is atomic."""
+    kind = schema.get("x-kubernetes-list-type")
+    if kind == "set":
+        return lambda item: f"v:{_sorted_json(item).decode()}"
+    if kind != "map":
+        return None
+    keys = schema["x-kubernetes-list-map-keys"]
+    fields = schema.get("items", {}).get("properties", {})
+    defaults = {key: fields[key]["default"] for key in keys if "default" in fields.get(key, {})}
+
+    def element(item: Any) -> str:
+        named = {key: item.get(key, defaults.get(key)) for key in keys} if isinstance(item, dict) else {"": item}
+        return f"k:{_sorted_json(named).decode()}"
+
+    return element
 
 
 class Schema:
@@ -72,7 +92,7 @@ class Schema:
     def validate(self, document: Document) -> list[Cause]:
         """What breaks the schema, in Kubernetes' words."""
         if self._validator.is_valid(document):
-            return []
+            return list(_duplicates(document, self.structure, ""))
         return [_cause(error) for error in self._validator.iter_errors(document)]
 
 
@@ -141,6 +161,23 @@ def _prune(value: Any, schema: Document, path: str, dropped: list[str], *, keep:
             elif not (keep or declared is True or (embedded and name in ("apiVersion", "kind", "metadata"))):
                 del value[name]
                 dropped.append(here)
+
+
+def _duplicates(value: Any, schema: Document, path: str) -> Iterator[Cause]:
+    """Items of sets and keyed lists that are there twice."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if isinstance(item, dict | list) and (inner := child(schema, name)):
+                yield from _duplicates(item, inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        element, seen = item_element(schema), set()
+        for position, item in enumerate(value):
+            here = f"{path}[{position}]"
+            if element and (name := element(item)) in seen:
+                yield Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}")
+            elif element:
+                seen.add(name)
+            yield from _duplicates(item, schema.get("items") or {}, here)
 
 
 def _cause(error: Any) -> Cause:

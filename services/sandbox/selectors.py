@@ -31,7 +31,13 @@ def labels(selector: str) -> LabelMatch | None:
 
 def _split(selector: str) -> list[str]:
     """Comma-separated terms, where commas within parentheses separate values."""
-    return re.split(r",(?![^(]*\))", selector)
+    terms, depth, start = [], 0, 0
+    for position, character in enumerate(selector):
+        if character == "," and depth == 0:
+            terms.append(selector[start:position])
+            start = position + 1
+        depth += {"(": 1, ")": -1}.get(character, 0)
+    return [*terms, selector[start:]]
 
 
 def _label_term(term: str, selector: str) -> LabelMatch:

@@ -127,6 +127,24 @@ async def test_a_workload_without_template_is_invalid(target):
     assert status["details"]["causes"][0]["field"] == "spec.template"
 
 
+@pytest.mark.parametrize(
+    ("containers", "message"),
+    [
+        ([{"name": "a"}, {"name": "a"}], 'Duplicate value: {"name":"a"}'),
+        ([{"name": "a", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP"}]}], None),
+        (
+            [{"name": "a", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "TCP"}]}],
+            'Duplicate value: {"containerPort":80,"protocol":"TCP"}',
+        ),
+    ],
+)
+async def test_items_of_keyed_lists_are_there_once(target, containers, message):
+    body = deployment()
+    body["spec"]["template"]["spec"]["containers"] = containers
+    made = await target("POST", DEPLOYMENTS, body, expect=422 if message else 201)
+    assert message is None or made["details"]["causes"][0]["message"] == message
+
+
 async def test_dry_run_writes_nothing(hub):
     await hub("POST", CONFIGS, config(), expect=201, dryRun="All")
     await hub("GET", f"{CONFIGS}/one", expect=404)

@@ -141,6 +141,15 @@ async def test_what_breaks_the_schema_is_invalid(api, spec, reason, field, words
     assert words in cause["message"]
 
 
+async def test_an_applier_keeps_its_fields_when_it_moves_to_another_version(hub):
+    await hub("POST", CRDS, definition(version("v1", storage=True), version("v1beta1", storage=False)), expect=201)
+    beta = WIDGETS.replace("/v1/", "/v1beta1/")
+    await hub.apply(f"{beta}/one", {**widget(port=80), "apiVersion": "example.com/v1beta1"}, expect=201)
+    moved = await hub.apply(f"{WIDGETS}/one", widget())
+    assert "port" not in moved["spec"]
+    assert [entry["apiVersion"] for entry in moved["metadata"]["managedFields"]] == ["example.com/v1"]
+
+
 async def test_a_required_field_is_named(api):
     body = widget()
     del body["spec"]["size"]

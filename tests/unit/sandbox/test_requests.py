@@ -53,6 +53,8 @@ async def test_bad_bodies_are_refused_with_a_status(hub, body, content_type, cod
         ("merge-patch+json", {"metadata": {"name": "other"}}, 400),
         ("merge-patch+json", {"metadata": {"uid": "other"}}, 409),
         ("json-patch+json", {}, 400),
+        ("json-patch+json", [{"op": "add", "path": "/data/x", "value": "y"}] * 10_001, 400),
+        ("json-patch+json", [{"op": "copy", "from": "", "path": f"/x{n}"} for n in range(40)], 413),
         ("json-patch+json", [{"op": "odd", "path": "/a"}], 400),
         ("json-patch+json", [{"op": "remove", "path": "/none"}], 422),
         ("json-patch+json", [{"op": "replace", "path": "", "value": 3}], 400),
