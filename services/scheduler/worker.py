@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from services.scheduler.core import refusal_of, schedule
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
+from services.scheduler.turns import Turns
 from shared.bus import Retry
 from shared.messages import Evaluated, Scheduled
 from shared.model import Proposal, Reservation, RuleResult, Target
@@ -16,6 +17,8 @@ from shared.tokens import split
 from shared.worker import Worker
 
 RETRY_SECONDS = 1.0
+FETCHED = 256
+"""Messages at hand, among which turns are fair."""
 OUTCOMES = {"t": "true", "f": "false", "e": "error"}
 
 
@@ -26,6 +29,7 @@ class Scheduler:
         self.settings: SchedulerSettings = runtime.settings
         self.clock = runtime.clock
         self.snapshot = Snapshot()
+        self.turns = Turns()
         self.revision = 0
         self._moved = asyncio.Condition()
 
@@ -52,7 +56,7 @@ class Scheduler:
             for key in sorted(keys):
                 workspace, name, *_ = split(key)
                 reservation = view.get(key)
-                if reservation is not None:
+                if reservation is not None and reservation.resources:  # one that is given back stays as an empty one
                     noted[key] = reservation
                     self.snapshot.reserve(f"{workspace}/{name}", reservation)
                 elif key in noted:
@@ -83,7 +87,7 @@ async def open_scheduler(runtime: Runtime) -> AsyncIterator[Scheduler]:
 worker = Worker("scheduler", "Filters, scores and selects targets", settings=SchedulerSettings, open=open_scheduler)
 
 
-@worker.handles()
+@worker.handles(concurrency=FETCHED)
 async def propose(message: Evaluated, deps: Scheduler) -> Scheduled:
     """One proposal from the snapshot as it is now."""
     request = message.request
@@ -95,6 +99,7 @@ async def propose(message: Evaluated, deps: Scheduler) -> Scheduled:
         )
     if not await deps.reached(message.inventory_revision):
         raise Retry(RETRY_SECONDS, f"the inventory is at {deps.revision}, not yet at {message.inventory_revision}")
+    await deps.turns.take(request.placement.workspace, request.spec.priority)
     outcome = schedule(
         request,
         deps.snapshot,

@@ -1,0 +1,163 @@
+"""The worker: it follows the inventory and the reservations, and answers every message with a proposal."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.turns import Turns
+from services.scheduler.worker import Scheduler, open_scheduler, propose, worker
+from shared.bus import Retry
+from shared.memory_bus import MemoryBus
+from shared.memory_state import MemoryStore
+from shared.messages import Evaluated, Scheduled
+from shared.model import Head, Rejection, Reservation, RuleResult, Target
+from shared.runner import Runtime
+from shared.state import BUCKETS, INVENTORY, RESERVATIONS, Table
+from shared.tokens import join
+from tests.unit.scheduler.builders import NOW, deployment, placement, request, target
+
+HEAD = Head(uid="u", generation=1, attempt=1)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the others run until the condition holds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - columns are plain arrays, there is no event to wait for
+            await asyncio.sleep(0)
+
+
+class Lab:
+    """A running scheduler over state in memory."""
+
+    def __init__(self, store: MemoryStore, scheduler: Scheduler) -> None:
+        self.inventory = Table(store, INVENTORY)
+        self.reservations = Table(store, RESERVATIONS)
+        self.scheduler = scheduler
+
+    async def offer(self, *targets: Target) -> int:
+        """Put targets into the inventory; its revision."""
+        return max([await self.inventory.put(join(each.workspace, each.name), each) for each in targets])
+
+    async def reserve(self, name: str, cpu: float) -> None:
+        """Another placement takes so much of a target (nothing: gives it back); returns once that is known."""
+        other = placement("other")
+        taken = Reservation(placement=other, head=HEAD, resources={"cpu": cpu} if cpu else {})
+        await self.reservations.put(join("root", name, other.workspace, other.namespace, other.name), taken)
+        await until(lambda: self.scheduler.snapshot.reserved(f"root/{name}", "cpu") == cpu)
+
+    async def propose(self, names: str, revision: int, spec: Any = None, **more: Any) -> Scheduled:
+        asked = request(spec, **{key: more.pop(key) for key in ("error", "workload") if key in more})
+        targets = tuple(f"root/{name}" for name in names.split())
+        return await propose(
+            Evaluated(request=asked, targets=targets, inventory_revision=revision, **more), self.scheduler
+        )
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[Lab]:
+    store = MemoryStore()
+    await store.provision(BUCKETS)
+    async with asyncio.TaskGroup() as tasks:
+        runtime = Runtime(SchedulerSettings(**settings), MemoryBus(), store, tasks, clock=lambda: NOW)
+        async with open_scheduler(runtime) as scheduler:
+            yield Lab(store, scheduler)
+        runtime.cancel()
+
+
+async def test_a_message_is_answered_from_the_inventory_that_it_was_made_from() -> None:
+    async with running() as lab:
+        revision = await lab.offer(target("a"), target("b", unschedulable=True))
+        earlier = Rejection(reason="NotAuthorized", message="not authorized", targets=("root/x",))
+        rule = RuleResult(policy="p", rule="cheap", effect="Prefer", outcomes="te")
+        answer = await lab.propose("a b", revision, scores=(80.0, 20.0), rules=(rule,), rejections=(earlier,))
+
+        assert [choice.target for choice in answer.proposal.selected] == ["root/a"]
+        assert answer.rules == {"root/a": {"p/cheap": "true"}}
+        assert answer.policy_scores == {"root/a": 80.0}
+        assert [each.reason for each in answer.rejections] == ["NotAuthorized", "Unschedulable"]
+        assert answer.inventory_revision >= revision
+
+
+async def test_targets_come_change_and_go() -> None:
+    async with running() as lab:
+        await lab.offer(target("a"))
+        revision = await lab.offer(target("a", unschedulable=True), target("b"))
+        assert [c.target for c in (await lab.propose("a b", revision)).proposal.selected] == ["root/b"]
+        revision = await lab.inventory.delete(join("root", "b"))
+        answer = await lab.propose("a b", revision)
+        assert answer.proposal.refusal is not None
+        assert answer.proposal.refusal.message == "0/2 targets: 1 gone from the inventory, 1 unschedulable"
+
+
+async def test_what_others_reserved_is_not_free_until_they_give_it_back() -> None:
+    async with running() as lab:
+        revision = await lab.offer(target("a"))
+        await lab.reserve("a", 9.5)
+        refused = await lab.propose("a", revision, workload=[deployment(cpu=1.0)])
+        assert refused.proposal.refusal is not None
+        assert refused.proposal.refusal.message == "0/1 targets: 1 insufficient cpu"
+        await lab.reserve("a", 0.0)
+        assert (await lab.propose("a", revision)).proposal.selected
+        await lab.reserve("a", 9.5)
+        await lab.reservations.delete(join("root", "a", "root:shop", "shop", "other"))
+        await until(lambda: not lab.scheduler.snapshot.taken)
+        assert (await lab.propose("a", revision)).proposal.selected
+
+
+async def test_a_message_ahead_of_the_inventory_waits_for_it_and_no_longer_than_the_bound() -> None:
+    async with running(catch_up_seconds=0.05) as lab:
+        revision = await lab.offer(target("a"))
+        with pytest.raises(Retry, match="not yet at"):
+            await lab.propose("a", revision + 1)
+    async with running() as lab:
+        waiting = asyncio.create_task(lab.propose("a", 1))
+        await asyncio.sleep(0)
+        await lab.offer(target("a"))
+        assert (await waiting).proposal.selected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"), [({"error": "no workload"}, "InvalidPlacement"), ({"policy": "bad rule"}, "InvalidPolicy")]
+)
+async def test_what_is_wrong_with_the_request_passes_through(wrong, code) -> None:
+    async with running() as lab:
+        message = Evaluated(
+            request=request(error=wrong.get("error", "")),
+            targets=(),
+            inventory_revision=99,
+            error=wrong.get("policy", ""),
+        )
+        refusal = (await propose(message, lab.scheduler)).proposal.refusal
+        assert refusal is not None
+        assert refusal.code == code
+
+
+def test_the_worker_declares_what_it_takes_and_gives() -> None:
+    assert (worker.consumes, worker.emits) == ((Evaluated,), (Scheduled,))
+
+
+async def test_turns_go_by_priority_then_round_by_workspace() -> None:
+    turns, order = Turns(), []
+
+    async def handle(name: str, workspace: str, priority: int) -> None:
+        await turns.take(workspace, priority)
+        order.append(name)
+
+    burst = [("a1", "a", 0), ("a2", "a", 0), ("a3", "a", 0), ("b1", "b", 0), ("b2", "b", 0), ("urgent", "c", 9)]
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        for each in burst:
+            tasks.create_task(handle(*each))
+    assert order == ["urgent", "a1", "b1", "a2", "b2", "a3"]
+
+
+async def test_a_turn_that_nobody_waits_for_any_more_is_passed_on() -> None:
+    turns = Turns()
+    gone, there = (asyncio.create_task(turns.take("a", 0)) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    async with asyncio.timeout(5):
+        await there
