@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from services.sandbox.errors import too_large
+from services.sandbox.errors import ApiError, too_large
 from services.sandbox.http import BODY_LIMIT, Request, refusal
 from services.sandbox.sandbox import Sandbox
 
@@ -90,12 +90,13 @@ def app(sandbox: Sandbox) -> Callable[[Message, Receive, Send], Awaitable[None]]
     async def serve(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        body = await _read(receive)
-        if body is None:
-            response = refusal(too_large(BODY_LIMIT))
-            response.headers["connection"] = "close"
-        else:
-            response = await sandbox.handle(_request(scope, body))
+        try:
+            response = await sandbox.handle(_request(scope, await _read(receive)))
+        except ApiError as error:
+            response = refusal(error)
+            response.headers["connection"] = "close"  # the rest of the body is not read
+        except ConnectionError:
+            return  # half a body is no request
         headers = [(b"content-type", response.content_type.encode())]
         headers += [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
         if response.stream is None:
@@ -119,14 +120,16 @@ def _request(scope: Message, body: bytes) -> Request:
     )
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The body, none where it is over the limit; no more than the limit is ever held."""
+async def _read(receive: Receive) -> bytes:
+    """The body; no more than the limit is ever held. Raises ApiError 413, ConnectionError if the client goes."""
     body = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError
         body += message.get("body", b"")
         if len(body) > BODY_LIMIT:
-            return None
+            raise too_large(BODY_LIMIT)
         if not message.get("more_body"):
             return bytes(body)
 

@@ -59,6 +59,19 @@ async def test_a_body_over_the_limit_is_refused(client):
         assert (await response.json())["reason"] == "RequestEntityTooLarge"
 
 
+async def test_half_a_body_is_no_request(client):
+    url = client._base_url
+    head = f"POST {CONFIGS} HTTP/1.1\r\nHost: x\r\nAuthorization: {client.headers['Authorization']}\r\n"
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(f"{head}Content-Length: 100\r\n\r\n".encode() + b'{"metadata": {"name": "half"}}')
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    async with client.get(f"{CONFIGS}/half") as response:
+        assert response.status == 404
+    assert reader.at_eof() or not await reader.read()
+
+
 async def test_a_client_that_leaves_ends_its_watch(client):
     async def watches() -> int:
         async with client.get("/sandbox") as response:
