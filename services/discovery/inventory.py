@@ -22,6 +22,7 @@ from shared.model import ApiKind, KubeconfigRef, OutsideScore, Resources, Target
 
 CONTROL_PLANE = frozenset({"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"})
 NO_NODES = "without a ready node"
+NO_CAPACITY = "without known capacity"
 NO_APIS = "without discovered APIs"
 CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered")
 MOST_APIS = 2048  # that a SyncTarget's status may list, by its schema
@@ -175,10 +176,19 @@ def _with(target: Target, seen: Seen, origin: str) -> Target:
     )
     if health.undecided:
         return target
-    reason = health.reason or ("" if target.apis else NO_APIS) or ("" if any(target.allocatable.values()) else NO_NODES)
+    reason = health.reason or _lack(target)
     # Whoever saw it lost first says since when.
     lost_since = (target.lost_since or health.lost_since) if health.lost_since else 0.0
     return msgspec.structs.replace(target, ready=not reason, reason=reason, lost_since=lost_since)
+
+
+def _lack(target: Target) -> str:
+    """What a target that answers still lacks before anything can be placed there; empty when nothing."""
+    if not target.apis:
+        return NO_APIS
+    if any(target.allocatable.values()):
+        return ""
+    return NO_NODES if target.nodes else NO_CAPACITY
 
 
 def _epoch(time: str | None) -> float | None:

@@ -22,6 +22,10 @@ NO_KUBECONFIG = "without a usable kubeconfig"
 CREDENTIALS_REFUSED = "refusing our credentials"
 
 
+class _Refused(Exception):
+    """The server does not know us: /readyz may be open to everybody, nodes are not."""
+
+
 class _Version(msgspec.Struct, rename="camel"):
     git_version: str = ""
 
@@ -47,18 +51,26 @@ class Prober:
             return None
         probe = await self._probe(client)
         judged = self._judge(health, probe)
+        seen = Seen(health=judged)
+        try:
+            if probe.outcome == "answered":
+                back = health.lost_since > 0
+                seen = await self._read(client, target, judged, nodes=nodes or back, apis=apis or back)
+        except _Refused as error:
+            probe = Probe("unusable", problem=CREDENTIALS_REFUSED, detail=str(error))
+            seen = Seen(health=self._judge(judged, probe))
         if probe.problem == CREDENTIALS_REFUSED:
-            await self._clients.forget(target.id)
-        if probe.outcome != "answered":
-            return Seen(health=judged)
-        back = health.lost_since > 0
+            await self._clients.forget(target.id)  # its Secret may hold others by now
+        return seen
+
+    async def _read(self, client: Client, target: Target, health: Health, *, nodes: bool, apis: bool) -> Seen:
         found, served, version = await asyncio.gather(
-            self._nodes(client, target) if nodes or back else _nothing(),
-            self._apis(client, target) if apis or back else _nothing(),
-            self._version(client) if apis or back else _nothing(),
+            self._nodes(client, target) if nodes else _nothing(),
+            self._apis(client, target) if apis else _nothing(),
+            self._version(client) if apis else _nothing(),
         )
         kinds, problem = (None, "") if served is None else _kinds(served, target)
-        return Seen(health=judged, nodes=found, apis=kinds, api_problem=problem, kubernetes_version=version or "")
+        return Seen(health=health, nodes=found, apis=kinds, api_problem=problem, kubernetes_version=version or "")
 
     def _judge(self, health: Health, probe: Probe) -> Health:
         return observe(health, probe, self._clock(), self._rules)
@@ -83,6 +95,8 @@ class Prober:
         try:
             return sum_nodes((await client.list(NODES, type=Node)).items)
         except KubeError as error:
+            if isinstance(error, ApiError) and error.unauthorized:
+                raise _Refused(str(error)) from None
             log.info("nodes not read", extra={"target": target.id, "error": str(error)})
             return None
 

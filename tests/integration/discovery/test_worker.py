@@ -226,14 +226,18 @@ async def test_nodes_and_apis_that_cannot_be_read_leave_what_is_known(scene):
         assert (after.ready, after.allocatable, after.apis) == (True, before.allocatable, before.apis)
 
 
-async def test_refused_credentials_are_not_a_loss_and_a_new_kubeconfig_is_taken_up(scene):
+@pytest.mark.parametrize("path", ["/readyz", "/api/v1/nodes"])
+async def test_refused_credentials_are_not_a_loss_and_a_new_kubeconfig_is_taken_up(scene, path):
     await scene.define(PLATFORM)
     await scene.offer(PLATFORM, "east")
-    async with scene.running():
+    async with scene.running(capacity_interval=0.1):
         await scene.ready(PLATFORM, "east")
-        scene.faults["/clusters/target:east/readyz"] = 401
+        scene.faults[f"/clusters/target:east{path}"] = 401
         refused = await scene.until(lambda: _unready(scene))
         assert (refused.reason, refused.lost_since) == ("refusing our credentials", 0)
+        secrets = "GET /clusters/root:platform/api/v1/namespaces/default/secrets/east-kubeconfig"
+        asked = scene.requests[secrets]
+        await scene.until(lambda: scene.requests[secrets] > asked)
         scene.faults.clear()
         await scene.ready(PLATFORM, "east")
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from services.discovery.health import NOT_PROBED, UNREACHABLE, Health
 from services.discovery.inventory import (
     NO_APIS,
+    NO_CAPACITY,
     NO_NODES,
     Node,
     Nodes,
@@ -125,7 +126,7 @@ def test_an_entry_holds_what_the_object_says_and_what_was_seen():
     [
         (LOOK, ""),
         (msgspec.structs.replace(LOOK, apis=None), NO_APIS),
-        (msgspec.structs.replace(LOOK, nodes=None), NO_NODES),
+        (msgspec.structs.replace(LOOK, nodes=None), NO_CAPACITY),
         (msgspec.structs.replace(LOOK, nodes=Nodes(3, 0, {}, {})), NO_NODES),
         (Seen(health=Health()), NOT_PROBED),
         (Seen(health=Health(problem="without a usable kubeconfig")), "without a usable kubeconfig"),
