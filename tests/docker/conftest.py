@@ -3,9 +3,9 @@
 import gc
 import warnings
 
-import docker
+import docker  # type: ignore[import-untyped]  # it ships no types
 import pytest
-from docker.errors import DockerException
+from docker.errors import DockerException  # type: ignore[import-untyped]  # the same
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -48,7 +48,8 @@ async def spans_of(query: str, trace: str) -> list[dict[str, Any]]:
                 assert error.code == 404  # noqa: PT017 - anything else is no matter of waiting
             else:
                 (found,) = answer["data"]
-                return found["spans"]
+                spans: list[dict[str, Any]] = found["spans"]
+                return spans
             await asyncio.sleep(0.1)
 
 
@@ -57,7 +58,7 @@ def get(url: str) -> Any:
         return json.load(response)
 
 
-async def test_two_workers_are_one_trace_in_jaeger(jaeger, monkeypatch):
+async def test_two_workers_are_one_trace_in_jaeger(jaeger: DockerContainer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address(jaeger, OTLP))
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": address(jaeger, OTLP)}
     first, second = Telemetry("controller", environment), Telemetry("discovery", environment)

@@ -56,7 +56,7 @@ async def handled(bus: Bus, handle: Callable[[Delivery], Any], done: asyncio.Eve
     assert await consumption.drain(BOUND)
 
 
-async def test_messages_arrive_once_in_order_with_their_headers(bus):
+async def test_messages_arrive_once_in_order_with_their_headers(bus: Bus) -> None:
     for number in range(20):
         subject = f"moorage.docker.order.{number}"
         assert await bus.publish(subject, str(number).encode(), id=subject, headers={"traceparent": "t"})
@@ -74,7 +74,7 @@ async def test_messages_arrive_once_in_order_with_their_headers(bus):
     assert {delivery.headers["traceparent"] for delivery in seen} == {"t"}
 
 
-async def test_retry_delivers_again_and_reject_parks_with_the_reason(bus):
+async def test_retry_delivers_again_and_reject_parks_with_the_reason(bus: Bus) -> None:
     attempts: list[int] = []
     done = asyncio.Event()
 
@@ -92,7 +92,7 @@ async def test_retry_delivers_again_and_reject_parks_with_the_reason(bus):
     assert (letter.payload, letter.cause) == (b"x", "no such thing")
 
 
-async def test_a_large_payload_travels_by_claim_check(bus):
+async def test_a_large_payload_travels_by_claim_check(bus: Bus) -> None:
     large = bytes(3_000_000)
     got: list[bytes] = []
     done = asyncio.Event()
@@ -106,7 +106,7 @@ async def test_a_large_payload_travels_by_claim_check(bus):
     assert got == [large]
 
 
-async def test_a_bucket_compares_and_sets_and_is_followed(url):
+async def test_a_bucket_compares_and_sets_and_is_followed(url: str) -> None:
     bucket = Bucket(name="docker", holds=dict[str, int], owner="test", description="test", max_bytes=1 << 26)
     client = await NatsClient.connect(url, name="docker")
     store = NatsStore(client)

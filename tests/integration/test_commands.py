@@ -118,7 +118,7 @@ async def discovery(nats: NatsServer, hub: Path) -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("discovery")
 @pytest.mark.parametrize("name", PIPELINE)
-async def test_a_worker_becomes_ready_and_ends_well_when_told_to(name, nats, hub):
+async def test_a_worker_becomes_ready_and_ends_well_when_told_to(name: str, nats: NatsServer, hub: Path) -> None:
     async with ready(name, worker_environment(name, nats.url, hub)) as (running, port):
         assert await http_get(port, "/healthz") == (200, "ok\n")
         assert await http_get(port, "/readyz") == (200, "ok\n")
@@ -126,7 +126,7 @@ async def test_a_worker_becomes_ready_and_ends_well_when_told_to(name, nats, hub
         await end_well(running)
 
 
-async def test_all_workers_wait_for_nats_and_say_so(tmp_path, hub):
+async def test_all_workers_wait_for_nats_and_say_so(tmp_path: Path, hub: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     async with AsyncExitStack() as stack:
@@ -145,14 +145,14 @@ async def test_all_workers_wait_for_nats_and_say_so(tmp_path, hub):
                 await end_well(running)
 
 
-async def test_a_worker_that_waits_for_nats_can_be_stopped():
+async def test_a_worker_that_waits_for_nats_can_be_stopped() -> None:
     async with process(command("scheduler"), worker_environment("scheduler", "nats://127.0.0.1:1", None)) as running:
         await running.record(lambda record: "waiting for NATS" in record["message"])
         await end_well(running)
 
 
 @pytest.mark.parametrize("name", PIPELINE)
-async def test_a_health_port_that_is_taken_is_one_line(name, nats, hub, taken):
+async def test_a_health_port_that_is_taken_is_one_line(name: str, nats: NatsServer, hub: Path, taken: int) -> None:
     env = worker_environment(name, nats.url, hub, MOORAGE_HEALTH_PORT=str(taken))
     async with process(command(name), env) as running:
         why = await one_line_why(running)
@@ -161,7 +161,7 @@ async def test_a_health_port_that_is_taken_is_one_line(name, nats, hub, taken):
 
 
 @pytest.mark.parametrize("name", PIPELINE)
-async def test_a_wrong_token_is_one_line_that_does_not_show_it(name, tmp_path, hub):
+async def test_a_wrong_token_is_one_line_that_does_not_show_it(name: str, tmp_path: Path, hub: Path) -> None:
     async with NatsServer(tmp_path / "nats", config={"authorization": {"token": "right"}}) as guarded:
         env = worker_environment(name, guarded.url, hub, MOORAGE_NATS_TOKEN="wr0ng")
         async with process(command(name), env) as running:
@@ -171,27 +171,27 @@ async def test_a_wrong_token_is_one_line_that_does_not_show_it(name, tmp_path, h
 
 
 @pytest.mark.parametrize("name", OF_THE_HUB)
-async def test_a_missing_kubeconfig_is_one_line(name, nats, tmp_path):
+async def test_a_missing_kubeconfig_is_one_line(name: str, nats: NatsServer, tmp_path: Path) -> None:
     missing = tmp_path / "none.kubeconfig"
     env = worker_environment(name, nats.url, None, MOORAGE_KUBECONFIG=str(missing))
     async with process(command(name), env) as running:
         assert str(missing) in await one_line_why(running)
 
 
-async def test_no_credentials_at_all_is_one_line(nats):
+async def test_no_credentials_at_all_is_one_line(nats: NatsServer) -> None:
     env = worker_environment("decision", nats.url, None, MOORAGE_KUBECONFIG="")
     async with process(command("decision"), env) as running:
         assert "no Kubernetes credentials" in await one_line_why(running)
 
 
-async def test_an_unusable_setting_is_one_line(nats):
+async def test_an_unusable_setting_is_one_line(nats: NatsServer) -> None:
     env = worker_environment("scheduler", nats.url, None, MOORAGE_HEALTH_PORT="many")
     async with process(command("scheduler"), env) as running:
         assert await running.ends() == 2
     assert running.lines[-1].startswith("moorage worker scheduler: MOORAGE_HEALTH_PORT: expected `int`")
 
 
-async def test_a_worker_sends_its_spans_where_the_environment_says(nats):
+async def test_a_worker_sends_its_spans_where_the_environment_says(nats: NatsServer) -> None:
     request = Request(
         placement=PlacementRef(workspace="root:team", namespace="shop", name="web"),
         head=Head(uid="u1", generation=1, attempt=1),

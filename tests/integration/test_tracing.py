@@ -86,31 +86,30 @@ def chain(toy: Toy) -> tuple[Worker, ...]:
 
 
 @asynccontextmanager
-async def running(workers: Iterable[Worker], env: Mapping[str, str]) -> AsyncIterator[MemoryBroker]:
+async def running(workers: tuple[Worker, ...], env: Mapping[str, str]) -> AsyncIterator[MemoryBroker]:
     """The workers at work on one broker in memory, each with telemetry of its own, as processes have."""
     broker, store, stop = MemoryBroker(), MemoryStore(), asyncio.Event()
-    telemetries = []
+    telemetries = {worker.name: Telemetry(worker.name, env) for worker in workers}
+    settings = Settings(health_port=-1, drain_seconds=5.0)
     async with asyncio.TaskGroup() as tasks:
+        ready: asyncio.Queue[str] = asyncio.Queue()
         for worker in workers:
-            telemetry = Telemetry(worker.name, env)
-            telemetries.append(telemetry)
-            ready = asyncio.Event()
-            tasks.create_task(
-                runner.run(
-                    worker,
-                    Settings(health_port=-1, drain_seconds=5.0),
-                    MemoryBus(broker),
-                    store,
-                    stop=stop,
-                    telemetry=telemetry,
-                    on_ready=lambda _running, _port, ready=ready: ready.set(),
-                )
+            work = runner.run(
+                worker,
+                settings,
+                MemoryBus(broker),
+                store,
+                stop=stop,
+                telemetry=telemetries[worker.name],
+                on_ready=lambda running, _port: ready.put_nowait(running.worker.name),
             )
-            async with asyncio.timeout(BOUND):
-                await ready.wait()
+            tasks.create_task(work, name=worker.name)
+        async with asyncio.timeout(BOUND):
+            for _ in telemetries:
+                await ready.get()
         yield broker
         stop.set()
-    for telemetry in telemetries:
+    for telemetry in telemetries.values():
         await asyncio.to_thread(telemetry.close)
 
 
@@ -144,7 +143,7 @@ def by_service(spans: Iterable[Span]) -> dict[str, Span]:
     return {span.service.removeprefix("moorage-"): span for span in spans}
 
 
-async def test_a_chain_of_workers_is_one_trace_in_which_each_span_has_the_one_before_as_parent(otlp):
+async def test_a_chain_of_workers_is_one_trace_in_which_each_span_has_the_one_before_as_parent(otlp: Receiver) -> None:
     toy = Toy()
     async with running(chain(toy), os.environ):
         await finished(toy)
@@ -161,7 +160,7 @@ async def test_a_chain_of_workers_is_one_trace_in_which_each_span_has_the_one_be
     assert set(toy.seen.values()) == {order[0].trace}, "what logs and PlacementDecisions name is this trace"
 
 
-async def test_spans_say_which_placement_they_are_about_and_which_message_they_handle(otlp):
+async def test_spans_say_which_placement_they_are_about_and_which_message_they_handle(otlp: Receiver) -> None:
     toy = Toy()
     async with running(chain(toy), os.environ):
         await finished(toy)
@@ -176,7 +175,7 @@ async def test_spans_say_which_placement_they_are_about_and_which_message_they_h
     }
 
 
-async def test_a_failed_handler_leaves_a_failed_span_and_the_next_delivery_is_in_the_same_trace(otlp):
+async def test_a_failed_handler_leaves_a_failed_span_and_the_next_delivery_is_in_the_same_trace(otlp: Receiver) -> None:
     toy = Toy(fail=True)
     async with running(chain(toy), os.environ):
         await finished(toy)
@@ -186,7 +185,7 @@ async def test_a_failed_handler_leaves_a_failed_span_and_the_next_delivery_is_in
     assert len({(span.trace, span.parent) for span in tries}) == 1
 
 
-async def test_a_trace_that_somebody_else_began_goes_on_with_its_tracestate(otlp):
+async def test_a_trace_that_somebody_else_began_goes_on_with_its_tracestate(otlp: Receiver) -> None:
     toy = Toy(ask=False)
     async with running(chain(toy), os.environ) as broker:
         await hand_in(broker, Requested(request=REQUEST), {"traceparent": SAMPLED, "tracestate": "vendor=t61rc"})
@@ -200,7 +199,7 @@ async def test_a_trace_that_somebody_else_began_goes_on_with_its_tracestate(otlp
     assert onward["traceparent"] == f"00-{INCOMING_TRACE}-{spans['third'].id}-01"
 
 
-async def test_what_the_sender_does_not_sample_makes_no_spans_but_stays_the_same_trace(otlp):
+async def test_what_the_sender_does_not_sample_makes_no_spans_but_stays_the_same_trace(otlp: Receiver) -> None:
     toy = Toy(ask=False)
     async with running(chain(toy), os.environ) as broker:
         await hand_in(broker, Requested(request=REQUEST), {"traceparent": UNSAMPLED})
@@ -210,7 +209,7 @@ async def test_what_the_sender_does_not_sample_makes_no_spans_but_stays_the_same
     assert otlp.spans == []
 
 
-async def test_without_an_exporter_the_headers_pass_unchanged():
+async def test_without_an_exporter_the_headers_pass_unchanged() -> None:
     toy = Toy(ask=False)
     given = {"traceparent": SAMPLED, "tracestate": "vendor=t61rc"}
     async with running(chain(toy), {}) as broker:
@@ -221,7 +220,7 @@ async def test_without_an_exporter_the_headers_pass_unchanged():
     assert set(toy.seen.values()) == {INCOMING_TRACE}
 
 
-async def test_without_an_exporter_a_placement_still_has_one_trace_id_that_nobody_samples():
+async def test_without_an_exporter_a_placement_still_has_one_trace_id_that_nobody_samples() -> None:
     toy = Toy()
     async with running(chain(toy), {}) as broker:
         await finished(toy)
@@ -231,7 +230,9 @@ async def test_without_an_exporter_a_placement_still_has_one_trace_id_that_nobod
     assert set(toy.seen.values()) == {only.split("-")[1]}
 
 
-async def test_a_receiver_that_is_away_does_not_hold_up_the_pipeline(otlp, monkeypatch):
+async def test_a_receiver_that_is_away_does_not_hold_up_the_pipeline(
+    otlp: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     toy = Toy()
@@ -255,12 +256,12 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
         ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "otlp"}, True),
     ],
 )
-def test_the_standard_variables_decide(env, expected):
+def test_the_standard_variables_decide(env: dict[str, str], expected: bool) -> None:
     assert wanted(env) is expected
 
 
 @pytest.mark.parametrize("worker", PIPELINE)
-def test_the_sdk_is_loaded_only_where_spans_are_wanted(worker):
+def test_the_sdk_is_loaded_only_where_spans_are_wanted(worker: str) -> None:
     code = (
         "import sys; from services.registry import load; from shared.telemetry import Telemetry; "
         f"load({worker!r}); Telemetry({worker!r}, {{}}); "

@@ -23,24 +23,24 @@ def variables(name: str) -> dict[str, str]:
     return {key: value for key, value in SERVICES[name]["environment"].items() if key.startswith("MOORAGE_")}
 
 
-def test_every_worker_is_a_service():
+def test_every_worker_is_a_service() -> None:
     assert [name for name in SERVICES if SERVICES[name].get("command", [""])[0] == "worker"] == list(PIPELINE)
     assert [SERVICES[name]["command"] for name in PIPELINE] == [["worker", name] for name in PIPELINE]
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_services_can_be_scaled(name):
+def test_services_can_be_scaled(name: str) -> None:
     assert "container_name" not in SERVICES[name]
     assert name not in PIPELINE or "ports" not in SERVICES[name], "two copies cannot publish the same port"
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_ports_are_published_on_loopback_alone(name):
+def test_ports_are_published_on_loopback_alone(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_images_are_pinned_or_built_here(name):
+def test_images_are_pinned_or_built_here(name: str) -> None:
     service = SERVICES[name]
     if service["image"] == "moorage":
         assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
@@ -50,7 +50,7 @@ def test_images_are_pinned_or_built_here(name):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_volumes_and_dependencies_exist(name):
+def test_volumes_and_dependencies_exist(name: str) -> None:
     service = SERVICES[name]
     for volume in service.get("volumes", []):
         source = volume.split(":")[0]
@@ -61,12 +61,12 @@ def test_volumes_and_dependencies_exist(name):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_memory_is_bounded(name):
+def test_memory_is_bounded(name: str) -> None:
     assert SERVICES[name]["mem_limit"].endswith("m")
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_containers_may_do_little(name):
+def test_our_containers_may_do_little(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
@@ -74,7 +74,7 @@ def test_our_containers_may_do_little(name):
 
 
 @pytest.mark.parametrize("name", PIPELINE)
-def test_variables_are_settings_of_the_worker_and_have_usable_values(name):
+def test_variables_are_settings_of_the_worker_and_have_usable_values(name: str) -> None:
     settings = load(name).settings
     assert set(variables(name)) <= {info.env for info in fields(settings)}
     loaded = load_settings(settings, {}, variables(name))
@@ -82,12 +82,12 @@ def test_variables_are_settings_of_the_worker_and_have_usable_values(name):
 
 
 @pytest.mark.parametrize("name", PIPELINE)
-def test_a_worker_of_the_hub_has_a_kubeconfig(name):
+def test_a_worker_of_the_hub_has_a_kubeconfig(name: str) -> None:
     assert issubclass(load(name).settings, HubSettings) == ("MOORAGE_KUBECONFIG" in variables(name))
 
 
 @pytest.mark.parametrize("name", [name for name in PIPELINE if "MOORAGE_KUBECONFIG" in variables(name)])
-def test_the_kubeconfig_lies_in_a_volume_that_the_sandbox_fills(name):
+def test_the_kubeconfig_lies_in_a_volume_that_the_sandbox_fills(name: str) -> None:
     path = variables(name)["MOORAGE_KUBECONFIG"]
     volume, mounted = SERVICES[name]["volumes"][0].split(":")[:2]
     sandbox = SERVICES["sandbox"]
@@ -96,13 +96,13 @@ def test_the_kubeconfig_lies_in_a_volume_that_the_sandbox_fills(name):
     assert f"{volume}:{data}" in sandbox["volumes"]
 
 
-def test_the_sandbox_is_known_by_the_name_of_its_service():
+def test_the_sandbox_is_known_by_the_name_of_its_service() -> None:
     given = SERVICES["sandbox"]["command"]
     assert given[given.index("--advertise") + 1] in SERVICES
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_commands_resolve(name):
+def test_commands_resolve(name: str) -> None:
     program, *arguments = command(name)
     found = subprocess.run(
         [str(BIN / program), *arguments, "--help"],

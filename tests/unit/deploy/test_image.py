@@ -33,21 +33,21 @@ def pins(lock: str) -> set[str]:
 
 
 @pytest.mark.parametrize("source", copied())
-def test_what_is_copied_exists_and_is_sent_to_the_builder(source):
+def test_what_is_copied_exists_and_is_sent_to_the_builder(source: str) -> None:
     assert (ROOT / source).exists()
     kept = [line[1:] for line in IGNORED if line.startswith("!")]
     assert any(fnmatch(source, pattern) or pattern == f"{source}/**" for pattern in kept)
 
 
-def test_the_entrypoint_is_our_command():
+def test_the_entrypoint_is_our_command() -> None:
     assert [json.loads(found) for found in instructions("ENTRYPOINT")] == [ENTRYPOINT]
 
 
-def test_it_runs_as_nobody_in_particular():
+def test_it_runs_as_nobody_in_particular() -> None:
     assert instructions("USER") == ["65532:65532"]
 
 
-def test_the_health_check_is_a_program_that_compiles():
+def test_the_health_check_is_a_program_that_compiles() -> None:
     (check,) = instructions("HEALTHCHECK")
     program, flag, code = json.loads(check[check.index("[") :])
     assert (program, flag) == ("python", "-c")
@@ -55,7 +55,7 @@ def test_the_health_check_is_a_program_that_compiles():
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_every_pin_has_hashes_and_no_host_is_named(lock):
+def test_every_pin_has_hashes_and_no_host_is_named(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert "://" not in text
     assert "index-url" not in text
@@ -64,7 +64,7 @@ def test_every_pin_has_hashes_and_no_host_is_named(lock):
     assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
 
 
-def test_the_image_gets_the_versions_that_are_tested():
+def test_the_image_gets_the_versions_that_are_tested() -> None:
     tested, installed = pins("requirements.lock"), pins("deploy/requirements.lock")
     assert installed
     assert installed <= tested

@@ -32,28 +32,30 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any
 
 
 def container(objects: list[dict[str, Any]], worker: str) -> dict[str, Any]:
-    (found,) = of_kind(objects, "Deployment")[worker]["spec"]["template"]["spec"]["containers"]
+    containers: list[dict[str, Any]] = of_kind(objects, "Deployment")[worker]["spec"]["template"]["spec"]["containers"]
+    (found,) = containers
     return found
 
 
 def configured(objects: list[dict[str, Any]]) -> dict[str, str]:
     (config,) = of_kind(objects, "ConfigMap").values()
-    return config["data"]
+    data: dict[str, str] = config["data"]
+    return data
 
 
-def test_there_is_a_deployment_and_a_disruption_budget_per_worker(objects):
+def test_there_is_a_deployment_and_a_disruption_budget_per_worker(objects: list[dict[str, Any]]) -> None:
     assert set(of_kind(objects, "Deployment")) == set(of_kind(objects, "PodDisruptionBudget")) == set(PIPELINE)
 
 
 @pytest.mark.parametrize("worker", PIPELINE)
-def test_a_deployment_runs_its_worker(objects, worker):
+def test_a_deployment_runs_its_worker(objects: list[dict[str, Any]], worker: str) -> None:
     found = container(objects, worker)
     assert found["args"] == ["worker", worker]
     assert "command" not in found, f"the image's entrypoint is {ENTRYPOINT}"
 
 
 @pytest.mark.parametrize("worker", PIPELINE)
-def test_selectors_match_their_pods(objects, worker):
+def test_selectors_match_their_pods(objects: list[dict[str, Any]], worker: str) -> None:
     deployment = of_kind(objects, "Deployment")[worker]["spec"]
     budget = of_kind(objects, "PodDisruptionBudget")[worker]["spec"]
     labels = deployment["template"]["metadata"]["labels"].items()
@@ -63,7 +65,7 @@ def test_selectors_match_their_pods(objects, worker):
 
 
 @pytest.mark.parametrize("worker", PIPELINE)
-def test_the_settings_are_known_and_usable(objects, worker):
+def test_the_settings_are_known_and_usable(objects: list[dict[str, Any]], worker: str) -> None:
     settings = load(worker).settings
     known = {info.env for info in fields(HubSettings)}
     data = configured(objects)
@@ -76,7 +78,7 @@ def test_the_settings_are_known_and_usable(objects, worker):
 
 
 @pytest.mark.parametrize("worker", PIPELINE)
-def test_pods_may_do_little_and_are_probed(objects, worker):
+def test_pods_may_do_little_and_are_probed(objects: list[dict[str, Any]], worker: str) -> None:
     pod = of_kind(objects, "Deployment")[worker]["spec"]["template"]["spec"]
     found = container(objects, worker)
     assert pod["securityContext"]["runAsNonRoot"]
@@ -87,7 +89,7 @@ def test_pods_may_do_little_and_are_probed(objects, worker):
 
 
 @pytest.mark.parametrize("worker", PIPELINE)
-def test_only_workers_of_the_hub_have_an_account(objects, worker):
+def test_only_workers_of_the_hub_have_an_account(objects: list[dict[str, Any]], worker: str) -> None:
     pod = of_kind(objects, "Deployment")[worker]["spec"]["template"]["spec"]
     if issubclass(load(worker).settings, HubSettings):
         assert pod["serviceAccountName"] in of_kind(objects, "ServiceAccount")
@@ -95,14 +97,14 @@ def test_only_workers_of_the_hub_have_an_account(objects, worker):
         assert pod["automountServiceAccountToken"] is False
 
 
-def test_every_account_is_bound_to_a_role_that_exists(objects):
+def test_every_account_is_bound_to_a_role_that_exists(objects: list[dict[str, Any]]) -> None:
     bindings = of_kind(objects, "ClusterRoleBinding").values()
     assert {each["roleRef"]["name"] for each in bindings} <= set(of_kind(objects, "ClusterRole"))
     bound = {subject["name"] for each in bindings for subject in each["subjects"]}
     assert bound == set(of_kind(objects, "ServiceAccount"))
 
 
-def test_rights_are_narrow_and_name_resources_that_exist(objects):
+def test_rights_are_narrow_and_name_resources_that_exist(objects: list[dict[str, Any]]) -> None:
     ours = {resource.plural for resource in RESOURCES}
     for role in of_kind(objects, "ClusterRole").values():
         for rule in role["rules"]:
@@ -111,7 +113,7 @@ def test_rights_are_narrow_and_name_resources_that_exist(objects):
                 assert {name.split("/")[0] for name in rule["resources"]} <= ours
 
 
-def test_only_namespaced_objects_name_a_namespace(objects):
+def test_only_namespaced_objects_name_a_namespace(objects: list[dict[str, Any]]) -> None:
     namespaced = {"ServiceAccount", "ConfigMap", "Deployment", "PodDisruptionBudget"}
     for each in objects:
         assert ("namespace" in each["metadata"]) == (each["kind"] in namespaced), each["metadata"]["name"]
