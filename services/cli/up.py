@@ -187,6 +187,8 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
         for name in _copies(plan):
             start(name, f"services.{name.partition('-')[0]}", ())
         await asyncio.gather(*(child.ready() for child in children.values()))
+        if not plan.kubeconfig and "discovery" in plan.workers:
+            await world.until_ready(world.read(plan.world), Path(hub.kubeconfig))
         place = Place(
             nats=nats,
             kubeconfig=hub.kubeconfig,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SYSTEM_NAMESPACE = "moorage-system"
 RBAC_GROUP = "rbac.authorization.k8s.io"
 FIELD_MANAGER = "moorage-world"
+READY_WITHIN = 60.0  # seconds
 
 
 class Offer(msgspec.Struct, rename="camel"):
@@ -109,6 +110,39 @@ async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
             open_to_all = [offer.name for offer in world.targets if offer.workspace == path and not offer.groups]
             await _allow(hub.at(path), "use-offered", open_to_all, ["system:authenticated"])
     return len(world.targets)
+
+
+async def until_ready(world: World, kubeconfig: Path) -> None:
+    """Wait until discovery has found every cluster of a world ready; raises CommandError when it does not in time."""
+    from shared.kube.client import Client
+    from shared.kube.config import load_kubeconfig
+    from shared.kube.hub import Hub
+    from shared.kube.resources import SYNCTARGETS
+    from shared.kube.watch import Informer
+
+    missing = {(offer.workspace, offer.name) for offer in world.targets}
+
+    async def follow(workspace: str, client: Client) -> None:
+        async with Informer(client, SYNCTARGETS) as targets:
+            async for change in targets.events():
+                if change.object is not None and _is_ready(change.object):
+                    missing.discard((workspace, change.key[1]))
+                if not any(path == workspace for path, _ in missing):
+                    return
+
+    async with Client(load_kubeconfig(kubeconfig), user_agent="moorage-world") as client:
+        hub = Hub(client, "kcp")
+        try:
+            async with asyncio.timeout(READY_WITHIN):
+                await asyncio.gather(*(follow(path, hub.at(path)) for path in {path for path, _ in missing}))
+        except TimeoutError:
+            names = ", ".join(name for _, name in sorted(missing)[:5])
+            raise CommandError(f"after {READY_WITHIN:g} s these clusters are not ready: {names}") from None
+
+
+def _is_ready(target: dict[str, Any]) -> bool:
+    conditions = (target.get("status") or {}).get("conditions") or ()
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:

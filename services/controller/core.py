@@ -121,14 +121,15 @@ def next_cause(
     decision: Decision | None,
     waiting: Waiting | None,
     leaving: Collection[str],
+    left_over: Collection[str],
     *,
     is_due: bool,
     unanswered: bool,
 ) -> Cause | None:
     """Why a live placement needs another round now, or None when it needs none.
 
-    `leaving` are selected targets that it has to leave, `is_due` says that its waiting ended, `unanswered` that its
-    newest request got no answer for too long.
+    `leaving` are selected targets that it has to leave, `left_over` reachable targets that it is still bound in though
+    they are not selected; `is_due` says that its waiting ended, `unanswered` that its newest request was made long ago.
     """
     if entry is None or entry.deleted or entry.head.uid != uid:
         return Cause(code="Created")
@@ -137,5 +138,11 @@ def next_cause(
     if waiting is not None and waiting.head == entry.head:
         return Cause(code="Waiting", detail=f"attempt {waiting.tries + 1}") if is_due else None
     if decision is not None and decision.attempt == entry.head.attempt:
-        return Cause(code="TargetLost", detail=", ".join(sorted(leaving)[:5])) if leaving else None
+        if leaving:
+            return Cause(code="TargetLost", detail=_some(leaving))
+        return Cause(code="Resync", detail=f"left over in {_some(left_over)}") if left_over and unanswered else None
     return Cause(code="Resync", detail="no answer to the last request") if unanswered else None
+
+
+def _some(targets: Collection[str]) -> str:
+    return ", ".join(sorted(targets)[:5])

@@ -117,6 +117,7 @@ class Reconciler:
             decision,
             waiting,
             self.leaving(placement, decision, now) if decision else (),
+            self.left_over(ref, decision) if decision else (),
             is_due=waiting is not None and core.due(waiting, self.world_changed_at, now),
             unanswered=known is not None and now - known.requested_at >= self.settings.resync_seconds,
         )
@@ -134,6 +135,17 @@ class Reconciler:
             elif now - self._missing.setdefault(choice.target, now) >= self.settings.missing_seconds:
                 gone.append(choice.target)
         return gone + core.evicted(present, placement.spec.targets.tolerations, patience, now)
+
+    def left_over(self, ref: PlacementRef, decision: Decision) -> list[str]:
+        """The targets that a placement is still bound in though they are not selected, and that can be cleared now.
+
+        A removal is given up while its target is lost for long; when the target is back, it is asked for again.
+        """
+        watch = self.watches.get(ref.workspace)
+        bound = watch.bound_in(ref) if watch is not None else set()
+        rest = bound - {choice.target for choice in decision.selected}
+        found = ((target, self.inventory.get(join(*split_target(target)))) for target in rest)
+        return [target for target, known in found if known is not None and not known.lost_since]
 
     def note_world(self) -> None:
         """Something changed that may help those that wait: the inventory, or capacity that was given back."""
@@ -184,7 +196,7 @@ class Reconciler:
             return None
         known = entry.value if entry else None
         said = known is not None and known.deleted and known.head.uid == placement.metadata.uid
-        clean = watch.decision(ref) is None and not watch.has_bindings(ref)
+        clean = watch.decision(ref) is None and not watch.bound_in(ref)
         overdue = known is not None and self.clock() - known.requested_at >= self.settings.resync_seconds
         message = None
         if not said or (overdue and not clean):

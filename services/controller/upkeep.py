@@ -49,13 +49,18 @@ async def sweep(deps: Controller) -> None:
         if watch is not None and watch.synced and watch.policy(name) is None:
             deps.changed_policies.add((path, name))
     for watch in deps.watches.all():
-        _sweep_lost(deps, watch, now)
+        _sweep_targets(deps, watch, now)
 
 
-def _sweep_lost(deps: Controller, watch: WorkspaceWatch, now: float) -> None:
+def _sweep_targets(deps: Controller, watch: WorkspaceWatch, now: float) -> None:
+    """Find the placements that are in targets where they should not be (any more)."""
+    bound = watch.bound()
     for ref, decision in watch.decisions():
         placement = watch.placement(ref)
-        if placement is not None and deps.reconciler.leaving(placement, decision, now):
+        if placement is None:
+            continue
+        stray = bound.get(ref, set()) - {choice.target for choice in decision.selected}
+        if stray or deps.reconciler.leaving(placement, decision, now):
             deps.queue.add(ref)
 
 

@@ -31,9 +31,10 @@ KindKey = tuple[str, str]
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """What the controller needs to know of a PlacementBinding: whose it is."""
+    """What the controller needs to know of a PlacementBinding: whose it is, and in which target (by id)."""
 
     placement: str
+    target: str
 
 
 class WorkspaceWatch:
@@ -130,10 +131,16 @@ class WorkspaceWatch:
         """All that was decided in the workspace."""
         return [(self.ref(*key), decision) for key, decision in self._decisions.objects.items()]
 
-    def has_bindings(self, ref: PlacementRef) -> bool:
-        """Whether anything of a placement is bound anywhere."""
-        own = self._bindings.objects.items()
-        return any(key[0] == ref.namespace and binding.placement == ref.name for key, binding in own)
+    def bound(self) -> dict[PlacementRef, set[str]]:
+        """The ids of the targets that each placement has PlacementBindings for."""
+        found: dict[PlacementRef, set[str]] = {}
+        for key, binding in self._bindings.objects.items():
+            found.setdefault(self.ref(key[0], binding.placement), set()).add(binding.target)
+        return found
+
+    def bound_in(self, ref: PlacementRef) -> set[str]:
+        """The ids of the targets that a placement has PlacementBindings for."""
+        return self.bound().get(ref, set())
 
     async def workload(self, api_version: str, kind: str) -> Informer[WorkloadObject]:
         """A live cache of one kind of the workspace's objects, complete when this returns.
@@ -184,7 +191,11 @@ _LABELLED = msgspec.json.Decoder(dict[str, Any])
 def _binding(raw: bytes) -> Binding:
     obj = _LABELLED.decode(raw)
     spec, labels = obj.get("spec") or {}, obj["metadata"].get("labels") or {}
-    return Binding((spec.get("placementRef") or {}).get("name") or labels.get(PLACEMENT_LABEL, ""))
+    target = spec.get("target") or {}
+    return Binding(
+        placement=(spec.get("placementRef") or {}).get("name") or labels.get(PLACEMENT_LABEL, ""),
+        target=f"{target.get('workspace', '')}/{target.get('name', '')}",
+    )
 
 
 def _workload_decoder(api_version: str, kind: str) -> Callable[[bytes], WorkloadObject]:

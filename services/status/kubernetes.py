@@ -21,7 +21,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 FIELD_MANAGER = "moorage-status"
 _NAME = 253
-_NOTE = 1024  # what events.k8s.io/v1 takes
+_NOTE = 1024  # bytes of an Event's message that every API server takes
 
 
 class Records:
@@ -63,19 +63,21 @@ class Records:
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
             "metadata": {"name": f"{ref.name[: _NAME - 17]}.{digest}", "namespace": ref.namespace},
-            "eventTime": rfc3339(now),
-            "reportingController": "placement.moorage.io/status",
+            "firstTimestamp": rfc3339(now, "seconds"),
+            "lastTimestamp": rfc3339(now, "seconds"),
+            "count": 1,
+            "source": {"component": "moorage-status"},
+            "reportingComponent": "placement.moorage.io/status",
             "reportingInstance": "moorage-status",
-            "action": "Schedule",
             "reason": reason[:128],
-            "regarding": {
+            "involvedObject": {
                 "apiVersion": PLACEMENTS.api_version,
                 "kind": PLACEMENTS.kind,
                 "namespace": ref.namespace,
                 "name": ref.name,
                 "uid": uid,
             },
-            "note": note[:_NOTE],
+            "message": note[:_NOTE],
             "type": type,
         }
         try:
@@ -96,6 +98,6 @@ class Records:
         return self._hub.at(ref.workspace)
 
 
-def rfc3339(now: float) -> str:
-    """Seconds since the epoch as Kubernetes writes time, to the microsecond."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def rfc3339(now: float, precision: Literal["seconds", "microseconds"] = "microseconds") -> str:
+    """Seconds since the epoch as Kubernetes writes time."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec=precision).replace("+00:00", "Z")

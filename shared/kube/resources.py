@@ -61,6 +61,6 @@ NAMESPACES = Resource("", "v1", "namespaces", namespaced=False, kind="Namespace"
 NODES = Resource("", "v1", "nodes", namespaced=False, kind="Node")
 SECRETS = Resource("", "v1", "secrets", kind="Secret")
 CONFIGMAPS = Resource("", "v1", "configmaps", kind="ConfigMap")
-EVENTS = Resource("events.k8s.io", "v1", "events", kind="Event")
+EVENTS = Resource("", "v1", "events", kind="Event")
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", False, "CustomResourceDefinition")
 SUBJECTACCESSREVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", False, "SubjectAccessReview")

@@ -2,8 +2,8 @@
 
     python -m tests.bench.pipeline --targets 100 --placements 300 --rate 20
 
-The time runs from the moment before the Placement is posted to the moment when a watch delivers its PlacementDecision with
-a selection in it.
+The time runs from the moment before the Placement is posted to the moment when a watch delivers its PlacementDecision
+with a selection in it.
 """
 
 import argparse

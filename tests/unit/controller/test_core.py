@@ -40,8 +40,8 @@ def policy(workspace: str, name: str = "p", generation: int = 1) -> PolicyEntry:
     return PolicyEntry(workspace=workspace, name=name, uid="x", generation=generation, spec=POLICY)
 
 
-def cause(known=None, digest="a.b.c", decision=None, room=None, leaving=(), is_due=False, unanswered=False):
-    found = core.next_cause(known, "u", digest, decision, room, leaving, is_due=is_due, unanswered=unanswered)
+def cause(known=None, digest="a.b.c", decision=None, room=None, leaving=(), left=(), is_due=False, unanswered=False):
+    found = core.next_cause(known, "u", digest, decision, room, leaving, left, is_due=is_due, unanswered=unanswered)
     return found.code if found else None
 
 
@@ -60,6 +60,8 @@ DECIDED = core.Decision(attempt=1, selected=(PreviousChoice(target="root:p/t"),)
         ({"known": entry(), "decision": DECIDED}, None),
         ({"known": entry(), "decision": DECIDED, "leaving": ["root:p/t"]}, "TargetLost"),
         ({"known": entry(), "decision": DECIDED, "unanswered": True}, None),
+        ({"known": entry(), "decision": DECIDED, "left": ["root:p/x"]}, None),
+        ({"known": entry(), "decision": DECIDED, "left": ["root:p/x"], "unanswered": True}, "Resync"),
         ({"known": entry()}, None),
         ({"known": entry(), "unanswered": True}, "Resync"),
         ({"known": entry(head=head(2)), "decision": DECIDED, "leaving": ["root:p/t"]}, None),

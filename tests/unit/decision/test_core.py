@@ -18,6 +18,7 @@ from shared.model import (
     Score,
 )
 
+HEAD = Head(uid="u", generation=1, attempt=2)
 REF = PlacementRef(workspace="root:team", namespace="apps", name="web")
 
 
@@ -66,7 +67,8 @@ def test_the_record_holds_what_was_taken_with_its_breakdown_and_why_not_the_othe
 
 
 def test_a_proposed_target_that_filled_up_is_listed_as_an_alternate_and_the_rationale_says_so():
-    status = core.record(scheduled([choice("a"), choice("b")], [choice("c")]), [choice("a"), choice("c")], None, None, 1.0)
+    proposed = scheduled([choice("a"), choice("b")], [choice("c")])
+    status = core.record(proposed, [choice("a"), choice("c")], None, None, 1.0)
     assert names(status) == ["a", "c"]
     assert [each.target.name for each in status.alternates] == ["b"]
     assert status.rationale.endswith("; 1 in place of targets that filled up meanwhile")
@@ -95,7 +97,7 @@ def test_history_holds_the_last_ten_changes_newest_first_and_nothing_else():
 
 def test_binding_is_told_to_apply_everywhere_selected_and_to_remove_elsewhere_after_the_new_ones_are_ready():
     status = core.record(scheduled(), [choice("a"), choice("b")], None, None, 1.0)
-    told = core.assignments(REF, Head(uid="u", generation=1, attempt=2), status.selected, {"root:p/a", "root:p/old"}, ())
+    told = core.assignments(REF, HEAD, status.selected, {"root:p/a", "root:p/old"}, ())
     assert [(each.target, each.remove, each.after) for each in told] == [
         ("root:p/a", False, ()),
         ("root:p/b", False, ()),
@@ -105,7 +107,7 @@ def test_binding_is_told_to_apply_everywhere_selected_and_to_remove_elsewhere_af
 
 def test_leaving_a_lost_target_waits_for_nothing():
     status = core.record(scheduled(), [choice("b")], None, None, 1.0)
-    told = core.assignments(REF, Head(uid="u", generation=1, attempt=2), status.selected, {"root:p/old"}, {"root:p/old"})
+    told = core.assignments(REF, HEAD, status.selected, {"root:p/old"}, {"root:p/old"})
     assert told[-1].remove
     assert told[-1].after == ()
 

@@ -105,7 +105,7 @@ async def test_a_followed_ledger_knows_what_others_wrote():
     tasks = [asyncio.create_task(view.run()), asyncio.create_task(ledger.follow())]
     await ledger_over(table).reserve(NODE, ref("a"), head(), {"cpu": 2.0})
     async with asyncio.timeout(5):
-        while ledger.held_by(ref("a")) != {prefix_of(NODE.id)}:
+        while ledger.held_by(ref("a")) != {prefix_of(NODE.id)}:  # noqa: ASYNC110 - waits for no time
             await asyncio.sleep(0)
     assert ledger.taken(NODE.id, besides=ref("b")) == {"cpu": 2.0}
     assert ledger.taken(NODE.id, besides=ref("a")) == {}

@@ -1,0 +1,102 @@
+"""The whole system as a test's user sees it: its clients, and waiting until something holds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from services.cli.up import Plan, Up, up
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.errors import ApiError
+from shared.kube.resources import BINDINGS, DECISIONS, NAMESPACES, PLACEMENTS, Resource
+from tests.support import worlds
+
+DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
+BOUND = 60.0
+PAUSE = 0.1
+
+
+class System:
+    """A running system. `user` is alice's client of root:team, `targets` are clients of the target clusters."""
+
+    def __init__(self, running: Up, admin: Client, user: Client, targets: dict[str, Client]) -> None:
+        self.running = running
+        self.place = running.place
+        self.admin = admin
+        self.user = user
+        self.targets = targets
+
+    async def place_app(self, name: str, *, cpu: str = "100m", replicas: int = 1, **placement: Any) -> None:
+        """A Deployment and its Placement, made by alice."""
+        await self.user.create(DEPLOYMENTS, worlds.deployment(name, cpu=cpu, replicas=replicas))
+        await self.user.create(PLACEMENTS, worlds.placement(name, **placement))
+
+    async def placement(self, name: str) -> dict[str, Any]:
+        return await self.user.get(PLACEMENTS, name, worlds.NAMESPACE)
+
+    async def status(self, name: str) -> dict[str, Any]:
+        return (await self.placement(name)).get("status") or {}
+
+    async def decision(self, name: str) -> dict[str, Any]:
+        """The PlacementDecision's status; empty while there is none."""
+        try:
+            return (await self.user.get(DECISIONS, name, worlds.NAMESPACE)).get("status") or {}
+        except ApiError as error:
+            if error.not_found:
+                return {}
+            raise
+
+    async def chosen(self, name: str) -> list[str]:
+        """The names of the targets that are selected."""
+        return [each["target"]["name"] for each in (await self.decision(name)).get("selected", ())]
+
+    async def bindings(self) -> list[dict[str, Any]]:
+        return (await self.user.list(BINDINGS, worlds.NAMESPACE)).items
+
+    async def placed(self, name: str) -> list[str]:
+        """The target clusters in which the Deployment is, as they say themselves."""
+        found = []
+        for target, client in self.targets.items():
+            page = await client.list(DEPLOYMENTS, worlds.NAMESPACE, field_selector=f"metadata.name={name}")
+            found += [target] * len(page.items)
+        return found
+
+    async def ready(self, name: str) -> bool:
+        return (await self.status(name)).get("phase") == "Ready"
+
+
+async def until(condition: Callable[[], Awaitable[Any]], what: str, within: float = BOUND) -> Any:
+    """Wait until a condition on the outside world holds; returns what it returned. Fails saying `what` did not come."""
+    try:
+        async with asyncio.timeout(within):
+            while not (found := await condition()):  # noqa: ASYNC110 - the outside world can only be asked again
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise AssertionError(f"not within {within:g} s: {what}") from None
+    return found
+
+
+def condition(status: dict[str, Any], type: str) -> dict[str, Any]:
+    """One condition of a status; empty when it is not there."""
+    return next((each for each in status.get("conditions", ()) if each["type"] == type), {})
+
+
+@asynccontextmanager
+async def running_system(folder: Path, world: dict[str, Any], **plan: Any) -> AsyncIterator[System]:
+    """Everything as separate processes over a world."""
+    file = worlds.write_world(folder / "world.yaml", world)
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(up(Plan(data=folder / "data", world=file, **plan)))
+        open_client = stack.enter_async_context
+
+        def client(path: str) -> Client:
+            return Client(load_kubeconfig(Path(path)), timeout=20)
+
+        admin = await open_client(client(running.place.kubeconfig))
+        user = await open_client(client(running.place.users[worlds.USER]))
+        targets = {name: await open_client(client(path)) for name, path in running.place.targets.items()}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": worlds.NAMESPACE}}
+        await user.create(NAMESPACES, namespace)
+        yield System(running, admin, user, targets)

@@ -1,0 +1,236 @@
+"""The pipeline as its users meet it: separate processes, real NATS, real HTTP, real workloads."""
+
+import os
+
+import pytest
+import pytest_asyncio
+
+from shared.kube.errors import ApiError
+from shared.kube.resources import EVENTS, PLACEMENTS, POLICIES, SYNCTARGETS
+from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
+from tests.support import otlp, worlds
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
+
+BRISK = {
+    "MOORAGE_EVICTION_TOLERATION_SECONDS": "2",
+    "MOORAGE_PROBE_INTERVAL": "1",
+    "MOORAGE_LOST_AFTER": "2",
+    "MOORAGE_RESYNC_SECONDS": "5",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def spans():
+    async with otlp.receiver() as receiver:
+        yield receiver
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(tmp_path_factory, spans):
+    env = {**BRISK, "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    async with running_system(tmp_path_factory.mktemp("e2e"), worlds.world(6, cpu="8"), env=env) as found:
+        yield found
+
+
+async def test_a_placement_becomes_ready_where_it_was_decided_with_every_number_recorded(system: System):
+    await system.place_app("web", count=2, replicas=2)
+    await until(lambda: system.ready("web"), "web is Ready")
+    decision = await system.decision("web")
+    chosen = await system.chosen("web")
+    assert sorted(await system.placed("web")) == sorted(chosen)
+    assert len(chosen) == 2
+    for each in decision["selected"]:
+        total = sum(part["weighted"] for part in each["breakdown"].values())
+        assert total == pytest.approx(each["score"], abs=0.01)
+    assert decision["attempt"] == 1
+    status = await system.status("web")
+    assert {each["type"] for each in status["conditions"]} >= {"Scheduled", "Applied", "Healthy", "Ready"}
+    assert {each["health"] for each in status["targets"]} == {"Healthy"}
+    assert status["counts"]["ready"] == 2
+    workload = await system.user.get(DEPLOYMENTS, "web", worlds.NAMESPACE)
+    applied = await system.targets[chosen[0]].get(DEPLOYMENTS, "web", worlds.NAMESPACE)
+    assert applied["spec"]["template"]["spec"] == workload["spec"]["template"]["spec"]
+    assert applied["metadata"]["uid"] != workload["metadata"]["uid"]
+
+
+async def test_one_placement_is_one_trace_over_all_seven_workers(system: System, spans: otlp.Receiver):
+    await system.place_app("traced")
+    await until(lambda: system.ready("traced"), "traced is Ready")
+    trace = (await system.status("traced"))["traceId"]
+    everyone = {
+        f"moorage-{name}"
+        for name in ("controller", "discovery", "policy", "scheduler", "decision", "binding", "status")
+    }
+    found = await spans.until(lambda all_: everyone <= {span.service for span in all_ if span.trace == trace})
+    own = {span.id: span for span in found if span.trace == trace}
+    roots = [span for span in own.values() if not span.parent]
+    assert [root.service for root in roots] == ["moorage-controller"]
+    assert all(span.parent in own for span in own.values() if span.parent)
+    assert all(span.attributes["moorage.placement"] == "root:team/apps/traced" for span in own.values())
+
+
+async def test_a_changed_workload_is_rolled_out_where_it_runs(system: System):
+    await system.place_app("rolling")
+    (target,) = await until(lambda: system.chosen("rolling"), "a decision on rolling")
+    await until(lambda: system.ready("rolling"), "rolling is Ready")
+    await system.user.merge_patch(DEPLOYMENTS, "rolling", {"spec": {"replicas": 3}}, worlds.NAMESPACE)
+
+    async def rolled():
+        applied = await system.targets[target].get(DEPLOYMENTS, "rolling", worlds.NAMESPACE)
+        return applied["spec"]["replicas"] == 3
+
+    await until(rolled, "three replicas in the target")
+    assert await system.chosen("rolling") == [target]
+
+
+async def test_a_deleted_placement_leaves_nothing_behind(system: System):
+    await system.place_app("gone", count=3)
+    await until(lambda: system.ready("gone"), "gone is Ready")
+    await system.user.delete(PLACEMENTS, "gone", worlds.NAMESPACE)
+
+    async def vanished():
+        try:
+            await system.placement("gone")
+        except ApiError as error:
+            return error.not_found
+        return False
+
+    await until(vanished, "the Placement is gone")
+    assert await system.placed("gone") == []
+    assert not [each for each in await system.bindings() if each["spec"]["placementRef"]["name"] == "gone"]
+
+
+async def test_a_policy_moves_a_placement_and_its_rules_are_explained(system: System):
+    await system.place_app("ruled")
+    (before,) = await until(lambda: system.chosen("ruled"), "a decision on ruled")
+    rule = {
+        "name": "not-there",
+        "expression": f"target.name == '{before}'",
+        "effect": "Forbid",
+        "message": "moved by rule",
+    }
+    policy = {
+        "apiVersion": POLICIES.api_version,
+        "kind": POLICIES.kind,
+        "metadata": {"name": "move-it"},
+        "spec": {"placementSelector": {"matchLabels": {"move": "yes"}}, "rules": [rule]},
+    }
+    await system.user.create(POLICIES, policy)
+    await system.user.merge_patch(PLACEMENTS, "ruled", {"metadata": {"labels": {"move": "yes"}}}, worlds.NAMESPACE)
+
+    async def moved():
+        return [name for name in await system.chosen("ruled") if name != before]
+
+    (after,) = await until(moved, "another target")
+    await until(lambda: _is_only_in(system, "ruled", after), "it runs in the new target only")
+    assert (await system.decision("ruled"))["history"][0]["from"][0]["name"] == before
+
+
+async def _is_only_in(system: System, name: str, target: str) -> bool:
+    return await system.placed(name) == [target]
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "sentence"),
+    [
+        ("too-big", {}, "0/6 targets: 6 insufficient cpu"),
+        ("nowhere", {"targets": {"selector": {"matchLabels": {"planet": "mars"}}}}, "0/6 targets: 6 "),
+        ("bad-scorer", {"strategy": {"scorers": [{"name": "Vibes"}]}}, "Vibes"),
+        ("bad-rule", {"policies": [{"name": "r", "expression": "target.name =="}]}, "rule r"),
+        ("too-many", {"targets": {"count": {"min": 50}}}, "50"),
+    ],
+)
+async def test_what_cannot_be_placed_says_why_in_one_sentence_and_is_left_in_peace(system, name, spec, sentence):
+    await system.user.create(DEPLOYMENTS, worlds.deployment(name, cpu="100" if name == "too-big" else "100m"))
+    await system.user.create(PLACEMENTS, worlds.placement(name, **spec))
+
+    async def refused():
+        return (await system.status(name)).get("phase") == "Unschedulable"
+
+    await until(refused, f"{name} is Unschedulable")
+    status = await system.status(name)
+    said = condition(status, "Scheduled")
+    assert said["status"] == "False"
+    assert sentence in said["message"]
+    assert "\n" not in said["message"]
+    events = (await system.user.list(EVENTS, worlds.NAMESPACE)).items
+    mine = [event for event in events if event["involvedObject"]["name"] == name and event["type"] == "Warning"]
+    assert [event["message"] for event in mine] == [said["message"]]
+    assert await system.placed(name) == []
+    attempts = (await system.decision(name))["attempt"]
+    await system.place_app(f"{name}-neighbour")
+    await until(lambda: system.ready(f"{name}-neighbour"), "its neighbour is Ready")
+    assert (await system.decision(name))["attempt"] <= attempts + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "workload", "sentence"),
+    [
+        ("selects-nothing", {"kind": "Deployment", "name": "absent"}, "selects nothing: no Deployment named absent"),
+        ("no-such-kind", {"kind": "Spaceship", "name": "x"}, "Spaceship"),
+    ],
+)
+async def test_a_placement_that_selects_nothing_usable_says_so(system, name, workload, sentence):
+    spec = {"workload": [{"apiVersion": "apps/v1", **workload}]}
+    await system.user.create(PLACEMENTS, worlds.placement(name, **spec))
+
+    async def refused():
+        return sentence in condition(await system.status(name), "Scheduled").get("message", "")
+
+    await until(refused, f"{name} says: {sentence}")
+
+
+async def test_what_was_missing_is_placed_once_it_is_there(system: System):
+    await system.user.create(PLACEMENTS, worlds.placement("early"))
+    await until(lambda: system.decision("early"), "a first decision on early")
+    await system.user.create(DEPLOYMENTS, worlds.deployment("early"))
+    await until(lambda: system.ready("early"), "early is Ready")
+
+
+async def test_the_workloads_of_a_lost_cluster_move_and_the_others_stay(system: System):
+    await system.place_app("mobile")
+    await system.place_app("settled", count=6)
+    (home,) = await until(lambda: system.chosen("mobile"), "a decision on mobile")
+    await until(lambda: system.ready("mobile"), "mobile is Ready")
+    await until(lambda: system.ready("settled"), "settled is Ready")
+    await system.admin.at(system.admin.base.split("/clusters/")[0]).request(
+        "POST", f"/sandbox/clusters/{home}/availability", body={"available": False}
+    )
+
+    async def moved():
+        return [name for name in await system.chosen("mobile") if name != home]
+
+    try:
+        await until(moved, "mobile has another target")
+        await until(lambda: system.ready("mobile"), "mobile is Ready again")
+        history = (await system.decision("mobile"))["history"]
+        assert history[0]["why"].startswith("TargetLost")
+    finally:
+        await system.admin.at(system.admin.base.split("/clusters/")[0]).request(
+            "POST", f"/sandbox/clusters/{home}/availability", body={"available": True}
+        )
+
+    async def back():
+        target = await system.admin.cluster(worlds.PLATFORM).get(SYNCTARGETS, home)
+        return condition(target.get("status") or {}, "Ready").get("status") == "True"
+
+    await until(back, "the cluster is back")
+    await until(lambda: _is_only_in(system, "mobile", (home_of(history))), "what was left behind is removed")
+
+
+def home_of(history):
+    return history[0]["to"][0]["name"]
+
+
+async def test_workers_end_with_code_0_within_their_bound_on_sigterm(system: System):
+    child = system.running.children["scheduler"]
+    before = child.pid
+    os.kill(before, 15)
+
+    async def again():
+        return child.pid != before and child.restarts
+
+    await until(again, "the scheduler was started again")
+    await system.place_app("after-restart")
+    await until(lambda: system.ready("after-restart"), "after-restart is Ready")
