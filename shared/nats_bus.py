@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from shared.bus import (
     CAUSE_HEADER,
@@ -26,9 +26,10 @@ from shared.bus import (
 )
 from shared.nats_blobs import CONFIG as BLOBS_CONFIG
 from shared.nats_blobs import Blobs
-from shared.nats_client import ApiError, NatsClient, api_answer, ensure_stream, status_of
+from shared.nats_client import ApiError, NatsClient, api_answer, status_of
 from shared.nats_options import NatsOptions
 from shared.nats_pull import Pull, PullSettings
+from shared.nats_streams import ADVISORIES, consumer_config, ensure_stream, stream_config
 from shared.subjects import check_subject
 
 if TYPE_CHECKING:
@@ -41,13 +42,6 @@ OUTSTANDING = 512
 
 HEADROOM = 4096
 """Bytes of the largest message that are left for headers."""
-
-ADVISORIES = Stream(
-    name="MOORAGE_ADVISORIES",
-    subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>"),
-    description="What the broker itself says about messages that were given up: a backstop to the dead letters",
-    max_bytes=64 << 20,
-)
 
 
 class NatsDelivery:
@@ -237,43 +231,6 @@ class NatsBus(Bus):
         for consumption in tuple(self.consumptions):
             await consumption.abandon()
         await self.client.close()
-
-
-def stream_config(stream: Stream) -> dict[str, Any]:
-    """A stream in JetStream's words; durations are nanoseconds there."""
-    config: dict[str, Any] = {
-        "name": stream.name,
-        "description": stream.description,
-        "subjects": list(stream.subjects),
-        "retention": "limits",  # the only policy under which acknowledged ids survive a restart of the server
-        "storage": "file",
-        "discard": "old",
-        "max_age": int(stream.max_age * 1e9),
-        "max_bytes": stream.max_bytes,
-        "max_msgs_per_subject": 1 if stream.last_per_subject else -1,
-        "duplicate_window": int(min(stream.duplicate_window, stream.max_age) * 1e9),
-        "num_replicas": stream.replicas,
-        "allow_direct": True,
-        "allow_msg_ttl": True,
-        "allow_msg_schedules": True,
-        "allow_rollup_hdrs": True,
-    }
-    return config
-
-
-def consumer_config(consumer: Consumer) -> dict[str, Any]:
-    """A durable pull consumer in JetStream's words; no `backoff`, whose first value would replace `ack_wait`."""
-    return {
-        "durable_name": consumer.name,
-        "name": consumer.name,
-        "filter_subject": consumer.subject,
-        "deliver_policy": "all",
-        "ack_policy": "explicit",
-        "ack_wait": int(consumer.ack_wait * 1e9),
-        "max_deliver": consumer.max_deliver,
-        "max_ack_pending": consumer.max_ack_pending,
-        "replay_policy": "instant",
-    }
 
 
 def _dead_letter(message: "Msg") -> DeadLetter:

@@ -27,7 +27,6 @@ LONGEST_SILENCE = 60.0  # seconds between two log lines that say that we are sti
 ATTEMPT_TIMEOUT = 2.0  # seconds until a request is sent again, with the same id
 DEADLINE = 15.0  # seconds until a request is given up
 NO_RESPONDERS = "503"
-NAME_IN_USE = 10058
 
 _QUOTED = re.compile(r'"([^"]*)"')
 
@@ -386,16 +385,3 @@ def api_answer(message: "Msg") -> dict[str, Any]:
     if error := answer.get("error"):
         raise ApiError(error.get("err_code", 0), error.get("description", "unknown error"))
     return answer
-
-
-async def ensure_stream(client: NatsClient, config: Mapping[str, Any]) -> None:
-    """Create a stream, or update it to this configuration."""
-    name = config["name"]
-    try:
-        await client.api(f"STREAM.CREATE.{name}", config)
-    except ApiError as error:
-        if error.code != NAME_IN_USE:
-            raise
-        present = (await client.api(f"STREAM.INFO.{name}"))["config"]
-        # Where a stream's sequences start is decided once, at its creation.
-        await client.api(f"STREAM.UPDATE.{name}", {**config, "first_seq": present.get("first_seq", 0)})

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared.bus import ID_HEADER, BusError, Forbidden
-from shared.nats_client import ApiError, NatsClient, api_answer, ensure_stream, status_of
+from shared.nats_client import ApiError, NatsClient, api_answer, status_of
 from shared.nats_pull import Pull, PullSettings
+from shared.nats_streams import ensure_stream
 from shared.state import Bucket, Conflict, Raw, RawBucket, Store
 from shared.subjects import check_key
 

@@ -1,8 +1,9 @@
 """How fast a chain of six stages is: six processes that each take a message, publish the next one and acknowledge.
 
-    python tests/bench/bus_throughput.py [messages]
+    python -m tests.bench.bus_throughput [messages]
 
-Prints messages a second through the whole chain, and the latency of single messages through an idle one.
+Prints messages a second through the whole chain, the processor time that one step costs (which says more where the
+machine has other work as well), and the latency of single messages through an idle chain.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 from shared.bus import DEAD_STREAM, Consumer, Delivery, Stream
 from shared.nats_bus import NatsBus
@@ -52,8 +55,13 @@ def run_stage(url: str, stage: int) -> None:
     uvloop.run(work(url, stage))
 
 
-async def measure(url: str, number: int) -> tuple[float, list[float]]:
-    """Messages a second, and the seconds that each single message took."""
+def processor_time(stages: list[psutil.Process]) -> float:
+    """Seconds that these processes have computed."""
+    return sum(times.user + times.system for times in (stage.cpu_times() for stage in stages))
+
+
+async def measure(url: str, number: int, stages: list[psutil.Process]) -> tuple[float, float, list[float]]:
+    """Messages a second, seconds of processor time per step, and the seconds that each single message took."""
     bus = await NatsBus.connect(url, name="bench")
     arrivals: asyncio.Queue[str] = asyncio.Queue()
 
@@ -70,15 +78,15 @@ async def measure(url: str, number: int) -> tuple[float, list[float]]:
 
     await through("warm")
     singles = [await through(f"single{n}") for n in range(SINGLES)]
-    start = time.perf_counter()
+    start, computed = time.perf_counter(), processor_time(stages)
     publishing = asyncio.gather(*(bus.publish(f"moorage.bench.0.{n}", PAYLOAD, id=f"0:{n}") for n in range(number)))
     arrived = {await arrivals.get() for _ in range(number)}
-    elapsed = time.perf_counter() - start
+    elapsed, computed = time.perf_counter() - start, processor_time(stages) - computed
     await publishing
     if len(arrived) != number:
         raise SystemExit(f"{number - len(arrived)} of {number} messages were lost or doubled")
     await bus.close()
-    return number / elapsed, singles
+    return number / elapsed, computed / number / STAGES, singles
 
 
 async def main(number: int) -> None:
@@ -91,7 +99,8 @@ async def main(number: int) -> None:
             stages = [context.Process(target=run_stage, args=(server.url, n), daemon=True) for n in range(STAGES)]
             for stage in stages:
                 stage.start()
-            throughput, singles = await measure(server.url, number)
+            observed = [psutil.Process(stage.pid) for stage in stages]
+            throughput, step, singles = await measure(server.url, number, observed)
             for stage in stages:
                 stage.terminate()
                 stage.join()
@@ -100,6 +109,7 @@ async def main(number: int) -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {STAGES} processes, uvloop"
     )
     print(f"throughput  {throughput:,.0f} messages/s through all {STAGES} stages ({number:,} of {len(PAYLOAD)} B)")
+    print(f"cost        {step * 1e6:.0f} µs of processor time per message and stage")
     print(f"latency     p50 {quantiles[49] * 1e3:.1f} ms  p99 {quantiles[98] * 1e3:.1f} ms (one message at a time)")
 
 

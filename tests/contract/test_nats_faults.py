@@ -3,7 +3,9 @@
 import asyncio
 import functools
 import json
+import shutil
 import socket
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ from typing import Any
 import pytest
 
 from shared.bus import BusError, Delivery, Forbidden, Reject
-from shared.nats_bus import ADVISORIES, NatsBus
+from shared.nats_bus import NatsBus
 from shared.nats_client import NatsClient, Refused
 from shared.nats_options import NatsOptions
 from shared.nats_server import NatsServer
 from shared.nats_state import NatsStore
+from shared.nats_streams import ADVISORIES
 from shared.state import Table
 from tests.contract.conftest import QUICK, Lab, elapse, new_bucket, until
 
@@ -142,6 +145,38 @@ async def test_wrong_credentials_are_one_clear_error_at_once(tmp_path: Path, opt
         bus = await NatsBus.connect(server.url, name="x", options=NatsOptions(token="right"))
         assert bus.healthy()
         await bus.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("makes its certificate with openssl, which is not here")
+    place = tmp_path_factory.mktemp("tls")
+    paths = str(place / "certificate.pem"), str(place / "key.pem")
+    subject = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command = ["openssl", "req", "-x509", *ec, "-days", "2", *subject, "-out", paths[0], "-keyout", paths[1]]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return paths
+
+
+@pytest.mark.parametrize("handshake_first", [False, True])
+async def test_tls_with_certificates_on_both_sides(
+    tmp_path: Path, certificate: tuple[str, str], handshake_first: bool
+) -> None:
+    cert, key = certificate
+    tls = {"cert_file": cert, "key_file": key, "ca_file": cert, "verify": True, "handshake_first": handshake_first}
+    known = NatsOptions(
+        tls_ca_file=cert, tls_certificate_file=cert, tls_key_file=key, tls_handshake_first=handshake_first
+    )
+    stranger = NatsOptions(tls_handshake_first=handshake_first)
+    async with NatsServer(tmp_path / "nats", config={"tls": tls}) as server, asyncio.timeout(10):
+        bus = await NatsBus.connect(server.url, name="x", options=known)
+        assert bus.healthy()
+        await bus.close()
+        with pytest.raises(Refused, match="certificate verify failed"):
+            await NatsBus.connect(server.url, name="x", options=stranger)
 
 
 async def test_options_that_name_missing_files_are_one_clear_error(nats_server: NatsServer) -> None:
