@@ -1,0 +1,197 @@
+"""The picture as text. Each function returns lines; colour is added to what the words say, and never says more."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from rich.text import Text
+
+from services.cli.demo.picture import Figures, Loss, Picture, State, cluster_id, cluster_of
+from services.cli.up import Place
+from shared.api import REGION_LABEL, SyncTarget, TargetReference
+from shared.api.decision import ScoredTarget
+from shared.model import PlacementRef, split_target
+
+STYLES: dict[State, str] = {"waiting": "dim", "refused": "yellow", "binding": "cyan", "running": "green"}
+HEALTH = {"Healthy": "green", "Progressing": "cyan", "Degraded": "yellow", "Unhealthy": "red", "Unknown": "yellow"}
+PARTS = 4
+"""Scorers shown per cluster, the largest contributions first; the PlacementDecision has all."""
+
+
+def clusters(picture: Picture) -> list[Text]:
+    """One line per cluster: where, how big, and what is special about it."""
+    width = _width(picture.clusters)
+    lines = []
+    for cluster, target in sorted(picture.clusters.items()):
+        line = Text(f"  {_name(cluster):<{width}}  ")
+        line.append(f"{target.metadata.labels.get(REGION_LABEL, ''):<10}")
+        line.append(f"{target.status.nodes:>2} nodes {target.status.allocatable.get('cpu', '?'):>5} cpu  ")
+        line.append("ready" if picture.ready(cluster) else "not ready", "green" if picture.ready(cluster) else "red")
+        line.append("".join(f", {note}" for note in _notes(target)), "dim")
+        lines.append(line)
+    return lines
+
+
+def _notes(target: SyncTarget) -> list[str]:
+    """What is special about a cluster, beside its size."""
+    notes = [f"{taint.effect} {taint.key}" for taint in target.spec.taints]
+    allowed = target.spec.allowed_workspaces
+    if allowed is not None and allowed.paths:
+        notes.append(f"only for {', '.join(allowed.paths)}")
+    if target.status.apis and not any(api.group == "batch" for api in target.status.apis):
+        notes.append("serves no batch/v1")
+    return notes
+
+
+def stages(picture: Picture) -> Text:
+    """How many placements have passed each stage of the pipeline."""
+    line = Text("  ")
+    for number, (stage, passed) in enumerate(picture.stages.items()):
+        line.append(" > " if number else "")
+        line.append(f"{stage} {len(passed)}", "bold" if passed else "dim")
+    return line
+
+
+def headline(picture: Picture, ref: PlacementRef) -> Text:
+    """One placement in one line: how far it is, and where or why not."""
+    state = picture.state(ref)
+    line = Text(f"  {_short(ref):<20}  ")
+    line.append(f"{state:<8}", STYLES[state])
+    if state == "refused":
+        line.append(f"  {picture.decisions[ref].status.rationale}")
+    elif state != "waiting":
+        line.append(f"  on {', '.join(map(_name, picture.selected(ref)))}")
+    line.rstrip()
+    return line
+
+
+def unsettled(picture: Picture) -> list[Text]:
+    """What is not yet as it should be: placements under way, and clusters that are not ready."""
+    waiting = [headline(picture, ref) for ref in sorted(picture.created) if picture.state(ref) != "running"]
+    return waiting + [
+        Text(f"  {_name(name)} is not ready") for name in sorted(picture.clusters) if not picture.ready(name)
+    ]
+
+
+def decision(picture: Picture, ref: PlacementRef) -> list[Text]:
+    """Chosen clusters with scores and health, those that come next, and the others with reasons."""
+    found = picture.decisions[ref].status
+    width = _width(picture.clusters)
+    title = Text(f"  {_short(ref)}", "bold")
+    title.append(f"  {found.rationale}", "not bold")
+    lines = [title]
+    placed = picture.placed(ref)
+    for chosen in found.selected:
+        line = _scored("chosen", "green", chosen, width)
+        status = placed.get(f"{chosen.target.workspace}/{chosen.target.name}")
+        if status is not None:
+            line.append("  ").append(status.health, HEALTH[status.health])
+        lines.append(line)
+    lines += [_scored("next", "cyan", alternate, width) for alternate in found.alternates]
+    for reason, rejection in sorted(found.rejected.items()):
+        names = ", ".join(_name(sample) for sample in rejection.samples)
+        more = rejection.count - len(rejection.samples)
+        line = Text("    ").append(f"{'not':<7}", "yellow").append(f"{names}{f' and {more} more' if more > 0 else ''}")
+        lines.append(line.append(f": {words(reason)}", "yellow"))
+    return lines
+
+
+def _scored(word: str, style: str, scored: ScoredTarget, width: int) -> Text:
+    """A cluster with its score, and the scorers that it is made of."""
+    line = Text("    ").append(f"{word:<7}", style)
+    line.append(f"{scored.target.name:<{width}} {scored.score:>5.1f}", "bold" if word == "chosen" else "")
+    parts = sorted(scored.breakdown.items(), key=lambda part: (-part[1].weighted, part[0]))
+    shown = " + ".join(f"{name} {part.weighted:.1f}" for name, part in parts[:PARTS])
+    more = " + ..." if len(parts) > PARTS else ""
+    return line.append(f" = {shown}{more}" if shown else "", "dim")
+
+
+def bindings(picture: Picture, ref: PlacementRef) -> list[Text]:
+    """What is applied for a placement, cluster by cluster."""
+    lines = []
+    width = _width(picture.clusters)
+    placed = picture.placed(ref)
+    for binding in sorted(picture.bindings_of(ref), key=lambda one: one.spec.target.name):
+        kinds = sorted(Counter(one.ref.kind for one in binding.status.objects).items())
+        line = Text(f"  {_short(ref):<20}  {binding.spec.target.name:<{width}}  {binding.status.phase:<8}  ")
+        target = placed.get(cluster_of(binding))
+        if target is not None:
+            line.append(f"{target.health:<11}  ", HEALTH[target.health])
+        lines.append(line.append(", ".join(f"{count} {kind}" for kind, count in kinds), "dim"))
+    return lines
+
+
+def loss(picture: Picture, lost: Loss) -> list[Text]:
+    """What became of the placements on a cluster that was lost."""
+    lines = [
+        Text(f"  noticed after {lost.noticed:.1f} s, decided anew after {lost.decided:.1f} s, ").append(
+            f"running elsewhere after {lost.running:.1f} s", "green"
+        )
+    ]
+    for ref in lost.affected:
+        before = {cluster_id(one) for one in _before(picture, ref)}
+        gained = [_name(cluster) for cluster in picture.selected(ref) if cluster not in before]
+        line = Text(f"  {_short(ref):<20}  {_name(lost.cluster)} -> {', '.join(gained) or 'fewer clusters'}")
+        lines.append(line.append(f", now on {', '.join(map(_name, picture.selected(ref)))}", "dim"))
+    return lines
+
+
+def _before(picture: Picture, ref: PlacementRef) -> tuple[TargetReference, ...]:
+    history = picture.decisions[ref].status.history
+    return history[0].from_ if history else ()
+
+
+def summary(figures: Figures, lost: Loss | None) -> list[Text]:
+    """All of it in numbers."""
+    rows = {
+        "placements": f"{figures.placements}, of which {figures.refused} refused with a reason",
+        "bindings": f"{figures.bindings}, with {figures.objects} objects applied",
+        "created to decided": f"p50 {figures.decided_median * 1000:.0f} ms, max {figures.decided_most * 1000:.0f} ms",
+        "messages": f"{figures.messages} over NATS JetStream",
+    }
+    if lost is not None:
+        rows["cluster lost"] = f"{_name(lost.cluster)}: {len(lost.affected)} placements moved in {lost.running:.1f} s"
+    if figures.restarts:
+        rows["processes restarted"] = str(figures.restarts)
+    rows["time"] = f"{figures.seconds:.0f} s"
+    return [Text(f"  {label:<20}  {value}") for label, value in rows.items()]
+
+
+def look_around(place: Place, users: Mapping[str, Iterable[str]], commands: str) -> list[Text]:
+    """Commands to look around with, as they can be pasted.
+
+    `users` are the workspaces that each user has content in; `commands` is the folder of our commands, with a slash,
+    where it is not on the PATH.
+    """
+    lines = []
+    for user, workspaces in sorted(users.items()):
+        kubectl = f"{commands}kubectl --kubeconfig {place.users[user]}"
+        lines.append(Text(f"  # as {user}, in {', '.join(workspaces)}", "dim"))
+        lines.append(Text(f"  {kubectl} get placements,placementdecisions,placementbindings -A"))
+        lines.append(Text(f"  {kubectl} describe placements -A"))
+    cluster, kubeconfig = min(place.targets.items())
+    lines.append(Text(f"  # in the cluster {cluster}", "dim"))
+    lines.append(Text(f"  {commands}kubectl --kubeconfig {kubeconfig} get deployments -A"))
+    lines.append(Text("  # the messages of the pipeline, and those that were given up", "dim"))
+    lines.append(Text(f"  nats --server {place.nats} sub 'moorage.pipeline.>'"))
+    lines.append(Text(f"  {commands}moorage dead list --nats-url {place.nats}"))
+    lines.append(Text(f"  # logs are in {place.logs}", "dim"))
+    return lines
+
+
+def words(reason: str) -> str:
+    """A reason code as people write it: `PolicyForbids` is `policy forbids`, `MissingAPI` is `missing API`."""
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+", reason)
+    return " ".join(part if len(part) > 1 and part.isupper() else part.lower() for part in parts)
+
+
+def _short(ref: PlacementRef) -> str:
+    return f"{ref.namespace}/{ref.name}"
+
+
+def _name(cluster: str) -> str:
+    return split_target(cluster)[1]
+
+
+def _width(names: Iterable[str]) -> int:
+    return max((len(_name(cluster)) for cluster in names), default=0)
