@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from services.binding.binder import Binder
+from services.sandbox.http import Request, Response
 from services.sandbox.run import Ready, serve
 from services.sandbox.world import Target as SandboxTarget
 from services.sandbox.world import World as SandboxWorld
@@ -42,12 +43,14 @@ BOUND = 10.0  # seconds that a test waits for a condition at most
 PLATFORM = "root:platform"
 TEAM = "root:team"
 RIVAL = "root:rival"
+KINDS = ("placementbindings", "placementdecisions", "placements", "synctargets")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 SERVICES = Resource("", "v1", "services", kind="Service")
 
 
 def definitions() -> list[dict[str, Any]]:
-    return [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "deploy" / "crds").glob("*.yaml"))]
+    """Of the kinds that binding and status touch."""
+    return [yaml.safe_load((ROOT / "deploy" / "crds" / f"{name}.yaml").read_text()) for name in KINDS]
 
 
 def deployment(name: str = "web", replicas: int = 2, **pod: Any) -> dict[str, Any]:
@@ -65,6 +68,9 @@ def deployment(name: str = "web", replicas: int = 2, **pod: Any) -> dict[str, An
     }
 
 
+Tap = Callable[[Request], Awaitable[None]]
+
+
 class Scene:
     """What the tests do and look at."""
 
@@ -77,14 +83,13 @@ class Scene:
         self.targets: dict[str, Client] = {}
         self.bound: list[Bound] = []
         self.ahead = 0.0
-        self.uid = ""
         self.attempt = 0
 
     def clock(self) -> float:
         """Time goes on by itself, and by as much as a test adds to `ahead`."""
         return time.time() + self.ahead
 
-    async def place(self, name: str = "web", **spec: Any) -> PlacementRef:
+    async def place(self, name: str = "web", workspace: str = TEAM, **spec: Any) -> PlacementRef:
         spec = {"workload": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name}], **spec}
         placement = {
             "apiVersion": PLACEMENTS.api_version,
@@ -92,9 +97,8 @@ class Scene:
             "metadata": {"name": name, "namespace": "shop"},
             "spec": spec,
         }
-        made = await self.team.create(PLACEMENTS, placement)
-        self.uid = made["metadata"]["uid"]
-        return PlacementRef(workspace=TEAM, namespace="shop", name=name)
+        await self.hub.cluster(workspace).create(PLACEMENTS, placement)
+        return PlacementRef(workspace=workspace, namespace="shop", name=name)
 
     async def decide(self, ref: PlacementRef, *targets: str, replicas: int | None = None) -> Head:
         """Write a decision for the next attempt, as the decision worker does."""
@@ -140,6 +144,55 @@ class Scene:
             found |= {f"{resource.kind} {item['metadata']['name']}" for item in page.items}
         return found
 
+    async def config(self, name: str = "settings", **data: str) -> None:
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "shop"},
+            "data": data or {"key": "value"},
+        }
+        await self.team.create(CONFIGMAPS, body)
+
+    def tap(self, before: Tap | None = None, after: Tap | None = None) -> None:
+        """Have a look at every request from now on, before and after it is handled."""
+        sandbox = self.ready.sandbox
+        handle = sandbox.handle
+
+        async def tapped(request: Request) -> Response:
+            if before is not None:
+                await before(request)
+            response = await handle(request)
+            if after is not None:
+                await after(request)
+            return response
+
+        sandbox.handle = tapped  # type: ignore[method-assign]  # it is looked up for every request
+
+    def count_requests(self, cluster: str) -> list[str]:
+        """The requests that a cluster gets from now on, as they come."""
+        seen: list[str] = []
+
+        async def count(request: Request) -> None:
+            if request.path.startswith(f"/clusters/{cluster}/"):
+                seen.append(f"{request.method} {request.path}")
+
+        self.tap(before=count)
+        return seen
+
+    async def use_token(self, target: str, token: str) -> None:
+        """Give the SyncTarget's kubeconfig another token."""
+        config = yaml.safe_load(self.ready.kubeconfigs[f"target-{target}"].read_text())
+        config["users"][0]["user"]["token"] = token
+        content = base64.b64encode(yaml.safe_dump(config).encode()).decode()
+        await self.platform.merge_patch(SECRETS, target, {"data": {"kubeconfig": content}}, "default")
+
+    async def withdraw(self, target: str, *, from_hub: bool) -> None:
+        """Take a target out of the inventory, or its SyncTarget off the hub."""
+        if from_hub:
+            await self.platform.delete(SYNCTARGETS, target)
+        else:
+            await Table(self.store, INVENTORY).delete(join(PLATFORM, target))
+
     async def until(self, ref: PlacementRef, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The Placement's status as soon as a condition holds of it."""
         status: dict[str, Any] = {}
@@ -170,6 +223,12 @@ class Scene:
                         raise
 
 
+def condition(obj: dict[str, Any], type: str) -> dict[str, Any]:
+    """The condition of that type, which must be there."""
+    found: dict[str, Any] = next(each for each in obj["status"]["conditions"] if each["type"] == type)
+    return found
+
+
 async def absent(getting: Awaitable[dict[str, Any]]) -> dict[str, Any] | None:
     try:
         return await getting
@@ -187,7 +246,7 @@ async def opened(directory: Path) -> AsyncIterator[Scene]:
         targets=[SandboxTarget("east"), SandboxTarget("west"), SandboxTarget("bare", lacks=["apps/v1"])],
         delay=0.01,
     )
-    async with serve(spec, "127.0.0.1", 0, directory) as ready:
+    async with serve(spec, "127.0.0.1", 0, directory, tls=False) as ready:
         admin = load_kubeconfig(ready.kubeconfigs["admin"])
         async with Client(admin) as hub, contextlib.AsyncExitStack() as stack:
             store = MemoryStore()

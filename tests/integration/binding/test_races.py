@@ -1,0 +1,207 @@
+"""Messages that come twice, late, or at once, and workers that die between any two requests."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from services.binding.binder import Binder
+from services.sandbox.http import Request
+from shared.bus import Retry
+from shared.kube.resources import CONFIGMAPS
+from shared.messages import Assigned
+from shared.model import PlacementRef
+from tests.support.scene import Scene
+
+ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}
+LEASE = 30.0  # seconds, longer than that of a binding
+
+
+async def test_an_old_apply_that_comes_again_after_the_removal_applies_nothing(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    old = scene.assigned(ref, await scene.decide(ref, "east"))
+    await scene.insist(binder, old)
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref), remove=True))
+    bound = await scene.insist(binder, old)
+    assert bound is not None
+    assert bound.phase == "Removed"
+    assert await scene.binding(ref) is None
+    assert await scene.managed() == set()
+
+
+async def test_an_older_message_does_not_overwrite_a_newer_one(scene: Scene, binder: Binder) -> None:
+    await scene.workload(replicas=9)
+    ref = await scene.place(replicas={"division": "Weighted"})
+    old = scene.assigned(ref, await scene.decide(ref, "east", replicas=3), replicas=3)
+    new = scene.assigned(ref, await scene.decide(ref, "east", replicas=5), replicas=5)
+    await scene.insist(binder, new)
+    assert await scene.insist(binder, old) is None
+    found = await scene.in_target()
+    assert found is not None
+    assert found["spec"]["replicas"] == 5
+
+
+async def test_a_late_message_applies_what_the_newest_decision_says(scene: Scene, binder: Binder) -> None:
+    await scene.workload(replicas=9)
+    ref = await scene.place(replicas={"division": "Weighted"})
+    old = scene.assigned(ref, await scene.decide(ref, "east", replicas=3), replicas=3)
+    await scene.decide(ref, "east", replicas=5)
+    await scene.insist(binder, old)
+    found = await scene.in_target()
+    assert found is not None
+    assert found["spec"]["replicas"] == 5
+
+
+async def test_a_decision_against_the_target_during_the_first_write_is_seen(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    old = scene.assigned(ref, await scene.decide(ref, "east"))
+    changed = False
+
+    async def decide_otherwise(request: Request) -> None:
+        nonlocal changed
+        if request.method == "POST" and request.path.endswith("/placementbindings") and not changed:
+            changed = True
+            await scene.decide(ref)
+
+    scene.tap(before=decide_otherwise)
+    bound = await scene.insist(binder, old)
+    assert changed
+    assert bound is not None
+    assert bound.phase == "Removed"
+    assert await scene.binding(ref) is None
+    assert await scene.managed() == set()
+
+
+async def test_a_target_is_left_to_whoever_holds_the_lease(scene: Scene, new_binder: Callable[..., Binder]) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    await kill_at(scene, new_binder(), message, 1, where="/clusters/target:east/")
+    requests = scene.count_requests("target:east")
+    with pytest.raises(Retry, match="another worker"):
+        await new_binder().bind(message)
+    assert requests == []
+    scene.ahead = LEASE
+    await scene.insist(new_binder(), message)
+    assert await scene.managed() == {"Deployment web"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_apply_and_removal_at_once_end_as_decided_last(
+    scene: Scene, new_binder: Callable[..., Binder], order: tuple[int, int]
+) -> None:
+    await scene.workload(**ENV_FROM)
+    await scene.config()
+    ref = await scene.place()
+    apply = scene.assigned(ref, await scene.decide(ref, "east"))
+    remove = scene.assigned(ref, await scene.decide(ref), remove=True)
+    messages = [(apply, remove)[number] for number in order]
+    await asyncio.gather(*(scene.insist(new_binder(), message) for message in messages))
+    assert await scene.binding(ref) is None
+    assert await scene.managed() == set()
+
+
+async def test_two_applies_at_once_end_with_the_newer(scene: Scene, new_binder: Callable[..., Binder]) -> None:
+    await scene.workload(replicas=9)
+    ref = await scene.place(replicas={"division": "Weighted"})
+    messages = [
+        scene.assigned(ref, await scene.decide(ref, "east", replicas=count), replicas=count) for count in (2, 4, 6)
+    ]
+    await asyncio.gather(*(scene.insist(new_binder(), message) for message in messages))
+    found, binding = await scene.in_target(), await scene.binding(ref)
+    assert found is not None
+    assert binding is not None
+    assert found["spec"]["replicas"] == 6
+    assert binding["spec"]["replicas"] == 6
+    assert binding["metadata"]["annotations"]["placement.moorage.io/attempt"] == "3"
+
+
+async def test_a_worker_may_die_after_any_request_of_an_apply(scene: Scene, new_binder: Callable[..., Binder]) -> None:
+    await scene.config()
+    number = 0
+    while True:
+        number += 1
+        ref = await placed(scene, f"web-{number}")
+        message = scene.assigned(ref, await scene.decide(ref, "east"))
+        died = await kill_at(scene, new_binder(), message, number)
+        scene.ahead += LEASE
+        if number % 2:  # the same message comes again
+            await scene.insist(new_binder(), message)
+            assert f"Deployment web-{number}" in await scene.managed()
+        await scene.insist(new_binder(), scene.assigned(ref, await scene.decide(ref), remove=True))
+        assert await scene.binding(ref) is None
+        assert await scene.managed() == set()
+        if not died:
+            break
+    assert number > 10
+
+
+async def test_a_worker_may_die_after_any_request_of_a_removal(scene: Scene, new_binder: Callable[..., Binder]) -> None:
+    await scene.config()
+    number = 0
+    while True:
+        number += 1
+        ref = await placed(scene, f"web-{number}")
+        await scene.insist(new_binder(), scene.assigned(ref, await scene.decide(ref, "east")))
+        removal = scene.assigned(ref, await scene.decide(ref), remove=True)
+        died = await kill_at(scene, new_binder(), removal, number)
+        scene.ahead += LEASE
+        await scene.insist(new_binder(), removal)
+        assert await scene.binding(ref) is None
+        assert await scene.managed() == set()
+        if not died:
+            break
+    assert number > 5
+
+
+async def test_a_set_that_a_removed_api_belonged_to_can_still_be_cleared(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
+    parent = (await scene.targets["east"].list(CONFIGMAPS, "moorage-system")).items[0]
+    kinds = {"placement.moorage.io/kinds": "apps/v1 Deployment,shop.io/v1 Basket"}
+    await scene.targets["east"].merge_patch(
+        CONFIGMAPS, parent["metadata"]["name"], {"metadata": {"annotations": kinds}}, "moorage-system"
+    )
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref), remove=True))
+    assert await scene.managed() == set()
+
+
+async def placed(scene: Scene, name: str) -> PlacementRef:
+    await scene.workload(name=name, **ENV_FROM)
+    return await scene.place(name)
+
+
+async def kill_at(scene: Scene, binder: Binder, message: Assigned, number: int, where: str = "/clusters/") -> bool:
+    """Let a worker handle a message and end it once its request of that number was handled; whether it came to that.
+
+    The answer never arrives, as with kill -9.
+    """
+    count = 0
+    reached = asyncio.Event()
+    handle = scene.ready.sandbox.handle
+
+    async def after(request: Request) -> None:
+        nonlocal count
+        if request.path.startswith(where):
+            count += 1
+            if count == number:
+                reached.set()
+                await asyncio.sleep(3600)  # until the connection is gone
+
+    scene.tap(after=after)
+    working = asyncio.create_task(binder.bind(message))
+    dying = asyncio.create_task(reached.wait())
+    try:
+        async with asyncio.timeout(10):
+            await asyncio.wait((working, dying), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        scene.ready.sandbox.handle = handle  # type: ignore[method-assign]
+        working.cancel()
+        dying.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Retry):
+            await working
+    return reached.is_set()
