@@ -27,7 +27,7 @@ class DiscoverySettings(HubSettings, frozen=True, kw_only=True):
     ] = 30.0
     probe_interval: Annotated[float, Meta(description="Time between two probes of a target's /readyz.", gt=0)] = 20.0
     probe_timeout: Annotated[float, Meta(description="How long a probe may take before it has failed.", gt=0)] = 5.0
-    probe_concurrency: Annotated[int, Meta(description="Targets that are probed at once.", ge=1)] = 64
+    probe_concurrency: Annotated[int, Meta(description="Targets that are probed at once.", ge=1)] = 256
     lost_after: Annotated[float, Meta(description="How long a target may fail before it counts as lost.", gt=0)] = 60.0
     refused_limit: Annotated[
         int, Meta(description="Refused connections in a row after which a target counts as lost at once.", ge=1)

@@ -96,23 +96,23 @@ class Targets:
         """Delete entries of workspaces that are `gone`, and of SyncTargets that their workspace no longer has."""
         for key, entry in self._inventory.view.entries.items():
             workspace = entry.value.workspace
-            if (workspace not in self._informers and gone(workspace)) or self._absent(key, workspace):
+            if (workspace not in self._informers and gone(workspace)) or self._absent(workspace, entry.value.name):
                 self._inventory.want(key, None)
         for watched in self._watched.values():
             if watched.key not in self._inventory.view.entries and not watched.health.undecided:
                 watched.nodes_due = watched.apis_due = 0.0  # somebody emptied the bucket: read all anew
                 watched.changed.set()
 
-    def _absent(self, key: str, workspace: str) -> bool:
+    def _absent(self, workspace: str, name: str) -> bool:
         """Whether the workspace is known to have no such SyncTarget; one that does not serve the kind has none."""
         informer = self._informers.get(workspace)
-        if informer is None or key in self._watched:
+        if informer is None or ("", name) in informer.objects:
             return False
         return informer.synced.is_set() or (isinstance(informer.error, ApiError) and informer.error.not_found)
 
     def _prune(self, workspace: str) -> None:
         for key, entry in self._inventory.view.entries.items():
-            if entry.value.workspace == workspace and self._absent(key, workspace):
+            if entry.value.workspace == workspace and self._absent(workspace, entry.value.name):
                 self._inventory.want(key, None)
 
     async def _take(self, workspace: str, client: Client, found: SyncTarget, tasks: asyncio.TaskGroup) -> None:
@@ -122,7 +122,9 @@ class Targets:
             await self._remove(key)
             watched = None
         if watched is None:
-            health = resume(self._inventory.view.get(key), self._clock())
+            known = self._inventory.latest(key)
+            same = known is not None and known.uid == found.metadata.uid
+            health = resume(known if same else None, self._clock())
             watched = self._watched[key] = Watched(workspace, client, found, health)
             watched.task = tasks.create_task(self._keep(watched), name=f"target {key}")
             return

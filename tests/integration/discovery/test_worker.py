@@ -1,5 +1,6 @@
 """Discovery as a worker: the tree, the targets, the answers."""
 
+import asyncio
 import contextlib
 import socket
 
@@ -72,6 +73,29 @@ async def test_what_vanished_while_nobody_looked_is_deleted(scene):
 
 async def _absent(scene, workspace, name):
     return await scene.entry(workspace, name) is None
+
+
+async def test_a_restart_takes_nothing_away_for_a_moment(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        await scene.ready(PLATFORM, "east")
+        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+    news = []
+
+    async def record(bucket):
+        async for raw in scene.store.raw(bucket).watch():
+            news.append(raw)  # noqa: PERF401 - the watch never ends, what came so far is what counts
+
+    watching = [asyncio.create_task(record(bucket)) for bucket in (INVENTORY, STORED_WORKSPACES)]
+    async with scene.running():
+        await scene.looks("east", 3)
+    for task in watching:
+        task.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
+    assert len(news) >= 8  # what was there, and that this was all
+    assert [raw.key for raw in news if raw is not None and raw.value is None] == []
+    assert all(b'"ready":true' in raw.value for raw in news if raw is not None and raw.key == join(PLATFORM, "east"))
 
 
 async def test_a_target_is_described_in_inventory_and_status(scene):
