@@ -8,8 +8,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,6 +18,9 @@ from services import PIPELINE
 from services.cli import world
 from services.cli.main import CommandError
 from services.cli.processes import Child
+
+if TYPE_CHECKING:
+    from shared.nats_server import NatsServer
 
 DEFAULT_DATA = Path(".moorage")
 DEFAULT_WORLD = Path(__file__).with_name("world.yaml")
@@ -47,11 +51,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}
 
 
-class Up(msgspec.Struct):
-    """A running system: where it is, and its processes."""
+@dataclass(frozen=True)
+class Up:
+    """A running system: where it is, and its processes; `nats` where it is one of our own."""
 
     place: Place
     children: dict[str, Child]
+    nats: "NatsServer | None"
 
 
 def add_parser(commands: Any) -> None:
@@ -171,7 +177,8 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
     except OSError as error:
         raise CommandError(f"cannot use {plan.data}: {error.strerror}") from None
     async with AsyncExitStack() as stack:
-        nats = plan.nats or await _start_nats(plan, stack)
+        server = None if plan.nats else await _start_nats(plan, stack)
+        nats = server.url if server else plan.nats
         children: dict[str, Child] = {}
         keepers: list[asyncio.Task[None]] = []
         stack.push_async_callback(_stop_all, children, keepers)
@@ -197,17 +204,16 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
             pids={name: child.pid or 0 for name, child in children.items()},
             logs=str(logs),
         )
-        yield Up(place, children)
+        yield Up(place, children, server)
 
 
-async def _start_nats(plan: Plan, stack: AsyncExitStack) -> str:
+async def _start_nats(plan: Plan, stack: AsyncExitStack) -> "NatsServer":
     from shared.nats_server import NatsServer, NatsServerError
 
     try:
-        server = await stack.enter_async_context(NatsServer(plan.data / "nats", port=plan.nats_port))
+        return await stack.enter_async_context(NatsServer(plan.data / "nats", port=plan.nats_port))
     except NatsServerError as error:
         raise CommandError(str(error)) from None
-    return server.url
 
 
 class Hub(msgspec.Struct, frozen=True):
