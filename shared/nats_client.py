@@ -190,8 +190,10 @@ class NatsClient:
     async def close(self) -> None:
         """Close at once; requests under way fail."""
         self._closing = True
-        await self._nc.close()
+        with contextlib.suppress(OSError):  # it was broken already, and what it still held cannot be sent
+            await self._nc.close()
         self._fail_replies(BusError("the connection was closed"))
+        self._up.set()  # who waits for the connection finds it closed
 
     # Requests
 
