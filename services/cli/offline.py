@@ -1,0 +1,322 @@
+"""A plane on paper: targets, policies, decisions and workloads from manifests, and what would be decided on it.
+
+The pipeline's own code decides: discovery's selection of workspaces, policy's rules, the scheduler's core. What only a
+server could know is taken from the manifests: a SyncTarget without a Ready condition is ready, one without
+`status.apis` serves everything, and everybody is authorized.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from services.controller.workload import summarize
+from services.discovery.core import Candidate, Workspaces, screen
+from services.discovery.inventory import target_of
+from services.scheduler.core import Outcome, refusal_of, schedule
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.snapshot import Snapshot
+from shared.api import (
+    PlacementSpec,
+    ServedAPI,
+    decode_decision,
+    decode_placement,
+    decode_policy,
+    decode_synctarget,
+    get_condition,
+    matches,
+)
+from shared.messages import Discovered, Evaluated
+from shared.model import (
+    ApiKind,
+    Cause,
+    Head,
+    PlacementRef,
+    PolicyEntry,
+    PreviousChoice,
+    Proposal,
+    Rejection,
+    Request,
+    Reservation,
+    Target,
+    WorkloadObject,
+)
+
+Manifest = Mapping[str, Any]
+
+PATH_ANNOTATIONS = ("kcp.io/path", "kcp.io/cluster")
+RULE_SECONDS = 2.0
+RULE_MEMORY = 512 << 20
+
+
+class InvalidManifest(ValueError):
+    """A file that cannot be used; the message names the file and what is wrong."""
+
+
+def read(path: str) -> list[Manifest]:
+    """All objects of a file of YAML or JSON documents, lists unfolded; `-` is standard input.
+
+    Raises `InvalidManifest`.
+    """
+    import yaml
+
+    name = "standard input" if path == "-" else path
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        documents = list(yaml.load_all(text, loader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidManifest(f"{name}: {' '.join(str(error).split())}") from None
+    found: list[Manifest] = []
+    for document in documents:
+        if document is None:
+            continue
+        if not isinstance(document, Mapping) or not isinstance(document.get("kind"), str):
+            raise InvalidManifest(f"{name}: a document is no Kubernetes object, since it has no kind")
+        listed = document["kind"].endswith("List") and isinstance(document.get("items"), list)
+        found.extend(document["items"] if listed else [document])
+    return found
+
+
+def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
+    """The manifests of one kind."""
+    return [each for each in manifests if each.get("kind") == kind]
+
+
+def workspace_of(manifest: Manifest) -> str:
+    """The workspace that a manifest says it lives in, as kcp annotates it; empty where it says nothing."""
+    annotations = (manifest.get("metadata") or {}).get("annotations") or {}
+    return next((str(annotations[key]) for key in PATH_ANNOTATIONS if key in annotations), "")
+
+
+def target_from(manifest: Manifest) -> Target:
+    """A SyncTarget as the inventory would know it."""
+    found = decode_synctarget(manifest)
+    status = found.status
+    ready = get_condition(status.conditions, "Ready")
+    target = target_of(workspace_of(manifest), found, None, None, "hub")
+    return msgspec.structs.replace(
+        target,
+        ready=ready is None or ready.status == "True",
+        reason="",
+        allocatable=target.allocatable or target.capacity,
+        apis=tuple(_api(each) for each in status.apis),
+        kubernetes_version=status.kubernetes_version,
+    )
+
+
+def _api(served: ServedAPI) -> ApiKind:
+    return ApiKind(
+        group=served.group,
+        resource=served.resource,
+        kind=served.kind,
+        versions=served.versions,
+        namespaced=served.namespaced,
+    )
+
+
+@dataclass
+class Plane:
+    """What is decided upon. `settings` are the scheduler's."""
+
+    targets: dict[str, Target]
+    policies: tuple[PolicyEntry, ...] = ()
+    objects: tuple[tuple[WorkloadObject, Manifest], ...] = ()
+    previous: dict[tuple[str, str], tuple[PreviousChoice, ...]] = field(default_factory=dict)
+    settings: SchedulerSettings = field(default_factory=SchedulerSettings)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+    def __post_init__(self) -> None:
+        for target in self.targets.values():
+            self.snapshot.put(target)
+
+    def reserve(self, placement: PlacementRef, labels: Mapping[str, str], target: str, resources: Any) -> None:
+        """Take capacity for a placement, as decision would."""
+        head = Head(uid=str(placement), generation=1, attempt=1)
+        self.snapshot.reserve(target, Reservation(placement=placement, head=head, resources=dict(resources)), labels)
+
+
+def plane_of(
+    targets: Iterable[Manifest],
+    placements: Iterable[Manifest],
+    policies: Iterable[Manifest],
+    previous: Iterable[Manifest],
+) -> Plane:
+    """The plane that some manifests describe. Raises `InvalidObject` for one that does not fit its kind."""
+    placements = list(placements)
+    others = [each for each in placements if each.get("kind") != "Placement"]
+    objects = tuple((summarize(each, "default"), each) for each in others)
+    needed = {(each.api_version, each.kind) for each, _ in objects} | set(_selected_kinds(placements))
+    known = [target_from(each) for each in of_kind(targets, "SyncTarget")]
+    everything = tuple(_served(api_version, kind) for api_version, kind in sorted(needed))
+    complete = [each if each.apis else msgspec.structs.replace(each, apis=everything) for each in known]
+    plane = Plane({each.id: each for each in complete}, _policies(policies), objects)
+    labels = {_name(each): (each.get("metadata") or {}).get("labels") or {} for each in placements}
+    for manifest in of_kind(previous, "PlacementDecision"):
+        selected = decode_decision(manifest).status.selected
+        namespace, name = _name(manifest)
+        placement = PlacementRef(workspace=workspace_of(manifest), namespace=namespace, name=name)
+        ids = [f"{each.target.workspace}/{each.target.name}" for each in selected]
+        plane.previous[namespace, name] = tuple(
+            PreviousChoice(target=target, replicas=each.replicas) for target, each in zip(ids, selected, strict=True)
+        )
+        for target, each in zip(ids, selected, strict=True):
+            plane.reserve(placement, labels.get((namespace, name), {}), target, each.reserved)
+    return plane
+
+
+def _policies(manifests: Iterable[Manifest]) -> tuple[PolicyEntry, ...]:
+    return tuple(
+        PolicyEntry(workspace=workspace_of(each), name=_name(each)[1], spec=decode_policy(each).spec)
+        for each in of_kind(manifests, "PlacementPolicy")
+    )
+
+
+def _name(manifest: Manifest) -> tuple[str, str]:
+    metadata = manifest.get("metadata") or {}
+    return str(metadata.get("namespace") or "default"), str(metadata.get("name") or "")
+
+
+def _selected_kinds(placements: Iterable[Manifest]) -> Iterable[tuple[str, str]]:
+    for each in of_kind(placements, "Placement"):
+        spec = each.get("spec") or {}
+        for named in (*(spec.get("workload") or ()), *(spec.get("manifests") or ())):
+            yield str(named.get("apiVersion", "")), str(named.get("kind", ""))
+
+
+def _served(api_version: str, kind: str) -> ApiKind:
+    group, _, version = api_version.rpartition("/")
+    return ApiKind(group=group, resource=kind.lower(), kind=kind, versions=(version,))
+
+
+def request_from(plane: Plane, manifest: Manifest, now: float) -> Request:
+    """What the controller would ask for a Placement. Raises `InvalidObject`."""
+    placement = decode_placement(manifest)
+    namespace, name = _name(manifest)
+    return Request(
+        placement=PlacementRef(workspace=workspace_of(manifest), namespace=namespace, name=name),
+        head=Head(uid=placement.metadata.uid or f"{namespace}/{name}", generation=1, attempt=1),
+        cause=Cause(code="Created"),
+        spec=placement.spec,
+        labels=placement.metadata.labels,
+        workload=_workload(plane, placement.spec, namespace),
+        previous=plane.previous.get((namespace, name), ()),
+        requested_at=now,
+    )
+
+
+def _workload(plane: Plane, spec: PlacementSpec, namespace: str) -> tuple[WorkloadObject, ...]:
+    """The selected objects; one that is named but not in the files counts as one replica without requests."""
+    found = [summarize(each, namespace) for each in spec.manifests]
+    for selector in spec.workload:
+        of_this = [
+            each
+            for each, _ in plane.objects
+            if (each.api_version, each.kind, each.namespace) == (selector.api_version, selector.kind, namespace)
+            and (each.name == selector.name if selector.name else matches(selector.label_selector, each.labels))
+        ]
+        unknown = WorkloadObject(
+            api_version=selector.api_version,
+            kind=selector.kind,
+            namespace=namespace,
+            name=selector.name or "",
+            replicas=1,
+        )
+        found += of_this or [unknown]
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was decided, and by stage whom the stages before the scheduler rejected."""
+
+    outcome: Outcome
+    earlier: Mapping[str, tuple[Rejection, ...]]
+
+    def rejected(self) -> dict[str, list[dict[str, str]]]:
+        """Every reason why each target fell out, with the filter (or earlier stage) that says so."""
+        found: dict[str, list[dict[str, str]]] = {}
+
+        def note(targets: Iterable[str], filter: str, reason: str, message: str) -> None:
+            for target in targets:
+                found.setdefault(target, []).append({"filter": filter, "reason": reason, "message": message})
+
+        for stage, rejections in self.earlier.items():
+            for each in rejections:
+                note(each.targets, stage, each.reason, each.message)
+        if self.outcome.candidates is not None:
+            ids = self.outcome.candidates.values("id")
+            for name, verdict in self.outcome.verdicts:
+                note(ids[verdict.excluded].tolist(), name, verdict.reason, verdict.message)
+        for each in self.outcome.rejections:
+            if each.reason == "LowScore":
+                note(each.targets, "MinimumScore", each.reason, each.message)
+        return dict(sorted(found.items()))
+
+
+class Planner:
+    """Decides placements on a plane, one after the other, in one process. Close it with `async with`."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self._stack = AsyncExitStack()
+        self._engine: Any = None
+        self._inventory: Any = None
+        self._candidates = [Candidate(target.id, target, frozenset()) for target in plane.targets.values()]
+
+    async def __aenter__(self) -> "Planner":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def decide(self, request: Request, now: float) -> "Answer":
+        """What the scheduler proposes for a request, and who had fallen out before it was asked."""
+        screened = screen(request, self._candidates, Workspaces({}))
+        discovered = Discovered(
+            request=request,
+            targets=tuple(each.id for each in screened.candidates),
+            rejections=screened.rejections,
+            inventory_revision=0,
+        )
+        evaluated = await self._evaluate(discovered, now)
+        by_policy = evaluated.rejections[len(screened.rejections) :]
+        refusal = refusal_of(request, evaluated.error)
+        if refusal is not None:
+            outcome = Outcome(Proposal(strategy=request.spec.strategy.type, refusal=refusal))
+        else:
+            outcome = schedule(
+                request,
+                self.plane.snapshot,
+                evaluated.targets,
+                now=now,
+                settings=self.plane.settings,
+                policy_scores=evaluated.scores,
+                upstream=evaluated.rejections,
+            )
+        return Answer(outcome, {"Discovery": screened.rejections, "Policy": by_policy})
+
+    async def _evaluate(self, discovered: Discovered, now: float) -> Evaluated:
+        if not self.plane.policies and not discovered.request.spec.policies:
+            return Evaluated(
+                request=discovered.request,
+                targets=discovered.targets,
+                rejections=discovered.rejections,
+                inventory_revision=0,
+            )
+        from services.policy import stage
+
+        if self._engine is None:
+            from services.policy.cel.engine import Engine
+            from services.policy.cel.isolation import Isolation
+            from services.policy.columns import Inventory
+
+            isolation = Isolation(children=1, deadline=RULE_SECONDS, memory=RULE_MEMORY)
+            self._stack.push_async_callback(isolation.close)
+            self._engine, self._inventory = Engine(isolation), Inventory()
+            self._inventory.update(self.plane.targets)
+        return await stage.evaluate(discovered, self._inventory, self.plane.policies, self._engine, now)

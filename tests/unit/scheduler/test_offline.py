@@ -1,0 +1,189 @@
+"""`moorage schedule`: decisions on manifests alone."""
+
+import argparse
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.cli import schedule
+from services.cli.main import CommandError
+
+HEAD = "apiVersion: placement.moorage.io/v1alpha1\n"
+TARGETS = f"""
+{HEAD}kind: SyncTarget
+metadata: {{name: eu-1, labels: {{topology.kubernetes.io/region: eu}}}}
+spec: {{taints: [{{key: spot, value: "true", effect: NoSchedule}}]}}
+status: {{allocatable: {{cpu: 8, memory: 1e3, pods: 9Ei}}}}
+---
+{HEAD}kind: SyncTarget
+metadata: {{name: eu-2, labels: {{topology.kubernetes.io/region: eu}}}}
+status: {{capacity: {{cpu: "10", memory: 40Gi, pods: 110}}, usage: {{cpu: 0.1m}}}}
+---
+apiVersion: v1
+kind: List
+items:
+- {HEAD.strip()}
+  kind: SyncTarget
+  metadata: {{name: us-1, annotations: {{kcp.io/path: "root:us"}}}}
+  status:
+    allocatable: {{cpu: 8, memory: 40Gi, pods: 110}}
+    apis: [{{group: apps, resource: deployments, kind: Deployment, versions: [v1]}}]
+    conditions: [{{type: Ready, status: "True", lastTransitionTime: "2026-01-01T00:00:00Z"}}]
+- {HEAD.strip()}
+  kind: SyncTarget
+  metadata: {{name: down}}
+  status: {{conditions: [{{type: Ready, status: "False", lastTransitionTime: "2026-01-01T00:00:00Z"}}]}}
+"""
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop, labels: {app: web}}
+spec:
+  replicas: 6
+  template: {spec: {containers: [{name: web, resources: {requests: {cpu: 500m, memory: 1Gi}}}]}}
+"""
+
+
+def placement(name: str = "web", spec: str = "", labels: str = "{}") -> str:
+    workload = "workload: [{apiVersion: apps/v1, kind: Deployment, labelSelector: {matchLabels: {app: web}}}]"
+    return f"{HEAD}kind: Placement\nmetadata: {{name: {name}, namespace: shop, labels: {labels}}}\nspec:\n  {workload}\n  {spec}\n"
+
+
+Run = Callable[..., tuple[int, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command on the texts of files; its exit code, and its answers in JSON."""
+
+    def run(*options: str, **texts: str) -> tuple[int, list[dict[str, Any]]]:
+        code, out = command(tmp_path, *options, "-o", "json", **texts), capsys.readouterr().out
+        return code, [json.loads(line) for line in out.splitlines()]
+
+    return run
+
+
+def command(folder: Path, *options: str, **texts: str) -> int:
+    files = []
+    for name, text in {"targets": TARGETS, **texts}.items():
+        (folder / f"{name}.yaml").write_text(text)
+        files += [f"--{name}", str(folder / f"{name}.yaml")]
+    parser = argparse.ArgumentParser()
+    schedule.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["schedule", *files, *options])
+    return int(args.run(args))
+
+
+def test_every_number_and_every_reason_is_shown(decided: Run) -> None:
+    code, (answer,) = decided(placement=placement() + "---" + DEPLOYMENT)
+    assert code == 0
+    (selected,) = answer["selected"]
+    assert (selected["target"], selected["replicas"]) == ("eu-2", 6)
+    assert selected["breakdown"]["Resource"]["raw"] == pytest.approx((70 + 85) / 2)
+    assert sum(part["weighted"] for part in selected["breakdown"].values()) == pytest.approx(
+        selected["score"], abs=1e-6
+    )
+    assert [each["target"] for each in answer["alternates"]] == ["root:us/us-1"]
+    assert [each["target"] for each in answer["scores"]] == ["eu-2", "root:us/us-1"]
+    assert answer["rejected"]["eu-1"] == [
+        {"filter": "Taints", "reason": "UntoleratedTaint", "message": "untolerated taint spot=true"},
+        {"filter": "Fit", "reason": "InsufficientResources", "message": "insufficient memory"},
+    ]
+    assert [each["filter"] for each in answer["rejected"]["down"]] == ["Readiness", "Fit", "Fit", "Fit"]
+    assert answer["refusal"] is None
+
+
+def test_policies_decide_and_score(decided: Run) -> None:
+    policy = f"""
+{HEAD}kind: PlacementPolicy
+metadata: {{name: residency}}
+spec:
+  rules:
+  - {{name: eu, expression: "target.hasLabel('topology.kubernetes.io/region', 'eu')", effect: Require, message: not in the EU}}
+"""
+    code, (answer,) = decided(placement=placement(), policy=policy)
+    assert code == 0
+    assert answer["rejected"]["root:us/us-1"][0]["filter"] == "Policy"
+    inline = "policies: [{name: us, expression: \"target.name == 'us-1'\", effect: Prefer}]"
+    _, (answer,) = decided(placement=placement(spec=inline))
+    assert answer["selected"][0]["target"] == "root:us/us-1"
+    assert answer["selected"][0]["breakdown"]["Policy"]["raw"] == 100.0
+    code, (answer,) = decided(placement=placement(spec="policies: [{name: x, expression: nonsense}]"))
+    assert (code, answer["refusal"]["code"]) == (1, "InvalidPolicy")
+
+
+def test_previous_decisions_hold_and_take_their_capacity(decided: Run) -> None:
+    def decision(name: str, target: str, cpu: int) -> str:
+        selected = f"[{{target: {target}, replicas: 6, reserved: {{cpu: {cpu}}}}}]"
+        return f"{HEAD}kind: PlacementDecision\nmetadata: {{name: {name}, namespace: shop}}\nstatus: {{selected: {selected}}}\n"
+
+    on_us = "{workspace: 'root:us', name: us-1}"
+    _, (answer,) = decided(placement=placement(), previous=decision("web", on_us, 3))
+    assert answer["selected"][0]["target"] == "root:us/us-1"
+    _, (answer,) = decided(placement=placement() + "---" + DEPLOYMENT, previous=decision("other", "{name: eu-2}", 8))
+    assert answer["rejected"]["eu-2"][0]["message"] == "insufficient cpu"
+
+
+def test_placements_see_each_other_when_asked_to(decided: Run) -> None:
+    apart = (
+        "affinity: {placementAntiAffinity: [{selector: {matchLabels: {a: b}}, topologyKey: kubernetes.io/hostname}]}"
+    )
+    both = "---\n".join(placement(name, apart, "{a: b}") for name in ("one", "two")) + "---" + DEPLOYMENT
+    many = "---\n".join(placement(f"p{n}") for n in range(8)) + "---" + DEPLOYMENT
+    assert decided(placement=both)[0] == 0
+    code, answers = decided("--reserve", placement=many)
+    assert code == 1
+    assert sum(1 for each in answers if each["selected"]) == 5  # three of 3 cores fit in 10, two in 8
+    assert answers[-1]["refusal"]["message"].startswith("0/4 targets: 2 insufficient cpu")
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, decided: Run) -> None:
+    code, (answer,) = decided(placement=placement(spec="strategy: {scorers: [{name: Bst}]}"))
+    assert (code, answer["refusal"]["code"]) == (1, "UnknownScorer")
+    for text, message in (
+        ("{", "placement.yaml: while parsing"),
+        ("a: b", "has no kind"),
+        (placement(spec="priority: high"), "Placement: "),
+    ):
+        with pytest.raises(CommandError, match=message):
+            command(tmp_path, placement=text)
+    with pytest.raises(CommandError, match="No such file"):
+        command(tmp_path, "--policy", str(tmp_path / "none.yaml"), placement=placement())
+
+
+def test_the_table_is_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(tmp_path, placement=placement()) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "shop/web  BestFit"
+    assert shown[1].split() == ["TARGET", "REPLICAS", "SCORE", "RESOURCE", "LOAD"]
+    assert shown[2].split()[0] == "selected"
+    assert "  1 not ready: down" in shown
+    assert command(tmp_path, placement=placement(spec="targets: {count: {min: 9}}")) == 1
+    assert "  refused: TooFewTargets: 9 targets are wanted, 2 fit" in capsys.readouterr().out
+
+
+def test_standard_input_and_inline_manifests(tmp_path: Path, decided: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    inline = f"""{HEAD}kind: Placement
+metadata: {{name: web}}
+spec:
+  manifests:
+  - apiVersion: apps/v1
+    kind: Deployment
+    metadata: {{name: big}}
+    spec: {{replicas: 3, template: {{spec: {{containers: [{{name: c, resources: {{requests: {{cpu: 3}}}}}}]}}}}}}
+"""
+    monkeypatch.setattr("sys.stdin", io.StringIO(inline))
+    parser = argparse.ArgumentParser()
+    schedule.add_parser(parser.add_subparsers())
+    (tmp_path / "targets.yaml").write_text(TARGETS)
+    args = parser.parse_args(["schedule", "--targets", str(tmp_path / "targets.yaml"), "--placement", "-"])
+    assert args.run(args) == 0
+
+
+def test_thousands_of_placements_in_one_process(decided: Run) -> None:
+    code, answers = decided(placement="---\n".join(placement(f"p{n}") for n in range(1000)))
+    assert (code, len(answers)) == (0, 1000)
