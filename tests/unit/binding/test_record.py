@@ -1,0 +1,153 @@
+"""The life of a PlacementBinding."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.binding import record
+from services.binding.core import Wanted
+from services.binding.trouble import lasting, passing
+from shared.api import (
+    BoundObject,
+    ObjectMeta,
+    ObjectReference,
+    Placement,
+    PlacementBinding,
+    PlacementDecision,
+    PlacementDecisionStatus,
+    PlacementSpec,
+    ScoredTarget,
+    TargetReference,
+    get_condition,
+)
+from shared.messages import Assigned
+from shared.model import Head, PlacementRef
+
+REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
+HERE, THERE = "root:platform/east", "root:platform/west"
+NOW = 1_800_000_000.0
+
+
+def message(attempt: int = 5, **more: Any) -> Assigned:
+    head = Head(uid="u1", generation=1, attempt=attempt)
+    return Assigned(placement=REF, target=HERE, head=head, **more)
+
+
+def placement(uid: str = "u1", *, deleted: bool = False) -> Placement:
+    meta = ObjectMeta(name="web", uid=uid, deletion_timestamp="2026-01-01T00:00:00Z" if deleted else None)
+    return Placement(metadata=meta, spec=PlacementSpec())
+
+
+def decision(attempt: int, *targets: str, replicas: int | None = None) -> PlacementDecision:
+    selected = tuple(
+        ScoredTarget(target=TargetReference(workspace="root:platform", name=each.rpartition("/")[2]), replicas=replicas)
+        for each in targets
+    )
+    return PlacementDecision(status=PlacementDecisionStatus(attempt=attempt, selected=selected))
+
+
+def binding(attempt: int = 5, **status: Any) -> PlacementBinding:
+    made = record.fresh(message(attempt), None)
+    meta = msgspec.structs.replace(made.metadata, generation=1, resource_version="1", uid="b")
+    return msgspec.structs.replace(made, metadata=meta, status=msgspec.structs.replace(made.status, **status))
+
+
+@pytest.mark.parametrize(
+    ("case", "verdict"),
+    [
+        ((message(), placement(), decision(5, HERE), None, 5), "apply"),
+        ((message(), placement(), decision(6, HERE), None, 6), "apply"),
+        ((message(), placement(), decision(5, HERE), binding(6), 6), "drop"),
+        ((message(), placement(), decision(6, THERE), None, 6), "remove"),
+        ((message(), None, decision(5, HERE), None, 5), "remove"),
+        ((message(), placement(deleted=True), decision(5, HERE), None, 5), "remove"),
+        ((message(), placement("u2"), decision(5, HERE), None, 5), "drop"),
+        ((message(), placement(), None, None, 5), "apply"),
+        ((message(), placement(), None, None, 6), "remove"),
+        ((message(remove=True), placement(), decision(5, THERE), binding(4), 5), "remove"),
+        ((message(remove=True), placement(), decision(6, HERE), binding(4), 6), "drop"),
+        ((message(remove=True), placement(), decision(5, THERE), binding(6), 6), "drop"),
+        ((message(remove=True), placement(), None, binding(5), 5), "remove"),
+        ((message(remove=True), None, None, binding(5), 5), "remove"),
+    ],
+)
+def test_what_is_done_follows_from_what_holds_now(case: Any, verdict: str) -> None:
+    assert record.judge(*case) == verdict
+
+
+@pytest.mark.parametrize(
+    ("newest", "replicas"),
+    [(None, 3), (decision(5, HERE, replicas=9), 3), (decision(6, HERE, replicas=9), 9), (decision(6, THERE), 3)],
+)
+def test_the_newest_decision_says_how_many_replicas(newest: PlacementDecision | None, replicas: int) -> None:
+    assert record.replicas_for(message(replicas=3), newest) == replicas
+
+
+def test_a_lease_ends_with_time_and_when_it_is_given_back() -> None:
+    begun = record.begun(binding(), "Applying", NOW)
+    assert begun.status.phase == "Applying"
+    assert record.leased(binding(), NOW, 25) == 0
+    assert record.leased(begun, NOW + 5, 25) == pytest.approx(20)
+    assert record.leased(begun, NOW + 26, 25) == 0
+    assert record.leased(record.begun(begun, "Removing", NOW + 30), NOW + 31, 25) == pytest.approx(24)
+    assert record.leased(record.failed(begun, passing("Timeout", "slow"), NOW + 1), NOW + 1, 25) == 0
+    assert record.leased(record.succeeded(begun, (), (), NOW + 1), NOW + 1, 25) == 0
+
+
+def bound(health: str = "Unknown", uid: str = "o1") -> BoundObject:
+    ref = ObjectReference(api_version="v1", kind="ConfigMap", name="x", namespace="shop")
+    return msgspec.convert({"ref": msgspec.to_builtins(ref), "uid": uid, "health": health}, BoundObject)
+
+
+def test_success_is_recorded_with_the_generation_that_it_is_for() -> None:
+    before = binding(retries=3, objects=(bound("Healthy"),))
+    after = record.succeeded(before, (bound(), bound(uid="o2")), ("ConfigMap y is not in the workspace.",), NOW)
+    assert record.settled(after)
+    assert not record.settled(before)
+    assert after.status.retries == 0
+    assert [each.health for each in after.status.objects] == ["Healthy", "Unknown"]
+    assert record.message_of(after) == "2 objects are applied. ConfigMap y is not in the workspace."
+    newer = msgspec.structs.replace(after, metadata=msgspec.structs.replace(after.metadata, generation=2))
+    assert not record.settled(newer)
+
+
+@pytest.mark.parametrize(
+    ("problem", "phase"), [(lasting("Unfit", "why"), "Failed"), (passing("Unreachable", "why"), "Applying")]
+)
+def test_failure_is_recorded_with_its_reason(problem: Any, phase: str) -> None:
+    after = record.failed(binding(), problem, NOW)
+    applied = get_condition(after.status.conditions, "Applied")
+    assert applied is not None
+    assert (applied.status, applied.reason, record.message_of(after)) == ("False", problem.reason, "why")
+    assert (after.status.phase, after.status.retries) == (phase, 1)
+    gone = msgspec.structs.replace(
+        binding(), metadata=msgspec.structs.replace(binding().metadata, deletion_timestamp="2026-01-01T00:00:00Z")
+    )
+    assert record.failed(gone, problem, NOW).status.phase == "Removing"
+
+
+def test_what_is_intended_keeps_what_others_wrote() -> None:
+    present = binding()
+    meta = msgspec.structs.replace(present.metadata, labels={"theirs": "1"}, finalizers=("theirs/finalizer",))
+    found = record.intended(msgspec.structs.replace(present, metadata=meta), message(7), Wanted((), ()), 4)
+    assert found.metadata.labels == {"theirs": "1", "placement.moorage.io/placement": "web"}
+    assert found.metadata.finalizers == ("theirs/finalizer", record.FINALIZER)
+    assert record.attempt_of(found) == 7
+    assert found.spec.replicas == 4
+
+
+def test_the_same_intention_again_is_the_same_object() -> None:
+    present = binding()
+    assert record.intended(present, message(5), Wanted((), ()), None) is present
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
+def test_an_attempt_that_is_no_number_is_older_than_any(text: str) -> None:
+    meta = ObjectMeta(annotations={record.ATTEMPT_ANNOTATION: text})
+    assert record.attempt_of(msgspec.structs.replace(binding(), metadata=meta)) == 0
+
+
+def test_times_survive_the_way_to_the_hub_and_back() -> None:
+    assert record.seconds(record.rfc3339(NOW + 0.25)) == NOW + 0.25
+    assert record.seconds("nonsense") == 0.0
