@@ -50,7 +50,8 @@ spec:
 
 def placement(name: str = "web", spec: str = "", labels: str = "{}") -> str:
     workload = "workload: [{apiVersion: apps/v1, kind: Deployment, labelSelector: {matchLabels: {app: web}}}]"
-    return f"{HEAD}kind: Placement\nmetadata: {{name: {name}, namespace: shop, labels: {labels}}}\nspec:\n  {workload}\n  {spec}\n"
+    metadata = f"metadata: {{name: {name}, namespace: shop, labels: {labels}}}"
+    return f"{HEAD}kind: Placement\n{metadata}\nspec:\n  {workload}\n  {spec}\n"
 
 
 Run = Callable[..., tuple[int, list[dict[str, Any]]]]
@@ -103,7 +104,10 @@ def test_policies_decide_and_score(decided: Run) -> None:
 metadata: {{name: residency}}
 spec:
   rules:
-  - {{name: eu, expression: "target.hasLabel('topology.kubernetes.io/region', 'eu')", effect: Require, message: not in the EU}}
+  - name: eu
+    expression: "target.hasLabel('topology.kubernetes.io/region', 'eu')"
+    effect: Require
+    message: not in the EU
 """
     code, (answer,) = decided(placement=placement(), policy=policy)
     assert code == 0
@@ -119,7 +123,8 @@ spec:
 def test_previous_decisions_hold_and_take_their_capacity(decided: Run) -> None:
     def decision(name: str, target: str, cpu: int) -> str:
         selected = f"[{{target: {target}, replicas: 6, reserved: {{cpu: {cpu}}}}}]"
-        return f"{HEAD}kind: PlacementDecision\nmetadata: {{name: {name}, namespace: shop}}\nstatus: {{selected: {selected}}}\n"
+        metadata = f"metadata: {{name: {name}, namespace: shop}}"
+        return f"{HEAD}kind: PlacementDecision\n{metadata}\nstatus: {{selected: {selected}}}\n"
 
     on_us = "{workspace: 'root:us', name: us-1}"
     _, (answer,) = decided(placement=placement(), previous=decision("web", on_us, 3))
@@ -129,12 +134,13 @@ def test_previous_decisions_hold_and_take_their_capacity(decided: Run) -> None:
 
 
 def test_placements_see_each_other_when_asked_to(decided: Run) -> None:
-    apart = (
-        "affinity: {placementAntiAffinity: [{selector: {matchLabels: {a: b}}, topologyKey: kubernetes.io/hostname}]}"
-    )
+    term = "{selector: {matchLabels: {a: b}}, topologyKey: topology.kubernetes.io/region}"
+    apart = f"affinity: {{placementAntiAffinity: [{term}]}}\n  targets: {{names: [eu-2]}}"
     both = "---\n".join(placement(name, apart, "{a: b}") for name in ("one", "two")) + "---" + DEPLOYMENT
-    many = "---\n".join(placement(f"p{n}") for n in range(8)) + "---" + DEPLOYMENT
     assert decided(placement=both)[0] == 0
+    code, (_, second) = decided("--reserve", placement=both)
+    assert (code, second["rejected"]["eu-2"][0]["reason"]) == (1, "UnwantedNeighbour")
+    many = "---\n".join(placement(f"p{n}") for n in range(8)) + "---" + DEPLOYMENT
     code, answers = decided("--reserve", placement=many)
     assert code == 1
     assert sum(1 for each in answers if each["selected"]) == 5  # three of 3 cores fit in 10, two in 8
