@@ -19,6 +19,7 @@ import msgspec
 
 from shared import health, topology
 from shared.bus import Bus, BusError, Consumption, Delivery, Reject, backoff, payload_of, send
+from shared.kube.errors import KubeError
 from shared.messages import Message, decoder, encode
 from shared.model import HeadEntry
 from shared.settings import Settings, parse
@@ -77,10 +78,11 @@ class Runtime:
         """Run a coroutine for as long as the worker runs; its failure ends the process."""
         self._background.append(self._tasks.create_task(work, name=name))
 
-    def cancel(self) -> None:
-        """End all background work."""
+    async def end(self) -> None:
+        """End all background work, before what it works with is closed."""
         for task in self._background:
             task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
 
 
 class Running:
@@ -122,7 +124,7 @@ class Running:
         finished = await asyncio.gather(*(consumption.drain(bound) for consumption in self._consumptions))
         if not all(finished):
             log.warning("some work did not finish in time and is left to others", extra={"seconds": bound})
-        self.runtime.cancel()
+        await self.runtime.end()
 
     def _step(self, handler: Handler) -> Callable[[Delivery], Awaitable[None]]:
         """Decode, drop what is superseded, handle, publish; the bus acknowledges when this returns."""
@@ -293,7 +295,7 @@ def run_until_stopped(workers: Sequence[tuple[Worker, Settings]]) -> int:
     code = 0
     try:
         uvloop.run(run_process(workers))
-    except* (StartError, BusError, OSError) as group:
+    except* (StartError, BusError, KubeError, OSError) as group:
         code = 1
         for error in _leaves(group):
             log.error("cannot go on: %s", error)  # noqa: TRY400 - one clear line; the trace would bury it
