@@ -34,7 +34,7 @@ BRISK: Mapping[str, str] = {
     "MOORAGE_LOST_AFTER": "2",
     "MOORAGE_EVICTION_TOLERATION_SECONDS": "3",
     "MOORAGE_RETRY_MOST": "2",
-    "MOORAGE_REMOVAL_MOST": "2",
+    "MOORAGE_LOST_SECONDS": "2",
     "MOORAGE_WRITE_SECONDS": "0.5",
 }
 """Settings for an audience: what takes minutes in production, for good reasons, takes seconds here."""
