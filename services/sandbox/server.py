@@ -15,9 +15,6 @@ from services.sandbox.sandbox import Sandbox
 if TYPE_CHECKING:
     from uvicorn import Server
 
-if TYPE_CHECKING:
-    pass
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -27,7 +24,8 @@ SHUTDOWN_SECONDS = 2
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes any free one. Raises OSError where the port is taken."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # The protocol is named so that asyncio sees TCP in the connections, and sets TCP_NODELAY on them.
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
