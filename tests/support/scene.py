@@ -183,8 +183,11 @@ class Scene:
         """Give the SyncTarget's kubeconfig another token."""
         config = yaml.safe_load(self.ready.kubeconfigs[f"target-{target}"].read_text())
         config["users"][0]["user"]["token"] = token
-        content = base64.b64encode(yaml.safe_dump(config).encode()).decode()
-        await self.platform.merge_patch(SECRETS, target, {"data": {"kubeconfig": content}}, "default")
+        await self.use_kubeconfig(target, yaml.safe_dump(config).encode())
+
+    async def use_kubeconfig(self, target: str, content: bytes) -> None:
+        data = {"kubeconfig": base64.b64encode(content).decode()}
+        await self.platform.merge_patch(SECRETS, target, {"data": data}, "default")
 
     async def withdraw(self, target: str, *, from_hub: bool) -> None:
         """Take a target out of the inventory, or its SyncTarget off the hub."""

@@ -1,8 +1,10 @@
 """Binding and status at work on a scene, over a bus and a state in memory."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,20 +15,82 @@ from services.status.worker import worker as status
 from shared import runner
 from shared.bus import send
 from shared.memory_bus import MemoryBus
-from shared.messages import Message, encode
+from shared.messages import Decided, Message, encode
+from shared.model import Choice, Head, PlacementRef, Refusal, Target
+from shared.settings import Settings
+from shared.state import INVENTORY, Table
 from shared.telemetry import Telemetry
-from tests.support.scene import Scene, opened
+from shared.tokens import join
+from shared.worker import Worker
+from tests.support.scene import PLATFORM, Scene, opened
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Pipeline:
-    """The last two stages, running."""
+    """The last two stages on one bus; each worker can be stopped and started."""
 
-    def __init__(self, scene: Scene, bus: MemoryBus) -> None:
+    def __init__(self, scene: Scene, tasks: asyncio.TaskGroup) -> None:
         self.scene = scene
-        self.bus = bus
+        self.bus = MemoryBus()
+        self._tasks = tasks
+        self._stops: dict[str, asyncio.Event] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        admin = {"kubeconfig": str(scene.ready.kubeconfigs["admin"]), "health_port": -1}
+        self._settings: dict[str, tuple[Worker, Settings]] = {
+            "binding": (binding, BindingSettings(**admin)),
+            "status": (status, StatusSettings(**admin, write_seconds=0.02, stale_check_seconds=0.05)),
+        }
 
-    async def send(self, message: Message) -> None:
-        await send(self.bus, message.subject(), encode(message), id=message.id())
+    async def start(self, *names: str) -> None:
+        for name in names:
+            worker, settings = self._settings[name]
+            ready, stop = asyncio.Event(), asyncio.Event()
+            run = runner.run(
+                worker,
+                settings,
+                MemoryBus(self.bus.broker),
+                self.scene.store,
+                stop=stop,
+                telemetry=Telemetry(name, {}),
+                on_ready=ready.set,
+            )
+            self._stops[name] = stop
+            self._running[name] = self._tasks.create_task(run)
+            await ready.wait()
+
+    async def stop(self, *names: str) -> None:
+        for name in names:
+            self._stops[name].set()
+            await self._running[name]
+
+    async def close(self) -> None:
+        await self.stop(*self._stops)
+
+    async def send(self, *messages: Message) -> None:
+        for message in messages:
+            await send(self.bus, message.subject(), encode(message), id=message.id())
+
+    async def decide(self, ref: PlacementRef, *targets: str) -> Head:
+        """A decision for these targets, applied in all of them."""
+        head = await self.scene.decide(ref, *targets)
+        choices = tuple(Choice(target=f"{PLATFORM}/{name}", score=90.0) for name in targets)
+        await self.send(Decided(placement=ref, head=head, selected=choices, considered=3, trace=TRACE))
+        await self.send(*(self.scene.assigned(ref, head, name) for name in targets))
+        return head
+
+    async def refuse(self, ref: PlacementRef, message: str, *keeping: str) -> None:
+        head = await self.scene.decide(ref, *keeping)
+        refusal = Refusal(code="NoFeasibleTarget", message=message)
+        await self.send(Decided(placement=ref, head=head, refusal=refusal, considered=3, trace=TRACE))
+
+    async def change_target(self, name: str, **changes: Any) -> None:
+        """Write what discovery would find out about a target."""
+        table: Table[Target] = Table(self.scene.store, INVENTORY)
+        entry = await table.get(join(PLATFORM, name))
+        assert entry is not None
+        fields = {field: getattr(entry.value, field) for field in entry.value.__struct_fields__}
+        await table.put(entry.key, Target(**{**fields, **changes}))
 
 
 @pytest.fixture
@@ -36,30 +100,15 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 @pytest.fixture
-async def pipeline(scene: Scene) -> AsyncIterator[Pipeline]:
-    bus, stop = MemoryBus(), asyncio.Event()
-    admin = str(scene.ready.kubeconfigs["admin"])
-    workers = (
-        (binding, BindingSettings(kubeconfig=admin, health_port=-1)),
-        (status, StatusSettings(kubeconfig=admin, health_port=-1, write_seconds=0.05, stale_check_seconds=0.05)),
-    )
-    async with asyncio.TaskGroup() as tasks:
-        ready = []
-        for worker, settings in workers:
-            started = asyncio.Event()
-            ready.append(started)
-            tasks.create_task(
-                runner.run(
-                    worker,
-                    settings,
-                    MemoryBus(bus.broker),
-                    scene.store,
-                    stop=stop,
-                    telemetry=Telemetry(worker.name, {}),
-                    on_ready=lambda _running, _port, started=started: started.set(),
-                )
-            )
-        for started in ready:
-            await started.wait()
-        yield Pipeline(scene, bus)
-        stop.set()
+async def idle(scene: Scene) -> AsyncIterator[Pipeline]:
+    """Nothing runs yet."""
+    async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
+        pipeline = Pipeline(scene, tasks)
+        stack.push_async_callback(pipeline.close)
+        yield pipeline
+
+
+@pytest.fixture
+async def pipeline(idle: Pipeline) -> Pipeline:
+    await idle.start("binding", "status")
+    return idle
