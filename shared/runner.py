@@ -210,7 +210,8 @@ async def run(
     *,
     stop: asyncio.Event,
     telemetry: Telemetry,
-    on_ready: Callable[[Running, int | None], None] = lambda _running, _port: None,
+    on_start: Callable[[Running], None] = lambda _running: None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a worker until `stop` is set, then drain. Raises what makes it impossible to go on."""
     if settings.provision:
@@ -219,14 +220,11 @@ async def run(
     async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
         runtime = Runtime(settings, bus, store, tasks)
         running = Running(worker, runtime, telemetry)
-        port = await stack.enter_async_context(
-            health.serve(settings.health_host, settings.health_port, running.unready)
-        )
+        on_start(running)
         try:
             deps = await stack.enter_async_context(worker.open(runtime))
             await running.start(deps, tasks)
-            on_ready(running, port)
-            log.info("ready", extra={"health_port": port, "pid": os.getpid()})
+            on_ready()
             await stop.wait()
             log.info("stopping: finishing what is in hand")
         finally:
@@ -262,6 +260,28 @@ async def run_process(workers: Sequence[tuple[Worker, Settings]]) -> None:
 
 
 async def _run_one(worker: Worker, settings: Settings, stop: asyncio.Event) -> None:
+    """One worker of a process, from its first probe to its last span; the probes answer while NATS is waited for."""
+    running: list[Running] = []
+
+    def unready() -> str:
+        return running[0].unready() if running else f"{worker.name} waits for NATS"
+
+    async with health.serve(settings.health_host, settings.health_port, unready) as port:
+
+        def ready() -> None:
+            log.info("ready", extra={"health_port": port, "pid": os.getpid()})
+
+        await _connect_and_run(worker, settings, stop, on_start=running.append, on_ready=ready)
+
+
+async def _connect_and_run(
+    worker: Worker,
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    on_start: Callable[[Running], None],
+    on_ready: Callable[[], None],
+) -> None:
     connecting = asyncio.create_task(connect(f"moorage-{worker.name}", settings))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -272,7 +292,7 @@ async def _run_one(worker: Worker, settings: Settings, stop: asyncio.Event) -> N
     bus, store = await connecting
     telemetry = Telemetry(worker.name, os.environ)
     try:
-        await run(worker, settings, bus, store, stop=stop, telemetry=telemetry)
+        await run(worker, settings, bus, store, stop=stop, telemetry=telemetry, on_start=on_start, on_ready=on_ready)
     finally:
         await bus.close()
         await asyncio.to_thread(telemetry.close)

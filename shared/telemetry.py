@@ -149,6 +149,11 @@ class TextFormatter(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
+def _closing_tls(record: logging.LogRecord) -> bool:
+    """uvloop logs an error when it closes a TLS connection that the other side closed first; nothing is lost."""
+    return not record.getMessage().startswith("Fatal error on SSL protocol")
+
+
 def _context() -> dict[str, str]:
     found = {"trace": _trace.get(), "placement": _about.get()}
     return {name: value for name, value in found.items() if value}
@@ -159,6 +164,7 @@ def set_up_logging(service: str, level: str, style: Literal["auto", "json", "tex
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler()
     handler.setFormatter(TextFormatter(service) if text else JsonFormatter(service))
+    logging.getLogger("asyncio").addFilter(_closing_tls)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

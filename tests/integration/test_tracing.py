@@ -92,7 +92,7 @@ async def running(workers: tuple[Worker, ...], env: Mapping[str, str]) -> AsyncI
     telemetries = {worker.name: Telemetry(worker.name, env) for worker in workers}
     settings = Settings(health_port=-1, drain_seconds=5.0)
     async with asyncio.TaskGroup() as tasks:
-        ready: asyncio.Queue[str] = asyncio.Queue()
+        ready: asyncio.Queue[None] = asyncio.Queue()
         for worker in workers:
             work = runner.run(
                 worker,
@@ -101,7 +101,7 @@ async def running(workers: tuple[Worker, ...], env: Mapping[str, str]) -> AsyncI
                 store,
                 stop=stop,
                 telemetry=telemetries[worker.name],
-                on_ready=lambda running, _port: ready.put_nowait(running.worker.name),
+                on_ready=lambda: ready.put_nowait(None),
             )
             tasks.create_task(work, name=worker.name)
         async with asyncio.timeout(BOUND):

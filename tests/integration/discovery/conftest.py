@@ -92,7 +92,7 @@ class Scene:
                 self.store,
                 stop=stop,
                 telemetry=Telemetry("discovery", {}),
-                on_ready=lambda *_: ready.set(),
+                on_ready=ready.set,
             )
         )
         waiting = asyncio.create_task(ready.wait())

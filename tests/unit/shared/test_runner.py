@@ -64,7 +64,8 @@ class Stage:
         self.stop = asyncio.Event()
         self.toys: list[Toy] = []
         self.worker = Worker("toy", "A toy", settings=ToySettings, open=self._open)
-        self.running: asyncio.Queue[Running] = asyncio.Queue()
+        self.started_up = asyncio.Event()
+        self.ready: Running
 
     @asynccontextmanager
     async def _open(self, runtime: Runtime) -> AsyncIterator[Toy]:
@@ -77,11 +78,11 @@ class Stage:
     async def started(self) -> AsyncIterator[Toy]:
         work = run(
             self.worker, self.settings, self.bus, self.store, stop=self.stop, telemetry=Telemetry("toy", {}),
-            on_ready=lambda running, _port: self.running.put_nowait(running),
+            on_start=lambda running: setattr(self, "ready", running), on_ready=self.started_up.set,
         )  # fmt: skip
         task = asyncio.create_task(work)
         async with asyncio.timeout(BOUND):
-            self.ready = await self.running.get()
+            await self.started_up.wait()
             yield self.toys[0]
             self.stop.set()
             await task
