@@ -10,7 +10,7 @@ from services.scheduler.demand import demand_of
 from services.scheduler.division import divide
 from services.scheduler.filters import FILTERS, Verdict
 from services.scheduler.ranking import Ranking, Refused, order, rank, wanted
-from services.scheduler.round import Round
+from services.scheduler.round import Outside, Round
 from services.scheduler.selection import Contest, Domains
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Bools, Floats, Ints, Snapshot
@@ -84,17 +84,19 @@ def schedule(
     settings: SchedulerSettings,
     policy_scores: Sequence[float] = (),
     upstream: tuple[Rejection, ...] = (),
+    outside: Outside | None = None,
 ) -> Outcome:
     """Propose targets for a request among the candidates `targets`.
 
     `policy_scores` holds one score per candidate, or none at all. `upstream` is what earlier stages rejected: it is
-    not repeated in the outcome, but counted in the sentence of a refusal.
+    not repeated in the outcome, but counted in the sentence of a refusal. `outside` is what plugins outside said of the
+    candidates.
     """
     considered = len(targets) + sum(len(rejection.targets) for rejection in upstream)
     decision = _Decision(request, settings, upstream, considered)
     try:
         wanted(request, settings)
-        candidates, policy = _present(decision, snapshot, targets, policy_scores, now)
+        candidates, policy = _present(decision, snapshot, targets, policy_scores, now, outside or {})
         proposal = _propose(decision, candidates, policy)
     except Refused as refused:
         proposal = Proposal(strategy=request.spec.strategy.type, refusal=refused.refusal)
@@ -102,7 +104,12 @@ def schedule(
 
 
 def _present(
-    decision: _Decision, snapshot: Snapshot, targets: Sequence[str], policy_scores: Sequence[float], now: float
+    decision: _Decision,
+    snapshot: Snapshot,
+    targets: Sequence[str],
+    policy_scores: Sequence[float],
+    now: float,
+    outside: Outside,
 ) -> tuple[Round, Floats | None]:
     """The candidates that the inventory still has, and their policy scores."""
     rows = np.fromiter(map(snapshot.rows.get, targets, repeat(-1)), np.intp, len(targets))
@@ -111,9 +118,10 @@ def _present(
         gone = tuple(target for target, row in zip(targets, rows.tolist(), strict=True) if row < 0)
         decision.rejections.append(Rejection(reason="TargetGone", message="gone from the inventory", targets=gone))
         policy = None if policy is None else policy[rows >= 0]
+        outside = {key: column[rows >= 0] for key, column in outside.items()}
         rows = rows[rows >= 0]
     demand = demand_of(decision.request)
-    decision.candidates = Round(decision.request, snapshot, rows, demand, decision.settings, now)
+    decision.candidates = Round(decision.request, snapshot, rows, demand, decision.settings, now, outside)
     return decision.candidates, policy
 
 

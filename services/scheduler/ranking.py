@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from services.scheduler.round import Round
-from services.scheduler.scorers import PREFIX, SCORERS, BadArguments, find
+from services.scheduler.scorers import KNOWN, BadArguments, find
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Bools, Floats, Ints, stable_hash
 from shared.api import ScorerWeight
@@ -81,8 +81,7 @@ def wanted(request: Request, settings: SchedulerSettings) -> list[tuple[ScorerWe
     listed = request.spec.strategy.scorers
     for each in listed:
         if find(each.name) is None:
-            known = ", ".join(SCORERS)
-            raise Refused("UnknownScorer", f"unknown scorer {each.name}; known are {known} and {PREFIX}<name>")
+            raise Refused("UnknownScorer", f"unknown scorer {each.name}; known are {', '.join(KNOWN)}")
     defaults = {
         "Resource": settings.resource_weight,
         "Affinity": settings.affinity_weight,

@@ -1,6 +1,6 @@
 """What plugins are given: one request, a snapshot, and the candidate rows that are looked at."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,9 @@ from services.scheduler.snapshot import Array, Bools, Floats, Ints, Snapshot
 from shared.api import LabelSelector
 from shared.api.selectors import AffinityRequirement, LabelRequirement, matches_all
 from shared.model import Request
+
+Outside = Mapping[tuple[str, str], Array]
+"""What plugins outside said: a column per kind (scorer, filter) and name, one value per candidate."""
 
 
 class Round:
@@ -25,6 +28,7 @@ class Round:
         demand: Demand,
         settings: SchedulerSettings,
         now: float,
+        outside: Outside | None = None,
     ) -> None:
         self.request = request
         self.spec = request.spec
@@ -33,6 +37,7 @@ class Round:
         self.demand = demand
         self.settings = settings
         self.now = now
+        self.outside = outside or {}
         in_order = len(rows) > 0 and bool((rows == np.arange(len(rows))).all())
         self.index: Ints | slice = slice(len(rows)) if in_order else rows  # a slice of a column copies nothing
         self._gathered: dict[tuple[str, Any], Array] = {}
@@ -45,7 +50,8 @@ class Round:
         """The same request on fewer rows."""
         if kept.all():
             return self
-        return Round(self.request, self.snapshot, self.rows[kept], self.demand, self.settings, self.now)
+        outside = {key: column[kept] for key, column in self.outside.items()}
+        return Round(self.request, self.snapshot, self.rows[kept], self.demand, self.settings, self.now, outside)
 
     def values(self, family: str, key: Any = None) -> Array:
         """One fact of the candidates, see `snapshot.VALUES`; not to be written to."""

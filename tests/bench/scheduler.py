@@ -17,15 +17,13 @@ from random import Random
 import msgspec
 
 from services.scheduler.core import schedule
+from services.scheduler.outside import Plugins
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
-from services.scheduler.worker import Scheduler, propose
+from services.scheduler.stage import Stage
 from shared.api import PlacementSpec, Taint
-from shared.memory_bus import MemoryBus
-from shared.memory_state import MemoryStore
 from shared.messages import Evaluated, decoder, encode
 from shared.model import ApiKind, Cause, Head, PlacementRef, Request, Target, WorkloadObject
-from shared.runner import Runtime
 
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 APIS = (
@@ -152,22 +150,20 @@ def bytes_per_target(size: int) -> float:
 async def messages_per_second(size: int, times: int) -> float:
     """Messages decoded, decided and encoded per second of CPU, through the worker's own handler."""
     targets = fleet(size)
-    async with asyncio.TaskGroup() as tasks:
-        runtime = Runtime(SchedulerSettings(), MemoryBus(), MemoryStore(), tasks)
-        scheduler = Scheduler(runtime)
-        for target in targets:
-            scheduler.snapshot.put(target)
-        evaluated = Evaluated(
-            request=request(0),
-            targets=tuple(target.id for target in targets),
-            scores=tuple(float(number % 101) for number in range(size)),
-            inventory_revision=0,
-        )
-        payload, decode = encode(evaluated), decoder(Evaluated).decode
-        began = time.process_time()
-        for _ in range(times):
-            encode(await propose(decode(payload), scheduler))
-        return times / (time.process_time() - began)
+    stage = Stage(SchedulerSettings(), Plugins(SchedulerSettings(), None), time.time)
+    for target in targets:
+        stage.snapshot.put(target)
+    evaluated = Evaluated(
+        request=request(0),
+        targets=tuple(target.id for target in targets),
+        scores=tuple(float(number % 101) for number in range(size)),
+        inventory_revision=0,
+    )
+    payload, decode = encode(evaluated), decoder(Evaluated).decode
+    began = time.process_time()
+    for _ in range(times):
+        encode(await stage.propose(decode(payload)))
+    return times / (time.process_time() - began)
 
 
 def main() -> None:

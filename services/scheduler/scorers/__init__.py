@@ -1,14 +1,20 @@
 """Scorers: how good each feasible target is. One function per file, all listed here.
 
-`Custom:<name>` is a family: every name stands for the score of that name that anyone keeps on SyncTargets.
+Two are families: `Custom:<name>` is the score of that name that anyone keeps on SyncTargets, `Bus:<name>` a scorer
+that lives in another process.
 """
+
+from collections.abc import Callable
 
 from services.scheduler.scorers.affinity import affinity
 from services.scheduler.scorers.cost import cost
-from services.scheduler.scorers.custom import PREFIX, custom
+from services.scheduler.scorers.custom import PREFIX as CUSTOM
+from services.scheduler.scorers.custom import custom
 from services.scheduler.scorers.latency import latency
 from services.scheduler.scorers.load import load
 from services.scheduler.scorers.locality import locality
+from services.scheduler.scorers.outside import PREFIX as BUS
+from services.scheduler.scorers.outside import outside
 from services.scheduler.scorers.resource import resource
 from services.scheduler.scorers.scorer import Args, BadArguments, Scorer
 from services.scheduler.scorers.spread import spread
@@ -26,11 +32,18 @@ SCORERS: dict[str, Scorer] = {
 }
 
 
+FAMILIES: dict[str, Callable[[str], Scorer]] = {CUSTOM: custom, BUS: outside}
+
+KNOWN = (*SCORERS, *(f"{prefix}<name>" for prefix in FAMILIES))
+"""All names, for messages."""
+
+
 def find(name: str) -> Scorer | None:
     """The scorer of that name, or None."""
-    if name.startswith(PREFIX) and len(name) > len(PREFIX):
-        return custom(name.removeprefix(PREFIX))
+    for prefix, family in FAMILIES.items():
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return family(name.removeprefix(prefix))
     return SCORERS.get(name)
 
 
-__all__ = ["PREFIX", "SCORERS", "Args", "BadArguments", "Scorer", "find"]
+__all__ = ["FAMILIES", "KNOWN", "SCORERS", "Args", "BadArguments", "Scorer", "find"]

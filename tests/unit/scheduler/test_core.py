@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.scheduler.scorers import SCORERS
+from services.scheduler.scorers import KNOWN
 from services.scheduler.scorers.resource import MODES
 from services.scheduler.snapshot import Snapshot
 from shared.model import Rejection
@@ -56,7 +56,7 @@ def test_the_score_is_the_sum_of_its_breakdown() -> None:
         ({"targets": {"count": {"min": 3}}}, [target("a"), target("b", ready=False)], "TooFewTargets",
          "3 targets are wanted, 1 fit; 1/2 targets: 1 not ready"),
         ({"strategy": {"scorers": [{"name": "Best"}]}}, [target("a")], "UnknownScorer",
-         f"unknown scorer Best; known are {', '.join(SCORERS)} and Custom:<name>"),
+         f"unknown scorer Best; known are {', '.join(KNOWN)}"),
         ({"strategy": {"scorers": [{"name": "Resource", "args": {"mode": "Most"}}]}}, [target("a")], "InvalidScorer",
          f"scorer Resource: mode must be one of {', '.join(MODES)}, not 'Most'"),
         ({"strategy": {"minimumScore": 99.5}}, [target("a")], "NoFeasibleTarget",

@@ -37,6 +37,7 @@ class Lab:
         self.inventory = Table(store, INVENTORY)
         self.reservations = Table(store, RESERVATIONS)
         self.scheduler = scheduler
+        self.snapshot = scheduler.stage.snapshot
 
     async def offer(self, *targets: Target) -> int:
         """Put targets into the inventory; its revision."""
@@ -47,7 +48,7 @@ class Lab:
         other = placement("other")
         taken = Reservation(placement=other, head=HEAD, resources={"cpu": cpu} if cpu else {})
         await self.reservations.put(join("root", name, other.workspace, other.namespace, other.name), taken)
-        await until(lambda: self.scheduler.snapshot.reserved(f"root/{name}", "cpu") == cpu)
+        await until(lambda: self.snapshot.reserved(f"root/{name}", "cpu") == cpu)
 
     async def propose(self, names: str, revision: int, spec: Any = None, **more: Any) -> Scheduled:
         asked = request(spec, **{key: more.pop(key) for key in ("error", "workload") if key in more})
@@ -65,7 +66,7 @@ async def running(**settings: Any) -> AsyncIterator[Lab]:
         runtime = Runtime(SchedulerSettings(**settings), MemoryBus(), store, tasks, clock=lambda: NOW)
         async with open_scheduler(runtime) as scheduler:
             yield Lab(store, scheduler)
-        runtime.cancel()
+        await runtime.end()
 
 
 async def test_a_message_is_answered_from_the_inventory_that_it_was_made_from() -> None:
@@ -104,7 +105,7 @@ async def test_what_others_reserved_is_not_free_until_they_give_it_back() -> Non
         assert (await lab.propose("a", revision)).proposal.selected
         await lab.reserve("a", 9.5)
         await lab.reservations.delete(join("root", "a", "root:shop", "shop", "other"))
-        await until(lambda: not lab.scheduler.snapshot.taken)
+        await until(lambda: not lab.snapshot.taken)
         assert (await lab.propose("a", revision)).proposal.selected
 
 

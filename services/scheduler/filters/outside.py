@@ -1,0 +1,14 @@
+"""Outside: filters that live in other processes and were asked over the bus."""
+
+from collections.abc import Iterator
+
+from services.scheduler.filters.verdict import Verdict
+from services.scheduler.round import Round
+
+
+def outside(round: Round) -> Iterator[Verdict]:
+    """Targets that a filter outside has words against."""
+    for (kind, name), words in round.outside.items():
+        if kind == "filter":
+            for message in dict.fromkeys(each for each in words.tolist() if each):
+                yield Verdict(f"Plugin:{name}", str(message)[:80], words == message)

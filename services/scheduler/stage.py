@@ -1,0 +1,114 @@
+"""The stage at work: keeps the snapshot current, asks plugins outside, and turns `Evaluated` into `Scheduled`."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from services.scheduler.core import refusal_of, schedule
+from services.scheduler.outside import Plugins
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.snapshot import Snapshot
+from services.scheduler.turns import Turns
+from shared.bus import Retry
+from shared.messages import Evaluated, Scheduled
+from shared.model import Proposal, Reservation, RuleResult, Target
+from shared.state import View
+from shared.tokens import split
+
+RETRY_SECONDS = 1.0
+OUTCOMES = {"t": "true", "f": "false", "e": "error"}
+
+
+class Stage:
+    """The snapshot, kept current by two views, and what decisions are made with."""
+
+    def __init__(self, settings: SchedulerSettings, plugins: Plugins, clock: Callable[[], float]) -> None:
+        self.snapshot = Snapshot()
+        self.revision = 0
+        self._settings = settings
+        self._plugins = plugins
+        self._clock = clock
+        self._turns = Turns()
+        self._moved = asyncio.Condition()
+
+    async def follow_inventory(self, view: View[Target]) -> None:
+        """Bring changed targets into their rows, for ever."""
+        targets: dict[str, str] = {}
+        async for keys in view.changes():
+            revision = view.revision
+            for key in sorted(keys):
+                target = view.get(key)
+                if target is not None:
+                    targets[key] = target.id
+                    self.snapshot.put(target)
+                elif key in targets:
+                    self.snapshot.remove(targets.pop(key))
+            async with self._moved:
+                self.revision = revision
+                self._moved.notify_all()
+
+    async def follow_reservations(self, view: View[Reservation]) -> None:
+        """Bring changed reservations into the columns, for ever."""
+        noted: dict[str, Reservation] = {}
+        async for keys in view.changes():
+            for key in sorted(keys):
+                workspace, name, *_ = split(key)
+                reservation = view.get(key)
+                if reservation is not None and reservation.resources:  # one that is given back stays as an empty one
+                    noted[key] = reservation
+                    self.snapshot.reserve(f"{workspace}/{name}", reservation)
+                elif key in noted:
+                    self.snapshot.release(f"{workspace}/{name}", noted.pop(key).placement)
+
+    async def propose(self, message: Evaluated) -> Scheduled:
+        """One proposal, from an inventory at least as new as the message.
+
+        Raises `Retry` when that has not arrived within the bound.
+        """
+        request = message.request
+        refusal = refusal_of(request, message.error)
+        if refusal is not None:
+            refused = Proposal(strategy=request.spec.strategy.type, refusal=refusal)
+            return Scheduled(
+                request=request, proposal=refused, rejections=message.rejections, inventory_revision=self.revision
+            )
+        if not await self._reached(message.inventory_revision):
+            raise Retry(RETRY_SECONDS, f"the inventory is at {self.revision}, not yet at {message.inventory_revision}")
+        outside = await self._plugins.ask(request, message.targets, self.snapshot)
+        await self._turns.take(request.placement.workspace, request.spec.priority)
+        outcome = schedule(
+            request,
+            self.snapshot,
+            message.targets,
+            now=request.requested_at or self._clock(),  # the message's own time, so that it can be replayed
+            settings=self._settings,
+            policy_scores=message.scores,
+            upstream=message.rejections,
+            outside=outside,
+        )
+        proposed = {choice.target for choice in (*outcome.proposal.selected, *outcome.proposal.alternates)}
+        places = {target: place for place, target in enumerate(message.targets) if target in proposed}
+        return Scheduled(
+            request=request,
+            proposal=outcome.proposal,
+            rules={target: _outcomes(message.rules, place) for target, place in places.items() if message.rules},
+            policy_scores={target: message.scores[place] for target, place in places.items() if message.scores},
+            rejections=(*message.rejections, *outcome.rejections),
+            inventory_revision=self.revision,
+        )
+
+    async def _reached(self, revision: int) -> bool:
+        """Wait, for a bounded time, until the columns hold the inventory as of `revision`."""
+        if self.revision >= revision:
+            return True
+        try:
+            async with asyncio.timeout(self._settings.catch_up_seconds), self._moved:
+                await self._moved.wait_for(lambda: self.revision >= revision)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _outcomes(rules: Iterable[RuleResult], place: int) -> dict[str, str]:
+    """What each rule said of the target in a place: `policy/rule` -> true, false or error."""
+    said = {f"{rule.policy}/{rule.rule}": rule.outcomes[place : place + 1] for rule in rules}
+    return {rule: OUTCOMES[outcome] for rule, outcome in said.items() if outcome in OUTCOMES}
