@@ -144,6 +144,10 @@ class Inventory:
             self._targets[row] = target
         self._log.append(row)
 
+    def __len__(self) -> int:
+        """How many targets there are."""
+        return len(self._row)
+
     def rows(self, ids: Iterable[str]) -> list[int | None]:
         """The row of each target, None for those that are not here."""
         return [self._row.get(each) for each in ids]

@@ -44,6 +44,11 @@ class InForce:
     enforced: bool = True
     fail: bool = True
 
+    @property
+    def definitions(self) -> tuple[tuple[str, str], ...]:
+        """The policy's own variables: names and expressions, in order."""
+        return tuple((variable.name, variable.expression) for variable in self.variables)
+
     def covers(self, target: Target) -> bool:
         """Whether these rules judge the target."""
         return matches(self.target_selector, target.labels)

@@ -1,13 +1,14 @@
 """The stage at work: finds the rules and targets that a message is about, has the rules evaluated, and judges."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from services.policy.cel.engine import Engine, Evaluation, Pending, Scene
+from services.policy.cel.program import Program
 from services.policy.columns import Inventory
-from services.policy.core import ERROR, INLINE, NONE, InForce, Judged, Mask, Outcomes, in_force, judge
+from services.policy.core import ERROR, FALSE, INLINE, NONE, TRUE, InForce, Judged, Mask, Outcomes, in_force, judge
 from services.policy.diagnostics import InvalidExpression
 from services.policy.variables import read_request
 from shared.api import Rule
@@ -27,6 +28,7 @@ class Begun:
     rule: Rule
     covered: Mask
     work: Evaluation | Pending | str  # a text: the rule is invalid, and why
+    messages: tuple[str, ...] = ()  # per target
 
 
 async def evaluate(
@@ -79,15 +81,33 @@ def _covered(policy: InForce, scene: Scene) -> Mask:
 
 
 def _begin(policy: InForce, rule: Rule, covered: Mask, engine: Engine, scene: Scene) -> Begun:
-    definitions = tuple((variable.name, variable.expression) for variable in policy.variables)
     try:
-        program = engine.programs.get(rule.expression, definitions)
+        program = engine.programs.get(rule.expression, policy.definitions)
+        text = rule.message_expression and engine.programs.get(
+            rule.message_expression, policy.definitions, result="string"
+        )
     except InvalidExpression as invalid:
         if policy.id == INLINE:
             raise InvalidInlineRule(f"policy rule {rule.name} is invalid at {invalid}") from None
         return Begun(policy, rule, covered, f"invalid at {invalid}")
     here = Scene(scene.inventory, scene.rows[covered], scene.context, scene.now, policy.workspace)
-    return Begun(policy, rule, covered, engine.begin(program, here))
+    work = engine.begin(program, here)
+    messages = _messages(text, rule, work, engine, here, covered) if text else ()
+    return Begun(policy, rule, covered, work, messages)
+
+
+def _messages(
+    text: Program, rule: Rule, work: Evaluation | Pending, engine: Engine, scene: Scene, covered: Mask
+) -> tuple[str, ...]:
+    """The rule's own words per target, for those that it excludes; not for rules that are evaluated elsewhere."""
+    decisive = {"Forbid": TRUE, "Require": FALSE}.get(rule.effect)
+    if not isinstance(work, Evaluation) or decisive is None:
+        return ()
+    excluded = np.flatnonzero(work.outcomes == decisive)
+    words = np.full(len(covered), "", dtype=object)
+    here = replace(scene, rows=scene.rows[excluded])
+    words[np.flatnonzero(covered)[excluded]] = engine.texts(text, here)
+    return tuple(words)
 
 
 async def _finish(begun: Begun, engine: Engine) -> Judged:
@@ -97,4 +117,4 @@ async def _finish(begun: Begun, engine: Engine) -> Judged:
         return Judged(begun.policy, begun.rule, outcomes, error=begun.work)
     evaluation = await engine.finish(begun.work)
     outcomes[begun.covered] = evaluation.outcomes
-    return Judged(begun.policy, begun.rule, outcomes, error=evaluation.error)
+    return Judged(begun.policy, begun.rule, outcomes, error=evaluation.error, messages=begun.messages)

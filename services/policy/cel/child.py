@@ -14,12 +14,16 @@ from typing import BinaryIO
 import msgspec
 
 from services.policy.cel import reference
+from services.policy.cel.expand import Tree
 from services.policy.cel.isolation import Answer, Job
-from services.policy.cel.program import Programs
+from services.policy.cel.program import tree_of
 from services.policy.diagnostics import InvalidExpression
 
 FLUSH_SECONDS = 0.05
 """How often answers are handed over, so that those before a deadline are not lost."""
+
+TREES = 100
+"""Expressions whose trees are kept."""
 
 NICENESS = 5
 """Rules that take long yield to everything else."""
@@ -27,13 +31,13 @@ NICENESS = 5
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer jobs until the input ends."""
-    programs = Programs(100)
+    trees: dict[str, Tree] = {}
     sink.write(b"+")
     sink.flush()
     while header := source.read(4):
         job = msgspec.msgpack.decode(source.read(int.from_bytes(header, "big")), type=Job)
         limit(job)
-        answer(job, programs, sink)
+        answer(job, trees, sink)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -46,10 +50,14 @@ def limit(job: Job) -> None:
         signal.setitimer(signal.ITIMER_REAL, 2 * job.deadline + 1)
 
 
-def answer(job: Job, programs: Programs, sink: BinaryIO) -> None:
+def answer(job: Job, trees: dict[str, Tree], sink: BinaryIO) -> None:
     """Evaluate on each target and write the answers, a few at a time."""
     try:
-        tree = programs.get(job.expression, job.definitions).tree
+        if job.digest not in trees:
+            if len(trees) >= TREES:
+                trees.clear()
+            trees[job.digest] = tree_of(job.expression, job.definitions)
+        tree = trees[job.digest]
     except InvalidExpression as error:
         write(sink, [("e", str(error))] * len(job.targets))
         return

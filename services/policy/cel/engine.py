@@ -8,7 +8,7 @@ What is not provably cheap runs in a child process that is killed at its deadlin
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,9 @@ INLINE_COST = 1_000
 
 MEMO_SIZE = 50_000
 """Outcomes that are remembered over messages, least recently used first out."""
+
+LONGEST_TEXT = 256
+"""Characters of a message that a rule makes."""
 
 Tier = Literal["columns", "memo", "target"]
 Answer = tuple[str, str]
@@ -70,9 +73,10 @@ class Evaluation:
 
 
 class Engine:
-    """Rules in, outcomes out. `isolation` runs what could run away."""
+    """Rules in, outcomes out. `isolation` runs what could visit more than `inline_cost` nodes."""
 
-    def __init__(self, isolation: Isolation) -> None:
+    def __init__(self, isolation: Isolation, inline_cost: float = INLINE_COST) -> None:
+        self._inline_cost = inline_cost
         self.programs = Programs()
         self._isolation = isolation
         self._memo: OrderedDict[Any, Answer] = OrderedDict()
@@ -101,7 +105,7 @@ class Engine:
             answers = [self._recall(key) for key in keys]
         open_ = [number for number, answer in enumerate(answers) if answer is None]
         targets = _targets(program, scene, [groups.representatives[number] for number in open_])
-        if sum(memo.cost(program.node, target) for target in targets) <= INLINE_COST:
+        if sum(memo.cost(program.node, target) for target in targets) <= self._inline_cost:
             found = _inline(program, context, targets)
             self._take(answers, keys, [(answer, True) for answer in found])
             return _spread(groups, answers, tier, why)
@@ -115,6 +119,19 @@ class Engine:
         found = await self._isolation.run(begun.job, begun.tenant)
         self._take(begun.answers, begun.keys, found)
         return _spread(begun.groups, begun.answers, begun.tier, begun.why)
+
+    def texts(self, program: Program, scene: Scene) -> tuple[str, ...]:
+        """A text per row, for messages; empty where it fails, and everywhere where that would take long."""
+        groups = memo.group(scene.inventory, program.reads, scene.rows, scene.now)
+        targets = _targets(program, scene, groups.representatives)
+        if sum(memo.cost(program.node, target) for target in targets) > self._inline_cost:
+            return ("",) * len(scene.rows)
+        context = {name: reference.to_cel(scene.context[name]) for name in program.context}
+        found = [
+            reference.evaluate(program.tree, {**context, "target": reference.to_cel(target)})[0] for target in targets
+        ]
+        texts = [" ".join(text.split())[:LONGEST_TEXT] if isinstance(text, str) else "" for text in found]
+        return tuple(texts[number] for number in groups.group_of)
 
     def _take(self, answers: list[Answer | None], keys: list[Any] | None, found: Sequence[tuple[Answer, bool]]) -> None:
         """Fill the open answers in order, and remember those that are final."""
@@ -136,7 +153,7 @@ class Engine:
             self._memo.popitem(last=False)
 
 
-def _targets(program: Program, scene: Scene, positions: Sequence[int]) -> list[dict[str, Any]]:
+def _targets(program: Program, scene: Scene, positions: Iterable[int]) -> list[dict[str, Any]]:
     """The targets at these positions, with the fields only that the rule reads."""
     fields = None if program.reads is None else frozenset(path[0] for path in program.reads)
     return [read_target(scene.inventory.target(scene.rows[each]), scene.now, fields) for each in positions]

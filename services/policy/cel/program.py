@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services.policy import memo
@@ -11,7 +11,7 @@ from services.policy.cel.convert import Origins, convert
 from services.policy.cel.expand import Tree, expand
 from services.policy.diagnostics import Diagnostic, InvalidExpression
 from services.policy.lint import lint
-from services.policy.syntax import Node
+from services.policy.syntax import Call, Literal, Node, walk
 from services.policy.variables import VARIABLES
 
 PROGRAMS = 1_000
@@ -84,6 +84,14 @@ def compile_rule(expression: str, definitions: Definitions = (), *, result: str 
     return prepare(expression, definitions, tree, digest_of(expression, definitions, result))
 
 
+def tree_of(expression: str, definitions: Definitions = ()) -> Tree:
+    """The tree to evaluate, of an expression that has been checked before. Raises `InvalidExpression`."""
+    trees: dict[str, Tree] = {}
+    for name, text in definitions:
+        trees[name] = expand(reference.parse(text), trees)
+    return expand(reference.parse(expression), trees)
+
+
 def prepare(expression: str, definitions: Definitions, tree: Tree, digest: str) -> Program:
     """What evaluation needs to know of a tree."""
     origins: Origins = {}
@@ -102,10 +110,22 @@ def prepare(expression: str, definitions: Definitions, tree: Tree, digest: str) 
 
 def _parsed(text: str, variables: dict[str, Tree]) -> Tree:
     tree = reference.parse(text)
-    found = lint(convert(tree), variables)
+    node = convert(tree)
+    found = lint(node, variables) or [
+        Diagnostic(each.line, each.column, f"`{each.value[:40]}` is no regular expression")
+        for each in _patterns(node)
+        if not reference.is_regex(each.value)
+    ]
     if found:
         raise InvalidExpression(found)
     return tree
+
+
+def _patterns(node: Node) -> Iterator[Literal]:
+    for each in walk(node):
+        match each:
+            case Call(name="matches", arguments=(_, Literal(kind="string") as pattern)):
+                yield pattern
 
 
 def _in_variable(name: str, found: Sequence[Diagnostic]) -> InvalidExpression:

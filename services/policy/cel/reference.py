@@ -10,9 +10,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import celpy
+import re2
 from celpy import celtypes
 from celpy.celparser import CELParseError, CELParser
 from celpy.evaluation import Activation, CELEvalError, Evaluator, base_functions
@@ -82,8 +84,10 @@ def from_cel(value: Any) -> Any:
             return bool(value)
         case celtypes.UintType():
             raise TypeError("an unsigned integer")
-        case str():
+        case celtypes.StringType():
             return str(value)
+        case str():
+            raise TypeError("a concatenation, which celpy gives without the methods of a string")
         case int():
             return int(value)
         case float():
@@ -178,6 +182,30 @@ def _duration(value: Any, *rest: Any) -> Any:
     return celtypes.DurationType(value, *rest)
 
 
+def _matches(text: Any, pattern: Any) -> Any:
+    """As celpy's `matches`: RE2, linear in time. But quiet: re2 writes every bad pattern to standard error."""
+    try:
+        return celtypes.BoolType(_regex(pattern).search(text) is not None)
+    except re2.error as error:
+        return CELEvalError("match error", error.__class__, error.args)
+
+
+@lru_cache(maxsize=1_000)
+def _regex(pattern: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
+def is_regex(pattern: str) -> bool:
+    """Whether `matches` can use the pattern."""
+    try:
+        _regex(pattern)
+    except re2.error:
+        return False
+    return True
+
+
 def _timestamp(value: Any, *rest: Any) -> Any:
     """As celpy's `timestamp`, for texts that a time can have."""
     if isinstance(value, str) and len(value) > 64:
@@ -219,7 +247,20 @@ _BOUND: dict[str, Callable[..., Any]] = {
     "_&&_": _and,
     "_||_": _or,
     "duration": _duration,
+    "matches": _matches,
     "timestamp": _timestamp,
 }
 
-__all__ = ["Outcome", "call", "celpy", "describe", "evaluate", "from_cel", "functions", "parse", "to_cel", "verdict"]
+__all__ = [
+    "Outcome",
+    "call",
+    "celpy",
+    "describe",
+    "evaluate",
+    "from_cel",
+    "functions",
+    "is_regex",
+    "parse",
+    "to_cel",
+    "verdict",
+]

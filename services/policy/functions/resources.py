@@ -46,6 +46,8 @@ def _of(amounts: Mapping[str, Any], resource: str) -> float:
 
 
 def _available(target: Target, resource: str) -> float:
+    if resource not in target.allocatable:
+        return 0.0
     return max(0.0, _of(target.allocatable, resource) - _of(target.allocated, resource))
 
 

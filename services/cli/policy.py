@@ -1,0 +1,199 @@
+"""`moorage policy`: check rules as admission does, and try them on targets, so that they can be tested in CI."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from services.policy.admission import Finding, Planned, Tested
+    from services.policy.core import InForce
+    from shared.model import Target
+
+CHECK = """\
+Parse, lint and type-check every expression of the PlacementPolicies and Placements in a file, as admission does.
+
+Exit codes: 0 all is well, 1 there are findings, 2 the file or the command line cannot be used.
+"""
+TEST = """\
+Evaluate every rule on targets: SyncTargets in a file, or the live inventory. A Placement in the policy's file (or in
+--placement) is what `placement` and `workload` stand for; without one, an example is.
+
+Exit codes: 0 every rule gave an answer, 1 a rule is invalid or failed on a target, 2 a file cannot be used.
+"""
+OUTCOMES = {"t": "true", "f": "false", "e": "error", "-": "not covered"}
+LIVE = "live"
+CONNECT_TIMEOUT = 10.0
+
+
+class Unusable(Exception):
+    """A file that cannot be used; the message is the one line that the user sees."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command."""
+    from shared.settings import Settings, add_arguments
+
+    parser = subparsers.add_parser("policy", help="check rules, and try them on targets")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    shape = argparse.RawDescriptionHelpFormatter
+    check = actions.add_parser("check", help="what admission says", description=CHECK, formatter_class=shape)
+    check.add_argument("file", metavar="FILE", help="YAML or JSON, several documents; - is standard input")
+    check.add_argument("--plan", action="store_true", help="show how each rule is evaluated, and why so")
+    test = actions.add_parser("test", help="evaluate rules on targets", description=TEST, formatter_class=shape)
+    test.add_argument("file", metavar="FILE", help="PlacementPolicies")
+    test.add_argument("--targets", required=True, metavar="FILE|live", help="SyncTargets, or the live inventory")
+    test.add_argument("--placement", metavar="FILE", help="a Placement, and the objects that it selects")
+    add_arguments(test, Settings)
+    for action, function in ((check, _check), (test, _test)):
+        action.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
+        action.set_defaults(run=run, act=function)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; 0 fine, 1 findings, 2 unusable input."""
+    from services.cli.offline import InvalidManifest
+    from shared.api import InvalidObject
+
+    try:
+        code: int = args.act(args)
+    except (Unusable, InvalidManifest, InvalidObject) as error:
+        sys.stderr.write(f"moorage: {error}\n")
+        return 2
+    return code
+
+
+def _check(args: argparse.Namespace) -> int:
+    from services.policy import admission
+
+    found: list[tuple[str, Finding]] = []
+    planned: list[tuple[str, Planned]] = []
+    for policy in _policies(args.file):
+        findings = admission.check_rules(policy.rules, policy.definitions)
+        found += [(policy.id, each) for each in findings]
+        if args.plan and not findings:
+            planned += [(policy.id, each) for each in asyncio.run(admission.plan(policy))]
+    if args.output == "json":
+        findings_json = [{"policy": policy, "where": each.where, **asdict(each.diagnostic)} for policy, each in found]
+        plan_json = [{"policy": policy, **asdict(each)} for policy, each in planned]
+        _write(json.dumps({"findings": findings_json, "plan": plan_json}))
+        return int(bool(found))
+    for name, finding in found:
+        _write(f"{name}: {finding}")
+    if planned:
+        rows = [("POLICY", "RULE", "TIER", "READS", "WHY")]
+        _table([*rows, *((policy, each.rule, each.tier, ", ".join(each.reads), each.why) for policy, each in planned)])
+    if not found and not planned:
+        _write("no findings")
+    return int(bool(found))
+
+
+def _test(args: argparse.Namespace) -> int:
+    from services.policy import admission
+
+    now = time.time()
+    targets = _live(args) if args.targets == LIVE else _targets(args.targets)
+    request = _request(args.placement, now) if args.placement else admission.example_request()
+    tested: list[tuple[str, Tested]] = []
+    for policy in _policies(args.file):
+        findings = admission.check_rules(policy.rules, policy.definitions)
+        if findings:
+            for finding in findings:
+                sys.stderr.write(f"{policy.id}: {finding}\n")
+            return 1
+        tested += [(policy.id, each) for each in asyncio.run(admission.run(policy, targets, request, now))]
+    if args.output == "json":
+        _write(
+            json.dumps(
+                [{"policy": policy, **asdict(each), "outcome": OUTCOMES[each.outcome]} for policy, each in tested]
+            )
+        )
+    else:
+        rows = [("TARGET", "POLICY", "RULE", "EFFECT", "OUTCOME", "ERROR")]
+        rows += [
+            (each.target.removeprefix("/"), name, each.rule, each.effect, OUTCOMES[each.outcome], each.error)
+            for name, each in tested
+        ]
+        _table(rows)
+    return int(any(each.outcome == "e" for _, each in tested))
+
+
+def _policies(path: str) -> "Iterator[InForce]":
+    """The policies of a file, and the Placements' own rules."""
+    from services.cli.offline import of_kind, read, workspace_of
+    from services.policy.core import InForce, from_spec
+    from shared.api import decode_placement, decode_policy
+
+    manifests = read(path)
+    policies = [
+        from_spec(decoded.metadata.name, workspace_of(each), decoded.spec)
+        for each in of_kind(manifests, "PlacementPolicy")
+        for decoded in (decode_policy(each),)
+    ]
+    policies += [
+        InForce(f"placement {decoded.metadata.name}", workspace_of(each), decoded.spec.policies)
+        for each in of_kind(manifests, "Placement")
+        for decoded in (decode_placement(each),)
+        if decoded.spec.policies
+    ]
+    if not policies:
+        raise Unusable(f"{path}: there is no PlacementPolicy, and no Placement with rules, in it")
+    yield from policies
+
+
+def _targets(path: str) -> "list[Target]":
+    from services.cli.offline import of_kind, read, target_from
+
+    targets = [target_from(each) for each in of_kind(read(path), "SyncTarget")]
+    if not targets:
+        raise Unusable(f"{path}: there is no SyncTarget in it")
+    return targets
+
+
+def _request(path: str, now: float) -> Any:
+    from services.cli.offline import of_kind, plane_of, read, request_from
+
+    manifests = read(path)
+    placements = of_kind(manifests, "Placement")
+    if not placements:
+        raise Unusable(f"{path}: there is no Placement in it")
+    return request_from(plane_of((), manifests, (), ()), placements[0], now)
+
+
+def _live(args: argparse.Namespace) -> "list[Target]":
+    from shared.bus import BusError
+    from shared.settings import Settings, SettingsError, load
+
+    async def look() -> "list[Target]":
+        from shared.runner import connect
+        from shared.state import INVENTORY, Table
+
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            bus, store = await connect("moorage-cli", settings)
+            try:
+                return [entry.value for entry in await Table(store, INVENTORY).entries()]
+            finally:
+                await bus.close()
+
+    try:
+        settings = load(Settings, vars(args), os.environ)
+        return asyncio.run(look())
+    except TimeoutError:
+        raise Unusable(f"no NATS answers within {CONNECT_TIMEOUT:g} s") from None
+    except (BusError, SettingsError) as error:
+        raise Unusable(str(error)) from None
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        _write("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line + "\n")

@@ -1,0 +1,141 @@
+"""What admission says of a policy, and what it would do to targets: the functions behind `moorage policy`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.policy.cel.engine import Engine, Scene
+from services.policy.cel.isolation import Isolation
+from services.policy.cel.program import compile_rule
+from services.policy.columns import Inventory
+from services.policy.core import InForce
+from services.policy.diagnostics import Diagnostic, InvalidExpression
+from services.policy.variables import read_request
+from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
+from shared.model import Cause, Head, PlacementRef, Request, Target, WorkloadObject
+
+COLUMNS = {"columns": "all targets at once", "memo": "once per distinct values", "target": "once per target"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with one expression of a policy: `rules[eu].expression`, `variables[region].expression`."""
+
+    where: str
+    diagnostic: Diagnostic
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.diagnostic}"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """How a rule is evaluated, and why so."""
+
+    rule: str
+    tier: str
+    why: str
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """One rule on one target: `t`, `f`, `e` (with what went wrong), or `-` where the targetSelector leaves it out."""
+
+    target: str
+    rule: str
+    effect: str
+    outcome: str
+    error: str = ""
+
+
+def check(spec: PlacementPolicySpec) -> list[Finding]:
+    """Everything that is wrong with a policy's expressions; an empty list when it may be admitted.
+
+    A broken variable is reported once, and hides what depends on it.
+    """
+    return check_rules(spec.rules, tuple((each.name, each.expression) for each in spec.variables))
+
+
+def check_rules(rules: Sequence[Rule], definitions: Sequence[tuple[str, str]] = ()) -> list[Finding]:
+    """As `check`, for rules on their own (a Placement's)."""
+    for number, (name, text) in enumerate(definitions):
+        found = _findings(f"variables[{name}].expression", text, definitions[:number], "dyn")
+        if found:
+            return found
+    found = []
+    for rule in rules:
+        found += _findings(f"rules[{rule.name}].expression", rule.expression, definitions, "bool")
+        if rule.message_expression:
+            found += _findings(f"rules[{rule.name}].messageExpression", rule.message_expression, definitions, "string")
+    return found
+
+
+def _findings(where: str, text: str, definitions: Sequence[tuple[str, str]], result: str) -> list[Finding]:
+    try:
+        compile_rule(text, definitions, result=result)
+    except InvalidExpression as error:
+        return [Finding(where, each) for each in error.diagnostics]
+    return []
+
+
+async def plan(policy: InForce) -> list[Planned]:
+    """How each rule of a valid policy is evaluated. Tried out on an example; data can make a rule leave the columns."""
+    target = example_target()
+    scene = _scene([target], example_request(), 0.0, policy.workspace)
+    engine = Engine(Isolation(), inline_cost=float("inf"))
+    planned = []
+    for rule in policy.rules:
+        program = engine.programs.get(rule.expression, policy.definitions)
+        evaluation = await engine.evaluate(program, scene)
+        reads = ("target",) if program.reads is None else tuple(sorted("target." + ".".join(p) for p in program.reads))
+        why = f"{COLUMNS[evaluation.tier]}: {evaluation.why}"
+        planned.append(Planned(rule.name, evaluation.tier, why, (*reads, *sorted(program.context))))
+    return planned
+
+
+async def run(policy: InForce, targets: Sequence[Target], request: Request, now: float) -> list[Tested]:
+    """Every rule of a valid policy on every target, by target; each error in full."""
+    isolation = Isolation()
+    engine = Engine(isolation)
+    tested = []
+    try:
+        for rule in policy.rules:
+            program = engine.programs.get(rule.expression, policy.definitions)
+            for target in targets:
+                outcome, error = "-", ""
+                if policy.covers(target):
+                    evaluation = await engine.evaluate(program, _scene([target], request, now, policy.workspace))
+                    outcome, error = chr(evaluation.outcomes[0]), evaluation.error
+                tested.append(Tested(target.id, rule.name, rule.effect, outcome, error))
+    finally:
+        await isolation.close()
+    return sorted(tested, key=lambda each: each.target)
+
+
+def _scene(targets: Iterable[Target], request: Request, now: float, tenant: str) -> Scene:
+    inventory = Inventory()
+    inventory.update({target.id: target for target in targets})
+    rows = np.arange(len(inventory), dtype=np.intp)
+    return Scene(inventory, rows, read_request(request, now), now, tenant)
+
+
+def example_target() -> Target:
+    """A target with something in every field."""
+    return Target(workspace="root:platform", name="example", labels={"region": "eu"}, ready=True, nodes=3)
+
+
+def example_request() -> Request:
+    """A placement of one Deployment with three replicas."""
+    workload = WorkloadSelector(api_version="apps/v1", kind="Deployment", name="example")
+    example = WorkloadObject(
+        api_version="apps/v1", kind="Deployment", namespace="default", name="example", replicas=3, requests={"cpu": 0.5}
+    )
+    return Request(
+        placement=PlacementRef(workspace="root:example", namespace="default", name="example"),
+        head=Head(uid="", generation=1, attempt=1),
+        cause=Cause(code="Created"),
+        spec=PlacementSpec(workload=(workload,)),
+        workload=(example,),
+    )

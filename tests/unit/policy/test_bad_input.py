@@ -1,0 +1,125 @@
+"""Hostile and broken expressions: refused with their place, or an error; never slow, never a leak."""
+
+import time
+
+import pytest
+
+from services.policy.cel import reference
+from services.policy.cel.program import compile_rule
+from services.policy.diagnostics import InvalidExpression
+
+SECRET = "s3cr3t-of-another-tenant"
+VARIABLES = {
+    "target": reference.to_cel({"name": "a", "labels": {"größe": "L", "n": "1"}, "capacity": {"cpu": 8.0}, "nodes": 3}),
+    "request": reference.to_cel({"user": SECRET, "groups": [SECRET]}),
+}
+
+
+def verdict(expression: str) -> tuple[str, str]:
+    return reference.verdict(reference.parse(expression), VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("", "the expression is empty"),
+        ("x" * 20_000, "the expression has 20000 characters, at most 16384 are allowed"),
+        ("1" * 1_000_000, "the expression has 1000000 characters, at most 16384 are allowed"),
+        ("(" * 500 + "1" + ")" * 500, "nested deeper than 24 levels"),
+        ("!" * 2_000 + "true", "too many operands in a row, nested too deep, or too large"),
+        (" && ".join(["target.ready"] * 1_000), "too many operands in a row, nested too deep, or too large"),
+        ('"' + r"\a" * 60, "the string is not terminated"),
+        ('"""' + r"\a" * 60 + '"', "the string is not terminated"),
+        ("r'\\' == ''x'", "the string is not terminated"),
+        ("target.name == 'a' )", "`)` closes nothing"),
+        ("[1, 2", "`[` is never closed"),
+        ("1 # 2", "syntax error near `#`"),
+        ("99999999999999999999 == 1", "`99999999999999999999` is out of range or malformed"),
+        ("target.ready == .target.ready", "names do not start with a dot"),
+        ("Target{}.ready", "rules cannot build messages"),
+        ("_in_(1, [1])", "undeclared function `_in_`"),
+        ("has(1)", "has() takes one field selection, such as has(target.labels.zone)"),
+        ("[1].all(1, true)", "all() takes a variable and an expression, such as all(x, x == 1)"),
+        ("[1].reduce(a, b, 0, a) == 1", "undeclared function `reduce`"),
+        ("[1].all(target, true)", "`target` has a meaning already; name it otherwise"),
+        ("[1].all(a, [1].all(b, [1].all(c, true)))", "more than 2 comprehensions inside one another"),
+        ("inventory[0].name == 'x'", "undeclared name `inventory`"),
+        ("variables == 1", "`variables` is used by its fields only, as `variables.<name>`"),
+        ("target.name.matches('[')", "`[` is no regular expression"),
+    ],
+)
+def test_it_is_refused(expression: str, said: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(InvalidExpression) as refused:
+        compile_rule(expression)
+    assert refused.value.diagnostics[0].message == said
+    assert time.monotonic() - begun < 2.0
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ('target.labels.missing == "x"', ("e", "no such key: 'missing'")),
+        ('target.labels["missing"] == "x"', ("e", "no such key: 'missing'")),
+        ('target.labels["größe"] == "L"', ("t", "")),
+        ('target.labels["grosse"] == "L" || true', ("t", "")),
+        ("target.nodes == 3.0", ("e", "no such overload for `eq`")),
+        ("1 / 0 == 1", ("e", "division by zero")),
+        ("9223372036854775807 + 1 > 0", ("e", "out of range, or not convertible")),
+        ('double("nan") == double("nan")', ("f", "")),
+        ('double("inf") > target.capacity["cpu"]', ("t", "")),
+        ('double("-inf") < 0.0', ("t", "")),
+        ('quantity("8Xi") > 1.0', ("e", "not a Kubernetes quantity")),
+        ("request.user.nope == 1", ("e", "no such overload")),
+        ("target.name", ("e", "the result is not a boolean")),
+        ("capacity(1, 2) > 1.0", ("e", "no such overload")),
+        ("target.hasLabel(target)", ("e", "no such overload")),
+        ("unknown == 1", ("e", "undeclared reference")),
+    ],
+)
+def test_it_is_evaluated(expression: str, expected: tuple[str, str]) -> None:
+    assert verdict(expression) == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'duration("' + "1" * 60 + '") > duration("1h")',
+        'duration("' + "1a" * 30 + '!") > duration("1h")',
+        'timestamp("' + "2" * 10_000 + '") > timestamp("2020-01-01T00:00:00Z")',
+        " && ".join(["target.labels.missing"] * 40),
+        " || ".join(["target.labels.missing"] * 40),
+        "target.name.matches('(a+)+$')",
+        "'" + "a" * 5_000 + "!'.matches('(a+)+$')",
+    ],
+)
+def test_it_is_over_quickly_and_says_little(expression: str) -> None:
+    begun = time.monotonic()
+    _, message = verdict(expression)
+    assert time.monotonic() - begun < 1.0
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["unknown == 1", "request.user.x == 1", "request.groups.x == 1", "request == 1", "request.groups + 1 == 2",
+     "undeclared(request)", "request.user && request.user", "-request.user == 1", "request.groups[0].x"],
+)  # fmt: skip
+def test_messages_show_no_values(expression: str) -> None:
+    outcome, message = verdict(expression)
+    assert outcome == "e"
+    assert SECRET not in message
+
+
+def test_a_function_that_raises_is_an_error_that_logic_absorbs() -> None:
+    broken = reference.to_cel({"name": "a"})  # a target without labels, which hasLabel does not expect
+    tree = reference.parse('target.hasLabel("x")')
+    assert reference.verdict(tree, {"target": broken}) == ("e", "hasLabel failed (KeyError)")
+    tree = reference.parse('target.hasLabel("x") || true')
+    assert reference.verdict(tree, {"target": broken}) == ("t", "")
+
+
+def test_variables_that_double_are_refused() -> None:
+    doubling = [("v0", "target.nodes")] + [(f"v{n}", f"variables.v{n - 1} + variables.v{n - 1}") for n in range(1, 31)]
+    with pytest.raises(InvalidExpression, match="too large"):
+        compile_rule("variables.v30 > 0", doubling)
