@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,15 @@ def run(args: argparse.Namespace) -> int:
     content = world.read(args.world)
     if not content.content:
         raise CommandError(f"{args.world} names no content to apply; examples/world.yaml shows how")
-    asyncio.run(
-        _until_signal(tell(args.world.absolute(), content, Screen(color=not args.no_color), args.data, keep=args.keep))
-    )
+    screen = Screen(color=not args.no_color)
+    asyncio.run(_until_signal(tell(args.world.absolute(), content, screen, args.data, keep=args.keep)))
+    screen.note("everything is stopped")
     return 0
 
 
-async def _until_signal(story: Any) -> None:
+async def _until_signal(story: Coroutine[Any, Any, None]) -> None:
     """Run it; SIGTERM ends it like Ctrl-C does."""
-    telling = asyncio.ensure_future(story)
+    telling = asyncio.create_task(story)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
 

@@ -157,21 +157,21 @@ def summary(figures: Figures, lost: Loss | None) -> list[Text]:
     return [Text(f"  {label:<20}  {value}") for label, value in rows.items()]
 
 
-def look_around(place: Place, users: Mapping[str, Iterable[str]], commands: str) -> list[Text]:
+def look_around(place: Place, picture: Picture, users: Mapping[str, str], commands: str) -> list[Text]:
     """Commands to look around with, as they can be pasted.
 
-    `users` are the workspaces that each user has content in; `commands` is the folder of our commands, with a slash,
-    where it is not on the PATH.
+    `users` are the workspaces that have content, with who applied it; `commands` is the folder of our commands, with a
+    slash, where it is not on the PATH.
     """
     lines = []
-    for user, workspaces in sorted(users.items()):
-        kubectl = f"{commands}kubectl --kubeconfig {place.users[user]}"
-        lines.append(Text(f"  # as {user}, in {', '.join(workspaces)}", "dim"))
+    for workspace in sorted({ref.workspace for ref in picture.created}):
+        kubectl = f"{commands}kubectl --kubeconfig {place.users[users[workspace]]}"
+        lines.append(Text(f"  # as {users[workspace]}, in {workspace}", "dim"))
         lines.append(Text(f"  {kubectl} get placements,placementdecisions,placementbindings -A"))
         lines.append(Text(f"  {kubectl} describe placements -A"))
-    cluster, kubeconfig = min(place.targets.items())
-    lines.append(Text(f"  # in the cluster {cluster}", "dim"))
-    lines.append(Text(f"  {commands}kubectl --kubeconfig {kubeconfig} get deployments -A"))
+    busiest = max(picture.clusters, key=lambda cluster: (len(picture.on(cluster)), cluster))
+    lines.append(Text(f"  # in the cluster {_name(busiest)}", "dim"))
+    lines.append(Text(f"  {commands}kubectl --kubeconfig {place.targets[_name(busiest)]} get deployments -A"))
     lines.append(Text("  # the messages of the pipeline, and those that were given up", "dim"))
     lines.append(Text(f"  nats --server {place.nats} sub 'moorage.pipeline.>'"))
     lines.append(Text(f"  {commands}moorage dead list --nats-url {place.nats}"))

@@ -24,7 +24,7 @@ class Screen:
         self._clock = clock
         self._began = clock()
         self._live: Live | None = None
-        self._shown: dict[PlacementRef, str] = {}
+        self._shown: dict[PlacementRef | None, str] = {}  # what is on the screen; None: the stages
 
     @property
     def elapsed(self) -> float:
@@ -51,7 +51,7 @@ class Screen:
             yield
             return
         with Live(console=self._console, auto_refresh=False) as live:
-            self._live = live
+            self._live, self._shown = live, {}
             try:
                 yield
             finally:
@@ -59,9 +59,12 @@ class Screen:
 
     def show(self, picture: Picture) -> None:
         """Every placement with how far it is: all of them in place, or those that changed as lines."""
-        lines = {ref: render.headline(picture, ref) for ref in sorted(picture.created)}
+        lines: dict[PlacementRef | None, Text] = {ref: render.headline(picture, ref) for ref in sorted(picture.created)}
         if self._live is not None:
-            self._live.update(Group(render.stages(picture), *lines.values()), refresh=True)
-            return
-        self.print(line for ref, line in lines.items() if self._shown.get(ref) != line.plain)
-        self._shown = {ref: line.plain for ref, line in lines.items()}
+            lines = {None: render.stages(picture), **lines}
+        changed = {key: line for key, line in lines.items() if self._shown.get(key) != line.plain}
+        self._shown = {key: line.plain for key, line in lines.items()}
+        if self._live is None:
+            self.print(changed.values())
+        elif changed:
+            self._live.update(Group(*lines.values()), refresh=True)

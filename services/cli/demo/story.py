@@ -197,11 +197,9 @@ class Story:
             raise CommandError(f"after {WITHIN:g} s it is not yet so that {what}: {lines}") from None
 
     async def _stay(self) -> None:
-        users: dict[str, list[str]] = {}
-        for part in self._world.content:
-            users.setdefault(part.user, []).append(part.workspace)
+        users = {part.workspace: part.user for part in self._world.content}
         beside = Path(sys.executable).parent
-        self._screen.title("Everything stays up until Ctrl-C; look around")
         commands = f"{beside}/" if (beside / "kubectl").exists() else ""
-        self._screen.print(render.look_around(self._running.place, users, commands))
+        self._screen.title("Everything stays up until Ctrl-C; look around")
+        self._screen.print(render.look_around(self._running.place, self._picture, users, commands))
         await asyncio.Event().wait()
