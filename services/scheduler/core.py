@@ -9,7 +9,7 @@ import numpy as np
 from services.scheduler.demand import demand_of
 from services.scheduler.division import divide
 from services.scheduler.filters import FILTERS, Verdict
-from services.scheduler.ranking import Ranking, Refused, order, rank, wanted
+from services.scheduler.ranking import Ranking, Refused, Wanted, order, rank, wanted
 from services.scheduler.round import Outside, Round
 from services.scheduler.selection import Contest, Domains
 from services.scheduler.settings import SchedulerSettings
@@ -95,9 +95,9 @@ def schedule(
     considered = len(targets) + sum(len(rejection.targets) for rejection in upstream)
     decision = _Decision(request, settings, upstream, considered)
     try:
-        wanted(request, settings)
+        scorers = wanted(request, settings)
         candidates, policy = _present(decision, snapshot, targets, policy_scores, now, outside or {})
-        proposal = _propose(decision, candidates, policy)
+        proposal = _propose(decision, candidates, policy, scorers)
     except Refused as refused:
         proposal = Proposal(strategy=request.spec.strategy.type, refusal=refused.refusal)
     return decision.outcome(proposal)
@@ -125,13 +125,15 @@ def _present(
     return decision.candidates, policy
 
 
-def _propose(decision: _Decision, candidates: Round, policy: Floats | None) -> Proposal:
+def _propose(decision: _Decision, candidates: Round, policy: Floats | None, scorers: Wanted) -> Proposal:
     spec = decision.request.spec
     kept = _filter(decision, candidates)
     if not kept.any():
         raise Refused("NoFeasibleTarget", decision.reasons())
     feasible = decision.feasible = candidates.only(kept)
-    ranking = decision.ranking = rank(feasible, None if policy is None else policy[kept], decision.settings)
+    ranking = decision.ranking = rank(
+        feasible, scorers, None if policy is None else policy[kept], decision.settings.policy_weight
+    )
     good = ranking.totals >= spec.strategy.minimum_score
     decision.reject(feasible, "LowScore", "below the minimum score", ~good)
     if not good.any():

@@ -76,7 +76,11 @@ class Ranking:
             }
 
 
-def wanted(request: Request, settings: SchedulerSettings) -> list[tuple[ScorerWeight, float]]:
+Wanted = list[tuple[ScorerWeight, float]]
+"""Scorers that take part, with their weights."""
+
+
+def wanted(request: Request, settings: SchedulerSettings) -> Wanted:
     """Scorers that take part, with their weights. Raises `Refused` for a name that there is none of."""
     listed = request.spec.strategy.scorers
     for each in listed:
@@ -102,10 +106,10 @@ def _worth(points: float, rest: float) -> float:
     return max(rest, 1.0) * points / max(100.0 - points, 1.0)
 
 
-def rank(round: Round, policy: Floats | None, settings: SchedulerSettings) -> Ranking:
-    """Ask every scorer. Raises `Refused` for unknown scorers and for arguments that one cannot use."""
+def rank(round: Round, scorers: Wanted, policy: Floats | None, policy_weight: float) -> Ranking:
+    """Ask every scorer. Raises `Refused` for arguments that one cannot use."""
     parts = []
-    for scorer, weight in wanted(round.request, settings):
+    for scorer, weight in scorers:
         ask = find(scorer.name)
         if ask is None or weight <= 0:
             continue
@@ -115,7 +119,7 @@ def rank(round: Round, policy: Floats | None, settings: SchedulerSettings) -> Ra
             raise Refused("InvalidScorer", f"scorer {scorer.name}: {error}") from None
         if points is not None:
             parts.append(Part(scorer.name, points, weight))
-    return combine(parts, policy, round.spec.strategy.combine, settings.policy_weight, len(round))
+    return combine(parts, policy, round.spec.strategy.combine, policy_weight, len(round))
 
 
 def combine(parts: Sequence[Part], policy: Floats | None, how: str, policy_weight: float, targets: int) -> Ranking:

@@ -112,71 +112,97 @@ class Contest:
         return replace(self, order=np.concatenate([self.order[:best], by_room]), kept=min(self.kept, best))
 
 
+class _Constraint:
+    """One spread constraint while targets are taken: how many each domain holds, and the domain of each cell."""
+
+    def __init__(self, domains: Domains, order: Ints, take: int) -> None:
+        self.must = domains.must
+        self.held = np.zeros(domains.count, np.intp)
+        self.cells = self.held  # set once candidates are grouped into cells
+        self._most = domains.max_skew
+        self._least = domains.min_domains
+        self._opened = domains.open_to(order, take)
+        self._all_open = bool(self._opened.all())
+
+    def allows(self, left: int) -> Bools:
+        """Cells that may give the next target, after which `left` more are to be taken."""
+        lowest = self.held.min() if self._all_open else self.held[self._opened].min()
+        fine = self.held < lowest + self._most
+        if not self._all_open:
+            fine &= self._opened
+        if self._least > 1 and left < self._least - int((self.held > 0).sum()):
+            fine &= self.held == 0
+        return np.asarray(fine[self.cells], np.bool_)
+
+
 class _Filling:
     """One run of taking targets one by one under spread constraints."""
 
     def __init__(self, contest: Contest, take: int, even: bool) -> None:
-        self.contest = contest
-        self.even = even
-        self.opened = [each.open_to(contest.order, take) for each in contest.domains]
-        self.held = [np.zeros(each.count, np.intp) for each in contest.domains]
-        self._group()
-        self.take = take
+        self._order = contest.order
+        self._kept = contest.kept
+        self._take = take
+        self._even = even
+        self._constraints = [_Constraint(each, contest.order, take) for each in contest.domains]
+        self._group(contest)
 
-    def _group(self) -> None:
-        """Sort candidates into cells, each a queue by rank."""
-        order, domains = self.contest.order, self.contest.domains
+    def _group(self, contest: Contest) -> None:
+        """Sort candidates into cells, each a queue by rank; `_heads` is the rank of the first of each."""
+        order, domains = contest.order, contest.domains
         cell = domains[0].of[order]
         for each in domains[1:]:
             cell = _renumber(cell * each.count + each.of[order])
         cells = int(cell.max()) + 1
         # Sixteen bits are sorted by radix, which is linear.
-        self.queue = np.argsort(cell.astype(np.uint16) if cells < 1 << 16 else cell, kind="stable")
-        self.ends = np.cumsum(np.bincount(cell, minlength=cells))
-        self.next = np.concatenate([[0], self.ends[:-1]]).astype(np.intp)
-        heads = self.queue[np.minimum(self.next, len(order) - 1)]
-        self.cell_domains = np.stack([each.of[order][heads] for each in domains])
+        self._queue = np.argsort(cell.astype(np.uint16) if cells < 1 << 16 else cell, kind="stable")
+        self._ends = np.cumsum(np.bincount(cell, minlength=cells))
+        self._next = np.concatenate([[0], self._ends[:-1]]).astype(np.intp)
+        self._heads = self._queue[self._next]
+        self._waiting = np.ones(cells, np.bool_)
+        for constraint, each in zip(self._constraints, domains, strict=True):
+            constraint.cells = each.of[order[self._heads]]
 
     def fill(self) -> list[int]:
         """Positions in the order in which they were taken."""
         taken: list[int] = []
-        while len(taken) < self.take:
-            waiting = self.next < self.ends
-            heads = self.queue[np.minimum(self.next, len(self.queue) - 1)]
-            allowed, wished = self._allowed(waiting, self.take - len(taken) - 1)
-            if not allowed.any():
+        while len(taken) < self._take:
+            allowed = self._allowed(self._take - len(taken) - 1)
+            cell = int(np.argmin(np.where(allowed, self._priority(), NEVER)))
+            if not allowed[cell]:
                 break
-            wished |= allowed & (heads < self.contest.kept)  # a wish does not move what runs
-            if wished.any():
-                allowed = wished
-            cell = int(np.argmin(np.where(allowed, self._priority(heads), NEVER)))
-            taken.append(int(self.contest.order[heads[cell]]))
-            self.next[cell] += 1
-            for held, domain in zip(self.held, self.cell_domains[:, cell], strict=True):
-                held[domain] += 1
+            taken.append(int(self._order[self._heads[cell]]))
+            self._advance(cell)
         return taken
 
-    def _priority(self, heads: Ints) -> Ints:
-        """By rank; with `even`, by how many the first constraint's domain holds, then by rank; the kept come first."""
-        if not self.even:
-            return heads
-        fullness = (self.held[0][self.cell_domains[0]] + 1) * len(self.queue)
-        return np.where(heads < self.contest.kept, heads, heads + fullness)
+    def _advance(self, cell: int) -> None:
+        for constraint in self._constraints:
+            constraint.held[constraint.cells[cell]] += 1
+        self._next[cell] += 1
+        if self._next[cell] < self._ends[cell]:
+            self._heads[cell] = self._queue[self._next[cell]]
+        else:
+            self._waiting[cell] = False
 
-    def _allowed(self, waiting: Bools, left: int) -> tuple[Bools, Bools]:
-        """Cells that may give a target, and those of them that also respect what is only a wish."""
-        must, wish = waiting.copy(), waiting.copy()
-        for constraint, opened, held, domain in zip(
-            self.contest.domains, self.opened, self.held, self.cell_domains, strict=True
-        ):
-            fine = opened & (held + 1 - held[opened].min() <= constraint.max_skew)
-            used = int((held > 0).sum())
-            if left < constraint.min_domains - used:
-                fine &= held == 0
-            wish &= fine[domain]
+    def _priority(self) -> Ints:
+        """By rank; with `even`, by how many the first constraint's domain holds, then by rank; the kept come first."""
+        if not self._even:
+            return self._heads
+        first = self._constraints[0]
+        fullness = (first.held[first.cells] + 1) * len(self._queue)
+        return np.where(self._heads < self._kept, self._heads, self._heads + fullness)
+
+    def _allowed(self, left: int) -> Bools:
+        """Cells that may give a target; of these, where there are any, those that also respect what is a wish."""
+        must, wish = self._waiting, None
+        for constraint in self._constraints:
             if constraint.must:
-                must &= fine[domain]
-        return must, wish & must
+                must = must & constraint.allows(left)
+            else:
+                wish = constraint.allows(left) if wish is None else wish & constraint.allows(left)
+        if wish is None:
+            return must
+        wished = must & (wish | (self._heads < self._kept))  # a wish does not move what runs
+        return wished if wished.any() else must
 
 
 def _renumber(numbers: Ints) -> Ints:
