@@ -51,7 +51,8 @@ def check(
 ) -> tuple[str, list[Diagnostic]]:
     """The name of the offending variable (or an empty string for the expression itself), and what is wrong.
 
-    `variables` are names and expressions in order; `result` is the type that the expression must have.
+    `variables` are names and expressions in order; `result` is the type that the expression must have,
+    `dyn` for any.
     """
     types: dict[str, Any] = {}
     for name, text in variables:
@@ -60,7 +61,7 @@ def check(
             return name, found
         types[name] = kind
     kind, found = (Checker(types) if types else checker()).check(expression)
-    if not found and kind.name().lower() not in (result, "dyn"):
+    if not found and result != "dyn" and kind.name().lower() not in (result, "dyn"):
         found = [Diagnostic(1, 1, f"the result is {_readable(kind.name().lower())}, not {result}")]
     return "", found
 

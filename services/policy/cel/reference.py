@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import celpy
-import re2
+import re2  # type: ignore[import-untyped]  # google-re2, what celpy matches with, ships no types
 from celpy import celtypes
 from celpy.celparser import CELParseError, CELParser
 from celpy.evaluation import Activation, CELEvalError, Evaluator, base_functions
