@@ -165,6 +165,8 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
     ranked = order(feasible, totals, kept, rebalance.by if moves else 0.0)
     ranked = ranked[good[ranked]]
     fewest, most = spec.targets.bounds
+    if most is not None and fewest > most:
+        raise Refused("Contradiction", f"at least {fewest} and at most {most} targets are wanted")
     most = len(ranked) if most is None else min(most, len(ranked))
     replicas = (feasible.demand.divided and feasible.demand.replicas) or None  # nothing to divide in none
     if replicas is not None:
@@ -199,10 +201,11 @@ def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int
     count = int(present.sum())
     must = constraint.when_unsatisfiable == "DoNotSchedule"
     least = constraint.min_domains or 1
-    if must and least > min(count, most):
-        there = f"{count} have a target that fits" if least > count else f"at most {most} targets are taken"
-        key = constraint.topology_key
-        raise Refused("Contradiction", f"{least} domains of {key} are wanted, {there}")
+    key, allowed = constraint.topology_key, constraint.max_domains or least
+    if must and least > min(count, most, allowed):
+        there = f"at most {allowed}" if least > allowed else f"at most {most} targets are taken"
+        there = f"{count} have a target that fits" if least > count else there
+        raise Refused("Contradiction", f"at least {least} domains of {key} are wanted, {there}")
     numbers = np.cumsum(present) - 1
     return Domains(numbers[codes], count, constraint.max_skew, min(least, count), constraint.max_domains, must)
 
@@ -245,11 +248,16 @@ def _choices(
         spare: list[int | None] = [min(largest, room) for room in contest.capacity[others].tolist()]
     else:
         spare = [largest] * len(others)
-    return _chosen(feasible, ranking, taken, replicas), _chosen(feasible, ranking, others, spare)
+    selected = _chosen(feasible, ranking, contest, taken, replicas)
+    return selected, _chosen(feasible, ranking, contest, others, spare)
 
 
-def _chosen(feasible: Round, ranking: Ranking, positions: Ints, replicas: Sequence[int | None]) -> tuple[Choice, ...]:
+def _chosen(
+    feasible: Round, ranking: Ranking, contest: Contest, positions: Ints, replicas: Sequence[int | None]
+) -> tuple[Choice, ...]:
     demand = feasible.demand
+    places = np.zeros(len(feasible), np.intp)
+    places[contest.order] = np.arange(1, len(contest.order) + 1)
     return tuple(
         Choice(
             target=target,
@@ -257,14 +265,15 @@ def _chosen(feasible: Round, ranking: Ranking, positions: Ints, replicas: Sequen
             breakdown=breakdown,
             replicas=count,
             reserve=demand.total if count is None or not demand.divided else demand.of(count),
-            reason="kept: it runs there already" if stays else "",
+            reason=f"{'runs there already, ' if stays else ''}ranked {place} of {len(contest.order)}",
         )
-        for target, score, breakdown, count, stays in zip(
+        for target, score, breakdown, count, stays, place in zip(
             feasible.values("id")[positions].tolist(),
             ranking.totals[positions].tolist(),
             ranking.breakdowns(positions),
             replicas,
             feasible.previous[positions].tolist(),
+            places[positions].tolist(),
             strict=True,
         )
     )

@@ -143,10 +143,11 @@ class Coded(Column):
 class Snapshot:
     """All targets and reservations that the scheduler knows, ready to be computed with.
 
-    `columns` bounds how many facts are kept at a time; the one that was not read for longest goes first.
+    `most_bytes` bounds what the columns take, since placements name labels, resources and origins freely; the column
+    that was not read for longest goes first.
     """
 
-    def __init__(self, columns: int = 1024) -> None:
+    def __init__(self, most_bytes: int = 128 << 20) -> None:
         self.rows: dict[str, int] = {}
         self.taken: dict[PlacementRef, dict[str, Reservation]] = {}
         self._targets: list[Target | None] = []
@@ -154,7 +155,7 @@ class Snapshot:
         self._reserved: dict[str, dict[PlacementRef, Reservation]] = {}
         self._namespaces: dict[tuple[str, str], dict[PlacementRef, Mapping[str, str]]] = {}
         self._columns: OrderedDict[tuple[str, Any], Column] = OrderedDict()
-        self._bound = columns
+        self._most_bytes = most_bytes
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -246,7 +247,7 @@ class Snapshot:
         if column is None:
             column = self._columns[family, key] = self._new(family, key)
             column.build(self._targets)
-            if len(self._columns) > self._bound:
+            while self.nbytes > self._most_bytes and len(self._columns) > 1:
                 self._columns.popitem(last=False)
         else:
             self._columns.move_to_end((family, key))

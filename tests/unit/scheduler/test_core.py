@@ -63,11 +63,16 @@ def test_the_score_is_the_sum_of_its_breakdown() -> None:
          "0/1 targets: 1 below the minimum score"),
         ({"replicas": {"division": "Dynamic"}, "targets": {"count": {"min": 2}}}, [target("a"), target("b")],
          "Contradiction", "2 targets are wanted for 1 replicas"),
+        ({"targets": {"count": {"min": 3, "max": 2}}}, [target("a")], "Contradiction",
+         "at least 3 and at most 2 targets are wanted"),
+        ({"spread": [{"topologyKey": REGION, "minDomains": 2, "maxDomains": 1}], "targets": {"count": {"min": 2}}},
+         [target("a", region="x"), target("b", region="y")], "Contradiction",
+         f"at least 2 domains of {REGION} are wanted, at most 1"),
         ({"spread": [{"topologyKey": REGION, "minDomains": 2}], "targets": {"count": {"min": 2}}},
          [target("a", region="x"), target("b", region="x")], "Contradiction",
-         f"2 domains of {REGION} are wanted, 1 have a target that fits"),
+         f"at least 2 domains of {REGION} are wanted, 1 have a target that fits"),
         ({"spread": [{"topologyKey": REGION, "minDomains": 2}]}, [target("a", region="x"), target("b", region="y")],
-         "Contradiction", f"2 domains of {REGION} are wanted, at most 1 targets are taken"),
+         "Contradiction", f"at least 2 domains of {REGION} are wanted, at most 1 targets are taken"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_sentence(spec, fleet, code, message) -> None:
@@ -94,3 +99,28 @@ def test_after_a_loss_only_what_was_lost_moves() -> None:
     assert set(taken(decide(asked, fleet))) == {"t3", "t4", "t5"}
     lost = [target("t4", ready=False, lost_since=1.0) if each.name == "t4" else each for each in fleet]
     assert set(taken(decide(asked, lost))) == {"t0", "t3", "t5"}
+
+
+def test_without_any_weight_all_targets_are_equally_good() -> None:
+    spec = {"strategy": {"scorers": [{"name": "Resource", "weight": 0}]}, "stability": {"stickiness": 0}}
+    (choice,) = decide(request(spec), [target("a")]).proposal.selected
+    assert (choice.score, choice.breakdown) == (50.0, {})
+
+
+def test_a_choice_says_where_it_ranked_and_whether_it_was_there() -> None:
+    outcome = decide(request(previous=["root/b"]), [target("a"), target("b", allocated={"cpu": 5.0})])
+    (kept,), (next_best,) = outcome.proposal.selected, outcome.proposal.alternates
+    assert (kept.target, kept.reason) == ("root/b", "runs there already, ranked 1 of 2")
+    assert (next_best.target, next_best.reason) == ("root/a", "ranked 2 of 2")
+
+
+def test_what_is_wanted_of_more_targets_than_there_are_is_taken_as_far_as_it_goes() -> None:
+    asked = request({"targets": {"count": {"min": 1, "max": 10_000}}})
+    assert len(taken(decide(asked, [target("a"), target("b")]))) == 2
+
+
+def test_no_alternates_beyond_32_and_at_least_as_many_as_were_taken() -> None:
+    fleet = [target(f"t{n:03}") for n in range(100)]
+    for count, alternates in ((1, 8), (20, 20), (40, 32), (95, 5)):
+        proposal = decide(request({"targets": {"count": {"min": count}}}), fleet).proposal
+        assert (len(proposal.selected), len(proposal.alternates)) == (count, alternates)

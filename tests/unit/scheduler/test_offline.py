@@ -3,6 +3,9 @@
 import argparse
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,3 +196,24 @@ spec:
 def test_thousands_of_placements_in_one_process(decided: Run) -> None:
     code, answers = decided(placement="---\n".join(placement(f"p{n}") for n in range(1000)))
     assert (code, len(answers)) == (0, 1000)
+
+
+def test_the_answer_is_the_same_in_every_process(tmp_path: Path) -> None:
+    many = "---\n".join(placement(f"p{n}", "replicas: {division: Dynamic}") for n in range(5)) + "---" + DEPLOYMENT
+    (tmp_path / "targets.yaml").write_text(TARGETS)
+    (tmp_path / "placement.yaml").write_text(many)
+    call = (
+        "import argparse, sys; from services.cli import schedule; parser = argparse.ArgumentParser();"
+        "schedule.add_parser(parser.add_subparsers()); args = parser.parse_args(sys.argv[1:]); sys.exit(args.run(args))"
+    )
+    files = ("--targets", str(tmp_path / "targets.yaml"), "--placement", str(tmp_path / "placement.yaml"))
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", call, "schedule", *files, "-o", "json"],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(answers) == 1

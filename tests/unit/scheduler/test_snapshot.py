@@ -82,7 +82,7 @@ def test_a_reservation_may_come_before_its_target() -> None:
 
 
 def test_the_column_that_was_not_read_for_longest_goes_first() -> None:
-    snapshot = Snapshot(columns=2)
+    snapshot = Snapshot(most_bytes=2 * 8 * 9)  # two columns of nine doubles
     snapshot.put(target("a"))
     kept = snapshot.values("allocatable", "cpu")
     snapshot.values("allocatable", "memory")
