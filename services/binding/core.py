@@ -1,7 +1,7 @@
 """What exactly is applied in one target: values in, values out."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonpatch
@@ -152,12 +152,6 @@ def override(
         patched = [obj if result is None else result for obj, result in zip(patched, results, strict=True)]
         applied.append(f"overrides[{number}]")
     return patched, tuple(applied)
-
-
-def leftover(present: Iterable[ManifestReference], wanted: Iterable[ManifestReference]) -> list[ManifestReference]:
-    """What is in the target and no longer wanted there, in reverse order of applying."""
-    keep = {identity(ref) for ref in wanted}
-    return sorted((ref for ref in present if identity(ref) not in keep), key=rank, reverse=True)
 
 
 def reference(obj: Mapping[str, Any]) -> ManifestReference:

@@ -210,12 +210,6 @@ def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> Placement
     return _with(binding, phase=phase, conditions=conditions, retries=binding.status.retries + 1)
 
 
-def says(binding: PlacementBinding, trouble: Trouble) -> bool:
-    """Whether the binding shows this trouble already."""
-    applied = get_condition(binding.status.conditions, "Applied")
-    return applied is not None and (applied.reason, applied.message) == (trouble.reason, trouble.message)
-
-
 def message_of(binding: PlacementBinding) -> str:
     """The one sentence that tells people how it stands."""
     applied = get_condition(binding.status.conditions, "Applied")

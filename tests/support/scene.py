@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -48,9 +49,10 @@ DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 SERVICES = Resource("", "v1", "services", kind="Service")
 
 
-def definitions() -> list[dict[str, Any]]:
+@functools.cache
+def definitions() -> tuple[dict[str, Any], ...]:
     """Of the kinds that binding and status touch."""
-    return [yaml.safe_load((ROOT / "deploy" / "crds" / f"{name}.yaml").read_text()) for name in KINDS]
+    return tuple(yaml.safe_load((ROOT / "deploy" / "crds" / f"{name}.yaml").read_text()) for name in KINDS)
 
 
 def deployment(name: str = "web", replicas: int = 2, **pod: Any) -> dict[str, Any]:

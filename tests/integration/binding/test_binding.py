@@ -1,5 +1,6 @@
 """Binding against real API servers over HTTP (the sandbox): applied, changed, shared, taken back."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from services.binding.binder import Binder
 from services.binding.cluster import applyset_of
 from services.binding.core import set_name
+from services.sandbox.http import Request
 from shared.bus import Retry
 from shared.kube.apply import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
 from shared.kube.names import binding_name
@@ -323,6 +325,62 @@ async def test_a_dead_target_is_left_alone_and_its_removal_waits(
     assert bound is not None
     assert bound.phase == "Removed"
     assert await scene.managed() == set()
+
+
+async def test_a_target_that_takes_too_long_is_tried_again(scene: Scene, new_binder: Callable[..., Binder]) -> None:
+    await scene.workload()
+    binder, slow = new_binder(apply_seconds=0.5, retry_seconds=3.0), asyncio.Event()
+
+    async def hang(request: Request) -> None:
+        if request.method == "PATCH" and request.path.endswith("/deployments/web"):
+            await slow.wait()
+
+    scene.tap(before=hang)
+    ref = await scene.place()
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    with pytest.raises(Retry, match=r"did not take everything within 0.5 s") as retry:
+        await binder.bind(message)
+    assert retry.value.delay == 3.0
+    binding = await scene.binding(ref)
+    assert binding is not None
+    assert (binding["status"]["phase"], condition(binding, "Applied")["reason"]) == ("Applying", "Timeout")
+    slow.set()
+    bound = await scene.insist(new_binder(), message)
+    assert bound is not None
+    assert bound.phase == "Applied"
+
+
+async def test_credentials_that_were_replaced_are_read_anew(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    good = scene.ready.kubeconfigs["target-east"].read_bytes()
+    await scene.use_token("east", "wrong")
+    ref = await scene.place()
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    with pytest.raises(Retry, match="Unauthorized"):
+        await binder.bind(message)
+    await scene.use_kubeconfig("east", good)
+    await scene.insist(binder, message)
+    assert await scene.managed() == {"Deployment web"}
+
+
+async def test_a_target_without_credentials_says_which_secret_lacks_them(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    await scene.platform.delete(SECRETS, "east", "default")
+    ref = await scene.place()
+    with pytest.raises(Retry, match="Secret default/east of workspace root:platform"):
+        await binder.bind(scene.assigned(ref, await scene.decide(ref, "east")))
+
+
+async def test_a_namespace_that_was_deleted_in_the_target_is_made_again(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
+    await scene.targets["east"].delete(NAMESPACES, "shop")
+    await scene.team.merge_patch(DEPLOYMENTS, "web", {"spec": {"replicas": 5}}, "shop")
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
+    found = await scene.in_target()
+    assert found is not None
+    assert found["spec"]["replicas"] == 5
 
 
 async def test_a_target_that_does_not_exist_any_more_is_let_go(scene: Scene, binder: Binder) -> None:

@@ -9,10 +9,11 @@ import pytest
 from services.binding.binder import Binder
 from services.sandbox.http import Request
 from shared.bus import Retry
-from shared.kube.resources import CONFIGMAPS
+from shared.kube.names import binding_name
+from shared.kube.resources import BINDINGS, CONFIGMAPS
 from shared.messages import Assigned
 from shared.model import PlacementRef
-from tests.support.scene import Scene
+from tests.support.scene import PLATFORM, Scene
 
 ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}
 LEASE = 30.0  # seconds, longer than that of a binding
@@ -155,6 +156,50 @@ async def test_a_worker_may_die_after_any_request_of_a_removal(scene: Scene, new
         if not died:
             break
     assert number > 5
+
+
+async def test_an_edit_of_the_binding_while_it_is_applied_is_kept(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    edited = False
+
+    async def edit(request: Request) -> None:
+        nonlocal edited
+        if request.method == "PATCH" and request.path.endswith("/deployments/web") and not edited:
+            edited = True
+            patch = {"metadata": {"labels": {"team": "shop"}}}
+            await scene.team.merge_patch(BINDINGS, binding_name("web", f"{PLATFORM}/east"), patch, "shop")
+
+    scene.tap(before=edit)
+    bound = await binder.bind(message)
+    assert bound is not None
+    assert bound.phase == "Applied"
+    binding = await scene.binding(ref)
+    assert binding is not None
+    assert binding["metadata"]["labels"]["team"] == "shop"
+    assert binding["status"]["phase"] == "Applied"
+
+
+async def test_a_binding_that_vanishes_while_it_is_applied_is_made_anew(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    name, torn = binding_name("web", f"{PLATFORM}/east"), False
+
+    async def tear_out(request: Request) -> None:
+        nonlocal torn
+        if request.method == "PATCH" and request.path.endswith("/deployments/web") and not torn:
+            torn = True
+            await scene.team.merge_patch(BINDINGS, name, {"metadata": {"finalizers": None}}, "shop")
+            await scene.team.delete(BINDINGS, name, "shop")
+
+    scene.tap(before=tear_out)
+    with pytest.raises(Retry, match="changed by others"):
+        await binder.bind(message)
+    await scene.insist(binder, message)
+    assert await scene.binding(ref) is not None
+    assert await scene.managed() == {"Deployment web"}
 
 
 async def test_a_set_that_a_removed_api_belonged_to_can_still_be_cleared(scene: Scene, binder: Binder) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.binding.settings import BindingSettings
@@ -42,9 +43,10 @@ class Pipeline:
             "status": (status, StatusSettings(**admin, write_seconds=0.02, stale_check_seconds=0.05)),
         }
 
-    async def start(self, *names: str) -> None:
+    async def start(self, *names: str, **changes: Any) -> None:
         for name in names:
             worker, settings = self._settings[name]
+            settings = msgspec.structs.replace(settings, **changes)
             ready, stop = asyncio.Event(), asyncio.Event()
             run = runner.run(
                 worker,

@@ -98,6 +98,29 @@ async def test_a_lost_target_degrades_the_placement_until_it_is_back(pipeline: P
         await pipeline.scene.until(ref, in_phase("Ready"))
 
 
+async def test_a_target_that_falls_silent_is_unknown_until_it_is_heard_of(idle: Pipeline) -> None:
+    await idle.start("binding")
+    await idle.start("status", stale_seconds=0.3)
+    ref = await ready(idle, "east")
+    idle.scene.ready.sandbox.set_available("east", False)
+    status = await idle.scene.until(ref, in_phase("Degraded"))
+    assert status["targets"][0]["message"] == "Nothing was heard of the target for more than 0.3 s."
+
+
+async def test_bursts_are_written_at_the_agreed_pace(idle: Pipeline) -> None:
+    await idle.start("binding")
+    await idle.start("status", write_seconds=0.4)
+    ref = await ready(idle, "east")
+    writes, began = idle.scene.count_requests("root:team"), asyncio.get_running_loop().time()
+    for number in range(20):
+        await idle.change_target("east", lost_since=LOST if number % 2 == 0 else 0.0)
+        await asyncio.sleep(0)
+    await idle.change_target("east", lost_since=LOST)
+    await idle.scene.until(ref, in_phase("Degraded"))
+    took = asyncio.get_running_loop().time() - began
+    assert sum(each.startswith("PUT") and each.endswith("/status") for each in writes) <= took / 0.4 + 1
+
+
 async def test_moving_away_shows_and_then_is_forgotten(pipeline: Pipeline) -> None:
     scene = pipeline.scene
     ref = await ready(pipeline, "east")

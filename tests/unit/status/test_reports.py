@@ -1,0 +1,98 @@
+"""Reports are written by compare-and-set, whoever else writes them."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.status.reports import NOT_SEEN, Reports, key_of, merged, news, parse_ref
+from shared.api import BoundObject
+from shared.memory_state import MemoryStore
+from shared.model import Head, ObjectHealth, PlacementRef, TargetReport
+from shared.state import REPORTS, Conflict, Table
+
+REF = PlacementRef(workspace="root:team", namespace="shop", name="web.1")
+EAST = "root:platform/east"
+HEAD = Head(uid="u", generation=1, attempt=1)
+OBJECT = "apps/v1 Deployment shop/web"
+
+
+def report(*objects: ObjectHealth, phase: str = "Applied") -> TargetReport:
+    return TargetReport(placement=REF, head=HEAD, target=EAST, phase=phase, objects=objects)
+
+
+def seen(health: Any) -> ObjectHealth:
+    return ObjectHealth(ref=OBJECT, health=health)
+
+
+@pytest.fixture
+def table() -> Table[TargetReport]:
+    return Table(MemoryStore(), REPORTS)
+
+
+async def test_an_observation_changes_what_changed_alone(table: Table[TargetReport]) -> None:
+    reports = Reports(table)
+    first = await reports.put(report(seen("Healthy")), 0)
+    assert await reports.observe(REF, EAST, lambda known: known, 7.0) == (first, False)
+    entry, changed = await reports.observe(REF, EAST, lambda _: seen("Degraded"), 8.0)
+    assert entry is not None
+    assert changed
+    assert (entry.value.objects, entry.value.observed_at) == ((seen("Degraded"),), 8.0)
+    assert news(entry).fact != news(first).fact
+    assert news(entry, "-lost").fact != news(entry).fact
+
+
+async def test_what_is_not_reported_is_not_observed(table: Table[TargetReport]) -> None:
+    assert await Reports(table).observe(REF, EAST, lambda known: known, 1.0) == (None, False)
+
+
+async def test_observers_at_once_agree(table: Table[TargetReport]) -> None:
+    reports = [Reports(table) for _ in range(4)]
+    await reports[0].put(report(seen("Progressing")), 0)
+    results = await asyncio.gather(*(each.observe(REF, EAST, lambda _: seen("Healthy"), 1.0) for each in reports))
+    assert sum(changed for _, changed in results) == 1
+
+
+class Meddling(Table[TargetReport]):
+    """Another worker writes after every read of this one."""
+
+    async def get(self, key: str) -> Any:
+        entry = await super().get(key)
+        if entry is not None:
+            await super().put(key, msgspec.structs.replace(entry.value, observed_at=entry.value.observed_at + 1))
+        return entry
+
+
+async def test_a_report_that_never_rests_is_given_up_for_now() -> None:
+    reports = Reports(Meddling(MemoryStore(), REPORTS))
+    await reports.put(report(seen("Progressing")), 0)
+    with pytest.raises(Conflict):
+        await reports.observe(REF, EAST, lambda _: seen("Healthy"), 1.0)
+
+
+async def test_forgetting_a_placement_keeps_others_whose_names_begin_alike(table: Table[TargetReport]) -> None:
+    reports = Reports(table)
+    other = PlacementRef(workspace="root:team", namespace="shop", name="web")
+    await reports.put(report(), 0)
+    await reports.put(msgspec.structs.replace(report(), placement=other), 0)
+    await reports.forget(REF)
+    assert await reports.of(REF) == []
+    assert [each.placement for each in await reports.of(other)] == [other]
+    entry = await reports.get(other, EAST)
+    assert entry is not None
+    await reports.drop(entry)
+    assert await table.get(key_of(other, EAST)) is None
+
+
+def test_known_health_stays_with_the_objects_that_stay() -> None:
+    names = [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "namespace": "shop"} for name in ("web", "api")
+    ]
+    objects = [msgspec.convert({"ref": each}, BoundObject) for each in names]
+    found = merged(objects, [seen("Healthy"), ObjectHealth(ref="v1 Secret shop/gone", health="Healthy")])
+    assert found == (
+        seen("Healthy"),
+        ObjectHealth(ref="apps/v1 Deployment shop/api", health="Unknown", message=NOT_SEEN),
+    )
+    assert parse_ref(OBJECT) == ("apps/v1", "Deployment", "shop", "web")
