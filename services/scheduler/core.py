@@ -182,7 +182,7 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
     capacity = np.zeros(len(feasible), np.intp)
     if replicas is not None:
         free = {resource: feasible.free(resource) for resource in feasible.demand.total}
-        capacity = feasible.demand.capacity(free, len(feasible))
+        capacity = np.maximum(feasible.demand.capacity(free, len(feasible)), 1)  # Fit saw to it that one fits
     return Contest(ranked, int(kept[ranked].sum()), domains, fewest, max(most, fewest), capacity, replicas)
 
 
