@@ -12,9 +12,11 @@ from services.sandbox.http import Request
 from shared.bus import Retry
 from shared.kube.apply import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
 from shared.kube.names import binding_name
-from shared.kube.resources import BINDINGS, CONFIGMAPS, NAMESPACES, PLACEMENTS, SECRETS
+from shared.kube.resources import BINDINGS, CONFIGMAPS, NAMESPACES, PLACEMENTS, SECRETS, Resource
 from tests.support.scene import DEPLOYMENTS, PLATFORM, RIVAL, SERVICES, TEAM, Scene, condition, deployment
 
+RBAC = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False, kind="ClusterRole")
+GRANTS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False, kind="ClusterRoleBinding")
 ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}
 
 
@@ -257,6 +259,35 @@ async def test_missing_rights_in_the_target_show_on_the_binding(
     assert binding is not None
     assert condition(binding, "PermissionGranted")["status"] == "False"
     assert binding["status"]["retries"] == 1
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_without_the_right_to_make_namespaces_those_that_are_there_will_do(
+    scene: Scene, binder: Binder, prepared: bool
+) -> None:
+    await scene.workload()
+    east = scene.targets["east"]
+    for name in ("shop", "moorage-system") if prepared else ():
+        await east.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    rules = [
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
+    ]
+    subject = {"kind": "User", "name": "modest", "apiGroup": RBAC.group}
+    meta, ref = {"name": "modest"}, {"apiGroup": RBAC.group, "kind": "ClusterRole", "name": "modest"}
+    await east.create(RBAC, {"apiVersion": RBAC.api_version, "kind": RBAC.kind, "metadata": meta, "rules": rules})
+    binding = {"apiVersion": RBAC.api_version, "kind": "ClusterRoleBinding", "metadata": meta}
+    await east.create(GRANTS, {**binding, "roleRef": ref, "subjects": [subject]})
+    await scene.use_token("east", scene.ready.sandbox.add_user("modest", cluster="target:east"))
+    placement = await scene.place()
+    message = scene.assigned(placement, await scene.decide(placement, "east"))
+    if prepared:
+        await scene.insist(binder, message)
+        assert await scene.managed() == {"Deployment web"}
+    else:
+        with pytest.raises(Retry, match="cannot create resource"):
+            await binder.bind(message)
 
 
 @pytest.mark.parametrize(

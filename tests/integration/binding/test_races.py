@@ -202,6 +202,30 @@ async def test_a_binding_that_vanishes_while_it_is_applied_is_made_anew(scene: S
     assert await scene.managed() == {"Deployment web"}
 
 
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_an_object_that_changes_while_it_is_deleted_is_looked_at_again(
+    scene: Scene, binder: Binder, taken_over: bool
+) -> None:
+    await scene.workload(**ENV_FROM)
+    await scene.config()
+    ref = await scene.place()
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
+    changes: list[str] = []
+
+    async def change(request: Request) -> None:
+        if request.method == "DELETE" and request.path.endswith("/configmaps/settings") and len(changes) < 2:
+            changes.append("changed")
+            other = {"applyset.kubernetes.io/part-of": "theirs"} if taken_over else {"n": str(len(changes))}
+            patch = {"metadata": {"labels": other}}
+            await scene.targets["east"].merge_patch(CONFIGMAPS, "settings", patch, "shop")
+
+    scene.tap(before=change)
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref), remove=True))
+    found = await scene.in_target(CONFIGMAPS, "settings")
+    assert len(changes) == (1 if taken_over else 2)
+    assert (found is not None) is taken_over
+
+
 async def test_a_set_that_a_removed_api_belonged_to_can_still_be_cleared(scene: Scene, binder: Binder) -> None:
     await scene.workload()
     ref = await scene.place()
