@@ -34,7 +34,8 @@ class Child:
         self._env = dict(env)
         self._log = logs / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
-        self._ready = asyncio.Event()
+        self._ready = False
+        self._settled = asyncio.Event()  # it is ready, or ended before it was
         self._stopping = asyncio.Event()
 
     @property
@@ -42,12 +43,16 @@ class Child:
         return self._process.pid if self._process is not None else None
 
     async def keep(self, say: Callable[[str], None]) -> None:
-        """Run it for ever; when it dies, say so and start it again with back-off. Ends after `stop`."""
+        """Run it for ever; when it dies, say so and start it again with back-off.
+
+        Ends after `stop`, and when the process ends before it was ever ready: that would only happen again.
+        """
         pause = FIRST_PAUSE
         while not self._stopping.is_set():
             started = time.monotonic()
             await self._run()
-            if self._stopping.is_set():
+            if self._stopping.is_set() or not self._ready:
+                self._settled.set()
                 return
             assert self._process is not None
             pause = FIRST_PAUSE if time.monotonic() - started > LIVED_WELL else min(pause * 2, LONGEST_PAUSE)
@@ -80,15 +85,19 @@ class Child:
             said = json.loads(line)
             if said.get("message") in ("ready", "sandbox ready"):
                 self.said = said
-                self._ready.set()
+                self._ready = True
+                self._settled.set()
 
     async def ready(self) -> None:
-        """Wait until it is ready; raises CommandError with the end of its log when it is not in time."""
+        """Wait until it is ready; raises CommandError with the end of its log when it is not in time, or ends."""
         try:
             async with asyncio.timeout(READY_WITHIN):
-                await self._ready.wait()
+                await self._settled.wait()
         except TimeoutError:
             raise CommandError(f"{self.name} is not ready after {READY_WITHIN:g} s: {self.last_words()}") from None
+        if not self._ready:
+            assert self._process is not None
+            raise CommandError(f"{self.name} ended with code {self._process.returncode}: {self.last_words()}")
 
     def last_words(self) -> str:
         """The last line that it printed."""

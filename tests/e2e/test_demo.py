@@ -1,0 +1,70 @@
+"""`moorage demo` as a process, without a terminal: it gets there, in plain lines, and leaves nothing running."""
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.process import Process, process
+
+ROOT = Path(__file__).parents[2]
+WITHIN = 120.0  # seconds that the whole demo may take
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(WITHIN + 30)]
+
+
+async def until_it_says(command: Process, text: str) -> None:
+    async with asyncio.timeout(WITHIN):
+        while text not in command.output:
+            assert command.child.returncode is None, command.output
+            await asyncio.sleep(0.05)
+
+
+def started_from(folder: Path) -> list[psutil.Process]:
+    """Processes whose command line or environment names a folder: everything that a demo with this data starts."""
+    found = []
+    for each in psutil.process_iter():
+        try:
+            if str(folder) in " ".join(each.cmdline()) or str(folder) in str(each.environ().values()):
+                found.append(each)
+        except psutil.Error:
+            continue
+    return found
+
+
+async def test_the_demo_gets_there_in_plain_lines_and_leaves_nothing_running(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    environment = {**os.environ, "DEMO_KEEP": "0", "TERM": "xterm"}
+    async with process(["moorage", "demo", "--data", str(data)], environment, cwd=ROOT) as command:
+        async with asyncio.timeout(WITHIN):
+            code = await command.child.wait()
+        await command.ends()
+        output = command.output
+    assert code == 0, output
+    assert "\x1b" not in output
+    assert "Traceback" not in output
+    for placement in ("backend", "background", "payments", "storefront"):
+        assert re.search(rf"^  shop/{placement} +running   on [\w, -]+$", output, re.MULTILINE), output
+    assert re.search(r"^  shop/impossible +refused   0/8 targets: \d insufficient cpu", output, re.MULTILINE), output
+    assert re.search(r"^    chosen [\w-]+ +\d+\.\d = \w+ \d+\.\d \+ .*  Healthy$", output, re.MULTILINE), output
+    assert "    not    eu-north-gpu: workspace not allowed" in output
+    assert re.search(r"is lost, with [1-9] placements on it$", output, re.MULTILINE), output
+    assert re.search(r"noticed after \d+\.\d s, decided anew after \d+\.\d s, running elsewhere after", output), output
+    summary = output[output.index("] Summary") :]
+    labels = re.findall(r"^  (\w[\w ]*?)  ", summary, re.MULTILINE)
+    assert labels == ["placements", "bindings", "created to decided", "messages", "cluster lost", "time"], summary
+    assert summary.endswith("everything is stopped")
+    assert started_from(data) == []
+
+
+async def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with process(["moorage", "demo", "--data", str(data)], dict(os.environ), cwd=ROOT) as command:
+        await until_it_says(command, "clusters are on offer")
+        assert len(started_from(data)) >= 9  # NATS, the sandbox, seven workers
+        command.child.send_signal(2)
+        assert await command.ends() == 130, command.output
+    assert started_from(data) == []

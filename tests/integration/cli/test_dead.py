@@ -1,0 +1,100 @@
+"""`moorage dead` against a real nats-server: what was given up is listed, shown and replayed."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shared.bus import DEAD, DEAD_STREAM, Consumer, Delivery, Reject, Stream, dispatch
+from shared.nats_bus import NatsBus
+from shared.nats_server import NatsServer
+from tests.support.process import process
+
+CAUSE = "this is no message of ours"
+SUBJECT = "moorage.test.garbage"
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def bus(nats: NatsServer) -> AsyncIterator[NatsBus]:
+    """A broker on which two messages, one of them no text, have been rejected."""
+    found = await NatsBus.connect(nats.url, name="test")
+    consumer = Consumer(name="test", stream="TEST", subject="moorage.test.>")
+    streams = (
+        Stream(name="TEST", subjects=("moorage.test.>",), description="test", max_bytes=1 << 24),
+        Stream(name=DEAD_STREAM, subjects=(f"{DEAD}.>",), description="dead letters", max_bytes=1 << 24),
+    )
+    await found.provision(streams, (consumer,))
+
+    async def refuse(_delivery: Delivery) -> None:
+        raise Reject(CAUSE)
+
+    consumption = await found.consume(consumer, lambda delivery: dispatch(found, consumer, delivery, refuse))
+    await found.publish(SUBJECT, b'{"what": "is this"}', id="1")
+    await found.publish(f"{SUBJECT}.raw", b"\xff\x00", id="2")
+    async with asyncio.timeout(10):
+        while len([letter async for letter in found.dead_letters()]) < 2:  # noqa: ASYNC110 - asked of the broker
+            await asyncio.sleep(0.01)
+    await consumption.drain(5)
+    yield found
+    await found.close()
+
+
+async def dead(nats: NatsServer, *args: str) -> tuple[int, str]:
+    """Exit code and output of `moorage dead`."""
+    async with process(["moorage", "dead", *args, "--nats-url", nats.url], {}) as command:
+        return await command.ends(), command.output
+
+
+async def test_messages_that_were_given_up_are_listed_with_their_cause(nats: NatsServer, bus: NatsBus) -> None:
+    code, output = await dead(nats, "list")
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()] == ["1", "2"]
+    assert all(CAUSE in line and SUBJECT in line for line in output.splitlines())
+
+    code, output = await dead(nats, "list", "-o", "json")
+    assert code == 0
+    assert [letter["cause"] for letter in json.loads(output)] == [CAUSE, CAUSE]
+
+
+async def test_one_is_shown_whole_also_when_it_is_no_text(nats: NatsServer, bus: NatsBus) -> None:
+    assert json.loads((await dead(nats, "show", "1"))[1])["payload"] == {"what": "is this"}
+    assert json.loads((await dead(nats, "show", "2"))[1])["payload"] == "\\xff\x00"
+
+
+async def test_replaying_sends_it_again_and_takes_it_out_of_the_list(nats: NatsServer, bus: NatsBus) -> None:
+    again: asyncio.Queue[str] = asyncio.Queue()
+
+    async def accept(delivery: Delivery) -> None:
+        again.put_nowait(delivery.subject)
+        await delivery.ack()
+
+    consumption = await bus.consume(Consumer(name="test", stream="TEST", subject="moorage.test.>"), accept)
+    assert await dead(nats, "replay", "1") == (0, f"replayed 1 to {SUBJECT}")
+    async with asyncio.timeout(10):
+        assert await again.get() == SUBJECT
+    code, output = await dead(nats, "replay", "--all")
+    assert (code, output) == (0, f"replayed 2 to {SUBJECT}.raw")
+    assert await dead(nats, "list") == (0, "no dead letters")
+    await consumption.drain(5)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        pytest.param(["show", "99"], "moorage: there is no dead letter 99; `moorage dead list` shows", id="unknown"),
+        pytest.param(["replay"], "moorage: say which: sequence numbers, or --all", id="replay of nothing"),
+    ],
+)
+async def test_what_cannot_be_done_is_one_line(nats: NatsServer, bus: NatsBus, args: list[str], message: str) -> None:
+    code, output = await dead(nats, *args)
+    assert code == 1
+    assert output.startswith(message)
+    assert len(output.splitlines()) == 1

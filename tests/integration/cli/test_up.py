@@ -1,0 +1,84 @@
+"""`moorage up` as a process: says where everything is, ends well, and says in one line what is wrong."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.process import Process, process
+
+FAST = ["moorage", "up", "--workers", "none"]
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """A port of loopback that somebody listens on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        yield str(server.getsockname()[1])
+
+
+def complaints(command: Process) -> list[str]:
+    """What the command itself says on standard error."""
+    return [line for line in command.lines if line.startswith("moorage: ")]
+
+
+async def fails(*args: str) -> str:
+    """The one line that the command gives as its reason."""
+    async with process([*FAST, *args], dict(os.environ)) as command:
+        assert await command.ends() == 1, command.output
+        assert not any("Traceback" in line for line in command.lines), command.output
+        assert len(complaints(command)) == 1, command.output
+        return complaints(command)[0]
+
+
+async def test_one_line_of_json_says_where_everything_is_and_sigterm_ends_it_all(tmp_path: Path) -> None:
+    args = ["moorage", "up", "--workers", "scheduler", "--scale", "scheduler=2", "--data", str(tmp_path), "-o", "json"]
+    async with process(args, dict(os.environ)) as command:
+        place = await command.record(lambda record: "nats" in record)
+        assert place["nats"].startswith("nats://127.0.0.1:")
+        assert sorted(place["pids"]) == ["sandbox", "scheduler-1", "scheduler-2"]
+        paths = [place["kubeconfig"], *place["targets"].values(), *place["users"].values()]
+        assert [path for path in paths if not os.path.isfile(path)] == []  # noqa: ASYNC240, PTH113 - a test may look
+        children = psutil.Process(command.child.pid).children(recursive=True)
+        assert len(children) == 4  # with the NATS server
+        command.terminate()
+        assert await command.ends() == 0, command.output
+    assert [child for child in children if child.is_running()] == []
+
+
+async def test_a_nats_port_that_is_taken_is_one_line(tmp_path: Path, taken: str) -> None:
+    assert taken in await fails("--data", str(tmp_path), "--nats-port", taken)
+
+
+async def test_a_sandbox_port_that_is_taken_is_one_line(tmp_path: Path, taken: str) -> None:
+    assert "Address already in use" in await fails("--data", str(tmp_path), "--sandbox-port", taken)
+
+
+async def test_a_data_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert await fails("--data", str(tmp_path / "file" / "data")) == (
+        f"moorage: cannot use {tmp_path / 'file' / 'data'}: Not a directory"
+    )
+
+
+async def test_a_world_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    world = tmp_path / "world.yaml"
+    world.write_text("targets: 3")
+    assert "Expected `array`, got `int`" in await fails("--data", str(tmp_path / "data"), "--world", str(world))
+
+
+async def test_a_hub_kubeconfig_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    args = ["--workers", "controller", "--data", str(tmp_path), "--kubeconfig", str(tmp_path / "none")]
+    assert "none" in await fails(*args)
+
+
+async def test_a_second_one_on_the_same_folder_is_one_line(tmp_path: Path) -> None:
+    async with process([*FAST, "--data", str(tmp_path), "-o", "json"], dict(os.environ)) as first:
+        await first.record(lambda record: "nats" in record)
+        assert "another NATS server is using" in await fails("--data", str(tmp_path))
+        first.terminate()
+        assert await first.ends() == 0
