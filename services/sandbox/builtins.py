@@ -106,6 +106,17 @@ SERVICE = _object(
 )
 RULES = _object(rules={"type": "array", "items": _object(("verbs",))})
 BINDING = _object(("roleRef",), roleRef=ATOMIC, subjects={"type": "array", "items": _object(("kind", "name"))})
+STRING: Document = {"type": "string"}
+EXPORT = _object(("name",), name=STRING, path=STRING)
+CLAIM = {"group": STRING, "resource": STRING, "verbs": {"type": "array", "items": STRING, "minItems": 1}}
+CLAIMS = {"type": "array", "items": _object(("resource", "verbs"), **CLAIM)}
+# kcp can also let an export see by labels; here a claim covers all objects or none.
+SELECTOR = _object(("matchAll",), matchAll={"type": "boolean", "enum": [True]})
+STATE = {"type": "string", "enum": ["Accepted", "Rejected"]}
+ACCEPTED = {
+    "type": "array",
+    "items": _object(("resource", "verbs", "state", "selector"), **CLAIM, state=STATE, selector=SELECTOR),
+}
 REPLICA_PATHS = (".spec.replicas", ".status.replicas", ".status.selector")
 
 
@@ -194,7 +205,40 @@ CORE: tuple[Resource, ...] = (
     ),
     _resource("coordination.k8s.io/v1", "Lease", columns="Holder:.spec.holderIdentity"),
 )
+_KCP = "apis.kcp.io/v1alpha1"
 TENANCY: tuple[Resource, ...] = (
+    _resource(_KCP, "APIResourceSchema", namespaced=False, schema=_object(("spec",), spec=_object())),
+    _resource(
+        "apis.kcp.io/v1alpha2",
+        "APIExport",
+        namespaced=False,
+        status=True,
+        schema=_object(
+            spec=_object(
+                default={}, resources={"type": "array", "items": _object(("name", "schema"))}, permissionClaims=CLAIMS
+            ),
+            status=STATUS,
+        ),
+    ),
+    _resource(
+        "apis.kcp.io/v1alpha2",
+        "APIBinding",
+        namespaced=False,
+        status=True,
+        columns="Export:.spec.reference.export.name Phase:.status.phase",
+        schema=_object(
+            ("spec",),
+            spec=_object(("reference",), reference=_object(("export",), export=EXPORT), permissionClaims=ACCEPTED),
+            status=STATUS,
+        ),
+    ),
+    _resource(
+        _KCP,
+        "APIExportEndpointSlice",
+        namespaced=False,
+        status=True,
+        schema=_object(("spec",), spec=_object(("export",), export=EXPORT), status=STATUS),
+    ),
     _resource(
         "tenancy.kcp.io/v1alpha1",
         "Workspace",

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from services.sandbox.builtins import CORE, TENANCY, WORKLOADS
 from services.sandbox.resources import Resource
+from services.sandbox.store import Sees
 
 Table = Mapping[tuple[str, str], Resource]
 ROOT = "root"
@@ -33,20 +34,23 @@ def target_resources(lacks: Iterable[str]) -> Table:
 
 @dataclass(slots=True)
 class Cluster:
-    """One logical cluster. `custom` grows with its CustomResourceDefinitions; the built-in table is shared."""
+    """One logical cluster, or a view of one or of all. `custom` grows with its CustomResourceDefinitions and
+    APIBindings; the built-in table is shared."""
 
     name: str
     builtin: Table
     is_target: bool = False
     available: bool = True
     custom: dict[tuple[str, str], Resource] = field(default_factory=dict)
+    bound: dict[tuple[str, str], str] = field(default_factory=dict)  # which of `custom` came by which APIBinding
     terminating: set[str] = field(default_factory=set)  # namespaces
     rules: object | None = None  # RBAC compiled by `auth`, none when it has to be read again
+    sees: Sees | None = None  # which objects a view shows; none for a cluster itself, which shows all
 
-    @property
-    def id(self) -> str:
-        """The opaque name that kcp gives a logical cluster, beside its path."""
-        return hashlib.sha256(self.name.encode()).hexdigest()[:16] if self.name != ROOT else ROOT
+    id: str = field(init=False)  # the opaque name that kcp gives a logical cluster, beside its path
+
+    def __post_init__(self) -> None:
+        self.id = hashlib.sha256(self.name.encode()).hexdigest()[:16] if self.name != ROOT else ROOT
 
     def resource(self, group: str, plural: str) -> Resource | None:
         return self.builtin.get((group, plural)) or self.custom.get((group, plural))

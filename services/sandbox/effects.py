@@ -7,6 +7,7 @@ from services.sandbox.auth import ADMINS, RBAC_GROUP
 from services.sandbox.clusters import WORKSPACE_RESOURCES, Cluster, Clusters
 from services.sandbox.commits import Address, Commits, Effect
 from services.sandbox.errors import Cause, Document
+from services.sandbox.exports import BINDINGS, EXPORTS
 from services.sandbox.registry import Write
 from services.sandbox.resources import Resource, from_definition
 from services.sandbox.store import Event, Key
@@ -83,6 +84,8 @@ class Effects:
         document = event.entry.document()
         resource = from_definition(document["spec"])
         where = (resource.group, resource.plural)
+        if where in cluster.bound:
+            return  # what an APIBinding serves is not this definition's
         if event.type == "DELETED":
             if cluster.custom.pop(where, None):
                 for entry in self._store.entries(cluster.name, resource.id):
@@ -101,6 +104,9 @@ class Effects:
         if event.type == "DELETED":
             for cluster in (*self._clusters.below(path), self._clusters.find(path)):
                 if cluster:
+                    for plural in (BINDINGS, EXPORTS):  # which others are to see go
+                        for entry in self._store.entries(cluster.name, plural):
+                            self._commits.remove(cluster, entry.key)
                     self._clusters.remove(cluster)
                     self._store.drop(cluster.name)
         elif event.type == "ADDED":

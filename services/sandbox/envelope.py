@@ -5,11 +5,13 @@ import uuid
 
 from services.sandbox import errors
 from services.sandbox.auth import RBAC_GROUP
+from services.sandbox.clusters import Cluster
 from services.sandbox.commits import Address
 from services.sandbox.errors import Cause, Document
 from services.sandbox.store import Entry
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+CLUSTER = "kcp.io/cluster"
 SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name")
 
 
@@ -49,6 +51,13 @@ def fresh(at: Address, now: str) -> Document:
     """The metadata that a new object gets; generations are counted where there is a spec to count."""
     fresh: Document = {"name": at.name, "uid": str(uuid.uuid4()), "creationTimestamp": now}
     return {**fresh, "generation": 1} if at.resource.custom or at.version.status else fresh
+
+
+def mark(cluster: Cluster, metadata: Document) -> Document:
+    """Say in the metadata which logical cluster the object is in, as kcp does of every object."""
+    if not cluster.is_target:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), CLUSTER: cluster.id}
+    return metadata
 
 
 def check(at: Address, document: Document) -> Document:

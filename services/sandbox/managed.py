@@ -1,6 +1,7 @@
 """`metadata.managedFields`: between the list that objects carry and the field sets that `apply` computes with."""
 
 from services.sandbox import apply
+from services.sandbox.envelope import CLUSTER, without
 from services.sandbox.errors import Document
 
 _OWNABLE_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
@@ -14,6 +15,9 @@ def ownable(document: Document, *, subresource: str, has_status: bool) -> Docume
     if has_status:
         part.pop("status", None)
     metadata = {name: value for name, value in document["metadata"].items() if name in _OWNABLE_METADATA}
+    if CLUSTER in metadata.get("annotations", ()):
+        metadata["annotations"] = without(metadata["annotations"], CLUSTER)
+        metadata = metadata if metadata["annotations"] else without(metadata, "annotations")
     return {"metadata": metadata, **part} if metadata else part
 
 

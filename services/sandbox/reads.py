@@ -25,7 +25,8 @@ def as_version(body: bytes, api_version: str) -> bytes:
     return body if body.startswith(prefix) else prefix + body[body.index(b'"', 15) + 1 :]
 
 
-def _match(request: Request) -> Match:
+def matching(request: Request) -> Match:
+    """The request's selectors as one predicate. Raises ApiError 400."""
     labels = selectors.labels(request.query.get("labelSelector", ""))
     fields = selectors.fields(request.query.get("fieldSelector", ""))
 
@@ -52,35 +53,39 @@ def _api_version(at: Address) -> str:
 def get(store: Store, at: Address, request: Request) -> Response:
     """One object. Raises ApiError 404."""
     entry = store.get(at.key)
-    if entry is None:
+    if entry is None or (at.cluster.sees and not at.cluster.sees(entry.key)):
         raise errors.not_found(at.resource.id, at.name)
     if wants_table(request):
         return Response(200, _table(request, at, [entry], {"resourceVersion": str(entry.version)}))
     return Response(200, as_version(entry.body, _api_version(at)))
 
 
-def select(store: Store, at: Address, request: Request) -> list[Entry]:
-    """All entries that the request's selectors match."""
-    matches = _match(request)
-    return [entry for entry in store.entries(at.cluster.name, at.resource.id, at.namespace) if matches(entry)]
+def select(store: Store, at: Address, matches: Match) -> list[Entry]:
+    """All entries that are seen there and match."""
+    return _seen(at, store.entries(at.cluster.name, at.resource.id, at.namespace), matches)
+
+
+def _seen(at: Address, entries: list[Entry], matches: Match) -> list[Entry]:
+    sees = at.cluster.sees
+    return [entry for entry in entries if (sees is None or sees(entry.key)) and matches(entry)]
 
 
 def list_(store: Store, at: Address, request: Request) -> Response:
     """A list, or with `limit` a page of it; the pages of one list show one version. Raises ApiError 400 or 410."""
-    matches, limit = _match(request), request.number("limit")
+    matches, limit = matching(request), request.number("limit")
     metadata: Document = {"resourceVersion": str(store.revision)}
     token = request.query.get("continue", "")
     if limit or token:
         version, after = _read_token(token) if token else (store.revision, None)
         metadata["resourceVersion"] = str(version)
-        remaining = [e for e in store.page(*at.key[:3], version, after) if matches(e)]
+        remaining = _seen(at, store.page(*at.key[:3], version, after), matches)
         entries = remaining[:limit] if limit else remaining
         if len(entries) < len(remaining):
             metadata["continue"] = _token(version, entries[-1])
             if not request.query.get("labelSelector") and not request.query.get("fieldSelector"):
                 metadata["remainingItemCount"] = len(remaining) - len(entries)
     else:
-        entries = [e for e in store.entries(at.cluster.name, at.resource.id, at.namespace) if matches(e)]
+        entries = select(store, at, matches)
     if wants_table(request):
         return Response(200, _table(request, at, entries, metadata))
     api_version = _api_version(at)
@@ -90,22 +95,22 @@ def list_(store: Store, at: Address, request: Request) -> Response:
 
 
 def _token(version: int, last: Entry) -> str:
-    return base64.urlsafe_b64encode(encode([version, last.key.namespace, last.key.name])).decode()
+    return base64.urlsafe_b64encode(encode([version, last.key.cluster, last.key.namespace, last.key.name])).decode()
 
 
-def _read_token(token: str) -> tuple[int, tuple[str, str]]:
+def _read_token(token: str) -> tuple[int, tuple[str, str, str]]:
     try:
-        version, namespace, name = msgspec.json.decode(base64.urlsafe_b64decode(token), type=tuple[int, str, str])
+        version, *after = msgspec.json.decode(base64.urlsafe_b64decode(token), type=tuple[int, str, str, str])
     except (ValueError, msgspec.MsgspecError) as error:
         raise errors.bad_request("continue key is not valid") from error
-    return version, (namespace, name)
+    return version, (after[0], after[1], after[2])
 
 
 def watch(store: Store, at: Address, request: Request) -> Response:
     """A stream of events. What goes wrong once it has begun is an event of type ERROR, as in Kubernetes."""
     since = request.number("resourceVersion")
     request.number("timeoutSeconds")
-    return Response(200, stream=_events(store, at, request, _match(request), since))
+    return Response(200, stream=_events(store, at, request, matching(request), since))
 
 
 async def _events(store: Store, at: Address, request: Request, matches: Match, since: int) -> AsyncIterator[bytes]:
@@ -114,14 +119,14 @@ async def _events(store: Store, at: Address, request: Request, matches: Match, s
     frame = _Frames(at, request)
     initial = request.flag("sendInitialEvents") or not since
     try:
-        watcher = store.watch(at.cluster.name, [at.resource.id], since=since or None, namespace=at.namespace)
+        scope = at.cluster.name, [at.resource.id]
+        watcher = store.watch(*scope, since=since or None, namespace=at.namespace, sees=at.cluster.sees)
     except ApiError as error:
         yield frame.error(error)
         return
     try:
         if initial:
-            current = [e for e in store.entries(at.cluster.name, at.resource.id, at.namespace) if matches(e)]
-            lines = [frame.event("ADDED", entry) for entry in current]
+            lines = [frame.event("ADDED", entry) for entry in select(store, at, matches)]
             if request.flag("sendInitialEvents"):
                 lines.append(frame.bookmark(store.revision, initial=True))
             yield b"".join(lines)

@@ -194,6 +194,7 @@ class Registry:
 
     def _conform(self, at: Address, document: Document, write: Write) -> None:
         schema = at.version.schema
+        envelope.mark(at.cluster, document["metadata"])
         dropped = schema.prune(document)
         if dropped and write.validation == "Strict":
             unknown = ", ".join(f'unknown field "{path}"' for path in dropped)

@@ -4,14 +4,17 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
-from services.sandbox import auth, control, discovery, errors, reads, reviews, writes
+from services.sandbox import auth, control, discovery, errors, reads, reviews, virtual, writes
 from services.sandbox.auth import Attributes, Tokens, User
 from services.sandbox.clusters import ROOT, TARGET_PREFIX, WORKSPACE_RESOURCES, Cluster, Clusters, target_resources
 from services.sandbox.commits import Address, Commits
 from services.sandbox.deletion import Deleter
 from services.sandbox.effects import Effects, admit
 from services.sandbox.errors import ApiError, Document
+from services.sandbox.exports import Exports
 from services.sandbox.http import Request, Response, answer, parse_object, refusal
 from services.sandbox.registry import Registry, Write
 from services.sandbox.resources import Version
@@ -22,6 +25,16 @@ logger = logging.getLogger(__name__)
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 SYSTEM = User("system:kube-controller-manager", (auth.ADMINS,))
+
+
+class Asked(NamedTuple):
+    """A request with who asks, of which cluster, and what lets them (see `Sandbox._api`)."""
+
+    request: Request
+    user: User
+    cluster: Cluster
+    permit: Callable[[Attributes], None]
+    reads: Cluster
 
 
 class Sandbox:
@@ -35,11 +48,16 @@ class Sandbox:
         self.tokens = Tokens()
         self._commits = Commits(self.store)
         self._effects = Effects(self._commits, self.clusters, url)
-        self._commits.effects = self._effects.table()
+        self.exports = Exports(self._commits, self.clusters, url)
+        self._commits.effects = {**self._effects.table(), **self.exports.table()}
         self.deleter = Deleter(self._commits)
-        self.registry = Registry(self._commits, self.deleter, admit)
+        self.registry = Registry(self._commits, self.deleter, self._admit)
         self.on_target: Callable[[Cluster], None] | None = None  # told of each target that is added
         self._effects.furnish(Cluster(ROOT, WORKSPACE_RESOURCES), writes.now())
+
+    def _admit(self, at: Address, new: Document, old: Document | None, write: Write) -> None:
+        admit(at, new, old, write)
+        self.exports.admit(at, new, old, write)
 
     def add_user(self, name: str, groups: tuple[str, ...] = (), *, token: str = "", cluster: str = "") -> str:
         """A bearer token for a user, known in all workspaces, or in the one target cluster that is named."""
@@ -104,6 +122,8 @@ class Sandbox:
         parts = [part for part in request.path.split("/") if part]
         if parts[:1] == ["sandbox"]:
             return control.route(self, self._authenticated(request, None), request, parts[1:])
+        if parts[:2] == ["services", "apiexport"]:
+            return self._virtual(request, parts[2:])
         if parts[:1] == ["clusters"]:
             name, parts = parts[1] if len(parts) > 1 else "", parts[2:]
         else:
@@ -117,11 +137,40 @@ class Sandbox:
         if cluster is None:
             path = "/" + "/".join(parts)
             raise errors.forbidden(f'forbidden: User "{user.name}" cannot {request.method.lower()} path "{path[:200]}"')
+        return self._api(request, user, cluster, parts, partial(self._authorize, cluster, user))
+
+    def _virtual(self, request: Request, parts: list[str]) -> Response:
+        """`/services/apiexport/<path or id>/<export>/clusters/<path, id or *>/...`"""
+        user = self._authenticated(request, None)
+        path, name, _, cluster, *rest = (*parts, "", "", "", "")[: max(4, len(parts))]
+        export, host = self.exports.find(path, name), self.clusters.find(path)
+        found = (
+            virtual.view(self.exports, self.clusters, export, cluster)
+            if export and parts[2:3] == ["clusters"]
+            else None
+        )
+        if found is None or host is None:
+            raise errors.forbidden(
+                f'forbidden: User "{user.name}" cannot use the virtual workspace of {path}:{name}'[:300]
+            )
+        return self._api(request, user, found.cluster, rest, partial(found.permit, self.store, host, user), found.reads)
+
+    def _api(
+        self,
+        request: Request,
+        user: User,
+        cluster: Cluster,
+        parts: list[str],
+        permit: Callable[[Attributes], None],
+        reads: Cluster | None = None,
+    ) -> Response:
+        """Serve a path below a cluster, reads from `reads` where that is another; `permit` refuses by raising."""
+        asked = Asked(request, user, cluster, permit, reads or cluster)
         if parts[:1] == ["api"] and len(parts) > 2:
-            return self._resource(request, user, cluster, "", parts[1], parts[2:])
+            return self._resource(asked, "", parts[1], parts[2:])
         if parts[:1] == ["apis"] and len(parts) > 3:
-            return self._resource(request, user, cluster, parts[1], parts[2], parts[3:])
-        self._authorize(cluster, user, Attributes("get", path="/" + "/".join(parts)))
+            return self._resource(asked, parts[1], parts[2], parts[3:])
+        permit(Attributes("get", path="/" + "/".join(parts)))
         if request.method != "GET":
             raise errors.method_not_allowed()
         return _discover(cluster, parts, request)
@@ -147,25 +196,24 @@ class Sandbox:
         )
         raise errors.forbidden(message, plural, wanted.name)
 
-    def _resource(
-        self, request: Request, user: User, cluster: Cluster, group: str, version: str, parts: list[str]
-    ) -> Response:
+    def _resource(self, asked: Asked, group: str, version: str, parts: list[str]) -> Response:
         namespace = ""
         if parts[0] == "namespaces" and len(parts) > 2 and parts[2] not in ("status", "finalize"):
             namespace, parts = parts[1], parts[2:]
         plural, name, subresource, *rest = (*parts, "", "", "")[: max(3, len(parts))]
-        at = _address(cluster, group, version, plural)._replace(namespace=namespace, name=name)
+        at = _address(asked.cluster, group, version, plural)._replace(namespace=namespace, name=name)
         served = {"": True, "status": at.version.status, "scale": at.version.scale is not None}
         if rest or not served.get(subresource) or (namespace and not at.resource.namespaced):
             raise errors.no_such_path()
-        verb = _verb(request, name)
-        asked = f"{plural}/{subresource}" if subresource else plural
-        self._authorize(cluster, user, Attributes(verb, group, asked, namespace, name))
+        verb = _verb(asked.request, name)
+        asked.permit(Attributes(verb, group, f"{plural}/{subresource}" if subresource else plural, namespace, name))
         if verb not in at.resource.verbs or (subresource and verb not in ("get", "update", "patch")):
             raise errors.method_not_allowed()
         if at.resource.namespaced and not namespace and verb not in ("list", "watch"):
             raise errors.method_not_allowed()
-        return self._serve(request, user, at, verb, subresource)
+        if verb in ("get", "list", "watch"):
+            at = at._replace(cluster=asked.reads)
+        return self._serve(asked.request, asked.user, at, verb, subresource)
 
     def _serve(self, request: Request, user: User, at: Address, verb: str, subresource: str) -> Response:
         if at.resource.plural in reviews.REVIEWS and not at.resource.custom:

@@ -7,7 +7,7 @@ a caller that reads and writes without awaiting in between needs no lock.
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -16,6 +16,7 @@ from services.sandbox.errors import ApiError, Document, expired
 
 encode = msgspec.json.Encoder().encode
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+EVERY = "*"  # in place of a cluster: all of them
 
 
 class Key(NamedTuple):
@@ -42,6 +43,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return msgspec.json.decode(self.body)
 
 
+Sees = Callable[[Key], bool]
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """A change; `previous` is the entry that it replaced, none for ADDED."""
 
@@ -59,13 +63,14 @@ class WatchClosed(Exception):
 
 
 class Watcher:
-    """The events of some resources of one cluster, in order, for one consumer."""
+    """The events of some resources of one cluster (or of all), in order, for one consumer."""
 
-    __slots__ = ("_closed", "_events", "_limit", "_namespace", "_wakeup", "scopes")
+    __slots__ = ("_closed", "_events", "_limit", "_namespace", "_sees", "_wakeup", "scopes")
 
-    def __init__(self, scopes: tuple[tuple[str, str], ...], namespace: str, limit: int) -> None:
+    def __init__(self, scopes: tuple[tuple[str, str], ...], namespace: str, limit: int, sees: Sees | None) -> None:
         self.scopes = scopes
         self._namespace = namespace
+        self._sees = sees
         self._limit = limit
         self._events: list[Event] = []
         self._wakeup: asyncio.Future[None] | None = None
@@ -73,7 +78,12 @@ class Watcher:
 
     def offer(self, event: Event) -> None:
         """Queue an event; a consumer that fell `limit` events behind is cut off and must list again."""
-        if self._closed or (self._namespace and event.entry.key.namespace != self._namespace):
+        key = event.entry.key
+        if (
+            self._closed
+            or (self._namespace and key.namespace != self._namespace)
+            or (self._sees and not self._sees(key))
+        ):
             return
         if len(self._events) >= self._limit:
             self.close(expired("the watch fell too far behind; list again"))
@@ -108,6 +118,17 @@ class Watcher:
         return events
 
 
+def _position(entry: Entry) -> tuple[str, str, str]:
+    key = entry.key
+    return key.cluster, key.namespace, key.name
+
+
+def _scopes(event: Event) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Under which watchers of this event are found."""
+    key = event.entry.key
+    return (key.cluster, key.resource), (EVERY, key.resource)
+
+
 class Store:
     """See the module. `replay` and `queue` bound the events kept for replay, and per watcher."""
 
@@ -128,14 +149,18 @@ class Store:
         return table.get(key[2:]) if table else None
 
     def entries(self, cluster: str, resource: str, namespace: str = "") -> list[Entry]:
-        """Entries in the order of namespace and name, of one namespace or (empty) of all."""
+        """Entries in the order of cluster, namespace and name; of one namespace or (empty) of all."""
+        if cluster == EVERY:
+            clusters = sorted(scope[0] for scope in self._tables if scope[1] == resource)
+            return [entry for each in clusters for entry in self.entries(each, resource, namespace)]
         table = self._tables.get((cluster, resource), {})
         return [table[key] for key in sorted(table) if not namespace or key[0] == namespace]
 
     def page(
-        self, cluster: str, resource: str, namespace: str, version: int, after: tuple[str, str] | None
+        self, cluster: str, resource: str, namespace: str, version: int, after: tuple[str, str, str] | None
     ) -> list[Entry]:
-        """The list as it was at `version`, from after a key on. Raises ApiError 410 once that is forgotten."""
+        """The list as it was at `version`, from after a cluster, namespace and name on. Raises ApiError 410 once that
+        is forgotten."""
         scope = (cluster, resource, namespace, version)
         snapshot = self._snapshots.pop(scope, None)
         if snapshot is None:
@@ -145,7 +170,7 @@ class Store:
         self._snapshots[scope] = snapshot  # the most recently used is last
         if len(self._snapshots) > self._pages:
             del self._snapshots[next(iter(self._snapshots))]
-        start = bisect_right(snapshot, after, key=lambda entry: entry.key[2:]) if after else 0
+        start = bisect_right(snapshot, after, key=_position) if after else 0
         return snapshot[start:]
 
     def contents(self, cluster: str, namespace: str = "") -> Iterator[Entry]:
@@ -206,16 +231,23 @@ class Store:
         self._log.append(event)
         if len(self._log) > self._replay:
             self._oldest = self._log.popleft().entry.version
-        for watcher in tuple(self._watchers.get(event.entry.key[:2], ())):
-            watcher.offer(event)
+        for scope in _scopes(event):
+            for watcher in tuple(self._watchers.get(scope, ())):
+                watcher.offer(event)
 
     def watch(
-        self, cluster: str, resources: Iterable[str], *, since: int | None = None, namespace: str = ""
+        self,
+        cluster: str,
+        resources: Iterable[str],
+        *,
+        since: int | None = None,
+        namespace: str = "",
+        sees: Sees | None = None,
     ) -> Watcher:
-        """Events after version `since` (now, by default). Raises ApiError 410 where the log no longer reaches back,
-        or was written by another run of the server."""
+        """Events after version `since` (now, by default) of what the watcher `sees`. Raises ApiError 410 where the log
+        no longer reaches back, or was written by another run of the server."""
         scopes = tuple((cluster, resource) for resource in resources)
-        watcher = Watcher(scopes, namespace, self._queue)
+        watcher = Watcher(scopes, namespace, self._queue, sees)
         if since is not None and since != self.revision:
             if not self._oldest <= since <= self.revision:
                 raise expired(f"too old resource version: {since} ({self._oldest})")
@@ -223,7 +255,7 @@ class Store:
             for event in reversed(self._log):
                 if event.entry.version <= since:
                     break
-                if event.entry.key[:2] in scopes:
+                if any(scope in scopes for scope in _scopes(event)):
                     missed.append(event)
             for event in reversed(missed):
                 watcher.offer(event)
@@ -244,12 +276,12 @@ class Store:
             if not watchers:
                 self._watchers.pop(scope, None)
 
-    def close_watches(self, cluster: str, resource: str = "") -> None:
-        """End the watches of a cluster, or those of one of its resources."""
+    def close_watches(self, cluster: str, resource: str = "", error: ApiError | None = None) -> None:
+        """End the watches of a cluster, or those of one of its resources, and say why if that is an error."""
         for scope, watchers in self._watchers.items():
             if scope[0] == cluster and (not resource or scope[1] == resource):
                 for watcher in watchers:
-                    watcher.close()
+                    watcher.close(error)
 
     def drop(self, cluster: str) -> None:
         """Remove a cluster's content, telling its watchers before they are closed."""

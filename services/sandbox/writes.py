@@ -110,7 +110,7 @@ def delete(store: Store, deleter: Deleter, at: Address, request: Request) -> Res
     options = parse_object(request) if request.body else {}
     options = {**options, **{k: v for k, v in request.query.items() if k in ("propagationPolicy", "dryRun")}}
     if not at.name:
-        doomed = reads.select(store, at, request)
+        doomed = reads.select(store, at, reads.matching(request))
         for entry in doomed:
             deleter.delete(at.cluster, entry, options, now())
         listed = [entry.document() for entry in doomed]

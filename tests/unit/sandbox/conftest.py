@@ -13,13 +13,18 @@ from services.sandbox.sandbox import Sandbox
 class Api:
     """Requests to one cluster under one token; bodies are dicts in and out."""
 
-    def __init__(self, sandbox: Sandbox, cluster: str, token: str) -> None:
+    def __init__(self, sandbox: Sandbox, cluster: str, token: str, prefix: str = "") -> None:
         self.sandbox = sandbox
         self.cluster = cluster
         self.token = token
+        self.prefix = prefix
 
     def at(self, cluster: str, token: str = "") -> "Api":
         return Api(self.sandbox, cluster, token or self.token)
+
+    def below(self, prefix: str) -> "Api":
+        """The same cluster by another path, as that of a virtual workspace."""
+        return Api(self.sandbox, self.cluster, self.token, prefix)
 
     async def raw(
         self,
@@ -35,7 +40,7 @@ class Api:
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         request = Request(
             method,
-            f"/clusters/{self.cluster}{path}" if self.cluster else path,
+            f"{self.prefix}/clusters/{self.cluster}{path}" if self.cluster else path,
             {name.rstrip("_"): str(value) for name, value in query.items()},
             {"authorization": f"Bearer {self.token}", "content-type": content_type, **(headers or {})},
             content,
