@@ -30,8 +30,8 @@ from shared.tokens import join
 T = TypeVar("T")
 
 _LEASED = 0.5  # seconds; a binding is in others' hands for a few tenths of a second
-_HANDOVER = 1.0
-_UNKNOWN = 2.0
+_HANDOVER, _HANDOVER_MOST = 1.0, 60.0
+_UNKNOWN, _UNKNOWN_REMOVAL = 2.0, 30.0
 _WRITES = 5
 
 
@@ -183,7 +183,7 @@ class Binder:
         self._await_lease(binding)
         leaving = placement is None or placement.metadata.deletion_timestamp is not None
         if not leaving and not record.deleting(binding):
-            await self._await_successors(message)
+            await self._await_successors(message, facts)
         if not record.deleting(binding):
             await self._records.delete(ref, binding)
             marked = await self._records.binding(ref, message.target)
@@ -197,7 +197,9 @@ class Binder:
     async def _clear(self, message: Assigned, binding: PlacementBinding, *, orphan: bool) -> str:
         """Clear the target and let the binding go; what is to be said about it."""
         ref, target = message.placement, message.target
-        if self._inventory.get(_key(target)) is None and not await self._records.target_exists(target):
+        if self._inventory.get(_key(target)) is None:
+            if await self._records.target_exists(target):
+                raise Retry(_UNKNOWN_REMOVAL, f"target {target} is not in the inventory (yet)")
             await self._records.release(ref, binding)
             return f"SyncTarget {target} does not exist any more: what was placed there is out of reach."
         try:
@@ -210,21 +212,26 @@ class Binder:
         await self._records.release(ref, binding)
         return "The objects were left in the target." if orphan else ""
 
-    async def _await_successors(self, message: Assigned) -> None:
-        """Raise Retry until the targets that take over have it, and are healthy or had time to become so."""
+    async def _await_successors(self, message: Assigned, facts: Facts) -> None:
+        """Raise Retry until the targets that take over have it, and are healthy or had time to become so.
+
+        The longer it takes, the less often it is looked at: deliveries are counted, and there is no hurry.
+        """
         if not message.after:
             return
+        decided_at = record.seconds((facts.decision.status.decided_at or "") if facts.decision else "")
+        delay = min(_HANDOVER_MOST, max(_HANDOVER, (self._clock() - decided_at) / 4)) if decided_at else _HANDOVER
         present = {_target_of(each): each for each in await self._records.others(message.placement)}
         for target in message.after:
             successor = present.get(target)
             if successor is None or not record.settled(successor):
-                raise Retry(_HANDOVER, f"{target} has to take over first")
+                raise Retry(delay, f"{target} has to take over first")
             ref = message.placement
             report = self._reports.get(join(ref.workspace, ref.namespace, ref.name, target))
             healthy = report is not None and all(each.health == "Healthy" for each in report.objects)
             since = record.seconds(successor.status.last_applied or "")
             if not healthy and self._clock() < since + self._settings.handover_seconds:
-                raise Retry(_HANDOVER, f"{target} has to become healthy first")
+                raise Retry(delay, f"{target} has to become healthy first")
 
     # --- both -------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ class Scene:
         }
         with contextlib.suppress(ApiError):
             await client.create(DECISIONS, body)
-        status = {"attempt": self.attempt, "selected": selected}
+        decided_at = datetime.fromtimestamp(self.clock(), UTC).isoformat()
+        status = {"attempt": self.attempt, "selected": selected, "decidedAt": decided_at}
         await client.merge_patch(DECISIONS, ref.name, {"status": status}, ref.namespace, subresource="status")
         head = await client.get(PLACEMENTS, ref.name, ref.namespace)
         found = Head(uid=head["metadata"]["uid"], generation=1, attempt=self.attempt)

@@ -420,7 +420,7 @@ async def test_a_target_that_does_not_exist_any_more_is_let_go(scene: Scene, bin
     await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
     await scene.withdraw("east", from_hub=False)
     removal = scene.assigned(ref, await scene.decide(ref), remove=True)
-    with pytest.raises(Retry):
+    with pytest.raises(Retry, match="not in the inventory"):
         await binder.bind(removal)
     await scene.withdraw("east", from_hub=True)
     bound = await scene.insist(binder, removal)
@@ -438,8 +438,14 @@ async def test_a_removal_waits_until_the_others_have_taken_over(
     await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
     head = await scene.decide(ref, "west")
     removal = scene.assigned(ref, head, remove=True, after=(f"{PLATFORM}/west",))
-    with pytest.raises(Retry, match="take over"):
+    with pytest.raises(Retry, match="take over") as soon:
         await binder.bind(removal)
+    scene.ahead = 100.0
+    with pytest.raises(Retry, match="take over") as later:
+        await binder.bind(removal)
+    assert 1.0 <= soon.value.delay < 10.0
+    assert later.value.delay > 20.0
+    scene.ahead = 0.0
     await scene.insist(binder, scene.assigned(ref, head, "west"))
     with pytest.raises(Retry, match="become healthy"):
         await binder.bind(removal)
