@@ -29,6 +29,9 @@ SUBJECT = "moorage.plugins"
 BATCH = 1000
 """Targets in one question; their facts take some 300 bytes each, and NATS takes 1 MiB."""
 
+REMEMBERED = 1000
+"""Plugins that failed, of which it is known until when they rest."""
+
 Ask = Callable[[str, bytes, float], Awaitable[bytes]]
 """A request to a subject with a deadline in seconds; raises `BusError` when nobody answers in time."""
 
@@ -119,10 +122,17 @@ class Plugins:
         try:
             parts = await asyncio.gather(*(self._batch(subject, kind, args, request, batch) for batch in batches))
         except (BusError, msgspec.DecodeError, ValueError) as error:
-            self._resting[subject] = self._clock() + self._rest
+            self._let_rest(subject)
             log.warning("plugin abstains", extra={"plugin": subject, "error": str(error)[:200], "rests": self._rest})
             return None
         return np.concatenate(parts)
+
+    def _let_rest(self, subject: str) -> None:
+        """Placements name plugins freely, so what is remembered is bounded: the one that failed first is forgotten."""
+        self._resting.pop(subject, None)
+        self._resting[subject] = self._clock() + self._rest
+        if len(self._resting) > REMEMBERED:
+            del self._resting[next(iter(self._resting))]
 
     async def _batch(
         self, subject: str, kind: str, args: Mapping[str, Any], request: Request, facts: list[TargetFacts]

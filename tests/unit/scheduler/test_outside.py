@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.scheduler.outside import BATCH, Plugins, asking
+from services.scheduler.outside import BATCH, REMEMBERED, Plugins, asking
 from services.scheduler.settings import SchedulerSettings
 from shared.bus import BusError
 from shared.memory_bus import MemoryBus
@@ -107,3 +107,11 @@ async def test_a_target_that_is_gone_is_asked_about_without_facts() -> None:
     bench = Bench(lambda question: {"scores": [50.0 for _ in question["targets"]]})
     await bench.plugins.ask(request(WANTED), ["root/gone"], snapshot_of([]))
     assert bench.asked[0][1]["targets"][0]["labels"] == {}
+
+
+async def test_names_of_plugins_that_nobody_answers_for_do_not_pile_up() -> None:
+    bench = Bench(lambda _: BusError("nobody answers"))
+    for number in range(REMEMBERED + 3):
+        named = {"strategy": {"scorers": [{"name": f"Bus:n{number}"}]}}
+        await bench.columns(request(named), [target("a")])
+    assert len(bench.plugins._resting) == REMEMBERED

@@ -76,3 +76,9 @@ def test_a_millionth_of_a_point_does_not_decide() -> None:
     alike = order(round, np.array([50.0, 50.0]), nobody, 0.0).tolist()
     assert order(round, np.array([50.0, 50.0 + 1e-8]), nobody, 0.0).tolist() == alike
     assert order(round, np.array([50.0, 50.0 - 1e-8]), nobody, 0.0).tolist() == alike
+
+
+def test_scores_decide_also_where_hashes_cannot_tell_targets_apart() -> None:
+    alike = round_of(request(), [target("a"), target("b"), target("c")])
+    alike.snapshot.values("hash")[:] = np.uint64(7)
+    assert order(alike, np.array([1.0, 1.0, 2.0]), np.array([False, True, False]), 0.0).tolist() == [1, 2, 0]
