@@ -10,6 +10,9 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.up-to-date
 
+# As pip does: trust what this machine trusts.
+export UV_SYSTEM_CERTS := 1
+
 # Locks hold for every platform and Python that we support, name no host, and pin by hash.
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 IMAGE_EXTRAS := kubernetes policy scheduler telemetry sandbox cli
