@@ -2,11 +2,16 @@
 
 import os
 
+import nats
 import pytest
 import pytest_asyncio
 
+from services.registry import load_all
 from shared.kube.errors import ApiError
 from shared.kube.resources import EVENTS, PLACEMENTS, POLICIES, SYNCTARGETS
+from shared.runner import connect
+from shared.settings import Settings
+from shared.state import RESERVATIONS, Table
 from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
 from tests.support import otlp, worlds
 
@@ -234,3 +239,66 @@ async def test_workers_end_with_code_0_within_their_bound_on_sigterm(system: Sys
     await until(again, "the scheduler was started again")
     await system.place_app("after-restart")
     await until(lambda: system.ready("after-restart"), "after-restart is Ready")
+
+
+async def test_garbage_on_every_subject_is_parked_with_its_cause_and_harms_nobody(system: System):
+    stages = [kind.stage for worker in load_all() for kind in worker.consumes]
+    bus, _ = await connect("e2e", Settings(nats_url=system.place.nats))
+    try:
+        for stage in stages:
+            await bus.publish(f"moorage.pipeline.{stage}.root=3Ateam.apps.junk", b'{"type": 7', id=f"junk-{stage}")
+
+        async def parked():
+            letters = [letter async for letter in bus.dead_letters()]
+            found = {letter.consumer.partition("-")[2] for letter in letters if "not a valid" in letter.cause}
+            return found >= set(stages)
+
+        await until(parked, "every stage parked its garbage")
+    finally:
+        await bus.close()
+    await system.place_app("after-garbage")
+    await until(lambda: system.ready("after-garbage"), "after-garbage is Ready")
+
+
+async def test_deleting_every_stream_and_bucket_rebuilds_the_same_world(system: System):
+    await system.place_app("durable", count=2)
+    await until(lambda: system.ready("durable"), "durable is Ready")
+    before = {name: await _uid(system, name, "durable") for name in await system.chosen("durable")}
+    reserved = await _reservations(system)
+    await _delete_all_streams(system)
+    for name, child in system.running.children.items():
+        if name != "sandbox":
+            os.kill(child.pid, 9)
+    await system.place_app("newcomer")
+    await until(lambda: system.ready("newcomer"), "newcomer is Ready")
+    await until(lambda: system.ready("durable"), "durable is Ready again")
+    assert {name: await _uid(system, name, "durable") for name in await system.chosen("durable")} == before
+
+    async def rebuilt():
+        now = await _reservations(system)
+        return {key: value for key, value in now.items() if not key.endswith(".newcomer")} == reserved
+
+    await until(rebuilt, "the reservations are as before")
+
+
+async def _uid(system: System, target: str, name: str) -> tuple[str, int]:
+    metadata = (await system.targets[target].get(DEPLOYMENTS, name, worlds.NAMESPACE))["metadata"]
+    return metadata["uid"], metadata["generation"]
+
+
+async def _reservations(system: System) -> dict[str, dict[str, float]]:
+    bus, store = await connect("e2e", Settings(nats_url=system.place.nats))
+    try:
+        entries = await Table(store, RESERVATIONS).entries()
+        return {entry.key: entry.value.resources for entry in entries if entry.value.resources}
+    finally:
+        await bus.close()
+
+
+async def _delete_all_streams(system: System) -> None:
+    client = await nats.connect(system.place.nats)
+    try:
+        for stream in await client.jetstream().streams_info():
+            await client.jetstream().delete_stream(stream.config.name)
+    finally:
+        await client.close()
