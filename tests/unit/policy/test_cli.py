@@ -1,0 +1,118 @@
+"""`moorage policy check` and `moorage policy test`, on files."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from services.cli import policy
+
+HEAD = "apiVersion: placement.moorage.io/v1alpha1\n"
+GOOD = (
+    HEAD
+    + """kind: PlacementPolicy
+metadata: {name: eu}
+spec:
+  variables: [{name: region, expression: 'target.labels["region"]'}]
+  rules:
+  - {name: eu, expression: 'variables.region == "eu"'}
+  - {name: tainted, expression: 'target.taints.exists(t, t.key == "x")', effect: Forbid}
+"""
+)
+BAD = GOOD.replace("variables.region ==", "variables.reigon ==")
+INLINE = (
+    HEAD
+    + """kind: Placement
+metadata: {name: cart}
+spec:
+  workload: [{apiVersion: apps/v1, kind: Deployment, name: cart}]
+  policies: [{name: ready, expression: 'target.ready && placement.name == "cart"'}]
+"""
+)
+TARGETS = "---\n".join(
+    HEAD + f"kind: SyncTarget\nmetadata: {{name: {name}, labels: {labels}}}\nspec: {{}}\n"
+    for name, labels in (("a", "{region: eu}"), ("b", "{region: us}"))
+)
+UNLABELLED = HEAD + "kind: SyncTarget\nmetadata: {name: c}\nspec: {}\n"
+
+
+def moorage(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    policy.add_parser(parser.add_subparsers(required=True))
+    args = parser.parse_args(["policy", *arguments])
+    code: int = args.run(args)
+    return code
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    made = {"good": GOOD, "bad": BAD, "inline": INLINE, "targets": TARGETS, "unlabelled": UNLABELLED, "broken": "a: ["}
+    for name, text in made.items():
+        (tmp_path / name).write_text(text)
+    return {name: str(tmp_path / name) for name in (*made, "missing")}
+
+
+@pytest.mark.parametrize(("file", "code"), [("good", 0), ("inline", 0), ("bad", 1), ("broken", 2), ("missing", 2)])
+def test_the_exit_code_says_how_it_went(file: str, code: int, files: dict[str, str]) -> None:
+    assert moorage("check", files[file]) == code
+
+
+def test_findings_are_lines_for_people(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    moorage("check", files["bad"])
+    assert capsys.readouterr().out == (
+        "eu: rules[eu].expression: line 1, column 11: undeclared variable `variables.reigon` (did you mean `region`?)\n"
+    )
+
+
+def test_findings_and_plan_are_json_for_scripts(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    moorage("check", files["bad"], "-o", "json")
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["policy"], finding["line"], finding["column"]) == ("eu", 1, 11)
+    moorage("check", files["good"], "--plan", "-o", "json")
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert [(each["rule"], each["tier"]) for each in plan] == [("eu", "columns"), ("tainted", "memo")]
+
+
+def test_rules_are_tried_on_targets(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert moorage("test", files["good"], "--targets", files["targets"], "--placement", files["inline"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["TARGET", "POLICY", "RULE", "EFFECT", "OUTCOME", "ERROR"],
+        ["a", "eu", "eu", "Require", "true"],
+        ["a", "eu", "tainted", "Forbid", "false"],
+        ["b", "eu", "eu", "Require", "false"],
+        ["b", "eu", "tainted", "Forbid", "false"],
+    ]
+    moorage("test", files["good"], "--targets", files["targets"], "-o", "json")
+    assert json.loads(capsys.readouterr().out)[0]["outcome"] == "true"
+
+
+def test_a_rule_that_fails_on_a_target_is_a_finding(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert moorage("test", files["good"], "--targets", files["unlabelled"]) == 1
+    assert "no such key: 'region'" in capsys.readouterr().out
+    assert moorage("test", files["bad"], "--targets", files["targets"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("check", "targets"), "there is no PlacementPolicy, and no Placement with rules, in it"),
+        (("test", "good", "--targets", "good"), "there is no SyncTarget in it"),
+        (("test", "good", "--targets", "targets", "--placement", "good"), "there is no Placement in it"),
+    ],
+)
+def test_a_file_without_what_is_needed_is_one_line(
+    arguments: tuple[str, ...], said: str, files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moorage(*(files.get(each, each) for each in arguments)) == 2
+    assert capsys.readouterr().err.endswith(f"{said}\n")
+
+
+def test_live_without_a_broker_is_one_line(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "CONNECT_TIMEOUT", 0.2)
+    nowhere = ("--nats-url", "nats://127.0.0.1:9")
+    assert moorage("test", files["good"], "--targets", "live", *nowhere) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "moorage: no NATS answers within 0.2 s"
