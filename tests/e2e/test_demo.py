@@ -3,17 +3,20 @@
 import asyncio
 import os
 import re
+import shlex
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
-from tests.support.process import Process, process
+from tests.support import worlds
+from tests.support.process import BOUND, Process, process
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 120.0  # seconds that the whole demo may take
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(WITHIN + 30)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(WITHIN + 30), pytest.mark.xdist_group("e2e")]
 
 
 async def until_it_says(command: Process, text: str) -> None:
@@ -58,6 +61,39 @@ async def test_the_demo_gets_there_in_plain_lines_and_leaves_nothing_running(tmp
     assert labels == ["placements", "bindings", "created to decided", "messages", "cluster lost", "time"], summary
     assert summary.endswith("everything is stopped")
     assert started_from(data) == []
+
+
+def small_world(folder: Path) -> Path:
+    """Two clusters, and one Deployment with its Placement that alice applies."""
+    content = [{"workspace": worlds.TEAM, "user": worlds.USER, "files": ["app.yaml"]}]
+    (folder / "app.yaml").write_text(yaml.safe_dump_all([worlds.placement("web"), worlds.deployment("web")]))
+    return worlds.write_world(folder / "world.yaml", {**worlds.world(2), "content": content})
+
+
+async def pasted(line: str) -> str:
+    """What a command prints that was shown for pasting."""
+    async with process(shlex.split(line), dict(os.environ)) as command:
+        assert await command.ends() == 0, command.output
+        return command.output
+
+
+async def test_kept_up_it_says_how_to_look_around_until_sigterm_and_leaves_no_folder(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "DEMO_KEEP": "1", "TMPDIR": str(temporary)}
+    async with process(["moorage", "demo", "--world", str(small_world(tmp_path))], environment) as command:
+        await until_it_says(command, "# logs are in ")
+        shown = {
+            " ".join(line.split()[3:]): line for line in command.lines if "kubectl" in line or "moorage dead" in line
+        }
+        assert "web" in await pasted(shown["get placements,placementdecisions,placementbindings -A"])
+        assert "Ready" in await pasted(shown["describe placements -A"])
+        assert "web" in await pasted(shown["get deployments -A"])
+        command.terminate()
+        async with asyncio.timeout(BOUND):
+            assert await command.child.wait() == 130, command.output
+    assert started_from(temporary) == []
+    assert list(temporary.iterdir()) == []
 
 
 async def test_ctrl_c_stops_everything(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ async def bus(nats: NatsServer) -> AsyncIterator[NatsBus]:
 
 async def dead(nats: NatsServer, *args: str) -> tuple[int, str]:
     """Exit code and output of `moorage dead`."""
-    async with process(["moorage", "dead", *args, "--nats-url", nats.url], {}) as command:
+    async with process(["moorage", "dead", *args, "--nats-url", nats.url], dict(os.environ)) as command:
         return await command.ends(), command.output
 
 
