@@ -1,0 +1,54 @@
+"""The child's loop, in this process: jobs in, answers out."""
+
+import io
+import signal
+
+import msgspec
+import pytest
+
+from services.policy.cel import child
+from services.policy.cel.isolation import Job
+
+
+def answers(*jobs: Job) -> list[list[tuple[str, str]]]:
+    frames = [msgspec.msgpack.encode(job) for job in jobs]
+    source = io.BytesIO(b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames))
+    sink = io.BytesIO()
+    child.serve(source, sink)
+    written = sink.getvalue()
+    assert written[:1] == b"+"
+    found, at = [], 1
+    while at < len(written):
+        size = int.from_bytes(written[at : at + 4], "big")
+        found.append(msgspec.msgpack.decode(written[at + 4 : at + 4 + size], type=list[tuple[str, str]]))
+        at += 4 + size
+    return found
+
+
+def test_it_answers_job_after_job_until_the_input_ends() -> None:
+    job = Job("d", "target.n == limit", (), {"limit": 2}, [{"n": 1}, {"n": 2}, {}])
+    assert answers(job, job) == [[("f", ""), ("t", ""), ("e", "no such key: 'n'")]] * 2
+
+
+def test_what_does_not_parse_is_an_error_on_every_target() -> None:
+    ((first, second),) = answers(Job("d", "1 +", (), {}, [{}, {}]))
+    assert first == second == ("e", "line 1, column 4: the expression ends too early")
+
+
+def test_variables_are_filled_in() -> None:
+    assert answers(Job("d", "variables.x == 3", (("x", "1 + 2"),), {}, [{}])) == [[("t", "")]]
+
+
+def test_trees_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "TREES", 2)
+    assert len(answers(*(Job(str(n), "true", (), {}, [{}]) for n in range(5)))) == 5
+
+
+def test_the_alarm_is_off_between_jobs() -> None:
+    answers(Job("d", "true", (), {}, [{}], deadline=5.0))
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_answers_are_handed_over_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "FLUSH_SECONDS", -1.0)
+    assert answers(Job("d", "true", (), {}, [{}, {}])) == [[("t", "")], [("t", "")], []]
