@@ -18,10 +18,10 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 IMAGE_EXTRAS := kubernetes policy scheduler telemetry sandbox cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint types contracts lock bench clean
+.PHONY: help setup demo up test servers test-real lint types contracts lock bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## Make .venv with everything that is locked (PYTHON=python3.12 chooses another Python)
 
@@ -43,6 +43,12 @@ up: setup ## NATS, the sandbox and all workers, with the demo's world, until Ctr
 test: setup lint types contracts ## Everything that has to hold: lint, types, import contracts, tests, coverage
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
+servers: setup ## etcd, kube-apiserver and kube-controller-manager from their Go modules (a quarter of an hour, once)
+	@nice -n 19 $(BIN)/python -m tests.support.servers
+
+test-real: servers ## The conformance suite, and the pipeline with a plain Kubernetes hub, on real Kubernetes servers
+	MOORAGE_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers --durations=5
+
 lint: setup ## Style and common mistakes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -53,10 +59,8 @@ types: setup ## Types, strictly
 contracts: setup ## Which module may import which
 	$(BIN)/lint-imports
 
-bench: setup ## Measure this machine: placement latency, the bus, rules
-	$(BIN)/python -m tests.bench.pipeline
-	$(BIN)/python -m tests.bench.bus_throughput
-	$(BIN)/python -m tests.bench.policy
+bench: setup ## Measure this machine: placement latency, footprint, the bus, rules, scheduling
+	for each in pipeline footprint bus_throughput policy scheduler; do $(BIN)/python -m tests.bench.$$each || exit 1; done
 
 lock: setup ## Lock the newest versions that fit, for .venv and for the image
 	$(LOCK) --upgrade --all-extras --group dev --output-file requirements.lock pyproject.toml
