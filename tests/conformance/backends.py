@@ -1,0 +1,126 @@
+"""The API servers that the cases run against: what each gives a test, and how it comes to be there."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from tests.support import apiserver, servers
+
+STRANGER = "stranger"
+"""A user without any rights but those that everybody has."""
+WORKSPACE = "root:conformance"
+SANDBOX_WORLD = {
+    "workspaces": [WORKSPACE],
+    "users": [{"name": STRANGER, "groups": ["strangers"], "workspaces": {WORKSPACE: "none"}}],
+    "targets": [{"name": "one"}],
+    "delay": 0.05,
+}
+KUBECONFIG = "MOORAGE_CONFORMANCE_KUBECONFIG"
+REQUIRED = "MOORAGE_REQUIRE_SERVERS"
+
+
+class NotHere(Exception):
+    """This backend cannot be had on this machine; one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An API server under test.
+
+    `admin` and `stranger` are kubeconfigs; stranger is None where the server was given to us without one. `forget`
+    makes the server forget old versions, as time does; None where we have no hold on that.
+    """
+
+    name: str
+    version: str
+    admin: Path
+    stranger: Path | None = None
+    forget: Callable[[], None] | None = None
+    extras: dict[str, Path] = field(default_factory=dict)
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[Backend]:
+    """Our own control plane, one workspace of it: everything that kcp asks before a request comes on top."""
+    world = folder / "world.yaml"
+    world.write_text(yaml.safe_dump(SANDBOX_WORLD))
+    command = [sys.executable, "-m", "services.sandbox", "--port", "0", "--world", str(world), "--data", str(folder)]
+    with (folder / "sandbox.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        assert process.stdout is not None
+        try:
+            said = process.stdout.readline()
+            if not said:
+                raise AssertionError((folder / "sandbox.log").read_text())
+            kubeconfigs = {name: Path(path) for name, path in json.loads(said)["kubeconfigs"].items()}
+            mine = {name: _leading_to(WORKSPACE, kubeconfigs[name]) for name in ("admin", f"user-{STRANGER}")}
+            yield Backend(
+                name="sandbox",
+                version="sandbox",
+                admin=mine["admin"],
+                stranger=mine[f"user-{STRANGER}"],
+                forget=lambda: None,  # it forgets by itself, after enough changes
+                extras=kubeconfigs,
+            )
+        finally:
+            process.terminate()
+            process.wait(20)
+            process.stdout.close()
+
+
+@contextmanager
+def kubernetes(folder: Path) -> Iterator[Backend]:
+    """A real API server: the one that MOORAGE_CONFORMANCE_KUBECONFIG names, or one of our own with etcd.
+
+    Raises NotHere.
+    """
+    if given := os.environ.get(KUBECONFIG):
+        yield Backend(name="kubernetes", version="as given", admin=Path(given))
+        return
+    binaries = servers.find()
+    if binaries is None:
+        raise NotHere(f"no kube-apiserver in {servers.folder()}: make servers builds it, {KUBECONFIG} names another")
+    with apiserver.servers(binaries, folder) as running:
+        server = running.apiserver("conformance", [(STRANGER, ["strangers"])], controllers=True)
+        yield Backend(
+            name="kubernetes",
+            version=f"kube-apiserver {servers.versions()['kube-apiserver']}, etcd {servers.versions()['etcd']}",
+            admin=server.kubeconfigs[apiserver.ADMIN],
+            stranger=server.kubeconfigs[STRANGER],
+            forget=running.etcd.compact,
+        )
+
+
+@contextmanager
+def k3s(folder: Path) -> Iterator[Backend]:
+    """A published image of k3s, where Docker is. Raises NotHere."""
+    from testcontainers.k3s import K3SContainer
+
+    from tests.docker.conftest import why_not
+
+    if reason := why_not():
+        raise NotHere(f"no Docker engine answers: {reason}")
+    with K3SContainer("rancher/k3s:v1.36.1-k3s1") as container:
+        path = folder / "k3s.kubeconfig"
+        path.write_text(container.config_yaml())
+        yield Backend(name="k3s", version="k3s v1.36.1", admin=path)
+
+
+BACKENDS = {"sandbox": sandbox, "kubernetes": kubernetes, "k3s": k3s}
+
+
+def _leading_to(workspace: str, kubeconfig: Path) -> Path:
+    """A copy of a kubeconfig of the sandbox that leads to one workspace."""
+    document = yaml.safe_load(kubeconfig.read_text())
+    cluster = document["clusters"][0]["cluster"]
+    cluster["server"] = f"{cluster['server'].partition('/clusters/')[0]}/clusters/{workspace}"
+    path = kubeconfig.with_name(f"conformance-{kubeconfig.name}")
+    path.write_text(yaml.safe_dump(document))
+    return path

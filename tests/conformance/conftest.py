@@ -1,0 +1,53 @@
+"""Every case gets `api`: one API server after another, as a client with all rights and a namespace of its own."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from tests.conformance.api import Api, namespace
+from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
+from tests.conformance.widgets import install
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("sandbox", marks=pytest.mark.xdist_group("conformance-sandbox")),
+        pytest.param("kubernetes", marks=[pytest.mark.servers, pytest.mark.xdist_group("servers")]),
+        pytest.param("k3s", marks=[pytest.mark.docker, pytest.mark.xdist_group("conformance-k3s")]),
+    ],
+)
+def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """A running API server. Skips, and says why, where it cannot be had; fails where it must be there."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(BACKENDS[request.param](folder))
+        except NotHere as reason:
+            if os.environ.get(REQUIRED) and request.param == "kubernetes":
+                pytest.fail(f"{REQUIRED} is set, and there is {reason}")
+            pytest.skip(str(reason))
+        asyncio.run(install(found.admin))
+        yield found
+
+
+@pytest.fixture
+async def api(backend: Backend) -> AsyncIterator[Api]:
+    """The server as this case sees it, with a namespace of its own."""
+    admin = Client(load_kubeconfig(backend.admin), user_agent="conformance", timeout=30)
+    async with admin, namespace(admin) as name:
+        yield Api(backend, admin, name)
+
+
+@pytest.fixture
+async def stranger(backend: Backend) -> AsyncIterator[Client]:
+    """A client of the user without rights."""
+    if backend.stranger is None:
+        pytest.skip(f"{backend.name} was given to us without a second user")
+    async with Client(load_kubeconfig(backend.stranger), user_agent="stranger", timeout=30) as client:
+        yield client
