@@ -148,6 +148,10 @@ class Inventory:
         """How many targets there are."""
         return len(self._row)
 
+    def knows(self, key: Any) -> bool:
+        """Whether there is a column under the key already."""
+        return key in self._columns
+
     def rows(self, ids: Iterable[str]) -> list[int | None]:
         """The row of each target, None for those that are not here."""
         return [self._row.get(each) for each in ids]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.policy.allowance import Work, column_seconds
 from services.policy.columns import Inventory, Rows, distinguisher, freeze
 from services.policy.functions import FUNCTIONS
 from services.policy.syntax import Call, Index, Listing, Literal, Macro, Name, Node, Select, path_of, walk
@@ -63,9 +64,9 @@ def _known(path: Path) -> Path:
     return path[:2] if TARGET[path[0]].type.startswith("map<") else path[:1]
 
 
-def group(inventory: Inventory, paths: frozenset[Path] | None, rows: Rows, now: float) -> Groups:
-    """Group rows by the values at these paths; without paths every row is its own group."""
-    if paths is None:
+def group(inventory: Inventory, paths: frozenset[Path] | None, rows: Rows, now: float, work: Work) -> Groups:
+    """Group rows by the values at these paths; without paths, or time to read them, every row is its own group."""
+    if paths is None or not _affordable(inventory, paths, work):
         own = np.arange(len(rows))
         return Groups(own, [None] * len(rows), own)
     ordered = sorted(path for path in paths if path[0] in TARGET)
@@ -83,6 +84,11 @@ def group(inventory: Inventory, paths: frozenset[Path] | None, rows: Rows, now: 
         for row in rows[representatives]
     ]
     return Groups(representatives, keys, group_of)
+
+
+def _affordable(inventory: Inventory, paths: frozenset[Path], work: Work) -> bool:
+    new = [path for path in paths if path[0] in TARGET and not inventory.knows(("memo", path))]
+    return work.afford(len(new) * column_seconds(len(inventory)))
 
 
 def cost(node: Node, target: dict[str, Any]) -> float:

@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.policy.allowance import Work, column_seconds
 from services.policy.columns import Column, Inventory, Read, Rows, reader
 from services.policy.core import ERROR, FALSE, TRUE, Outcomes
 from services.policy.functions import FUNCTIONS, Function
 from services.policy.syntax import Call, Has, Listing, Literal, Macro, Name, Node, path_of, walk
 from services.policy.variables import RECORDS, TARGET, read_target
+
+ASK_SECONDS = 3e-6
+"""What it takes to call one of celpy's functions on one string, roughly."""
 
 SAFE_INTEGER = 2**31
 """Below this, no product of two integers and no sum of two products leaves 64 bits."""
@@ -73,6 +77,7 @@ class Vectoriser:
     now: float
     constant: Callable[[Node], Any]
     call: Callable[[str, Sequence[Any]], Any]
+    work: Work
 
     def outcomes(self, node: Node) -> Outcomes:
         """One outcome per row. Raises `Unvectorisable`."""
@@ -134,7 +139,13 @@ class Vectoriser:
 
     def _column(self, path: tuple[str, ...], kind: str) -> Column:
         stored = "coded" if kind == "string" else kind
+        self._pay_for((stored, path))
         return self.inventory.column((stored, path), stored, reader(path), self.now, volatile=TARGET[path[0]].volatile)
+
+    def _pay_for(self, key: Any) -> None:
+        """A column that is not there yet takes time, and is built only where this rule may take it."""
+        if not self.inventory.knows(key) and not self.work.afford(column_seconds(len(self.inventory))):
+            raise Unvectorisable("reading all that from every target would take too long")
 
     def _taken(self, column: Column, kind: str) -> Vector:
         values = column.values[self.rows]
@@ -151,9 +162,9 @@ class Vectoriser:
         given = [each.values for each in arguments]
         if not any(len(overload) == len(given) + 1 for overload in function.overloads):
             raise Unvectorisable(f"{node.name}() with a wrong number of arguments")
-        column = self.inventory.column(
-            ("call", node.name, *given), function.result, _reads_by(function, given), self.now
-        )
+        key = ("call", node.name, *given)
+        self._pay_for(key)
+        column = self.inventory.column(key, function.result, _reads_by(function, given), self.now)
         return self._taken(column, function.result)
 
     def _has(self, node: Has) -> Vector:
@@ -246,6 +257,8 @@ class Vectoriser:
             return Vector("bool", same if name == "_==_" else ~same, errors)
 
         def ask(word: str) -> Any:
+            if not self.work.afford(ASK_SECONDS):
+                raise Unvectorisable("asking that of every distinct string would take too long")
             try:
                 return self.call(name, [word if not each.constant else each.values for each in arguments])
             except Failed:

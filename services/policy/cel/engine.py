@@ -7,14 +7,17 @@
 What is not provably cheap runs in a child process that is killed at its deadline.
 """
 
+import math
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from services.policy import memo
+from services.policy.allowance import Allowances, Work
 from services.policy.cel import reference
 from services.policy.cel.isolation import Isolation, Job
 from services.policy.cel.program import Program, Programs
@@ -26,6 +29,15 @@ from services.policy.vector import Failed, Unvectorisable, Vectoriser
 
 INLINE_COST = 1_000
 """Nodes that celpy may visit in this process for one rule of one message: some 20 milliseconds."""
+
+NODE_SECONDS = 2e-5
+"""What celpy takes to visit a node, roughly."""
+
+RULE_SECONDS = 0.5
+"""What one rule of one message may take in this process, by estimate, for what was not done before."""
+
+INLINE_SECONDS = 2.0
+"""What all rules of one workspace may take in this process, by estimate; a tenth of real time comes back."""
 
 MEMO_SIZE = 50_000
 """Outcomes that are remembered over messages, least recently used first out."""
@@ -75,8 +87,12 @@ class Evaluation:
 class Engine:
     """Rules in, outcomes out. `isolation` runs what could visit more than `inline_cost` nodes."""
 
-    def __init__(self, isolation: Isolation, inline_cost: float = INLINE_COST) -> None:
+    def __init__(
+        self, isolation: Isolation, inline_cost: float = INLINE_COST, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._inline_cost = inline_cost
+        self._clock = clock
+        self._allowances = Allowances(full=INLINE_SECONDS)
         self.programs = Programs()
         self._isolation = isolation
         self._memo: OrderedDict[Any, Answer] = OrderedDict()
@@ -87,25 +103,35 @@ class Engine:
 
     def begin(self, program: Program, scene: Scene, tier: Tier | None = None) -> "Evaluation | Pending":
         """The outcomes, or what is left to do for them. The inventory is read here only, and not awaited over."""
+        now = self._clock()
+        left = self._allowances.left(scene.tenant, now)
+        work = Work(min(left, RULE_SECONDS) if math.isfinite(self._inline_cost) else math.inf)
+        try:
+            return self._begin(program, scene, tier, work)
+        finally:
+            self._allowances.spend(scene.tenant, work.spent, now)
+
+    def _begin(self, program: Program, scene: Scene, tier: Tier | None, work: Work) -> "Evaluation | Pending":
         why = "asked for"
         if tier in (None, "columns"):
             try:
-                return _in_columns(program, scene)
+                return _in_columns(program, scene, work)
             except Unvectorisable as reason:
                 why = str(reason)
         paths = None if tier == "target" else program.reads
         tier = "target" if paths is None else "memo"
-        groups = memo.group(scene.inventory, paths, scene.rows, scene.now)
+        groups = memo.group(scene.inventory, paths, scene.rows, scene.now, work)
         context = {name: scene.context[name] for name in sorted(program.context)}
         keys = None
         answers: list[Answer | None] = [None] * len(groups.keys)
-        if paths is not None and "now" not in program.context:
+        if None not in groups.keys and "now" not in program.context:
             prefix = (program.digest, freeze(list(context.values())))
             keys = [(prefix, key) for key in groups.keys]
             answers = [self._recall(key) for key in keys]
         open_ = [number for number, answer in enumerate(answers) if answer is None]
         targets = _targets(program, scene, [groups.representatives[number] for number in open_])
-        if sum(memo.cost(program.node, target) for target in targets) <= self._inline_cost:
+        nodes = sum(memo.cost(program.node, target) for target in targets)
+        if nodes <= self._inline_cost and work.afford(nodes * NODE_SECONDS):
             found = _inline(program, context, targets)
             self._take(answers, keys, [(answer, True) for answer in found])
             return _spread(groups, answers, tier, why)
@@ -122,7 +148,7 @@ class Engine:
 
     def texts(self, program: Program, scene: Scene) -> tuple[str, ...]:
         """A text per row, for messages; empty where it fails, and everywhere where that would take long."""
-        groups = memo.group(scene.inventory, program.reads, scene.rows, scene.now)
+        groups = memo.group(scene.inventory, program.reads, scene.rows, scene.now, Work(RULE_SECONDS))
         targets = _targets(program, scene, groups.representatives)
         if sum(memo.cost(program.node, target) for target in targets) > self._inline_cost:
             return ("",) * len(scene.rows)
@@ -172,7 +198,7 @@ def _spread(groups: memo.Groups, answers: Sequence[Answer | None], tier: Tier, w
     return Evaluation(outcomes, next((message for outcome, message in given if outcome == "e"), ""), tier, why)
 
 
-def _in_columns(program: Program, scene: Scene) -> Evaluation:
+def _in_columns(program: Program, scene: Scene, work: Work) -> Evaluation:
     shared: dict[str, Any] = {}
 
     def constant(node: Node) -> Any:
@@ -189,7 +215,7 @@ def _in_columns(program: Program, scene: Scene) -> Evaluation:
             raise Failed(message)
         return _plain(value)
 
-    vectoriser = Vectoriser(scene.inventory, scene.rows, scene.now, constant, call)
+    vectoriser = Vectoriser(scene.inventory, scene.rows, scene.now, constant, call, work)
     outcomes = vectoriser.outcomes(program.node)
     failed = np.flatnonzero(outcomes == ERROR)
     error = ""

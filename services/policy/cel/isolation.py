@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from services.policy.allowance import Allowances
+
 Answer = tuple[str, str]
 
 CHILD = "services.policy.cel.child"
@@ -24,9 +26,6 @@ START_SECONDS = 15.0
 REST_SECONDS = 30.0
 LONGEST_REST_SECONDS = 600.0
 REMEMBERED = 10_000
-REFILL = 0.1
-"""Seconds of evaluation that a tenant regains in a second; its allowance never exceeds one deadline."""
-
 LEAST_SECONDS = 0.05
 """With less than this left of its allowance, a tenant's job is not begun."""
 
@@ -58,14 +57,6 @@ class _Child:
 
 
 @dataclass
-class _Allowance:
-    """Seconds of evaluation that a tenant may use: full at first, filled up again slowly."""
-
-    seconds: float
-    at: float
-
-
-@dataclass
 class _Rest:
     until: float
     seconds: float
@@ -82,18 +73,19 @@ class Isolation:
     _idle: list[_Child] = field(default_factory=list)
     _resting: "OrderedDict[str, _Rest]" = field(default_factory=OrderedDict)
     _tenants: dict[str, tuple[asyncio.Lock, int]] = field(default_factory=dict)
-    _allowances: "OrderedDict[str, _Allowance]" = field(default_factory=OrderedDict)
+    _allowances: Allowances = field(init=False)
     _slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.children)
+        self._allowances = Allowances(full=self.deadline)
 
     async def run(self, job: Job, tenant: str) -> list[tuple[Answer, bool]]:
         """celpy's answers, and whether each is final; what the deadline cut off is an error that is not."""
         async with self._turn(tenant):
             if self._rests(job.digest):
                 return [_late("took too long before, and rests for a while")] * len(job.targets)
-            seconds = self._allowance(tenant)
+            seconds = self._allowances.left(tenant, self.clock())
             if seconds < LEAST_SECONDS:
                 return [_late("the rules of this workspace have used up their time for now")] * len(job.targets)
             async with self._slots:
@@ -102,8 +94,7 @@ class Isolation:
                 answers = await self._in_child(
                     child, msgspec.structs.replace(job, deadline=seconds, memory=self.memory)
                 )
-            used = self.clock() - begun
-            self._allowances[tenant] = _Allowance(max(0.0, seconds - used), self.clock())
+            self._allowances.spend(tenant, self.clock() - begun, self.clock())
         if len(answers) < len(job.targets):
             self._rest(job.digest)
         missing = len(job.targets) - len(answers)
@@ -181,15 +172,6 @@ class Isolation:
         except (TimeoutError, asyncio.IncompleteReadError, OSError):
             return answers, False
         return answers, True
-
-    def _allowance(self, tenant: str) -> float:
-        """Seconds that the tenant's next job may take."""
-        known = self._allowances.pop(tenant, None) or _Allowance(self.deadline, self.clock())
-        seconds = min(self.deadline, known.seconds + REFILL * (self.clock() - known.at))
-        self._allowances[tenant] = _Allowance(seconds, self.clock())
-        if len(self._allowances) > REMEMBERED:
-            self._allowances.popitem(last=False)
-        return seconds
 
     def _rests(self, digest: str) -> bool:
         rest = self._resting.get(digest)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from services.policy import memo
+from services.policy.allowance import Work
 from services.policy.columns import MAX_COLUMNS, Inventory, freeze, reader
 from shared.model import Target
 
@@ -88,11 +89,11 @@ def test_groups_tell_apart_exactly_what_is_read() -> None:
         target("e", labels={"x": ""}),
     ]
     inventory.update({each.name: each for each in made})
-    groups = memo.group(inventory, frozenset({("labels", "x")}), np.arange(5), 0.0)
+    groups = memo.group(inventory, frozenset({("labels", "x")}), np.arange(5), 0.0, Work(1.0))
     assert groups.group_of[0] == groups.group_of[1]
     assert len(set(groups.group_of.tolist())) == 4
     assert len(set(groups.keys)) == 4
-    everything = memo.group(inventory, None, np.arange(5), 0.0)
+    everything = memo.group(inventory, None, np.arange(5), 0.0, Work(1.0))
     assert everything.group_of.tolist() == [0, 1, 2, 3, 4]
 
 

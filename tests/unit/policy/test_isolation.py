@@ -57,7 +57,7 @@ async def test_a_runaway_rests_and_its_tenant_has_used_up_its_time(isolation: Is
     assert time.monotonic() - begun < 0.5
     assert "rests" in again[0][0][1]
     assert "used up" in other[0][0][1]
-    assert isolation._allowance("hostile") < LEAST_SECONDS + 0.2
+    assert isolation._allowances.left("hostile", isolation.clock()) < LEAST_SECONDS + 0.2
 
 
 async def test_another_tenant_does_not_wait_for_a_hostile_one(isolation: Isolation) -> None:

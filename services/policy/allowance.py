@@ -1,0 +1,61 @@
+"""How much time each tenant's rules may take: full at first, filled up again slowly. Pure; time is handed in."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+REMEMBERED = 10_000
+"""Tenants that are kept; one that is forgotten starts full again."""
+
+
+ROW_SECONDS = 2e-6
+"""What it takes to read one value of one target, roughly."""
+
+COUNTED_ROWS = 10_000
+
+
+def column_seconds(rows: int) -> float:
+    """What building a column counts. Beyond 10,000 rows it counts no more: many targets are nobody's hostile doing."""
+    return min(rows, COUNTED_ROWS) * ROW_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    seconds: float
+    at: float
+
+
+@dataclass
+class Allowances:
+    """Seconds by tenant: at most `full`, of which `refill` come back in each second."""
+
+    full: float
+    refill: float = 0.1
+    _left: "OrderedDict[str, _Left]" = field(default_factory=OrderedDict)
+
+    def left(self, tenant: str, now: float) -> float:
+        """Seconds that the tenant may use now."""
+        known = self._left.get(tenant)
+        return self.full if known is None else min(self.full, known.seconds + self.refill * (now - known.at))
+
+    def spend(self, tenant: str, seconds: float, now: float) -> None:
+        """Take off what was used; never below zero."""
+        left = max(0.0, self.left(tenant, now) - seconds)
+        self._left.pop(tenant, None)
+        self._left[tenant] = _Left(left, now)
+        if len(self._left) > REMEMBERED:
+            self._left.popitem(last=False)
+
+
+@dataclass
+class Work:
+    """What one rule may take in this process, in estimated seconds: work that was done before costs nothing."""
+
+    limit: float
+    spent: float = 0.0
+
+    def afford(self, seconds: float) -> bool:
+        """Take it off, where there is as much left."""
+        if self.spent + seconds > self.limit:
+            return False
+        self.spent += seconds
+        return True
