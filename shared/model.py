@@ -299,11 +299,12 @@ class Waiting(Value, frozen=True, kw_only=True):
 
 
 class Reservation(Value, frozen=True, kw_only=True):
-    """What one placement takes in one target."""
+    """What one placement, with these labels, takes in one target."""
 
     placement: PlacementRef
     head: Head
     resources: Resources
+    labels: dict[str, str] = {}  # of the Placement, so that others can ask to be near it or far from it
 
 
 class TargetReport(Value, frozen=True, kw_only=True):

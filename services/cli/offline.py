@@ -137,7 +137,8 @@ class Plane:
     def reserve(self, placement: PlacementRef, labels: Mapping[str, str], target: str, resources: Any) -> None:
         """Take capacity for a placement, as decision would."""
         head = Head(uid=str(placement), generation=1, attempt=1)
-        self.snapshot.reserve(target, Reservation(placement=placement, head=head, resources=dict(resources)), labels)
+        taken = Reservation(placement=placement, head=head, resources=dict(resources), labels=dict(labels))
+        self.snapshot.reserve(target, taken)
 
 
 def plane_of(

@@ -1,7 +1,6 @@
 """What to take, what to record, whom to tell: values in, values out."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
 
 from shared.api import (
     HISTORY_LIMIT,
@@ -200,8 +199,3 @@ def decided(scheduled: Scheduled, taken: Sequence[Choice], refusal: Refusal | No
         considered=considered(scheduled),
         trace=trace,
     )
-
-
-def rfc3339(now: float) -> str:
-    """Seconds since the epoch as Kubernetes writes time, to the microsecond."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

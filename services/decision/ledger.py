@@ -6,7 +6,8 @@ a `Conflict`, reads the target's entries again, and finds what is left. A reserv
 entry, so that the last revision of a target is always that of an entry that can be read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from shared.model import Head, PlacementRef, Reservation, Resources, Target, add, fits, subtract
 from shared.state import Conflict, Entry, Table, View
@@ -80,13 +81,22 @@ class Ledger:
         for entries in self._targets.values():
             yield from (entry.value for entry in entries.values() if entry.value.resources)
 
-    async def reserve(self, target: Target, placement: PlacementRef, head: Head, needed: Resources) -> bool:
-        """Take capacity for a placement, in place of what it had there; False when the target has too little left.
+    async def reserve(
+        self,
+        target: Target,
+        placement: PlacementRef,
+        head: Head,
+        needed: Resources,
+        labels: Mapping[str, str] = MappingProxyType({}),
+    ) -> bool:
+        """Take capacity for a placement with these labels, in place of what it had there.
+
+        False when the target has too little left.
 
         Raises `Superseded` when a newer head holds or released it, `Crowded` after too many lost races.
         """
         prefix, key = prefix_of(target.id), key_of(target.id, placement)
-        wanted = Reservation(placement=placement, head=head, resources=needed)
+        wanted = Reservation(placement=placement, head=head, resources=needed, labels=dict(labels))
         for _ in range(TRIES):
             own = self._targets.get(prefix, {}).get(key)
             if own is not None and head.older_than(own.value.head):

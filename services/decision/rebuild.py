@@ -37,6 +37,8 @@ async def rebuild(runtime: Runtime, table: Table[Reservation], decisions: Decisi
 async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: Decisions) -> None:
     for ref, uid, status in await _decisions_of(path, decisions):
         for each in status.selected:
+            # A decision does not say its placement's labels: whoever asks for neighbours meets none here until the
+            # placement's next round, which follows at once where the heads were lost as well.
             head = Head(uid=uid, generation=status.observed_generation, attempt=status.attempt)
             reservation = Reservation(placement=ref, head=head, resources=dict(each.reserved))
             try:

@@ -116,7 +116,9 @@ async def settle(message: Scheduled, deps: Decision) -> tuple[list[Choice], Refu
         if len(taken) == len(proposal.selected):
             break
         target = deps.target(choice.target)
-        if target and await deps.ledger.reserve(target, request.placement, request.head, choice.reserve):
+        if target and await deps.ledger.reserve(
+            target, request.placement, request.head, choice.reserve, request.labels
+        ):
             taken.append(choice)
     if core.enough(taken, len(proposal.selected), request.spec):
         return taken, None

@@ -153,7 +153,7 @@ class Snapshot:
         self._targets: list[Target | None] = []
         self._vacant: list[int] = []
         self._reserved: dict[str, dict[PlacementRef, Reservation]] = {}
-        self._namespaces: dict[tuple[str, str], dict[PlacementRef, Mapping[str, str]]] = {}
+        self._namespaces: dict[tuple[str, str], dict[PlacementRef, None]] = {}
         self._columns: OrderedDict[tuple[str, Any], Column] = OrderedDict()
         self._most_bytes = most_bytes
 
@@ -194,12 +194,12 @@ class Snapshot:
         assert target is not None
         return target
 
-    def reserve(self, target: str, reservation: Reservation, labels: Mapping[str, str] | None = None) -> None:
-        """Note what a placement (with these labels) takes in a target, in place of what it took there before."""
+    def reserve(self, target: str, reservation: Reservation) -> None:
+        """Note what a placement takes in a target, in place of what it took there before."""
         placement = reservation.placement
         self._reserved.setdefault(target, {})[placement] = reservation
         self.taken.setdefault(placement, {})[target] = reservation
-        self._namespaces.setdefault((placement.workspace, placement.namespace), {})[placement] = labels or {}
+        self._namespaces.setdefault((placement.workspace, placement.namespace), {})[placement] = None
         self._refresh_reserved(target)
 
     def release(self, target: str, placement: PlacementRef) -> None:
@@ -218,8 +218,10 @@ class Snapshot:
         self._refresh_reserved(target)
 
     def neighbours(self, workspace: str, namespace: str) -> Iterator[tuple[PlacementRef, Mapping[str, str]]]:
-        """Placements of a namespace that have something reserved, with their labels."""
-        yield from self._namespaces.get((workspace, namespace), {}).items()
+        """Placements of a namespace that have something reserved, with the labels of the newest reservation."""
+        for placement in self._namespaces.get((workspace, namespace), ()):
+            newest = max(self.taken[placement].values(), key=lambda reservation: reservation.head.attempt)
+            yield placement, newest.labels
 
     def reserved(self, target: str, resource: str, but: PlacementRef | None = None) -> float:
         """What all placements (`but` one) take of a resource in a target.

@@ -98,6 +98,14 @@ async def test_reserving_the_same_again_writes_nothing():
     assert (await table.get(key_of(NODE.id, ref("a")))).revision == before
 
 
+async def test_a_reservation_carries_its_placements_labels_and_follows_when_they_change():
+    table = await new_table()
+    ledger = ledger_over(table)
+    for attempt, labels in enumerate(({"app": "db"}, {"app": "cache"}), start=1):
+        assert await ledger.reserve(NODE, ref("a"), head(attempt), {"cpu": 1.0}, labels)
+        assert (await table.get(key_of(NODE.id, ref("a")))).value.labels == labels
+
+
 async def test_a_followed_ledger_knows_what_others_wrote():
     table = await new_table()
     view = table.follow()

@@ -106,8 +106,8 @@ def test_neighbours_draw_near_or_keep_away(kind, code, where) -> None:
     fleet = by_region({"a": 1, "b": 2})
     snapshot = snapshot_of(fleet)
     head = Head(uid="u", generation=1, attempt=1)
-    db = Reservation(placement=placement("db"), head=head, resources={"cpu": 1.0})
-    snapshot.reserve("root/b1", db, {"app": "db"})
+    db = Reservation(placement=placement("db"), head=head, resources={"cpu": 1.0}, labels={"app": "db"})
+    snapshot.reserve("root/b1", db)
     asked = request({"affinity": {kind: [term]}, "targets": {"names": ["a0", "b0"]}})
     (choice,) = decide(asked, fleet, snapshot=snapshot).proposal.selected
     assert choice.target == where
@@ -131,7 +131,9 @@ def test_of_two_that_refuse_each_other_the_second_gives_way() -> None:
         proposal = decide(request(spec, name=name, labels={"app": name}), fleet, snapshot=snapshot).proposal
         for choice in proposal.selected:
             head = Head(uid=name, generation=1, attempt=1)
-            reservation = Reservation(placement=placement(name), head=head, resources=choice.reserve)
-            snapshot.reserve(choice.target, reservation, {"app": name})
+            reservation = Reservation(
+                placement=placement(name), head=head, resources=choice.reserve, labels={"app": name}
+            )
+            snapshot.reserve(choice.target, reservation)
         chosen.append([choice.target for choice in proposal.selected] or proposal.refusal.message)
     assert chosen == [["root/a0"], ["root/b0"], "0/2 targets: 2 near an unwanted placement"]

@@ -73,6 +73,16 @@ def test_reservations_add_up_whatever_their_order_and_go_again() -> None:
     assert sums[0] == sums[1] == math.fsum(amounts)
 
 
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_neighbour_has_the_labels_of_its_newest_reservation(newest_first: bool) -> None:
+    snapshot = Snapshot()
+    for attempt in (2, 1) if newest_first else (1, 2):
+        head = Head(uid="u", generation=1, attempt=attempt)
+        taken = Reservation(placement=placement(), head=head, resources={"cpu": 1.0}, labels={"try": str(attempt)})
+        snapshot.reserve(f"root/t{attempt}", taken)
+    assert list(snapshot.neighbours("root:shop", "shop")) == [(placement(), {"try": "2"})]
+
+
 def test_a_reservation_may_come_before_its_target() -> None:
     snapshot = Snapshot()
     snapshot.reserve("root/a", Reservation(placement=placement(), head=HEAD, resources={"cpu": 2.0}))

@@ -18,7 +18,7 @@ from shared.model import Head, Rejection, Reservation, RuleResult, Target
 from shared.runner import Runtime
 from shared.state import BUCKETS, INVENTORY, RESERVATIONS, Table
 from shared.tokens import join
-from tests.unit.scheduler.builders import NOW, deployment, placement, request, target
+from tests.unit.scheduler.builders import NOW, REGION, deployment, placement, request, target
 
 HEAD = Head(uid="u", generation=1, attempt=1)
 
@@ -43,10 +43,10 @@ class Lab:
         """Put targets into the inventory; its revision."""
         return max([await self.inventory.put(join(each.workspace, each.name), each) for each in targets])
 
-    async def reserve(self, name: str, cpu: float) -> None:
+    async def reserve(self, name: str, cpu: float, **labels: str) -> None:
         """Another placement takes so much of a target (nothing: gives it back); returns once that is known."""
         other = placement("other")
-        taken = Reservation(placement=other, head=HEAD, resources={"cpu": cpu} if cpu else {})
+        taken = Reservation(placement=other, head=HEAD, resources={"cpu": cpu} if cpu else {}, labels=labels)
         await self.reservations.put(join("root", name, other.workspace, other.namespace, other.name), taken)
         await until(lambda: self.snapshot.reserved(f"root/{name}", "cpu") == cpu)
 
@@ -107,6 +107,17 @@ async def test_what_others_reserved_is_not_free_until_they_give_it_back() -> Non
         await lab.reservations.delete(join("root", "a", "root:shop", "shop", "other"))
         await until(lambda: not lab.snapshot.taken)
         assert (await lab.propose("a", revision)).proposal.selected
+
+
+async def test_placements_find_their_neighbours_by_the_labels_that_reservations_carry() -> None:
+    term = {"selector": {"matchLabels": {"app": "db"}}, "topologyKey": REGION}
+    async with running() as lab:
+        revision = await lab.offer(target("a", region="north"), target("b", region="south"))
+        await lab.reserve("b", 1.0, app="db")
+        near = await lab.propose("a b", revision, {"affinity": {"placementAffinity": [term]}})
+        far = await lab.propose("a b", revision, {"affinity": {"placementAntiAffinity": [term]}})
+    assert [choice.target for choice in near.proposal.selected] == ["root/b"]
+    assert [choice.target for choice in far.proposal.selected] == ["root/a"]
 
 
 async def test_a_message_ahead_of_the_inventory_waits_for_it_and_no_longer_than_the_bound() -> None:
