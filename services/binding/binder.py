@@ -25,6 +25,7 @@ from shared.kube.retry import SOON
 from shared.messages import Assigned, Bound
 from shared.model import HeadEntry, ObjectHealth, PlacementRef, Target, TargetReport
 from shared.state import View
+from shared.times import seconds
 from shared.tokens import join
 
 T = TypeVar("T")
@@ -219,7 +220,7 @@ class Binder:
         """
         if not message.after:
             return
-        decided_at = record.seconds((facts.decision.status.decided_at or "") if facts.decision else "")
+        decided_at = seconds((facts.decision.status.decided_at or "") if facts.decision else "")
         delay = min(_HANDOVER_MOST, max(_HANDOVER, (self._clock() - decided_at) / 4)) if decided_at else _HANDOVER
         present = {_target_of(each): each for each in await self._records.others(message.placement)}
         for target in message.after:
@@ -229,7 +230,7 @@ class Binder:
             ref = message.placement
             report = self._reports.get(join(ref.workspace, ref.namespace, ref.name, target))
             healthy = report is not None and all(each.health == "Healthy" for each in report.objects)
-            since = record.seconds(successor.status.last_applied or "")
+            since = seconds(successor.status.last_applied or "")
             if not healthy and self._clock() < since + self._settings.handover_seconds:
                 raise Retry(delay, f"{target} has to become healthy first")
 

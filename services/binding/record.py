@@ -6,7 +6,6 @@ nobody waits for the dead. Whatever happens in a target therefore happens one af
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -32,6 +31,7 @@ from shared.api import (
 from shared.kube.names import PLACEMENT_LABEL, binding_name, label_value
 from shared.messages import Assigned
 from shared.model import split_target
+from shared.times import rfc3339, seconds
 
 FINALIZER = "placement.moorage.io/applied"
 ATTEMPT_ANNOTATION = "placement.moorage.io/attempt"
@@ -219,16 +219,3 @@ def message_of(binding: PlacementBinding) -> str:
 def _with(binding: PlacementBinding, **changes: object) -> PlacementBinding:
     status: PlacementBindingStatus = msgspec.structs.replace(binding.status, **changes)
     return msgspec.structs.replace(binding, status=status)
-
-
-def rfc3339(now: float) -> str:
-    """Seconds since the epoch as Kubernetes writes time, to the microsecond."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def seconds(time: str) -> float:
-    """Seconds since the epoch of a time as Kubernetes writes it; 0 for what is none."""
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        return 0.0

@@ -14,6 +14,7 @@ from shared.api import (
 from shared.api import Rejection as RejectedTargets
 from shared.messages import Assigned, Decided, Scheduled
 from shared.model import Choice, Head, PlacementRef, Refusal, Rejection, split_target
+from shared.times import rfc3339
 
 SAMPLES = 10
 

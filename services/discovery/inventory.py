@@ -1,7 +1,6 @@
 """A SyncTarget and what was seen of its cluster: as inventory entry, and as the SyncTarget's status."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -19,6 +18,7 @@ from shared.api import (
 )
 from shared.kube.quantity import parse_quantity
 from shared.model import ApiKind, KubeconfigRef, OutsideScore, Resources, Target
+from shared.times import rfc3339, seconds
 
 CONTROL_PLANE = frozenset({"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"})
 NO_NODES = "without a ready node"
@@ -192,23 +192,13 @@ def _lack(target: Target) -> str:
 
 
 def _epoch(time: str | None) -> float | None:
-    if time is None:
-        return None
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        return 0.0  # unreadable: lapsed, so that the score abstains
-
-
-def rfc3339(now: float) -> str:
-    """Seconds since the epoch as API servers write times."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if time is None else seconds(time)  # what is unreadable has lapsed, so that the score abstains
 
 
 def status_of(found: SyncTarget, target: Target, seen: Seen, now: float) -> SyncTargetStatus:
     """What the SyncTarget's status should say; `allocated`, `usage` and `scores` are others' and stay out of it."""
     return SyncTargetStatus(
-        conditions=_conditions(found, target, seen, rfc3339(now)),
+        conditions=_conditions(found, target, seen, rfc3339(now, "seconds")),
         capacity=quantities(target.capacity),
         allocatable=quantities(target.allocatable),
         apis=tuple(
@@ -225,7 +215,7 @@ def status_of(found: SyncTarget, target: Target, seen: Seen, now: float) -> Sync
         kubernetes_version=target.kubernetes_version,
         nodes=target.nodes,
         latency=tuple(Latency(from_=origin, milliseconds=value) for origin, value in sorted(target.latency.items())),
-        last_heartbeat_time=rfc3339(seen.health.answered_at) if seen.health.answered_at else None,
+        last_heartbeat_time=rfc3339(seen.health.answered_at, "seconds") if seen.health.answered_at else None,
     )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 import msgspec
@@ -14,6 +13,7 @@ from shared.kube.hub import Hub
 from shared.kube.names import binding_name
 from shared.kube.resources import BINDINGS, DECISIONS, EVENTS, PLACEMENTS, Resource
 from shared.model import PlacementRef
+from shared.times import rfc3339
 
 log = logging.getLogger("moorage.status")
 
@@ -96,8 +96,3 @@ class Records:
 
     def _client(self, ref: PlacementRef) -> Client:
         return self._hub.at(ref.workspace)
-
-
-def rfc3339(now: float, precision: Literal["seconds", "microseconds"] = "microseconds") -> str:
-    """Seconds since the epoch as Kubernetes writes time."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec=precision).replace("+00:00", "Z")

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 
 from services.status import core
-from services.status.kubernetes import Records, rfc3339
+from services.status.kubernetes import Records
 from services.status.observe import Kind, Observer
 from services.status.reports import Reports, merged, news, parse_ref, reported
 from services.status.settings import StatusSettings
@@ -17,6 +17,7 @@ from shared.kube.retry import SOON
 from shared.messages import Bound, Decided, Reported
 from shared.model import Head, PlacementRef, Target, TargetReport, split_target
 from shared.state import Conflict, View
+from shared.times import rfc3339
 from shared.tokens import join
 
 _RACES = 10

@@ -146,8 +146,3 @@ def test_the_same_intention_again_is_the_same_object() -> None:
 def test_an_attempt_that_is_no_number_is_older_than_any(text: str) -> None:
     meta = ObjectMeta(annotations={record.ATTEMPT_ANNOTATION: text})
     assert record.attempt_of(msgspec.structs.replace(binding(), metadata=meta)) == 0
-
-
-def test_times_survive_the_way_to_the_hub_and_back() -> None:
-    assert record.seconds(record.rfc3339(NOW + 0.25)) == NOW + 0.25
-    assert record.seconds("nonsense") == 0.0

@@ -15,7 +15,6 @@ from services.discovery.inventory import (
     Seen,
     amounts,
     quantities,
-    rfc3339,
     status_of,
     sum_nodes,
     target_of,
@@ -23,6 +22,7 @@ from services.discovery.inventory import (
 )
 from shared.api import SyncTarget, decode_synctarget
 from shared.model import ApiKind
+from shared.times import rfc3339
 
 NOW = 1_700_000_000.0
 SECRETS = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))
@@ -185,7 +185,7 @@ def test_the_status_says_the_same_for_people():
     assert status.allocatable == {"cpu": "7500m", "memory": "8589934592"}
     assert [(api.kind, api.preferred_version) for api in status.apis] == [("Secret", "v1")]
     assert (status.nodes, status.kubernetes_version) == (3, "v1.36.0")
-    assert status.last_heartbeat_time == rfc3339(NOW)
+    assert status.last_heartbeat_time == rfc3339(NOW, "seconds")
     assert decode_synctarget(msgspec.json.encode(found)).status == status
 
 
@@ -219,7 +219,7 @@ def test_a_broken_api_group_is_named():
 
 
 def test_conditions_and_fields_of_others_stay_out_of_what_is_applied():
-    other = {"type": "Audited", "status": "True", "lastTransitionTime": rfc3339(NOW)}
+    other = {"type": "Audited", "status": "True", "lastTransitionTime": rfc3339(NOW, "seconds")}
     found = offered({"conditions": [other], "allocated": {"cpu": "1"}, "usage": {"cpu": "1"}})
     status = status_of(found, entry(found=found), LOOK, NOW)
     assert "Audited" not in {each.type for each in status.conditions}
