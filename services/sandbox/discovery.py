@@ -1,4 +1,4 @@
-"""Discovery: aggregated and legacy group lists, and OpenAPI v3 per group version. Pure."""
+"""Discovery: the server's version, aggregated and legacy group lists, and OpenAPI v3 per group version. Pure."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import msgspec
 
 from services.sandbox.clusters import Cluster
-from services.sandbox.errors import Document
+from services.sandbox.errors import Document, no_such_path
+from services.sandbox.http import Response, answer
 from services.sandbox.resources import Resource, Version, version_priority
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -22,6 +23,36 @@ VERSION: Document = {
     "platform": "sandbox",
 }
 _STATUS_VERBS = ["get", "patch", "update"]
+
+
+def serve(cluster: Cluster, parts: tuple[str, ...], accept: str) -> Response:
+    """The document at a path below a cluster. Raises ApiError 404."""
+    wants_aggregated = "as=APIGroupDiscoveryList" in accept and "v=v2;" in f"{accept.partition(',')[0]};"
+    found: Document | None = None
+    match parts:
+        case ("version",):
+            found = VERSION
+        case ("api" | "apis" as root,) if wants_aggregated:
+            return Response(200, msgspec.json.encode(aggregated(cluster, core=root == "api")), AGGREGATED)
+        case ("api",):
+            found = core_versions()
+        case ("apis",):
+            found = group_list(cluster)
+        case ("api", version):
+            found = resource_list(cluster, "", version)
+        case ("apis", name):
+            found = group(cluster, name)
+        case ("apis", name, version):
+            found = resource_list(cluster, name, version)
+        case ("openapi", "v3"):
+            found = openapi_index(cluster)
+        case ("openapi", "v3", "api", version):
+            found = openapi(cluster, "", version)
+        case ("openapi", "v3", "apis", name, version):
+            found = openapi(cluster, name, version)
+    if found is None:
+        raise no_such_path()
+    return answer(found)
 
 
 def _groups(cluster: Cluster) -> dict[str, dict[str, list[Resource]]]:

@@ -59,8 +59,10 @@ def answer(document: Any, status: int = 200) -> Response:
 
 
 def refusal(error: ApiError) -> Response:
-    """The Status of an error; 401 and 503 say what a client can do about it."""
+    """The Status of an error; 401, 429 and 503 say what a client can do about it."""
     headers = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}.get(error.code, {})
+    if wait := error.details.get("retryAfterSeconds"):
+        headers = {"retry-after": str(wait)}
     return Response(error.code, encode(error.status()), headers=headers)
 
 

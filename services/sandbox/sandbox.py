@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from services.sandbox import auth, control, discovery, errors, reads, reviews, virtual, writes
+from services.sandbox import auth, control, discovery, errors, paths, reads, reviews, virtual, writes
 from services.sandbox.auth import Attributes, Tokens, User
 from services.sandbox.clusters import ROOT, TARGET_PREFIX, WORKSPACE_RESOURCES, Cluster, Clusters, target_resources
 from services.sandbox.commits import Address, Commits
@@ -15,7 +15,9 @@ from services.sandbox.deletion import Deleter
 from services.sandbox.effects import Effects, admit
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.exports import Exports
+from services.sandbox.faults import Call, Faults
 from services.sandbox.http import Request, Response, answer, parse_object, refusal
+from services.sandbox.paths import Named, Path
 from services.sandbox.registry import Registry, Write
 from services.sandbox.resources import Version
 from services.sandbox.store import Store
@@ -23,18 +25,19 @@ from services.sandbox.store import Store
 logger = logging.getLogger(__name__)
 
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
-_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_READS = {"get": reads.get, "list": reads.list_, "watch": reads.watch}
 SYSTEM = User("system:kube-controller-manager", (auth.ADMINS,))
 
 
 class Asked(NamedTuple):
-    """A request with who asks, of which cluster, and what lets them (see `Sandbox._api`)."""
+    """Who asks what of which cluster; reads are served from `reads`, and `permit` refuses by raising ApiError."""
 
     request: Request
+    path: Path
     user: User
     cluster: Cluster
-    permit: Callable[[Attributes], None]
     reads: Cluster
+    permit: Callable[[Attributes], None]
 
 
 class Sandbox:
@@ -46,6 +49,7 @@ class Sandbox:
         self.store = Store(first_revision=time.time_ns() // 1000)
         self.clusters = Clusters()
         self.tokens = Tokens()
+        self.faults = Faults()
         self._commits = Commits(self.store)
         self._effects = Effects(self._commits, self.clusters, url)
         self.exports = Exports(self._commits, self.clusters, url)
@@ -108,8 +112,14 @@ class Sandbox:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; every failure is a Status."""
+        path = paths.parse(request.path)
         try:
-            return self._route(request)
+            if path.parts[:1] == ("sandbox",):
+                user = self._authenticated(request, None)
+                return control.route(self, user, request, path.parts[1:])
+            call = self._call(request, path)
+            await self.faults.before(call)
+            return self.faults.after(call, self._route(request, path))
         except ApiError as error:
             return refusal(error)
         except RecursionError:
@@ -118,62 +128,44 @@ class Sandbox:
             logger.exception("unexpected error for %s %s", request.method, request.path)
             return refusal(ApiError(500, "InternalError", "an error on the server ended the request"))
 
-    def _route(self, request: Request) -> Response:
-        parts = [part for part in request.path.split("/") if part]
-        if parts[:1] == ["sandbox"]:
-            return control.route(self, self._authenticated(request, None), request, parts[1:])
-        if parts[:2] == ["services", "apiexport"]:
-            return self._virtual(request, parts[2:])
-        if parts[:1] == ["clusters"]:
-            name, parts = parts[1] if len(parts) > 1 else "", parts[2:]
-        else:
-            name = ROOT
-        cluster = self.clusters.find(name)
+    def _call(self, request: Request, path: Path) -> Call:
+        cluster = self.clusters.find(path.cluster)
+        resource = path.resource.id if path.resource else ""
+        return Call(cluster.name if cluster else path.cluster, paths.verb(request, path.resource), resource)
+
+    def _route(self, request: Request, path: Path) -> Response:
+        cluster = self.clusters.find(path.cluster)
+        if path.export:
+            return self._virtual(request, path, path.export)
         if cluster and not cluster.available:
             raise errors.unavailable(f"cluster {cluster.name}")
-        if parts and parts[0] in _HEALTH and cluster:
+        if cluster and path.parts and path.parts[0] in _HEALTH:
             return Response(200, b"ok", "text/plain")
         user = self._authenticated(request, cluster)
         if cluster is None:
-            path = "/" + "/".join(parts)
-            raise errors.forbidden(f'forbidden: User "{user.name}" cannot {request.method.lower()} path "{path[:200]}"')
-        return self._api(request, user, cluster, parts, partial(self._authorize, cluster, user))
+            verb = request.method.lower()
+            raise errors.forbidden(f'forbidden: User "{user.name}" cannot {verb} path "{path.below[:200]}"')
+        return self._serve(Asked(request, path, user, cluster, cluster, partial(self._authorize, cluster, user)))
 
-    def _virtual(self, request: Request, parts: list[str]) -> Response:
-        """`/services/apiexport/<path or id>/<export>/clusters/<path, id or *>/...`"""
+    def _virtual(self, request: Request, path: Path, export: tuple[str, str]) -> Response:
         user = self._authenticated(request, None)
-        path, name, _, cluster, *rest = (*parts, "", "", "", "")[: max(4, len(parts))]
-        export, host = self.exports.find(path, name), self.clusters.find(path)
-        found = (
-            virtual.view(self.exports, self.clusters, export, cluster)
-            if export and parts[2:3] == ["clusters"]
-            else None
+        found, host = self.exports.find(*export), self.clusters.find(export[0])
+        view = virtual.view(self.exports, self.clusters, found, path.cluster) if found and path.cluster else None
+        if view is None or host is None:
+            where = ":".join(export)[:200]
+            raise errors.forbidden(f'forbidden: User "{user.name}" cannot use the virtual workspace of {where}')
+        return self._serve(
+            Asked(request, path, user, view.cluster, view.reads, partial(view.permit, self.store, host, user))
         )
-        if found is None or host is None:
-            raise errors.forbidden(
-                f'forbidden: User "{user.name}" cannot use the virtual workspace of {path}:{name}'[:300]
-            )
-        return self._api(request, user, found.cluster, rest, partial(found.permit, self.store, host, user), found.reads)
 
-    def _api(
-        self,
-        request: Request,
-        user: User,
-        cluster: Cluster,
-        parts: list[str],
-        permit: Callable[[Attributes], None],
-        reads: Cluster | None = None,
-    ) -> Response:
-        """Serve a path below a cluster, reads from `reads` where that is another; `permit` refuses by raising."""
-        asked = Asked(request, user, cluster, permit, reads or cluster)
-        if parts[:1] == ["api"] and len(parts) > 2:
-            return self._resource(asked, "", parts[1], parts[2:])
-        if parts[:1] == ["apis"] and len(parts) > 3:
-            return self._resource(asked, parts[1], parts[2], parts[3:])
-        permit(Attributes("get", path="/" + "/".join(parts)))
+    def _serve(self, asked: Asked) -> Response:
+        request, named = asked.request, asked.path.resource
+        if named:
+            return self._resource(asked, named)
+        asked.permit(Attributes("get", path=asked.path.below))
         if request.method != "GET":
             raise errors.method_not_allowed()
-        return _discover(cluster, parts, request)
+        return discovery.serve(asked.cluster, asked.path.parts, request.headers.get("accept", ""))
 
     def _authenticated(self, request: Request, cluster: Cluster | None) -> User:
         realm = cluster.name if cluster and cluster.is_target else ""
@@ -196,45 +188,29 @@ class Sandbox:
         )
         raise errors.forbidden(message, plural, wanted.name)
 
-    def _resource(self, asked: Asked, group: str, version: str, parts: list[str]) -> Response:
-        namespace = ""
-        if parts[0] == "namespaces" and len(parts) > 2 and parts[2] not in ("status", "finalize"):
-            namespace, parts = parts[1], parts[2:]
-        plural, name, subresource, *rest = (*parts, "", "", "")[: max(3, len(parts))]
-        at = _address(asked.cluster, group, version, plural)._replace(namespace=namespace, name=name)
+    def _resource(self, asked: Asked, named: Named) -> Response:
+        request, verb = asked.request, paths.verb(asked.request, named)
+        at = _address(asked.cluster, named.group, named.version, named.plural)
+        at = at._replace(namespace=named.namespace, name=named.name)
         served = {"": True, "status": at.version.status, "scale": at.version.scale is not None}
-        if rest or not served.get(subresource) or (namespace and not at.resource.namespaced):
+        if named.rest or not served.get(named.subresource) or (at.namespace and not at.resource.namespaced):
             raise errors.no_such_path()
-        verb = _verb(asked.request, name)
-        asked.permit(Attributes(verb, group, f"{plural}/{subresource}" if subresource else plural, namespace, name))
-        if verb not in at.resource.verbs or (subresource and verb not in ("get", "update", "patch")):
+        if not verb:
             raise errors.method_not_allowed()
-        if at.resource.namespaced and not namespace and verb not in ("list", "watch"):
+        asked.permit(Attributes(verb, named.group, named.asked, named.namespace, named.name))
+        if verb not in at.resource.verbs or (named.subresource and verb not in ("get", "update", "patch")):
             raise errors.method_not_allowed()
-        if verb in ("get", "list", "watch"):
-            at = at._replace(cluster=asked.reads)
-        return self._serve(asked.request, asked.user, at, verb, subresource)
-
-    def _serve(self, request: Request, user: User, at: Address, verb: str, subresource: str) -> Response:
+        if at.resource.namespaced and not at.namespace and verb not in ("list", "watch"):
+            raise errors.method_not_allowed()
         if at.resource.plural in reviews.REVIEWS and not at.resource.custom:
-            return answer(reviews.review(self.store, at, parse_object(request), user), 201)
-        if verb == "get" and subresource == "scale":
+            return answer(reviews.review(self.store, at, parse_object(request), asked.user), 201)
+        if verb == "get" and named.subresource == "scale":
             return writes.read_scale(self.registry, at)
-        if verb in ("get", "list", "watch"):
-            read = {"get": reads.get, "list": reads.list_, "watch": reads.watch}[verb]
-            return read(self.store, at, request)
+        if verb in _READS:
+            return _READS[verb](self.store, at._replace(cluster=asked.reads), request)
         if verb in ("delete", "deletecollection"):
             return writes.delete(self.store, self.deleter, at, request)
-        return writes.write(self.registry, at, request, user, subresource)
-
-
-def _verb(request: Request, name: str) -> str:
-    if request.method == "GET":
-        return "watch" if request.flag("watch") else "get" if name else "list"
-    verb = _VERBS.get(request.method)
-    if verb is None or (verb == "create" and name) or (verb in ("update", "patch") and not name):
-        raise errors.method_not_allowed()
-    return "deletecollection" if verb == "delete" and not name else verb
+        return writes.write(self.registry, at, request, asked.user, named.subresource)
 
 
 def _address(cluster: Cluster, group: str, version: str, plural: str) -> Address:
@@ -243,34 +219,3 @@ def _address(cluster: Cluster, group: str, version: str, plural: str) -> Address
     if resource is None or found is None:
         raise errors.no_such_path()
     return Address(cluster, resource, found)
-
-
-def _discover(cluster: Cluster, parts: list[str], request: Request) -> Response:
-    accept = request.headers.get("accept", "")
-    found: Document | None = None
-    match parts:
-        case ["version"]:
-            found = discovery.VERSION
-        case ["api" | "apis" as root] if "as=APIGroupDiscoveryList" in accept and "v=v2;" in f"{accept.split(',')[0]};":
-            body = answer(discovery.aggregated(cluster, core=root == "api"))
-            body.content_type = discovery.AGGREGATED
-            return body
-        case ["api"]:
-            found = discovery.core_versions()
-        case ["apis"]:
-            found = discovery.group_list(cluster)
-        case ["api", version]:
-            found = discovery.resource_list(cluster, "", version)
-        case ["apis", group]:
-            found = discovery.group(cluster, group)
-        case ["apis", group, version]:
-            found = discovery.resource_list(cluster, group, version)
-        case ["openapi", "v3"]:
-            found = discovery.openapi_index(cluster)
-        case ["openapi", "v3", "api", version]:
-            found = discovery.openapi(cluster, "", version)
-        case ["openapi", "v3", "apis", group, version]:
-            found = discovery.openapi(cluster, group, version)
-    if found is None:
-        raise errors.no_such_path()
-    return answer(found)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from services.sandbox.errors import ApiError, too_large
+from services.sandbox.faults import CutError
 from services.sandbox.http import BODY_LIMIT, Request, refusal
 from services.sandbox.sandbox import Sandbox
 
@@ -72,6 +73,7 @@ def _server(sandbox: Sandbox, certificate: Path | None, key: Path | None) -> "Se
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="critical",  # what clients break off or send amiss is no event of ours
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -149,6 +151,6 @@ async def _stream(stream: AsyncIterator[bytes], receive: Receive, send: Send) ->
     finally:
         for task in (sending, leaving):
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, OSError):
+        with contextlib.suppress(asyncio.CancelledError, OSError, CutError):  # without its end, the server cuts it off
             await sending
         await stream.aclose()  # type: ignore[attr-defined]  # our streams are generators
