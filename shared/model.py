@@ -56,7 +56,7 @@ class Requester(Value, frozen=True, kw_only=True):
 
 CauseCode = Literal[
     "Created", "SpecChanged", "WorkloadChanged", "PolicyChanged", "OverrideChanged",
-    "TargetLost", "TargetChanged", "Waiting", "Contended", "Resync",
+    "TargetLost", "TargetChanged", "Rebalance", "Waiting", "Contended", "Resync",
 ]  # fmt: skip
 
 
@@ -103,6 +103,8 @@ class Request(Value, frozen=True, kw_only=True):
     requester: Requester | None = None
     workload: tuple[WorkloadObject, ...] = ()
     previous: tuple[PreviousChoice, ...] = ()
+    leaving: tuple[str, ...] = ()  # targets of `previous` that it has to leave; on the others it may stay
+    moved_at: float = 0.0  # seconds since the epoch when it last left a target for another; 0 when it never did
     policy_revision: int = 0  # of the policies bucket: what the policy worker must have seen before it judges
     requested_at: float = 0.0  # seconds since the epoch, from the controller's clock
     error: str = ""  # why the placement as written cannot be placed at all; empty when it can
@@ -263,13 +265,17 @@ class Proposal(Value, frozen=True, kw_only=True):
 
 
 class ObjectHealth(Value, frozen=True, kw_only=True):
-    """Health of one applied object in one target."""
+    """Health of one applied object in one target.
+
+    `owned_fields` is the digest of the fields that Moorage owns of it there, empty where that is not known.
+    """
 
     ref: str
     health: Literal["Healthy", "Progressing", "Degraded", "Unhealthy", "Unknown"]
     message: str = ""
     replicas: int | None = None
     ready: int | None = None
+    owned_fields: str = ""
 
 
 # --- what the workers keep in shared state --------------------------------------------------------------------------

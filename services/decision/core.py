@@ -13,7 +13,7 @@ from shared.api import (
 )
 from shared.api import Rejection as RejectedTargets
 from shared.messages import Assigned, Decided, Scheduled
-from shared.model import Choice, Head, PlacementRef, Refusal, Rejection, split_target
+from shared.model import Choice, Head, PlacementRef, Proposal, Refusal, Rejection, split_target
 from shared.times import rfc3339
 
 SAMPLES = 10
@@ -34,10 +34,10 @@ def substitutable(spec: PlacementSpec) -> bool:
     return spec.replicas.division == "Duplicated" and spec.strategy.type != "Spread" and not hard_spread
 
 
-def enough(taken: Sequence[Choice], wanted: int, spec: PlacementSpec) -> bool:
+def enough(taken: Sequence[Choice], proposal: Proposal, spec: PlacementSpec) -> bool:
     """Whether what could be taken will do: the least count, and all of it where nothing can be substituted."""
-    least, _ = spec.targets.bounds
-    return len(taken) >= least and (len(taken) == wanted or substitutable(spec))
+    least, _ = spec.targets.bounds(proposal.feasible)
+    return len(taken) >= least and (len(taken) == len(proposal.selected) or substitutable(spec))
 
 
 def below_minimum(scheduled: Scheduled) -> Refusal:

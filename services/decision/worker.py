@@ -107,7 +107,7 @@ async def settle(message: Scheduled, deps: Decision) -> tuple[list[Choice], Refu
         return [], proposal.refusal
     least_score = request.spec.strategy.minimum_score
     proposed = core.eligible(proposal.selected, least_score)
-    if not core.enough(proposed, len(proposal.selected), request.spec):
+    if not core.enough(proposed, proposal, request.spec):
         return [], core.below_minimum(message)
     held = deps.ledger.held_by(request.placement)
     alternates = core.eligible(proposal.alternates, least_score) if core.substitutable(request.spec) else []
@@ -120,7 +120,7 @@ async def settle(message: Scheduled, deps: Decision) -> tuple[list[Choice], Refu
             target, request.placement, request.head, choice.reserve, request.labels
         ):
             taken.append(choice)
-    if core.enough(taken, len(proposal.selected), request.spec):
+    if core.enough(taken, proposal, request.spec):
         return taken, None
     for prefix in {prefix_of(choice.target) for choice in taken} - held:
         await deps.ledger.release(prefix, request.placement, request.head)

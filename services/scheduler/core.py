@@ -15,6 +15,7 @@ from services.scheduler.selection import Contest, Domains
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Bools, Floats, Ints, Snapshot
 from services.scheduler.strategies import STRATEGIES
+from services.scheduler.tiers import tiers
 from shared.api import SpreadConstraint
 from shared.model import Choice, Proposal, Refusal, Rejection, Request
 from shared.reasons import sentence
@@ -58,6 +59,7 @@ class _Decision:
     candidates: Round | None = None
     feasible: Round | None = None
     ranking: Ranking | None = None
+    tier: str = ""
 
     def reject(self, round: Round, reason: str, message: str, excluded: Bools) -> None:
         """Note under one reason the targets of a round that it excludes."""
@@ -126,10 +128,31 @@ def _present(
 
 
 def _propose(decision: _Decision, candidates: Round, policy: Floats | None, scorers: Wanted) -> Proposal:
-    spec = decision.request.spec
+    """The first tier that can take the whole placement does; without tiers, all that the filters left over."""
     kept = _filter(decision, candidates)
+    ordered = tiers(candidates, kept) if kept.any() else []
+    if not ordered:
+        return _within(decision, candidates, kept, policy, scorers)
+    said, code, before = [], "", len(decision.rejections)
+    for tier in ordered:
+        decision.tier = tier.name
+        decision.reject(candidates, "OtherTier", f"not in tier {tier.name}", kept & ~tier.members)
+        try:
+            return _within(decision, candidates, kept & tier.members, policy, scorers)
+        except Refused as refused:
+            code = refused.refusal.code
+            if code == "InvalidScorer":
+                raise
+            said.append(f"{tier.name}: {refused.refusal.message}")
+            del decision.rejections[before:]
+    raise Refused(code, f"no tier can take it: {'; '.join(said)}")
+
+
+def _within(decision: _Decision, candidates: Round, kept: Bools, policy: Floats | None, scorers: Wanted) -> Proposal:
+    """Score, select and divide among the candidates that are kept."""
     if not kept.any():
         raise Refused("NoFeasibleTarget", decision.reasons())
+    spec = decision.request.spec
     feasible = decision.feasible = candidates.only(kept)
     ranking = decision.ranking = rank(
         feasible, scorers, None if policy is None else policy[kept], decision.settings.policy_weight
@@ -159,20 +182,21 @@ def _filter(decision: _Decision, candidates: Round) -> Bools:
 def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) -> Contest:
     """What the strategy chooses from. Raises `Refused` for constraints that no choice can meet."""
     spec = feasible.spec
-    rebalance = spec.stability.rebalance
-    moves = rebalance.type == "WhenBetter"
+    moves = feasible.moves
     kept = np.zeros(len(feasible), np.bool_) if moves else feasible.previous
-    ranked = order(feasible, totals, kept, rebalance.by if moves else 0.0)
+    ranked = order(feasible, totals, kept, spec.stability.rebalance.by if moves else 0.0)
     ranked = ranked[good[ranked]]
-    fewest, most = spec.targets.bounds
+    fewest, most = spec.targets.bounds(len(ranked))
     if most is not None and fewest > most:
         raise Refused("Contradiction", f"at least {fewest} and at most {most} targets are wanted")
     most = len(ranked) if most is None else min(most, len(ranked))
     replicas = (feasible.demand.divided and feasible.demand.replicas) or None  # nothing to divide in none
+    least = feasible.demand.at_least
     if replicas is not None:
-        if replicas < fewest:
-            raise Refused("Contradiction", f"{fewest} targets are wanted for {replicas} replicas")
-        most = min(most, replicas)
+        if replicas < fewest * least:
+            each = f", at least {least} in each" if least > 1 else ""
+            raise Refused("Contradiction", f"{fewest} targets are wanted for {replicas} replicas{each}")
+        most = min(most, replicas // least)
     if len(ranked) < fewest:
         raise Refused(
             "TooFewTargets", f"{fewest} targets are wanted, {len(ranked)} fit; {decision.reasons(fit=len(ranked))}"
@@ -182,7 +206,9 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
     capacity = np.zeros(len(feasible), np.intp)
     if replicas is not None:
         free = {resource: feasible.free(resource) for resource in feasible.demand.total}
-        capacity = np.maximum(feasible.demand.capacity(free, len(feasible)), 1)  # Fit saw to it that one fits
+        room = feasible.demand.capacity(free, len(feasible))
+        # Fit saw to it that the least fits.
+        capacity = np.clip(room, least, spec.replicas.max_per_target or replicas)
     return Contest(ranked, int(kept[ranked].sum()), domains, fewest, max(most, fewest), capacity, replicas)
 
 
@@ -248,16 +274,22 @@ def _choices(
         spare: list[int | None] = [min(largest, room) for room in contest.capacity[others].tolist()]
     else:
         spare = [largest] * len(others)
-    selected = _chosen(feasible, ranking, contest, taken, replicas)
-    return selected, _chosen(feasible, ranking, contest, others, spare)
+    selected = _chosen(decision, feasible, ranking, contest, taken, replicas)
+    return selected, _chosen(decision, feasible, ranking, contest, others, spare)
 
 
 def _chosen(
-    feasible: Round, ranking: Ranking, contest: Contest, positions: Ints, replicas: Sequence[int | None]
+    decision: _Decision,
+    feasible: Round,
+    ranking: Ranking,
+    contest: Contest,
+    positions: Ints,
+    replicas: Sequence[int | None],
 ) -> tuple[Choice, ...]:
     demand = feasible.demand
     places = np.zeros(len(feasible), np.intp)
     places[contest.order] = np.arange(1, len(contest.order) + 1)
+    tier = f" in tier {decision.tier}" if decision.tier else ""
     return tuple(
         Choice(
             target=target,
@@ -265,7 +297,7 @@ def _chosen(
             breakdown=breakdown,
             replicas=count,
             reserve=demand.total if count is None or not demand.divided else demand.of(count),
-            reason=f"{'runs there already, ' if stays else ''}ranked {place} of {len(contest.order)}",
+            reason=f"{'runs there already, ' if stays else ''}ranked {place} of {len(contest.order)}{tier}",
         )
         for target, score, breakdown, count, stays, place in zip(
             feasible.values("id")[positions].tolist(),

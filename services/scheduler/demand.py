@@ -37,6 +37,8 @@ class Demand:
 
     workload: tuple[WorkloadObject, ...]
     divided: bool
+    at_least: int = 1
+    """Fewest replicas that a target gets where they are divided."""
 
     @cached_property
     def replicas(self) -> int | None:
@@ -76,8 +78,8 @@ class Demand:
 
     @cached_property
     def least(self) -> Resources:
-        """What a target must give to be of any use: everything, or one replica where replicas are divided."""
-        return self.of(1) if self.divided and self.replicas else self.total
+        """What a target must give to be of any use: everything, or its fewest replicas where they are divided."""
+        return self.of(min(self.at_least, self.replicas)) if self.divided and self.replicas else self.total
 
     def capacity(self, free: dict[str, Floats], targets: int) -> Ints:
         """How many replicas each target has room for, at most `replicas`; `free` by resource, one value per target.
@@ -107,4 +109,5 @@ class Demand:
 
 def demand_of(request: Request) -> Demand:
     """What a request asks for."""
-    return Demand(request.workload, request.spec.replicas.division != "Duplicated")
+    replicas = request.spec.replicas
+    return Demand(request.workload, replicas.division != "Duplicated", replicas.least)

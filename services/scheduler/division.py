@@ -85,7 +85,7 @@ def weights_of(round: Round) -> Ints:
 
 
 def divide(round: Round, taken: Ints, capacity: Ints) -> list[int]:
-    """How many replicas each taken target gets: at least one, at most what it has room for.
+    """How many replicas each taken target gets: at least `minPerTarget`, at most what it has room for.
 
     Weighted goes by weights alone. Dynamic (by room) and Aggregated (in order) change as little as possible: what a
     target has stays while it fits; more replicas are divided as if they were all, fewer are taken in proportion.
@@ -93,14 +93,15 @@ def divide(round: Round, taken: Ints, capacity: Ints) -> list[int]:
     seats = round.demand.replicas or 0
     names = [str(target) for target in round.values("id")[taken].tolist()]
     room = capacity[taken].tolist()
-    one_each = [1] * len(names)
+    least = round.spec.replicas.least
+    fewest = [least] * len(names)
     division = round.spec.replicas.division
     if division == "Weighted":
-        return webster(seats, weights_of(round)[taken].tolist(), names, room, one_each)
+        return webster(seats, weights_of(round)[taken].tolist(), names, room, fewest)
     had = {choice.target: choice.replicas or 0 for choice in round.request.previous}
-    base = [max(min(had.get(name, 0), most), 1) for name, most in zip(names, room, strict=True)]
+    base = [max(min(had.get(name, 0), most), least) for name, most in zip(names, room, strict=True)]
     if sum(base) > seats:
-        return webster(seats, base, names, base, one_each)
+        return webster(seats, base, names, base, fewest)
     if division == "Aggregated":
         return fill(seats, room, base)
     spare = [most - count for most, count in zip(room, base, strict=True)]

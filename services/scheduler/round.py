@@ -1,6 +1,6 @@
 """What plugins are given: one request, a snapshot, and the candidate rows that are looked at."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from services.scheduler.demand import Demand
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Array, Bools, Floats, Ints, Snapshot
-from shared.api import LabelSelector
+from shared.api import AffinityTerm, LabelSelector, duration_seconds
 from shared.api.selectors import AffinityRequirement, LabelRequirement, matches_all
 from shared.model import Request
 
@@ -70,6 +70,15 @@ class Round:
         """Which candidates the placement is on already."""
         return self._at(choice.target for choice in self.request.previous)
 
+    @cached_property
+    def moves(self) -> bool:
+        """Whether a healthy placement may move to better targets now: it wants to, and the last move is long ago."""
+        rebalance = self.spec.stability.rebalance
+        if rebalance.type != "WhenBetter":
+            return False
+        moved_at = self.request.moved_at
+        return not moved_at or self.now - moved_at >= duration_seconds(rebalance.cooldown)
+
     def allocatable(self, resource: str) -> Floats:
         """What workloads may request of a resource, all together."""
         return self.values("allocatable", resource)
@@ -119,6 +128,12 @@ class Round:
         for requirement in requirements:
             matched &= self._satisfied(requirement)
         return matched
+
+    def any_of(self, terms: Sequence[AffinityTerm]) -> Bools:
+        """Which candidates satisfy at least one of the terms, as core/v1 NodeSelector; without terms, all of them."""
+        if not terms:
+            return np.ones(len(self.rows), np.bool_)
+        return np.asarray(np.any([self.satisfied(term.match_expressions) for term in terms], axis=0), np.bool_)
 
     def _satisfied(self, requirement: LabelRequirement | AffinityRequirement) -> Bools:
         """Asked of the label's distinct values, then looked up."""

@@ -3,6 +3,13 @@
 Pure: values in, values out. Every kind has its file; this module re-exports what others use.
 """
 
+from shared.api.affinity import (
+    Affinity,
+    AffinityTerm,
+    AffinityTier,
+    PlacementAffinityTerm,
+    PreferredTerm,
+)
 from shared.api.binding import (
     BindingPhase,
     BoundObject,
@@ -75,18 +82,14 @@ from shared.api.override import (
 from shared.api.placement import (
     MAX_MANIFEST_BYTES,
     MAX_MANIFESTS,
-    Affinity,
-    AffinityTerm,
     Count,
     Manifest,
     PatchOperation,
     PlacedTarget,
     Placement,
-    PlacementAffinityTerm,
     PlacementPhase,
     PlacementSpec,
     PlacementStatus,
-    PreferredTerm,
     Rebalance,
     Replicas,
     ReplicaWeight,
@@ -142,14 +145,13 @@ from shared.api.synctarget import (
     TargetScore,
 )
 from shared.api.validation import (
-    CUSTOM_SCORER_PREFIX,
     KNOWN_SCORERS,
+    SCORER_FAMILIES,
     validate_placement,
 )
 
 __all__ = [
     "API_VERSION",
-    "CUSTOM_SCORER_PREFIX",
     "FINALIZER",
     "GROUP",
     "HISTORY_LIMIT",
@@ -160,11 +162,13 @@ __all__ = [
     "PROVIDER_LABEL",
     "REGION_LABEL",
     "REQUESTER_ANNOTATION",
+    "SCORER_FAMILIES",
     "VERSION",
     "ZONE_LABEL",
     "Affinity",
     "AffinityRequirement",
     "AffinityTerm",
+    "AffinityTier",
     "Agent",
     "ApiObject",
     "ApiStruct",

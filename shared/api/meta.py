@@ -36,6 +36,9 @@ NonNegative = Annotated[int, Meta(ge=0)]
 Cardinal = Annotated[int, Meta(ge=1, le=10000)]
 """A number of targets or domains."""
 
+NumberOrPercent = Cardinal | Annotated[str, Meta(pattern=r"^([1-9][0-9]?|100)%$", max_length=4)]
+"""A number of targets, or a percentage such as 30%."""
+
 Sentence = Annotated[str, Meta(max_length=2048)]
 Pointer = Annotated[str, Meta(max_length=1024)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", max_length=253)]
@@ -109,6 +112,10 @@ class ObjectReference(ApiStruct, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="Name of the object.", max_length=253)]
     namespace: Annotated[str, Meta(description="Namespace; empty for cluster-scoped objects.", max_length=63)] = ""
 
+    def __str__(self) -> str:
+        """`apps/v1 Deployment shop/cart`, as people write it."""
+        return f"{self.api_version} {self.kind} {self.namespace}/{self.name}"
+
 
 class PlacementReference(ApiStruct, frozen=True, kw_only=True):
     """A reference to a Placement."""
@@ -181,6 +188,11 @@ def set_condition(
     if previous is None:
         return (*conditions, new)
     return tuple(new if condition.type == type else condition for condition in conditions)
+
+
+def percent(text: str) -> int:
+    """The number in a percentage such as 30%."""
+    return int(text.removesuffix("%"))
 
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from shared.api.affinity import Affinity
 from shared.api.binding import Health
 from shared.api.meta import (
     ApiObject,
@@ -15,16 +16,19 @@ from shared.api.meta import (
     LabelKey,
     Name,
     NonNegative,
+    NumberOrPercent,
     ObjectReference,
     Pointer,
     TargetReference,
     Time,
     Validation,
+    percent,
 )
 from shared.api.policy import Rules
-from shared.api.selectors import AffinityRequirement, LabelSelector, Toleration, WorkspaceSelector
+from shared.api.selectors import LabelSelector, Toleration, WorkspaceSelector
 
 Weight = Annotated[float, Meta(ge=0, le=1000)]
+ReplicaCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 MAX_MANIFESTS = 64
 MAX_MANIFEST_BYTES = 256 * 1024
@@ -51,19 +55,30 @@ class WorkloadSelector(ApiStruct, frozen=True, kw_only=True):
 
 
 class Count(ApiStruct, frozen=True, kw_only=True):
-    """How many targets are wanted."""
+    """How many targets are wanted, as numbers or as percentages of the targets that fit."""
 
-    validations = (Validation("!has(self.max) || self.min <= self.max", "min must not be above max"),)
-
-    min: Annotated[int, Meta(description="Fewest targets that will do.", ge=1, le=10000)] = 1
-    max: Annotated[Cardinal | None, Meta(description="Most targets that are taken; absent means as many as min.")] = (
-        None
+    validations = (
+        Validation(
+            "!has(self.max) || type(self.min) != int || type(self.max) != int || self.min <= self.max",
+            "min must not be above max",
+        ),
     )
 
-    @property
-    def most(self) -> int:
-        """Most targets that are taken, with the default filled in."""
-        return self.min if self.max is None else self.max
+    min: Annotated[NumberOrPercent, Meta(description="Fewest targets that will do; a percentage is rounded up.")] = 1
+    max: Annotated[
+        NumberOrPercent | None,
+        Meta(
+            description="Most targets that are taken; absent means as many as min; a percentage is rounded down, "
+            "but not below min."
+        ),
+    ] = None
+
+    def of(self, fitting: int) -> tuple[int, int]:
+        """Fewest and most targets where so many fit, with the defaults filled in."""
+        least = self.min if isinstance(self.min, int) else max(-(-fitting * percent(self.min) // 100), 1)
+        if self.max is None:
+            return least, least
+        return least, self.max if isinstance(self.max, int) else max(fitting * percent(self.max) // 100, least)
 
 
 class Targets(ApiStruct, frozen=True, kw_only=True):
@@ -80,52 +95,9 @@ class Targets(ApiStruct, frozen=True, kw_only=True):
     all: Annotated[bool, Meta(description="Whether every target that fits is taken.")] = False
     tolerations: Annotated[tuple[Toleration, ...], Meta(description="Taints that are accepted.", max_length=64)] = ()
 
-    @property
-    def bounds(self) -> tuple[int, int | None]:
-        """Fewest and most targets, with the defaults filled in; a most of None is every target that fits."""
-        if self.all:
-            return 1, None
-        count = self.count or Count()
-        return count.min, count.most
-
-
-class AffinityTerm(ApiStruct, frozen=True, kw_only=True):
-    """Conditions on a target's labels that must all hold."""
-
-    match_expressions: Annotated[
-        tuple[AffinityRequirement, ...],
-        Meta(description="Conditions, all of which must hold.", min_length=1, max_length=32),
-    ]
-
-
-class PreferredTerm(AffinityTerm, frozen=True, kw_only=True):
-    """Conditions that make a target better where they hold."""
-
-    weight: Annotated[int, Meta(description="How much it counts among the preferred terms.", ge=1, le=100)] = 1
-
-
-class PlacementAffinityTerm(ApiStruct, frozen=True, kw_only=True):
-    """Other placements that this one wants near, or far."""
-
-    selector: Annotated[LabelSelector, Meta(description="Labels of the other placements, in the same namespace.")]
-    topology_key: Annotated[LabelKey, Meta(description="Label of targets whose equal values count as one place.")]
-
-
-class Affinity(ApiStruct, frozen=True, kw_only=True):
-    """What draws the placement to targets, and what keeps it away."""
-
-    required: Annotated[
-        tuple[AffinityTerm, ...], Meta(description="A target must satisfy at least one of the terms.", max_length=16)
-    ] = ()
-    preferred: Annotated[
-        tuple[PreferredTerm, ...], Meta(description="A target is better the more weight it satisfies.", max_length=16)
-    ] = ()
-    placement_affinity: Annotated[
-        tuple[PlacementAffinityTerm, ...], Meta(description="Placements to be near.", max_length=16)
-    ] = ()
-    placement_anti_affinity: Annotated[
-        tuple[PlacementAffinityTerm, ...], Meta(description="Placements to stay away from.", max_length=16)
-    ] = ()
+    def bounds(self, fitting: int) -> tuple[int, int | None]:
+        """Fewest and most targets where so many fit, with the defaults filled in; a most of None is all of them."""
+        return (1, None) if self.all else (self.count or Count()).of(fitting)
 
 
 class SpreadConstraint(ApiStruct, frozen=True, kw_only=True):
@@ -197,6 +169,18 @@ class ReplicaWeight(ApiStruct, frozen=True, kw_only=True):
 class Replicas(ApiStruct, frozen=True, kw_only=True):
     """How the workload's replicas are divided among the targets."""
 
+    validations = (
+        Validation(
+            "!has(self.minPerTarget) || !has(self.maxPerTarget) || self.minPerTarget <= self.maxPerTarget",
+            "minPerTarget must not be above maxPerTarget",
+        ),
+        Validation(
+            "(has(self.division) && self.division != 'Duplicated') "
+            "|| (!has(self.minPerTarget) && !has(self.maxPerTarget))",
+            "minPerTarget and maxPerTarget need replicas that are divided",
+        ),
+    )
+
     division: Annotated[
         Literal["Duplicated", "Weighted", "Dynamic", "Aggregated"],
         Meta(
@@ -208,6 +192,17 @@ class Replicas(ApiStruct, frozen=True, kw_only=True):
         tuple[ReplicaWeight, ...],
         Meta(description="Weights for Weighted; a target takes the first that matches, else 1.", max_length=64),
     ] = ()
+    min_per_target: Annotated[
+        ReplicaCount | None, Meta(description="Fewest replicas that a chosen target gets; absent means one.")
+    ] = None
+    max_per_target: Annotated[
+        ReplicaCount | None, Meta(description="Most replicas that a target gets; absent means as many as fit.")
+    ] = None
+
+    @property
+    def least(self) -> int:
+        """Fewest replicas that a chosen target gets where they are divided."""
+        return self.min_per_target or 1
 
 
 class PatchOperation(ApiStruct, frozen=True, kw_only=True):

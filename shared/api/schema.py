@@ -44,11 +44,14 @@ def unwrap(info: mi.Type) -> tuple[mi.Type, dict[str, Any]]:
             return info, keywords
 
 
-def is_quantity(info: mi.Type) -> bool:
-    """Whether the type is text or a whole number, which is what Kubernetes calls int-or-string."""
+def int_or_string(info: mi.Type) -> tuple[mi.IntType, mi.StrType] | None:
+    """The two halves of a type that is a whole number or text, which Kubernetes calls int-or-string; else None."""
     if not isinstance(info, mi.UnionType):
-        return False
-    return {type(unwrap(option)[0]) for option in info.types} == {mi.StrType, mi.IntType}
+        return None
+    match sorted((unwrap(option)[0] for option in _present(info)), key=lambda option: type(option).__name__):
+        case [mi.IntType() as number, mi.StrType() as text]:
+            return number, text
+    return None
 
 
 def scalar_default(field: mi.Field) -> Any:
@@ -109,9 +112,11 @@ def _bare(info: mi.Type, *, defaults: bool) -> Schema:
             return {"type": "number"} | _given(minimum=info.ge, maximum=info.le)
         case mi.AnyType():
             return {"x-kubernetes-preserve-unknown-fields": True}
-        case mi.UnionType() if is_quantity(info):
-            return {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]} | _text(
-                info
+        case mi.UnionType() if (halves := int_or_string(info)) is not None:
+            number, text = halves
+            # JSON Schema applies each of these keywords to numbers alone or to text alone.
+            return {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]} | _given(
+                minimum=number.ge, maximum=number.le, pattern=text.pattern, maxLength=text.max_length
             )
     raise TypeError(f"no structural schema for {info}")
 
@@ -136,12 +141,6 @@ def _map(info: mi.DictType, *, defaults: bool) -> Schema:
     if isinstance(unwrap(info.value_type)[0], mi.AnyType):
         return node | {"x-kubernetes-preserve-unknown-fields": True}
     return node | {"additionalProperties": _node(info.value_type, defaults=defaults)}
-
-
-def _text(info: mi.UnionType) -> Schema:
-    """What is asked of the text of an int-or-string; JSON Schema applies it to text alone."""
-    text = next(option for option, _ in map(unwrap, info.types) if isinstance(option, mi.StrType))
-    return _given(pattern=text.pattern, maxLength=text.max_length)
 
 
 def _given(**keywords: object) -> Schema:

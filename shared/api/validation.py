@@ -8,11 +8,14 @@ from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
+from shared.api.meta import percent
 from shared.api.placement import (
     MAX_MANIFEST_BYTES,
+    Count,
     PatchOperation,
     Placement,
     PlacementSpec,
+    Replicas,
     SpreadConstraint,
     Strategy,
     Targets,
@@ -22,7 +25,8 @@ from shared.api.policy import Rule
 from shared.api.selectors import AffinityRequirement, LabelRequirement, LabelSelector, Toleration, int64
 
 KNOWN_SCORERS = ("Resource", "Affinity", "Load", "Latency", "Locality", "Cost", "Steady", "Spread")
-CUSTOM_SCORER_PREFIX = "Custom:"
+SCORER_FAMILIES = ("Custom:", "Bus:")
+"""Scorers that are named by whoever provides them: on the SyncTarget, or over the bus."""
 
 
 def validate_placement(placement: Placement, known_scorers: Collection[str] = KNOWN_SCORERS) -> list[str]:
@@ -45,7 +49,7 @@ def _placement(spec: PlacementSpec, known_scorers: Collection[str]) -> Iterator[
     for index, rule in enumerate(spec.policies):
         yield from _rule(f"spec.policies[{index}]", rule)
     yield from _unique("spec.policies", "name", (rule.name for rule in spec.policies))
-    yield from _replicas("spec.replicas.weights", spec)
+    yield from _replicas("spec.replicas", spec.replicas)
     for index, override in enumerate(spec.overrides):
         yield from _selector(f"spec.overrides[{index}].targetSelector", override.target_selector)
         for number, patch in enumerate(override.patches):
@@ -74,10 +78,21 @@ def _targets(path: str, targets: Targets) -> Iterator[str]:
     yield from _selector(f"{path}.selector", targets.selector)
     if targets.all and targets.count is not None:
         yield f"{path}: all and count exclude each other."
-    if targets.count is not None and targets.count.min > targets.count.most:
-        yield f"{path}.count: min {targets.count.min} must not be above max {targets.count.most}."
+    if targets.count is not None:
+        yield from _count(f"{path}.count", targets.count)
     for index, toleration in enumerate(targets.tolerations):
         yield from _toleration(f"{path}.tolerations[{index}]", toleration)
+
+
+def _count(path: str, count: Count) -> Iterator[str]:
+    """Only like can be compared: what percentages come to is known when targets are."""
+    least, most = count.min, count.max
+    if isinstance(least, int) and isinstance(most, int):
+        contradicting = least > most
+    else:
+        contradicting = isinstance(least, str) and isinstance(most, str) and percent(least) > percent(most)
+    if contradicting:
+        yield f"{path}: min {least} must not be above max {most}."
 
 
 def _toleration(path: str, toleration: Toleration) -> Iterator[str]:
@@ -97,6 +112,12 @@ def _affinity(path: str, spec: PlacementSpec) -> Iterator[str]:
         yield from _requirements(f"{path}.preferred[{index}].matchExpressions", preferred.match_expressions)
         if preferred.weight < 0:
             yield f"{path}.preferred[{index}].weight: must not be negative."
+    for index, tier in enumerate(affinity.tiers):
+        for number, term in enumerate(tier.required):
+            yield from _requirements(
+                f"{path}.tiers[{index}].required[{number}].matchExpressions", term.match_expressions
+            )
+    yield from _unique(f"{path}.tiers", "name", (tier.name for tier in affinity.tiers))
     for name, terms in (
         ("placementAffinity", affinity.placement_affinity),
         ("placementAntiAffinity", affinity.placement_anti_affinity),
@@ -117,9 +138,9 @@ def _spread(path: str, constraint: SpreadConstraint) -> Iterator[str]:
 
 def _strategy(path: str, strategy: Strategy, known_scorers: Collection[str]) -> Iterator[str]:
     for index, scorer in enumerate(strategy.scorers):
-        custom = scorer.name.startswith(CUSTOM_SCORER_PREFIX) and scorer.name != CUSTOM_SCORER_PREFIX
-        if scorer.name not in known_scorers and not custom:
-            known = ", ".join((*known_scorers, f"{CUSTOM_SCORER_PREFIX}<name>"))
+        named = scorer.name.startswith(SCORER_FAMILIES) and scorer.name not in SCORER_FAMILIES
+        if scorer.name not in known_scorers and not named:
+            known = ", ".join((*known_scorers, *(f"{family}<name>" for family in SCORER_FAMILIES)))
             yield f"{path}.scorers[{index}].name: {scorer.name!r} is no known scorer; known are {known}."
         if scorer.weight is not None and not scorer.weight >= 0:
             yield f"{path}.scorers[{index}].weight: must not be negative."
@@ -135,13 +156,18 @@ def _rule(path: str, rule: Rule) -> Iterator[str]:
         yield f"{path}: message and messageExpression exclude each other."
 
 
-def _replicas(path: str, spec: PlacementSpec) -> Iterator[str]:
-    for index, weight in enumerate(spec.replicas.weights):
+def _replicas(path: str, replicas: Replicas) -> Iterator[str]:
+    for index, weight in enumerate(replicas.weights):
         if (weight.selector is None) == (weight.target is None):
-            yield f"{path}[{index}]: exactly one of selector and target must be given."
-        yield from _selector(f"{path}[{index}].selector", weight.selector)
+            yield f"{path}.weights[{index}]: exactly one of selector and target must be given."
+        yield from _selector(f"{path}.weights[{index}].selector", weight.selector)
         if weight.weight < 0:
-            yield f"{path}[{index}].weight: must not be negative."
+            yield f"{path}.weights[{index}].weight: must not be negative."
+    least, most = replicas.min_per_target, replicas.max_per_target
+    if least is not None and most is not None and least > most:
+        yield f"{path}: minPerTarget {least} must not be above maxPerTarget {most}."
+    if replicas.division == "Duplicated" and (least is not None or most is not None):
+        yield f"{path}: minPerTarget and maxPerTarget need replicas that are divided."
 
 
 def _patch(path: str, patch: PatchOperation) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from services.scheduler.filters.verdict import Verdict
 from services.scheduler.round import Round
 
@@ -12,7 +10,4 @@ def required_affinity(round: Round) -> Iterator[Verdict]:
     """Targets that satisfy none of the required terms, as core/v1 NodeSelector: terms are ORed, conditions ANDed."""
     terms = round.spec.affinity.required
     if terms:
-        satisfied = np.zeros(len(round), np.bool_)
-        for term in terms:
-            satisfied |= round.satisfied(term.match_expressions)
-        yield Verdict("AffinityUnsatisfied", "not matching the required affinity", ~satisfied)
+        yield Verdict("AffinityUnsatisfied", "not matching the required affinity", ~round.any_of(terms))

@@ -45,7 +45,7 @@ def expected(round: Round) -> dict[str, float]:
     demand = round.demand
     if not (demand.divided and demand.replicas):
         return demand.total
-    _, most = round.spec.targets.bounds
+    _, most = round.spec.targets.bounds(len(round))
     shares = max(min(len(round) if most is None else most, len(round)), 1)
     return demand.of(-(-demand.replicas // shares))
 

@@ -140,6 +140,8 @@ def test_a_patch_tells_null_from_absent():
         ({"spec": {"strategy": {"type": "Worst"}}}, "Invalid enum value 'Worst' - at `$.spec.strategy.type`"),
         ({"spec": {"workload": [{"kind": "Job"}]}}, "required field `apiVersion` - at `$.spec.workload[0]`"),
         ({"spec": {"targets": {"count": {"min": 0}}}}, "Expected `int` >= 1 - at `$.spec.targets.count.min`"),
+        ({"spec": {"targets": {"count": {"max": "0%"}}}}, "at `$.spec.targets.count.max`"),
+        ({"spec": {"targets": {"count": {"max": "101%"}}}}, "at `$.spec.targets.count.max`"),
         ({}, "missing required field `spec`"),
         ({"apiVersion": "v1", "spec": {}}, "Invalid enum value 'v1' - at `$.apiVersion`"),
         ({"kind": "SyncTarget", "spec": {}}, "Invalid value 'SyncTarget' - at `$.kind`"),

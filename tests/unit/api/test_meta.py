@@ -62,7 +62,14 @@ def test_what_is_no_duration_is_refused(text):
         (Targets(count=Count(max=5)), (1, 5)),
         (Targets(count=Count(min=2, max=4)), (2, 4)),
         (Targets(all=True), (1, None)),
+        (Targets(count=Count(min="25%")), (3, 3)),
+        (Targets(count=Count(min="25%", max="55%")), (3, 5)),
+        (Targets(count=Count(min="25%", max="29%")), (3, 3)),
+        (Targets(count=Count(min="100%")), (10, 10)),
+        (Targets(count=Count(max="1%")), (1, 1)),
+        (Targets(count=Count(min=4, max="20%")), (4, 4)),
+        (Targets(count=Count(min="50%", max=2)), (5, 2)),
     ],
 )
 def test_the_wanted_number_of_targets_has_bounds(targets, bounds):
-    assert targets.bounds == bounds
+    assert targets.bounds(10) == bounds

@@ -16,6 +16,7 @@ from shared.api import (
     PatchOperation,
     PlacementOverrideSpec,
     PlacementSpec,
+    Replicas,
     ReplicaWeight,
     Rule,
     SpreadConstraint,
@@ -58,6 +59,10 @@ CASES = {
     Rule: [({"message": "a"}, {"message": "a", "messageExpression": "b"})],
     WorkloadSelector: [({"labelSelector": {}}, {"name": "a", "labelSelector": {}})],
     Count: [({"min": 2, "max": 2}, {"min": 3, "max": 2})],
+    Replicas: [
+        ({"minPerTarget": 2, "maxPerTarget": 2}, {"minPerTarget": 3, "maxPerTarget": 2}),
+        ({"division": "Weighted", "minPerTarget": 2}, {"division": "Duplicated", "maxPerTarget": 2}),
+    ],
     Targets: [({"all": False, "count": {}}, {"all": True, "count": {}})],
     SpreadConstraint: [({"minDomains": 2, "maxDomains": 2}, {"minDomains": 3, "maxDomains": 2})],
     ReplicaWeight: [({"target": {}}, {})],
@@ -72,6 +77,14 @@ def test_a_rule_admits_what_is_sound_and_refuses_what_contradicts(struct):
     for validation, (sound, contradicting) in zip(struct.validations, CASES[struct], strict=True):
         assert evaluate(validation.rule, self=sound) is True, validation.message
         assert evaluate(validation.rule, self=contradicting) is False, validation.message
+
+
+@pytest.mark.parametrize(
+    "count", [{"min": "50%", "max": 2}, {"min": 5, "max": "10%"}, {"min": "9%", "max": "10%"}, {"min": 7}]
+)
+def test_a_number_and_a_percentage_are_not_compared_before_targets_are_known(count):
+    (validation,) = Count.validations
+    assert evaluate(validation.rule, self=count) is True
 
 
 def test_every_rule_of_the_schemas_is_tried():

@@ -20,7 +20,7 @@ from shared.api import (
     validate_placement,
 )
 
-SCORERS = "Resource, Affinity, Load, Latency, Locality, Cost, Steady, Spread, Custom:<name>"
+SCORERS = "Resource, Affinity, Load, Latency, Locality, Cost, Steady, Spread, Custom:<name>, Bus:<name>"
 WITHOUT_VALUES = {"matchExpressions": [{"key": "a", "operator": "NotIn"}]}
 NO_VALUE = "matchExpressions[0].values: must name at least one value for NotIn."
 WORKLOAD = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}]
@@ -43,6 +43,11 @@ def manifest(**extra):
         {"targets": {"all": True}},
         {"targets": {"count": {"min": 2, "max": 2}, "tolerations": [{"operator": "Exists"}]}},
         {"strategy": {"scorers": [{"name": "Resource", "weight": 0}, {"name": "Custom:carbon"}]}},
+        {"strategy": {"scorers": [{"name": "Bus:renewable"}]}},
+        {"targets": {"count": {"min": "20%", "max": "20%"}}},
+        {"targets": {"count": {"min": 50, "max": "1%"}}},
+        {"affinity": {"tiers": [{"name": "any"}, {"name": "other"}]}},
+        {"replicas": {"division": "Dynamic", "minPerTarget": 2, "maxPerTarget": 2}},
         {"spread": [{"topologyKey": "region", "minDomains": 2, "maxDomains": 2}, {"topologyKey": "zone"}]},
         {"overrides": [{"patches": [{"op": "add", "path": "", "value": None}]}]},
         {"replicas": {"division": "Weighted", "weights": [{"target": {"name": "a"}, "weight": 0}]}},
@@ -74,6 +79,26 @@ def test_a_sound_placement_has_no_findings(spec):
         ),
         ({"targets": {"all": True, "count": {"min": 2}}}, "spec.targets: all and count exclude each other."),
         ({"targets": {"count": {"min": 3, "max": 2}}}, "spec.targets.count: min 3 must not be above max 2."),
+        (
+            {"targets": {"count": {"min": "30%", "max": "4%"}}},
+            "spec.targets.count: min 30% must not be above max 4%.",
+        ),
+        (
+            {"affinity": {"tiers": [{"name": "a"}, {"name": "a"}]}},
+            "spec.affinity.tiers: name 'a' is given 2 times, it must be unique.",
+        ),
+        (
+            {"affinity": {"tiers": [{"name": "a", "required": [WITHOUT_VALUES]}]}},
+            f"spec.affinity.tiers[0].required[0].{NO_VALUE}",
+        ),
+        (
+            {"replicas": {"division": "Dynamic", "minPerTarget": 3, "maxPerTarget": 2}},
+            "spec.replicas: minPerTarget 3 must not be above maxPerTarget 2.",
+        ),
+        (
+            {"replicas": {"maxPerTarget": 2}},
+            "spec.replicas: minPerTarget and maxPerTarget need replicas that are divided.",
+        ),
         (
             {"targets": {"tolerations": [{"value": "x"}]}},
             "spec.targets.tolerations[0]: operator must be Exists when key is empty.",
@@ -186,7 +211,7 @@ def test_manifests_are_bounded_in_size():
 def test_known_scorers_are_the_callers():
     placement = decode_placement({"spec": {"workload": WORKLOAD, "strategy": {"scorers": [{"name": "Resource"}]}}})
     assert validate_placement(placement, known_scorers=["Load"]) == [
-        "spec.strategy.scorers[0].name: 'Resource' is no known scorer; known are Load, Custom:<name>."
+        "spec.strategy.scorers[0].name: 'Resource' is no known scorer; known are Load, Custom:<name>, Bus:<name>."
     ]
 
 

@@ -129,10 +129,11 @@ def test_alternates_take_a_lost_place_only_where_that_changes_nothing_else(field
 
 def test_fewer_than_proposed_will_do_while_the_least_count_is_met():
     wanted = spec(targets={"count": {"min": 1, "max": 3}})
-    assert core.enough([choice("a")], 3, wanted)
-    assert not core.enough([], 3, wanted)
+    three = Proposal(strategy="BestFit", selected=tuple(map(choice, "abc")), feasible=3)
+    assert core.enough([choice("a")], three, wanted)
+    assert not core.enough([], three, wanted)
     divided = spec(targets={"count": {"min": 1, "max": 3}}, replicas={"division": "Dynamic"})
-    assert not core.enough([choice("a")], 3, divided)
+    assert not core.enough([choice("a")], three, divided)
 
 
 def test_choices_below_the_minimum_score_are_not_eligible():

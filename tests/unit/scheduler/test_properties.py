@@ -111,7 +111,7 @@ def test_every_answer_is_a_valid_proposal_or_a_refusal(asked, fleet, policy) -> 
     alternates = [choice.target for choice in proposal.alternates]
     assert len(set(chosen + alternates)) == len(chosen) + len(alternates)
     assert not set(chosen + alternates) & set(rejected)
-    least, most = asked.spec.targets.bounds
+    least, most = asked.spec.targets.bounds(proposal.feasible)
     assert least <= len(chosen)
     assert most is None or len(chosen) <= most
     assert len(alternates) <= 32
