@@ -18,7 +18,7 @@ from tests.conformance.backends import Backend
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 SERVICES = Resource("", "v1", "services", kind="Service")
-WITHIN = 30.0  # seconds for what a controller or a cache has to do first
+WITHIN = 60.0  # seconds for what a controller or a cache has to do first; kinds are looked for every half minute
 PAUSE = 0.05
 Object = dict[str, Any]
 
