@@ -152,7 +152,7 @@ class Registry:
         envelope.check_preconditions(at, entry, new["metadata"])
         new = envelope.keep(at, old, new, write.subresource)
         metadata, old_metadata = new["metadata"], old["metadata"]
-        self._conform(at, new, write)
+        self._conform(at, new, write, old)
         self._admit(at, new, old, write)
         if not owned:
             if metadata.get("managedFields") is None:
@@ -192,7 +192,7 @@ class Registry:
             owners = apply.update(before, after, owner, managed.owners(new), at.version.schema.structure)
             managed.record(new, owners, write.now)
 
-    def _conform(self, at: Address, document: Document, write: Write) -> None:
+    def _conform(self, at: Address, document: Document, write: Write, old: Document | None = None) -> None:
         schema = at.version.schema
         envelope.mark(at.cluster, document["metadata"])
         dropped = schema.prune(document)
@@ -202,7 +202,10 @@ class Registry:
         if write.validation == "Warn":
             write.warnings += [f'unknown field "{path}"' for path in dropped]
         schema.default(document)
-        if causes := schema.validate(document):
+        causes = schema.validate(document)
+        if not causes and at.version.rules:
+            causes = at.version.rules.check(document, old)
+        if causes:
             raise errors.invalid(at.resource.kind, at.resource.group, at.name, causes)
 
     def _check_namespace(self, at: Address) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from services.sandbox.errors import Document
+from services.sandbox.rules import Rules, compile_rules
 from services.sandbox.schema import Schema, compile_schema
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -29,6 +30,7 @@ class Version:
 
     name: str
     schema: Schema
+    rules: Rules | None = None
     columns: tuple[Column, ...] = ()
     status: bool = False
     scale: tuple[str, str, str] | None = None
@@ -67,9 +69,11 @@ def _version(version: Document) -> Version:
     subresources = version.get("subresources") or {}
     scale = subresources.get("scale")
     openapi = (version.get("schema") or {}).get("openAPIV3Schema") or {"x-kubernetes-preserve-unknown-fields": True}
+    encoded = msgspec.json.encode(openapi)
     return Version(
         name=version["name"],
-        schema=compile_schema(msgspec.json.encode(openapi)),
+        schema=compile_schema(encoded),
+        rules=compile_rules(encoded),
         columns=tuple(
             Column(c["name"], c["type"], c["jsonPath"], c.get("priority", 0), c.get("description", ""))
             for c in version.get("additionalPrinterColumns") or ()

@@ -1,7 +1,6 @@
 """Structural schemas: the OpenAPI v3 subset of CustomResourceDefinitions. Pure: objects in, causes out.
 
-Built-in kinds use the same machinery with small partial schemas (see `builtins.py`). Validation rules
-in CEL (`x-kubernetes-validations`) are not evaluated.
+Built-in kinds use the same machinery with small partial schemas (see `builtins.py`). `rules` has the CEL of schemas.
 """
 
 import copy
