@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.policy.cel.engine import Engine, Evaluation, Pending, Scene
+from services.policy.cel.engine import Engine, Evaluation, Exhausted, Pending, Scene
 from services.policy.cel.program import Program
 from services.policy.columns import Inventory
 from services.policy.core import ERROR, FALSE, INLINE, NONE, TRUE, InForce, Judged, Mask, Outcomes, in_force, judge
@@ -27,7 +27,7 @@ class Begun:
     policy: InForce
     rule: Rule
     covered: Mask
-    work: Evaluation | Pending | str  # a text: the rule is invalid, and why
+    work: Evaluation | Pending | str  # a text: it cannot be evaluated, and why
     messages: tuple[str, ...] = ()  # per target
 
 
@@ -82,10 +82,12 @@ def _covered(policy: InForce, scene: Scene) -> Mask:
 
 def _begin(policy: InForce, rule: Rule, covered: Mask, engine: Engine, scene: Scene) -> Begun:
     try:
-        program = engine.programs.get(rule.expression, policy.definitions)
-        text = rule.message_expression and engine.programs.get(
-            rule.message_expression, policy.definitions, result="string"
+        program = engine.compile(rule.expression, policy.definitions, policy.workspace)
+        text = rule.message_expression and engine.compile(
+            rule.message_expression, policy.definitions, policy.workspace, "string"
         )
+    except Exhausted as exhausted:
+        return Begun(policy, rule, covered, str(exhausted))
     except InvalidExpression as invalid:
         if policy.id == INLINE:
             raise InvalidInlineRule(f"policy rule {rule.name} is invalid at {invalid}") from None

@@ -5,7 +5,7 @@ protobuf are loaded on first use. A checker is per process; making one takes abo
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -27,43 +27,25 @@ class Checker:
     def __init__(self, variables: Mapping[str, Any] | None = None) -> None:
         from cel_expr_python import cel
 
+        self.variables = dict(variables or {})
         declared = {name: _type(kind) for name, (kind, _) in VARIABLES.items()}
-        own = {f"variables.{name}": kind for name, kind in (variables or {}).items()}
+        own = {f"variables.{name}": kind for name, kind in self.variables.items()}
         self._env = cel.NewEnv(_pool(), variables={**declared, **own}, functions=_functions())
 
-    def check(self, expression: str) -> tuple[Any, list[Diagnostic]]:
-        """The type of the result and no findings, or None and the findings in reading order."""
+    def check(self, expression: str, result: str) -> list[Diagnostic]:
+        """What is wrong, in reading order; `result` is the type that the expression must have, `dyn` for any."""
+        kind, found = self.type_of(expression)
+        if not found and result != "dyn" and kind.name().lower() not in (result, "dyn"):
+            found = [Diagnostic(1, 1, f"the result is {_readable(kind.name().lower())}, not {result}")]
+        return found
+
+    def type_of(self, expression: str) -> tuple[Any, list[Diagnostic]]:
+        """The type of the result and no findings, or None and the findings."""
         try:
             return self._env.compile(expression).return_type(), []
         except RuntimeError as error:
             found = [_diagnostic(int(line), int(column), text) for line, column, text in _FINDING.findall(str(error))]
             return None, sorted(found, key=lambda each: (each.line, each.column)) or [Diagnostic(1, 1, "is not valid")]
-
-
-@lru_cache(maxsize=1)
-def checker() -> Checker:
-    """The checker for rules of policies that declare no variables of their own."""
-    return Checker()
-
-
-def check(
-    expression: str, *, result: str = "bool", variables: Sequence[tuple[str, str]] = ()
-) -> tuple[str, list[Diagnostic]]:
-    """The name of the offending variable (or an empty string for the expression itself), and what is wrong.
-
-    `variables` are names and expressions in order; `result` is the type that the expression must have,
-    `dyn` for any.
-    """
-    types: dict[str, Any] = {}
-    for name, text in variables:
-        kind, found = (Checker(types) if types else checker()).check(text)
-        if found:
-            return name, found
-        types[name] = kind
-    kind, found = (Checker(types) if types else checker()).check(expression)
-    if not found and result != "dyn" and kind.name().lower() not in (result, "dyn"):
-        found = [Diagnostic(1, 1, f"the result is {_readable(kind.name().lower())}, not {result}")]
-    return "", found
 
 
 def _type(type: str) -> Any:

@@ -20,7 +20,7 @@ from services.policy import memo
 from services.policy.allowance import Allowances, Work
 from services.policy.cel import reference
 from services.policy.cel.isolation import Isolation, Job
-from services.policy.cel.program import Program, Programs
+from services.policy.cel.program import Definitions, Program, Programs, digest_of
 from services.policy.columns import Inventory, Rows, freeze
 from services.policy.core import ERROR, Outcomes
 from services.policy.syntax import Node
@@ -38,6 +38,9 @@ RULE_SECONDS = 0.5
 
 INLINE_SECONDS = 2.0
 """What all rules of one workspace may take in this process, by estimate; a tenth of real time comes back."""
+
+COMPILE_SECONDS = 0.25
+"""What the longest expression takes to compile, roughly; with less left of its allowance, a tenant compiles nothing."""
 
 MEMO_SIZE = 50_000
 """Outcomes that are remembered over messages, least recently used first out."""
@@ -84,6 +87,10 @@ class Evaluation:
     why: str
 
 
+class Exhausted(Exception):
+    """A tenant has used up its time; the message says so."""
+
+
 class Engine:
     """Rules in, outcomes out. `isolation` runs what could visit more than `inline_cost` nodes."""
 
@@ -96,6 +103,19 @@ class Engine:
         self.programs = Programs()
         self._isolation = isolation
         self._memo: OrderedDict[Any, Answer] = OrderedDict()
+
+    def compile(self, expression: str, definitions: Definitions, tenant: str, result: str = "bool") -> Program:
+        """The compiled expression. Raises `InvalidExpression`; `Exhausted` where the tenant has no time left."""
+        if digest_of(expression, definitions, result) in self.programs:
+            return self.programs.get(expression, definitions, result=result)
+        begun = self._clock()
+        if self._allowances.left(tenant, begun) < COMPILE_SECONDS:
+            raise Exhausted("the rules of this workspace have used up their time for now")
+        try:
+            return self.programs.get(expression, definitions, result=result)
+        finally:
+            now = self._clock()
+            self._allowances.spend(tenant, now - begun, now)
 
     async def evaluate(self, program: Program, scene: Scene, tier: Tier | None = None) -> Evaluation:
         """Evaluate on every row of the scene; a tier that is given is the first that is tried."""

@@ -4,9 +4,11 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.policy import memo
-from services.policy.cel import checker, reference
+from services.policy.cel import reference
+from services.policy.cel.checker import Checker
 from services.policy.cel.convert import Origins, convert
 from services.policy.cel.expand import Tree, expand
 from services.policy.diagnostics import Diagnostic, InvalidExpression
@@ -16,6 +18,9 @@ from services.policy.variables import VARIABLES
 
 PROGRAMS = 1_000
 """Compiled expressions that are kept, least recently used first out."""
+
+SCOPES = 512
+"""Lists of variables that are kept, every beginning of one counted."""
 
 CONTEXT = frozenset(VARIABLES) - {"target"}
 
@@ -44,6 +49,9 @@ class Programs:
         self._size = size
         self._known: OrderedDict[str, Program | InvalidExpression] = OrderedDict()
 
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._known
+
     def get(self, expression: str, definitions: Definitions = (), *, result: str = "bool") -> Program:
         """The compiled expression. Raises `InvalidExpression`."""
         digest = digest_of(expression, definitions, result)
@@ -71,17 +79,42 @@ def digest_of(expression: str, definitions: Definitions, result: str = "bool") -
 
 def compile_rule(expression: str, definitions: Definitions = (), *, result: str = "bool") -> Program:
     """Parse, lint, check. Raises `InvalidExpression` with all findings; those of a variable name it."""
-    trees: dict[str, Tree] = {}
-    for name, text in definitions:
-        try:
-            trees[name] = expand(_parsed(text, trees), trees)
-        except InvalidExpression as error:
-            raise _in_variable(name, error.diagnostics) from None
-    tree = expand(_parsed(expression, trees), trees)
-    name, found = checker.check(expression, result=result, variables=definitions)
+    scope = _scope(tuple(definitions))
+    if isinstance(scope, InvalidExpression):
+        raise InvalidExpression(scope.diagnostics)
+    tree = expand(_parsed(expression, scope.trees), scope.trees)
+    found = scope.checker.check(expression, result)
     if found:
-        raise _in_variable(name, found) if name else InvalidExpression(found)
+        raise InvalidExpression(found)
     return prepare(expression, definitions, tree, digest_of(expression, definitions, result))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A policy's variables: their trees, and a checker that knows their types."""
+
+    trees: dict[str, Tree]
+    checker: Checker
+
+
+@lru_cache(maxsize=SCOPES)
+def _scope(definitions: tuple[tuple[str, str], ...]) -> _Scope | InvalidExpression:
+    """All rules of a policy share this; what is wrong with it is remembered as well."""
+    if not definitions:
+        return _Scope({}, Checker())
+    before = _scope(definitions[:-1])
+    if isinstance(before, InvalidExpression):
+        return before
+    name, text = definitions[-1]
+    try:
+        tree = expand(_parsed(text, before.trees), before.trees)
+    except InvalidExpression as error:
+        return _in_variable(name, error.diagnostics)
+    kind, found = before.checker.type_of(text)
+    if found:
+        return _in_variable(name, found)
+    types = {**before.checker.variables, name: kind}
+    return _Scope({**before.trees, name: tree}, Checker(types))
 
 
 def tree_of(expression: str, definitions: Definitions = ()) -> Tree:

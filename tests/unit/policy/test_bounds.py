@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.policy.allowance import REMEMBERED, Allowances, Work
-from services.policy.cel.engine import INLINE_SECONDS, Engine, Evaluation, Pending, Scene
+from services.policy.cel.engine import INLINE_SECONDS, Engine, Evaluation, Exhausted, Pending, Scene
 from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import compile_rule
 from services.policy.columns import Inventory
@@ -45,6 +45,18 @@ def test_a_tenant_that_reads_everything_is_isolated_and_others_are_not(inventory
     assert isinstance(engine.begin(HONEST, scene(inventory, "honest")), Evaluation)
     now[0] += 60.0
     assert isinstance(engine.begin(greedy(100), scene(inventory, "greedy")), Evaluation)
+
+
+def test_compiling_counts_and_what_is_compiled_stays_usable(inventory: Inventory) -> None:
+    ticks = iter(range(1_000))
+    engine = Engine(Isolation(), clock=lambda: float(next(ticks)))  # each compilation seems to take a second
+    known = engine.compile("target.ready", (), "a")
+    for number in (1, 2):
+        engine.compile(f"target.nodes > {number}", (), "a")
+    with pytest.raises(Exhausted, match="used up their time"):
+        engine.compile("target.nodes > 3", (), "a")
+    assert engine.compile("target.ready", (), "a") is known
+    engine.compile("target.nodes > 99", (), "b")
 
 
 def test_what_was_done_before_costs_nothing(inventory: Inventory) -> None:

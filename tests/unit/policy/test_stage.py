@@ -1,5 +1,7 @@
 """The stage from message to message, with celpy at work."""
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -155,3 +157,41 @@ async def test_variables_of_a_policy_build_on_each_other() -> None:
     rule = Rule(name="r", expression="variables.eu && requested('cpu') == 0.0")
     result = await run(discovered(), policy("root", "p", rule, variables=variables))
     assert result.rules[0].outcomes == "tt"
+
+
+async def test_a_message_expression_gives_each_target_its_own_words() -> None:
+    rule = Rule(
+        name="eu",
+        expression='target.labels["region"] == "eu"',
+        message_expression='target.name + " is in " + target.labels["region"]',
+    )
+    result = await run(discovered(rule))
+    assert [rejection.message for rejection in result.rejections] == ["b is in us"]
+
+
+async def test_a_hostile_tenant_delays_itself_and_nobody_else() -> None:
+    numbers = "[" + ", ".join(map(str, range(150))) + "]"
+    runaway = Rule(name="r", expression=f"{numbers}.all(a, {numbers}.map(b, a + b).all(c, c + target.nodes >= 0))")
+    isolated = Rule(name="ok", expression="[1, 2].map(x, x + 1).exists(x, x > target.nodes)")
+    inventory = Inventory()
+    inventory.update({f"w/{n}": Target(workspace="w", name=str(n), nodes=n) for n in range(400)})
+    message = discovered(targets=tuple(f"w/{n}" for n in range(400)))
+    isolation = Isolation(children=2, deadline=1.0)
+    engine = Engine(isolation)
+
+    async def judge(workspace: str, rule: Rule) -> tuple[Evaluated, float]:
+        entry = policy(workspace, "p", rule)
+        begun = time.monotonic()
+        return await evaluate(message, inventory, [entry], engine, NOW), time.monotonic() - begun
+
+    try:
+        await judge("root:shop", isolated)  # a child is up
+        hostile = [asyncio.create_task(judge("root", runaway)) for _ in range(10)]
+        await asyncio.sleep(0)
+        result, seconds = await judge("root:shop", isolated)
+        assert (len(result.targets), result.rules[0].errors) == (3, 0)
+        assert seconds < isolation.deadline
+        for each in await asyncio.gather(*hostile):
+            assert each[0].rules[0].errors > 0
+    finally:
+        await isolation.close()
