@@ -2,6 +2,7 @@
 
     controller -> Requested -> discovery -> Discovered -> policy -> Evaluated -> scheduler -> Scheduled -> decision
     decision   -> Decided (one per placement) and Assigned (one per target) -> binding -> Bound -> status
+    status     -> Observed (one per target) -> binding, which records health and corrects drift
     controller -> Withdrawn -> decision, when a Placement goes away
 
 On the wire a message is JSON, so that `nats sub 'moorage.pipeline.>'` reads well. Its subject is
@@ -9,6 +10,7 @@ On the wire a message is JSON, so that `nats sub 'moorage.pipeline.>'` reads wel
 Its id derives from the fact it states, never from a clock or a random number, so that repeating it changes nothing.
 """
 
+import hashlib
 from typing import Any, ClassVar
 
 import msgspec
@@ -171,6 +173,28 @@ class Bound(_OfPlacement, frozen=True, kw_only=True):
         return f"{super().id()}:{self.target}:{self.phase}:{self.version}"
 
 
+class Observed(_OfPlacement, frozen=True, kw_only=True):
+    """status: how the objects of this placement are in this one target, and which of them are gone.
+
+    `revision` is that of the report in the bucket REPORTS which says the same; `answers` is the version of the
+    PlacementBinding that was looked at, where a Bound was what gave rise to it.
+    """
+
+    stage: ClassVar[str] = "observed"
+    target: str
+    objects: tuple[ObjectHealth, ...] = ()
+    missing: tuple[str, ...] = ()
+    revision: int
+    answers: str = ""
+
+    def key(self) -> tuple[str, ...]:
+        return (*super().key(), self.target)
+
+    def id(self) -> str:
+        fact = (self.target, self.objects, self.missing, self.revision, self.answers)
+        return f"{super().id()}:{hashlib.sha256(msgspec.json.encode(fact)).hexdigest()[:16]}"
+
+
 class Withdrawn(_OfPlacement, frozen=True, kw_only=True):
     """controller: the Placement is being deleted; undo what was decided (or leave it, when `orphan`)."""
 
@@ -196,6 +220,7 @@ MESSAGES: tuple[type[Message], ...] = (
     Decided,
     Assigned,
     Bound,
+    Observed,
     Withdrawn,
     Reported,
 )

@@ -179,6 +179,10 @@ class View(Generic[T]):
         entry = self.entries.get(key)
         return None if entry is None else entry.value
 
+    async def fresh(self, key: str) -> Entry[T] | None:
+        """The entry as the bucket has it now: for where being some milliseconds behind would be wrong."""
+        return await self._table.get(key)
+
     async def reached(self, revision: int, timeout: float) -> bool:
         """Wait until this view has seen `revision`; False when it has not within `timeout` seconds."""
         try:

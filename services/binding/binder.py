@@ -7,7 +7,7 @@ what is true then. A binding that is deleted stays until the target has been cle
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
 
 from services.binding import core, record, trouble
@@ -17,12 +17,12 @@ from services.binding.kubernetes import Clusters, Facts, Records
 from services.binding.settings import BindingSettings
 from services.binding.trouble import Trouble
 from services.binding.workspace import Workspaces
-from shared.api import BoundObject, ManifestReference, PlacementBinding
+from shared.api import PlacementBinding
 from shared.bus import Retry, backoff
 from shared.kube.discovery import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.kube.retry import SOON
-from shared.messages import Assigned, Bound
+from shared.messages import Assigned, Bound, Observed
 from shared.model import HeadEntry, ObjectHealth, PlacementRef, Target, TargetReport
 from shared.state import View
 from shared.times import seconds
@@ -87,7 +87,22 @@ class Binder:
 
     # --- apply ------------------------------------------------------------------------------------------------------
 
-    async def _apply(self, message: Assigned, facts: Facts) -> Bound | None:
+    async def correct(self, message: Observed, drifted: Collection[core.Identity]) -> Bound | None:
+        """Apply once more what a binding was last written for, above all the `drifted` objects. Raises as `bind`."""
+        facts = await self._records.facts(message.placement, message.target)
+        if facts.binding is None or record.deleting(facts.binding):
+            return None
+        assigned = Assigned(
+            placement=message.placement,
+            head=message.head,
+            target=message.target,
+            replicas=facts.binding.spec.replicas,
+        )
+        if self._judge(assigned, facts) != "apply":
+            return None  # what is to be done instead is in a message of its own
+        return await self._apply(assigned, facts, drifted)
+
+    async def _apply(self, message: Assigned, facts: Facts, drifted: Collection[core.Identity] = ()) -> Bound | None:
         ref, before = message.placement, facts.binding
         if before is not None:
             self._await_lease(before)
@@ -114,10 +129,10 @@ class Binder:
         if wanted is None:
             assert problem is not None
             return await self._fail(message, binding, problem)
-        if record.settled(binding):
+        if record.settled(binding) and not drifted:
             return _bound(message, binding)
         force = facts.placement is not None and facts.placement.spec.conflict_policy == "TakeOver"
-        return await self._apply_in_target(message, before, binding, wanted, force=force)
+        return await self._apply_in_target(message, before, binding, wanted, drifted, force=force)
 
     async def _wanted(self, message: Assigned, facts: Facts, replicas: int | None) -> core.Wanted:
         assert facts.placement is not None
@@ -149,26 +164,28 @@ class Binder:
         before: PlacementBinding | None,
         binding: PlacementBinding,
         wanted: core.Wanted,
+        drifted: Collection[core.Identity],
         *,
         force: bool,
     ) -> Bound:
         ref = message.placement
-        recorded = {core.identity(_ref(each)): each for each in binding.status.objects}
+        recorded = {core.identity(each.ref): each for each in binding.status.objects}
+        known = recorded.keys() - set(drifted)
         hashes = {core.identity(each): each.hash for each in before.spec.manifests} if before else {}
         whole = before is not None and record.settled(before)
         unchanged = {
-            name for each in wanted.refs if whole and (name := core.identity(each)) in recorded
+            name for each in wanted.refs if whole and (name := core.identity(each)) in known
             and hashes.get(name) == each.hash
         }  # fmt: skip
         try:
             cluster = await self._open(message)
             binding = await self._records.write_status(ref, record.begun(binding, "Applying", self._clock()))
             heirs = functools.partial(self._heirs, message)
-            applying = cluster.apply(wanted, unchanged=unchanged, known=recorded, force=force, heirs=heirs)
+            applying = cluster.apply(wanted, unchanged=unchanged, known=known, force=force, heirs=heirs)
             applied = await self._in_target(message.target, applying)
         except Trouble as problem:
             return await self._fail(message, binding, problem)
-        found = {**recorded, **{core.identity(_ref(each)): each for each in applied}}
+        found = {**recorded, **{core.identity(each.ref): each for each in applied}}
         objects = [found[core.identity(each)] for each in wanted.refs]
         binding = await self._settle(
             message, binding, lambda now: record.succeeded(now, objects, wanted.notes, self._clock())
@@ -330,11 +347,6 @@ def _key(target: str) -> str:
     return join(workspace, name)
 
 
-def _ref(obj: BoundObject) -> ManifestReference:
-    ref = obj.ref
-    return ManifestReference(api_version=ref.api_version, kind=ref.kind, name=ref.name, namespace=ref.namespace)
-
-
 def _target_of(binding: PlacementBinding) -> str:
     return f"{binding.spec.target.workspace}/{binding.spec.target.name}"
 
@@ -347,12 +359,7 @@ def _bound(message: Assigned, binding: PlacementBinding) -> Bound:
         phase=binding.status.phase,
         message=record.message_of(binding),
         objects=tuple(
-            ObjectHealth(
-                ref=f"{each.ref.api_version} {each.ref.kind} {each.ref.namespace}/{each.ref.name}",
-                health=each.health,
-                message=each.message,
-            )
-            for each in binding.status.objects
+            ObjectHealth(ref=str(each.ref), health=each.health, message=each.message) for each in binding.status.objects
         ),
         version=binding.metadata.resource_version,
     )

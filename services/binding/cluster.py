@@ -26,7 +26,7 @@ from services.binding.core import (
 from services.binding.references import pod_template
 from services.binding.trouble import MANAGER, Trouble, lasting, managers, passing
 from shared.api import BoundObject, ObjectReference
-from shared.kube.apply import APPLYSET_PART_OF, applyset_id, applyset_parent
+from shared.kube.apply import APPLYSET_PART_OF, applyset_id, applyset_parent, owned_fields
 from shared.kube.client import Client
 from shared.kube.discovery import RestMapper, UnknownKind
 from shared.kube.errors import ApiError
@@ -119,6 +119,7 @@ class Cluster:
         return BoundObject(
             ref=ObjectReference(api_version=ref.api_version, kind=ref.kind, name=ref.name, namespace=ref.namespace),
             uid=str(found["metadata"].get("uid", "")),
+            owned_fields=owned_fields(found, MANAGER),
         )
 
     async def _applied(self, member: Member, resource: Resource, force: bool) -> Object:

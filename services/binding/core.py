@@ -7,7 +7,7 @@ from typing import Any
 import jsonpatch
 import msgspec
 
-from shared.api import ManifestReference, PlacementSpec, TargetOverride, matches
+from shared.api import ManifestReference, ObjectReference, PlacementSpec, TargetOverride, matches
 from shared.kube.apply import applyset_member, content_hash, strip_server_fields
 from shared.kube.names import binding_name
 from shared.model import PlacementRef
@@ -67,7 +67,7 @@ class Collected(msgspec.Struct, frozen=True):
 Identity = tuple[str, str, str, str]
 
 
-def identity(ref: ManifestReference) -> Identity:
+def identity(ref: ObjectReference) -> Identity:
     """Group, kind, namespace and name: what makes two references mean the same object, whatever their version."""
     return (ref.api_version.rpartition("/")[0], ref.kind, ref.namespace, ref.name)
 

@@ -10,12 +10,13 @@ from typing import Literal
 
 import msgspec
 
-from services.binding.core import Wanted
+from services.binding.core import Identity, Wanted, identity
 from services.binding.trouble import Trouble
 from shared.api import (
     API_VERSION,
     BindingPhase,
     BoundObject,
+    Health,
     ObjectMeta,
     OwnerReference,
     Placement,
@@ -29,13 +30,22 @@ from shared.api import (
     set_condition,
 )
 from shared.kube.names import PLACEMENT_LABEL, binding_name, label_value
-from shared.messages import Assigned
-from shared.model import split_target
+from shared.messages import Assigned, Observed
+from shared.model import ObjectHealth, split_target
 from shared.times import rfc3339, seconds
 
 FINALIZER = "placement.moorage.io/applied"
 ATTEMPT_ANNOTATION = "placement.moorage.io/attempt"
 
+_MESSAGE = 2048  # characters that the schema allows
+_GRAVITY: tuple[Health, ...] = ("Unhealthy", "Degraded", "Unknown", "Progressing", "Healthy")
+_PHASES: dict[Health, tuple[BindingPhase, Literal["True", "False", "Unknown"], str]] = {
+    "Unhealthy": ("Degraded", "False", ""),
+    "Degraded": ("Degraded", "False", ""),
+    "Unknown": ("Applied", "Unknown", ""),
+    "Progressing": ("Applied", "False", ""),
+    "Healthy": ("Ready", "True", "All objects are healthy."),
+}
 _SETTLED: frozenset[BindingPhase] = frozenset({"Applied", "Ready", "Degraded"})
 
 Verdict = Literal["apply", "remove", "drop"]
@@ -103,6 +113,39 @@ def settled(binding: PlacementBinding) -> bool:
     """Whether all that the spec names is in the target, as far as we know."""
     status = binding.status
     return status.phase in _SETTLED and status.observed_generation == binding.metadata.generation
+
+
+def unfinished(binding: PlacementBinding) -> bool:
+    """Whether all that the spec names was in the target once, and an attempt to put it right again did not succeed.
+
+    Until it was there once, whoever was told to apply it keeps trying.
+    """
+    return not settled(binding) and binding.status.observed_generation == binding.metadata.generation
+
+
+def concerns(binding: PlacementBinding, message: Observed) -> bool:
+    """Whether an observation is of what this binding says now, and not of an earlier round or of one to come."""
+    written_for = (binding.spec.placement_ref.uid, attempt_of(binding))
+    applied = settled(binding) or unfinished(binding)
+    return applied and not deleting(binding) and written_for == (message.head.uid, message.head.attempt)
+
+
+def drifted(binding: PlacementBinding, message: Observed) -> frozenset[Identity]:
+    """The objects that are gone from the target, or of which somebody changed fields that we own."""
+    owned = {each.ref: each.owned_fields for each in message.objects if each.owned_fields}
+    return frozenset(
+        identity(each.ref)
+        for each in binding.status.objects
+        if (name := str(each.ref)) in message.missing
+        or (each.owned_fields and owned.get(name, each.owned_fields) != each.owned_fields)
+    )
+
+
+def rest(binding: PlacementBinding, now: float, *, drift: float, refused: float) -> float:
+    """Seconds until drift may be corrected: `drift` after the last time, `refused` where somebody has to act first."""
+    progressing = get_condition(binding.status.conditions, "Progressing")
+    since = seconds(progressing.last_transition_time) if progressing else 0.0
+    return max(0.0, since + (refused if binding.status.phase == "Failed" else drift) - now)
 
 
 def deleting(binding: PlacementBinding) -> bool:
@@ -179,7 +222,7 @@ def succeeded(
     """Everything is applied. What is known of the health of the same objects stays."""
     at, generation = rfc3339(now), binding.metadata.generation
     known = {(each.ref, each.uid): each for each in binding.status.objects}
-    found = tuple(known.get((each.ref, each.uid), each) for each in objects)
+    found = tuple(_as_healthy_as(known.get((each.ref, each.uid)), each) for each in objects)
     said = " ".join((f"{len(found)} objects are applied.", *notes))
     conditions = set_condition(binding.status.conditions, "Applied", "True", "Applied", said, at, generation)
     for name, sentence in (
@@ -188,15 +231,36 @@ def succeeded(
     ):
         conditions = set_condition(conditions, name, "True", "Applied", sentence, at, generation)
     conditions = set_condition(conditions, "Progressing", "False", "Applied", "Nothing is under way.", at, generation)
-    return _with(
-        binding,
-        observed_generation=generation,
-        phase="Applied",
-        conditions=conditions,
-        objects=found,
-        retries=0,
-        last_applied=at,
+    applied = _with(binding, observed_generation=generation, conditions=conditions, retries=0, last_applied=at)
+    return _doing(applied, found, at)
+
+
+def observed(binding: PlacementBinding, seen: Iterable[ObjectHealth], now: float) -> PlacementBinding:
+    """The binding with the health of its objects; the same object when that is what it says already."""
+    known = {each.ref: each for each in seen}
+    objects = tuple(_as_healthy_as(known.get(str(each.ref)), each) for each in binding.status.objects)
+    new = _doing(binding, objects, rfc3339(now))
+    return binding if new == binding else new
+
+
+def _as_healthy_as(other: ObjectHealth | BoundObject | None, obj: BoundObject) -> BoundObject:
+    if other is None:
+        return obj
+    return msgspec.structs.replace(obj, health=other.health, message=other.message[:_MESSAGE])
+
+
+def _doing(binding: PlacementBinding, objects: tuple[BoundObject, ...], at: str) -> PlacementBinding:
+    """What is applied, with the health of its objects: Ready, Degraded, or as yet no more than Applied."""
+    worst = min(objects, key=lambda each: _GRAVITY.index(each.health), default=None)
+    health = worst.health if worst else "Healthy"
+    phase, available, said = _PHASES[health]
+    if worst is not None and health != "Healthy":
+        because = f": {worst.message.rstrip('.')}" if worst.message else f" is {health}"
+        said = f"{worst.ref.kind} {worst.ref.name}{because}."[:_MESSAGE]
+    conditions = set_condition(
+        binding.status.conditions, "Available", available, health, said, at, binding.metadata.generation
     )
+    return _with(binding, phase=phase, conditions=conditions, objects=objects)
 
 
 def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> PlacementBinding:

@@ -31,6 +31,13 @@ class BindingSettings(HubSettings, frozen=True, kw_only=True):
             description="Seconds between retries where somebody has to act: no rights, a conflict, no such kind.", gt=0
         ),
     ] = 60.0
+    drift_seconds: Annotated[
+        float,
+        Meta(
+            description="Least seconds between applying to a target and correcting what somebody changed there since.",
+            ge=0,
+        ),
+    ] = 10.0
     lost_seconds: Annotated[
         float, Meta(description="Least seconds between two attempts on a target that is lost.", ge=0)
     ] = 120.0

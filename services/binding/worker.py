@@ -1,23 +1,33 @@
-"""The binding worker: applies what was decided in its target, or takes it back."""
+"""The binding worker: applies what was decided in its target, keeps it so, or takes it back."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from services.binding.binder import Binder
 from services.binding.kubernetes import Clusters, Records
+from services.binding.observations import Observations
 from services.binding.settings import BindingSettings
 from services.binding.workspace import Workspaces
 from shared.bus import send
 from shared.kube.hub import TargetClients, open_hub
 from shared.kube.retry import as_retry
-from shared.messages import Assigned, Bound, encode
+from shared.messages import Assigned, Bound, Observed, encode
 from shared.runner import Runtime
 from shared.state import HEADS, INVENTORY, REPORTS
 from shared.worker import Worker
 
 
+@dataclass(frozen=True)
+class Binding:
+    """What the handlers work with."""
+
+    binder: Binder
+    observations: Observations
+
+
 @asynccontextmanager
-async def open_binding(runtime: Runtime) -> AsyncIterator[Binder]:
+async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
     """Connect to the hub and follow what the handler looks up."""
     settings: BindingSettings = runtime.settings
 
@@ -26,18 +36,21 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binder]:
 
     async with open_hub(settings, "moorage-binding") as hub:
         targets = TargetClients(hub, user_agent="moorage-binding", timeout=settings.api_timeout)
+        records, reports = Records(hub), await runtime.follow(REPORTS)
         try:
-            yield Binder(
+            binder = Binder(
                 settings,
-                records=Records(hub),
+                records=records,
                 workspaces=Workspaces(hub),
                 clusters=Clusters(targets),
                 inventory=await runtime.follow(INVENTORY),
                 heads=await runtime.follow(HEADS),
-                reports=await runtime.follow(REPORTS),
+                reports=reports,
                 publish=publish,
                 clock=runtime.clock,
             )
+            observations = Observations(settings, records=records, reports=reports, binder=binder, clock=runtime.clock)
+            yield Binding(binder, observations)
         finally:
             await targets.close()
 
@@ -46,7 +59,14 @@ worker = Worker("binding", "Applies decisions in target clusters", settings=Bind
 
 
 @worker.handles(keep_superseded=True)
-async def bind(message: Assigned, deps: Binder) -> Bound | None:
+async def bind(message: Assigned, deps: Binding) -> Bound | None:
     """Apply or remove, as holds now. Older messages count too: the PlacementDecision says whether they still hold."""
     with as_retry():
-        return await deps.bind(message)
+        return await deps.binder.bind(message)
+
+
+@worker.handles(keep_superseded=True)
+async def observe(message: Observed, deps: Binding) -> Bound | None:
+    """Record health, correct drift. What runs is of interest while the next round is under way, too."""
+    with as_retry():
+        return await deps.observations.take(message)

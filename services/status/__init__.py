@@ -6,7 +6,7 @@
     observe.py     informers on what was applied in each target
     kubernetes.py  reads and writes on the hub: Placement status, Events
     reporter.py    what the handlers do
-    worker.py      consumes Decided, Bound and Reported, emits Reported
+    worker.py      consumes Decided, Bound and Reported, emits Reported, and Observed for binding
 
 In this version every copy of the worker watches all targets in use; what they write is the same, and is written once.
 """

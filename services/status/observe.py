@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Collection
 
 import msgspec
 
-from services.status.reports import NOT_SEEN, parse_ref
+from services.status.reports import GONE, NOT_SEEN, parse_ref
 from services.status.rules import Finding, health
+from shared.kube.apply import owned_fields
 from shared.kube.changes import Change
 from shared.kube.client import Client
 from shared.kube.discovery import RestMapper, UnknownKind
@@ -23,6 +24,7 @@ log = logging.getLogger("moorage.status")
 
 SELECTOR = "placement.moorage.io/managed=true"
 OWNER_ANNOTATION = "placement.moorage.io/owner"
+MANAGER = "moorage"
 _OPENING = 16  # informers that are being opened at once, over all targets
 _MOST = 60.0  # seconds between two attempts to open one
 
@@ -31,10 +33,11 @@ Kind = tuple[str, str]
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """An object as it is remembered: whose it is and how it is, in some hundred bytes."""
+    """An object as it is remembered: whose it is, how it is, what we own of it; in some hundred bytes."""
 
     owner: PlacementRef
     finding: Finding
+    owned_fields: str
 
 
 def decode(api_version: str, kind: str) -> Callable[[bytes], Seen]:
@@ -46,7 +49,8 @@ def decode(api_version: str, kind: str) -> Callable[[bytes], Seen]:
         if len(parts) != 3:
             raise ValueError("it names no Placement that owns it")
         workspace, namespace, name = parts
-        return Seen(PlacementRef(workspace=workspace, namespace=namespace, name=name), health(obj))
+        ref = PlacementRef(workspace=workspace, namespace=namespace, name=name)
+        return Seen(ref, health(obj), owned_fields(obj, MANAGER))
 
     return project
 
@@ -110,11 +114,16 @@ class Observer:
         if seen is not None:
             found = seen.finding
             return ObjectHealth(
-                ref=known.ref, health=found.health, message=found.message, replicas=found.replicas, ready=found.ready
+                ref=known.ref,
+                health=found.health,
+                message=found.message,
+                replicas=found.replicas,
+                ready=found.ready,
+                owned_fields=seen.owned_fields,
             )
         if known.message == NOT_SEEN:
             return known
-        return ObjectHealth(ref=known.ref, health="Unhealthy", message="it is gone from the target")
+        return ObjectHealth(ref=known.ref, health="Unhealthy", message=GONE)
 
     def silence(self, target: str) -> float:
         """For how many seconds nothing has been heard of a target that is followed; 0 for others."""

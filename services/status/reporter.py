@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator, Callable
 from services.status import core
 from services.status.kubernetes import Records
 from services.status.observe import Kind, Observer
-from services.status.reports import Reports, merged, news, parse_ref, reported
+from services.status.reports import Reports, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
 from shared.api import Placement, get_condition
 from shared.bus import Retry
 from shared.kube.hub import TargetClients
 from shared.kube.retry import SOON
-from shared.messages import Bound, Decided, Reported
+from shared.messages import Bound, Decided, Observed, Reported
 from shared.model import Head, PlacementRef, Target, TargetReport, split_target
 from shared.state import Conflict, View
 from shared.times import rfc3339
@@ -61,7 +61,7 @@ class Reporter:
         """Show what was decided, or why nothing could be."""
         await self.refresh(message.placement, message)
 
-    async def bound(self, message: Bound) -> Reported:
+    async def bound(self, message: Bound) -> list[Reported | Observed]:
         """Bring the report on one target up to date with its PlacementBinding, which may be newer than the message."""
         ref, target = message.placement, message.target
         for _ in range(_RACES):
@@ -71,7 +71,7 @@ class Reporter:
                 if binding is None:
                     if entry is not None:
                         await self._reports.drop(entry)
-                    return reported(ref, message.head, target, f"removed-{message.version}")
+                    return [reported(ref, message.head, target, f"removed-{message.version}")]
                 known = entry.value.objects if entry else ()
                 objects = merged(binding.status.objects, known)
                 applied = get_condition(binding.status.conditions, "Applied")
@@ -79,14 +79,15 @@ class Reporter:
                     placement=ref,
                     head=_newer(message.head, entry.value.head if entry else None),
                     target=target,
-                    phase=binding.status.phase,
+                    # Ready and Degraded are made of what was observed here: the report has that by object.
+                    phase="Applied" if binding.status.phase in core.APPLIED else binding.status.phase,
                     message=applied.message if applied else "",
                     objects=tuple(self._observer.look(target, each) for each in objects),
                     observed_at=entry.value.observed_at if entry else self._clock(),
                 )
                 if entry is None or report != entry.value:
                     entry = await self._reports.put(report, entry.revision if entry else 0)
-                return news(entry)
+                return [news(entry), observed(entry, binding.metadata.resource_version)]
             except Conflict:
                 continue
         raise Retry(SOON, "the report keeps changing")
@@ -142,7 +143,7 @@ class Reporter:
 
     # --- observations -----------------------------------------------------------------------------------------------
 
-    async def observations(self) -> AsyncGenerator[Reported, None]:
+    async def observations(self) -> AsyncGenerator[Reported | Observed, None]:
         """News of what runs in the targets, once it is on record; for ever."""
         while True:
             await self._awake.wait()
@@ -152,8 +153,13 @@ class Reporter:
                 entry, changed = await self._reports.observe(
                     ref, target, functools.partial(self._observer.look, target), self._clock()
                 )
-                if entry is not None and (changed or also or entry.key not in self._announced):
+                if entry is None:
+                    continue
+                told = entry.key in self._announced
+                if changed or also or not told:
                     yield news(entry, also)
+                if changed or not told:
+                    yield observed(entry)
                     self._announced.add(entry.key)
 
     async def run(self) -> None:

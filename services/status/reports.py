@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from shared.api import BoundObject
-from shared.messages import Reported
+from shared.messages import Observed, Reported
 from shared.model import Head, ObjectHealth, PlacementRef, TargetReport
 from shared.state import Conflict, Entry, Table
 from shared.tokens import join
@@ -37,6 +37,23 @@ def reported(ref: PlacementRef, head: Head, target: str, what: str) -> Reported:
     """Something about a placement in one target."""
     where = hashlib.sha256(target.encode()).hexdigest()[:8]
     return Reported(placement=ref, head=head, fact=f"{where}-{what}")
+
+
+def observed(entry: Entry[TargetReport], answers: str = "") -> Observed:
+    """What a report says of the objects in its target, for whom may have to act on it.
+
+    `answers` is the version of the PlacementBinding that it was compared with just now.
+    """
+    report = entry.value
+    return Observed(
+        placement=report.placement,
+        head=report.head,
+        target=report.target,
+        objects=report.objects,
+        missing=tuple(each.ref for each in report.objects if each.message == GONE),
+        revision=entry.revision,
+        answers=answers,
+    )
 
 
 class Reports:
@@ -86,18 +103,14 @@ class Reports:
 
 
 NOT_SEEN = "not seen in the target yet"
+GONE = "it is gone from the target"
 
 
 def merged(objects: Iterable[BoundObject], known: Iterable[ObjectHealth]) -> tuple[ObjectHealth, ...]:
     """The objects that a PlacementBinding lists, with the health that is known of them."""
     before = {each.ref: each for each in known}
-    refs = [ref_of(each) for each in objects]
+    refs = [str(each.ref) for each in objects]
     return tuple(before.get(ref) or ObjectHealth(ref=ref, health="Unknown", message=NOT_SEEN) for ref in refs)
-
-
-def ref_of(obj: BoundObject) -> str:
-    """`apps/v1 Deployment shop/cart`, as reports name objects."""
-    return f"{obj.ref.api_version} {obj.ref.kind} {obj.ref.namespace}/{obj.ref.name}"
 
 
 def parse_ref(ref: str) -> tuple[str, str, str, str]:

@@ -9,7 +9,7 @@ from services.status.reports import Reports
 from services.status.settings import StatusSettings
 from shared.kube.hub import TargetClients, open_hub
 from shared.kube.retry import as_retry
-from shared.messages import Bound, Decided, Reported
+from shared.messages import Bound, Decided, Observed, Reported
 from shared.runner import Runtime
 from shared.state import INVENTORY, REPORTS
 from shared.worker import Worker
@@ -48,8 +48,11 @@ async def decided(message: Decided, deps: Reporter) -> None:
 
 
 @worker.handles(keep_superseded=True)
-async def bound(message: Bound, deps: Reporter) -> Reported:
-    """Record how a binding stands. What runs is of interest while the next round is under way, too."""
+async def bound(message: Bound, deps: Reporter) -> list[Reported | Observed]:
+    """Record how a binding stands, and answer with how its objects are.
+
+    What runs is of interest while the next round is under way, too.
+    """
     with as_retry():
         return await deps.bound(message)
 
@@ -62,7 +65,7 @@ async def reported(message: Reported, deps: Reporter) -> None:
 
 
 @worker.source
-async def observations(deps: Reporter) -> AsyncGenerator[Reported, None]:
+async def observations(deps: Reporter) -> AsyncGenerator[Reported | Observed, None]:
     """What the informers see."""
     async for news in deps.observations():
         yield news

@@ -48,6 +48,14 @@ class BoundObject(ApiStruct, frozen=True, kw_only=True):
     uid: Annotated[str, Meta(description="Its UID in the target.", max_length=128)] = ""
     health: Annotated[Health, Meta(description="Its health.")] = "Unknown"
     message: Annotated[str, Meta(description="Why, in one sentence.", max_length=2048)] = ""
+    owned_fields: Annotated[
+        str,
+        Meta(
+            description="Digest of the fields that Moorage owned when it last applied the object. Whoever changes or "
+            "removes one of them takes it over, so that another digest in the target means drift.",
+            max_length=64,
+        ),
+    ] = ""
 
 
 class PlacementBindingStatus(ApiStruct, frozen=True, kw_only=True):

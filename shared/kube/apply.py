@@ -68,6 +68,21 @@ def content_hash(obj: Mapping[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(obj, order="deterministic")).hexdigest()
 
 
+def owned_fields(obj: Mapping[str, Any], manager: str) -> str:
+    """A digest of the fields that `manager` owns of an object by having applied it.
+
+    An API server takes a field from the set of one manager when another changes or removes it, so that a set other than
+    the one after the last apply means that somebody did (kubernetes.io/docs/reference/using-api/server-side-apply).
+    """
+    entries = _mappings(_mapping(obj.get("metadata")).get("managedFields"))
+    sets = [
+        entry.get("fieldsV1")
+        for entry in entries
+        if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource")
+    ]
+    return hashlib.sha256(msgspec.json.encode(sets, order="deterministic")).hexdigest()[:16]
+
+
 def applyset_id(name: str, namespace: str, kind: str, group: str) -> str:
     """The id of the ApplySet whose parent is the named object."""
     digest = hashlib.sha256(f"{name}.{namespace}.{kind}.{group}".encode()).digest()

@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 State = Literal["waiting", "refused", "binding", "running"]
 
-STAGES = tuple(kind.stage for kind in MESSAGES if kind.stage not in ("assigned", "withdrawn"))
+STAGES = tuple(kind.stage for kind in MESSAGES if kind.stage not in ("assigned", "observed", "withdrawn"))
 """The stages that each placement passes, in order: not the fan-out per target, nor the way out."""
 
 

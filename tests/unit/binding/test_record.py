@@ -21,8 +21,8 @@ from shared.api import (
     TargetReference,
     get_condition,
 )
-from shared.messages import Assigned
-from shared.model import Head, PlacementRef
+from shared.messages import Assigned, Observed
+from shared.model import Head, ObjectHealth, PlacementRef
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
 HERE, THERE = "root:platform/east", "root:platform/west"
@@ -146,3 +146,122 @@ def test_the_same_intention_again_is_the_same_object() -> None:
 def test_an_attempt_that_is_no_number_is_older_than_any(text: str) -> None:
     meta = ObjectMeta(annotations={record.ATTEMPT_ANNOTATION: text})
     assert record.attempt_of(msgspec.structs.replace(binding(), metadata=meta)) == 0
+
+
+# --- what status sees ------------------------------------------------------------------------------------------------
+
+CONFIG = "v1 ConfigMap shop/x"
+
+
+def applied(*objects: BoundObject) -> PlacementBinding:
+    return record.succeeded(binding(), objects or (bound(),), (), NOW)
+
+
+def observed(*objects: ObjectHealth, missing: tuple[str, ...] = (), attempt: int = 5, uid: str = "u1") -> Observed:
+    head = Head(uid=uid, generation=1, attempt=attempt)
+    return Observed(placement=REF, head=head, target=HERE, objects=objects, missing=missing, revision=1)
+
+
+def seen(health: Any, message: str = "", owned: str = "") -> ObjectHealth:
+    return ObjectHealth(ref=CONFIG, health=health, message=message, owned_fields=owned)
+
+
+@pytest.mark.parametrize(
+    ("health", "phase", "available"),
+    [
+        ("Healthy", "Ready", "True"),
+        ("Degraded", "Degraded", "False"),
+        ("Unhealthy", "Degraded", "False"),
+        ("Progressing", "Applied", "False"),
+        ("Unknown", "Applied", "Unknown"),
+    ],
+)
+def test_the_worst_object_makes_the_phase(health: str, phase: str, available: str) -> None:
+    other = ObjectReference(api_version="v1", kind="Secret", name="y", namespace="shop")
+    before = applied(bound(), BoundObject(ref=other, health="Healthy"))
+    after = record.observed(before, [seen(health, "why.")], NOW + 5)
+    condition = get_condition(after.status.conditions, "Available")
+    assert condition is not None
+    assert (after.status.phase, condition.status) == (phase, available)
+    assert condition.message == ("All objects are healthy." if phase == "Ready" else "ConfigMap x: why.")
+    assert [each.health for each in after.status.objects] == [health, "Healthy"]
+    assert record.settled(after)
+    assert record.leased(after, NOW + 5, 25) == 0
+    assert get_condition(after.status.conditions, "Progressing") == get_condition(
+        before.status.conditions, "Progressing"
+    )
+    assert record.observed(after, [seen(health, "why.")], NOW + 9) is after
+
+
+def test_long_words_are_cut_to_what_the_schema_takes() -> None:
+    after = record.observed(applied(), [seen("Unhealthy", "x" * 5000)], NOW)
+    condition = get_condition(after.status.conditions, "Available")
+    assert condition is not None
+    assert (len(after.status.objects[0].message), len(condition.message)) == (2048, 2048)
+
+
+def test_health_of_the_same_object_outlives_applying_it_again() -> None:
+    healthy = record.observed(applied(), [seen("Healthy")], NOW)
+    newly = msgspec.structs.replace(bound(), owned_fields="f2")
+    again = record.succeeded(record.begun(healthy, "Applying", NOW + 1), (newly,), (), NOW + 2)
+    assert (again.status.phase, again.status.objects[0].health) == ("Ready", "Healthy")
+    assert again.status.objects[0].owned_fields == "f2"
+    assert record.succeeded(again, (bound(uid="o2"),), (), NOW + 3).status.phase == "Applied"
+
+
+@pytest.mark.parametrize(
+    ("owned", "message", "drifts"),
+    [
+        ("f1", observed(seen("Healthy", owned="f1")), False),
+        ("f1", observed(seen("Healthy", owned="f2")), True),
+        ("f1", observed(seen("Unknown")), False),
+        ("f1", observed(), False),
+        ("", observed(seen("Healthy", owned="f2")), False),
+        ("f1", observed(seen("Unhealthy"), missing=(CONFIG,)), True),
+        ("", observed(missing=(CONFIG,)), True),
+        ("f1", observed(missing=("v1 Secret shop/x",)), False),
+    ],
+)
+def test_drift_is_what_is_gone_or_what_somebody_took_from_us(owned: str, message: Observed, drifts: bool) -> None:
+    mine = msgspec.structs.replace(bound(), owned_fields=owned)
+    expected = {("", "ConfigMap", "shop", "x")} if drifts else set()
+    assert record.drifted(applied(mine), message) == expected
+
+
+def deleted(present: PlacementBinding) -> PlacementBinding:
+    meta = msgspec.structs.replace(present.metadata, deletion_timestamp="2026-01-01T00:00:00Z")
+    return msgspec.structs.replace(present, metadata=meta)
+
+
+@pytest.mark.parametrize(
+    ("present", "message", "concerned"),
+    [
+        (applied(), observed(), True),
+        (record.failed(applied(), lasting("FieldConflict", "why"), NOW), observed(), True),
+        (record.begun(applied(), "Applying", NOW), observed(), True),
+        (binding(), observed(), False),
+        (record.failed(binding(), lasting("Unfit", "why"), NOW), observed(), False),
+        (applied(), observed(attempt=4), False),
+        (applied(), observed(attempt=6), False),
+        (applied(), observed(uid="u2"), False),
+        (deleted(applied()), observed(), False),
+    ],
+)
+def test_an_observation_concerns_what_was_applied_for_the_same_round(
+    present: PlacementBinding, message: Observed, concerned: bool
+) -> None:
+    assert record.concerns(present, message) == concerned
+
+
+def test_corrections_keep_their_distance() -> None:
+    def rest(present: PlacementBinding, after: float) -> float:
+        return record.rest(present, NOW + after, drift=10, refused=60)
+
+    assert rest(applied(), 4) == pytest.approx(6)
+    assert rest(applied(), 11) == 0
+    assert rest(record.observed(applied(), [seen("Healthy")], NOW + 9), 11) == 0
+    refused = record.failed(record.begun(applied(), "Applying", NOW), lasting("FieldConflict", "why"), NOW)
+    assert rest(refused, 11) == pytest.approx(49)
+    passed = record.failed(record.begun(applied(), "Applying", NOW), passing("Unreachable", "why"), NOW)
+    assert rest(passed, 4) == pytest.approx(6)
+    assert rest(binding(), 0) == 0

@@ -140,6 +140,28 @@ def test_the_content_hash_tells_contents_apart():
     assert apply.content_hash({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
 
+def entry(manager: str = "moorage", operation: str = "Apply", **more: Any) -> dict[str, Any]:
+    return {"manager": manager, "operation": operation, "fieldsV1": {"f:data": {"f:a": {}, "f:b": {}}}, **more}
+
+
+def owning(*entries: Any) -> str:
+    return apply.owned_fields({"metadata": {"managedFields": list(entries)}}, "moorage")
+
+
+def test_what_a_manager_owns_is_what_it_applied_and_nobody_took_since():
+    whole = owning(entry())
+    assert owning(entry(time="2026-01-01T00:00:00Z", fieldsV1={"f:data": {"f:b": {}, "f:a": {}}})) == whole
+    others = (entry("kubectl"), entry(operation="Update"), entry(subresource="status"))
+    assert owning(*others, entry()) == whole
+    assert owning(*others) == owning() != whole
+    assert owning(entry(fieldsV1={"f:data": {"f:a": {}}})) != whole
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"managedFields": None}, {"managedFields": ["x"]}])
+def test_an_object_of_which_nobody_says_who_owns_it_is_owned_by_nobody(metadata):
+    assert apply.owned_fields({"metadata": metadata}, "moorage") == owning()
+
+
 def test_the_applyset_id_is_the_one_of_the_convention():
     # printf 'web.moorage-system.Secret.' | sha256sum, base64url without padding
     assert apply.applyset_id("web", "moorage-system", "Secret", "") == EXPECTED_ID

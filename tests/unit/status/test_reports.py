@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.status.reports import NOT_SEEN, Reports, key_of, merged, news, parse_ref
+from services.status.reports import GONE, NOT_SEEN, Reports, key_of, merged, news, observed, parse_ref
 from shared.api import BoundObject
 from shared.memory_state import MemoryStore
+from shared.messages import Reported
 from shared.model import Head, ObjectHealth, PlacementRef, TargetReport
 from shared.state import REPORTS, Conflict, Table
 
@@ -41,6 +42,22 @@ async def test_an_observation_changes_what_changed_alone(table: Table[TargetRepo
     assert (entry.value.objects, entry.value.observed_at) == ((seen("Degraded"),), 8.0)
     assert news(entry).fact != news(first).fact
     assert news(entry, "-lost").fact != news(entry).fact
+
+
+async def test_what_is_told_of_a_target_is_told_once_and_anew_when_it_changes(table: Table[TargetReport]) -> None:
+    reports = Reports(table)
+    first = await reports.put(report(seen("Healthy")), 0)
+    gone = ObjectHealth(ref=OBJECT, health="Unhealthy", message=GONE)
+    entry, _ = await reports.observe(REF, EAST, lambda _: gone, 8.0)
+    assert entry is not None
+    message = observed(entry)
+    assert (message.about, message.at, message.target, message.objects) == (REF, HEAD, EAST, (gone,))
+    assert (message.missing, message.revision) == ((OBJECT,), entry.revision)
+    assert observed(first).missing == ()
+    ids = [each.id() for each in (observed(first), message, observed(entry), observed(entry, "v7"))]
+    assert ids[1] == ids[2]
+    assert len(set(ids)) == 3
+    assert message.key() == (*Reported(placement=REF, head=HEAD, fact="").key(), EAST)
 
 
 async def test_what_is_not_reported_is_not_observed(table: Table[TargetReport]) -> None:

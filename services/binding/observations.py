@@ -1,0 +1,70 @@
+"""What status sees in a target: recorded on the PlacementBinding, and corrected where it is not what was applied."""
+
+from collections.abc import Callable
+
+from services.binding import record
+from services.binding.binder import Binder
+from services.binding.kubernetes import Records
+from services.binding.settings import BindingSettings
+from shared.api import PlacementBinding
+from shared.bus import Retry
+from shared.messages import Bound, Observed
+from shared.model import TargetReport
+from shared.state import View
+from shared.tokens import join
+
+_LEASED = 2.0  # seconds; a correction is not urgent
+
+
+class Observations:
+    """Takes observations in. Health alone is written without telling status of it, who said it: that ends the talk."""
+
+    def __init__(
+        self,
+        settings: BindingSettings,
+        *,
+        records: Records,
+        reports: View[TargetReport],
+        binder: Binder,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._reports = reports
+        self._binder = binder
+        self._clock = clock
+
+    async def take(self, message: Observed) -> Bound | None:
+        """Record health; apply anew where somebody changed or deleted what is ours. Raises as `Binder.bind`."""
+        binding = await self._records.binding(message.placement, message.target)
+        if binding is None or not record.concerns(binding, message) or await self._overtaken(message):
+            return None
+        wait = record.leased(binding, self._clock(), self._settings.lease)
+        if wait > 0:
+            raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
+        if record.settled(binding):
+            binding = await self._write(message, binding)
+        drifted = record.drifted(binding, message)
+        if not drifted and record.settled(binding):
+            return None
+        settings = self._settings
+        wait = record.rest(binding, self._clock(), drift=settings.drift_seconds, refused=settings.refused_seconds)
+        if wait > 0:
+            raise Retry(wait, "what changed in the target is corrected later")
+        return await self._binder.correct(message, drifted)
+
+    async def _overtaken(self, message: Observed) -> bool:
+        """Whether status said something newer since. Asked after the binding was read, so that what is old loses.
+
+        Whoever wrote something newer on the binding did so before it was read, and then this sees the newer report; or
+        does so afterwards, and then our own write is refused.
+        """
+        ref = message.placement
+        entry = await self._reports.fresh(join(ref.workspace, ref.namespace, ref.name, message.target))
+        return entry is not None and entry.revision > message.revision
+
+    async def _write(self, message: Observed, binding: PlacementBinding) -> PlacementBinding:
+        after = record.observed(binding, message.objects, self._clock())
+        if after is binding:
+            return binding
+        return await self._records.write_status(message.placement, after)

@@ -1,0 +1,210 @@
+"""Binding and status together: health on PlacementBindings, and what others change in targets."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from shared.kube.resources import BINDINGS
+from shared.model import PlacementRef
+from tests.integration.status.conftest import Pipeline
+from tests.support.scene import BOUND, DEPLOYMENTS, Scene, condition
+
+FAIL = "sandbox.moorage.io/fail"
+
+
+async def until_bound(scene: Scene, ref: PlacementRef, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The PlacementBinding in east as soon as a condition holds of it."""
+    found: dict[str, Any] | None = None
+    try:
+        async with asyncio.timeout(BOUND):
+            while True:
+                found = await scene.binding(ref)
+                if found is not None and holds(found):
+                    return found
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {BOUND} s; last: {found}") from None
+
+
+def in_phase(phase: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda binding: bool(binding.get("status", {}).get("phase") == phase)
+
+
+async def until_in_target(scene: Scene, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The Deployment in east as soon as a condition holds of it."""
+    async with asyncio.timeout(BOUND):
+        while True:
+            found = await scene.in_target()
+            if found is not None and holds(found):
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def ready(pipeline: Pipeline, **spec: Any) -> PlacementRef:
+    """A placement that is Ready in east."""
+    await pipeline.scene.workload()
+    ref = await pipeline.scene.place(**spec)
+    await pipeline.decide(ref, "east")
+    await until_bound(pipeline.scene, ref, in_phase("Ready"))
+    return ref
+
+
+@pytest.fixture
+async def strict(idle: Pipeline) -> Pipeline:
+    """Drift is corrected at once."""
+    await idle.start("binding", drift_seconds=0.0)
+    await idle.start("status")
+    return idle
+
+
+async def test_a_binding_shows_the_health_of_its_objects(pipeline: Pipeline) -> None:
+    scene = pipeline.scene
+    ref = await ready(pipeline)
+    binding = await until_bound(scene, ref, in_phase("Ready"))
+    assert condition(binding, "Available")["status"] == "True"
+    assert condition(binding, "Progressing")["status"] == "False"
+    assert [each["health"] for each in binding["status"]["objects"]] == ["Healthy"]
+    broken = {"metadata": {"annotations": {FAIL: "true"}}}
+    await scene.targets["east"].merge_patch(DEPLOYMENTS, "web", broken, "shop")
+    binding = await until_bound(scene, ref, lambda found: not in_phase("Ready")(found))
+    available = condition(binding, "Available")
+    assert available["status"] == "False"
+    assert available["message"].startswith("Deployment web: ")
+    await scene.targets["east"].merge_patch(DEPLOYMENTS, "web", {"metadata": {"annotations": {FAIL: None}}}, "shop")
+    await until_bound(scene, ref, in_phase("Ready"))
+
+
+async def test_the_two_do_not_answer_each_other_for_ever(pipeline: Pipeline) -> None:
+    """News of one target on its way through both workers shows when theirs of another has been through them."""
+    scene = pipeline.scene
+    ref = await ready(pipeline)
+    writes = scene.count_requests("root:team")
+    for number in range(3):
+        await pipeline.change_target("east", lost_since=1_800_000_000.0)
+        await scene.until(ref, lambda status: status["phase"] == "Degraded")
+        await pipeline.change_target("east", lost_since=0.0)
+        await scene.until(ref, lambda status: status["phase"] == "Ready")
+        assert not [each for each in writes if each.startswith("PUT") and "placementbindings" in each], number
+
+
+async def test_a_deleted_object_comes_back(strict: Pipeline) -> None:
+    scene = strict.scene
+    ref = await ready(strict)
+    before = await scene.in_target()
+    assert before is not None
+    await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
+    after = await until_in_target(scene, lambda found: found["metadata"]["uid"] != before["metadata"]["uid"])
+    assert after["spec"] == before["spec"]
+    binding = await until_bound(scene, ref, in_phase("Ready"))
+    assert binding["status"]["objects"][0]["uid"] == after["metadata"]["uid"]
+
+
+async def test_what_is_corrected_once_is_left_alone_for_a_while(pipeline: Pipeline) -> None:
+    scene = pipeline.scene
+    ref = await ready(pipeline)
+    await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
+    await until_bound(scene, ref, in_phase("Degraded"))
+    assert await scene.in_target() is None
+    await pipeline.stop("binding")
+    await pipeline.start("binding", drift_seconds=0.0)
+    await until_in_target(scene, bool)
+
+
+async def test_fields_that_somebody_removed_come_back(strict: Pipeline) -> None:
+    scene = strict.scene
+    ref = await ready(strict)
+    gone = {"metadata": {"labels": {"placement.moorage.io/managed": None}}}
+    await scene.targets["east"].merge_patch(DEPLOYMENTS, "web", gone, "shop", field_manager="kubectl-label")
+    await until_in_target(
+        scene, lambda found: found["metadata"]["labels"].get("placement.moorage.io/managed") == "true"
+    )
+    await until_bound(scene, ref, in_phase("Ready"))
+
+
+def scaled(replicas: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"replicas": replicas},
+    }
+
+
+async def test_fields_that_somebody_took_over_are_a_conflict(strict: Pipeline) -> None:
+    scene = strict.scene
+    ref = await ready(strict)
+    await scene.targets["east"].apply(DEPLOYMENTS, scaled(5), field_manager="kubectl", force=True)
+    binding = await until_bound(scene, ref, in_phase("Failed"))
+    conflict = condition(binding, "ConflictFree")
+    assert conflict["status"] == "False"
+    assert "kubectl owns .spec.replicas" in conflict["message"]
+    found = await scene.in_target()
+    assert found is not None
+    assert found["spec"]["replicas"] == 5
+    status = await scene.until(ref, lambda status: status["phase"] == "Degraded")
+    assert "kubectl owns .spec.replicas" in status["targets"][0]["message"]
+
+
+async def test_a_conflict_that_was_given_up_ends(idle: Pipeline) -> None:
+    await idle.start("binding", drift_seconds=0.0, refused_seconds=0.1)
+    await idle.start("status")
+    scene = idle.scene
+    ref = await ready(idle)
+    await scene.targets["east"].apply(DEPLOYMENTS, scaled(5), field_manager="kubectl", force=True)
+    await until_bound(scene, ref, in_phase("Failed"))
+    bare = {key: value for key, value in scaled(0).items() if key != "spec"}
+    await scene.targets["east"].apply(DEPLOYMENTS, bare, field_manager="kubectl")
+    await until_in_target(scene, lambda found: found["spec"].get("replicas") == 2)
+    binding = await until_bound(scene, ref, in_phase("Ready"))
+    assert condition(binding, "ConflictFree")["status"] == "True"
+
+
+async def test_what_was_taken_over_is_taken_back_where_the_placement_says_so(strict: Pipeline) -> None:
+    scene = strict.scene
+    ref = await ready(strict, conflictPolicy="TakeOver")
+    await scene.targets["east"].apply(DEPLOYMENTS, scaled(5), field_manager="kubectl", force=True)
+    await until_in_target(scene, lambda found: found["spec"]["replicas"] == 2)
+    binding = await until_bound(scene, ref, in_phase("Ready"))
+    assert condition(binding, "ConflictFree")["status"] == "True"
+
+
+async def test_what_others_add_is_theirs(strict: Pipeline) -> None:
+    scene = strict.scene
+    ref = await ready(strict)
+    requests = scene.count_requests("target:east")
+    await scene.targets["east"].merge_patch(DEPLOYMENTS, "web", {"metadata": {"labels": {"theirs": "1"}}}, "shop")
+    await scene.targets["east"].merge_patch(DEPLOYMENTS, "web", {"metadata": {"annotations": {FAIL: "true"}}}, "shop")
+    await until_bound(scene, ref, lambda found: not in_phase("Ready")(found))
+    mine = [each for each in requests if each.startswith("PATCH")]
+    assert len(mine) == 2
+
+
+async def test_what_was_deleted_while_nobody_looked_comes_back(strict: Pipeline) -> None:
+    scene = strict.scene
+    ref = await ready(strict)
+    await strict.stop("status", "binding")
+    await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
+    await strict.start("binding", drift_seconds=0.0)
+    await strict.start("status")
+    await until_in_target(scene, bool)
+    await until_bound(scene, ref, in_phase("Ready"))
+
+
+async def test_a_correction_that_a_worker_died_in_is_finished(idle: Pipeline) -> None:
+    """It left its lease behind, and the observation that it acted on."""
+    await idle.start("binding", drift_seconds=0.0, apply_seconds=0.3, lease_margin=0.0)
+    await idle.start("status")
+    scene = idle.scene
+    ref = await ready(idle)
+    taken = {"status": {"phase": "Applying"}}
+    binding = await until_bound(scene, ref, in_phase("Ready"))
+    progressing = condition(binding, "Progressing")
+    begun = {**progressing, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    rest = [each for each in binding["status"]["conditions"] if each["type"] != "Progressing"]
+    taken["status"]["conditions"] = [*rest, begun]  # type: ignore[assignment]
+    await scene.team.merge_patch(BINDINGS, binding["metadata"]["name"], taken, "shop", subresource="status")
+    await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
+    await until_in_target(scene, bool)
+    await until_bound(scene, ref, in_phase("Ready"))
