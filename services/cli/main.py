@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-COMMANDS = ("demo", "up", "worker", "sandbox", "world", "schedule", "policy", "dead", "diagram")
+COMMANDS = ("demo", "up", "worker", "sandbox", "world", "schedule", "policy", "install", "uninstall", "dead", "diagram")
 """The modules of this package that are commands, in the order of the help text."""
 
 DESCRIPTION = """\

@@ -105,7 +105,7 @@ def _validations(node):
             yield from _validations(child)
 
 
-MUTATING, _, VALIDATING, _ = yaml.safe_load_all((ROOT / "deploy/kubernetes/admission.yaml").read_text())
+MUTATING, _, VALIDATING, _ = yaml.safe_load_all((ROOT / "services/cli/hub/admission.yaml").read_text())
 QUOTED = {entry["name"]: ENVIRONMENT.compile(entry["expression"]) for entry in MUTATING["spec"]["variables"]}
 
 

@@ -107,7 +107,7 @@ def test_every_account_is_bound_to_a_role_that_exists(objects: list[dict[str, An
 def test_rights_are_narrow_and_name_resources_that_exist(objects: list[dict[str, Any]]) -> None:
     ours = {resource.plural for resource in RESOURCES}
     for role in of_kind(objects, "ClusterRole").values():
-        for rule in role["rules"]:
+        for rule in role.get("rules", []):
             assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
             if GROUP in rule["apiGroups"]:
                 assert {name.split("/")[0] for name in rule["resources"]} <= ours

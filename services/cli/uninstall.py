@@ -1,0 +1,146 @@
+"""`moorage uninstall kubernetes`: take back what `moorage install kubernetes` applied; what was placed stays."""
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+from services.cli.install import KINDS, PAUSE, add_hub_argument, label, manifests, open_client
+from services.cli.main import CommandError
+from shared.kube.errors import ApiError, KubeError
+from shared.kube.resources import BINDINGS, CRDS, NAMESPACES, PLACEMENTS, Resource
+
+if TYPE_CHECKING:
+    from shared.kube.client import Client
+
+DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
+WORKERS = "app.kubernetes.io/name=moorage"
+GONE_WITHIN = 60.0  # seconds
+NAMED = 3  # Placements that a refusal names
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("uninstall", help="take back what install applied; what was placed stays")
+    hubs = parser.add_subparsers(title="hubs", metavar="HUB", required=True)
+    kubernetes = hubs.add_parser(
+        "kubernetes",
+        help="a plain Kubernetes cluster",
+        description="Take back rights and admission policies, and with --crds the CRDs with all their objects. What "
+        "was placed in target clusters is never touched, and the namespace moorage-system stays, since it may hold "
+        "Secrets of yours. Refused while workers run there, and while there are Placements: deleting those first has "
+        "the workers remove what they placed.",
+    )
+    add_hub_argument(kubernetes)
+    kubernetes.add_argument("--crds", action="store_true", help="the CRDs too: every Placement, SyncTarget, ... goes")
+    kubernetes.add_argument(
+        "--force", action="store_true", help="although there are Placements: what they placed stays where it is"
+    )
+    kubernetes.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Take it back, or say why not."""
+    try:
+        asyncio.run(_uninstall(args))
+    except KubeError as error:
+        raise CommandError(str(error)) from None
+    return 0
+
+
+async def _uninstall(args: argparse.Namespace) -> None:
+    objects = manifests()
+    namespace = next(obj["metadata"]["name"] for obj in objects if obj["kind"] == NAMESPACES.kind)
+    async with open_client(args.kubeconfig) as client:
+        await _refuse_beside_workers(client, namespace)
+        placements = await _listed(client, PLACEMENTS)
+        if placements and not args.force:
+            raise CommandError(_still_there(placements))
+        for obj in reversed(objects):
+            if obj["kind"] not in (CRDS.kind, NAMESPACES.kind):
+                await _delete(client, obj)
+        definitions = [obj for obj in objects if obj["kind"] == CRDS.kind]
+        if args.crds:
+            await _release(client)
+            for obj in definitions:
+                await _delete(client, obj)
+            await _gone(client, definitions)
+    kept = [f"namespace/{namespace}", "what was placed in target clusters"]
+    if not args.crds:
+        kept.insert(0, f"{len(definitions)} CRDs with their objects (--crds takes them too)")
+    sys.stdout.write(f"left as it is: {'; '.join(kept)}\n")
+
+
+async def _refuse_beside_workers(client: "Client", namespace: str) -> None:
+    """A worker that sees its objects vanish would remove what it placed."""
+    running = [
+        each["metadata"]["name"]
+        for each in (await client.list(DEPLOYMENTS, namespace, label_selector=WORKERS)).items
+        if each["spec"].get("replicas", 1) > 0
+    ]
+    if running:
+        raise CommandError(
+            f"workers run in {namespace} ({', '.join(running)}): take them away first, "
+            f"as by kubectl delete deployments -n {namespace} -l {WORKERS}"
+        )
+
+
+def _still_there(placements: list[dict[str, Any]]) -> str:
+    names = [f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in placements]
+    more = ", ..." if len(names) > NAMED else ""
+    return (
+        f"{len(names)} Placements are there ({', '.join(names[:NAMED])}{more}): delete them while the workers run, and "
+        "what was placed goes with them; or --force, and it stays where it is"
+    )
+
+
+async def _listed(client: "Client", resource: Resource) -> list[dict[str, Any]]:
+    """All objects of one of our kinds; none where it is not served."""
+    try:
+        return (await client.list(resource)).items
+    except ApiError as error:
+        if error.not_found:
+            return []
+        raise
+
+
+async def _delete(client: "Client", obj: dict[str, Any]) -> None:
+    metadata = obj["metadata"]
+    try:
+        await client.delete(KINDS[obj["kind"]], metadata["name"], metadata.get("namespace", ""))
+    except ApiError as error:
+        if not error.not_found:
+            raise
+        return
+    sys.stdout.write(f"{label(obj)} deleted\n")
+
+
+async def _release(client: "Client") -> None:
+    """Take our finalizer off, which no worker is there to take off any more: the CRDs' deletion would wait for it."""
+    from shared.api.meta import FINALIZER
+
+    for resource in (PLACEMENTS, BINDINGS):
+        for each in await _listed(client, resource):
+            metadata = each["metadata"]
+            left = [name for name in metadata.get("finalizers", ()) if name != FINALIZER]
+            if left != metadata.get("finalizers", []):
+                patch = {"metadata": {"finalizers": left or None}}
+                await client.merge_patch(resource, metadata["name"], patch, metadata["namespace"])
+
+
+async def _gone(client: "Client", definitions: list[dict[str, Any]]) -> None:
+    """Wait until CRDs and their objects are gone; raises CommandError that says what holds them."""
+    waiting = [obj["metadata"]["name"] for obj in definitions]
+    try:
+        async with asyncio.timeout(GONE_WITHIN):
+            while waiting:
+                try:
+                    await client.get(CRDS, waiting[0])
+                except ApiError as error:
+                    if not error.not_found:
+                        raise
+                    waiting.pop(0)
+                else:
+                    await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise CommandError(f"{waiting[0]} is not gone after {GONE_WITHIN:g} s: finalizers hold its objects") from None
