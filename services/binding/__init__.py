@@ -1,6 +1,5 @@
 """The binding stage: what was decided is applied in the target cluster, or taken back, and recorded.
 
-references.py    what a workload object needs beside itself (pure)
 core.py          what exactly is applied in one target: stripped, scaled, patched, labelled, in order (pure)
 record.py        the life of a PlacementBinding: who may act on it, what is written when (pure)
 breaker.py       a circuit breaker per target (pure)

@@ -23,13 +23,13 @@ from services.binding.core import (
     reference,
     set_name,
 )
-from services.binding.references import pod_template
 from services.binding.trouble import MANAGER, Trouble, lasting, managers, passing
 from shared.api import BoundObject, ObjectReference
 from shared.kube.apply import APPLYSET_PART_OF, applyset_id, applyset_parent, owned_fields
 from shared.kube.client import Client
 from shared.kube.discovery import RestMapper, UnknownKind
 from shared.kube.errors import ApiError
+from shared.kube.references import pod_template
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, Resource
 from shared.model import PlacementRef
 

@@ -5,23 +5,15 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from services.binding.core import Collected, Object
-from services.binding.references import Reference, references, selecting
 from services.binding.trouble import lasting
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
 from shared.kube.client import Client
 from shared.kube.discovery import RestMapper, UnknownKind
 from shared.kube.errors import ApiError
 from shared.kube.hub import Hub
-from shared.kube.resources import CONFIGMAPS, SECRETS, Resource
+from shared.kube.references import REFERRED, SERVICES, Reference, references, selecting
 from shared.model import PlacementRef
 
-SERVICES = Resource("", "v1", "services", kind="Service")
-REFERRED = {
-    "ConfigMap": CONFIGMAPS,
-    "PersistentVolumeClaim": Resource("", "v1", "persistentvolumeclaims", kind="PersistentVolumeClaim"),
-    "Secret": SECRETS,
-    "ServiceAccount": Resource("", "v1", "serviceaccounts", kind="ServiceAccount"),
-}
 _WORKSPACES = 1000  # whose kinds are remembered
 _TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret
 

@@ -1,11 +1,22 @@
 """What a workload object refers to by name, and which Services select its pods."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from shared.kube.resources import CONFIGMAPS, SECRETS, Resource
+
 Object = dict[str, Any]
+
+SERVICES = Resource("", "v1", "services", kind="Service")
+REFERRED = {
+    "ConfigMap": CONFIGMAPS,
+    "PersistentVolumeClaim": Resource("", "v1", "persistentvolumeclaims", kind="PersistentVolumeClaim"),
+    "Secret": SECRETS,
+    "ServiceAccount": Resource("", "v1", "serviceaccounts", kind="ServiceAccount"),
+}
+"""The kinds that pods name."""
 
 POD_TEMPLATES: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "Pod"): (),
@@ -61,17 +72,19 @@ def references(obj: Mapping[str, Any]) -> list[Reference]:
 
 def selecting(services: Sequence[Object], workload: Sequence[Mapping[str, Any]]) -> list[Object]:
     """The Services whose selector matches the pods of one of the objects; one without a selector matches none."""
-    labels = [
-        _mapping(_mapping(template.get("metadata")).get("labels"))
-        for obj in workload
-        if (template := pod_template(obj)) is not None
-    ]
-    return [
-        service
-        for service in services
-        if (selector := _mapping(_mapping(service.get("spec")).get("selector")))
-        and any(selector.items() <= each.items() for each in labels)
-    ]
+    labels = [found for obj in workload if (found := pod_labels(obj)) is not None]
+    return [service for service in services if selects(_mapping(_mapping(service.get("spec")).get("selector")), labels)]
+
+
+def pod_labels(obj: Mapping[str, Any]) -> Object | None:
+    """The labels of an object's pods; None for one without pods."""
+    template = pod_template(obj)
+    return None if template is None else _mapping(_mapping(template.get("metadata")).get("labels"))
+
+
+def selects(selector: Mapping[str, Any], labels: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a Service's selector matches pods with any of these labels; an empty one matches none."""
+    return bool(selector) and any(selector.items() <= each.items() for each in labels)
 
 
 def _of_pod(spec: Mapping[str, Any]) -> Iterator[Reference]:
