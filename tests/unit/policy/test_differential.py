@@ -23,8 +23,8 @@ from shared.model import Target
 
 from .expressions import NOW, rules, targets
 
-ROWS = 50
-EXAMPLES = 1_000
+ROWS = 80
+EXAMPLES = 630
 LEAST_ROWS = 50_000
 
 CONTEXT = {
