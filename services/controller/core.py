@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from shared.api import PlacementSpec, Toleration, tolerates
+from shared.api import HistoryEntry, PlacementSpec, Rebalance, Taint, Toleration, duration_seconds, tolerates
 from shared.model import (
     Cause,
     CauseCode,
@@ -19,6 +19,7 @@ from shared.model import (
     Waiting,
     WorkloadObject,
 )
+from shared.times import seconds
 
 NO_EXECUTE = "NoExecute"
 WAKE_FIRST = 1.0
@@ -30,6 +31,17 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     attempt: int
     selected: tuple[PreviousChoice, ...] = ()
+    moved_at: float = 0.0
+
+
+def moved_at(history: Iterable[HistoryEntry]) -> float:
+    """When a placement last left a target for another, in seconds since the epoch; 0 when its history knows of none.
+
+    `history` begins with the newest change. To be placed at first, to grow or to shrink is no move.
+    """
+    moves = (entry for entry in history if set(entry.from_) - set(entry.to) and set(entry.to) - set(entry.from_))
+    newest = next(moves, None)
+    return seconds(newest.when) if newest is not None else 0.0
 
 
 # --- what a request is made of ---------------------------------------------------------------------------------------
@@ -78,17 +90,51 @@ def in_force(workspace: str, policies: Iterable[PolicyEntry]) -> list[PolicyEntr
 # --- when it is looked at again --------------------------------------------------------------------------------------
 
 
-def evicted(selected: Iterable[Target], tolerations: Sequence[Toleration], patience: float, now: float) -> list[str]:
+Expelling = Mapping[Taint, float]
+"""The NoExecute taints of a target, and since when each was seen there, in seconds since the epoch."""
+
+
+def expelling(target: Target, known: Expelling, now: float) -> dict[Taint, float]:
+    """The NoExecute taints of a target; those that were not `known` are seen since now."""
+    return {taint: known.get(taint, now) for taint in target.taints if taint.effect == NO_EXECUTE}
+
+
+def evicted(
+    selected: Iterable[tuple[Target, Expelling]], tolerations: Sequence[Toleration], patience: float, now: float
+) -> list[str]:
     """The selected targets that a placement has to leave: unreachable for too long, or tainted NoExecute."""
-    return [target.id for target in selected if _must_leave(target, tolerations, patience, now)]
+    return [
+        target.id
+        for target, taints in selected
+        if _too_long_lost(target, patience, now)
+        or any(_expels(taint, since, tolerations, now) for taint, since in taints.items())
+    ]
 
 
-def _must_leave(target: Target, tolerations: Sequence[Toleration], patience: float, now: float) -> bool:
+def _too_long_lost(target: Target, patience: float, now: float) -> bool:
     allowed = min(patience, target.evict_after) if target.evict_after is not None else patience
-    if target.lost_since and now - target.lost_since >= allowed:
+    return target.lost_since > 0 and now - target.lost_since >= allowed
+
+
+def _expels(taint: Taint, since: float, tolerations: Sequence[Toleration], now: float) -> bool:
+    """As Kubernetes has it: the first toleration that matches a taint says for how long."""
+    found = next((toleration for toleration in tolerations if tolerates(toleration, taint)), None)
+    if found is None:
         return True
-    expelling = (taint for taint in target.taints if taint.effect == NO_EXECUTE)
-    return any(not any(tolerates(toleration, taint) for toleration in tolerations) for taint in expelling)
+    return found.toleration_seconds is not None and now - since >= max(found.toleration_seconds, 0)
+
+
+def may_improve(
+    rebalance: Rebalance, moved_at: float, looked_at: float, world_changed_at: float, pause: float, now: float
+) -> bool:
+    """Whether it is time to look for better targets for a healthy placement.
+
+    It wants to move, its last move is long enough ago, and since it was last looked at, at least `pause` seconds ago,
+    something changed.
+    """
+    if rebalance.type != "WhenBetter" or world_changed_at <= looked_at or now - looked_at < pause:
+        return False
+    return now - moved_at >= duration_seconds(rebalance.cooldown)
 
 
 def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
@@ -125,11 +171,13 @@ def next_cause(
     *,
     is_due: bool,
     unanswered: bool,
+    may_improve: bool = False,
 ) -> Cause | None:
     """Why a live placement needs another round now, or None when it needs none.
 
     `leaving` are selected targets that it has to leave, `left_over` reachable targets that it is still bound in though
-    they are not selected; `is_due` says that its waiting ended, `unanswered` that its newest request was made long ago.
+    they are not selected; `is_due` says that its waiting ended, `unanswered` that its newest request was made long ago,
+    `may_improve` that it is time to look for better targets.
     """
     if entry is None or entry.deleted or entry.head.uid != uid:
         return Cause(code="Created")
@@ -140,7 +188,9 @@ def next_cause(
     if decision is not None and decision.attempt == entry.head.attempt:
         if leaving:
             return Cause(code="TargetLost", detail=_some(leaving))
-        return Cause(code="Resync", detail=f"left over in {_some(left_over)}") if left_over and unanswered else None
+        if left_over and unanswered:
+            return Cause(code="Resync", detail=f"left over in {_some(left_over)}")
+        return Cause(code="Rebalance") if may_improve else None
     return Cause(code="Resync", detail="no answer to the last request") if unanswered else None
 
 

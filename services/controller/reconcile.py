@@ -51,6 +51,7 @@ class Reconciler:
     clock: Callable[[], float]
     world_changed_at: float = 0.0
     _missing: dict[str, float] = field(default_factory=dict)
+    _expelling: dict[str, core.Expelling] = field(default_factory=dict)
 
     async def reconcile(self, ref: PlacementRef) -> Requested | Withdrawn | None:
         """What is to be said about a placement now. Raises `Retry` when it cannot be told yet."""
@@ -78,7 +79,8 @@ class Reconciler:
         in_force = self._policies_in_force(ref.workspace)
         digest = core.digest(placement.spec, placement.metadata.labels, requester, workload, error, in_force)
         decision = watch.decision(ref)
-        cause = self._cause(ref, placement, entry, digest, decision)
+        leaving = self.leaving(placement, decision, self.clock()) if decision else []
+        cause = self._cause(ref, placement, entry, digest, decision, leaving)
         if cause is None:
             return None
         head = await self._advance(ref, placement, entry, decision, digest)
@@ -93,6 +95,8 @@ class Reconciler:
             requester=requester,
             workload=workload,
             previous=decision.selected if decision else (),
+            leaving=tuple(leaving),
+            moved_at=decision.moved_at if decision else 0.0,
             policy_revision=self.policies.revision,
             requested_at=self.clock(),
             error=error,
@@ -106,6 +110,7 @@ class Reconciler:
         entry: Entry[HeadEntry] | None,
         digest: str,
         decision: Decision | None,
+        leaving: list[str],
     ) -> Cause | None:
         now = self.clock()
         waiting = self.waiting.get(key_of(ref))
@@ -116,25 +121,39 @@ class Reconciler:
             digest,
             decision,
             waiting,
-            self.leaving(placement, decision, now) if decision else (),
+            leaving,
             self.left_over(ref, decision) if decision else (),
             is_due=waiting is not None and core.due(waiting, self.world_changed_at, now),
             unanswered=known is not None and now - known.requested_at >= self.settings.resync_seconds,
+            may_improve=bool(decision and known and self.may_improve(placement, decision, known, now)),
         )
+
+    def may_improve(self, placement: Placement, decision: Decision, head: HeadEntry, now: float) -> bool:
+        """Whether it is time to look for better targets for a healthy placement."""
+        rebalance, pause = placement.spec.stability.rebalance, self.settings.rebalance_seconds
+        return core.may_improve(rebalance, decision.moved_at, head.requested_at, self.world_changed_at, pause, now)
 
     def leaving(self, placement: Placement, decision: Decision, now: float) -> list[str]:
         """The selected targets that a placement has to leave now."""
         own = placement.spec.stability.eviction_toleration_seconds
         patience = self.settings.eviction_toleration_seconds if own is None else float(own)
-        present, gone = [], []
+        present: list[tuple[Target, core.Expelling]] = []
+        gone: list[str] = []
         for choice in decision.selected:
             target = self.inventory.get(join(*split_target(choice.target)))
             if target is not None:
                 self._missing.pop(choice.target, None)
-                present.append(target)
+                present.append((target, self._expelling_of(target, now)))
             elif now - self._missing.setdefault(choice.target, now) >= self.settings.missing_seconds:
                 gone.append(choice.target)
         return gone + core.evicted(present, placement.spec.targets.tolerations, patience, now)
+
+    def _expelling_of(self, target: Target, now: float) -> core.Expelling:
+        """The NoExecute taints of a target, and since when this worker has seen them."""
+        found = core.expelling(target, self._expelling.pop(target.id, {}), now)
+        if found:
+            self._expelling[target.id] = found
+        return found
 
     def left_over(self, ref: PlacementRef, decision: Decision) -> list[str]:
         """The targets that a placement is still bound in though they are not selected, and that can be cleared now.

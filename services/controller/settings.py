@@ -27,6 +27,10 @@ class ControllerSettings(HubSettings, frozen=True, kw_only=True):
     missing_seconds: Annotated[
         float, Meta(description="Seconds after which a target that is in no inventory any more counts as gone.", ge=0)
     ] = 10.0
+    rebalance_seconds: Annotated[
+        float,
+        Meta(description="Least seconds between two looks for better targets for one placement that wants them.", gt=0),
+    ] = 60.0
     reconcile_concurrency: Annotated[
         int, Meta(description="How many placements are looked at at the same time.", ge=1, le=256)
     ] = 16

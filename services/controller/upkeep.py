@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 
 from services.controller import core
-from services.controller.reconcile import Reconciler
+from services.controller.reconcile import Reconciler, key_of
 from services.controller.settings import ControllerSettings
 from services.controller.watches import Watches, WorkspaceWatch
 from shared.model import HeadEntry, PlacementRef, PolicyEntry, Waiting, Workspace
@@ -60,7 +60,9 @@ def _sweep_targets(deps: Controller, watch: WorkspaceWatch, now: float) -> None:
         if placement is None:
             continue
         stray = bound.get(ref, set()) - {choice.target for choice in decision.selected}
-        if stray or deps.reconciler.leaving(placement, decision, now):
+        head = deps.heads.get(key_of(ref))
+        improvable = head is not None and deps.reconciler.may_improve(placement, decision, head, now)
+        if stray or improvable or deps.reconciler.leaving(placement, decision, now):
             deps.queue.add(ref)
 
 

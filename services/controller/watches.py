@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.controller.core import Decision
+from services.controller.core import Decision, moved_at
 from services.controller.workload import summarize
 from shared.api import Placement, decode_decision, decode_placement, decode_policy
 from shared.kube.client import Client
@@ -182,7 +182,7 @@ def _decision(raw: bytes) -> Decision:
         PreviousChoice(target=f"{each.target.workspace}/{each.target.name}", replicas=each.replicas)
         for each in status.selected
     )
-    return Decision(attempt=status.attempt, selected=selected)
+    return Decision(attempt=status.attempt, selected=selected, moved_at=moved_at(status.history))
 
 
 _LABELLED = msgspec.json.Decoder(dict[str, Any])

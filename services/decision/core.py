@@ -13,7 +13,7 @@ from shared.api import (
 )
 from shared.api import Rejection as RejectedTargets
 from shared.messages import Assigned, Decided, Scheduled
-from shared.model import Choice, Head, PlacementRef, Proposal, Refusal, Rejection, split_target
+from shared.model import Choice, Head, PlacementRef, Proposal, Refusal, Rejection, Request, split_target
 from shared.times import rfc3339
 
 SAMPLES = 10
@@ -32,6 +32,11 @@ def substitutable(spec: PlacementSpec) -> bool:
     """
     hard_spread = any(constraint.when_unsatisfiable == "DoNotSchedule" for constraint in spec.spread)
     return spec.replicas.division == "Duplicated" and spec.strategy.type != "Spread" and not hard_spread
+
+
+def may_stay(target: str, request: Request) -> bool:
+    """Whether the placement is on a target that it need not leave, even if that is not ready."""
+    return target not in request.leaving and any(choice.target == target for choice in request.previous)
 
 
 def enough(taken: Sequence[Choice], proposal: Proposal, spec: PlacementSpec) -> bool:

@@ -103,8 +103,7 @@ class Ledger:
                 raise Superseded
             if own is not None and own.value == wanted:
                 return True
-            free = subtract(subtract(target.allocatable, target.allocated), self.taken(target.id, besides=placement))
-            if not fits(needed, free):
+            if not fits(needed, self._free(target, placement, own)):
                 if await self._reread(prefix):
                     continue
                 return False
@@ -116,6 +115,12 @@ class Ledger:
                 self._note(Entry(key, wanted, revision))
                 return True
         raise Crowded(f"{target.id} is contended, {TRIES} attempts to reserve in it lost")
+
+    def _free(self, target: Target, placement: PlacementRef, own: Entry[Reservation] | None) -> Resources:
+        """What a target has for a placement; one that is not ready has only what the placement holds there already."""
+        if not target.ready:
+            return own.value.resources if own is not None else {}
+        return subtract(subtract(target.allocatable, target.allocated), self.taken(target.id, besides=placement))
 
     async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
         """Give back what a placement holds below a target's prefix, unless a newer head holds it."""

@@ -16,7 +16,7 @@ from shared.bus import Retry
 from shared.kube.hub import open_hub
 from shared.kube.retry import as_retry
 from shared.messages import Assigned, Decided, Scheduled, Withdrawn
-from shared.model import Choice, HeadEntry, Refusal, Target
+from shared.model import Choice, HeadEntry, Refusal, Request, Target
 from shared.runner import Runtime
 from shared.settings import HubSettings
 from shared.state import HEADS, INVENTORY, RESERVATIONS, View
@@ -46,10 +46,15 @@ class Decision:
     ledger: Ledger
     decisions: Decisions
 
-    def target(self, target: str) -> Target | None:
-        """A target that may be given something now."""
+    def target(self, target: str, request: Request) -> Target | None:
+        """A target that may be given something now, or one that is waited for and may keep what it has."""
         found = self.inventory.get(prefix_of(target))
-        return found if found is not None and found.ready else None
+        return found if found is not None and (found.ready or core.may_stay(target, request)) else None
+
+    def lost(self, target: str) -> bool:
+        """Whether a target cannot be reached for now."""
+        found = self.inventory.get(prefix_of(target))
+        return found is None or not found.ready
 
 
 @asynccontextmanager
@@ -96,7 +101,7 @@ async def decide(message: Scheduled, deps: Decision) -> list[Decided | Assigned]
     news = core.decided(message, taken, refusal, current_trace())
     if refusal is not None:
         return [news]
-    lost = {target for target in present if deps.target(target) is None}
+    lost = {target for target in present if deps.lost(target)}
     return [news, *core.assignments(ref, head, status.selected, present, lost)]
 
 
@@ -115,7 +120,7 @@ async def settle(message: Scheduled, deps: Decision) -> tuple[list[Choice], Refu
     for choice in (*proposed, *alternates):
         if len(taken) == len(proposal.selected):
             break
-        target = deps.target(choice.target)
+        target = deps.target(choice.target, request)
         if target and await deps.ledger.reserve(
             target, request.placement, request.head, choice.reserve, request.labels
         ):

@@ -94,8 +94,12 @@ def screen(request: Request, candidates: Iterable[Candidate], workspaces: Worksp
 
 
 def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict], revision: int) -> Discovered:
-    """The stage's result. A target without a verdict has none: it counts as unknown, never as allowed."""
+    """The stage's result. A target without a verdict has none: it counts as unknown, never as allowed.
+
+    A target that is not ready is no candidate, unless the placement runs there and need not leave yet.
+    """
     needed = frozenset((each.api_version, each.kind) for each in request.workload)
+    may_stay = {choice.target for choice in request.previous}.difference(request.leaving)
     lacking: dict[Served, str] = {}  # targets of one make serve the same
     targets: list[str] = []
     rejected: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -106,7 +110,10 @@ def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict]
             rejected[_REFUSED[verdict]].append(candidate.id)
             continue
         if not target.ready:
-            rejected["NotReady", target.reason or "not ready"].append(candidate.id)
+            if candidate.id in may_stay:  # it is waited for; what it serves is not known for sure
+                targets.append(candidate.id)
+            else:
+                rejected["NotReady", target.reason or "not ready"].append(candidate.id)
             continue
         if candidate.served not in lacking:
             lacking[candidate.served] = _lack(needed - candidate.served)

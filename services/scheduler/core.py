@@ -296,16 +296,17 @@ def _chosen(
             score=score,
             breakdown=breakdown,
             replicas=count,
-            reserve=demand.total if count is None or not demand.divided else demand.of(count),
+            reserve=demand.reserve(count, nodes),
             reason=f"{'runs there already, ' if stays else ''}ranked {place} of {len(contest.order)}{tier}",
         )
-        for target, score, breakdown, count, stays, place in zip(
+        for target, score, breakdown, count, stays, place, nodes in zip(
             feasible.values("id")[positions].tolist(),
             ranking.totals[positions].tolist(),
             ranking.breakdowns(positions),
             replicas,
             feasible.previous[positions].tolist(),
             places[positions].tolist(),
+            feasible.nodes[positions].tolist(),
             strict=True,
         )
     )

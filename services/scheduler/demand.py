@@ -11,6 +11,7 @@ from shared.model import TOLERANCE, Request, Resources, WorkloadObject, add
 
 PODS = "pods"
 _RUN_AS_ONE_POD = frozenset({"Pod", "Job", "CronJob"})
+_RUNS_ON_EVERY_NODE = "DaemonSet"
 
 
 def _positive(requests: Resources) -> Resources:
@@ -23,7 +24,7 @@ def _times(requests: Resources, factor: float) -> Resources:
 
 def _of_one(workload: WorkloadObject) -> Resources:
     """What one replica asks for, its pod counted in."""
-    is_pod = workload.replicas is not None or workload.kind in _RUN_AS_ONE_POD
+    is_pod = workload.replicas is not None or workload.kind in {*_RUN_AS_ONE_POD, _RUNS_ON_EVERY_NODE}
     return {**({PODS: 1.0} if is_pod else {}), **_positive(workload.requests)}
 
 
@@ -52,20 +53,25 @@ class Demand:
 
     @cached_property
     def total(self) -> Resources:
-        """What one target must give where it runs everything."""
+        """What one target must give where it runs everything, besides what runs on every node."""
         return self.of(self.replicas or 0)
 
     @cached_property
     def _each(self) -> list[tuple[int | None, Resources]]:
-        """Replicas of each workload, and what one of them asks for."""
-        return [(each.replicas, _of_one(each)) for each in self.workload]
+        """Replicas of each workload but those that run on every node, and what one of them asks for."""
+        return [(each.replicas, _of_one(each)) for each in self.workload if each.kind != _RUNS_ON_EVERY_NODE]
+
+    @cached_property
+    def on_every_node(self) -> Resources:
+        """What the DaemonSets ask for on each node of a target, whatever its share of the replicas."""
+        return add(*(_of_one(each) for each in self.workload if each.kind == _RUNS_ON_EVERY_NODE))
 
     @cached_property
     def _known(self) -> dict[int, Resources]:
         return {}
 
     def of(self, replicas: int) -> Resources:
-        """What a target must give that runs this many of the replicas."""
+        """What a target must give that runs this many of the replicas, besides what runs on every node."""
         if replicas not in self._known:
             whole = self.replicas or 1
             self._known[replicas] = add(
@@ -76,13 +82,19 @@ class Demand:
             )
         return self._known[replicas]
 
+    def reserve(self, replicas: int | None, nodes: float) -> Resources:
+        """What the placement takes in a target with so many nodes: its share of the replicas (None: everything)."""
+        share = self.of(replicas) if replicas is not None and self.divided else self.total
+        return add(share, _times(self.on_every_node, nodes)) if self.on_every_node else share
+
     @cached_property
     def least(self) -> Resources:
         """What a target must give to be of any use: everything, or its fewest replicas where they are divided."""
         return self.of(min(self.at_least, self.replicas)) if self.divided and self.replicas else self.total
 
     def capacity(self, free: dict[str, Floats], targets: int) -> Ints:
-        """How many replicas each target has room for, at most `replicas`; `free` by resource, one value per target.
+        """How many replicas each target has room for, at most `replicas`; `free` by resource, one value per target,
+        without what runs on every node.
 
         A bound that always fits: where workloads have unlike numbers of replicas, rounding up is allowed for.
         """

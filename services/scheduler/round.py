@@ -71,6 +71,16 @@ class Round:
         return self._at(choice.target for choice in self.request.previous)
 
     @cached_property
+    def leaving(self) -> Bools:
+        """Which candidates the placement has to leave: lost or expelling for longer than it is to be tolerated."""
+        return self._at(self.request.leaving)
+
+    @cached_property
+    def waited_for(self) -> Bools:
+        """Which candidates are not ready, but run the placement, which need not leave yet."""
+        return self.previous & ~self.leaving & ~self.values("ready")
+
+    @cached_property
     def moves(self) -> bool:
         """Whether a healthy placement may move to better targets now: it wants to, and the last move is long ago."""
         rebalance = self.spec.stability.rebalance
@@ -83,8 +93,16 @@ class Round:
         """What workloads may request of a resource, all together."""
         return self.values("allocatable", resource)
 
+    @cached_property
+    def nodes(self) -> Floats:
+        """How many nodes each candidate has; one that does not say so counts as one."""
+        return np.maximum(self.values("nodes"), 1.0)
+
     def used(self, resource: str) -> Floats:
-        """What others request of a resource: the placement's own present reservation does not count against it."""
+        """What others request of a resource, and what this placement runs on every node.
+
+        Its own present reservation does not count against it.
+        """
         if resource not in self._used:
             used: Floats = self.values("allocated", resource) + self.values("reserved", resource)
             placement = self.request.placement
@@ -93,12 +111,23 @@ class Round:
                 if position is not None:
                     others = self.snapshot.reserved(target, resource, but=placement)
                     used[position] = self.snapshot.values("allocated", resource)[self.rows[position]] + others
-            self._used[resource] = used
+            self._used[resource] = used + self._on_every_node(resource)
         return self._used[resource]
 
     def free(self, resource: str) -> Floats:
-        """What is left of a resource for this placement."""
-        return self.allocatable(resource) - self.used(resource)
+        """What is left of a resource for this placement. A target that is waited for gives what it gave before."""
+        free = self.allocatable(resource) - self.used(resource)
+        if self.waited_for.any():
+            held = self.snapshot.taken.get(self.request.placement, {})
+            for position in np.flatnonzero(self.waited_for).tolist():
+                reservation = held.get(self.values("id")[position])
+                free[position] = reservation.resources.get(resource, 0.0) if reservation else 0.0
+                free[position] -= self.demand.on_every_node.get(resource, 0.0) * self.nodes[position]
+        return free
+
+    def _on_every_node(self, resource: str) -> Floats | float:
+        each = self.demand.on_every_node.get(resource, 0.0)
+        return each * self.nodes if each else 0.0
 
     def position(self, target: str) -> int | None:
         """Where among the candidates a target is."""
@@ -159,9 +188,3 @@ class Round:
             if position is not None:
                 marked[position] = True
         return marked
-
-    def tolerance(self) -> Floats:
-        """Seconds for which the placement stays on a lost target: its own word or the default, the target's if less."""
-        own = self.spec.stability.eviction_toleration_seconds
-        patience = self.settings.eviction_toleration_seconds if own is None else float(own)
-        return np.fmin(patience, self.values("evict_after"))

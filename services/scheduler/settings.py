@@ -27,9 +27,6 @@ class SchedulerSettings(Settings, frozen=True, kw_only=True):
     spread_key: Annotated[
         str, Meta(description="Topology label that the strategy Spread fills where a Placement names none.")
     ] = "topology.kubernetes.io/region"
-    eviction_toleration_seconds: Annotated[
-        float, Meta(description="How long a placement stays on a lost target, unless it or the target says.", ge=0)
-    ] = 300.0
     alternates: Annotated[int, Meta(description="Fewest alternates that a proposal ranks.", ge=0, le=32)] = 8
     catch_up_seconds: Annotated[
         float, Meta(description="How long a message may wait for the inventory it was made from.", gt=0)

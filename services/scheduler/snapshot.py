@@ -60,7 +60,6 @@ VALUES: dict[str, tuple[type, Extract]] = {
     "ready": (np.bool_, lambda target, _: target.ready),
     "unschedulable": (np.bool_, lambda target, _: target.unschedulable),
     "lost_since": (np.float64, lambda target, _: target.lost_since),
-    "evict_after": (np.float64, lambda target, _: _or_nan(target.evict_after)),
     "nodes": (np.float64, lambda target, _: max(target.nodes, 0)),
     "allocatable": (np.float64, lambda target, name: _amount(target.allocatable, name)),
     "allocated": (np.float64, lambda target, name: _amount(target.allocated, name)),

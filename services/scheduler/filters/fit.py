@@ -10,9 +10,11 @@ from shared.model import TOLERANCE
 def fit(round: Round) -> Iterator[Verdict]:
     """Targets where a resource is short of everything (Duplicated) or of one replica (where replicas are divided).
 
-    Free is allocatable, less what others request; a resource that a target does not name is not there.
+    Free is allocatable, less what others request, and less what this placement runs on every node; a resource that a
+    target does not name is not there.
     """
-    for resource, amount in sorted(round.demand.least.items()):
-        if amount > 0:
+    needed = {**dict.fromkeys(round.demand.on_every_node, 0.0), **round.demand.least}
+    for resource, amount in sorted(needed.items()):
+        if amount > 0 or resource in round.demand.on_every_node:
             free = round.free(resource) * (1 + TOLERANCE) + TOLERANCE
             yield Verdict("InsufficientResources", f"insufficient {resource}", free < amount)

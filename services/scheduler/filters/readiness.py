@@ -1,4 +1,4 @@
-"""Readiness: targets that are not ready, or lost for longer than is tolerated."""
+"""Readiness: targets that are not ready, or lost."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,12 @@ from services.scheduler.round import Round
 
 
 def not_ready(round: Round) -> Iterator[Verdict]:
-    """Targets that are not ready.
+    """Targets that are not ready, unless the placement runs there and need not leave yet (`Request.leaving`).
 
-    A placement that runs on one already stays: a target that is reachable but not ready may recover, and a lost one
-    is waited for as long as the target's `evictAfter`, the placement's toleration or the default says.
+    A target that is reachable but not ready may recover, and a lost one is waited for as long as it is tolerated:
+    the controller says when that ended.
     """
-    ready, lost_since = round.values("ready"), round.values("lost_since")
-    lost = ~ready & (lost_since > 0.0)
-    overdue = lost & (round.now - lost_since >= round.tolerance())
-    yield Verdict("Lost", "lost", lost & (overdue | ~round.previous))
-    yield Verdict("NotReady", "not ready", ~ready & ~lost & ~round.previous)
+    out = ~round.values("ready") & ~round.waited_for
+    lost = round.values("lost_since") > 0.0
+    yield Verdict("Lost", "lost", out & lost)
+    yield Verdict("NotReady", "not ready", out & ~lost)

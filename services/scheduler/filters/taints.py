@@ -12,7 +12,8 @@ from shared.api import Taint, Toleration, tolerates
 def taints(round: Round) -> Iterator[Verdict]:
     """Targets with a NoSchedule or NoExecute taint that nothing tolerates; the first such taint is named.
 
-    As with Kubernetes' nodes, NoSchedule does not drive away what runs there already; NoExecute does.
+    As with Kubernetes' nodes, NoSchedule does not drive away what runs there already; NoExecute does, at once or after
+    `tolerationSeconds`: when these are over, the controller says that the target is to be left.
     """
     column = round.snapshot.codes("taints")
     tolerations = round.spec.targets.tolerations
@@ -25,6 +26,7 @@ def taints(round: Round) -> Iterator[Verdict]:
         for message in dict.fromkeys(filter(None, messages)):
             names_it = np.array([each == message for each in messages])
             yield Verdict("UntoleratedTaint", message, names_it[codes] & of)
+    yield Verdict("UntoleratedTaint", "tolerated for long enough", round.leaving & round.values("ready"))
 
 
 def _untolerated(found: tuple[Taint, ...], tolerations: tuple[Toleration, ...], repel: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from services.controller import core
-from shared.api import PlacementPolicySpec, PlacementSpec, Taint, Toleration
+from shared.api import HistoryEntry, PlacementPolicySpec, PlacementSpec, Rebalance, Taint, TargetReference, Toleration
 from shared.model import (
     Head,
     HeadEntry,
@@ -113,12 +113,88 @@ TAINT = Taint(key="maintenance", value="", effect="NoExecute")
 )
 def test_a_target_is_left_when_it_is_lost_for_too_long_or_expels(fields, now, leaves):
     target = Target(workspace="root:p", name="t", **fields)
-    assert core.evicted([target], (), 60.0, now) == (["root:p/t"] if leaves else [])
+    assert core.evicted([(target, core.expelling(target, {}, now))], (), 60.0, now) == (["root:p/t"] if leaves else [])
 
 
-def test_a_tolerated_expulsion_is_no_reason_to_leave():
+EVER = Toleration(key="maintenance", operator="Exists")
+
+
+def tolerated_for(seconds: int) -> Toleration:
+    return Toleration(key="maintenance", operator="Exists", effect="NoExecute", toleration_seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("tolerations", "leaves"),
+    [
+        ([EVER], False),
+        ([tolerated_for(31)], False),
+        ([tolerated_for(30)], True),
+        ([tolerated_for(-1)], True),
+        ([tolerated_for(30), EVER], True),
+        ([EVER, tolerated_for(30)], False),
+    ],
+)
+def test_a_tolerated_expulsion_is_a_reason_to_leave_only_when_its_time_is_over(tolerations, leaves):
     target = Target(workspace="root:p", name="t", taints=(TAINT,))
-    assert core.evicted([target], [Toleration(key="maintenance", operator="Exists")], 60.0, 0.0) == []
+    assert bool(core.evicted([(target, {TAINT: 970.0})], tolerations, 60.0, 1000.0)) is leaves
+
+
+def test_an_expelling_taint_is_remembered_since_it_was_first_seen_and_forgotten_when_it_goes():
+    mild = Taint(key="k", effect="NoSchedule")
+    target = Target(workspace="root:p", name="t", taints=(TAINT, mild))
+    assert core.expelling(target, {}, 5.0) == {TAINT: 5.0}
+    assert core.expelling(target, {TAINT: 5.0}, 9.0) == {TAINT: 5.0}
+    assert core.expelling(Target(workspace="root:p", name="t"), {TAINT: 5.0}, 9.0) == {}
+
+
+def refs(names: str) -> tuple[TargetReference, ...]:
+    return tuple(TargetReference(workspace="root:p", name=name) for name in names.split())
+
+
+def changed(when: str, before: str, after: str) -> HistoryEntry:
+    return HistoryEntry(when=f"2026-01-01T00:00:{when}Z", why="", from_=refs(before), to=refs(after))
+
+
+@pytest.mark.parametrize(
+    ("history", "second"),
+    [
+        ((), None),
+        ((changed("01", "", "a b"),), None),
+        ((changed("02", "a", "a b"), changed("01", "a b", "a")), None),
+        ((changed("09", "b", "b c"), changed("07", "a", "b"), changed("03", "x", "a")), 7),
+        ((changed("xx", "a", "b"),), None),
+    ],
+)
+def test_a_move_leaves_a_target_for_another(history, second):
+    assert core.moved_at(history) == (1767225600 + second if second is not None else 0.0)
+
+
+BETTER = Rebalance(type="WhenBetter", cooldown="10m")
+
+
+@pytest.mark.parametrize(
+    ("rebalance", "moved_at", "looked_at", "world", "expected"),
+    [
+        (BETTER, 0.0, 900.0, 950.0, True),
+        (BETTER, 400.0, 900.0, 950.0, True),
+        (BETTER, 401.0, 900.0, 950.0, False),
+        (BETTER, 0.0, 941.0, 950.0, False),
+        (BETTER, 0.0, 900.0, 900.0, False),
+        (Rebalance(), 0.0, 900.0, 950.0, False),
+    ],
+)
+def test_better_targets_are_looked_for_after_the_cooldown_when_something_changed(
+    rebalance, moved_at, looked_at, world, expected
+):
+    assert core.may_improve(rebalance, moved_at, looked_at, world, 60.0, 1000.0) is expected
+
+
+@pytest.mark.parametrize(("leaving", "expected"), [((), "Rebalance"), (("root:p/t",), "TargetLost")])
+def test_a_loss_comes_before_an_improvement(leaving, expected):
+    found = core.next_cause(
+        entry(), "u", "a.b.c", DECIDED, None, leaving, (), is_due=False, unanswered=False, may_improve=True
+    )
+    assert found.code == expected
 
 
 @pytest.mark.parametrize(

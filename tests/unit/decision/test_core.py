@@ -11,6 +11,7 @@ from shared.model import (
     Choice,
     Head,
     PlacementRef,
+    PreviousChoice,
     Proposal,
     Refusal,
     Rejection,
@@ -154,3 +155,14 @@ def test_news_of_contention_say_that_another_attempt_is_worth_it():
     message = scheduled([choice("a")])
     assert core.decided(message, (), core.contended(message), "t").contended
     assert not core.decided(message, (), Refusal(code="NoFeasibleTarget", message="none"), "t").contended
+
+
+@pytest.mark.parametrize(
+    ("previous", "leaving", "expected"),
+    [(("root:p/a",), (), True), (("root:p/a",), ("root:p/a",), False), (("root:p/b",), (), False)],
+)
+def test_a_placement_may_stay_where_it_is_until_it_has_to_leave(previous, leaving, expected):
+    request = msgspec.structs.replace(
+        scheduled().request, previous=tuple(PreviousChoice(target=each) for each in previous), leaving=leaving
+    )
+    assert core.may_stay("root:p/a", request) is expected

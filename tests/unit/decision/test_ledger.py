@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,17 @@ async def test_what_fits_is_reserved_and_what_does_not_is_refused():
 async def test_allocated_by_others_is_not_free():
     busy = Target(workspace="w", name="n", ready=True, allocatable={"cpu": 4.0}, allocated={"cpu": 3.5})
     assert not await ledger_over(await new_table()).reserve(busy, ref("a"), head(), {"cpu": 1.0})
+
+
+async def test_a_target_that_is_not_ready_gives_only_what_the_placement_holds_there():
+    table = await new_table()
+    ledger = ledger_over(table)
+    assert await ledger.reserve(NODE, ref("a"), head(1), {"cpu": 2.0})
+    gone = msgspec.structs.replace(NODE, ready=False, allocatable={})
+    assert await ledger_over(table).reserve(gone, ref("a"), head(2), {"cpu": 2.0})
+    assert not await ledger.reserve(gone, ref("a"), head(3), {"cpu": 2.5})
+    assert not await ledger.reserve(gone, ref("b"), head(1), {"cpu": 0.5})
+    assert await total(table) == 2.0
 
 
 async def test_a_placement_replaces_what_it_had_itself():

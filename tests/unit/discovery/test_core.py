@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.discovery.core import Candidate, Workspaces, answer, screen, served
 from shared.api import PlacementSpec, WorkspaceSelector
-from shared.model import ApiKind, Cause, Head, PlacementRef, Request, Target, WorkloadObject
+from shared.model import ApiKind, Cause, Head, PlacementRef, PreviousChoice, Request, Target, WorkloadObject
 
 APPS = ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1", "v1beta1"))
 BATCH = ApiKind(group="batch", resource="cronjobs", kind="CronJob", versions=("v1",))
@@ -175,3 +175,25 @@ def test_every_target_is_accounted_for_once_whatever_the_order(targets, data):
     assert all(rejection.targets for rejection in found.rejections)
     shuffled = discovered(asked, data.draw(st.permutations(targets)), verdicts)
     assert shuffled == found
+
+
+@pytest.mark.parametrize(
+    ("previous", "leaving", "kept"),
+    [
+        (["root:a/t"], [], True),
+        (["root:a/t"], ["root:a/t"], False),
+        (["root:a/t", "root:a/u"], ["root:a/u"], True),
+        (["root:a/u"], [], False),
+    ],
+)
+def test_who_is_on_a_target_that_is_not_ready_may_stay_until_it_has_to_leave(previous, leaving, kept):
+    on_it = msgspec.structs.replace(
+        request("apps/v1 Deployment"),
+        previous=tuple(PreviousChoice(target=each) for each in previous),
+        leaving=tuple(leaving),
+    )
+    gone = target(ready=False, reason="unreachable", apis=())
+    found = discovered(on_it, [gone])
+    assert found.targets == ((gone.id,) if kept else ())
+    assert reasons(found) == ({} if kept else {("NotReady", "unreachable"): (gone.id,)})
+    assert discovered(on_it, [gone], {gone.id: "Denied"}).targets == ()

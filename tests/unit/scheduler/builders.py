@@ -60,6 +60,10 @@ def deployment(name: str = "web", replicas: int | None = 1, **requests: float) -
     )
 
 
+def daemonset(name: str = "agent", **requests: float) -> WorkloadObject:
+    return WorkloadObject(api_version="apps/v1", kind="DaemonSet", namespace="shop", name=name, requests=requests)
+
+
 def placement(name: str = "web") -> PlacementRef:
     return PlacementRef(workspace="root:shop", namespace="shop", name=name)
 

@@ -10,6 +10,7 @@ from shared.model import ApiKind, Head, Request, Reservation
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,
+    daemonset,
     decide,
     deployment,
     placement,
@@ -50,7 +51,8 @@ def lost_for(seconds: float, **facts: Any) -> dict[str, Any]:
 
 
 STAYING = request(previous=["root/t"])
-IMPATIENT = request({"stability": {"evictionTolerationSeconds": 5}}, previous=["root/t"])
+LEAVING = request(previous=["root/t"], leaving=("root/t",))
+OUTLIVED = request({"targets": {"tolerations": [{"operator": "Exists"}]}}, previous=["root/t"], leaving=("root/t",))
 BETA = ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1beta1",))
 NO_GOLD = {"key": "tier", "operator": "DoesNotExist"}
 SOFT = {"topologyKey": REGION, "whenUnsatisfiable": "ScheduleAnyway"}
@@ -70,11 +72,12 @@ UNTOLERATED = ["untolerated taint spot=true"]
         ("Readiness", request(), {"ready": False}, ["not ready"]),
         ("Readiness", STAYING, {"ready": False}, []),
         ("Readiness", request(), lost_for(1), ["lost"]),
-        ("Readiness", STAYING, lost_for(299), []),
-        ("Readiness", STAYING, lost_for(300), ["lost"]),
-        ("Readiness", STAYING, lost_for(31, evict_after=30.0), ["lost"]),
-        ("Readiness", IMPATIENT, lost_for(4), []),
-        ("Readiness", IMPATIENT, lost_for(6), ["lost"]),
+        ("Readiness", STAYING, lost_for(9999), []),
+        ("Readiness", LEAVING, lost_for(1), ["lost"]),
+        ("Readiness", LEAVING, {"ready": False}, ["not ready"]),
+        ("Readiness", LEAVING, {}, []),
+        ("Taints", OUTLIVED, {"taints": (EVICT,)}, ["tolerated for long enough"]),
+        ("Taints", OUTLIVED, {"ready": False}, []),
         ("Taints", request(), {"taints": (SPOT,)}, UNTOLERATED),
         ("Taints", request(), {"taints": (EVICT, SPOT)}, ["untolerated taint drain"]),
         ("Taints", request(), {"taints": (Taint(key="x", effect="PreferNoSchedule"),)}, []),
@@ -89,6 +92,8 @@ UNTOLERATED = ["untolerated taint spot=true"]
         ("APIs", request(), {}, []),
         ("APIs", request(), {"apis": ()}, ["lacks apps/v1 Deployment"]),
         ("APIs", request(), {"apis": (BETA,)}, ["lacks apps/v1 Deployment"]),
+        ("APIs", STAYING, {"apis": ()}, ["lacks apps/v1 Deployment"]),
+        ("APIs", STAYING, {"apis": (), "ready": False}, []),
         ("Affinity", requiring((REGION, "In", "eu")), {"region": "us"}, ["not matching the required affinity"]),
         ("Affinity", requiring((REGION, "In", "eu"), (REGION, "In", "us")), {"region": "us"}, []),
         ("Affinity", requiring(("n", "Gt", "3")), {"labels": {"n": "10"}}, []),
@@ -108,6 +113,11 @@ UNTOLERATED = ["untolerated taint spot=true"]
         ("Fit", asking(cpu=1.0), {"allocatable": {"cpu": float("nan"), "pods": 1.0}}, ["insufficient cpu"]),
         ("Fit", asking(cpu=1.0), {"allocatable": {"cpu": -4.0, "pods": 1.0}}, ["insufficient cpu"]),
         ("Fit", asking(cpu=float("nan")), {}, []),
+        ("Fit", request(workload=[daemonset(cpu=2.0)]), {"nodes": 5}, []),
+        ("Fit", request(workload=[daemonset(cpu=2.0)]), {"nodes": 6}, ["insufficient cpu"]),
+        ("Fit", request(workload=[daemonset(cpu=10.0)]), {"nodes": 0}, []),
+        ("Fit", request(workload=[daemonset(cpu=0.01)]), {"nodes": 101}, ["insufficient pods"]),
+        ("Fit", request(workload=[daemonset(cpu=2.0), deployment(cpu=4.1)]), {"nodes": 3}, ["insufficient cpu"]),
     ],
 )  # fmt: skip
 def test_a_filter_excludes_with_its_words(filter, asked, facts, said) -> None:
@@ -126,6 +136,16 @@ def test_the_own_reservation_does_not_count_against_staying() -> None:
     refused = decide(asked, targets, snapshot=snapshot_of(targets, [mine, theirs])).proposal.refusal
     assert refused is not None
     assert refused.message == "0/1 targets: 1 insufficient cpu"
+
+
+@pytest.mark.parametrize(("cpu", "message"), [(2.0, None), (1.0, None), (2.5, "0/1 targets: 1 insufficient cpu")])
+def test_a_target_that_is_waited_for_gives_what_it_gave_and_no_more(cpu: float, message: str | None) -> None:
+    asked = request(workload=[deployment(cpu=cpu)], previous=["root/t"])
+    head = Head(uid="u", generation=1, attempt=1)
+    mine = ("root/t", Reservation(placement=placement(), head=head, resources={"cpu": 2.0, "pods": 1.0}))
+    targets = [target("t", ready=False, allocatable={})]
+    refusal = decide(asked, targets, snapshot=snapshot_of(targets, [mine])).proposal.refusal
+    assert (refusal and refusal.message) == message
 
 
 def test_a_target_counts_under_the_first_reason_only() -> None:

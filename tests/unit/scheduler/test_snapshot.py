@@ -112,7 +112,7 @@ def test_past_label_values_are_forgotten() -> None:
 
 def test_a_target_takes_less_than_a_kilobyte_in_the_columns() -> None:
     snapshot = snapshot_of([target(f"t{n}", region=f"r{n % 100}") for n in range(2000)])
-    for family in ("id", "hash", "ready", "unschedulable", "lost_since", "evict_after"):
+    for family in ("id", "hash", "ready", "unschedulable", "lost_since", "nodes"):
         snapshot.values(family)
     for resource in ("cpu", "memory", "pods", "ephemeral-storage", "gpu"):
         for family in ("allocatable", "allocated", "reserved", "usage"):
