@@ -12,6 +12,7 @@ from services.sandbox.errors import ApiError, Document
 from services.sandbox.store import encode
 
 BODY_LIMIT = 3 * 1024 * 1024
+YAML_LIMIT = 256 * 1024  # it takes a hundred times as long to read as JSON
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -92,6 +93,8 @@ def parse(request: Request) -> Any:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if media_type not in (YAML, patch.APPLY):
             raise errors.bad_request(f"the body is not valid JSON: {error}") from error
+    if len(request.body) > YAML_LIMIT:
+        raise errors.too_large(YAML_LIMIT)
     try:
         return _yaml(request.body)
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError) as error:

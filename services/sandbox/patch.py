@@ -3,7 +3,7 @@
 from typing import Any
 
 import jsonpatch
-from jsonpointer import JsonPointerException
+from jsonpointer import JsonPointerException, resolve_pointer
 
 from services.sandbox.errors import ApiError, bad_request, too_large
 from services.sandbox.schema import child
@@ -29,11 +29,14 @@ def patched(kind: str, document: Any, patch: Any, schema: Any) -> Any:
 def _json_patch(document: Any, patch: Any) -> Any:
     if not isinstance(patch, list) or len(patch) > _MAX_OPERATIONS:
         raise bad_request(f"a JSON patch is a list of at most {_MAX_OPERATIONS} operations")
+    copied = 0
     try:
         for operation in patch:
+            if operation["op"] == "copy":
+                copied += len(encode(resolve_pointer(document, operation["from"])))
+                if copied > _MAX_COPIED:
+                    raise too_large(_MAX_COPIED)
             document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
-            if operation["op"] == "copy" and len(encode(document)) > _MAX_COPIED:
-                raise too_large(_MAX_COPIED)
     except (jsonpatch.InvalidJsonPatch, TypeError, KeyError, AttributeError) as error:
         raise bad_request(f"malformed JSON patch: {error}") from error
     except (jsonpatch.JsonPatchException, JsonPointerException) as error:

@@ -128,6 +128,11 @@ class Sandbox:
             logger.exception("unexpected error for %s %s", request.method, request.path)
             return refusal(ApiError(500, "InternalError", "an error on the server ended the request"))
 
+    def authenticate(self, request: Request) -> User:
+        """Who sends this, as its head tells. Raises ApiError 401."""
+        path = paths.parse(request.path)
+        return self._authenticated(request, None if path.export else self.clusters.find(path.cluster))
+
     def _call(self, request: Request, path: Path) -> Call:
         cluster = self.clusters.find(path.cluster)
         resource = path.resource.id if path.resource else ""

@@ -20,6 +20,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 KEEP_ALIVE_SECONDS = 90
+HEAD_SECONDS = 10.0
+HEAD_LIMIT = 64 * 1024
+BODY_SECONDS = 30.0
 SHUTDOWN_SECONDS = 2
 
 
@@ -59,6 +62,42 @@ async def serving(
 
 def _server(sandbox: Sandbox, certificate: Path | None, key: Path | None) -> "Server":
     import uvicorn
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    class Patient(HttpToolsProtocol):
+        """Waits for the head of a request for so long and so many bytes, and then hangs up."""
+
+        head = 0
+        overdue: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+            super().connection_made(transport)
+            self.on_message_begin()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._arrived()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            self.head += len(data)
+            super().data_received(data)
+            if self.overdue and self.head > HEAD_LIMIT:
+                self.transport.abort()
+
+        def on_message_begin(self) -> None:
+            self._arrived()
+            self.overdue = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._arrived()
+            super().on_headers_complete()
+
+        def _arrived(self) -> None:
+            self.head = 0
+            if self.overdue:
+                self.overdue.cancel()
+                self.overdue = None
 
     class Quiet(uvicorn.Server):
         """Leaves signals to whoever runs it."""
@@ -69,7 +108,7 @@ def _server(sandbox: Sandbox, certificate: Path | None, key: Path | None) -> "Se
 
     config = uvicorn.Config(
         app(sandbox),
-        http="httptools",
+        http=Patient,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -90,8 +129,12 @@ def app(sandbox: Sandbox) -> Callable[[Message, Receive, Send], Awaitable[None]]
     async def serve(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        request = _request(scope)
         try:
-            response = await sandbox.handle(_request(scope, await _read(receive)))
+            if request.method not in ("GET", "HEAD"):
+                sandbox.authenticate(request)  # what strangers send is not worth its memory
+                request.body = await _read(receive, request.headers.get("content-length", ""))
+            response = await sandbox.handle(request)
         except ApiError as error:
             response = refusal(error)
             response.headers["connection"] = "close"  # the rest of the body is not read
@@ -110,28 +153,40 @@ def app(sandbox: Sandbox) -> Callable[[Message, Receive, Send], Awaitable[None]]
     return serve
 
 
-def _request(scope: Message, body: bytes) -> Request:
+def _request(scope: Message) -> Request:
     return Request(
         method=scope["method"],
         path=scope["path"],
         query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-        body=body,
     )
 
 
-async def _read(receive: Receive) -> bytes:
-    """The body; no more than the limit is ever held. Raises ApiError 413, ConnectionError if the client goes."""
+async def _read(receive: Receive, announced: str) -> bytes:
+    """The body; no more than the limit is ever held, for no longer than its time. Raises ApiError 408 and 413, and
+    ConnectionError if the client goes."""
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionError
-        body += message.get("body", b"")
-        if len(body) > BODY_LIMIT:
-            raise too_large(BODY_LIMIT)
-        if not message.get("more_body"):
-            return bytes(body)
+    if announced.isdigit() and int(announced[:20]) > BODY_LIMIT:
+        raise too_large(BODY_LIMIT)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ConnectionError
+                body += message.get("body", b"")
+                if len(body) > BODY_LIMIT:
+                    raise too_large(BODY_LIMIT)
+                if not message.get("more_body"):
+                    return bytes(body)
+    except TimeoutError:
+        raise ApiError(408, "Timeout", "the body of the request was too slow in coming") from None
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _stream(stream: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
@@ -145,7 +200,7 @@ async def _stream(stream: AsyncIterator[bytes], receive: Receive, send: Send) ->
         await send({"type": "http.response.body", "body": b""})
 
     sending = asyncio.ensure_future(pump())
-    leaving = asyncio.ensure_future(receive())  # answers once the client has gone
+    leaving = asyncio.ensure_future(_left(receive))
     try:
         await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
     finally:
