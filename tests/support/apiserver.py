@@ -42,6 +42,11 @@ class ApiServer:
     url: str
     folder: Path
     kubeconfigs: dict[str, Path]
+    process: subprocess.Popen[bytes]
+
+    def end(self) -> None:
+        """Make it unreachable, as a cluster that is lost."""
+        _stop(self.process)
 
 
 @dataclass
@@ -115,7 +120,7 @@ class Servers:
             path.write_text(yaml.safe_dump(kubeconfig(url, certificate.read_text(), user, token)))
         if controllers:
             self._start_controllers(folder, key, kubeconfigs[ADMIN])
-        return ApiServer(name, url, folder, kubeconfigs)
+        return ApiServer(name, url, folder, kubeconfigs, server)
 
     def _start_etcd(self) -> Etcd:
         client, peer = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"

@@ -1,0 +1,322 @@
+"""The pipeline on real Kubernetes: a plain hub without workspaces, three target clusters, workers with their rights."""
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services import PIPELINE
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.errors import ApiError
+from shared.kube.resources import (
+    BINDINGS,
+    CONFIGMAPS,
+    DECISIONS,
+    EVENTS,
+    NAMESPACES,
+    PLACEMENTS,
+    SECRETS,
+    SYNCTARGETS,
+    Resource,
+)
+from shared.nats_server import NatsServer
+from tests.e2e.system import DEPLOYMENTS, condition, until
+from tests.support import apiserver, kubelets, servers
+from tests.support.process import process
+from tests.support.worlds import NAMESPACE, deployment, placement
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.servers,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.xdist_group("servers"),
+]
+
+SYSTEM = "moorage-system"
+OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status")  # the others talk to NATS alone
+ACCOUNT = f"system:serviceaccount:{SYSTEM}:"
+TARGETS = ("north", "south", "private")
+SERVICES = Resource("", "v1", "services", kind="Service")
+REQUESTER = "placement.moorage.io/requester"
+RBAC = "rbac.authorization.k8s.io"
+BRISK = {
+    "MOORAGE_HUB": "kubernetes",
+    "MOORAGE_LOG_FORMAT": "json",
+    "MOORAGE_EVICTION_TOLERATION_SECONDS": "2",
+    "MOORAGE_PROBE_INTERVAL": "1",
+    "MOORAGE_LOST_AFTER": "2",
+    "MOORAGE_RESYNC_SECONDS": "5",
+}
+
+
+class Hub:
+    """The running system: `admin` and `alice` on the hub, a client per target, and the servers."""
+
+    def __init__(self) -> None:
+        self.admin: Client
+        self.alice: Client
+        self.targets: dict[str, Client] = {}
+        self.servers: dict[str, apiserver.ApiServer] = {}
+
+    async def place(self, name: str, **spec: Any) -> None:
+        await self.alice.create(DEPLOYMENTS, deployment(name))
+        await self.alice.create(PLACEMENTS, placement(name, **spec))
+
+    async def status(self, name: str) -> dict[str, Any]:
+        return (await self.alice.get(PLACEMENTS, name, NAMESPACE)).get("status") or {}
+
+    async def ready(self, name: str) -> None:
+        async def is_ready() -> bool:
+            return (await self.status(name)).get("phase") == "Ready"
+
+        await until(is_ready, f"{name} is Ready")
+
+    async def chosen(self, name: str) -> list[str]:
+        decision = await self.alice.get(DECISIONS, name, NAMESPACE)
+        return [each["target"]["name"] for each in decision["status"].get("selected", ())]
+
+    async def placed(self, name: str, resource: Resource = DEPLOYMENTS) -> list[str]:
+        """The target clusters that have the object."""
+        return [target for target, client in self.targets.items() if await exists(client, resource, name)]
+
+
+async def exists(client: Client, resource: Resource, name: str) -> bool:
+    try:
+        await client.get(resource, name, NAMESPACE)
+    except ApiError as error:
+        if error.not_found:
+            return False
+        raise
+    return True
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
+    binaries = servers.find()
+    if binaries is None:
+        reason = f"no kube-apiserver in {servers.folder()}: make servers builds it"
+        pytest.fail(reason) if os.environ.get("MOORAGE_REQUIRE_SERVERS") else pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("kubernetes")
+    async with AsyncExitStack() as stack:
+        running = stack.enter_context(apiserver.servers(binaries, folder))
+        users = [("alice", ["shop"]), *((f"{ACCOUNT}{name}", ["system:serviceaccounts"]) for name in OF_THE_HUB)]
+        server = await asyncio.to_thread(running.apiserver, "hub", users, controllers=True)
+        found = Hub()
+
+        async def client(kubeconfig: Any) -> Client:
+            return await stack.enter_async_context(Client(load_kubeconfig(kubeconfig), timeout=20))
+
+        found.admin = await client(server.kubeconfigs[apiserver.ADMIN])
+        found.alice = await client(server.kubeconfigs["alice"])
+        install = ["moorage", "install", "kubernetes", "--kubeconfig", str(server.kubeconfigs[apiserver.ADMIN])]
+        async with process(install, os.environ) as installing:
+            assert await installing.ends() == 0, installing.output
+        for name in TARGETS:
+            found.servers[name] = await asyncio.to_thread(running.apiserver, name)
+            kubeconfig = found.servers[name].kubeconfigs[apiserver.ADMIN]
+            found.targets[name] = await client(kubeconfig)
+            await kubelets.join(found.targets[name], f"{name}-0", cpu="8", memory="32Gi", pods="110")
+            await stack.enter_async_context(kubelets.reporting(found.targets[name]))
+            await offer(found.admin, name, kubeconfig.read_bytes())
+        await entitle(found.admin)
+        nats = await stack.enter_async_context(NatsServer(folder / "nats"))
+        workers = []
+        for name in PIPELINE:
+            env = {**os.environ, **BRISK, "MOORAGE_NATS_URL": nats.url}
+            if name in OF_THE_HUB:
+                env["MOORAGE_KUBECONFIG"] = str(server.kubeconfigs[f"{ACCOUNT}{name}"])
+            workers.append(await stack.enter_async_context(process(["moorage", "worker", name], env)))
+        for worker in workers:
+            await worker.record(lambda record: record["message"] == "ready")
+        yield found
+        forbidden = [line for worker in workers for line in worker.lines if "orbidden" in line]
+        assert not forbidden, forbidden[:3]
+
+
+async def offer(admin: Client, name: str, kubeconfig: bytes) -> None:
+    """A SyncTarget with the kubeconfig of a cluster."""
+    data = {"kubeconfig": base64.b64encode(kubeconfig).decode()}
+    metadata = {"name": f"target-{name}", "namespace": SYSTEM}
+    await admin.create(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+    target = {
+        "apiVersion": SYNCTARGETS.api_version,
+        "kind": SYNCTARGETS.kind,
+        "metadata": {"name": name, "labels": {"topology.kubernetes.io/region": name}},
+        "spec": {"kubeconfigSecretRef": {**metadata, "key": "kubeconfig"}},
+    }
+    await admin.create(SYNCTARGETS, target)
+
+
+async def entitle(admin: Client) -> None:
+    """What the platform's administrator does: alice works in her namespace, and may use two clusters of three."""
+    await admin.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    rules = {
+        "work": [
+            {"apiGroups": [PLACEMENTS.group], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["*"]},
+            {"apiGroups": [""], "resources": ["configmaps", "services", "events"], "verbs": ["*"]},
+        ],
+        "use": [
+            {
+                "apiGroups": [SYNCTARGETS.group],
+                "resources": [SYNCTARGETS.plural],
+                "verbs": ["use"],
+                "resourceNames": ["north", "south"],
+            }
+        ],
+    }
+    for name, rule in rules.items():
+        role = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rule}
+        await admin.create(Resource(RBAC, "v1", "clusterroles", False, "ClusterRole"), role)
+        kind, plural, namespaced = (
+            ("RoleBinding", "rolebindings", True)
+            if name == "work"
+            else ("ClusterRoleBinding", "clusterrolebindings", False)
+        )
+        binding = {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": kind,
+            "metadata": {"name": f"alice-{name}", **({"namespace": NAMESPACE} if namespaced else {})},
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": RBAC, "kind": "User", "name": "alice"}],
+        }
+        await admin.create(Resource(RBAC, "v1", plural, namespaced, kind), binding)
+
+
+async def test_a_placement_is_placed_where_its_requester_may_with_every_number_recorded(hub: Hub):
+    await hub.place("web", targets={"count": {"min": 2}})
+    await hub.ready("web")
+    assert sorted(await hub.chosen("web")) == ["north", "south"]
+    assert sorted(await hub.placed("web")) == ["north", "south"]
+    decision = await hub.alice.get(DECISIONS, "web", NAMESPACE)
+    for each in decision["status"]["selected"]:
+        total = sum(part["weighted"] for part in each["breakdown"].values())
+        assert total == pytest.approx(each["score"], abs=0.01)
+    status = await hub.status("web")
+    assert {each["type"] for each in status["conditions"]} >= {"Scheduled", "Applied", "Healthy", "Ready"}
+
+
+async def test_the_server_itself_records_who_asked_and_nobody_changes_it(hub: Hub):
+    forged = placement("forged")
+    forged["metadata"]["annotations"] = {REQUESTER: '{"username":"root","groups":["system:masters"]}'}
+    made = await hub.alice.create(PLACEMENTS, forged)
+    assert json.loads(made["metadata"]["annotations"][REQUESTER]) == {
+        "username": "alice",
+        "groups": ["shop", "system:authenticated"],
+    }
+    change = {"metadata": {"annotations": {REQUESTER: '{"username":"root","groups":[]}'}}}
+    with pytest.raises(ApiError, match="cannot be changed") as caught:
+        await hub.admin.merge_patch(PLACEMENTS, "forged", change, NAMESPACE)
+    assert caught.value.status in {403, 422}
+    await hub.alice.delete(PLACEMENTS, "forged", NAMESPACE)
+
+
+async def test_a_cluster_that_the_requester_may_not_use_is_none_for_it(hub: Hub):
+    await hub.place("wide", targets={"count": {"min": 3}})
+
+    async def refused() -> bool:
+        return (await hub.status("wide")).get("phase") == "Unschedulable"
+
+    await until(refused, "wide is Unschedulable")
+    said = condition(await hub.status("wide"), "Scheduled")
+    assert "may not use" in said["message"] or "not authorized" in said["message"], said["message"]
+
+    async def told() -> list[dict[str, Any]]:
+        events = (await hub.alice.list(EVENTS, NAMESPACE)).items
+        return [each for each in events if each["involvedObject"]["name"] == "wide" and each["type"] == "Warning"]
+
+    assert [each["message"] for each in await until(told, "an Event")] == [said["message"]]
+
+
+async def test_a_change_is_rolled_out(hub: Hub):
+    await hub.place("rolling")
+    await hub.ready("rolling")
+    (target,) = await hub.chosen("rolling")
+    await hub.alice.merge_patch(DEPLOYMENTS, "rolling", {"spec": {"replicas": 3}}, NAMESPACE)
+
+    async def rolled() -> bool:
+        return (await hub.targets[target].get(DEPLOYMENTS, "rolling", NAMESPACE))["spec"]["replicas"] == 3
+
+    await until(rolled, "three replicas in the target")
+    await hub.ready("rolling")
+
+
+async def test_what_a_real_server_defaults_and_allocates_is_left_alone(hub: Hub):
+    """Services get addresses and Deployments defaults in the target: that is no drift, and nothing is written again."""
+    await hub.alice.create(CONFIGMAPS, config_map("shop"))
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "shop", "namespace": NAMESPACE},
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
+    }
+    await hub.alice.create(SERVICES, service)
+    workload = [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
+        {"apiVersion": "v1", "kind": "Service", "name": "shop"},
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "shop"},
+    ]
+    await hub.place("shop", workload=workload)
+    await hub.ready("shop")
+    (target,) = await hub.chosen("shop")
+    for resource in (DEPLOYMENTS, SERVICES, CONFIGMAPS):
+        assert await hub.placed("shop", resource) == [target]
+    there = await hub.targets[target].get(SERVICES, "shop", NAMESPACE)
+    here = await hub.alice.get(SERVICES, "shop", NAMESPACE)
+    assert there["spec"]["clusterIP"]
+    assert there["metadata"]["uid"] != here["metadata"]["uid"]
+    before = there["metadata"]["resourceVersion"]
+    await hub.place("neighbour")
+    await hub.ready("neighbour")
+    again = await hub.targets[target].get(SERVICES, "shop", NAMESPACE)
+    assert again["metadata"]["resourceVersion"] == before
+
+
+async def test_a_deleted_placement_leaves_nothing_behind(hub: Hub):
+    await hub.place("gone", targets={"count": {"min": 2}})
+    await hub.ready("gone")
+    await hub.alice.delete(PLACEMENTS, "gone", NAMESPACE)
+
+    async def vanished() -> bool:
+        return not await exists(hub.alice, PLACEMENTS, "gone")
+
+    await until(vanished, "the Placement is gone")
+    assert await hub.placed("gone") == []
+
+    async def collected() -> bool:  # by Kubernetes' own garbage collector
+        bindings = (await hub.alice.list(BINDINGS, NAMESPACE)).items
+        left = [each for each in bindings if each["spec"]["placementRef"]["name"] == "gone"]
+        return not left and not await exists(hub.alice, DECISIONS, "gone")
+
+    await until(collected, "bindings and decision are gone")
+
+
+async def test_the_workloads_of_a_lost_cluster_move(hub: Hub):
+    await hub.place("mobile")
+    await hub.ready("mobile")
+    (home,) = await hub.chosen("mobile")
+    await asyncio.to_thread(hub.servers[home].end)
+    other = next(name for name in ("north", "south") if name != home)
+
+    async def moved() -> bool:
+        return await hub.chosen("mobile") == [other]
+
+    await until(moved, "mobile has another target")
+    await until(lambda: exists(hub.targets[other], DEPLOYMENTS, "mobile"), "mobile runs there")
+    await hub.ready("mobile")
+
+
+def config_map(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "data": {"greeting": "hello"},
+    }

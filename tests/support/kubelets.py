@@ -1,0 +1,61 @@
+"""What kubelets and controllers would report in a target cluster that has none: every Deployment is ready."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shared.kube.client import Client
+from shared.kube.errors import ApiError
+from shared.kube.resources import NODES, Resource
+from shared.kube.watch import Informer
+
+DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
+HERE = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+
+
+async def join(client: Client, name: str, **room: str) -> None:
+    """Add a node with this room (`cpu="8"`), ready for pods."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    await client.create(NODES, node)
+    status = {"capacity": room, "allocatable": room, "conditions": [HERE], "nodeInfo": {}}
+    await client.merge_patch(NODES, name, {"status": status}, subresource="status")
+    await client.merge_patch(NODES, name, {"spec": {"taints": None}})  # not-ready, as every node begins
+
+
+@asynccontextmanager
+async def reporting(client: Client) -> AsyncIterator[None]:
+    """Report every Deployment of a cluster ready for as long as the block lasts."""
+    task = asyncio.create_task(_report(client))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _report(client: Client) -> None:
+    async with Informer(client, DEPLOYMENTS) as deployments:
+        async for change in deployments.events():
+            if change.object is not None and (status := _status(change.object)) is not None:
+                namespace, name = change.key
+                with contextlib.suppress(ApiError):  # gone meanwhile, or changed: another event follows
+                    await client.merge_patch(
+                        DEPLOYMENTS, name, {"status": status}, namespace, subresource="status", field_manager="kubelets"
+                    )
+
+
+def _status(deployment: dict[str, Any]) -> dict[str, Any] | None:
+    """What its controller would write; None where that is there already."""
+    generation, replicas = deployment["metadata"]["generation"], deployment["spec"]["replicas"]
+    said = deployment.get("status") or {}
+    if (said.get("observedGeneration"), said.get("availableReplicas", 0)) == (generation, replicas):
+        return None
+    conditions = [
+        {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
+        {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
+    ]
+    counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    return {"observedGeneration": generation, "conditions": conditions, **dict.fromkeys(counts, replicas)}
