@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from services.cli.main import CommandError
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.resources import CRDS, NAMESPACES, Resource
+from shared.kube.resources import CRDS, NAMESPACES, PLACEMENTS, Resource
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
@@ -133,6 +133,7 @@ async def _install(args: argparse.Namespace, objects: list[dict[str, Any]]) -> N
             if args.output == "text":
                 sys.stdout.write(f"{label(obj)} {outcome}\n")
         await _established(client, [obj["metadata"]["name"] for obj in objects if obj["kind"] == CRDS.kind])
+        await _admitting(client, next(obj["metadata"]["name"] for obj in objects if obj["kind"] == NAMESPACES.kind))
     if args.output == "yaml":
         sys.stdout.write(as_yaml(applied))
 
@@ -168,6 +169,29 @@ async def _apply(client: "Client", obj: dict[str, Any], *, force: bool) -> tuple
         raise CommandError(f"{label(obj)}: {error.message}; --force-conflicts takes these fields over") from None
     unchanged = found["metadata"]["resourceVersion"] == before
     return found, "unchanged" if unchanged else "configured" if before else "created"
+
+
+async def _admitting(client: "Client", namespace: str) -> None:
+    """Wait until Placements can be created: admission learns of new kinds some seconds after they are established."""
+    trial = {
+        "apiVersion": PLACEMENTS.api_version,
+        "kind": PLACEMENTS.kind,
+        "metadata": {"name": "trial", "namespace": namespace},
+        "spec": {"workload": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "trial"}]},
+    }
+    try:
+        async with asyncio.timeout(ESTABLISHED_WITHIN):
+            while True:
+                try:
+                    await client.create(PLACEMENTS, trial, dry_run=True)
+                except ApiError as error:
+                    if not error.transient:
+                        raise
+                else:
+                    return
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise CommandError(f"after {ESTABLISHED_WITHIN:g} s the server still refuses every Placement") from None
 
 
 async def _established(client: "Client", names: list[str]) -> None:

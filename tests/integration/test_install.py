@@ -1,0 +1,169 @@
+"""`moorage install kubernetes` and `uninstall kubernetes` as a user runs them, on a sandbox and on the real thing."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.errors import ApiError
+from shared.kube.resources import CRDS, NAMESPACES, PLACEMENTS, Resource
+from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
+from tests.support.process import process
+from tests.support.worlds import deployment, placement
+
+DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
+CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False, "ClusterRole")
+FINALIZER = "placement.moorage.io/cleanup"
+
+
+class Hub:
+    """A hub, and the command line to prepare it with."""
+
+    def __init__(self, backend: Backend, client: Client) -> None:
+        self.client = client
+        self.backend = backend
+        # The sandbox has no admission policies: what they do, it does by itself.
+        self.without = [] if backend.name == "kubernetes" else ["--without-admission"]
+
+    async def run(self, *words: str) -> tuple[int, str]:
+        command = ["moorage", *words, "--kubeconfig", str(self.backend.admin)]
+        async with process(command, os.environ) as running:
+            return await running.ends(), running.output
+
+    async def install(self, *more: str) -> str:
+        code, output = await self.run("install", "kubernetes", *self.without, *more)
+        assert code == 0, output
+        return output
+
+    async def uninstall(self, *more: str) -> tuple[int, str]:
+        return await self.run("uninstall", "kubernetes", *more)
+
+    async def has(self, resource: Resource, name: str, namespace: str = "") -> bool:
+        try:
+            await self.client.get(resource, name, namespace)
+        except ApiError as error:
+            if error.not_found:
+                return False
+            raise
+        return True
+
+
+@pytest.fixture(
+    params=["sandbox", pytest.param("kubernetes", marks=[pytest.mark.servers, pytest.mark.xdist_group("servers")])]
+)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(BACKENDS[request.param](tmp_path))
+        except NotHere as reason:
+            if os.environ.get(REQUIRED):
+                pytest.fail(f"{REQUIRED} is set, and there is {reason}")
+            pytest.skip(str(reason))
+        yield found
+
+
+@pytest.fixture
+async def hub(backend: Backend) -> AsyncIterator[Hub]:
+    async with Client(load_kubeconfig(backend.admin), timeout=30) as client:
+        yield Hub(backend, client)
+
+
+async def place(hub: Hub) -> None:
+    """A Placement, held by the finalizer that the controller gives it."""
+    await hub.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
+    made = placement("web")
+    made["metadata"]["finalizers"] = [FINALIZER]
+    await hub.client.create(PLACEMENTS, made)
+
+
+async def test_a_hub_is_prepared_once_kept_as_it_is_and_given_back(hub: Hub):
+    first = await hub.install()
+    assert "placements.placement.moorage.io created" in first
+    assert "clusterrolebinding.rbac.authorization.k8s.io/moorage-binding created" in first
+    second = (await hub.install()).splitlines()
+    assert second
+    assert {line.rpartition(" ")[2] for line in second} == {"unchanged"}
+    objects = [each for each in yaml.safe_load_all(await hub.install("-o", "yaml")) if each]
+    assert len(objects) == len(second)
+    assert all(each["metadata"]["resourceVersion"] for each in objects)
+
+    await place(hub)
+    code, output = await hub.uninstall()
+    assert (code, "1 Placements are there (apps/web)" in output) == (1, True), output
+    assert await hub.has(CLUSTER_ROLES, "moorage-binding")
+
+    code, output = await hub.uninstall("--force")
+    assert code == 0, output
+    assert "left as it is: 6 CRDs with their objects" in output
+    assert not await hub.has(CLUSTER_ROLES, "moorage-binding")
+    assert await hub.has(PLACEMENTS, "web", "apps")
+
+    code, output = await hub.uninstall("--force", "--crds")
+    assert code == 0, output
+    assert not await hub.has(CRDS, "placements.placement.moorage.io")
+    assert await hub.has(NAMESPACES, "moorage-system")
+    assert await hub.uninstall("--crds") == (
+        0,
+        "left as it is: namespace/moorage-system; what was placed in target clusters",
+    )
+
+
+async def test_nothing_is_taken_away_from_under_workers(hub: Hub):
+    await hub.install()
+    worker = deployment("controller", namespace="moorage-system")
+    worker["metadata"]["labels"] = {"app.kubernetes.io/name": "moorage"}
+    await hub.client.create(DEPLOYMENTS, worker)
+    code, output = await hub.uninstall("--force", "--crds")
+    assert code == 1
+    assert "workers run in moorage-system (controller): take them away first" in output
+    assert await hub.has(CLUSTER_ROLES, "moorage-controller")
+
+
+async def test_a_field_that_somebody_else_set_is_not_taken_over_unasked(hub: Hub):
+    await hub.install()
+    rules = {"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["*"]}]}
+    await hub.client.merge_patch(CLUSTER_ROLES, "moorage-status", rules, field_manager="somebody")
+    code, output = await hub.run("install", "kubernetes", *hub.without)
+    assert code == 1
+    assert "moorage-status" in output
+    assert 'conflict with "somebody"' in output
+    assert "--force-conflicts takes these fields over" in output
+    assert "moorage-status configured" in await hub.install("--force-conflicts")
+
+
+@pytest.mark.parametrize("backend", ["sandbox"], indirect=True)
+async def test_without_admission_a_hub_is_left_as_it_is(hub: Hub):
+    code, output = await hub.run("install", "kubernetes")
+    assert code == 1
+    assert "has no MutatingAdmissionPolicy in admissionregistration.k8s.io/v1" in output
+    assert "--without-admission installs the rest" in output
+    assert not await hub.has(NAMESPACES, "moorage-system")
+
+
+async def test_a_dry_run_prints_the_manifests_and_needs_no_server():
+    async with process(["moorage", "install", "kubernetes", "--dry-run"], os.environ) as printing:
+        assert await printing.ends() == 0
+    objects = list(yaml.safe_load_all(printing.output))
+    kinds = [each["kind"] for each in objects]
+    assert kinds.count("CustomResourceDefinition") == 6
+    assert kinds.index("Namespace") < kinds.index("ServiceAccount")
+    assert {"ClusterRole", "ClusterRoleBinding", "MutatingAdmissionPolicy", "ValidatingAdmissionPolicy"} <= set(kinds)
+
+
+async def test_a_hub_that_does_not_answer_is_told_in_one_line(tmp_path: Path):
+    kubeconfig = tmp_path / "kubeconfig"
+    cluster = {"name": "x", "cluster": {"server": "https://127.0.0.1:1"}}
+    context = {"name": "x", "context": {"cluster": "x"}}
+    kubeconfig.write_text(
+        yaml.safe_dump({"clusters": [cluster], "contexts": [context], "current-context": "x", "kind": "Config"})
+    )
+    for command in (["install", "kubernetes"], ["uninstall", "kubernetes"]):
+        async with process(["moorage", *command, "--kubeconfig", str(kubeconfig)], os.environ) as running:
+            assert await running.ends() == 1
+        assert len(running.lines) == 1
+        assert running.lines[0].startswith("moorage: ")
