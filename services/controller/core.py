@@ -54,11 +54,15 @@ def digest(
     workload: Sequence[WorkloadObject],
     error: str,
     policies: Iterable[PolicyEntry],
+    along: Sequence[str] = (),
 ) -> str:
-    """A digest of all that a decision depends on besides the targets, in three parts: own, workload, policies."""
+    """A digest of all that a decision depends on besides the targets, in three parts: own, workload, policies.
+
+    `along` are the versions of what goes along with the workload by reference.
+    """
     parts = (
         (spec, dict(labels), requester),
-        (tuple(workload), error),
+        (tuple(workload), error, tuple(along)),
         tuple(sorted((policy.workspace, policy.name, policy.uid, policy.generation) for policy in policies)),
     )
     return ".".join(hashlib.sha256(msgspec.json.encode(part, order="deterministic")).hexdigest()[:16] for part in parts)

@@ -1,7 +1,7 @@
 """Looking at one placement: is it to be placed anew, withdrawn, or left as it is?"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,8 @@ import msgspec
 from services.controller import core
 from services.controller.core import Decision
 from services.controller.settings import ControllerSettings
-from services.controller.watches import Watches, WorkspaceWatch
-from services.controller.workload import summarize
+from services.controller.watches import SYNC_TIMEOUT, Watches, WorkspaceWatch
+from services.controller.workload import Selected, select
 from shared.api import Placement, WorkloadSelector, matches, validate_placement
 from shared.bus import Retry
 from shared.kube.discovery import UnknownKind
@@ -62,6 +62,8 @@ class Reconciler:
         entry = await self.heads.get(key_of(ref))
         with as_retry():
             if watch is None or placement is None:
+                if watch is not None:
+                    watch.referred.forget(ref)
                 return await self._gone(ref, entry)
             if placement.metadata.deletion_timestamp:
                 return await self._withdraw(ref, watch, placement, entry)
@@ -74,10 +76,10 @@ class Reconciler:
             return None
         if FINALIZER not in placement.metadata.finalizers:
             await self._set_finalizers(watch, placement, (*placement.metadata.finalizers, FINALIZER))
-        workload, error = await self._workload(ref, watch, placement)
+        workload, along, error = await self._workload(ref, watch, placement)
         requester = requester_of(placement)
         in_force = self._policies_in_force(ref.workspace)
-        digest = core.digest(placement.spec, placement.metadata.labels, requester, workload, error, in_force)
+        digest = core.digest(placement.spec, placement.metadata.labels, requester, workload, error, in_force, along)
         decision = watch.decision(ref)
         leaving = self.leaving(placement, decision, self.clock()) if decision else []
         cause = self._cause(ref, placement, entry, digest, decision, leaving)
@@ -238,33 +240,48 @@ class Reconciler:
 
     async def _workload(
         self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement
-    ) -> tuple[tuple[WorkloadObject, ...], str]:
-        """The objects that a placement selects, or one sentence that says why it cannot be placed as it is."""
+    ) -> tuple[tuple[WorkloadObject, ...], tuple[str, ...], str]:
+        """The objects that a placement selects, and the versions of what goes along with them; or one sentence that
+        says why it cannot be placed as it is.
+        """
         problems = validate_placement(placement)
         if problems:
-            return (), "; ".join(problems)
-        found: list[WorkloadObject] = []
+            return (), (), "; ".join(problems)
+        found: list[Selected] = []
         for index, selector in enumerate(placement.spec.workload):
             where = f"spec.workload[{index}]"
             try:
                 informer = await watch.workload(selector.api_version, selector.kind)
             except UnknownKind as error:
-                return (), f"{where}: workspace {ref.workspace or 'hub'} has no such kind: {error}"
+                return (), (), f"{where}: workspace {ref.workspace or 'hub'} has no such kind: {error}"
             except TimeoutError:
                 raise Retry(5.0, f"{selector.kind} objects of {ref.workspace} cannot be read") from None
-            selected = [each for key, each in informer.objects.items() if _selects(selector, ref, key, each)]
+            selected = [each for key, each in informer.objects.items() if _selects(selector, ref, key, each.summary)]
             if not selected:
                 return (
+                    (),
                     (),
                     f"{where} selects nothing: no {selector.kind} {_wanted(selector)} in namespace {ref.namespace}",
                 )
             found += selected
         try:
-            found += [summarize(manifest, ref.namespace) for manifest in placement.spec.manifests]
+            found += [select(manifest, ref.namespace) for manifest in placement.spec.manifests]
         except ValueError as error:
-            return (), f"spec.manifests: {error}"
-        unique = {each.ref: each for each in found}
-        return tuple(unique[name] for name in sorted(unique)), ""
+            return (), (), f"spec.manifests: {error}"
+        unique = {each.summary.ref: each.summary for each in found}
+        return tuple(unique[name] for name in sorted(unique)), await self._along(ref, watch, placement, found), ""
+
+    async def _along(
+        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, workload: Sequence[Selected]
+    ) -> tuple[str, ...]:
+        """The versions of what goes along with a workload by reference."""
+        if not placement.spec.follow_references:
+            watch.referred.forget(ref)
+            return ()
+        try:
+            return await watch.referred.versions(ref, workload, SYNC_TIMEOUT)
+        except TimeoutError:
+            raise Retry(5.0, f"what {ref} refers to cannot be read") from None
 
     async def _set_finalizers(self, watch: WorkspaceWatch, placement: Placement, finalizers: tuple[str, ...]) -> None:
         metadata = placement.metadata

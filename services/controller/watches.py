@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from services.controller.core import Decision, moved_at
-from services.controller.workload import summarize
+from services.controller.referred import Referred
+from services.controller.workload import Selected, select
 from shared.api import Placement, decode_decision, decode_placement, decode_policy
 from shared.kube.client import Client
 from shared.kube.discovery import RestMapper
@@ -19,7 +20,7 @@ from shared.kube.hub import Hub
 from shared.kube.names import PLACEMENT_LABEL
 from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, Resource
 from shared.kube.watch import Informer
-from shared.model import PlacementRef, PolicyEntry, PreviousChoice, WorkloadObject
+from shared.model import PlacementRef, PolicyEntry, PreviousChoice
 
 log = logging.getLogger("moorage.controller")
 
@@ -53,7 +54,8 @@ class WorkspaceWatch:
         self._policies = Informer(client, POLICIES, decode=self._policy)
         self._decisions = Informer(client, DECISIONS, decode=_decision)
         self._bindings = Informer(client, BINDINGS, decode=_binding)
-        self._workloads: dict[KindKey, Informer[WorkloadObject]] = {}
+        self._workloads: dict[KindKey, Informer[Selected]] = {}
+        self.referred = Referred(client, notify)
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._tasks: asyncio.TaskGroup | None = None
@@ -69,6 +71,7 @@ class WorkspaceWatch:
         async with self._stack, asyncio.TaskGroup() as self._tasks:
             for informer in (self._placements, self._policies, self._decisions, self._bindings):
                 await self._stack.enter_async_context(informer)
+            self._tasks.create_task(self.referred.run())
             self._tasks.create_task(self._follow_policies())
             self._tasks.create_task(self._follow_placements())
             self._tasks.create_task(self._follow_decisions())
@@ -97,7 +100,7 @@ class WorkspaceWatch:
                 self._notify(self.ref(change.key[0], gone.placement))
                 self._freed()
 
-    async def _follow_workload(self, kind: KindKey, informer: Informer[WorkloadObject]) -> None:
+    async def _follow_workload(self, kind: KindKey, informer: Informer[Selected]) -> None:
         async for change in informer.events():
             if change.kind == "Synced":
                 continue
@@ -142,7 +145,7 @@ class WorkspaceWatch:
         """The ids of the targets that a placement has PlacementBindings for."""
         return self.bound().get(ref, set())
 
-    async def workload(self, api_version: str, kind: str) -> Informer[WorkloadObject]:
+    async def workload(self, api_version: str, kind: str) -> Informer[Selected]:
         """A live cache of one kind of the workspace's objects, complete when this returns.
 
         Raises UnknownKind where the workspace does not serve it, TimeoutError where it cannot be read in time.
@@ -198,9 +201,9 @@ def _binding(raw: bytes) -> Binding:
     )
 
 
-def _workload_decoder(api_version: str, kind: str) -> Callable[[bytes], WorkloadObject]:
-    def decode(raw: bytes) -> WorkloadObject:
-        return summarize({**_LABELLED.decode(raw), "apiVersion": api_version, "kind": kind})
+def _workload_decoder(api_version: str, kind: str) -> Callable[[bytes], Selected]:
+    def decode(raw: bytes) -> Selected:
+        return select({**_LABELLED.decode(raw), "apiVersion": api_version, "kind": kind})
 
     return decode
 

@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from shared.kube.apply import content_hash, strip_server_fields
 from shared.kube.quantity import QuantityError, parse_quantity
+from shared.kube.references import Reference, pod_labels, references
 from shared.model import Resources, WorkloadObject, add
 
 POD_SPECS: dict[str, tuple[str, ...]] = {
@@ -27,6 +30,19 @@ REPLICAS: dict[str, tuple[str, ...]] = {
     "Job": ("spec", "parallelism"),
 }
 """Where each kind keeps its number of replicas; absent there means one."""
+
+
+class Selected(msgspec.Struct, frozen=True):
+    """One object of a workload, as the pipeline needs to know it, and what goes along with it by reference."""
+
+    summary: WorkloadObject
+    references: tuple[Reference, ...] = ()
+    pod_labels: dict[str, str] | None = None
+
+
+def select(obj: Mapping[str, Any], default_namespace: str = "") -> Selected:
+    """An object of a workload. Raises ValueError for requests that are no quantities."""
+    return Selected(summarize(obj, default_namespace), tuple(references(obj)), pod_labels(obj))
 
 
 def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadObject:

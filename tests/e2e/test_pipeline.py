@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from services.registry import load_all
 from shared.kube.errors import ApiError
-from shared.kube.resources import EVENTS, PLACEMENTS, POLICIES, SYNCTARGETS
+from shared.kube.resources import CONFIGMAPS, EVENTS, PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.runner import connect
 from shared.settings import Settings
 from shared.state import RESERVATIONS, Table
@@ -87,6 +87,49 @@ async def test_a_changed_workload_is_rolled_out_where_it_runs(system: System):
 
     await until(rolled, "three replicas in the target")
     assert await system.chosen("rolling") == [target]
+
+
+async def test_a_changed_config_map_is_rolled_out_and_what_was_deleted_in_a_target_comes_back(system: System):
+    def config(value: str) -> dict[str, object]:
+        metadata = {"name": "tuned", "namespace": worlds.NAMESPACE}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"key": value}}
+
+    app = worlds.deployment("tuned")
+    app["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "tuned"}}]
+    await system.user.create(CONFIGMAPS, config("old"))
+    await system.user.create(DEPLOYMENTS, app)
+    await system.user.create(PLACEMENTS, worlds.placement("tuned"))
+    await until(lambda: system.ready("tuned"), "tuned is Ready")
+    (target,) = await system.chosen("tuned")
+    client = system.targets[target]
+
+    async def bound_phase() -> str:
+        mine = [each for each in await system.bindings() if each["spec"]["placementRef"]["name"] == "tuned"]
+        return mine[0]["status"].get("phase", "")
+
+    async def is_ready():
+        return await bound_phase() == "Ready"
+
+    await until(is_ready, "its PlacementBinding is Ready")
+    await system.user.apply(CONFIGMAPS, config("new"), force=True)
+
+    async def rolled_out():
+        return (await client.get(CONFIGMAPS, "tuned", worlds.NAMESPACE))["data"] == {"key": "new"}
+
+    await until(rolled_out, "the new ConfigMap in the target")
+    before = await _uid(system, target, "tuned")
+    await client.delete(DEPLOYMENTS, "tuned", worlds.NAMESPACE)
+
+    async def back():
+        try:
+            return await _uid(system, target, "tuned") != before
+        except ApiError as error:
+            if error.not_found:
+                return False
+            raise
+
+    await until(back, "the Deployment is back")
+    await until(is_ready, "its PlacementBinding is Ready again")
 
 
 async def test_a_deleted_placement_leaves_nothing_behind(system: System):
@@ -274,11 +317,18 @@ async def test_deleting_every_stream_and_bucket_rebuilds_the_same_world(system: 
     await until(lambda: system.ready("durable"), "durable is Ready again")
     assert {name: await _uid(system, name, "durable") for name in await system.chosen("durable")} == before
 
-    async def rebuilt():
-        now = await _reservations(system)
-        return {key: value for key, value in now.items() if not key.endswith(".newcomer")} == reserved
+    differences: dict[str, object] = {}
 
-    await until(rebuilt, "the reservations are as before")
+    async def rebuilt():
+        now = {key: value for key, value in (await _reservations(system)).items() if not key.endswith(".newcomer")}
+        differences.clear()
+        differences.update({key: (reserved.get(key), now.get(key)) for key in reserved.keys() ^ now.keys()})
+        return now == reserved
+
+    try:
+        await until(rebuilt, "the reservations are as before")
+    finally:
+        print("reserved before and after:", differences)
 
 
 async def _uid(system: System, target: str, name: str) -> tuple[str, int]:

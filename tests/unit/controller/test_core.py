@@ -84,6 +84,8 @@ def test_the_digest_depends_on_everything_that_a_decision_depends_on_and_on_no_o
         core.digest(SPEC, {}, Requester(username="u"), (), "", []),
         core.digest(SPEC, {}, None, (load,), "", []),
         core.digest(SPEC, {}, None, (), "it selects nothing", []),
+        core.digest(SPEC, {}, None, (), "", [], ("ConfigMap settings@u/1",)),
+        core.digest(SPEC, {}, None, (), "", [], ("ConfigMap settings@u/2",)),
         core.digest(SPEC, {}, None, (), "", [policy("root")]),
         core.digest(SPEC, {}, None, (), "", [policy("root", generation=2)]),
     ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.controller.workload import pod_requests, summarize
+from services.controller.workload import pod_requests, select, summarize
 
 
 def container(cpu: str | None = None, memory: str | None = None, limit: str | None = None, **more) -> dict:
@@ -67,3 +67,13 @@ def test_a_request_that_is_no_quantity_is_named():
 def test_an_inline_manifest_without_a_namespace_is_in_the_placements():
     found = summarize({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}, "apps")
     assert found.ref == "v1 Secret apps/x"
+
+
+def test_what_goes_along_with_an_object_is_known_with_it():
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"serviceAccountName": "runner"}}
+    obj = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}}
+    found = select(obj, "apps")
+    assert found.summary == summarize(obj, "apps")
+    assert [(each.kind, each.name) for each in found.references] == [("ServiceAccount", "runner")]
+    assert found.pod_labels == {"app": "web"}
+    assert select({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}).pod_labels is None

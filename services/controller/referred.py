@@ -1,0 +1,156 @@
+"""What workloads refer to, followed where placements take it along: versions only, content is never even decoded."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from services.controller.workload import Selected
+from shared.kube.changes import Change
+from shared.kube.client import Client
+from shared.kube.errors import ApiError, KubeError
+from shared.kube.references import REFERRED, SERVICES, selects
+from shared.kube.watch import Informer
+from shared.model import PlacementRef
+
+KINDS = {**REFERRED, "Service": SERVICES}
+Labels = dict[str, str]
+
+
+class Version(msgspec.Struct, frozen=True):
+    """Which state of an object it is, and which pods it selects if it is a Service."""
+
+    text: str
+    selector: Labels = {}
+
+
+class _Needs(msgspec.Struct, frozen=True):
+    names: frozenset[tuple[str, str]]  # kind and name
+    labels: tuple[Labels, ...]  # of the pods that Services may select
+
+
+@dataclass
+class _Followed:
+    """One kind in one namespace. `known` is set when it was read once, or cannot be read at all."""
+
+    informer: Informer[Version]
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Referred:
+    """Follows the kinds that placements of one workspace refer to, in their namespaces, from when first asked.
+
+    `notify` hears of each placement for which something changed. `run` must be running.
+    """
+
+    def __init__(self, client: Client, notify: Callable[[PlacementRef], None]) -> None:
+        self._client = client
+        self._notify = notify
+        self._followed: dict[tuple[str, str], _Followed] = {}
+        self._needs: dict[PlacementRef, _Needs] = {}
+        self._wanted: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Follow what is asked for until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                namespace, kind = await self._wanted.get()
+                tasks.create_task(self._follow(namespace, kind), name=f"follow {kind} in {namespace}")
+
+    async def versions(self, ref: PlacementRef, workload: Sequence[Selected], timeout: float) -> tuple[str, ...]:
+        """The versions of all that goes along with a workload; from now on, changes of it are told.
+
+        What cannot be read for want of rights, or is no kind of this workspace, counts as absent. Raises TimeoutError
+        where it cannot be read within `timeout` seconds for any other reason.
+        """
+        names = frozenset((each.kind, each.name) for obj in workload for each in obj.references)
+        labels = tuple(obj.pod_labels for obj in workload if obj.pod_labels is not None)
+        self._needs[ref] = _Needs(names, labels)
+        kinds = {kind for kind, _ in names} | ({"Service"} if labels else set())
+        followed = {kind: self._ask(ref.namespace, kind) for kind in sorted(kinds)}
+        async with asyncio.timeout(timeout):
+            await asyncio.gather(*(each.known.wait() for each in followed.values()))
+        found = {f"{kind} {name}": followed[kind].informer.objects.get((ref.namespace, name)) for kind, name in names}
+        if labels:
+            services = followed["Service"].informer.objects.items()
+            found |= {f"Service {name}": each for (_, name), each in services if selects(each.selector, labels)}
+        return tuple(sorted(f"{name}@{version.text}" for name, version in found.items() if version is not None))
+
+    def forget(self, ref: PlacementRef) -> None:
+        """A placement is gone, or takes nothing along any more."""
+        self._needs.pop(ref, None)
+
+    def _ask(self, namespace: str, kind: str) -> _Followed:
+        key = (namespace, kind)
+        if key not in self._followed:
+            decode = _service if kind == "Service" else _object
+            informer = Informer(
+                self._client,
+                KINDS[kind],
+                namespace=namespace,
+                decode=decode,
+                on_error=lambda error: self._refused(key, error),
+            )
+            self._followed[key] = _Followed(informer)
+            self._wanted.put_nowait(key)
+        return self._followed[key]
+
+    async def _follow(self, namespace: str, kind: str) -> None:
+        followed = self._followed[namespace, kind]
+        async with followed.informer:
+            async for change in followed.informer.events():
+                if change.kind == "Synced":
+                    followed.known.set()
+                elif followed.known.is_set():
+                    self._tell(kind, change)
+
+    def _refused(self, key: tuple[str, str], error: KubeError) -> None:
+        if isinstance(error, ApiError) and (error.forbidden or error.not_found):
+            self._followed[key].known.set()
+
+    def _tell(self, kind: str, change: Change[Version]) -> None:
+        namespace, name = change.key
+        selectors = [each.selector for each in (change.old, change.object) if each is not None]
+        for ref, needs in list(self._needs.items()):
+            if ref.namespace == namespace and _concerned(needs, kind, name, selectors):
+                self._notify(ref)
+
+
+def _concerned(needs: _Needs, kind: str, name: str, selectors: Iterable[Labels]) -> bool:
+    return (kind, name) in needs.names or any(selects(each, needs.labels) for each in selectors)
+
+
+class _Metadata(msgspec.Struct, rename="camel"):
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _Object(msgspec.Struct):
+    metadata: _Metadata
+
+
+class _ServiceSpec(msgspec.Struct):
+    selector: Labels | None = None
+
+
+class _Service(msgspec.Struct):
+    metadata: _Metadata
+    spec: _ServiceSpec = msgspec.field(default_factory=_ServiceSpec)
+
+
+_DECODE_OBJECT = msgspec.json.Decoder(_Object).decode
+_DECODE_SERVICE = msgspec.json.Decoder(_Service).decode
+
+
+def _object(raw: bytes) -> Version:
+    return Version(_version(_DECODE_OBJECT(raw).metadata))
+
+
+def _service(raw: bytes) -> Version:
+    found = _DECODE_SERVICE(raw)
+    return Version(_version(found.metadata), found.spec.selector or {})
+
+
+def _version(metadata: _Metadata) -> str:
+    return f"{metadata.uid}/{metadata.resource_version}"
