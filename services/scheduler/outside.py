@@ -142,7 +142,7 @@ class Plugins:
             placement=str(request.placement),
             labels=request.labels,
             args=dict(args),
-            demand=demand_of(request).total,
+            demand=demand_of(request).reserve(None, nodes=1.0),
             workload=request.workload,
             previous=tuple(choice.target for choice in request.previous),
             targets=tuple(facts),

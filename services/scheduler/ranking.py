@@ -131,9 +131,9 @@ def combine(parts: Sequence[Part], policy: Floats | None, how: str, policy_weigh
     names = tuple(part.name for part in parts)
     points, weights = np.zeros((2, len(parts) + (policy is not None), targets))
     for row, part in enumerate(parts):
-        unknown = np.isnan(part.points)
-        points[row] = np.where(unknown, 0.0, np.clip(part.points, 0.0, 100.0))
-        weights[row] = np.where(unknown, 0.0, part.weight)
+        np.fmax(part.points, 0.0, out=points[row])  # of NaN and 0 it takes 0
+        np.multiply(~np.isnan(part.points), part.weight, out=weights[row])
+    np.fmin(points, 100.0, out=points)
     if policy is None:
         return Ranking(names, points, weights)
     liked = points[-1] = np.clip(np.where(np.isnan(policy), 0.0, policy), 0.0, 100.0)

@@ -11,7 +11,7 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Array, Bools, Floats, Ints, Snapshot
 from shared.api import AffinityTerm, LabelSelector, duration_seconds
 from shared.api.selectors import AffinityRequirement, LabelRequirement, matches_all
-from shared.model import Request
+from shared.model import Request, Resources
 
 Outside = Mapping[tuple[str, str], Array]
 """What plugins outside said: a column per kind (scorer, filter) and name, one value per candidate."""
@@ -50,8 +50,11 @@ class Round:
         """The same request on fewer rows."""
         if kept.all():
             return self
-        outside = {key: column[kept] for key, column in self.outside.items()}
-        return Round(self.request, self.snapshot, self.rows[kept], self.demand, self.settings, self.now, outside)
+        places = np.flatnonzero(kept)
+        outside = {key: column[places] for key, column in self.outside.items()}
+        fewer = Round(self.request, self.snapshot, self.rows[places], self.demand, self.settings, self.now, outside)
+        fewer._used = {resource: used[places] for resource, used in self._used.items()}
+        return fewer
 
     def values(self, family: str, key: Any = None) -> Array:
         """One fact of the candidates, see `snapshot.VALUES`; not to be written to."""
@@ -78,6 +81,8 @@ class Round:
     @cached_property
     def waited_for(self) -> Bools:
         """Which candidates are not ready, but run the placement, which need not leave yet."""
+        if not self.request.previous:
+            return self.previous
         return self.previous & ~self.leaving & ~self.values("ready")
 
     @cached_property
@@ -117,13 +122,20 @@ class Round:
     def free(self, resource: str) -> Floats:
         """What is left of a resource for this placement. A target that is waited for gives what it gave before."""
         free = self.allocatable(resource) - self.used(resource)
-        if self.waited_for.any():
-            held = self.snapshot.taken.get(self.request.placement, {})
-            for position in np.flatnonzero(self.waited_for).tolist():
-                reservation = held.get(self.values("id")[position])
-                free[position] = reservation.resources.get(resource, 0.0) if reservation else 0.0
-                free[position] -= self.demand.on_every_node.get(resource, 0.0) * self.nodes[position]
+        for position, held in self._held.items():
+            on_nodes = self.demand.on_every_node.get(resource, 0.0) * self.nodes[position]
+            free[position] = held.get(resource, 0.0) - on_nodes
         return free
+
+    @cached_property
+    def _held(self) -> dict[int, Resources]:
+        """What the placement holds in each target that is waited for, by position."""
+        if not self.request.previous:
+            return {}
+        taken = self.snapshot.taken.get(self.request.placement, {})
+        ids = self.values("id")
+        found = ((position, taken.get(ids[position])) for position in np.flatnonzero(self.waited_for).tolist())
+        return {position: reservation.resources if reservation else {} for position, reservation in found}
 
     def _on_every_node(self, resource: str) -> Floats | float:
         each = self.demand.on_every_node.get(resource, 0.0)

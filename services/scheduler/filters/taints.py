@@ -6,6 +6,7 @@ import numpy as np
 
 from services.scheduler.filters.verdict import Verdict
 from services.scheduler.round import Round
+from services.scheduler.snapshot import Bools
 from shared.api import Taint, Toleration, tolerates
 
 
@@ -18,15 +19,16 @@ def taints(round: Round) -> Iterator[Verdict]:
     column = round.snapshot.codes("taints")
     tolerations = round.spec.targets.tolerations
     codes = column.data[round.index]
-    for repel, of in (
-        (("NoSchedule", "NoExecute"), ~round.previous),
-        (("NoExecute",), round.previous),
-    ):
+    asked: list[tuple[tuple[str, ...], Bools]] = [(("NoSchedule", "NoExecute"), ~round.previous)]
+    if round.request.previous:
+        asked.append((("NoExecute",), round.previous))
+    for repel, of in asked:
         messages = [_untolerated(each, tolerations, repel) for each in column.distinct]
         for message in dict.fromkeys(filter(None, messages)):
             names_it = np.array([each == message for each in messages])
             yield Verdict("UntoleratedTaint", message, names_it[codes] & of)
-    yield Verdict("UntoleratedTaint", "tolerated for long enough", round.leaving & round.values("ready"))
+    if round.request.leaving:
+        yield Verdict("UntoleratedTaint", "tolerated for long enough", round.leaving & round.values("ready"))
 
 
 def _untolerated(found: tuple[Taint, ...], tolerations: tuple[Toleration, ...], repel: tuple[str, ...]) -> str:

@@ -17,6 +17,7 @@ def load(round: Round, args: Args) -> Floats | None:  # noqa: ARG001 - every sco
     busiest: Floats = np.full(len(round), np.nan)
     for resource in OBSERVED:
         allocatable = round.allocatable(resource)
-        use = np.divide(round.values("usage", resource), allocatable, out=np.ones(len(round)), where=allocatable > 0)
-        busiest = np.fmax(busiest, np.where(allocatable > 0, use, np.nan))
+        use = np.full(len(round), np.nan)
+        np.divide(round.values("usage", resource), allocatable, out=use, where=allocatable > 0)
+        busiest = np.fmax(busiest, use)
     return 100.0 * (1.0 - busiest)
