@@ -282,10 +282,11 @@ class ObjectHealth(Value, frozen=True, kw_only=True):
 
 
 class HeadEntry(Value, frozen=True, kw_only=True):
-    """The newest head of a placement, and a digest of the input that it stands for."""
+    """The newest head of a placement, a digest of the input that it stands for, and the targets that it has to leave."""
 
     head: Head
     digest: str
+    leaving: tuple[str, ...] = ()
     requested_at: float = 0.0
     deleted: bool = False
 

@@ -67,8 +67,10 @@ def judge(
         return "drop"
     if placement is None or placement.metadata.deletion_timestamp:
         return "remove"
-    if decision is None:
-        return "remove" if message.remove or newest > message.head.attempt else "apply"
+    if decision is None:  # nothing is to be taken from a Placement that lives: it is decided (anew) before long
+        if message.remove:
+            return "drop" if placement.metadata.uid == message.head.uid else "remove"
+        return "drop" if newest > message.head.attempt else "apply"
     selected = chosen(decision, message.target) is not None
     if message.remove:
         return "drop" if selected and decision.status.attempt > message.head.attempt else "remove"

@@ -24,6 +24,7 @@ from shared.times import seconds
 NO_EXECUTE = "NoExecute"
 WAKE_FIRST = 1.0
 WAKE_MOST = 30.0
+DOUBLINGS = 16  # of a pause; by then every pause is at its bound
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +147,7 @@ def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
 
     After a change it waits for as long as it was tried in vain, from one second up to half a minute.
     """
-    patience = min(WAKE_FIRST * 2 ** (waiting.tries - 1), WAKE_MOST)
+    patience = min(WAKE_FIRST * 2 ** min(waiting.tries - 1, DOUBLINGS), WAKE_MOST)
     return now >= waiting.next_try or (world_changed_at > waiting.tried_at and now >= waiting.tried_at + patience)
 
 
@@ -160,7 +161,8 @@ def wait(
     again = previous is not None and previous.head.uid == head.uid
     tries = previous.tries + 1 if previous is not None and again else 1
     since = previous.since if previous is not None and again else now
-    delay = min(0.1 * 2**tries, 5.0) if contended else min(first * 2 ** (tries - 1), most)
+    doublings = min(tries, DOUBLINGS)
+    delay = min(0.1 * 2**doublings, 5.0) if contended else min(first * 2 ** (doublings - 1), most)
     return Waiting(placement=ref, head=head, since=since, tries=tries, tried_at=now, next_try=now + delay)
 
 
@@ -190,7 +192,7 @@ def next_cause(
     if waiting is not None and waiting.head == entry.head:
         return Cause(code="Waiting", detail=f"attempt {waiting.tries + 1}") if is_due else None
     if decision is not None and decision.attempt == entry.head.attempt:
-        if leaving:
+        if set(leaving) - set(entry.leaving) or (leaving and unanswered):
             return Cause(code="TargetLost", detail=_some(leaving))
         if left_over and unanswered:
             return Cause(code="Resync", detail=f"left over in {_some(left_over)}")

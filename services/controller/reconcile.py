@@ -10,7 +10,7 @@ import msgspec
 from services.controller import core
 from services.controller.core import Decision
 from services.controller.settings import ControllerSettings
-from services.controller.watches import SYNC_TIMEOUT, Watches, WorkspaceWatch
+from services.controller.watches import SYNC_TIMEOUT, Unreadable, Watches, WorkspaceWatch
 from services.controller.workload import Selected, select
 from shared.api import Placement, WorkloadSelector, matches, validate_placement
 from shared.bus import Retry
@@ -46,6 +46,7 @@ class Reconciler:
     watches: Watches
     heads: Table[HeadEntry]
     waiting: View[Waiting]
+    waiting_table: Table[Waiting]
     inventory: View[Target]
     policies: View[PolicyEntry]
     clock: Callable[[], float]
@@ -60,11 +61,12 @@ class Reconciler:
             raise Retry(1.0, "its workspace is still being read")
         placement = watch.placement(ref) if watch is not None else None
         entry = await self.heads.get(key_of(ref))
+        if watch is None:
+            return None  # a workspace that is not followed (now) says nothing of its placements
         with as_retry():
-            if watch is None or placement is None:
-                if watch is not None:
-                    watch.referred.forget(ref)
-                return await self._gone(ref, entry)
+            if placement is None:
+                watch.referred.forget(ref)
+                return await self._gone(ref, watch, entry)
             if placement.metadata.deletion_timestamp:
                 return await self._withdraw(ref, watch, placement, entry)
             return await self._place(ref, watch, placement, entry)
@@ -82,17 +84,18 @@ class Reconciler:
         digest = core.digest(placement.spec, placement.metadata.labels, requester, workload, error, in_force, along)
         decision = watch.decision(ref)
         leaving = self.leaving(placement, decision, self.clock()) if decision else []
+        leaving = [target for target in leaving if await self._really_gone(target)]
         cause = self._cause(ref, placement, entry, digest, decision, leaving)
         if cause is None:
             return None
-        head = await self._advance(ref, placement, entry, decision, digest)
+        head = await self._advance(ref, placement, entry, decision, digest, leaving=tuple(leaving))
         if head is None:
             raise Retry(0.0, "another controller was faster")
         request = Request(
             placement=ref,
             head=head,
             cause=cause,
-            spec=placement.spec,
+            spec=msgspec.structs.replace(placement.spec, manifests=()),  # binding reads them itself; they may be secret
             labels=placement.metadata.labels,
             requester=requester,
             workload=workload,
@@ -150,6 +153,14 @@ class Reconciler:
                 gone.append(choice.target)
         return gone + core.evicted(present, placement.spec.targets.tolerations, patience, now)
 
+    async def _really_gone(self, target: str) -> bool:
+        """Whether a target that is to be left may be: one that no inventory has must be gone from its workspace."""
+        workspace, name = split_target(target)
+        if self.inventory.get(join(workspace, name)) is not None:
+            return True
+        watch = self.watches.get(workspace)
+        return watch is not None and await watch.target_is_gone(name)
+
     def _expelling_of(self, target: Target, now: float) -> core.Expelling:
         """The NoExecute taints of a target, and since when this worker has seen them."""
         found = core.expelling(target, self._expelling.pop(target.id, {}), now)
@@ -194,6 +205,7 @@ class Reconciler:
         decision: Decision | None,
         digest: str,
         *,
+        leaving: tuple[str, ...] = (),
         deleted: bool = False,
     ) -> Head | None:
         """Move the head on by one attempt; None when somebody else did meanwhile."""
@@ -202,7 +214,7 @@ class Reconciler:
         uid = placement.metadata.uid if placement else known.uid
         generation = placement.metadata.generation if placement else known.generation
         head = Head(uid=uid, generation=generation, attempt=attempt)
-        value = HeadEntry(head=head, digest=digest, requested_at=self.clock(), deleted=deleted)
+        value = HeadEntry(head=head, digest=digest, leaving=leaving, requested_at=self.clock(), deleted=deleted)
         try:
             await self.heads.update(key_of(ref), value, entry.revision if entry else 0)
         except Conflict:
@@ -215,6 +227,7 @@ class Reconciler:
         """A placement is being deleted: have it undone, and let it go once nothing of it is left."""
         if FINALIZER not in placement.metadata.finalizers:
             return None
+        await self._stop_waiting(ref)
         known = entry.value if entry else None
         said = known is not None and known.deleted and known.head.uid == placement.metadata.uid
         clean = watch.decision(ref) is None and not watch.bound_in(ref)
@@ -231,12 +244,25 @@ class Reconciler:
             await self._set_finalizers(watch, placement, rest)
         return message
 
-    async def _gone(self, ref: PlacementRef, entry: Entry[HeadEntry] | None) -> Withdrawn | None:
-        """A placement is not there (any more); when it was never withdrawn properly, it is now."""
-        if entry is None or entry.value.deleted:
+    async def _gone(self, ref: PlacementRef, watch: WorkspaceWatch, entry: Entry[HeadEntry] | None) -> Withdrawn | None:
+        """A placement is not there (any more); when it was never withdrawn, or not to the end, it is now.
+
+        What runs is taken away on this word, so the API server itself has to say that the object is gone.
+        """
+        await self._stop_waiting(ref)
+        overdue = entry is not None and self.clock() - entry.value.requested_at >= self.settings.resync_seconds
+        rest = watch.decision(ref) is not None or bool(watch.bound_in(ref))
+        if entry is None or (entry.value.deleted and not (rest and overdue)):
             return None
-        head = await self._advance(ref, None, entry, None, "", deleted=True)
+        if not await watch.is_gone(ref):
+            return None
+        head = await self._advance(ref, None, entry, watch.decision(ref), "", deleted=True)
         return Withdrawn(placement=ref, head=head) if head else None
+
+    async def _stop_waiting(self, ref: PlacementRef) -> None:
+        """A placement that goes away does not wait any more."""
+        if self.waiting.get(key_of(ref)) is not None:
+            await self.waiting_table.delete(key_of(ref))
 
     async def _workload(
         self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement
@@ -254,15 +280,14 @@ class Reconciler:
                 informer = await watch.workload(selector.api_version, selector.kind)
             except UnknownKind as error:
                 return (), (), f"{where}: workspace {ref.workspace or 'hub'} has no such kind: {error}"
+            except Unreadable as error:
+                return (), (), f"{where}: {selector.kind} objects cannot be read: {error}"
             except TimeoutError:
-                raise Retry(5.0, f"{selector.kind} objects of {ref.workspace} cannot be read") from None
+                raise Retry(5.0, f"{selector.kind} objects of {ref.workspace} are not read yet") from None
             selected = [each for key, each in informer.objects.items() if _selects(selector, ref, key, each.summary)]
             if not selected:
-                return (
-                    (),
-                    (),
-                    f"{where} selects nothing: no {selector.kind} {_wanted(selector)} in namespace {ref.namespace}",
-                )
+                wanted = f"{selector.kind} {_wanted(selector)} in namespace {ref.namespace}"
+                return (), (), f"{where} selects nothing: no {wanted}"
             found += selected
         try:
             found += [select(manifest, ref.namespace) for manifest in placement.spec.manifests]

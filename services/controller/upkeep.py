@@ -34,8 +34,11 @@ class Controller:
 async def sweep(deps: Controller) -> None:
     """Find what no event tells of: waiting that ended, targets lost for too long, requests without an answer."""
     now = deps.reconciler.clock()
-    for waiting in list(deps.reconciler.waiting.entries.values()):
-        if core.due(waiting.value, deps.reconciler.world_changed_at, now):
+    for key, waiting in list(deps.reconciler.waiting.entries.items()):
+        known = deps.heads.get(key)
+        if known is None or known.deleted:
+            await deps.waiting.delete(key)
+        elif waiting.value.head == known.head and core.due(waiting.value, deps.reconciler.world_changed_at, now):
             deps.queue.add(waiting.value.placement)
     for key, head in list(deps.heads.entries.items()):
         age = now - head.value.requested_at
@@ -49,17 +52,28 @@ async def sweep(deps: Controller) -> None:
         if watch is not None and watch.synced and watch.policy(name) is None:
             deps.changed_policies.add((path, name))
     for watch in deps.watches.all():
+        _sweep_unseen(deps, watch)
         _sweep_targets(deps, watch, now)
+
+
+def _sweep_unseen(deps: Controller, watch: WorkspaceWatch) -> None:
+    """Find the placements that have no head for what they are now: their turn was lost with a worker or the bus."""
+    for ref in watch.placements() if watch.synced else ():
+        placement, known = watch.placement(ref), deps.heads.get(key_of(ref))
+        if placement is None or placement.spec.suspend or placement.metadata.deletion_timestamp:
+            continue
+        metadata = placement.metadata
+        if known is None or (known.head.uid, known.head.generation) != (metadata.uid, metadata.generation):
+            deps.queue.add(ref)
 
 
 def _sweep_targets(deps: Controller, watch: WorkspaceWatch, now: float) -> None:
     """Find the placements that are in targets where they should not be (any more)."""
-    bound = watch.bound()
     for ref, decision in watch.decisions():
         placement = watch.placement(ref)
         if placement is None:
             continue
-        stray = bound.get(ref, set()) - {choice.target for choice in decision.selected}
+        stray = watch.bound_in(ref) - {choice.target for choice in decision.selected}
         head = deps.heads.get(key_of(ref))
         improvable = head is not None and deps.reconciler.may_improve(placement, decision, head, now)
         if stray or improvable or deps.reconciler.leaving(placement, decision, now):
@@ -71,9 +85,9 @@ def _answered(deps: Controller, key: str, entry: HeadEntry) -> bool:
     ref = _ref(key)
     watch = deps.watches.get(ref.workspace)
     if watch is None or not watch.synced:
-        return entry.deleted or watch is not None
+        return True  # nothing can be said of it
     if entry.deleted:
-        return watch.placement(ref) is None
+        return watch.placement(ref) is None and watch.decision(ref) is None and not watch.bound_in(ref)
     decision, waiting = watch.decision(ref), deps.reconciler.waiting.get(key)
     decided = decision is not None and decision.attempt >= entry.head.attempt
     return watch.placement(ref) is not None and (decided or (waiting is not None and waiting.head == entry.head))
@@ -113,7 +127,8 @@ async def keep_policies(deps: Controller) -> None:
         path, name = await deps.changed_policies.get()
         try:
             watch = deps.watches.get(path)
-            await _keep_policy(table, join(path, name), watch.policy(name) if watch else None)
+            if watch is not None:
+                await _keep_policy(table, watch, name)
         except Conflict:
             deps.changed_policies.add((path, name))
         except Exception:
@@ -123,10 +138,12 @@ async def keep_policies(deps: Controller) -> None:
             deps.changed_policies.done((path, name))
 
 
-async def _keep_policy(table: Table[PolicyEntry], key: str, policy: PolicyEntry | None) -> None:
+async def _keep_policy(table: Table[PolicyEntry], watch: WorkspaceWatch, name: str) -> None:
+    key, policy = join(watch.path, name), watch.policy(name)
     known = await table.get(key)
     if policy is None:
-        if known is not None:
+        # A copy that is cut off from the hub must not take away what another has just seen: the hub itself is asked.
+        if known is not None and await watch.policy_is_gone(name):
             await table.delete(key, known.revision)
     elif known is None or known.value != policy:
         await table.update(key, policy, known.revision if known else 0)

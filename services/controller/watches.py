@@ -17,18 +17,22 @@ from shared.kube.client import Client
 from shared.kube.discovery import RestMapper
 from shared.kube.errors import ApiError
 from shared.kube.hub import Hub
-from shared.kube.names import PLACEMENT_LABEL
-from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, Resource
+from shared.kube.names import PLACEMENT_LABEL, REQUESTER_ANNOTATION
+from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, SYNCTARGETS, Resource
 from shared.kube.watch import Informer
 from shared.model import PlacementRef, PolicyEntry, PreviousChoice
 
 log = logging.getLogger("moorage.controller")
 
-SYNC_TIMEOUT = 10.0
+SYNC_TIMEOUT = 2.0  # seconds; a slot is held meanwhile that others need
 
 Notify = Callable[[PlacementRef], None]
 PolicyChange = Callable[[str], None]
 KindKey = tuple[str, str]
+
+
+class Unreadable(Exception):
+    """The API server does not let us read what a placement selects; says why."""
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -56,6 +60,8 @@ class WorkspaceWatch:
         self._bindings = Informer(client, BINDINGS, decode=_binding)
         self._workloads: dict[KindKey, Informer[Selected]] = {}
         self.referred = Referred(client, notify)
+        self._bound: dict[PlacementRef, dict[str, str]] = {}  # placement -> PlacementBinding -> target
+        self._bound_known = asyncio.Event()
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._tasks: asyncio.TaskGroup | None = None
@@ -63,8 +69,9 @@ class WorkspaceWatch:
     @property
     def synced(self) -> bool:
         """Whether all that concerns placements has been read once, or is not served here at all."""
-        informers: tuple[Informer[Any], ...] = (self._placements, self._policies, self._decisions, self._bindings)
-        return all(informer.synced.is_set() or _not_served(informer) for informer in informers)
+        informers: tuple[Informer[Any], ...] = (self._placements, self._policies, self._decisions)
+        read = all(informer.synced.is_set() or _not_served(informer) for informer in informers)
+        return read and (self._bound_known.is_set() or _not_served(self._bindings))
 
     async def run(self) -> None:
         """Follow the workspace until cancelled."""
@@ -78,8 +85,10 @@ class WorkspaceWatch:
             self._tasks.create_task(self._follow_bindings())
 
     async def _follow_placements(self) -> None:
-        await asyncio.gather(*(each.synced.wait() for each in (self._policies, self._decisions, self._bindings)))
+        await asyncio.gather(self._policies.synced.wait(), self._decisions.synced.wait(), self._bound_known.wait())
         async for change in self._placements.events():
+            if change.kind == "Modified" and _same_wish(change.old, change.object):
+                continue  # only its status moved
             if change.kind != "Synced":
                 self._notify(self.ref(*change.key))
 
@@ -90,14 +99,20 @@ class WorkspaceWatch:
 
     async def _follow_decisions(self) -> None:
         async for change in self._decisions.events():
-            if change.kind != "Synced":
+            # What is decided wakes nobody; that nothing is decided any more may let a placement go.
+            if change.kind == "Deleted":
                 self._notify(self.ref(*change.key))
 
     async def _follow_bindings(self) -> None:
         async for change in self._bindings.events():
-            gone = change.old if change.kind == "Deleted" else None
-            if gone is not None:
-                self._notify(self.ref(change.key[0], gone.placement))
+            if change.kind == "Synced":
+                self._bound_known.set()
+            elif change.object is not None:
+                self._bound.setdefault(self._owner(change.key, change.object), {})[change.key[1]] = change.object.target
+            elif change.old is not None:
+                owner = self._owner(change.key, change.old)
+                self._bound.get(owner, {}).pop(change.key[1], None)
+                self._notify(owner)
                 self._freed()
 
     async def _follow_workload(self, kind: KindKey, informer: Informer[Selected]) -> None:
@@ -108,6 +123,10 @@ class WorkspaceWatch:
                 wanted = any((each.api_version, each.kind) == kind for each in placement.spec.workload)
                 if wanted and namespace in (change.key[0], change.key[1]):
                     self._notify(self.ref(namespace, name))
+
+    def _owner(self, key: tuple[str, str], binding: Binding) -> PlacementRef:
+        """The placement that a PlacementBinding belongs to; it lives in the same namespace."""
+        return self.ref(key[0], binding.placement)
 
     def ref(self, namespace: str, name: str) -> PlacementRef:
         """A placement of this workspace."""
@@ -134,21 +153,15 @@ class WorkspaceWatch:
         """All that was decided in the workspace."""
         return [(self.ref(*key), decision) for key, decision in self._decisions.objects.items()]
 
-    def bound(self) -> dict[PlacementRef, set[str]]:
-        """The ids of the targets that each placement has PlacementBindings for."""
-        found: dict[PlacementRef, set[str]] = {}
-        for key, binding in self._bindings.objects.items():
-            found.setdefault(self.ref(key[0], binding.placement), set()).add(binding.target)
-        return found
-
     def bound_in(self, ref: PlacementRef) -> set[str]:
         """The ids of the targets that a placement has PlacementBindings for."""
-        return self.bound().get(ref, set())
+        return set(self._bound.get(ref, {}).values())
 
     async def workload(self, api_version: str, kind: str) -> Informer[Selected]:
         """A live cache of one kind of the workspace's objects, complete when this returns.
 
-        Raises UnknownKind where the workspace does not serve it, TimeoutError where it cannot be read in time.
+        Raises UnknownKind where the workspace does not serve it, Unreadable where we are not let, TimeoutError where it
+        is not read in time.
         """
         key = (api_version, kind)
         async with self._opening:
@@ -159,9 +172,33 @@ class WorkspaceWatch:
                 if self._tasks is not None:
                     self._tasks.create_task(self._follow_workload(key, informer))
         found = self._workloads[key]
+        if not found.synced.is_set() and isinstance(found.error, ApiError) and found.error.forbidden:
+            raise Unreadable(found.error.message or str(found.error))
         async with asyncio.timeout(SYNC_TIMEOUT):
             await found.synced.wait()
         return found
+
+    async def is_gone(self, ref: PlacementRef) -> bool:
+        """Whether the API server, asked now, has no such Placement, and serves the kind."""
+        return await self._is_gone(PLACEMENTS, ref.name, ref.namespace)
+
+    async def target_is_gone(self, name: str) -> bool:
+        """Whether the API server, asked now, has no such SyncTarget, and serves the kind."""
+        return await self._is_gone(SYNCTARGETS, name)
+
+    async def policy_is_gone(self, name: str) -> bool:
+        """Whether the API server, asked now, has no such PlacementPolicy, and serves the kind."""
+        return await self._is_gone(POLICIES, name)
+
+    async def _is_gone(self, resource: Resource, name: str, namespace: str = "") -> bool:
+        try:
+            await self.client.get(resource, name, namespace)
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            # Where the kind itself is not served (a CRD being replaced) the answer is 404 as well, but names no object.
+            return error.details.get("name") == name
+        return False
 
     def _policy(self, raw: bytes) -> PolicyEntry:
         policy = decode_policy(raw)
@@ -173,6 +210,18 @@ class WorkspaceWatch:
             generation=metadata.generation,
             spec=policy.spec,
         )
+
+
+def _same_wish(old: Placement | None, new: Placement | None) -> bool:
+    """Whether nothing that a round depends on differs between two states of a Placement."""
+    return old is not None and new is not None and _wish(old) == _wish(new)
+
+
+def _wish(placement: Placement) -> tuple[object, ...]:
+    metadata = placement.metadata
+    requester = metadata.annotations.get(REQUESTER_ANNOTATION)
+    identity = (metadata.uid, metadata.generation, metadata.deletion_timestamp, metadata.finalizers)
+    return (*identity, metadata.labels, requester)
 
 
 def _not_served(informer: Informer[Any]) -> bool:

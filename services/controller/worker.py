@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 from services.controller import core, upkeep
@@ -15,7 +15,7 @@ from shared.kube.hub import open_hub
 from shared.messages import Decided, Requested, Withdrawn
 from shared.model import PlacementRef
 from shared.runner import Runtime
-from shared.state import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES
+from shared.state import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES, Conflict
 from shared.worker import Worker
 from shared.workqueue import WorkQueue
 
@@ -40,6 +40,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             watches=watches,
             heads=runtime.table(HEADS),
             waiting=await runtime.follow(WAITING),
+            waiting_table=runtime.table(WAITING),
             inventory=await runtime.follow(INVENTORY),
             policies=await runtime.follow(POLICIES),
             clock=runtime.clock,
@@ -94,6 +95,9 @@ async def _work(deps: Controller, results: asyncio.Queue[Requested | Withdrawn])
             message = await deps.reconciler.reconcile(ref)
             if message is not None:
                 await results.put(message)
+        except asyncio.CancelledError:
+            deps.queue.add(ref)  # the source is started anew when the bus is back, and looks at it then
+            raise
         except Retry as retry:
             log.debug("placement is looked at again", extra={"ref": str(ref), "why": str(retry)})
             loop.call_later(retry.delay, deps.queue.add, ref)
@@ -113,7 +117,7 @@ async def note_answer(message: Decided, deps: Controller) -> None:
         return
     if message.refusal is None:
         if entry is not None:
-            await deps.waiting.delete(key)
+            await _or_again(deps.waiting.delete(key, entry.revision))
         return
     waiting = core.wait(
         message.placement,
@@ -125,7 +129,15 @@ async def note_answer(message: Decided, deps: Controller) -> None:
         most=deps.settings.waiting_most,
     )
     if entry is None or entry.value.head != message.head:
-        await deps.waiting.put(key, waiting)
+        await _or_again(deps.waiting.update(key, waiting, entry.revision if entry else 0))
+
+
+async def _or_again(writing: Awaitable[int]) -> None:
+    """Somebody else wrote meanwhile: the message is looked at again."""
+    try:
+        await writing
+    except Conflict as error:
+        raise Retry(0.05, str(error)) from None
 
 
 @worker.every(lambda settings: settings.sweep_seconds)

@@ -13,7 +13,7 @@ from shared.api import (
 )
 from shared.api import Rejection as RejectedTargets
 from shared.messages import Assigned, Decided, Scheduled
-from shared.model import Choice, Head, PlacementRef, Proposal, Refusal, Rejection, Request, split_target
+from shared.model import Choice, Head, PlacementRef, Proposal, Refusal, Rejection, Request, Resources, split_target
 from shared.times import rfc3339
 
 SAMPLES = 10
@@ -43,6 +43,11 @@ def enough(taken: Sequence[Choice], proposal: Proposal, spec: PlacementSpec) -> 
     """Whether what could be taken will do: the least count, and all of it where nothing can be substituted."""
     least, _ = spec.targets.bounds(proposal.feasible)
     return len(taken) >= least and (len(taken) == len(proposal.selected) or substitutable(spec))
+
+
+def at_least(needed: Resources, held: Resources) -> Resources:
+    """What is reserved until a decision is written: what is needed, and not less than what still runs there."""
+    return {name: max(needed.get(name, 0.0), held.get(name, 0.0)) for name in {**needed, **held}}
 
 
 def below_minimum(scheduled: Scheduled) -> Refusal:
@@ -171,19 +176,31 @@ def assignments(
 ) -> list[Assigned]:
     """What binding is told: apply in all selected targets, remove from the others that it is `present` in.
 
-    Adding comes before removing: a removal waits for the added targets, unless the old target is `lost` anyway.
+    Adding comes before removing: a removal waits until all selected targets work, unless the old one is `lost` anyway.
     """
     chosen = [target_id(each.target) for each in selected]
-    added = tuple(sorted(set(chosen) - set(present)))
+    after = tuple(sorted(chosen))
     applies = [
         Assigned(placement=placement, head=head, target=target, replicas=each.replicas)
         for target, each in zip(chosen, selected, strict=True)
     ]
     removals = [
-        Assigned(placement=placement, head=head, target=target, remove=True, after=() if target in lost else added)
+        Assigned(placement=placement, head=head, target=target, remove=True, after=() if target in lost else after)
         for target in sorted(set(present) - set(chosen))
     ]
     return applies + removals
+
+
+def overlooked(
+    placement: PlacementRef, head: Head, selected: Sequence[ScoredTarget], present: Collection[str]
+) -> list[Assigned]:
+    """What binding is told on a refusal: nothing, but for selected targets that it was never told of.
+
+    What is selected stays as it is while nothing better can be decided. A worker may have died after it wrote the
+    selection and before it told anybody.
+    """
+    untold = [each for each in selected if target_id(each.target) not in present]
+    return assignments(placement, head, untold, (), ())
 
 
 def withdrawal(placement: PlacementRef, head: Head, present: Collection[str], *, orphan: bool) -> list[Assigned]:

@@ -8,10 +8,9 @@ from shared.api.decision import PlacementDecision
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.hub import Hub
-from shared.kube.resources import BINDINGS, DECISIONS
+from shared.kube.names import PLACEMENT_LABEL, label_value
+from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.model import Head, PlacementRef
-
-PLACEMENT_LABEL = "placement.moorage.io/placement"
 
 
 class Decisions:
@@ -54,9 +53,21 @@ class Decisions:
 
     async def bound(self, ref: PlacementRef) -> set[str]:
         """The ids of the targets that a placement has PlacementBindings for."""
-        page = await self._client(ref).list(BINDINGS, ref.namespace, label_selector=f"{PLACEMENT_LABEL}={ref.name}")
+        page = await self._client(ref).list(
+            BINDINGS, ref.namespace, label_selector=f"{PLACEMENT_LABEL}={label_value(ref.name)}"
+        )
         targets = (binding.get("spec", {}).get("target", {}) for binding in page.items)
         return {f"{target.get('workspace', '')}/{target.get('name', '')}" for target in targets}
+
+    async def lives(self, ref: PlacementRef, uid: str) -> bool:
+        """Whether the Placement with this uid is there, and not being deleted."""
+        try:
+            metadata = (await self._client(ref).get(PLACEMENTS, ref.name, ref.namespace))["metadata"]
+        except ApiError as error:
+            if error.not_found:
+                return False
+            raise
+        return metadata.get("uid") == uid and not metadata.get("deletionTimestamp")
 
     async def all(self, workspace: str) -> list[tuple[PlacementRef, str, PlacementDecisionStatus]]:
         """Every decision of a workspace with its placement's uid, for the reservations to be rebuilt from."""
@@ -91,7 +102,7 @@ def _fresh(ref: PlacementRef, uid: str) -> dict[str, Any]:
     metadata = {
         "name": ref.name,
         "namespace": ref.namespace,
-        "labels": {PLACEMENT_LABEL: ref.name},
+        "labels": {PLACEMENT_LABEL: label_value(ref.name)},
         "ownerReferences": [owner],
     }
     return {"apiVersion": DECISIONS.api_version, "kind": DECISIONS.kind, "metadata": metadata}

@@ -76,6 +76,11 @@ class Ledger:
         """The key prefixes of the targets in which a placement holds something."""
         return set(self._placements.get(_suffix(placement), ()))
 
+    def held(self, placement: PlacementRef) -> dict[str, Reservation]:
+        """What a placement holds, by the key prefix of the target."""
+        suffix = _suffix(placement)
+        return {prefix: self._targets[prefix][f"{prefix}.{suffix}"].value for prefix in self.held_by(placement)}
+
     def holders(self) -> Iterable[Reservation]:
         """Every reservation that takes something."""
         for entries in self._targets.values():
@@ -138,6 +143,30 @@ class Ledger:
                 self._note(Entry(key, empty, revision))
                 return
         raise Crowded(f"{prefix} is contended, {TRIES} attempts to release in it lost")
+
+    async def restore(self, before: Mapping[str, Reservation], placement: PlacementRef, head: Head) -> None:
+        """Undo what was reserved since `before` was taken by `held`: give back what is new and by how much it grew.
+
+        It only ever gives back, so it cannot fail for want of room.
+        """
+        for prefix in self.held_by(placement) - before.keys():
+            await self.release(prefix, placement, head)
+        for prefix, old in before.items():
+            key = f"{prefix}.{_suffix(placement)}"
+            own = self._targets.get(prefix, {}).get(key)
+            if own is not None and own.value.head == head and own.value.resources != old.resources:
+                await self._put_back(prefix, key, old)
+
+    async def _put_back(self, prefix: str, key: str, old: Reservation) -> None:
+        for _ in range(TRIES):
+            try:
+                revision = await self._table.update(key, old, self._revision(prefix), within=prefix)
+            except Conflict:
+                await self._reread(prefix)
+            else:
+                self._note(Entry(key, old, revision))
+                return
+        raise Crowded(f"{prefix} is contended, {TRIES} attempts to put back in it lost")
 
     def _revision(self, prefix: str) -> int:
         """The last revision of anything below the prefix."""

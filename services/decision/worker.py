@@ -1,6 +1,7 @@
 """The decision worker: reserves, writes the PlacementDecision, tells binding and status."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,16 +14,19 @@ from services.decision.ledger import Crowded, Ledger, Superseded, prefix_of
 from services.decision.rebuild import rebuild
 from shared.api import PlacementDecisionStatus
 from shared.bus import Retry
+from shared.kube.errors import KubeError
 from shared.kube.hub import open_hub
 from shared.kube.retry import as_retry
-from shared.messages import Assigned, Decided, Scheduled, Withdrawn
-from shared.model import Choice, HeadEntry, Refusal, Request, Target
+from shared.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
+from shared.model import Choice, Head, HeadEntry, PlacementRef, Refusal, Request, Target
 from shared.runner import Runtime
 from shared.settings import HubSettings
 from shared.state import HEADS, INVENTORY, RESERVATIONS, View
 from shared.telemetry import current_trace
 from shared.tokens import join
 from shared.worker import Worker
+
+log = logging.getLogger("moorage.decision")
 
 
 class DecisionSettings(HubSettings, frozen=True, kw_only=True):
@@ -56,6 +60,11 @@ class Decision:
         found = self.inventory.get(prefix_of(target))
         return found is None or not found.ready
 
+    async def release_all_but(self, ref: PlacementRef, head: Head, targets: Collection[str]) -> None:
+        """Give back what a placement holds elsewhere. What is bound keeps its place until it is removed there."""
+        for prefix in self.ledger.held_by(ref) - {prefix_of(target) for target in targets}:
+            await self.ledger.release(prefix, ref, head)
+
 
 @asynccontextmanager
 async def open_decision(runtime: Runtime) -> AsyncIterator[Decision]:
@@ -88,6 +97,7 @@ async def decide(message: Scheduled, deps: Decision) -> list[Decided | Assigned]
                     return [core.decided(message, (), refusal, current_trace())]
                 status = core.record(message, taken, refusal, status, deps.runtime.clock())
                 await deps.decisions.write(ref, head, status, found)
+                await shrink(message, taken, deps)
             else:  # written before, by a delivery that ended before it told anybody
                 taken, refusal = redelivered(message, status)
             present = await deps.decisions.bound(ref)
@@ -95,12 +105,10 @@ async def decide(message: Scheduled, deps: Decision) -> list[Decided | Assigned]
         return None
     except Crowded as error:
         raise Retry(deps.runtime.settings.crowded_delay, str(error)) from None
-    selected = selected_ids(status)
-    for prefix in deps.ledger.held_by(ref) - {prefix_of(target) for target in selected}:
-        await deps.ledger.release(prefix, ref, head)
+    await deps.release_all_but(ref, head, selected_ids(status) | present)
     news = core.decided(message, taken, refusal, current_trace())
     if refusal is not None:
-        return [news]
+        return [news, *core.overlooked(ref, head, status.selected, present)]
     lost = {target for target in present if deps.lost(target)}
     return [news, *core.assignments(ref, head, status.selected, present, lost)]
 
@@ -114,22 +122,30 @@ async def settle(message: Scheduled, deps: Decision) -> tuple[list[Choice], Refu
     proposed = core.eligible(proposal.selected, least_score)
     if not core.enough(proposed, proposal, request.spec):
         return [], core.below_minimum(message)
-    held = deps.ledger.held_by(request.placement)
+    before = deps.ledger.held(request.placement)
     alternates = core.eligible(proposal.alternates, least_score) if core.substitutable(request.spec) else []
     taken: list[Choice] = []
     for choice in (*proposed, *alternates):
         if len(taken) == len(proposal.selected):
             break
         target = deps.target(choice.target, request)
-        if target and await deps.ledger.reserve(
-            target, request.placement, request.head, choice.reserve, request.labels
-        ):
+        held = before.get(prefix_of(choice.target))
+        needed = core.at_least(choice.reserve, held.resources if held else {})
+        if target and await deps.ledger.reserve(target, request.placement, request.head, needed, request.labels):
             taken.append(choice)
     if core.enough(taken, proposal, request.spec):
         return taken, None
-    for prefix in {prefix_of(choice.target) for choice in taken} - held:
-        await deps.ledger.release(prefix, request.placement, request.head)
+    await deps.ledger.restore(before, request.placement, request.head)
     return [], core.contended(message)
+
+
+async def shrink(message: Scheduled, taken: Sequence[Choice], deps: Decision) -> None:
+    """Once a decision is written, what it takes less than before is given back."""
+    request = message.request
+    for choice in taken:
+        target = deps.target(choice.target, request)
+        if target is not None:
+            await deps.ledger.reserve(target, request.placement, request.head, choice.reserve, request.labels)
 
 
 def redelivered(message: Scheduled, status: PlacementDecisionStatus) -> tuple[list[Choice], Refusal | None]:
@@ -146,20 +162,40 @@ async def withdraw(message: Withdrawn, deps: Decision) -> list[Assigned]:
     """A Placement goes away: give back what it holds, forget the decision, have everything removed."""
     ref, head = message.placement, message.head
     with as_retry():
+        if await deps.decisions.lives(ref, head.uid):
+            return []  # whoever thought that it was gone did not see well
         status, _ = await deps.decisions.read(ref)
         present = await deps.decisions.bound(ref) | selected_ids(status)
-        for prefix in deps.ledger.held_by(ref):
-            await deps.ledger.release(prefix, ref, head)
+        await deps.release_all_but(ref, head, present)
         await deps.decisions.forget(ref)
     return core.withdrawal(ref, head, present, orphan=message.orphan)
 
 
+@worker.handles()
+async def give_back(message: Bound, deps: Decision) -> None:
+    """What was removed from a target takes nothing there any more."""
+    if message.phase != "Removed" or prefix_of(message.target) not in deps.ledger.held_by(message.placement):
+        return
+    with as_retry():
+        status, _ = await deps.decisions.read(message.placement)
+    if message.target not in selected_ids(status):
+        await deps.ledger.release(prefix_of(message.target), message.placement, message.head)
+
+
 @worker.every(lambda settings: settings.release_seconds)
 async def release_leftovers(deps: Decision) -> None:
-    """Give back what placements hold that are gone: a decision may have died between reserving and writing."""
-    for reservation in list(deps.ledger.holders()):
+    """Give back what nobody decided or what is bound nowhere any more: a worker may have died halfway."""
+    stale: dict[PlacementRef, Head] = {}
+    for reservation in deps.ledger.holders():
         ref = reservation.placement
-        head = deps.heads.get(join(ref.workspace, ref.namespace, ref.name))
-        if head is not None and head.deleted and reservation.head.older_than(head.head):
-            for prefix in deps.ledger.held_by(ref):
-                await deps.ledger.release(prefix, ref, head.head)
+        known = deps.heads.get(join(ref.workspace, ref.namespace, ref.name))
+        if known is not None and reservation.head.older_than(known.head):
+            stale[ref] = known.head
+    for ref, head in stale.items():
+        try:
+            status, _ = await deps.decisions.read(ref)
+            present = await deps.decisions.bound(ref)
+        except KubeError as error:
+            log.warning("reservations are looked at again later", extra={"of": str(ref), "error": str(error)})
+        else:
+            await deps.release_all_but(ref, head, selected_ids(status) | present)

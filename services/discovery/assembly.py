@@ -1,7 +1,7 @@
 """What the worker has while it runs: the hub, what follows workspaces and targets, and what the handler reads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -26,6 +26,7 @@ class Discovery:
     inventory: View[Target]
     workspaces: View[Workspace]
     authorizer: Authorizer
+    clock: Callable[[], float]
     _candidates: dict[str, tuple[int, Candidate]] = field(default_factory=dict)
     _makes: dict[Served, Served] = field(default_factory=dict)
 
@@ -64,7 +65,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
             async with asyncio.TaskGroup() as tasks:
                 following = [tasks.create_task(work) for work in (stored.run(), tree_stored.run(), tree.run())]
-                yield Discovery(inventory, workspaces, authorizer)
+                yield Discovery(inventory, workspaces, authorizer, runtime.clock)
                 for task in following:
                     task.cancel()
         finally:

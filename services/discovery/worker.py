@@ -3,8 +3,14 @@
 from services.discovery.assembly import Discovery, open_discovery
 from services.discovery.core import Workspaces, answer, screen
 from services.discovery.settings import DiscoverySettings
+from shared.bus import Retry
 from shared.messages import Discovered, Requested
+from shared.model import split_target
+from shared.tokens import join
 from shared.worker import Worker
+
+PATIENCE = 30.0
+"""Seconds for which a placement waits for a target that it is on to be in the inventory, which may be being rebuilt."""
 
 worker = Worker(
     "discovery",
@@ -20,6 +26,9 @@ async def discover(message: Requested, deps: Discovery) -> Discovered:
     revision, request = deps.inventory.revision, message.request
     if request.error:
         return Discovered(request=request, targets=(), inventory_revision=revision)
+    unknown = [each.target for each in request.previous if deps.inventory.get(join(*split_target(each.target))) is None]
+    if set(unknown) - set(request.leaving) and deps.clock() < request.requested_at + PATIENCE:
+        raise Retry(1.0, f"{unknown[0]}, which it is on, is not in the inventory (yet)")
     labels = {entry.value.path: entry.value.labels for entry in deps.workspaces.entries.values()}
     screened = screen(request, deps.candidates(), Workspaces(labels))
     ids = [candidate.id for candidate in screened.candidates]

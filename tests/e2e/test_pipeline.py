@@ -11,7 +11,8 @@ from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, EVENTS, PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.runner import connect
 from shared.settings import Settings
-from shared.state import RESERVATIONS, Table
+from shared.state import INVENTORY, RESERVATIONS, WORKSPACES, Table
+from shared.tokens import join
 from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
 from tests.support import otlp, worlds
 
@@ -22,6 +23,7 @@ BRISK = {
     "MOORAGE_PROBE_INTERVAL": "1",
     "MOORAGE_LOST_AFTER": "2",
     "MOORAGE_RESYNC_SECONDS": "5",
+    "MOORAGE_REWALK_INTERVAL": "5",
 }
 
 
@@ -329,6 +331,46 @@ async def test_deleting_every_stream_and_bucket_rebuilds_the_same_world(system: 
         await until(rebuilt, "the reservations are as before")
     finally:
         print("reserved before and after:", differences)
+
+
+async def test_a_bucket_that_lost_entries_takes_nothing_away_that_runs(system: System):
+    """The projections may be incomplete; only the API server's word removes or moves what runs."""
+    await system.place_app("kept")
+    (home,) = await until(lambda: system.chosen("kept"), "a decision on kept")
+    await until(lambda: system.ready("kept"), "kept is Ready")
+    before = await _uid(system, home, "kept")
+    bus, store = await connect("e2e", Settings(nats_url=system.place.nats))
+    try:
+        await Table(store, INVENTORY).delete(join(worlds.PLATFORM, home))
+        await Table(store, WORKSPACES).delete(join(worlds.TEAM))
+
+        async def restored():
+            workspace = await Table(store, WORKSPACES).get(join(worlds.TEAM))
+            return workspace and await Table(store, INVENTORY).get(join(worlds.PLATFORM, home))
+
+        await until(restored, "discovery wrote both entries again", within=90)
+    finally:
+        await bus.close()
+    await system.place_app("after-loss")
+    await until(lambda: system.ready("after-loss"), "after-loss is Ready")
+    assert await system.chosen("kept") == [home]
+    assert await _uid(system, home, "kept") == before
+
+
+async def test_a_name_of_any_length_that_kubernetes_takes_is_placed_and_removed(system: System):
+    name = "long-" + "x" * 58  # what a Deployment may have; the Placement's own name is longer
+    await system.user.create(DEPLOYMENTS, worlds.deployment(name[:60]))
+    longest = "p-" + "y" * 248
+    spec = worlds.placement(name[:60])
+    spec["metadata"]["name"] = longest
+    await system.user.create(PLACEMENTS, spec)
+    await until(lambda: system.ready(longest), "it is Ready")
+    await system.user.delete(PLACEMENTS, longest, worlds.NAMESPACE)
+
+    async def vanished():
+        return not await system.placed(name[:60])
+
+    await until(vanished, "its Deployment is removed")
 
 
 async def _uid(system: System, target: str, name: str) -> tuple[str, int]:

@@ -59,6 +59,15 @@ DECIDED = core.Decision(attempt=1, selected=(PreviousChoice(target="root:p/t"),)
         ({"known": entry(), "digest": "a.b.x"}, "PolicyChanged"),
         ({"known": entry(), "decision": DECIDED}, None),
         ({"known": entry(), "decision": DECIDED, "leaving": ["root:p/t"]}, "TargetLost"),
+        ({"known": entry(leaving=("root:p/t",)), "decision": DECIDED, "leaving": ["root:p/t"]}, None),
+        (
+            {"known": entry(leaving=("root:p/t",)), "decision": DECIDED, "leaving": ["root:p/t", "root:p/u"]},
+            "TargetLost",
+        ),
+        (
+            {"known": entry(leaving=("root:p/t",)), "decision": DECIDED, "leaving": ["root:p/t"], "unanswered": True},
+            "TargetLost",
+        ),
         ({"known": entry(), "decision": DECIDED, "unanswered": True}, None),
         ({"known": entry(), "decision": DECIDED, "left": ["root:p/x"]}, None),
         ({"known": entry(), "decision": DECIDED, "left": ["root:p/x"], "unanswered": True}, "Resync"),
@@ -210,6 +219,7 @@ def test_a_loss_comes_before_an_improvement(leaving, expected):
         (waiting(tries=5, next_try=500.0), 100.5, 115.9, False),
         (waiting(tries=5, next_try=500.0), 100.5, 116.0, True),
         (waiting(tries=50, next_try=500.0), 100.5, 130.0, True),
+        (waiting(tries=100_000, next_try=500.0), 100.5, 130.0, True),
     ],
 )
 def test_waiting_ends_in_time_or_soon_after_a_change_that_may_help(room, changed_at, now, expected):
@@ -226,6 +236,12 @@ def test_waiting_grows_up_to_its_bound_and_starts_anew_for_another_object():
     assert room.since == 100.0
     anew = core.wait(REF, head(1, uid="v"), room, 200.0, contended=False, first=10.0, most=300.0)
     assert (anew.tries, anew.since, anew.next_try) == (1, 200.0, 210.0)
+
+
+@pytest.mark.parametrize("contended", [True, False])
+def test_waiting_has_no_last_try(contended):
+    room = core.wait(REF, head(), waiting(tries=100_000), 100.0, contended=contended, first=10.0, most=300.0)
+    assert room.next_try == (105.0 if contended else 400.0)
 
 
 def test_who_lost_a_race_comes_again_within_moments():

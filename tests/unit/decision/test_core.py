@@ -102,7 +102,7 @@ def test_binding_is_told_to_apply_everywhere_selected_and_to_remove_elsewhere_af
     assert [(each.target, each.remove, each.after) for each in told] == [
         ("root:p/a", False, ()),
         ("root:p/b", False, ()),
-        ("root:p/old", True, ("root:p/b",)),
+        ("root:p/old", True, ("root:p/a", "root:p/b")),
     ]
 
 
@@ -166,3 +166,14 @@ def test_a_placement_may_stay_where_it_is_until_it_has_to_leave(previous, leavin
         scheduled().request, previous=tuple(PreviousChoice(target=each) for each in previous), leaving=leaving
     )
     assert core.may_stay("root:p/a", request) is expected
+
+
+def test_a_refusal_tells_binding_only_of_selected_targets_that_it_never_heard_of():
+    status = core.record(scheduled(), [choice("a"), choice("b")], None, None, 1.0)
+    told = core.overlooked(REF, HEAD, status.selected, {"root:p/a", "root:p/old"})
+    assert [(each.target, each.remove) for each in told] == [("root:p/b", False)]
+
+
+def test_until_a_decision_is_written_nothing_that_runs_loses_its_place():
+    assert core.at_least({"cpu": 6.0, "pods": 1.0}, {"cpu": 10.0}) == {"cpu": 10.0, "pods": 1.0}
+    assert core.at_least({"cpu": 6.0}, {}) == {"cpu": 6.0}

@@ -133,6 +133,20 @@ async def test_a_followed_ledger_knows_what_others_wrote():
         task.cancel()
 
 
+async def test_what_a_failed_round_reserved_is_undone_to_what_was_there_before():
+    table = await new_table()
+    ledger = ledger_over(table)
+    other = Target(workspace="root:platform", name="two", ready=True, allocatable={"cpu": 4.0})
+    await ledger.reserve(NODE, ref("a"), head(1), {"cpu": 1.0})
+    before = ledger.held(ref("a"))
+    assert await ledger.reserve(NODE, ref("a"), head(2), {"cpu": 3.0})
+    assert await ledger.reserve(other, ref("a"), head(2), {"cpu": 2.0})
+    await ledger.restore(before, ref("a"), head(2))
+    assert ledger.held(ref("a")) == before
+    assert await total(table) == 1.0
+    assert await ledger.reserve(NODE, ref("b"), head(1), {"cpu": 3.0})
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
