@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.kube.resources import BINDINGS
+from shared.kube.resources import BINDINGS, PLACEMENTS
 from shared.model import PlacementRef
 from tests.integration.status.conftest import Pipeline
 from tests.support.scene import BOUND, DEPLOYMENTS, Scene, condition
@@ -179,6 +179,19 @@ async def test_what_others_add_is_theirs(strict: Pipeline) -> None:
     await until_bound(scene, ref, lambda found: not in_phase("Ready")(found))
     mine = [each for each in requests if each.startswith("PATCH")]
     assert len(mine) == 2
+
+
+async def test_what_a_suspended_placement_lost_comes_back_when_it_goes_on(strict: Pipeline) -> None:
+    scene = strict.scene
+    ref = await ready(strict)
+    await scene.team.merge_patch(PLACEMENTS, "web", {"spec": {"suspend": True}}, "shop")
+    await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
+    await until_bound(scene, ref, in_phase("Degraded"))
+    assert await scene.in_target() is None
+    await scene.team.merge_patch(PLACEMENTS, "web", {"spec": {"suspend": None}}, "shop")
+    await strict.decide(ref, "east")
+    await until_in_target(scene, bool)
+    await until_bound(scene, ref, in_phase("Ready"))
 
 
 async def test_what_was_deleted_while_nobody_looked_comes_back(strict: Pipeline) -> None:
