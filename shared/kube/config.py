@@ -4,17 +4,18 @@ Static credentials are read here. What needs a program or an identity provider i
 """
 
 import base64
-import binascii
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+import yarl
 
 from shared.kube.errors import ConfigError
 from shared.kube.plugin import Plugin
 
+_QUOTED = 100  # characters of a name that a message repeats; a stranger chose it
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -59,7 +60,7 @@ def load_kubeconfig(path_or_text: Path | str | bytes, context: str | None = None
 
     A `Path`, or a string of one line that does not begin with `{`, is a file, and is trusted. Bytes and other strings
     are the kubeconfig itself. That may come from a tenant's Secret, so it may neither run programs nor name files of
-    ours.
+    ours, and it is read within bounds (see `documents`).
 
     Raises ConfigError: unreadable, malformed, no such context, or not allowed.
     """
@@ -117,44 +118,36 @@ def _read_file(path: Path) -> bytes:
 
 
 def _parse(name: str, text: bytes | str, directory: Path | None) -> _Document:
-    import yaml
+    from shared.kube.documents import DocumentError, load_trusted, load_untrusted  # a pod needs no YAML
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        data = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader, the C one where it was built
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{name} is not YAML{where}") from None  # the cause would quote the text, tokens included
+        data = load_untrusted(text) if directory is None else load_trusted(text)
+    except DocumentError as error:
+        raise ConfigError(f"{name} {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name} is not a kubeconfig")
     return _Document(name, data, directory)
 
 
 def _credentials(documents: list[_Document], context: str | None) -> Credentials:
-    wanted = context or next((str(d.data["current-context"]) for d in documents if d.data.get("current-context")), "")
+    wanted = context or next((name for each in documents if (name := _text(each, each.data, "current-context"))), "")
     if not wanted:
         raise ConfigError(f"{documents[0].name} has no current-context, and none was asked for")
-    _, chosen = _entry(documents, "context", wanted)
-    cluster_home, cluster = _entry(documents, "cluster", str(chosen.get("cluster", "")))
-    user_home, user = _entry(documents, "user", str(chosen["user"])) if chosen.get("user") else (cluster_home, {})
-    server = str(cluster.get("server") or "").rstrip("/")
-    if urlsplit(server).scheme not in {"http", "https"}:
-        raise ConfigError(f"{cluster_home.name}: cluster {chosen.get('cluster')!r} has no http or https server")
-    proxy = str(cluster.get("proxy-url") or "")
-    if proxy and urlsplit(proxy).scheme not in {"http", "https"}:
-        raise ConfigError(f"{cluster_home.name}: only http and https proxies are supported")
+    context_home, chosen = _entry(documents, "context", wanted)
+    cluster_home, cluster = _entry(documents, "cluster", _text(context_home, chosen, "cluster"))
+    user_name = _text(context_home, chosen, "user")
+    user_home, user = _entry(documents, "user", user_name) if user_name else (cluster_home, {})
     found = Credentials(
-        server=server,
+        server=_url(cluster_home, cluster, "server").rstrip("/"),
         ca=_material(cluster_home, cluster, "certificate-authority"),
-        token=str(user.get("token") or ""),
+        token=_text(user_home, user, "token"),
         token_file=_file(user_home, user, "tokenFile"),
         certificate=_material(user_home, user, "client-certificate"),
         key=_material(user_home, user, "client-key"),
         insecure=cluster.get("insecure-skip-tls-verify") is True,
-        tls_server_name=str(cluster.get("tls-server-name") or ""),
-        proxy=proxy,
-        namespace=str(chosen.get("namespace") or "default"),
+        tls_server_name=_text(cluster_home, cluster, "tls-server-name"),
+        proxy=_url(cluster_home, cluster, "proxy-url") if cluster.get("proxy-url") else "",
+        namespace=_text(context_home, chosen, "namespace") or "default",
         plugin=_plugin(user_home, cluster, user),
     )
     if (found.certificate is None) != (found.key is None):
@@ -165,28 +158,54 @@ def _credentials(documents: list[_Document], context: str | None) -> Credentials
 def _entry(documents: list[_Document], kind: str, name: str) -> tuple[_Document, dict[str, Any]]:
     """The named context, cluster or user: the first wins, as kubectl merges files."""
     for document in documents:
-        for entry in document.data.get(f"{kind}s") or ():
+        entries = document.data.get(f"{kind}s")
+        for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, dict) and entry.get("name") == name:
                 value = entry.get(kind)
                 return document, value if isinstance(value, dict) else {}
-    raise ConfigError(f"{documents[0].name} has no {kind} {name!r}")
+    raise ConfigError(f"{documents[0].name} has no {kind} {name[:_QUOTED]!r}")
+
+
+def _text(document: _Document, section: dict[str, Any], key: str) -> str:
+    """What `key` says, empty where it says nothing. `str` of what is no text could be of any size."""
+    value = section.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ConfigError(f"{document.name}: {key} is not text")
+    return value
+
+
+def _url(document: _Document, section: dict[str, Any], key: str) -> str:
+    """An address that can be connected to. Who we are there is said elsewhere, so it holds no user and no query."""
+    text = _text(document, section, key)
+    try:
+        place = yarl.URL(text, encoded=True)
+        port, host = place.port, place.host  # port: ValueError where it is out of range
+    except ValueError:
+        raise ConfigError(f"{document.name}: {key} is not a URL") from None
+    if place.scheme not in {"http", "https"} or not host or not port:
+        raise ConfigError(f"{document.name}: {key} is not an http or https URL with a host")
+    if key == "server" and (place.raw_user or place.raw_password or place.raw_query_string or place.raw_fragment):
+        raise ConfigError(f"{document.name}: {key} has more than a host, a port and a path")
+    return text
 
 
 def _file(document: _Document, section: dict[str, Any], key: str) -> Path | None:
-    value = section.get(key)
+    value = _text(document, section, key)
     if not value:
         return None
     if document.directory is None:
         raise ConfigError(f"{document.name}: {key} names a file, which a kubeconfig given as text may not")
-    return document.directory / Path(str(value)).expanduser()
+    return document.directory / Path(value).expanduser()
 
 
 def _material(document: _Document, section: dict[str, Any], key: str) -> bytes | None:
     """PEM from `<key>-data` (base64), which wins as in kubectl, or from the file named by `<key>`."""
-    if data := section.get(f"{key}-data"):
+    if data := _text(document, section, f"{key}-data"):
         try:
-            return base64.b64decode(str(data), validate=True)
-        except binascii.Error:
+            return base64.b64decode(data, validate=True)
+        except ValueError:
             raise ConfigError(f"{document.name}: {key}-data is not base64") from None
     path = _file(document, section, key)
     return _read_file(path) if path else None

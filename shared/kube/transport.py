@@ -126,7 +126,7 @@ class Transport:
 
     def _tls_context(self, issued: Issued) -> ssl.SSLContext | bool:
         who = self._credentials
-        if not who.server.startswith("https:"):
+        if not who.server.lower().startswith("https:"):
             return True  # reading the system's authorities takes time, for nothing
         return tls_context(who.ca, issued.certificate or who.certificate, issued.key or who.key, who.insecure)
 
@@ -163,16 +163,23 @@ class _TokenFile:
 
 @contextmanager
 def _translated(url: str, timeout: float) -> Iterator[None]:
-    place = yarl.URL(url, encoded=True)
-    where = f"{place.host}:{place.port}"
     try:
         yield
     except (ApiError, errors.ConfigError, Unreachable):
         raise
     except TimeoutError as error:  # before OSError, its base
-        raise Unreachable(f"{where} did not answer within {timeout:g} s") from error
+        raise Unreachable(f"{_place(url)} did not answer within {timeout:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise Unreachable(f"{where}: {str(error) or type(error).__name__}") from error
+        raise Unreachable(f"{_place(url)}: {str(error) or type(error).__name__}") from error
+
+
+def _place(url: str) -> str:
+    try:
+        place = yarl.URL(url, encoded=True)
+        host, port = place.host, place.port
+    except ValueError:  # a port out of range, for one
+        return "what is no URL"
+    return f"{host}:{port}"
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -228,3 +228,9 @@ async def test_a_stream_begins_within_the_timeout_or_is_unreachable(server, repl
     with pytest.raises(Unreachable, match=r"did not answer within 0\.05 s"):
         async with client.stream(PATH, params={"watch": True}, idle=5):
             pass
+
+
+async def test_an_address_that_is_none_is_unreachable_like_any_other():
+    async with Client(Credentials(server="https://host:99999")) as client:
+        with pytest.raises(Unreachable, match="no URL"):
+            await client.request("GET", "/version")

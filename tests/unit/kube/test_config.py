@@ -81,9 +81,9 @@ def test_a_named_context_is_taken_instead_of_the_current_one():
         (kubeconfig(), "nope", "has no context 'nope'"),
         (kubeconfig(clusters=None), None, "has no cluster 'c'"),
         (kubeconfig(users=[]), None, "has no user 'u'"),
-        (kubeconfig({"server": "kcp:6443"}), None, "has no http or https server"),
+        (kubeconfig({"server": "kcp:6443"}), None, "server is not an http or https URL"),
         (kubeconfig({"certificate-authority-data": "?"}), None, "certificate-authority-data is not base64"),
-        (kubeconfig({"proxy-url": "socks5://p"}), None, "only http and https proxies"),
+        (kubeconfig({"proxy-url": "socks5://p"}), None, "proxy-url is not an http or https URL"),
         (kubeconfig(user={"client-certificate-data": b64(b"C")}), None, "needs its key"),
         (
             kubeconfig(user={"tokenFile": "/etc/shadow"}),
@@ -99,6 +99,71 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(text, context, says):
     with pytest.raises(ConfigError, match=says) as caught:
         load_kubeconfig(text, context)
     assert "\n" not in str(caught.value)
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 200_000, "is nested too deeply"),
+        ("{a: " * 40 + "}" * 40, "is nested too deeply"),
+        ("\n".join(f"{' ' * depth}a:" for depth in range(40)), "is nested too deeply"),
+        ("a: [" + "0," * 20_000 + "]", "has too many values"),
+        ("a: " + "x" * 300_000, "is larger than 256 KiB"),
+        (BOMB + kubeconfig(), "has anchors or aliases"),
+        (kubeconfig() + "a: !!python/name:os.system x\n", "has tags"),
+        (kubeconfig() + "a: !!int 1:1:1\n", "has tags"),
+        (b"a: \x80\x81\n", "is not YAML"),
+        (kubeconfig() + "a: \x00\n", "is not YAML"),
+        (kubeconfig({"server": ["https://kcp"]}), "server is not text"),
+        (kubeconfig(user={"token": ["t"] * 10}), "token is not text"),
+        (kubeconfig(contexts=[{"name": "main", "context": {"cluster": ["c"]}}]), "cluster is not text"),
+        (kubeconfig(contexts=True), "has no context 'main'"),
+        (kubeconfig(**{"current-context": "x" * 5000}), "has no context 'x{100}'"),
+        (kubeconfig({"certificate-authority-data": "\u00e4"}), "certificate-authority-data is not base64"),
+    ],
+)
+def test_hostile_text_is_refused_in_one_sentence(text, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_kubeconfig(text if isinstance(text, bytes) else text.encode())
+    assert len(str(caught.value)) < 300
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("value", ["2001-99-99", "9" * 5000, "1:1:1", "0x1f"])
+def test_text_that_looks_like_a_number_or_a_date_stays_text(value):
+    text = f"{kubeconfig(user={'token': 'TOKEN'})}unused: {value}\n".replace("TOKEN", value)
+    assert load_kubeconfig(text).token == value
+
+
+NO_ADDRESS = ["https://host:99999", "https://host:port", "https://[::1", "https://", "https://:443", "ftp://host"]
+
+
+@pytest.mark.parametrize(
+    ("key", "address"),
+    [
+        *((key, address) for key in ("server", "proxy-url") for address in NO_ADDRESS),
+        ("server", "https://host:0"),
+        ("server", "https://user:password@host"),
+        ("server", "https://host/?to=elsewhere"),
+        ("server", "https://host/#part"),
+    ],
+)
+def test_an_address_that_cannot_be_connected_to_is_refused(key, address):
+    with pytest.raises(ConfigError, match=f"kubeconfig: {key} ") as caught:
+        load_kubeconfig(kubeconfig({key: address}))
+    assert "password" not in str(caught.value)
+
+
+def test_files_of_our_own_may_have_anchors(tmp_path):
+    path = tmp_path / "config"
+    path.write_text("unused: &a [x]\nagain: *a\n" + kubeconfig())
+    assert load_kubeconfig(path).server == "https://kcp:6443/clusters/root"
+    path.write_text("a: 2001-99-99\n")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_kubeconfig(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
