@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from services.scheduler.flow import Levels, choose
 from services.scheduler.snapshot import Bools, Ints
 
 NEVER = np.iinfo(np.intp).max
@@ -70,7 +71,19 @@ class Contest:
         """Up to `take` targets, the best that the constraints allow; `even` fills the emptiest domain first."""
         if not self.domains:
             return self.order[:take]
-        return np.array(_Filling(self, take, even).fill(), np.intp)
+        taken = np.array(_Filling(self, take, even).fill(), np.intp)
+        return taken if len(taken) >= min(take, self.fewest) else self._exact(taken)
+
+    def _exact(self, taken: Ints) -> Ints:
+        """As few targets as will do, under two constraints that must hold, where one by one led to fewer."""
+        musts = [each for each in self.domains if each.must]
+        if len(musts) != 2 or any((each.max_domains or each.count) < each.count for each in musts):
+            return taken
+        rows, columns = (
+            Levels(each.of[self.order], each.count, each.max_skew, all_used=each.min_domains > 1) for each in musts
+        )
+        found = choose(self.fewest, rows, columns)
+        return taken if found is None else self.order[found]
 
     def enough(self, taken: Ints) -> bool:
         """Whether the replicas find room in these."""

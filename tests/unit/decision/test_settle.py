@@ -1,0 +1,101 @@
+"""What is reserved of a proposal, and for whom."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.decision.ledger import Ledger, key_of
+from services.decision.worker import Decision, settle
+from shared.api import PlacementSpec
+from shared.memory_state import MemoryStore
+from shared.messages import Scheduled
+from shared.model import Cause, Choice, Head, PlacementRef, PreviousChoice, Proposal, Request, Reservation, Target
+from shared.state import BUCKETS, INVENTORY, RESERVATIONS, Table
+from shared.tokens import join
+
+REF = PlacementRef(workspace="root:team", namespace="apps", name="web")
+READY = {"ready": True, "allocatable": {"cpu": 4.0}}
+
+
+class Desk:
+    """The parts of the decision worker that settling needs, over state in memory."""
+
+    def __init__(self, store: MemoryStore, decision: Decision) -> None:
+        self.reservations = Table(store, RESERVATIONS)
+        self.decision = decision
+
+    async def settle(self, *names: str, cpu: float = 1.0, attempt: int = 1, **request: Any) -> list[str] | str:
+        """The targets that are taken of those proposed, or the code of the refusal."""
+        asked = Request(
+            placement=REF,
+            head=Head(uid="u", generation=1, attempt=attempt),
+            cause=Cause(code="Created"),
+            spec=msgspec.convert(request.pop("spec", {}), PlacementSpec),
+            **request,
+        )
+        choices = tuple(Choice(target=f"root:p/{name}", score=50.0, reserve={"cpu": cpu}) for name in names)
+        proposal = Proposal(strategy="BestFit", selected=choices, feasible=len(choices))
+        taken, refusal = await settle(Scheduled(request=asked, proposal=proposal, inventory_revision=0), self.decision)
+        return refusal.code if refusal else [choice.target for choice in taken]
+
+    async def reservation(self, name: str) -> Reservation:
+        entry = await self.reservations.get(key_of(f"root:p/{name}", REF))
+        assert entry is not None
+        return entry.value
+
+
+@asynccontextmanager
+async def desk(**targets: dict[str, Any]) -> AsyncIterator[Desk]:
+    store = MemoryStore()
+    await store.provision(BUCKETS)
+    inventory = Table(store, INVENTORY)
+    for name, facts in targets.items():
+        await inventory.put(join("root:p", name), Target(workspace="root:p", name=name, **facts))
+    view, reservations = inventory.follow(), Table(store, RESERVATIONS)
+    following = asyncio.create_task(view.run())
+    await view.synced.wait()
+    ledger = Ledger(reservations, reservations.follow())
+    # Settling neither reads heads nor decisions, nor does it ask the runtime for anything.
+    yield Desk(store, Decision(None, view, None, ledger, None))  # type: ignore[arg-type]
+    following.cancel()
+
+
+async def test_a_reservation_carries_the_labels_of_its_placement() -> None:
+    async with desk(a=READY) as here:
+        assert await here.settle("a", labels={"app": "db"}) == ["root:p/a"]
+        assert (await here.reservation("a")).labels == {"app": "db"}
+
+
+@pytest.mark.parametrize(
+    ("cpu", "leaving", "expected"),
+    [
+        (2.0, (), ["root:p/a"]),
+        (1.0, (), ["root:p/a"]),
+        (3.0, (), "Contended"),
+        (2.0, ("root:p/a",), "Contended"),
+    ],
+)
+async def test_a_placement_keeps_what_it_holds_in_a_target_that_is_waited_for(cpu, leaving, expected) -> None:
+    async with desk(a={"ready": False}) as here:
+        held = Reservation(placement=REF, head=Head(uid="u", generation=1, attempt=1), resources={"cpu": 2.0})
+        await here.reservations.put(key_of("root:p/a", REF), held)
+        previous = (PreviousChoice(target="root:p/a"),)
+        assert await here.settle("a", cpu=cpu, attempt=2, previous=previous, leaving=leaving) == expected
+
+
+async def test_a_newcomer_gets_nothing_in_a_target_that_is_not_ready() -> None:
+    async with desk(a={**READY, "ready": False}) as here:
+        assert await here.settle("a") == "Contended"
+
+
+async def test_a_least_count_in_percent_is_of_the_targets_that_fitted() -> None:
+    small = {"ready": True, "allocatable": {"cpu": 0.5}}
+    spec = {"targets": {"count": {"min": "50%", "max": "100%"}}}
+    async with desk(a=READY, b=READY, c=small, d=small) as here:
+        assert await here.settle("a", "b", "c", "d", spec=spec) == ["root:p/a", "root:p/b"]
+    async with desk(a=READY, b=small, c=small, d=small) as here:
+        assert await here.settle("a", "b", "c", "d", spec=spec) == "Contended"
