@@ -13,6 +13,8 @@ from services.sandbox.resources import ALL_VERBS, Column, Resource, Version
 from services.sandbox.schema import compile_schema
 
 REVIEW_VERBS = ("create",)
+ANY: Document = {"x-kubernetes-preserve-unknown-fields": True}
+STRINGS: Document = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 def _object(required: tuple[str, ...] = (), default: Any = None, **properties: Any) -> Document:
@@ -24,9 +26,14 @@ def _object(required: tuple[str, ...] = (), default: Any = None, **properties: A
     return schema
 
 
+def _closed(**properties: Any) -> Document:
+    """An object of these fields and no others."""
+    return {"type": "object", "properties": properties}
+
+
 def _keyed(*keys: str, default: Document | None = None, **properties: Any) -> Document:
     """A list merged by keys; those with a default are not required of the items."""
-    fields = {key: {"default": value} for key, value in (default or {}).items()}
+    fields = {key: _or(value) for key, value in (default or {}).items()}
     return {
         "type": "array",
         "x-kubernetes-list-type": "map",
@@ -36,7 +43,7 @@ def _keyed(*keys: str, default: Document | None = None, **properties: Any) -> Do
 
 
 def _set() -> Document:
-    return {"type": "array", "x-kubernetes-list-type": "set", "items": {}}
+    return {"type": "array", "x-kubernetes-list-type": "set", "items": ANY}
 
 
 def _or(default: Any) -> Document:
@@ -44,6 +51,7 @@ def _or(default: Any) -> Document:
 
 
 ATOMIC: Document = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-map-type": "atomic"}
+FLAG: Document = {"type": "boolean"}
 COUNT: Document = {"type": "integer", "minimum": 0}
 CONDITIONS = _keyed("type")
 CONTAINERS = _keyed(
@@ -146,6 +154,7 @@ def _resource(
     scale: bool = False,
     verbs: tuple[str, ...] = ALL_VERBS,
     categories: str = "",
+    selectable: tuple[str, ...] = (),
 ) -> Resource:
     group, _, name = group_version.rpartition("/")
     version = Version(
@@ -154,6 +163,7 @@ def _resource(
         columns=_columns(columns + AGE),
         status=status,
         scale=REPLICA_PATHS if scale else None,
+        selectable=selectable,
     )
     return Resource(
         group=group,
@@ -171,14 +181,36 @@ def _resource(
 
 _RBAC, _AUTHORIZATION = "rbac.authorization.k8s.io/v1", "authorization.k8s.io/v1"
 CORE: tuple[Resource, ...] = (
-    _resource("v1", "Namespace", namespaced=False, short="ns", status=True, columns="Status:.status.phase"),
-    _resource("v1", "ConfigMap", short="cm", schema=_object(data=_object(), binaryData=_object())),
-    _resource("v1", "Secret", columns="Type:.type", schema=_object(data=_object(), type=_or("Opaque"))),
+    _resource(
+        "v1",
+        "Namespace",
+        namespaced=False,
+        short="ns",
+        status=True,
+        selectable=("status.phase",),
+        columns="Status:.status.phase",
+    ),
+    _resource("v1", "ConfigMap", short="cm", schema=_closed(data=STRINGS, binaryData=STRINGS, immutable=FLAG)),
+    _resource(
+        "v1",
+        "Secret",
+        columns="Type:.type",
+        selectable=("type",),
+        schema=_closed(data=STRINGS, stringData=STRINGS, immutable=FLAG, type={"type": "string", "default": "Opaque"}),
+    ),
     _resource("v1", "ServiceAccount", short="sa", schema=_object(secrets=_keyed("name"))),
     _resource(
         "v1",
         "Event",
         short="ev",
+        selectable=(
+            "involvedObject.kind",
+            "involvedObject.name",
+            "involvedObject.namespace",
+            "involvedObject.uid",
+            "reason",
+            "type",
+        ),
         columns="Type:.type Reason:.reason Object:.involvedObject.name Message:.message",
     ),
     _resource(_RBAC, "ClusterRole", namespaced=False, schema=RULES),
@@ -285,6 +317,7 @@ WORKLOADS: tuple[Resource, ...] = (
     ),
     _resource(
         "v1", "Pod", short="po", status=True, columns="Status:.status.phase +Node:.spec.nodeName", categories="all",
+        selectable=("spec.nodeName", "status.phase"),
         schema=_object(("spec",), spec=POD_SPEC, status=STATUS),
     ),
     _resource(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def route(sandbox: "Sandbox", user: User, request: Request, parts: tuple[str, ...]) -> Response:
     """`GET /sandbox`; `POST /sandbox/clusters/<name>` with the fields of `targets.Target`, and below it
-    `/availability` with `{"available": bool}`; `/sandbox/faults`, see below. Raises ApiError."""
+    `/availability` with `{"available": bool}`; `POST /sandbox/forget` makes old versions
+    expire; `/sandbox/faults`, see below. Raises ApiError."""
     if ADMINS not in user.groups:
         raise errors.forbidden(f'forbidden: User "{user.name}" is no administrator of this sandbox')
     match request.method, parts:
@@ -32,6 +33,9 @@ def route(sandbox: "Sandbox", user: User, request: Request, parts: tuple[str, ..
             ]
             state = {"revision": str(sandbox.store.revision), "watches": sandbox.store.watches}
             return answer({"url": sandbox.url, **state, "clusters": clusters})
+        case "POST", ("forget",):
+            sandbox.store.forget()
+            return answer({"revision": str(sandbox.store.revision)})
         case "POST", ("clusters", name):
             body = parse_object(request) if request.body else {}
             try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.sandbox.clusters import Cluster
 from services.sandbox.commits import Commits
-from services.sandbox.errors import Document, bad_request, conflict
+from services.sandbox.errors import Document, bad_request, conflict, forbidden
 from services.sandbox.store import Entry, Key
 
 FOREGROUND = "foregroundDeletion"
@@ -26,10 +26,8 @@ class Deleter:
 
         Raises ApiError 409 where the options' preconditions do not hold.
         """
-        policy = options.get("propagationPolicy") or ("Orphan" if options.get("orphanDependents") else "")
-        if policy not in _POLICIES:
-            raise bad_request(f"invalid propagationPolicy {policy!r}")
         _check_preconditions(entry, options.get("preconditions") or {})
+        policy = _policy(options)
         if options.get("dryRun"):
             return entry, True
         document = entry.document()
@@ -43,6 +41,8 @@ class Deleter:
             return self.remove(cluster, entry.key, now), True
         if "deletionTimestamp" not in metadata:
             metadata |= {"deletionTimestamp": now, "deletionGracePeriodSeconds": 0}
+            if "generation" in metadata:
+                metadata["generation"] += 1
             if is_namespace:
                 document["status"] = {**document.get("status", {}), "phase": "Terminating"}
                 cluster.terminating.add(entry.key.name)
@@ -71,10 +71,22 @@ class Deleter:
 
     def _collect(self, cluster: Cluster, uid: str, now: str) -> None:
         for dependent in self._store.dependents(cluster.name, uid):
-            references = dependent.document()["metadata"]["ownerReferences"]
-            others = [reference for reference in references if reference["uid"] != uid]
-            if not any(self._owner(cluster, reference, dependent.key.namespace) for reference in others):
-                self.delete(cluster, dependent, {}, now)
+            self.reconsider(cluster, dependent, now)
+
+    def reconsider(self, cluster: Cluster, dependent: Entry, now: str) -> None:
+        """Delete an object of which no owner is left; of several it forgets those that are gone."""
+        document = dependent.document()
+        references = document["metadata"].get("ownerReferences") or []
+        left = [found for found in references if self._stays(self._owner(cluster, found, dependent.key.namespace))]
+        if references and not left:
+            self.delete(cluster, dependent, {}, now)
+        elif len(left) < len(references):
+            document["metadata"]["ownerReferences"] = left
+            self._commits.put(cluster, dependent.key, document)
+
+    @staticmethod
+    def _stays(owner: Entry | None) -> bool:
+        return owner is not None and FOREGROUND not in (owner.document()["metadata"].get("finalizers") or ())
 
     def _owner(self, cluster: Cluster, reference: Any, namespace: str) -> Entry | None:
         resource = cluster.by_kind(reference["apiVersion"], reference["kind"])
@@ -115,7 +127,16 @@ class Deleter:
             self.remove(cluster, key, now)
 
 
+def _policy(options: Document) -> str:
+    policy = options.get("propagationPolicy") or ("Orphan" if options.get("orphanDependents") else "")
+    if policy not in _POLICIES:
+        raise bad_request(f"invalid propagationPolicy {policy!r}")
+    return str(policy)
+
+
 def _check_preconditions(entry: Entry, preconditions: Document) -> None:
+    if entry.key.resource == "namespaces" and entry.key.name in ("default", "kube-system"):
+        raise forbidden(f'namespaces "{entry.key.name}" is forbidden: this namespace may not be deleted')
     for field, actual in (("uid", entry.uid), ("resourceVersion", str(entry.version))):
         wanted = preconditions.get(field)
         if wanted is not None and wanted != actual:

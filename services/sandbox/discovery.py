@@ -71,7 +71,7 @@ def aggregated(cluster: Cluster, *, core: bool) -> Document:
     """APIGroupDiscoveryList v2 of the core group or of all the others."""
     items = [
         {
-            "metadata": {"name": group or None, "creationTimestamp": None},
+            "metadata": {"name": group, "creationTimestamp": None},
             "versions": [
                 {"version": version, "freshness": "Current", "resources": [_aggregated(r, version) for r in resources]}
                 for version, resources in versions.items()
@@ -172,7 +172,7 @@ def openapi(cluster: Cluster, group_name: str, version: str) -> Document | None:
     prefix = f"/apis/{group_name}/{version}" if group_name else f"/api/{version}"
     for resource in resources:
         kind = {"group": group_name, "version": version, "kind": resource.kind}
-        name = ".".join([*reversed((group_name or "core").split(".")), version, resource.kind])
+        name = ".".join([*_definition_prefix(resource), version, resource.kind])
         schemas[name] = {**resource.versions[version].schema.structure, "x-kubernetes-group-version-kind": [kind]}
         namespace = "/namespaces/{namespace}" if resource.namespaced else ""
         parameters = [
@@ -181,6 +181,15 @@ def openapi(cluster: Cluster, group_name: str, version: str) -> Document | None:
         ]
         answer = {"200": {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}}
         patch = {"parameters": parameters, "responses": answer, "x-kubernetes-group-version-kind": kind}
-        paths[f"{prefix}{namespace}/{resource.plural}/{{name}}"] = {"patch": {**patch, "x-kubernetes-action": "patch"}}
+        paths[f"{prefix}{namespace}/{resource.plural}/{{name}}"] = {
+            method: {**patch, "x-kubernetes-action": method} for method in ("get", "put", "patch", "delete")
+        }
     info = {"title": "Moorage sandbox", "version": str(VERSION["gitVersion"])}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _definition_prefix(resource: Resource) -> list[str]:
+    """How schemas are named: reversed domains, but for the kinds of Kubernetes itself."""
+    if resource.custom or resource.group.endswith("kcp.io"):
+        return [*reversed(resource.group.split("."))]
+    return ["io", "k8s", "api", (resource.group or "core").partition(".")[0]]

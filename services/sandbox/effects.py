@@ -6,12 +6,14 @@ from services.sandbox import errors
 from services.sandbox.auth import ADMINS, RBAC_GROUP
 from services.sandbox.clusters import WORKSPACE_RESOURCES, Cluster, Clusters
 from services.sandbox.commits import Address, Commits, Effect
+from services.sandbox.definitions import definition_problems
 from services.sandbox.errors import Cause, Document
 from services.sandbox.exports import BINDINGS, EXPORTS
 from services.sandbox.registry import Write
 from services.sandbox.resources import Resource, from_definition
 from services.sandbox.store import Event, Key
 
+NAMESPACE_NAME = "kubernetes.io/metadata.name"
 REQUESTER = "placement.moorage.io/requester"
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 WORKSPACES = "workspaces.tenancy.kcp.io"
@@ -20,9 +22,12 @@ LOGICAL_CLUSTERS = "logicalclusters.core.kcp.io"
 
 def admit(at: Address, new: Document, old: Document | None, write: Write) -> None:
     """Refuse or complete an object on its way in."""
+    if old and not write.subresource:
+        _check_fixed(at, new, old)
     if at.resource.id == "namespaces" and old is None:
         new["status"] = {"phase": "Active"}
         new.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+        new["metadata"]["labels"] = {**(new["metadata"].get("labels") or {}), NAMESPACE_NAME: at.name}
     elif at.resource.id == WORKSPACES and old is None:
         new["status"] = {"phase": "Scheduling"}
     elif at.resource.id == DEFINITIONS and not write.subresource:
@@ -31,9 +36,28 @@ def admit(at: Address, new: Document, old: Document | None, write: Write) -> Non
         _stamp_requester(new, old, write)
 
 
+def _check_fixed(at: Address, new: Document, old: Document) -> None:
+    """Refuse changes of what is for good. Raises ApiError 422."""
+    problem = None
+    if old.get("immutable") is True and at.resource.id in ("configmaps", "secrets"):
+        if any(new.get(name) != old.get(name) for name in ("data", "binaryData", "immutable")):
+            problem = "data", "Forbidden: field is immutable when `immutable` is set"
+    elif "roleRef" in old and at.resource.group == RBAC_GROUP and new.get("roleRef") != old["roleRef"]:
+        problem = "roleRef", "Invalid value: cannot change roleRef"
+    elif at.resource.id == DEFINITIONS and new["spec"].get("scope") != old["spec"].get("scope"):
+        problem = "spec.scope", f'Invalid value: "{new["spec"].get("scope")}": field is immutable'
+    if problem:
+        raise errors.invalid(at.resource.kind, at.resource.group, at.name, [Cause("FieldValueInvalid", *problem)])
+
+
 def _check_definition(at: Address, document: Document) -> None:
+    if problems := definition_problems(document["spec"]):
+        raise errors.invalid(at.resource.kind, at.resource.group, at.name, problems)
+    spec = document["spec"]
     try:
-        resource = from_definition(document["spec"])
+        resource = from_definition(spec)
+        spec.setdefault("conversion", {"strategy": "None"})
+        spec["names"] = {"singular": resource.singular, "listKind": resource.list_name, **spec["names"]}
     except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
         cause = Cause("FieldValueInvalid", "spec", f"Invalid value: {type(error).__name__}: {error}"[:500])
         raise errors.invalid(at.resource.kind, at.resource.group, at.name, [cause]) from error
@@ -122,19 +146,30 @@ class Effects:
         self._clusters.add(cluster)
         url = f"{self._url}/clusters/{cluster.name}"
         for name in ("default", "kube-system") if cluster.is_target else ("default",):
-            self._seed(cluster, "v1", "Namespace", "namespaces", name, now, {"status": {"phase": "Active"}})
+            born = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+            self._seed(cluster, "v1", "Namespace", "namespaces", name, now, born, {NAMESPACE_NAME: name})
         if not cluster.is_target:
             ready = {"status": {"phase": "Ready", "URL": url}}
             self._seed(cluster, "core.kcp.io/v1alpha1", "LogicalCluster", LOGICAL_CLUSTERS, "cluster", now, ready)
         return url
 
     def _seed(
-        self, cluster: Cluster, api_version: str, kind: str, resource: str, name: str, now: str, content: Document
+        self,
+        cluster: Cluster,
+        api_version: str,
+        kind: str,
+        resource: str,
+        name: str,
+        now: str,
+        content: Document,
+        labels: Document | None = None,
     ) -> None:
         key = Key(cluster.name, resource, "", name)
         metadata: Document = {"name": name, "uid": f"{cluster.id}-{kind.lower()}-{name}", "creationTimestamp": now}
         if not cluster.is_target:
             metadata["annotations"] = {"kcp.io/cluster": cluster.id, "kcp.io/path": cluster.name}
+        if labels:
+            metadata["labels"] = labels
         document = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}
         self._commits.put(cluster, key, document)
 

@@ -11,6 +11,7 @@ from services.sandbox.errors import Cause, Document
 from services.sandbox.store import Entry
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL = re.compile(r"(?=.{1,63}$)[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 CLUSTER = "kcp.io/cluster"
 SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name")
 
@@ -90,6 +91,37 @@ def check(at: Address, document: Document) -> Document:
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({at.name})"
         )
     return metadata
+
+
+def metadata_causes(metadata: Document) -> list[Cause]:
+    """Labels, annotations and finalizers whose names or values no object can have."""
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    if not isinstance(labels, dict) or not isinstance(annotations, dict):
+        return []  # the schema says so
+    wrong = [("metadata.labels", name) for name in labels if not _qualified(name)]
+    wrong += [("metadata.labels", value) for value in labels.values() if value and not _LABEL.fullmatch(str(value))]
+    wrong += [("metadata.annotations", name) for name in annotations if not _qualified(name)]
+    finalizers = metadata.get("finalizers") or ()
+    wrong += [("metadata.finalizers", name) for name in finalizers if not _qualified(str(name))]
+    said = "a valid value must consist of alphanumeric characters, '-', '_' or '.', a name may have a prefix"
+    return [Cause("FieldValueInvalid", field, f'Invalid value: "{str(bad)[:100]}": {said}') for field, bad in wrong]
+
+
+def deletion_causes(old: Document, new: Document) -> list[Cause]:
+    """A deletion is the server's to begin, and what is being deleted takes no new finalizers."""
+    begun, claimed = old.get("deletionTimestamp"), new.get("deletionTimestamp")
+    if claimed and claimed != begun:
+        message = f'Invalid value: "{claimed}": field is immutable'
+        return [Cause("FieldValueInvalid", "metadata.deletionTimestamp", message)]
+    added = sorted(set(new.get("finalizers") or ()) - set(old.get("finalizers") or ())) if begun else []
+    message = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added}"
+    return [Cause("FieldValueForbidden", "metadata.finalizers", message)] if added else []
+
+
+def _qualified(name: str) -> bool:
+    """`[prefix/]name`"""
+    prefix, slash, rest = name.rpartition("/")
+    return bool(_LABEL.fullmatch(rest)) and (not slash or bool(len(prefix) <= 253 and _SUBDOMAIN.fullmatch(prefix)))
 
 
 def check_name(at: Address) -> None:

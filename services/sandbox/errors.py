@@ -51,6 +51,12 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
+def undecodable(kind: str, causes: Sequence[Cause]) -> ApiError:
+    """A built-in kind whose fields are of other types: real servers cannot even read those."""
+    listed = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
+    return bad_request(f"{kind} in the body cannot be handled as a {kind}: json: cannot unmarshal: {listed}")
+
+
 def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 

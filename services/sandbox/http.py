@@ -8,6 +8,7 @@ import msgspec
 import yaml
 
 from services.sandbox import errors, patch, protobuf
+from services.sandbox.duplicates import duplicates
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.store import encode
 
@@ -89,10 +90,15 @@ def parse(request: Request) -> Any:
         except ValueError as error:
             raise errors.unsupported_media_type(f"{media_type}: {error}", (JSON, YAML)) from error
     try:
-        return msgspec.json.decode(request.body)
+        value = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if media_type not in (YAML, patch.APPLY):
             raise errors.bad_request(f"the body is not valid JSON: {error}") from error
+    else:
+        if request.query.get("fieldValidation") == "Strict" and (twice := duplicates(request.body)):
+            listed = ", ".join(f'duplicate field "{path}"' for path in twice)
+            raise errors.bad_request(f"strict decoding error: {listed}")
+        return value
     if len(request.body) > YAML_LIMIT:
         raise errors.too_large(YAML_LIMIT)
     try:
@@ -101,9 +107,18 @@ def parse(request: Request) -> Any:
         raise errors.bad_request(f"the body is not valid YAML: {str(error)[:300]}") from error
 
 
+def check_accept(request: Request) -> None:
+    """Raise ApiError 406 where the client takes nothing that we have."""
+    accepted = request.headers.get("accept", "")
+    if accepted and not any(kind in accepted for kind in ("json", "*/*", "application/*", "protobuf", "yaml", "text")):
+        raise ApiError(406, "NotAcceptable", f"only the following media types are accepted: {JSON}")
+
+
 def parse_object(request: Request) -> Document:
-    """The body as an object."""
+    """The body as an object; null is an empty one."""
     document = parse(request)
+    if document is None:
+        return {}
     if not isinstance(document, dict):
         raise errors.bad_request("the body must be an object")
     return document

@@ -25,10 +25,10 @@ def as_version(body: bytes, api_version: str) -> bytes:
     return body if body.startswith(prefix) else prefix + body[body.index(b'"', 15) + 1 :]
 
 
-def matching(request: Request) -> Match:
+def matching(at: Address, request: Request) -> Match:
     """The request's selectors as one predicate. Raises ApiError 400."""
     labels = selectors.labels(request.query.get("labelSelector", ""))
-    fields = selectors.fields(request.query.get("fieldSelector", ""))
+    fields = selectors.fields(request.query.get("fieldSelector", ""), at.version.selectable)
 
     def matches(entry: Entry) -> bool:
         return (labels is None or labels(entry.labels)) and (fields is None or fields(entry.document()))
@@ -36,14 +36,35 @@ def matching(request: Request) -> Match:
     return matches
 
 
+def selected_name(request: Request) -> str:
+    """The one name that a field selector asks for, by which RBAC decides too; empty where there is none."""
+    path, _, name = request.query.get("fieldSelector", "").partition("=")
+    return name.removeprefix("=") if path == "metadata.name" and "," not in name else ""
+
+
 def wants_table(request: Request) -> bool:
     return "as=Table" in request.headers.get("accept", "")
+
+
+def _bodies(request: Request, at: Address, entries: list[Entry]) -> list[bytes]:
+    """Each object as it is asked for: whole, in the version of the path, or its metadata alone."""
+    api_version = _api_version(at)
+    if not wants_metadata(request):
+        return [as_version(entry.body, api_version) for entry in entries]
+    head = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    return [encode({**head, "metadata": entry.document()["metadata"]}) for entry in entries]
+
+
+def wants_metadata(request: Request) -> bool:
+    return "as=PartialObjectMetadata" in request.headers.get("accept", "")
 
 
 def _table(request: Request, at: Address, entries: list[Entry], metadata: Document, *, head: bool = True) -> bytes:
     documents = [msgspec.json.decode(as_version(e.body, _api_version(at))) for e in entries]
     include = request.query.get("includeObject", "Metadata")
-    return encode(tables.table(documents, at.version, datetime.now(UTC), metadata, include, head=head))
+    return encode(
+        tables.table(documents, at.version, datetime.now(UTC), metadata, include, head=head, custom=at.resource.custom)
+    )
 
 
 def _api_version(at: Address) -> str:
@@ -57,7 +78,7 @@ def get(store: Store, at: Address, request: Request) -> Response:
         raise errors.not_found(at.resource.id, at.name)
     if wants_table(request):
         return Response(200, _table(request, at, [entry], {"resourceVersion": str(entry.version)}))
-    return Response(200, as_version(entry.body, _api_version(at)))
+    return Response(200, _bodies(request, at, [entry])[0])
 
 
 def select(store: Store, at: Address, matches: Match) -> list[Entry]:
@@ -72,7 +93,7 @@ def _seen(at: Address, entries: list[Entry], matches: Match) -> list[Entry]:
 
 def list_(store: Store, at: Address, request: Request) -> Response:
     """A list, or with `limit` a page of it; the pages of one list show one version. Raises ApiError 400 or 410."""
-    matches, limit = matching(request), request.number("limit")
+    matches, limit = matching(at, request), request.number("limit")
     metadata: Document = {"resourceVersion": str(store.revision)}
     token = request.query.get("continue", "")
     if limit or token:
@@ -88,9 +109,11 @@ def list_(store: Store, at: Address, request: Request) -> Response:
         entries = select(store, at, matches)
     if wants_table(request):
         return Response(200, _table(request, at, entries, metadata))
-    api_version = _api_version(at)
-    head = encode({"kind": at.resource.list_name, "apiVersion": api_version, "metadata": metadata})
-    items = b",".join([as_version(entry.body, api_version) for entry in entries])
+    kind, api_version = at.resource.list_name, _api_version(at)
+    if wants_metadata(request):
+        kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+    head = encode({"kind": kind, "apiVersion": api_version, "metadata": metadata})
+    items = b",".join(_bodies(request, at, entries))
     return Response(200, head[:-1] + b',"items":[' + items + b"]}")
 
 
@@ -110,7 +133,7 @@ def watch(store: Store, at: Address, request: Request) -> Response:
     """A stream of events. What goes wrong once it has begun is an event of type ERROR, as in Kubernetes."""
     since = request.number("resourceVersion")
     request.number("timeoutSeconds")
-    return Response(200, stream=_events(store, at, request, matching(request), since))
+    return Response(200, stream=_events(store, at, request, matching(at, request), since))
 
 
 async def _events(store: Store, at: Address, request: Request, matches: Match, since: int) -> AsyncIterator[bytes]:
@@ -152,7 +175,13 @@ def _line(frame: "_Frames", event: Event, matches: Match) -> bytes | None:
     before = event.previous is not None and matches(event.previous)
     if now:
         return frame.event("MODIFIED" if before else "ADDED", event.entry)
-    return frame.event("DELETED", event.entry) if before else None
+    if not before or event.previous is None:
+        return None
+    if event.type == "DELETED":
+        return frame.event("DELETED", event.entry)
+    left = event.previous.document()  # as it was when it still matched, at the version at which it left
+    left["metadata"]["resourceVersion"] = str(event.entry.version)
+    return frame.event("DELETED", msgspec.structs.replace(event.entry, body=encode(left)))
 
 
 class _Frames:
@@ -169,7 +198,7 @@ class _Frames:
             body = _table(self._request, self._at, [entry], {"resourceVersion": str(entry.version)}, head=self._head)
             self._head = False
         else:
-            body = as_version(entry.body, _api_version(self._at))
+            (body,) = _bodies(self._request, self._at, [entry])
         return b'{"type":"' + kind.encode() + b'","object":' + body + b"}\n"
 
     def bookmark(self, version: int, *, initial: bool = False) -> bytes:

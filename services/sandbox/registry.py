@@ -111,6 +111,10 @@ class Registry:
         metadata = envelope.check(at, config)
         if metadata.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
+        if entry is None and metadata.get("uid"):
+            raise errors.conflict(
+                at.resource.id, at.name, f"uid mismatch: {metadata['uid']} was asked for, none is there"
+            )
         live: Document = self._read(at, entry) if entry else {"metadata": {}}
         owners = managed.owners(live)
         owner = apply.Owner(write.manager, "Apply", config["apiVersion"], write.subresource)
@@ -149,13 +153,17 @@ class Registry:
 
     def _replace(self, at: Address, entry: Entry, new: Document, write: Write, *, owned: bool = False) -> Entry:
         old = self._read(at, entry)
+        if causes := envelope.deletion_causes(old["metadata"], new["metadata"]):
+            raise errors.invalid(at.resource.kind, at.resource.group, at.name, causes)
         envelope.check_preconditions(at, entry, new["metadata"])
         new = envelope.keep(at, old, new, write.subresource)
         metadata, old_metadata = new["metadata"], old["metadata"]
         self._conform(at, new, write, old)
         self._admit(at, new, old, write)
         if not owned:
-            if metadata.get("managedFields") is None:
+            if metadata.get("managedFields") == [{}]:  # which resets them
+                metadata["managedFields"] = []
+            elif metadata.get("managedFields") is None:
                 metadata["managedFields"] = old_metadata.get("managedFields", [])
             self._own(at, old, new, write)
         if new == old:
@@ -182,7 +190,11 @@ class Registry:
         }
         if write.dry_run:
             return self._store.entry(at.key, stored, self._store.revision)
-        return self._commits.put(at.cluster, at.key, stored)
+        previous = self._store.get(at.key)
+        entry = self._commits.put(at.cluster, at.key, stored)
+        if entry.owners and entry.owners != (previous.owners if previous else ()):
+            self._deleter.reconsider(at.cluster, entry, write.now)  # its owner may be gone by now
+        return entry
 
     def _own(self, at: Address, old: Document, new: Document, write: Write) -> None:
         before = managed.ownable(old, subresource=write.subresource, has_status=at.version.status)
@@ -202,7 +214,9 @@ class Registry:
         if write.validation == "Warn":
             write.warnings += [f'unknown field "{path}"' for path in dropped]
         schema.default(document)
-        causes = schema.validate(document)
+        causes = [*envelope.metadata_causes(document["metadata"]), *schema.validate(document)]
+        if not at.resource.custom and any(cause.reason == "FieldValueTypeInvalid" for cause in causes):
+            raise errors.undecodable(at.resource.kind, causes)
         if not causes and at.version.rules:
             causes = at.version.rules.check(document, old)
         if causes:
@@ -218,7 +232,10 @@ class Registry:
                 f'{at.resource.id} "{at.name}" is forbidden: unable to create new content in namespace '
                 f"{at.namespace} because it is being terminated"
             )
-            raise errors.forbidden(message, at.resource.id, at.name)
+            refused = errors.forbidden(message, at.resource.id, at.name)
+            cause = {"reason": "NamespaceTerminating", "message": f"namespace {at.namespace} is being terminated"}
+            refused.details["causes"] = [{**cause, "field": "metadata.namespace"}]
+            raise refused
 
 
 def _conflict(error: apply.ConflictsError) -> errors.ApiError:

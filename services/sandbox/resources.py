@@ -34,6 +34,7 @@ class Version:
     columns: tuple[Column, ...] = ()
     status: bool = False
     scale: tuple[str, str, str] | None = None
+    selectable: tuple[str, ...] = ()  # what field selectors may name beside metadata.name and metadata.namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ def _version(version: Document) -> Version:
             for c in version.get("additionalPrinterColumns") or ()
         ),
         status="status" in subresources,
+        selectable=tuple(field["jsonPath"].lstrip(".") for field in version.get("selectableFields") or ()),
         scale=(scale["specReplicasPath"], scale["statusReplicasPath"], scale.get("labelSelectorPath", ""))
         if scale
         else None,

@@ -9,10 +9,15 @@ from services.sandbox.errors import Document
 from services.sandbox.store import Store
 
 
+def _invalid(why: str) -> errors.ApiError:
+    cause = errors.Cause("FieldValueInvalid", "spec", f"Invalid value: {why}")
+    return errors.invalid("SubjectAccessReview", "authorization.k8s.io", "", [cause])
+
+
 def _attributes(spec: Document) -> Attributes:
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if (resource is None) == (path is None):
-        raise errors.bad_request("exactly one of resourceAttributes and nonResourceAttributes must be specified")
+        raise _invalid("exactly one of resourceAttributes and nonResourceAttributes must be specified")
     if path is not None:
         return Attributes(path.get("verb", ""), path=path.get("path", ""))
     asked = resource or {}
@@ -31,7 +36,9 @@ def _access(store: Store, at: Address, user: User, spec: Document) -> Document:
 def _subject_access(store: Store, at: Address, _caller: User, spec: Document) -> Document:
     name, groups = spec.get("user", ""), tuple(spec.get("groups") or ())
     if not name and not groups:
-        raise errors.bad_request("at least one of user and groups must be specified")
+        raise _invalid("at least one of user and groups must be specified")
+    if at.namespace and (spec.get("resourceAttributes") or {}).get("namespace") != at.namespace:
+        raise _invalid(f"spec.resourceAttributes.namespace must be {at.namespace}")
     return _access(store, at, User(name, groups), spec)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from services.sandbox import auth, control, discovery, errors, paths, reads, reviews, virtual, writes
+from services.sandbox import auth, control, discovery, errors, patch, paths, reads, reviews, virtual, writes
 from services.sandbox.auth import Attributes, Tokens, User
 from services.sandbox.clusters import ROOT, TARGET_PREFIX, WORKSPACE_RESOURCES, Cluster, Clusters, target_resources
 from services.sandbox.commits import Address, Commits
@@ -16,7 +16,7 @@ from services.sandbox.effects import Effects, admit
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.exports import Exports
 from services.sandbox.faults import Call, Faults
-from services.sandbox.http import Request, Response, answer, parse_object, refusal
+from services.sandbox.http import Request, Response, answer, check_accept, parse_object, refusal
 from services.sandbox.paths import Named, Path
 from services.sandbox.registry import Registry, Write
 from services.sandbox.resources import Version
@@ -195,6 +195,7 @@ class Sandbox:
 
     def _resource(self, asked: Asked, named: Named) -> Response:
         request, verb = asked.request, paths.verb(asked.request, named)
+        check_accept(request)
         at = _address(asked.cluster, named.group, named.version, named.plural)
         at = at._replace(namespace=named.namespace, name=named.name)
         served = {"": True, "status": at.version.status, "scale": at.version.scale is not None}
@@ -202,7 +203,10 @@ class Sandbox:
             raise errors.no_such_path()
         if not verb:
             raise errors.method_not_allowed()
-        asked.permit(Attributes(verb, named.group, named.asked, named.namespace, named.name))
+        name = named.name or reads.selected_name(request)
+        asked.permit(Attributes(verb, named.group, named.asked, named.namespace, name))
+        if verb == "patch" and request.media_type == patch.APPLY and not self.registry.exists(at):
+            asked.permit(Attributes("create", named.group, named.asked, named.namespace, named.name))
         if verb not in at.resource.verbs or (named.subresource and verb not in ("get", "update", "patch")):
             raise errors.method_not_allowed()
         if at.resource.namespaced and not at.namespace and verb not in ("list", "watch"):

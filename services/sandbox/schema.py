@@ -14,10 +14,16 @@ import msgspec
 from services.sandbox.errors import Cause, Document
 
 STRING_MAP: Document = {"type": "object", "additionalProperties": {"type": "string"}}
+_OPEN: Document = {"x-kubernetes-preserve-unknown-fields": True}
+_KEPT = (
+    "name generateName namespace selfLink uid resourceVersion generation creationTimestamp deletionTimestamp "
+    "deletionGracePeriodSeconds"
+)
 METADATA: Document = {
     "type": "object",
-    "x-kubernetes-preserve-unknown-fields": True,
     "properties": {
+        **dict.fromkeys(_KEPT.split(), _OPEN),
+        "managedFields": {"items": _OPEN},
         "labels": STRING_MAP,
         "annotations": STRING_MAP,
         "finalizers": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
@@ -68,19 +74,17 @@ def item_element(schema: Document) -> Callable[[Any], str] | None:
 class Schema:
     """One version of one kind. `structure` is the OpenAPI schema with ObjectMeta put in."""
 
-    __slots__ = ("_defaults", "_prunes", "_validator", "structure")
+    __slots__ = ("_prunes", "_validator", "structure")
 
     def __init__(self, openapi: Document) -> None:
         properties = {**openapi.get("properties", {}), **_ENVELOPE, "metadata": METADATA}
         self.structure: Document = {**openapi, "type": "object", "properties": properties}
-        self._defaults = _mentions(self.structure, "default")
         self._prunes = not openapi.get("x-kubernetes-preserve-unknown-fields")
         self._validator = jsonschema_rs.Draft4Validator(_to_json_schema(self.structure))
 
     def default(self, document: Document) -> None:
-        """Fill in what is absent and has a default."""
-        if self._defaults:
-            _default(document, self.structure)
+        """Fill in what is absent and has a default; a null that may not be is as good as absent."""
+        _default(document, self.structure)
 
     def prune(self, document: Document) -> list[str]:
         """Drop undeclared fields and name their paths."""
@@ -99,12 +103,6 @@ class Schema:
 def compile_schema(encoded: bytes) -> Schema:
     """Equal schemas in a thousand workspaces are compiled and kept once. Raises ValueError on an invalid schema."""
     return Schema(msgspec.json.decode(encoded))
-
-
-def _mentions(schema: Any, word: str) -> bool:
-    if isinstance(schema, dict):
-        return word in schema or any(_mentions(value, word) for value in schema.values())
-    return isinstance(schema, list) and any(_mentions(value, word) for value in schema)
 
 
 def _to_json_schema(schema: Document) -> Document:
@@ -132,12 +130,13 @@ def _to_json_schema(schema: Document) -> Document:
 def _default(value: Any, schema: Document) -> None:
     if isinstance(value, dict):
         for name, field in schema.get("properties", {}).items():
-            if "default" not in field:
-                continue
-            if name not in value or (value[name] is None and not field.get("nullable")):
+            if name in value and value[name] is None and "type" in field and not field.get("nullable"):
+                del value[name]
+            if name not in value and "default" in field:
                 value[name] = copy.deepcopy(field["default"])
         for name, item in value.items():
-            _default(item, child(schema, name))
+            if isinstance(item, dict | list):
+                _default(item, child(schema, name))
     elif isinstance(value, list):
         for item in value:
             _default(item, schema.get("items") or {})
@@ -183,16 +182,33 @@ def _cause(error: Any) -> Cause:
     field = ""
     for part in error.instance_path:
         field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else str(part)
-    kind, instance = error.kind, error.instance
+    kind, instance, known = error.kind, error.instance, jsonschema_rs.ValidationErrorKind
     shown = msgspec.json.encode(instance).decode()[:200]
-    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
-        return Cause("FieldValueRequired", f"{field}.{kind.property}".lstrip("."), "Required value")
-    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Enum):
-        supported = ", ".join(msgspec.json.encode(option).decode() for option in kind.options)
-        message = f"Unsupported value: {shown}: supported values: {supported}"
-        return Cause("FieldValueNotSupported", field, message)
-    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Type):
-        types = " or ".join(kind.types)
-        message = f"Invalid value: {shown}: {field or 'value'} in body must be of type {types}"
-        return Cause("FieldValueTypeInvalid", field, message)
-    return Cause("FieldValueInvalid", field or "<nil>", f"Invalid value: {shown}: {error.message[:500]}")
+    match kind:
+        case known.Required():
+            return Cause("FieldValueRequired", f"{field}.{kind.property}".lstrip("."), "Required value")
+        case known.Enum():
+            supported = ", ".join(msgspec.json.encode(option).decode() for option in kind.options)
+            message = f"Unsupported value: {shown}: supported values: {supported}"
+            return Cause("FieldValueNotSupported", field, message)
+        case known.Type():
+            name, wanted = _type_name(instance), " or ".join(kind.types)
+            message = f'Invalid value: "{name}": {field} in body must be of type {wanted}: "{name}"'
+            return Cause("FieldValueTypeInvalid", field, message)
+        case known.MaxLength():
+            return Cause("FieldValueTooLong", field, f"Too long: may not be more than {kind.limit} bytes")
+        case known.Maximum():
+            said = f"{field} in body should be less than or equal to {kind.limit}"
+        case known.Minimum():
+            said = f"{field} in body should be greater than or equal to {kind.limit}"
+        case known.Pattern():
+            said = f"{field} in body should match '{kind.pattern}'"
+        case _:
+            said = error.message[:500]
+    return Cause("FieldValueInvalid", field or "<nil>", f"Invalid value: {shown}: {said}")
+
+
+def _type_name(value: Any) -> str:
+    """The JSON type of a value, in the words of OpenAPI."""
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
+    return names.get(type(value), "null")

@@ -10,6 +10,7 @@ Labels = Mapping[str, str]
 LabelMatch = Callable[[Labels], bool]
 FieldMatch = Callable[[Any], bool]
 
+_ALWAYS = ("metadata.name", "metadata.namespace")
 MAX_LENGTH = 16_384
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_./]{0,315})"
 _VALUE = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,62})"
@@ -59,20 +60,23 @@ def _label_term(term: str, selector: str) -> LabelMatch:
     raise bad_request(f"unable to parse requirement in label selector {selector[:200]!r}")
 
 
-def fields(selector: str) -> FieldMatch | None:
-    """A predicate over whole objects: `path=value` and `path!=value`, joined by commas; absent counts as empty."""
+def fields(selector: str, selectable: tuple[str, ...]) -> FieldMatch | None:
+    """A predicate over whole objects: `path=value` and `path!=value`, joined by commas; absent counts as empty.
+    Raises ApiError 400 on bad syntax and for paths that are not selectable."""
     if not selector.strip():
         return None
     if len(selector) > MAX_LENGTH:
         raise bad_request("the field selector is too long")
-    terms = [_field_term(term.strip()) for term in selector.split(",")]
+    terms = [_field_term(term.strip(), (*_ALWAYS, *selectable)) for term in selector.split(",")]
     return lambda found: all(term(found) for term in terms)
 
 
-def _field_term(term: str) -> FieldMatch:
+def _field_term(term: str, selectable: tuple[str, ...]) -> FieldMatch:
     match = _FIELD.fullmatch(term)
     if not match:
         raise bad_request(f"invalid field selector: {term[:200]!r}")
+    if match[1] not in selectable:
+        raise bad_request(f"field label not supported: {match[1][:200]}")
     path, value, equal = match[1].split("."), match[3], match[2] != "!="
 
     def matches(document: Any) -> bool:

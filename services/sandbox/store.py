@@ -283,6 +283,12 @@ class Store:
                 for watcher in watchers:
                     watcher.close(error)
 
+    def forget(self) -> None:
+        """What time does: pages and watches from before now have to begin anew."""
+        self._snapshots.clear()
+        self._log.clear()
+        self._oldest = self.revision
+
     def drop(self, cluster: str) -> None:
         """Remove a cluster's content, telling its watchers before they are closed."""
         for entry in list(self.contents(cluster)):

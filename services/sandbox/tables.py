@@ -62,12 +62,20 @@ def _cell(document: Document, column: Column, now: datetime) -> Any:
 
 
 def table(
-    documents: Iterable[Document], version: Version, now: datetime, metadata: Document, include: str, *, head: bool
+    documents: Iterable[Document],
+    version: Version,
+    now: datetime,
+    metadata: Document,
+    include: str,
+    *,
+    head: bool,
+    custom: bool,
 ) -> Document:
     """A Table with a row per object. `include` is Object, Metadata or None; `head` adds the column definitions."""
     columns = version.columns or (_AGE,)
     definitions = [_definition("Name", "string", "name", 0, "Name must be unique within a namespace.")]
-    definitions += [_definition(c.name, c.type, "", c.priority, c.description) for c in columns]
+    types = {"date": "string"} if not custom else {}  # built-in kinds call their dates strings
+    definitions += [_definition(c.name, types.get(c.type, c.type), "", c.priority, c.description) for c in columns]
     rows = []
     for document in documents:
         row: Document = {"cells": [document["metadata"]["name"], *(_cell(document, c, now) for c in columns)]}
@@ -83,5 +91,4 @@ def table(
 
 
 def _definition(name: str, kind: str, form: str, priority: int, description: str) -> Document:
-    shown = "string" if kind == "date" else kind
-    return {"name": name, "type": shown, "format": form, "description": description, "priority": priority}
+    return {"name": name, "type": kind, "format": form, "description": description, "priority": priority}

@@ -6,7 +6,7 @@ from services.sandbox import errors, patch, reads, tables
 from services.sandbox.auth import User
 from services.sandbox.commits import Address
 from services.sandbox.deletion import Deleter
-from services.sandbox.errors import Document
+from services.sandbox.errors import Cause, Document
 from services.sandbox.http import Request, Response, answer, parse, parse_object
 from services.sandbox.registry import Registry, Write
 from services.sandbox.store import Entry, Store
@@ -18,19 +18,26 @@ def now() -> str:
 
 
 def writing(request: Request, user: User, subresource: str) -> Write:
-    """The options of a write. Raises ApiError 400."""
+    """The options of a write. Raises ApiError 422."""
     query = request.query
-    if query.get("dryRun", "All") != "All":
-        raise errors.bad_request(f"invalid dryRun {query['dryRun'][:20]!r}: only All is supported")
+    applies = request.method == "PATCH" and request.media_type == patch.APPLY
     validation = query.get("fieldValidation") or "Warn"
-    if validation not in ("Strict", "Warn", "Ignore"):
-        raise errors.bad_request(f"invalid fieldValidation {validation[:20]!r}")
     agent = request.headers.get("user-agent", "unknown").partition("/")[0]
     manager = query.get("fieldManager") or agent
+    wrong = []
+    if query.get("dryRun", "All") != "All":
+        wrong.append(Cause("FieldValueNotSupported", "dryRun", f"Unsupported value: {query['dryRun'][:20]!r}"))
+    if validation not in ("Strict", "Warn", "Ignore"):
+        wrong.append(Cause("FieldValueNotSupported", "fieldValidation", f"Unsupported value: {validation[:20]!r}"))
     if len(manager) > 128:
-        raise errors.bad_request("fieldManager must be no more than 128 characters")
-    if request.media_type == patch.APPLY and not query.get("fieldManager"):
-        raise errors.bad_request("fieldManager is required for apply patch")
+        wrong.append(Cause("FieldValueTooLong", "fieldManager", "Too long: may not be more than 128 bytes"))
+    if applies and not query.get("fieldManager"):
+        wrong.append(Cause("FieldValueRequired", "fieldManager", "Required value: is required for apply patch"))
+    if request.flag("force") and not applies:
+        wrong.append(Cause("FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch"))
+    if wrong:
+        kind = {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(request.method, "PatchOptions")
+        raise errors.invalid(kind, "meta.k8s.io", "", wrong)
     return Write(
         user=user,
         now=now(),
@@ -110,7 +117,7 @@ def delete(store: Store, deleter: Deleter, at: Address, request: Request) -> Res
     options = parse_object(request) if request.body else {}
     options = {**options, **{k: v for k, v in request.query.items() if k in ("propagationPolicy", "dryRun")}}
     if not at.name:
-        doomed = reads.select(store, at, reads.matching(request))
+        doomed = reads.select(store, at, reads.matching(at, request))
         for entry in doomed:
             deleter.delete(at.cluster, entry, options, now())
         listed = [entry.document() for entry in doomed]

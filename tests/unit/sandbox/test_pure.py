@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from services.sandbox import builtins, patch, schema, tables
 from services.sandbox.clusters import WORKSPACE_RESOURCES, Cluster
+from services.sandbox.duplicates import duplicates
 from services.sandbox.errors import ApiError
 from services.sandbox.resources import from_definition, version_priority
 
@@ -157,3 +158,15 @@ def test_pruning_twice_drops_nothing_more(document):
     dropped = closed.prune(document)
     assert closed.prune(document) == []
     assert ("c" in dropped) is (any(path == "c" for path in dropped))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"a": 1, "b": {"a": 1}}', []),
+        (b'{"a": 1, "a": 2}', ["a"]),
+        (b'{"spec": {"size": 1, "size": 2}, "list": [{"b": 1}, {"b": 1, "b": 2}]}', ["spec.size", "list[1].b"]),
+    ],
+)
+def test_fields_that_are_there_twice_are_found(body, expected):
+    assert duplicates(body) == expected
