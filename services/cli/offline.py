@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from services.controller.core import moved_at
 from services.controller.workload import summarize
 from services.discovery.core import Candidate, Workspaces, screen
 from services.discovery.inventory import target_of
@@ -127,6 +128,7 @@ class Plane:
     policies: tuple[PolicyEntry, ...] = ()
     objects: tuple[tuple[WorkloadObject, Manifest], ...] = ()
     previous: dict[tuple[str, str], tuple[PreviousChoice, ...]] = field(default_factory=dict)
+    moved_at: dict[tuple[str, str], float] = field(default_factory=dict)
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     snapshot: Snapshot = field(default_factory=Snapshot)
 
@@ -158,8 +160,10 @@ def plane_of(
     plane = Plane({each.id: each for each in complete}, _policies(policies), objects)
     labels = {_name(each): (each.get("metadata") or {}).get("labels") or {} for each in placements}
     for manifest in of_kind(previous, "PlacementDecision"):
-        selected = decode_decision(manifest).status.selected
+        status = decode_decision(manifest).status
+        selected = status.selected
         namespace, name = _name(manifest)
+        plane.moved_at[namespace, name] = moved_at(status.history)
         placement = PlacementRef(workspace=workspace_of(manifest), namespace=namespace, name=name)
         ids = [f"{each.target.workspace}/{each.target.name}" for each in selected]
         plane.previous[namespace, name] = tuple(
@@ -206,6 +210,7 @@ def request_from(plane: Plane, manifest: Manifest, now: float) -> Request:
         labels=placement.metadata.labels,
         workload=_workload(plane, placement.spec, namespace),
         previous=plane.previous.get((namespace, name), ()),
+        moved_at=plane.moved_at.get((namespace, name), 0.0),
         requested_at=now,
     )
 

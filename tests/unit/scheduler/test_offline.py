@@ -136,6 +136,23 @@ def test_previous_decisions_hold_and_take_their_capacity(decided: Run) -> None:
     assert answer["rejected"]["eu-2"][0]["message"] == "insufficient cpu"
 
 
+@pytest.mark.parametrize(
+    ("moved", "target"), [("2020-01-01T00:00:00Z", "root:us/us-1"), ("2999-01-01T00:00:00Z", "eu-2")]
+)
+def test_a_placement_returns_to_its_preferred_tier_when_its_last_move_is_long_ago(decided: Run, moved, target) -> None:
+    elsewhere = "{matchExpressions: [{key: topology.kubernetes.io/region, operator: DoesNotExist}]}"
+    tiers = f"affinity: {{tiers: [{{name: elsewhere, required: [{elsewhere}]}}, {{name: anywhere}}]}}"
+    stability = "stability: {rebalance: {type: WhenBetter, cooldown: 1h}}"
+    history = f"[{{when: '{moved}', why: TargetLost, from: [{{name: x}}], to: [{{name: eu-2}}]}}]"
+    previous = f"""
+{HEAD}kind: PlacementDecision
+metadata: {{name: web, namespace: shop}}
+status: {{selected: [{{target: {{name: eu-2}}, reserved: {{cpu: 3}}}}], history: {history}}}
+"""
+    _, (answer,) = decided(placement=placement(spec=f"{tiers}\n  {stability}"), previous=previous)
+    assert [each["target"] for each in answer["selected"]] == [target]
+
+
 def test_placements_see_each_other_when_asked_to(decided: Run) -> None:
     term = "{selector: {matchLabels: {a: b}}, topologyKey: topology.kubernetes.io/region}"
     apart = f"affinity: {{placementAntiAffinity: [{term}]}}\n  targets: {{names: [eu-2]}}"
