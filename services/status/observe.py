@@ -12,11 +12,12 @@ from services.status.reports import GONE, NOT_SEEN, parse_ref
 from services.status.rules import Finding, health
 from shared.kube.apply import owned_fields
 from shared.kube.changes import Change
-from shared.kube.client import Client
+from shared.kube.client import Bounds, Client
 from shared.kube.discovery import RestMapper, UnknownKind
 from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.kube.hub import TargetClients
 from shared.kube.retry import LATER
+from shared.kube.transport import Closed
 from shared.kube.watch import Informer
 from shared.model import ObjectHealth, PlacementRef, Target
 
@@ -27,6 +28,8 @@ OWNER_ANNOTATION = "placement.moorage.io/owner"
 MANAGER = "moorage"
 _OPENING = 16  # informers that are being opened at once, over all targets
 _MOST = 60.0  # seconds between two attempts to open one
+_LIMIT = Bounds(objects=20_000, bytes=128 << 20)  # of one kind in one target, whose server is not trusted
+_DISCOVERY = 16 << 20  # bytes of one answer about what a target serves
 
 Kind = tuple[str, str]
 """API version and kind."""
@@ -83,7 +86,7 @@ class Observer:
         self._sleep = sleep
         self._room = asyncio.Semaphore(_OPENING)
         self._tasks: dict[tuple[str, Kind], asyncio.Task[None]] = {}
-        self._informers: dict[tuple[str, Kind], Informer[Seen]] = {}
+        self._informers: dict[str, dict[Kind, Informer[Seen]]] = {}
         self._mappers: dict[str, tuple[Client, RestMapper]] = {}
 
     def want(self, target: str, kinds: Collection[Kind]) -> None:
@@ -107,7 +110,7 @@ class Observer:
     def look(self, target: str, known: ObjectHealth) -> ObjectHealth:
         """The object's health as it is seen now; what is not followed yet stays as it is known."""
         api_version, kind, namespace, name = parse_ref(known.ref)
-        informer = self._informers.get((target, (api_version, kind)))
+        informer = self._informers.get(target, {}).get((api_version, kind))
         if informer is None or not informer.synced.is_set():
             return known
         seen = informer.objects.get((namespace, name))
@@ -127,30 +130,41 @@ class Observer:
 
     def silence(self, target: str) -> float:
         """For how many seconds nothing has been heard of a target that is followed; 0 for others."""
-        heard = [each.last_contact for (where, _), each in self._informers.items() if where == target]
+        heard = [informer.last_contact for informer in self._informers.get(target, {}).values()]
         return self._clock() - max(heard) if heard else 0.0
 
     async def _follow(self, target: str, kind: Kind) -> None:
-        """Follow one kind in one target until cancelled; whatever goes wrong, try again."""
+        """Follow one kind in one target until cancelled; whatever goes wrong, try again.
+
+        That holds for a bug of ours as well, which some target's odd answer may wake: it is logged, and the others
+        are followed as before.
+        """
         failures = 0
         while True:
             try:
                 async with self._room:
                     informer = await self._open(target, kind)
                 async with informer:
-                    self._informers[target, kind] = informer
+                    self._informers.setdefault(target, {})[kind] = informer
                     async for change in informer.events():
                         failures = 0
                         self._hear(target, change)
             except (KubeError, UnknownKind) as error:
-                failures += 1
+                log.info("%s in %s is not followed: %s", kind[1], target, error)
                 if isinstance(error, ApiError) and error.unauthorized:
                     await self._clients.forget(target)
-                delay = min(_MOST, LATER * 2.0 ** min(failures, 10)) * (1 + self._chance()) / 2
-                log.info("%s in %s is not followed: %s", kind[1], target, error, extra={"retry": round(delay, 1)})
-                await self._sleep(delay)
+            except Exception:
+                log.exception("%s in %s is not followed", kind[1], target)
             finally:
-                self._informers.pop((target, kind), None)
+                self._forget(target, kind)
+            failures += 1
+            await self._sleep(min(_MOST, LATER * 2.0 ** min(failures, 10)) * (1 + self._chance()) / 2)
+
+    def _forget(self, target: str, kind: Kind) -> None:
+        kinds = self._informers.get(target, {})
+        kinds.pop(kind, None)
+        if not kinds:
+            self._informers.pop(target, None)
 
     async def _open(self, target: str, kind: Kind) -> Informer[Seen]:
         found = self._target(target)
@@ -159,9 +173,11 @@ class Observer:
         client = await self._clients.get(found)
         known = self._mappers.get(target)
         if known is None or known[0] is not client:
-            known = self._mappers[target] = (client, RestMapper(client))
+            known = self._mappers[target] = (client, RestMapper(client.bounded(_DISCOVERY)))
         resource = await known[1].resource(*kind)
-        return Informer(client, resource, label_selector=SELECTOR, decode=decode(*kind), on_error=_give_up)
+        return Informer(
+            client, resource, label_selector=SELECTOR, decode=decode(*kind), limit=_LIMIT, on_error=_give_up
+        )
 
     def _hear(self, target: str, change: Change[Seen]) -> None:
         if change.kind == "Synced":
@@ -172,6 +188,7 @@ class Observer:
 
 
 def _give_up(error: KubeError) -> None:
-    """Credentials that are refused will not be accepted by asking again: raising ends the informer."""
-    if isinstance(error, ApiError) and error.unauthorized:
+    """Credentials that are refused, or a client that another kind had closed for it, are not cured by asking again:
+    raising ends the informer, and the next one has a new client."""
+    if isinstance(error, Closed) or (isinstance(error, ApiError) and error.unauthorized):
         raise error

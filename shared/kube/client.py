@@ -14,7 +14,7 @@ import msgspec
 from shared.kube.config import Credentials
 from shared.kube.errors import ApiError, Unreachable
 from shared.kube.resources import Resource
-from shared.kube.transport import JSON, Transport, encode_params
+from shared.kube.transport import JSON, MAX_BODY, TooLarge, Transport, encode_params
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -36,6 +36,13 @@ _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
 _CLUSTERS = re.compile(r"/clusters/[^/]+/?$")
 _WORKSPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\*")
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """What is taken of one collection at most; bytes are those of its JSON. More of it is `TooLarge`."""
+
+    objects: int
+    bytes: int
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -71,6 +78,7 @@ class Client:
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
         self._transport = Transport(credentials, user_agent)
+        self._most = MAX_BODY
         self._owner = True
 
     async def close(self) -> None:
@@ -97,6 +105,12 @@ class Client:
         view._owner = False  # noqa: SLF001 - a copy of ourselves
         return view
 
+    def bounded(self, most: int) -> Self:
+        """This client, as a view that takes no body of over `most` bytes: for servers that are not trusted."""
+        view = self.at(self.base)
+        view._most = most  # noqa: SLF001 - a copy of ourselves
+        return view
+
     def cluster(self, workspace: str) -> Self:
         """This client on a workspace of the same kcp; on the server itself if `workspace` is empty."""
         return self.at(workspace_url(self.base, workspace))
@@ -111,14 +125,20 @@ class Client:
         content_type: str = JSON,
         accept: str = JSON,
         timeout: float | None = None,
+        most: int | None = None,
     ) -> bytes:
-        """The raw body of a successful answer. `body` is sent as it is if bytes, else as JSON."""
+        """The raw body of a successful answer. `body` is sent as it is if bytes, else as JSON.
+
+        An answer of over `most` bytes raises TooLarge.
+        """
         headers = {"Accept": accept}
         data: bytes | None = None
         if body is not None:
             data = body if isinstance(body, bytes) else msgspec.json.encode(body)
             headers["Content-Type"] = content_type
-        return await self._transport.request(method, self._url(path, params), headers, data, timeout or self.timeout)
+        bound = self._most if most is None else min(most, self._most)
+        url = self._url(path, params)
+        return await self._transport.request(method, url, headers, data, timeout or self.timeout, bound)
 
     def stream(
         self, path: str, *, params: Mapping[str, Any], idle: float
@@ -146,18 +166,25 @@ class Client:
         label_selector: str = "",
         field_selector: str = "",
         limit: int = PAGE_SIZE,
+        bounds: Bounds | None = None,
         type: type[T] | None = None,
     ) -> AsyncGenerator[Page[T], None]:
         """A collection in pages, of one version; all namespaces if none is named. No page limit if `limit` is 0.
 
-        A walk that takes minutes may outlive its version: then ApiError with `gone`.
+        A walk that takes minutes may outlive its version: then ApiError with `gone`. What exceeds `bounds` raises
+        TooLarge: a server may go on with pages, empty ones as well, for ever.
         """
         path = resource.path(namespace)
         params = {"labelSelector": label_selector, "fieldSelector": field_selector, "limit": limit or None}
         continues: str | None = None
+        objects = size = 0
         while continues != "":
-            raw = await self.request("GET", path, params={**params, "continue": continues})
+            most = bounds.bytes - size if bounds else None
+            raw = await self.request("GET", path, params={**params, "continue": continues}, most=most)
             page = _decode_page(raw, type, self.base)
+            objects, size = objects + max(1, len(page.items)), size + len(raw)
+            if bounds and objects > bounds.objects:
+                raise TooLarge(f"{self.base} has more {resource.name} than the {bounds.objects} that we take")
             continues = page.continues
             yield page
 
@@ -168,16 +195,17 @@ class Client:
         *,
         label_selector: str = "",
         field_selector: str = "",
+        bounds: Bounds | None = None,
         type: type[T] | None = None,
     ) -> Page[T]:
         """A whole collection, read in pages; where these expire on the way, once more in one piece."""
-        selectors = {"label_selector": label_selector, "field_selector": field_selector}
+        selectors = (label_selector, field_selector)
         try:
-            return await self._collect(resource, namespace, selectors, PAGE_SIZE, type)
+            return await self._collect(resource, namespace, selectors, PAGE_SIZE, bounds, type)
         except ApiError as error:
             if not error.gone:
                 raise
-        return await self._collect(resource, namespace, selectors, 0, type)
+        return await self._collect(resource, namespace, selectors, 0, bounds, type)
 
     async def create(
         self,
@@ -285,11 +313,21 @@ class Client:
         await self.request("DELETE", resource.path(namespace, name), body=options)
 
     async def _collect(
-        self, resource: Resource, namespace: str, selectors: Mapping[str, str], limit: int, type: type[T] | None
+        self,
+        resource: Resource,
+        namespace: str,
+        selectors: tuple[str, str],
+        limit: int,
+        bounds: Bounds | None,
+        type: type[T] | None,
     ) -> Page[T]:
         items: list[T] = []
         version = ""
-        async for page in self.pages(resource, namespace, limit=limit, type=type, **selectors):
+        labels, fields = selectors
+        pages = self.pages(
+            resource, namespace, label_selector=labels, field_selector=fields, limit=limit, bounds=bounds, type=type
+        )
+        async for page in pages:
             items.extend(page.items)
             version = page.version
         return Page(items, version)

@@ -21,8 +21,16 @@ JSON = "application/json"
 
 _POOL = 64  # connections for requests, over all hosts; watches have a pool of their own, without a bound
 _NOTHING = Issued()
-_MAX_BODY = 256 << 20  # bytes; a list page is under 32 MiB in practice, and a server is not trusted to end
+MAX_BODY = 256 << 20  # bytes; a list page is under 32 MiB in practice, and a server is not trusted to end
 _MAX_LINE = 32 << 20  # bytes of one watch event; etcd holds 1.5 MiB by default
+
+
+class Closed(Unreachable):
+    """The client was closed: asking it again is of no use, another one may be."""
+
+
+class TooLarge(Unreachable):
+    """The server sent more than we take from it."""
 
 
 class Transport:
@@ -46,9 +54,15 @@ class Transport:
         self._requests = self._watches = None
 
     async def request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: float,
+        most: int = MAX_BODY,
     ) -> bytes:
-        """The body of a successful response. `timeout` in seconds covers it all."""
+        """The body of a successful response, of `most` bytes. `timeout` in seconds covers it all."""
         if self._requests is None:
             self._requests = self._session(_POOL)
         issued = await self._issue()
@@ -57,7 +71,7 @@ class Transport:
                 asyncio.timeout(timeout),
                 self._response(self._requests, method, url, headers, body, issued) as response,
             ):
-                return await _read(response, _MAX_BODY)
+                return await _read(response, most)
 
     @asynccontextmanager
     async def stream(
@@ -132,7 +146,7 @@ class Transport:
 
     def _session(self, limit: int) -> aiohttp.ClientSession:
         if self._closed:
-            raise Unreachable("the client is closed")
+            raise Closed("the client is closed")
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=limit, keepalive_timeout=60),
             headers={"User-Agent": self._user_agent},
@@ -189,7 +203,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             response.close()
-            raise Unreachable(f"{response.host} sent a body of over {limit >> 20} MiB")
+            raise TooLarge(f"{response.host} sent a body of over {limit} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -226,7 +240,7 @@ class _Lines:
         self._partial.append(first)
         self._size += len(first)
         if self._size > _MAX_LINE:
-            raise Unreachable(f"{self._response.host} sent an event of over {_MAX_LINE >> 20} MiB")
+            raise TooLarge(f"{self._response.host} sent an event of over {_MAX_LINE >> 20} MiB")
         if rest:
             whole = (b"".join(self._partial), *rest[:-1])
             self._ready.extend(line for line in whole if line)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 import msgspec
 
 from shared.kube.changes import Change, Key, Subscription
-from shared.kube.client import PAGE_SIZE, Client
+from shared.kube.client import PAGE_SIZE, Bounds, Client
 from shared.kube.errors import ApiError, KubeError, Unreachable, from_event
 from shared.kube.resources import Resource
+from shared.kube.transport import TooLarge
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -82,6 +83,7 @@ class Informer(Generic[T]):
         watch_for: float = 300.0,
         refused: float = 30.0,
         page_size: int = PAGE_SIZE,
+        limit: Bounds | None = None,
         on_error: Callable[[KubeError], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
@@ -95,7 +97,10 @@ class Informer(Generic[T]):
         idle: the longest silence of a watch. Bookmarks come every minute, so more than that is a dead connection.
         watch_for: how long the server may serve one watch (up to twice that, at random).
         refused: the pause after a 401, 403 or 404 that comes twice: waiting does not cure it, so it is long.
-        on_error: hears of every failure. clock, chance (0..1) and sleep: injected by tests.
+        limit: what is taken of a server that is not trusted: of each list, and objects in the cache. Beyond it the
+            collection counts as unreachable.
+        on_error: hears of every failure. What it raises ends the informer, and is raised by `run`.
+        clock, chance (0..1) and sleep: injected by tests.
         """
         self.objects: dict[Key, T] = {}
         self.synced = asyncio.Event()
@@ -112,6 +117,7 @@ class Informer(Generic[T]):
         self._watch_for = watch_for
         self._refused = refused
         self._page_size = page_size
+        self._limit = limit
         self._on_error = on_error
         self._clock = clock
         self._chance = chance
@@ -159,12 +165,19 @@ class Informer(Generic[T]):
             self._subscriptions.discard(subscription)
 
     async def run(self) -> None:
-        """Follow the collection until cancelled. `async with` does this in a task of its own."""
+        """Follow the collection until cancelled. `async with` does this in a task of its own.
+
+        What ends it is raised as it is: a bug of `decode`, or what `on_error` makes of a failure.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow())
                 if self._resync:
                     tasks.create_task(self._deliver_again(self._resync))
+        except ExceptionGroup as group:
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from None
         finally:
             self._ended = True
             for subscription in self._subscriptions:
@@ -223,6 +236,7 @@ class Informer(Generic[T]):
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             limit=self._page_size,
+            bounds=self._limit,
             type=msgspec.Raw,
         )
         async with aclosing(pages):
@@ -278,6 +292,8 @@ class Informer(Generic[T]):
             logger.warning("%s %s/%s is not usable: %s", self._resource.name, *key, error)
             return key
         old = self.objects.get(key)
+        if old is None and self._limit is not None and len(self.objects) >= self._limit.objects:
+            raise TooLarge(f"there are more {self._resource.name} than the {self._limit.objects} that we take")
         self.objects[key] = obj
         self._versions[key] = meta.version
         for subscription in self._subscriptions:

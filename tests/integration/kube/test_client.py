@@ -5,10 +5,11 @@ import asyncio
 import msgspec
 import pytest
 
-from shared.kube.client import Client
+from shared.kube.client import Bounds, Client
 from shared.kube.config import Credentials
 from shared.kube.errors import ApiError, ConfigError, Unreachable
 from shared.kube.resources import CONFIGMAPS, Resource
+from shared.kube.transport import TooLarge
 
 PATH = "/api/v1/namespaces/shop/configmaps"
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "namespace": "shop"}, "data": {"a": "b"}}
@@ -154,13 +155,6 @@ async def test_a_port_where_nobody_listens_is_unreachable(unused_tcp_port):
     assert "s3cret" not in str(caught.value)
 
 
-async def test_a_body_without_end_is_cut_off(server, reply, client, monkeypatch):
-    monkeypatch.setattr("shared.kube.transport._MAX_BODY", 1 << 20)
-    server.on("GET", "/version", reply(b"x" * (3 << 20)))
-    with pytest.raises(Unreachable, match="over 1 MiB"):
-        await client.request("GET", "/version")
-
-
 async def test_an_event_without_end_is_cut_off(server, client, monkeypatch):
     monkeypatch.setattr("shared.kube.transport._MAX_LINE", 1 << 20)
 
@@ -228,6 +222,28 @@ async def test_a_stream_begins_within_the_timeout_or_is_unreachable(server, repl
     with pytest.raises(Unreachable, match=r"did not answer within 0\.05 s"):
         async with client.stream(PATH, params={"watch": True}, idle=5):
             pass
+
+
+async def test_a_collection_is_taken_within_bounds(server, reply, client):
+    page = {"kind": "ConfigMapList", "items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "more"}}
+    empty = {**page, "items": []}
+    for answer, bounds in (
+        (page, Bounds(objects=5, bytes=1 << 20)),
+        (empty, Bounds(objects=5, bytes=1 << 20)),
+        (page, Bounds(objects=1000, bytes=600)),
+    ):
+        server.on("GET", PATH, reply(answer))
+        with pytest.raises(TooLarge):
+            async for _ in client.pages(CONFIGMAPS, "shop", bounds=bounds):
+                pass
+    assert server.count("GET", PATH) < 30
+
+
+async def test_a_bounded_view_takes_no_large_body(server, reply, client):
+    server.on("GET", "/version", reply(b"x" * (3 << 20)))
+    assert len(await client.request("GET", "/version")) == 3 << 20
+    with pytest.raises(TooLarge, match="over 1048576 bytes"):
+        await client.bounded(1 << 20).request("GET", "/version")
 
 
 async def test_an_address_that_is_none_is_unreachable_like_any_other():

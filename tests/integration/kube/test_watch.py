@@ -10,7 +10,10 @@ import msgspec
 import pytest
 
 from shared.kube.changes import Change
+from shared.kube.client import Bounds
+from shared.kube.errors import ApiError, KubeError
 from shared.kube.resources import PLACEMENTS
+from shared.kube.transport import TooLarge
 from shared.kube.watch import Informer
 
 BOUND = 5.0
@@ -314,12 +317,48 @@ async def test_a_bug_in_decode_ends_the_informer_loudly(server, reply, client):
         raise RuntimeError("a bug")
 
     informer = Informer(client, PLACEMENTS, decode=broken)
-    with pytest.raises(ExceptionGroup, match="unhandled"):
+    with pytest.raises(RuntimeError, match="a bug"):
         await asyncio.wait_for(informer.run(), BOUND)
     assert [change async for change in informer.events()] == []
-    with pytest.raises(ExceptionGroup, match="unhandled"):
+    with pytest.raises(RuntimeError, match="a bug"):
         async with informer:
             await asyncio.wait([informer._task], timeout=BOUND)
+
+
+async def test_what_on_error_raises_comes_out_of_the_informer_as_it_is(server, reply, client):
+    server.on("GET", PATH, reply(listing("7")))
+    server.on("WATCH", PATH, reply({"kind": "Status", "code": 401, "message": "no"}, 401))
+
+    def give_up(error: KubeError) -> None:
+        raise error
+
+    async with asyncio.timeout(BOUND):
+        with pytest.raises(ApiError, match="401"):
+            async with Informer(client, PLACEMENTS, on_error=give_up, resync=600) as informer:
+                assert [change.kind async for change in informer.events()] == ["Synced"]
+
+
+async def test_a_list_beyond_the_limit_is_not_taken(server, reply, follow):
+    server.on("GET", PATH, reply(listing("7", *(placement(name, "1") for name in "abc"), more="for ever")))
+    failures: list[Exception] = []
+    informer, _ = await follow(limit=Bounds(objects=7, bytes=1 << 20), on_error=failures.append)
+    await server.until(lambda: failures)
+    assert isinstance(failures[0], TooLarge)
+    assert server.count("GET", PATH) >= 3
+    assert not informer.synced.is_set()
+
+
+async def test_a_watch_beyond_the_limit_is_not_taken(server, reply, follow):
+    server.on("GET", PATH, reply(listing("7", placement("a", "1"))))
+    failures: list[Exception] = []
+    informer, events = await follow(limit=Bounds(objects=2, bytes=1 << 20), on_error=failures.append)
+    await take(events, 2)
+    watch = await server.watch()
+    for name in "bc":
+        watch.send("ADDED", placement(name, "8"))
+    await server.until(lambda: failures)
+    assert isinstance(failures[0], TooLarge)
+    assert {name for _, name in informer.objects} == {"a", "b"}
 
 
 async def test_an_event_of_a_mebibyte_arrives_whole(server, reply, follow):
