@@ -34,13 +34,15 @@ class NotHere(Exception):
 class Backend:
     """An API server under test.
 
-    `admin` and `stranger` are kubeconfigs; stranger is None where the server was given to us without one. `forget`
-    makes the server forget old versions, as time does; None where we have no hold on that.
+    `admin`, `stranger` and `workloads` are kubeconfigs. `stranger` is None where the server was given to us without
+    one. `workloads` leads to where Deployments are built in: not in a workspace of kcp, which has them by definition.
+    `forget` makes the server forget old versions, as time does; None where we have no hold on that.
     """
 
     name: str
     version: str
     admin: Path
+    workloads: Path
     stranger: Path | None = None
     forget: Callable[[], None] | None = None
     extras: dict[str, Path] = field(default_factory=dict)
@@ -65,6 +67,7 @@ def sandbox(folder: Path) -> Iterator[Backend]:
                 name="sandbox",
                 version="sandbox",
                 admin=mine["admin"],
+                workloads=kubeconfigs["target-one"],
                 stranger=mine[f"user-{STRANGER}"],
                 forget=lambda: None,  # it forgets by itself, after enough changes
                 extras=kubeconfigs,
@@ -82,7 +85,7 @@ def kubernetes(folder: Path) -> Iterator[Backend]:
     Raises NotHere.
     """
     if given := os.environ.get(KUBECONFIG):
-        yield Backend(name="kubernetes", version="as given", admin=Path(given))
+        yield Backend(name="kubernetes", version="as given", admin=Path(given), workloads=Path(given))
         return
     binaries = servers.find()
     if binaries is None:
@@ -93,6 +96,7 @@ def kubernetes(folder: Path) -> Iterator[Backend]:
             name="kubernetes",
             version=f"kube-apiserver {servers.versions()['kube-apiserver']}, etcd {servers.versions()['etcd']}",
             admin=server.kubeconfigs[apiserver.ADMIN],
+            workloads=server.kubeconfigs[apiserver.ADMIN],
             stranger=server.kubeconfigs[STRANGER],
             forget=running.etcd.compact,
         )
@@ -110,7 +114,7 @@ def k3s(folder: Path) -> Iterator[Backend]:
     with K3SContainer("rancher/k3s:v1.36.1-k3s1") as container:
         path = folder / "k3s.kubeconfig"
         path.write_text(container.config_yaml())
-        yield Backend(name="k3s", version="k3s v1.36.1", admin=path)
+        yield Backend(name="k3s", version="k3s v1.36.1", admin=path, workloads=path)
 
 
 BACKENDS = {"sandbox": sandbox, "kubernetes": kubernetes, "k3s": k3s}

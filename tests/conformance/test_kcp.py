@@ -1,0 +1,260 @@
+"""What kcp has beyond Kubernetes: workspaces, their isolation, and APIs offered in one and used in another.
+
+On the sandbox for now; a real kcp takes these cases too, once there is one.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS, WORKSPACES, Resource
+from tests.conformance.api import Api, refusal, until, watching
+from tests.conformance.backends import STRANGER
+from tests.conformance.test_access import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, document, reference, subject
+
+pytestmark = pytest.mark.parametrize("backend", ["sandbox"], indirect=True)
+
+APIS = "apis.kcp.io"
+SCHEMAS = Resource(APIS, "v1alpha1", "apiresourceschemas", False, "APIResourceSchema")
+EXPORTS = Resource(APIS, "v1alpha2", "apiexports", False, "APIExport")
+BINDINGS = Resource(APIS, "v1alpha2", "apibindings", False, "APIBinding")
+SLICES = Resource(APIS, "v1alpha1", "apiexportendpointslices", False, "APIExportEndpointSlice")
+LOGICAL_CLUSTERS = Resource("core.kcp.io", "v1alpha1", "logicalclusters", False, "LogicalCluster")
+THINGS = Resource("things.example.com", "v1", "things", kind="Thing")
+CLAIM = {"group": "", "resource": "configmaps", "verbs": ["get", "list", "watch"]}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A workspace of this case's own with two below it, and the client of its administrator."""
+
+    admin: Client
+    path: str
+
+    def at(self, name: str = "") -> Client:
+        return self.admin.cluster(f"{self.path}:{name}" if name else self.path)
+
+
+async def add_workspace(parent: Client, name: str) -> dict[str, Any]:
+    await parent.create(WORKSPACES, document(WORKSPACES, name))
+
+    async def ready() -> dict[str, Any] | None:
+        found = await parent.get(WORKSPACES, name)
+        return found if (found.get("status") or {}).get("phase") == "Ready" else None
+
+    found: dict[str, Any] = await until(ready, f"workspace {name} is Ready")
+    return found
+
+
+@pytest.fixture
+async def tree(api: Api) -> AsyncIterator[Tree]:
+    root = api.admin.cluster("root")
+    await add_workspace(root, api.namespace)
+    tree = Tree(api.admin, f"root:{api.namespace}")
+    for name in ("provider", "consumer"):
+        await add_workspace(tree.at(), name)
+    yield tree
+    await root.delete(WORKSPACES, api.namespace)
+
+
+async def test_a_workspace_becomes_ready_and_says_where_it_is(tree: Tree):
+    found = await tree.at().get(WORKSPACES, "consumer")
+    assert "/clusters/" in found["spec"]["URL"]
+    inside = tree.admin.at(found["spec"]["URL"])
+    (cluster,) = (await inside.list(LOGICAL_CLUSTERS)).items
+    assert cluster["metadata"]["name"] == "cluster"
+    assert cluster["metadata"]["annotations"]["kcp.io/path"] == f"{tree.path}:consumer"
+    assert cluster["status"]["phase"] == "Ready"
+
+
+async def test_a_workspace_is_reached_by_its_path_and_by_its_cluster(tree: Tree):
+    cluster = (await tree.at().get(WORKSPACES, "consumer"))["spec"]["cluster"]
+    await tree.at("consumer").create(NAMESPACES, document(NAMESPACES, "here"))
+    found = await tree.admin.cluster(cluster).get(NAMESPACES, "here")
+    assert found["metadata"]["annotations"]["kcp.io/cluster"] == cluster
+
+
+async def test_workspaces_do_not_see_each_other(tree: Tree):
+    for name in ("provider", "consumer"):
+        await tree.at(name).create(NAMESPACES, document(NAMESPACES, "same"))
+        await tree.at(name).create(CONFIGMAPS, {**document(CONFIGMAPS, "c", "same"), "data": {"in": name}})
+    one, two = [await tree.at(name).get(CONFIGMAPS, "c", "same") for name in ("provider", "consumer")]
+    assert (one["data"], two["data"]) == ({"in": "provider"}, {"in": "consumer"})
+    assert one["metadata"]["uid"] != two["metadata"]["uid"]
+    params = {"resourceVersion": (await tree.at("provider").list(CONFIGMAPS)).version, "timeoutSeconds": 1}
+    async with watching(tree.at("provider"), CONFIGMAPS, **params) as events:
+        await tree.at("consumer").merge_patch(CONFIGMAPS, "c", {"data": {"x": "y"}}, "same")
+        assert await events.rest() == []
+
+
+async def test_a_workspace_that_is_not_there_is_forbidden_not_absent(tree: Tree):
+    error = await refusal(tree.at("nowhere").list(NAMESPACES))
+    assert (error.status, error.reason) == (403, "Forbidden")
+
+
+async def test_all_workspaces_at_once_are_for_nobody(tree: Tree):
+    assert (await refusal(tree.admin.cluster("*").list(NAMESPACES))).status == 403
+
+
+async def test_a_deleted_workspace_takes_all_below_it_along(tree: Tree):
+    await tree.at("consumer").create(NAMESPACES, document(NAMESPACES, "here"))
+    await tree.at().delete(WORKSPACES, "consumer")
+
+    async def gone() -> bool:
+        return not [each for each in (await tree.at().list(WORKSPACES)).items if each["metadata"]["name"] == "consumer"]
+
+    await until(gone, "the workspace is gone")
+    assert (await refusal(tree.at("consumer").list(NAMESPACES))).status == 403
+
+
+async def test_access_comes_before_any_right(api: Api, tree: Tree):
+    consumer = tree.at("consumer")
+    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+    await consumer.create(CLUSTER_ROLES, document(CLUSTER_ROLES, "all", rules=[everything]))
+    role = reference("ClusterRole", "all")
+    await consumer.create(
+        CLUSTER_ROLE_BINDINGS, document(CLUSTER_ROLE_BINDINGS, "b", roleRef=role, subjects=[subject()])
+    )
+    async with Client(load_kubeconfig(api.backend.stranger)) as client:
+        stranger = client.cluster(f"{tree.path}:consumer")
+        assert (await refusal(stranger.list(NAMESPACES))).status == 403
+        access = {"verbs": ["access"], "nonResourceURLs": ["/"]}
+        await consumer.create(CLUSTER_ROLES, document(CLUSTER_ROLES, "access", rules=[access]))
+        role = reference("ClusterRole", "access")
+        await consumer.create(
+            CLUSTER_ROLE_BINDINGS, document(CLUSTER_ROLE_BINDINGS, "a", roleRef=role, subjects=[subject()])
+        )
+        assert (await stranger.list(NAMESPACES)).items is not None
+
+
+async def test_reviews_are_asked_of_the_workspace_that_they_are_about(tree: Tree):
+    async def asks(name: str) -> bool:
+        spec = {"user": STRANGER, "resourceAttributes": {"verb": "list", "resource": "namespaces"}}
+        answer = await tree.at(name).create(SUBJECTACCESSREVIEWS, document(SUBJECTACCESSREVIEWS, spec=spec))
+        return bool(answer["status"]["allowed"])
+
+    rules = [
+        {"verbs": ["access"], "nonResourceURLs": ["/"]},
+        {"verbs": ["list"], "apiGroups": [""], "resources": ["namespaces"]},
+    ]
+    await tree.at("provider").create(CLUSTER_ROLES, document(CLUSTER_ROLES, "look", rules=rules))
+    role = reference("ClusterRole", "look")
+    binding = document(CLUSTER_ROLE_BINDINGS, "look", roleRef=role, subjects=[subject()])
+    await tree.at("provider").create(CLUSTER_ROLE_BINDINGS, binding)
+    assert (await asks("provider"), await asks("consumer")) == (True, False)
+
+
+async def offer(provider: Client, *claims: dict[str, Any]) -> None:
+    content = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": content}
+    names = {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"}
+    spec = {"group": THINGS.group, "scope": "Namespaced", "names": names, "versions": [version]}
+    await provider.create(SCHEMAS, document(SCHEMAS, f"v1.things.{THINGS.group}", spec=spec))
+    resource = {"group": THINGS.group, "name": "things", "schema": f"v1.things.{THINGS.group}", "storage": {"crd": {}}}
+    spec = {"resources": [resource], "permissionClaims": list(claims)}
+    await provider.create(EXPORTS, document(EXPORTS, "things", spec=spec))
+
+
+async def bind(tree: Tree, *claims: dict[str, Any]) -> dict[str, Any]:
+    accepted = [{**each, "state": "Accepted", "selector": {"matchAll": True}} for each in claims]
+    spec = {"reference": {"export": {"path": f"{tree.path}:provider", "name": "things"}}, "permissionClaims": accepted}
+    consumer = tree.at("consumer")
+    await consumer.create(BINDINGS, document(BINDINGS, "things", spec=spec))
+
+    async def bound() -> dict[str, Any] | None:
+        found = await consumer.get(BINDINGS, "things")
+        return found if (found.get("status") or {}).get("phase") == "Bound" else None
+
+    found: dict[str, Any] = await until(bound, "the binding is Bound")
+    return found
+
+
+async def test_a_schema_is_for_good(tree: Tree):
+    await offer(tree.at("provider"))
+    name = f"v1.things.{THINGS.group}"
+    error = await refusal(tree.at("provider").merge_patch(SCHEMAS, name, {"spec": {"scope": "Cluster"}}))
+    assert error.status == 422
+
+
+async def test_what_is_offered_in_one_workspace_is_served_where_it_is_bound(tree: Tree):
+    await offer(tree.at("provider"))
+    consumer = tree.at("consumer")
+    assert (await refusal(consumer.list(THINGS))).status == 404
+    found = await bind(tree)
+    (served,) = found["status"]["boundResources"]
+    assert (served["group"], served["resource"]) == (THINGS.group, "things")
+    assert served["schema"]["identityHash"]
+    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
+    made = await consumer.create(THINGS, document(THINGS, "t", "here", spec={"a": "b", "odd": 1}))
+    assert made["spec"] == {"a": "b"}
+    assert (await refusal(tree.at("provider").list(THINGS))).status == 404
+
+
+async def test_nobody_binds_what_he_may_not(api: Api, tree: Tree):
+    await offer(tree.at("provider"))
+    spec = {"reference": {"export": {"path": f"{tree.path}:nowhere", "name": "things"}}}
+    error = await refusal(tree.at("consumer").create(BINDINGS, document(BINDINGS, "absent", spec=spec)))
+    assert error.status == 403
+    assert "no permission to bind" in error.message
+
+
+async def view(tree: Tree) -> Client:
+    """The export's virtual workspace, across all consumers."""
+
+    async def endpoint() -> str:
+        slices = (await tree.at("provider").list(SLICES)).items
+        return next((each["url"] for one in slices for each in (one.get("status") or {}).get("endpoints", ())), "")
+
+    return tree.admin.at(f"{await until(endpoint, 'an endpoint')}/clusters/*")
+
+
+async def test_the_view_of_an_export_shows_its_consumers_objects_as_they_change(tree: Tree):
+    await offer(tree.at("provider"), CLAIM)
+    await bind(tree, CLAIM)
+    consumer, everywhere = tree.at("consumer"), await view(tree)
+    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
+    await consumer.create(THINGS, document(THINGS, "t", "here"))
+    page = await everywhere.list(THINGS)
+    cluster = (await tree.at().get(WORKSPACES, "consumer"))["spec"]["cluster"]
+    assert [each["metadata"]["annotations"]["kcp.io/cluster"] for each in page.items] == [cluster]
+    async with watching(everywhere, THINGS, resourceVersion=page.version) as events:
+        await consumer.create(THINGS, document(THINGS, "u", "here"))
+        assert await events.change() == ("ADDED", "u")
+
+
+async def test_a_claim_that_was_accepted_opens_that_and_no_more(tree: Tree):
+    await offer(tree.at("provider"), CLAIM)
+    await bind(tree, CLAIM)
+    consumer, everywhere = tree.at("consumer"), await view(tree)
+    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
+    await consumer.create(CONFIGMAPS, document(CONFIGMAPS, "mine", "here"))
+    names = [each["metadata"]["name"] for each in (await everywhere.list(CONFIGMAPS)).items]
+    assert "mine" in names
+    secrets = Resource("", "v1", "secrets", kind="Secret")
+    assert (await refusal(everywhere.list(secrets))).status in {403, 404}
+
+
+async def test_a_claim_that_was_not_accepted_opens_nothing(tree: Tree):
+    await offer(tree.at("provider"), CLAIM)
+    await bind(tree)
+    consumer, everywhere = tree.at("consumer"), await view(tree)
+    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
+    await consumer.create(CONFIGMAPS, document(CONFIGMAPS, "mine", "here"))
+    error = await refusal(everywhere.list(CONFIGMAPS))
+    assert error.status in {403, 404}
+
+
+async def test_the_end_of_a_binding_is_the_end_of_what_it_served(tree: Tree):
+    await offer(tree.at("provider"))
+    await bind(tree)
+    consumer = tree.at("consumer")
+    await consumer.delete(BINDINGS, "things")
+
+    async def gone() -> bool:
+        return (await refusal(consumer.list(THINGS))).not_found
+
+    await until(gone, "things are not served")
