@@ -118,9 +118,8 @@ def _compare(old: Any, new: Any, schema: Document, path: Path, changed: set[Path
     if before is None and after is None:
         (removed if new is _ABSENT else changed).add(path)
         return
-    is_item = path[-1:] and path[-1][0] == "k"
     if old is _ABSENT or new is _ABSENT:
-        if is_item:
+        if path:  # whoever brings a map or a keyed list brings that itself too
             (removed if new is _ABSENT else changed).add(path)
     elif not (_is_container(old, schema) and _is_container(new, schema)):
         (changed if after is None else removed).add(path)  # a leaf became a container, or the other way round

@@ -1,6 +1,7 @@
 """Who a token stands for, and what RBAC objects of a logical cluster let that user do."""
 
 from collections.abc import Iterable, Mapping
+from itertools import chain, islice, product
 from typing import Any, NamedTuple
 
 from services.sandbox.clusters import Cluster
@@ -32,6 +33,7 @@ _DISCOVERY = (
     "/livez",
     "/readyz",
 )
+_MOST_ASKED = 1000
 _SELF_REVIEWS = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"})
 
 
@@ -103,6 +105,31 @@ def rules_of(store: Store, cluster: Cluster, user: User, namespace: str) -> list
         for bound in _rules(store, cluster)
         if subjects & bound.subjects and bound.namespace in ("", namespace)
     ]
+
+
+def exceeding(store: Store, cluster: Cluster, user: User, at: tuple[str, str], document: Document) -> Document | None:
+    """The first rule of a role, or of the role that a binding binds, which the writer does not have, or that is
+    too wide to be looked through; `at` is the plural and the namespace. Whoever may escalate has them all."""
+    plural, namespace = at
+    if allowed(store, cluster, user, Attributes("escalate", RBAC_GROUP, plural, namespace)):
+        return None
+    bound = _bound(store, cluster.name, document) if "roleRef" in document else ()
+    for rule in (*(document.get("rules") or ()), *(each.rule for each in bound)):
+        asked = list(islice(_asked(rule, namespace), _MOST_ASKED + 1))
+        if len(asked) > _MOST_ASKED or not all(allowed(store, cluster, user, each) for each in asked):
+            return rule
+    return None
+
+
+def _asked(rule: Document, namespace: str) -> Iterable[Attributes]:
+    """Everything that a rule allows, one by one."""
+    verbs = rule.get("verbs") or ()
+    paths = (Attributes(verb, path=path) for verb, path in product(verbs, rule.get("nonResourceURLs") or ()))
+    things = product(
+        verbs, rule.get("apiGroups") or (), rule.get("resources") or (), rule.get("resourceNames") or ("",)
+    )
+    named = (Attributes(verb, group, plural, namespace, name) for verb, group, plural, name in things)
+    return chain(paths, named)
 
 
 def _for_everybody(wanted: Attributes) -> bool:

@@ -39,9 +39,9 @@ class Commits:
             effect(cluster, Event("MODIFIED" if previous else "ADDED", entry, previous))
         return entry
 
-    def remove(self, cluster: Cluster, key: Key) -> Entry:
+    def remove(self, cluster: Cluster, key: Key, last: Document | None = None) -> Entry:
         previous = self.store.get(key)
-        entry = self.store.remove(key)
+        entry = self.store.remove(key, last)
         if effect := self.effects.get(key.resource):
             effect(cluster, Event("DELETED", entry, previous))
         return entry

@@ -57,9 +57,9 @@ class Deleter:
             self._finish_foreground(cluster, entry.uid, entry.key, now)
         return entry, self._store.get(entry.key) is None
 
-    def remove(self, cluster: Cluster, key: Key, now: str) -> Entry:
-        """Take an object out at once, then what it alone owned, then what waited for it to go."""
-        entry = self._commits.remove(cluster, key)
+    def remove(self, cluster: Cluster, key: Key, now: str, last: Document | None = None) -> Entry:
+        """Take an object out at once (as it was at `last`), then what it alone owned, then what waited for it to go."""
+        entry = self._commits.remove(cluster, key, last)
         self._collect(cluster, entry.uid, now)
         for owner in entry.owners:
             for reference in entry.document()["metadata"]["ownerReferences"]:
@@ -134,9 +134,14 @@ def _policy(options: Document) -> str:
     return str(policy)
 
 
+def check_deletable(resource: str, name: str) -> None:
+    """Raise ApiError 403 for the namespaces that stay, also where they are not."""
+    if resource == "namespaces" and name in ("default", "kube-system", "kube-public"):
+        raise forbidden(f'namespaces "{name}" is forbidden: this namespace may not be deleted', resource, name)
+
+
 def _check_preconditions(entry: Entry, preconditions: Document) -> None:
-    if entry.key.resource == "namespaces" and entry.key.name in ("default", "kube-system"):
-        raise forbidden(f'namespaces "{entry.key.name}" is forbidden: this namespace may not be deleted')
+    check_deletable(entry.key.resource, entry.key.name)
     for field, actual in (("uid", entry.uid), ("resourceVersion", str(entry.version))):
         wanted = preconditions.get(field)
         if wanted is not None and wanted != actual:

@@ -177,7 +177,7 @@ def openapi(cluster: Cluster, group_name: str, version: str) -> Document | None:
         namespace = "/namespaces/{namespace}" if resource.namespaced else ""
         parameters = [
             {"name": parameter, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
-            for parameter in ("dryRun", "fieldManager", "fieldValidation")
+            for parameter in ("dryRun", "fieldManager", "fieldValidation", "force")
         ]
         answer = {"200": {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}}
         patch = {"parameters": parameters, "responses": answer, "x-kubernetes-group-version-kind": kind}

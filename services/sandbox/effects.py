@@ -118,8 +118,11 @@ class Effects:
             return
         if where in cluster.builtin:
             return  # the built-in kind stays what it is
-        cluster.custom[where] = resource
-        status = _definition_status(document, resource)
+        others = (each for each in cluster.resources() if each.group == resource.group and each.id != resource.id)
+        conflict = next((each.id for each in others if each.kind == resource.kind), "")
+        if not conflict:
+            cluster.custom[where] = resource
+        status = _definition_status(document, resource, conflict)
         if document.get("status") != status:
             self._commits.put(cluster, event.entry.key, {**document, "status": status})
 
@@ -184,7 +187,16 @@ def _condition(kind: str, document: Document) -> Document:
     }
 
 
-def _definition_status(document: Document, resource: Resource) -> Document:
+def _definition_status(document: Document, resource: Resource, conflict: str) -> Document:
+    if conflict:
+        refused = {"status": "False", "message": f"{resource.kind!r} is already in use by {conflict}"}
+        accepted = {**_condition("NamesAccepted", document), **refused, "reason": "KindConflict"}
+        established = {**_condition("Established", document), **refused, "reason": "NotAccepted"}
+        return {
+            "acceptedNames": {"plural": "", "kind": ""},
+            "storedVersions": [],
+            "conditions": [accepted, established],
+        }
     return {
         "acceptedNames": document["spec"]["names"],
         "storedVersions": [resource.storage],

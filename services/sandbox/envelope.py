@@ -76,9 +76,9 @@ def check(at: Address, document: Document) -> Document:
     for name in ("name", "generateName", "namespace", "uid", "resourceVersion"):
         if not isinstance(metadata.get(name) or "", str):
             raise errors.bad_request(f"metadata.{name} must be a string")
-    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
-        if name in metadata and not metadata[name]:
-            del metadata[name]  # null and empty alike
+    for name, empty in (("labels", {}), ("annotations", {}), ("finalizers", []), ("ownerReferences", [])):
+        if name in metadata and metadata[name] in (None, empty):
+            del metadata[name]
     if at.resource.namespaced:
         if metadata.setdefault("namespace", at.namespace) != at.namespace:
             raise errors.bad_request(

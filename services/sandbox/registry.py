@@ -170,11 +170,10 @@ class Registry:
             return entry
         if "generation" in metadata and envelope.specification(new, at) != envelope.specification(old, at):
             metadata["generation"] += 1
-        stored = self._put(at, new, write)
         finished = "deletionTimestamp" in metadata and not metadata.get("finalizers")
         if finished and not write.dry_run and at.resource.id != "namespaces":
-            return self._deleter.remove(at.cluster, at.key, write.now)
-        return stored
+            return self._deleter.remove(at.cluster, at.key, write.now, _stored(at, new))
+        return self._put(at, new, write)
 
     def _read(self, at: Address, entry: Entry) -> Document:
         document: Document = entry.document()
@@ -182,12 +181,7 @@ class Registry:
         return document
 
     def _put(self, at: Address, document: Document, write: Write) -> Entry:
-        head = {"apiVersion": at.resource.api_version(at.resource.storage), "kind": at.resource.kind}
-        stored = {
-            **head,
-            "metadata": document["metadata"],
-            **envelope.without(document, "apiVersion", "kind", "metadata"),
-        }
+        stored = _stored(at, document)
         if write.dry_run:
             return self._store.entry(at.key, stored, self._store.revision)
         previous = self._store.get(at.key)
@@ -236,6 +230,13 @@ class Registry:
             cause = {"reason": "NamespaceTerminating", "message": f"namespace {at.namespace} is being terminated"}
             refused.details["causes"] = [{**cause, "field": "metadata.namespace"}]
             raise refused
+
+
+def _stored(at: Address, document: Document) -> Document:
+    """The object in the version and the order of fields in which it is stored."""
+    head = {"apiVersion": at.resource.api_version(at.resource.storage), "kind": at.resource.kind}
+    rest = envelope.without(document, "apiVersion", "kind", "metadata")
+    return {**head, "metadata": document["metadata"], **rest}
 
 
 def _conflict(error: apply.ConflictsError) -> errors.ApiError:

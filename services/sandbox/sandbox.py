@@ -62,6 +62,12 @@ class Sandbox:
     def _admit(self, at: Address, new: Document, old: Document | None, write: Write) -> None:
         admit(at, new, old, write)
         self.exports.admit(at, new, old, write)
+        if at.resource.group == auth.RBAC_GROUP and new != old:
+            where = at.resource.plural, at.namespace
+            if rule := auth.exceeding(self.store, at.cluster, write.user, where, new):
+                who = f'user "{write.user.name}" (groups={list(write.user.groups)})'
+                message = f"{who} is attempting to grant RBAC permissions not currently held: {rule}"[:1000]
+                raise errors.forbidden(f'{at.resource.id} "{at.name}" is forbidden: {message}', at.resource.id, at.name)
 
     def add_user(self, name: str, groups: tuple[str, ...] = (), *, token: str = "", cluster: str = "") -> str:
         """A bearer token for a user, known in all workspaces, or in the one target cluster that is named."""

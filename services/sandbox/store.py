@@ -201,14 +201,15 @@ class Store:
         self._publish(Event("MODIFIED" if previous else "ADDED", entry, previous))
         return entry
 
-    def remove(self, key: Key) -> Entry:
-        """Take an object out and tell the watchers; the last entry carries the version of the removal."""
+    def remove(self, key: Key, last: Any = None) -> Entry:
+        """Take an object out and tell the watchers; the last entry carries the version of the removal, and what the
+        object was at `last`, if that is not what it was before."""
         table = self._tables[key[:2]]
         previous = table.pop(key[2:])
         if not table:
             del self._tables[key[:2]]
         self.revision += 1
-        entry = self.entry(key, previous.document(), self.revision)
+        entry = self.entry(key, last or previous.document(), self.revision)
         self._own(previous, None)
         self._publish(Event("DELETED", entry, previous))
         return entry

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from services.sandbox import errors, patch, reads, tables
 from services.sandbox.auth import User
 from services.sandbox.commits import Address
-from services.sandbox.deletion import Deleter
+from services.sandbox.deletion import Deleter, check_deletable
 from services.sandbox.errors import Cause, Document
 from services.sandbox.http import Request, Response, answer, parse, parse_object
 from services.sandbox.registry import Registry, Write
@@ -123,6 +123,7 @@ def delete(store: Store, deleter: Deleter, at: Address, request: Request) -> Res
         listed = [entry.document() for entry in doomed]
         kind, version = at.resource.list_name, at.resource.api_version(at.version.name)
         return answer({"kind": kind, "apiVersion": version, "metadata": {}, "items": listed})
+    check_deletable(at.resource.id, at.name)
     found = store.get(at.key)
     if found is None:
         raise errors.not_found(at.resource.id, at.name)

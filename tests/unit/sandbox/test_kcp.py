@@ -220,3 +220,25 @@ async def test_the_requester_of_a_placement_is_recorded_and_cannot_be_forged(hub
     assert json.loads(applied["metadata"]["annotations"][f"{group}/requester"])["username"] == "alice"
     by_admin = await hub.patch(f"{path}/p", body)
     assert by_admin["metadata"]["annotations"][f"{group}/requester"] == "forged"
+
+
+@pytest.mark.parametrize(
+    ("rules", "code"),
+    [
+        ([rule("get", "configmaps")], 201),
+        ([rule("get", "secrets")], 403),
+        ([rule("*", "configmaps")], 403),
+        ([{"verbs": ["get"], "nonResourceURLs": ["/metrics"]}], 403),
+        ([rule("get", " ".join(["configmaps"] * 1001))], 403),
+    ],
+)
+async def test_nobody_gives_rights_that_he_has_not(hub, rules, code):
+    group = "rbac.authorization.k8s.io"
+    await grant(
+        hub, "alice", rule("get list", "configmaps"), rule("create", "clusterroles clusterrolebindings", [group])
+    )
+    alice = hub.at("root", hub.sandbox.add_user("alice"))
+    status = await alice("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "r"}, "rules": rules}, expect=code)
+    assert code == 201 or "not currently held" in status["message"]
+    body = {"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"}}
+    await alice("POST", f"{RBAC}/clusterrolebindings", body, expect=403)
