@@ -50,6 +50,8 @@ from shared.model import (
 Manifest = Mapping[str, Any]
 
 PATH_ANNOTATIONS = ("kcp.io/path", "kcp.io/cluster")
+AFTER_FILTERS = {"LowScore": "MinimumScore", "OtherTier": "Tiers"}
+"""What else excludes a target that every filter let pass, by reason."""
 RULE_SECONDS = 2.0
 RULE_MEMORY = 512 << 20
 
@@ -259,8 +261,8 @@ class Answer:
             for name, verdict in self.outcome.verdicts:
                 note(ids[verdict.excluded].tolist(), name, verdict.reason, verdict.message)
         for each in self.outcome.rejections:
-            if each.reason == "LowScore":
-                note(each.targets, "MinimumScore", each.reason, each.message)
+            if each.reason in AFTER_FILTERS:
+                note(each.targets, AFTER_FILTERS[each.reason], each.reason, each.message)
         return dict(sorted(found.items()))
 
 

@@ -172,7 +172,7 @@ def _filter(decision: _Decision, candidates: Round) -> Bools:
     kept = np.ones(len(candidates), np.bool_)
     for name, judge in FILTERS.items():
         for verdict in judge(candidates):
-            if verdict.excluded.any():
+            if np.count_nonzero(verdict.excluded):  # on few targets, several times as fast as any()
                 decision.verdicts.append((name, verdict))
                 decision.reject(candidates, verdict.reason, verdict.message, verdict.excluded & kept)
                 kept &= ~verdict.excluded

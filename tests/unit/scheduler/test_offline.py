@@ -151,6 +151,8 @@ status: {{selected: [{{target: {{name: eu-2}}, reserved: {{cpu: 3}}}}], history:
 """
     _, (answer,) = decided(placement=placement(spec=f"{tiers}\n  {stability}"), previous=previous)
     assert [each["target"] for each in answer["selected"]] == [target]
+    others = [reasons for reasons in answer["rejected"].values() if reasons[0]["filter"] == "Tiers"]
+    assert [each[0]["message"] for each in others] == (["not in tier elsewhere"] if target != "eu-2" else [])
 
 
 def test_placements_see_each_other_when_asked_to(decided: Run) -> None:
