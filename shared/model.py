@@ -212,7 +212,9 @@ class Rejection(Value, frozen=True, kw_only=True):
 class RuleResult(Value, frozen=True, kw_only=True):
     """One policy rule over the targets of the message that carries it.
 
-    `outcomes` holds one character per target, in their order: `t` true, `f` false, `e` error.
+    `outcomes` holds one character per target, in their order: `t` true, `f` false, `e` error, `-` where the policy's
+    targetSelector leaves the target out. `evaluated`, `matched` (true) and `errors` count over all targets that were
+    judged, those that the rules excluded among them.
     """
 
     policy: str
@@ -221,6 +223,8 @@ class RuleResult(Value, frozen=True, kw_only=True):
     weight: float = 0.0
     outcomes: str = ""
     enforced: bool = True
+    evaluated: int = 0
+    matched: int = 0
     errors: int = 0
     message: str = ""
 
@@ -312,6 +316,42 @@ class Reservation(Value, frozen=True, kw_only=True):
     head: Head
     resources: Resources
     labels: dict[str, str] = {}  # of the Placement, so that others can ask to be near it or far from it
+
+
+class PolicyFinding(Value, frozen=True, kw_only=True):
+    """What is wrong with one expression of a policy.
+
+    `rule` names the expression as `rules[eu].expression` or `variables[region].expression`; it is empty where the policy
+    as a whole is meant. Line and column count from 1, 0 where there is no place to point at.
+    """
+
+    rule: str
+    message: str
+    line: int = 0
+    column: int = 0
+    suggestion: str = ""
+
+
+class RuleTally(Value, frozen=True, kw_only=True):
+    """On how many targets a rule was evaluated, was true, failed."""
+
+    rule: str
+    evaluated: int = 0
+    matched: int = 0
+    errors: int = 0
+
+
+class PolicyCheck(Value, frozen=True, kw_only=True):
+    """What became of one generation of a PlacementPolicy: the first findings of its check, how many more there are, and
+    what its rules did since, in their order."""
+
+    workspace: str
+    name: str
+    uid: str = ""
+    generation: int = 0
+    findings: tuple[PolicyFinding, ...] = ()
+    more: int = 0
+    counts: tuple[RuleTally, ...] = ()
 
 
 class TargetReport(Value, frozen=True, kw_only=True):

@@ -70,7 +70,11 @@ class PlacementPolicySpec(ApiStruct, frozen=True, kw_only=True):
         Meta(description="Enforced acts, DryRun only records, Warn records and says so on the Placement."),
     ] = "Enforced"
     failure_policy: Annotated[
-        Literal["Fail", "Ignore"], Meta(description="What an expression's error means: Fail excludes the target.")
+        Literal["Fail", "Ignore"],
+        Meta(
+            description="What an expression's error means: under Fail, Require and Forbid exclude the target, and Prefer "
+            "and Avoid earn nothing; under Ignore the rule does not count for that target."
+        ),
     ] = "Fail"
     priority: Annotated[
         int, Meta(description="Order among policies of one workspace; higher goes first.", ge=-1000000, le=1000000)
