@@ -114,7 +114,8 @@ def exceeding(store: Store, cluster: Cluster, user: User, at: tuple[str, str], d
     if allowed(store, cluster, user, Attributes("escalate", RBAC_GROUP, plural, namespace)):
         return None
     bound = _bound(store, cluster.name, document) if "roleRef" in document else ()
-    for rule in (*(document.get("rules") or ()), *(each.rule for each in bound)):
+    rules: list[Document] = [*(document.get("rules") or ()), *(each.rule for each in bound)]
+    for rule in rules:
         asked = list(islice(_asked(rule, namespace), _MOST_ASKED + 1))
         if len(asked) > _MOST_ASKED or not all(allowed(store, cluster, user, each) for each in asked):
             return rule

@@ -26,15 +26,12 @@ def definition_problems(spec: Document) -> list[Cause]:
 
 def _problems(spec: Document) -> Iterator[Cause]:
     versions, plural = _list(spec.get("versions")), (spec.get("names") or {}).get("plural", "")
-    names = [version.get("name") for version in versions]
     if not versions:
         yield Cause("FieldValueRequired", "spec.versions", "Required value: must have at least one version")
     elif sum(version.get("storage") is True for version in versions) != 1:
         yield Cause(
             "FieldValueInvalid", "spec.versions", "Invalid value: must have exactly one version marked as storage"
         )
-    if len(set(names)) < len(names):
-        yield Cause("FieldValueInvalid", "spec.versions", "Invalid value: must contain unique version names")
     if spec.get("scope") not in ("Cluster", "Namespaced"):
         supported = '"Cluster", "Namespaced"'
         yield Cause("FieldValueNotSupported", "spec.scope", f"Unsupported value: supported values: {supported}")

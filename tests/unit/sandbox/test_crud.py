@@ -148,3 +148,54 @@ async def test_items_of_keyed_lists_are_there_once(target, containers, message):
 async def test_dry_run_writes_nothing(hub):
     await hub("POST", CONFIGS, config(), expect=201, dryRun="All")
     await hub("GET", f"{CONFIGS}/one", expect=404)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"labels": {"no spaces": "x"}},
+        {"labels": {"a": "x" * 64}},
+        {"labels": {"A.B/c": "x"}},
+        {"annotations": {"/a": "x"}},
+        {"finalizers": ["not ok"]},
+    ],
+)
+async def test_names_in_metadata_are_checked(hub, metadata):
+    status = await hub("POST", CONFIGS, {"metadata": {"name": "a", **metadata}}, expect=422)
+    assert f"metadata.{next(iter(metadata))}: Invalid value" in status["message"]
+
+
+async def test_what_is_immutable_stays(hub):
+    await hub("POST", CONFIGS, {"metadata": {"name": "a"}, "data": {"k": "v"}, "immutable": True}, expect=201)
+    for body in ({"data": {"k": "w"}}, {"immutable": None}):
+        assert "immutable" in (await hub.patch(f"{CONFIGS}/a", body, expect=422))["message"]
+    await hub.patch(f"{CONFIGS}/a", {"metadata": {"labels": {"a": "b"}}})
+
+
+@pytest.mark.parametrize("path", [CONFIGS, f"{CONFIGS}/a"])
+async def test_metadata_alone_can_be_asked_for(hub, path):
+    await hub("POST", CONFIGS, {"metadata": {"name": "a"}, "data": {"k": "v"}}, expect=201)
+    accept = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
+    found = await hub("GET", path, headers=accept)
+    (item,) = found.get("items", [found])
+    assert (item["kind"], set(item)) == ("PartialObjectMetadata", {"kind", "apiVersion", "metadata"})
+
+
+async def test_what_no_client_takes_is_not_acceptable(hub):
+    await hub("GET", CONFIGS, headers={"accept": "image/png"}, expect=406)
+
+
+@pytest.mark.parametrize("body", [b'{"metadata": {"name": "a"}, "data": {"k": "v", "k": "w"}}'])
+async def test_strict_validation_refuses_fields_that_are_there_twice(hub, body):
+    status = await hub("POST", CONFIGS, body, fieldValidation="Strict", expect=400)
+    assert status["message"] == 'strict decoding error: duplicate field "data.k"'
+    await hub("POST", CONFIGS, body, expect=201)
+
+
+async def test_pages_from_before_are_gone_once_the_server_forgets(hub):
+    for name in "ab":
+        await hub("POST", CONFIGS, {"metadata": {"name": name}}, expect=201)
+    page = await hub("GET", CONFIGS, limit=1)
+    await hub("POST", CONFIGS, {"metadata": {"name": "c"}}, expect=201)
+    await hub.at("")("POST", "/sandbox/forget")
+    await hub("GET", CONFIGS, limit=1, continue_=page["metadata"]["continue"], expect=410)

@@ -249,3 +249,67 @@ async def test_tables_have_the_printer_columns(api):
     kind, first = await events.next()
     assert (kind, first["kind"], first["rows"][0]["cells"][0]) == ("ADDED", "Table", "one")
     await events.close()
+
+
+SPOILED = {
+    "no versions": (lambda spec: spec.update(versions=[]), "at least one version"),
+    "two stored": (lambda spec: spec["versions"].append({**spec["versions"][0], "name": "v2"}), "exactly one version"),
+    "one name twice": (lambda spec: spec["versions"].append({**spec["versions"][0], "storage": False}), "Duplicate value"),
+    "no schema": (lambda spec: spec["versions"][0].pop("schema"), "schemas are required"),
+    "another scope": (lambda spec: spec.update(scope="Everywhere"), "spec.scope"),
+    "the plural in capitals": (lambda spec: spec["names"].update(plural="Gadgets"), "spec.names.plural"),
+    "no type": (lambda spec: fields(spec).update(a={}), "a].type"),
+    "no such type": (lambda spec: fields(spec).update(a={"type": "text"}), 'Unsupported value: "text"'),
+    "a list of nothing": (lambda spec: fields(spec).update(a={"type": "array"}), "a].items"),
+    "a default of another type": (lambda spec: fields(spec).update(a={"type": "string", "default": 1}), "default"),
+    "a key that is no field": (
+        lambda spec: fields(spec).update(
+            a={"type": "array", "items": {"type": "object"}, "x-kubernetes-list-map-keys": ["name"]}
+        ),
+        "no such field",
+    ),
+    "trouble below a map": (
+        lambda spec: fields(spec).update(a={"type": "object", "additionalProperties": {"type": "array"}}),
+        "additionalProperties.items",
+    ),
+}
+
+
+def fields(spec):
+    return spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+
+
+def gadgets(**names):
+    openapi = {"openAPIV3Schema": {"type": "object", "properties": {}}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": openapi}
+    names = {"plural": "gadgets", "kind": "Gadget", **names}
+    spec = {"group": "example.io", "scope": "Namespaced", "names": names, "versions": [version]}
+    return {"metadata": {"name": f"{names['plural']}.example.io"}, "spec": spec}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+async def test_a_definition_that_cannot_be_served_is_refused(hub, name):
+    spoil, said = SPOILED[name]
+    body = gadgets()
+    spoil(body["spec"])
+    status = await hub("POST", CRDS, body, expect=422)
+    assert said in status["message"]
+
+
+async def test_names_that_were_left_out_are_made_and_scope_is_for_good(hub):
+    made = await hub("POST", CRDS, gadgets(), expect=201)
+    assert (made["spec"]["names"]["singular"], made["spec"]["names"]["listKind"]) == ("gadget", "GadgetList")
+    assert made["spec"]["conversion"] == {"strategy": "None"}
+    status = await hub.patch(f"{CRDS}/gadgets.example.io", {"spec": {"scope": "Cluster"}}, expect=422)
+    assert "field is immutable" in status["message"]
+
+
+async def test_a_kind_that_is_taken_is_not_served_twice(hub):
+    await hub("POST", CRDS, gadgets(), expect=201)
+    await hub("POST", CRDS, gadgets(plural="others"), expect=201)
+    status = (await hub("GET", f"{CRDS}/others.example.io"))["status"]
+    assert {each["type"]: each["status"] for each in status["conditions"]} == {
+        "NamesAccepted": "False",
+        "Established": "False",
+    }
+    await hub("GET", "/apis/example.io/v1/namespaces/default/others", expect=404)
