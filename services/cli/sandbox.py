@@ -25,6 +25,7 @@ def add_parser(commands: Any) -> None:
         help="run the development control plane alone, or let one fail",
         description="A control plane for development that speaks the Kubernetes and kcp wire protocol.",
         add_help=False,
+        prefix_chars="\0",  # nothing is an option here: argparse would refuse those that it does not know
     )
     parser.add_argument("options", nargs=argparse.REMAINDER, help="`run` (the default) or `fault`, and their options")
     parser.set_defaults(run=run)
