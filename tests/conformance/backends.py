@@ -105,12 +105,12 @@ def kubernetes(folder: Path) -> Iterator[Backend]:
 @contextmanager
 def k3s(folder: Path) -> Iterator[Backend]:
     """A published image of k3s, where Docker is. Raises NotHere."""
-    from testcontainers.k3s import K3SContainer
-
     from tests.docker.conftest import why_not
 
     if reason := why_not():
         raise NotHere(f"no Docker engine answers: {reason}")
+    from testcontainers.community.k3s import K3SContainer
+
     with K3SContainer("rancher/k3s:v1.36.1-k3s1") as container:
         path = folder / "k3s.kubeconfig"
         path.write_text(container.config_yaml())

@@ -8,8 +8,10 @@ from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, Resource
 from tests.conformance.api import Api, refusal, until, watching
-from tests.conformance.widgets import GROUP, definition
+from tests.conformance.widgets import GROUP as WIDGET_GROUP
+from tests.conformance.widgets import definition
 
+GROUP = "definitions.moorage.io"
 STRUCTURAL = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}
 
 
@@ -49,7 +51,7 @@ async def serve(api: Api) -> Resource:
 
 
 async def test_an_accepted_definition_says_so_and_what_it_stores(api: Api):
-    found = await api.admin.get(CRDS, f"widgets.{GROUP}")
+    found = await api.admin.get(CRDS, f"widgets.{WIDGET_GROUP}")
     assert conditions(found).items() >= {"NamesAccepted": "True", "Established": "True"}.items()
     assert found["status"]["acceptedNames"]["kind"] == "Widget"
     assert found["status"]["storedVersions"] == ["v1"]
@@ -131,6 +133,8 @@ async def test_a_definition_that_cannot_be_served_is_refused(api: Api, name):
 
 async def test_two_kinds_cannot_have_the_same_names(api: Api):
     _, document = gadgets(api)
+    document["metadata"]["name"] = document["metadata"]["name"].replace(GROUP, WIDGET_GROUP)
+    document["spec"]["group"] = WIDGET_GROUP
     document["spec"]["names"]["kind"] = "Widget"
     made = await api.admin.create(CRDS, document)
     name = made["metadata"]["name"]
