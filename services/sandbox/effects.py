@@ -1,5 +1,7 @@
 """Kinds that mean something to the server itself: what it admits of them, and what follows from them."""
 
+from dataclasses import replace
+
 import msgspec
 
 from services.sandbox import errors
@@ -121,10 +123,17 @@ class Effects:
         others = (each for each in cluster.resources() if each.group == resource.group and each.id != resource.id)
         conflict = next((each.id for each in others if each.kind == resource.kind), "")
         if not conflict:
-            cluster.custom[where] = resource
+            cluster.custom[where] = self._dated(resource, cluster.custom.get(where))
         status = _definition_status(document, resource, conflict)
         if document.get("status") != status:
             self._commits.put(cluster, event.entry.key, {**document, "status": status})
+
+    def _dated(self, resource: Resource, before: Resource | None) -> Resource:
+        """The resource with the revision at which its schemas changed, none for a new one."""
+        if before is None:
+            return resource
+        schemas = [[version.schema for version in each.versions.values()] for each in (before, resource)]
+        return replace(resource, since=before.since if schemas[0] == schemas[1] else self._store.revision)
 
     def _workspace(self, parent: Cluster, event: Event) -> None:
         path = f"{parent.name}:{event.entry.key.name}"

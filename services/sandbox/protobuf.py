@@ -4,14 +4,22 @@ Field numbers: `generated.proto` of k8s.io/api and k8s.io/apimachinery. A field 
 never dropped.
 """
 
+import base64
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.sandbox.errors import Document
 
 MAGIC = b"k8s\x00"
-STRING, MAP, IGNORED = "string", "map", "ignored"
+STRING, STRINGS, MAP, BYTES_MAP, IGNORED = "string", "strings", "map", "bytes map", "ignored"
 Message = Mapping[int, tuple[str, Any]]
+
+
+class Many(NamedTuple):
+    """A field that is there many times, each a message of this table."""
+
+    table: Message
+
 
 _META: Message = {
     1: ("name", STRING),
@@ -34,9 +42,24 @@ _ACCESS: Message = {
     1: ("resourceAttributes", _ASKED),
     2: ("nonResourceAttributes", {1: ("path", STRING), 2: ("verb", STRING)}),
 }
+_RULE: Message = dict(
+    enumerate(((name, STRINGS) for name in ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")), 1)
+)
+_SUBJECT: Message = dict(enumerate(((name, STRING) for name in ("kind", "apiGroup", "name", "namespace")), 1))
+_ROLE: Message = {1: ("metadata", _META), 2: ("rules", Many(_RULE))}
+_BINDING: Message = {
+    1: ("metadata", _META),
+    2: ("subjects", Many(_SUBJECT)),
+    3: ("roleRef", {1: ("apiGroup", STRING), 2: ("kind", STRING), 3: ("name", STRING)}),
+}
 _KINDS: Mapping[str, Message] = {
+    "Role": _ROLE,
+    "ClusterRole": _ROLE,
+    "RoleBinding": _BINDING,
+    "ClusterRoleBinding": _BINDING,
     "Namespace": {1: ("metadata", _META), 2: ("spec", {}), 3: ("status", IGNORED)},
     "ConfigMap": {1: ("metadata", _META), 2: ("data", MAP)},
+    "Secret": {1: ("metadata", _META), 2: ("data", BYTES_MAP), 3: ("type", STRING), 4: ("stringData", MAP)},
     "ServiceAccount": {1: ("metadata", _META)},
     "SelfSubjectAccessReview": {1: ("metadata", _META), 2: ("spec", _ACCESS), 3: ("status", IGNORED)},
     "SelfSubjectReview": {1: ("metadata", _META), 2: ("status", IGNORED)},
@@ -66,9 +89,15 @@ def _message(content: bytes, table: Message) -> Document:
         if kind == STRING:
             if value:
                 result[name] = value.decode()
-        elif kind == MAP:
+        elif kind in (MAP, BYTES_MAP):
             pair = dict(_fields(value))
-            result.setdefault(name, {})[pair.get(1, b"").decode()] = pair.get(2, b"").decode()
+            item = pair.get(2, b"")
+            shown = base64.b64encode(item) if kind == BYTES_MAP else item
+            result.setdefault(name, {})[pair.get(1, b"").decode()] = shown.decode()
+        elif kind == STRINGS:
+            result.setdefault(name, []).append(value.decode())
+        elif isinstance(kind, Many):
+            result.setdefault(name, []).append(_message(value, kind.table))
         elif kind != IGNORED:
             result[name] = _message(value, kind)
     return result

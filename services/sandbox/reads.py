@@ -48,11 +48,18 @@ def wants_table(request: Request) -> bool:
 
 def _bodies(request: Request, at: Address, entries: list[Entry]) -> list[bytes]:
     """Each object as it is asked for: whole, in the version of the path, or its metadata alone."""
-    api_version = _api_version(at)
+    api_version, since = _api_version(at), at.resource.since
     if not wants_metadata(request):
-        return [as_version(entry.body, api_version) for entry in entries]
+        return [as_version(e.body if e.version > since else _defaulted(at, e), api_version) for e in entries]
     head = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
     return [encode({**head, "metadata": entry.document()["metadata"]}) for entry in entries]
+
+
+def _defaulted(at: Address, entry: Entry) -> bytes:
+    """An object that was stored before its kind had the schema of today."""
+    document = entry.document()
+    at.version.schema.default(document)
+    return encode(document)
 
 
 def wants_metadata(request: Request) -> bool:

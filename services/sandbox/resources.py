@@ -53,6 +53,7 @@ class Resource:
     verbs: tuple[str, ...] = ALL_VERBS
     list_kind: str = ""
     custom: bool = False
+    since: int = 0  # what was stored up to this revision may lack defaults of the schemas
     id: str = field(init=False)  # plural.group, under which it is stored and named in errors
 
     def __post_init__(self) -> None:

@@ -254,7 +254,10 @@ async def test_tables_have_the_printer_columns(api):
 SPOILED = {
     "no versions": (lambda spec: spec.update(versions=[]), "at least one version"),
     "two stored": (lambda spec: spec["versions"].append({**spec["versions"][0], "name": "v2"}), "exactly one version"),
-    "one name twice": (lambda spec: spec["versions"].append({**spec["versions"][0], "storage": False}), "Duplicate value"),
+    "one name twice": (
+        lambda spec: spec["versions"].append({**spec["versions"][0], "storage": False}),
+        "Duplicate value",
+    ),
     "no schema": (lambda spec: spec["versions"][0].pop("schema"), "schemas are required"),
     "another scope": (lambda spec: spec.update(scope="Everywhere"), "spec.scope"),
     "the plural in capitals": (lambda spec: spec["names"].update(plural="Gadgets"), "spec.names.plural"),
@@ -313,3 +316,14 @@ async def test_a_kind_that_is_taken_is_not_served_twice(hub):
         "Established": "False",
     }
     await hub("GET", "/apis/example.io/v1/namespaces/default/others", expect=404)
+
+
+async def test_what_is_stored_gets_defaults_that_came_later(hub):
+    await hub("POST", CRDS, gadgets(), expect=201)
+    path = "/apis/example.io/v1/namespaces/default/gadgets"
+    await hub("POST", path, {"metadata": {"name": "a"}}, expect=201)
+    body = gadgets()["spec"]
+    fields(body)["size"] = {"type": "integer", "default": 3}
+    await hub.patch(f"{CRDS}/gadgets.example.io", {"spec": {"versions": body["versions"]}})
+    assert (await hub("GET", f"{path}/a"))["size"] == 3
+    assert [item["size"] for item in (await hub("GET", path))["items"]] == [3]
