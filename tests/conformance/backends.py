@@ -1,5 +1,6 @@
 """The API servers that the cases run against: what each gives a test, and how it comes to be there."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
 from tests.support import apiserver, servers
 
 STRANGER = "stranger"
@@ -69,7 +72,7 @@ def sandbox(folder: Path) -> Iterator[Backend]:
                 admin=mine["admin"],
                 workloads=kubeconfigs["target-one"],
                 stranger=mine[f"user-{STRANGER}"],
-                forget=lambda: None,  # it forgets by itself, after enough changes
+                forget=lambda: _post(kubeconfigs["admin"], "/sandbox/forget"),
                 extras=kubeconfigs,
             )
         finally:
@@ -118,6 +121,16 @@ def k3s(folder: Path) -> Iterator[Backend]:
 
 
 BACKENDS = {"sandbox": sandbox, "kubernetes": kubernetes, "k3s": k3s}
+
+
+def _post(kubeconfig: Path, path: str) -> None:
+    """Ask the sandbox itself for something, as its administrator."""
+
+    async def post() -> None:
+        async with Client(load_kubeconfig(kubeconfig)) as client:
+            await client.at(client.base.partition("/clusters/")[0]).request("POST", path)
+
+    asyncio.run(post())
 
 
 def _leading_to(workspace: str, kubeconfig: Path) -> Path:

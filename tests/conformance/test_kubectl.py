@@ -110,13 +110,18 @@ async def test_server_side_apply_and_its_conflicts(kubectl, workloads, where, do
 
 
 async def test_diff_shows_what_an_apply_would_change(kubectl: Kubectl):
+    changed = WIDGET.replace("size: 7", "size: 8")
     await says(kubectl, "created", "apply", "-f", "-", given=WIDGET)
     await says(kubectl, "", "diff", "-f", "-", given=WIDGET)
-    output = await says(kubectl, "+  size: 8", "diff", "-f", "-", code=1, given=WIDGET.replace("size: 7", "size: 8"))
+    output = await says(kubectl, "+  size: 8", "diff", "-f", "-", code=1, given=changed)
     assert "-  size: 7" in output
-    await says(
-        kubectl, "+  size: 8", "diff", "--server-side", "-f", "-", code=1, given=WIDGET.replace("size: 7", "size: 8")
-    )
+
+
+async def test_kubectl_goes_over_from_client_side_to_server_side_apply(kubectl: Kubectl):
+    changed = WIDGET.replace("size: 7", "size: 8")
+    await says(kubectl, "created", "apply", "-f", "-", given=WIDGET)
+    await says(kubectl, "+  size: 8", "diff", "--server-side", "-f", "-", code=1, given=changed)
+    await says(kubectl, "serverside-applied", "apply", "--server-side", "-f", "-", given=changed)
 
 
 async def test_get_prints_the_columns_of_the_kind(kubectl: Kubectl):
