@@ -5,14 +5,17 @@ All of it can be deleted: Kubernetes objects are the truth, and every owner rebu
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from shared.model import HeadEntry, PolicyEntry, Reservation, Target, TargetReport, Waiting, Workspace
+from shared.model import HeadEntry, PolicyCheck, PolicyEntry, Reservation, Target, TargetReport, Waiting, Workspace
 
 T = TypeVar("T")
+
+log = logging.getLogger("moorage.state")
 
 
 class Conflict(Exception):
@@ -89,7 +92,11 @@ class Entry(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Table(Generic[T]):
-    """A bucket with its type: the same operations, on values."""
+    """A bucket with its type: the same operations, on values.
+
+    Reading raises ValueError for an entry that is not of the type, which an older or a newer version may have written.
+    Writing raises it for a value that would not be read again: all who follow the bucket would stumble over it.
+    """
 
     def __init__(self, store: Store, bucket: Bucket[T]) -> None:
         self.bucket = bucket
@@ -97,18 +104,30 @@ class Table(Generic[T]):
         self._decoder = msgspec.json.Decoder(bucket.holds)
 
     def _entry(self, raw: Raw) -> Entry[T] | None:
-        return None if raw.value is None else Entry(raw.key, self._decoder.decode(raw.value), raw.revision)
+        return None if raw.value is None else Entry(raw.key, self._decoded(raw.key, raw.value), raw.revision)
+
+    def _decoded(self, key: str, value: bytes) -> T:
+        try:
+            return self._decoder.decode(value)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"entry {key} of bucket {self.bucket.name} is not readable: {error}") from error
+
+    def _encoded(self, key: str, value: T) -> bytes:
+        """Checked by reading it: JSON has no infinity, for one, and `null` in its place is no number."""
+        encoded = msgspec.json.encode(value)
+        self._decoded(key, encoded)
+        return encoded
 
     async def get(self, key: str) -> Entry[T] | None:
         raw = await self._raw.get(key)
         return None if raw is None else self._entry(raw)
 
     async def put(self, key: str, value: T) -> int:
-        return await self._raw.put(key, msgspec.json.encode(value))
+        return await self._raw.put(key, self._encoded(key, value))
 
     async def update(self, key: str, value: T, revision: int, *, within: str | None = None) -> int:
         """Compare-and-set, see `RawBucket.update`; `revision` 0 creates."""
-        return await self._raw.update(key, msgspec.json.encode(value), revision, within=within)
+        return await self._raw.update(key, self._encoded(key, value), revision, within=within)
 
     async def delete(self, key: str, revision: int | None = None) -> int:
         return await self._raw.delete(key, revision)
@@ -125,6 +144,9 @@ class View(Generic[T]):
     """A bucket's present content in memory, kept current by watching.
 
     Nothing here is authoritative: it may be some milliseconds behind. `moved`, `reached` and `changes` wait for news.
+    An entry that cannot be read is logged and stays as it was, with the revision that it had: one bad entry must not
+    end all who follow the bucket, and what was true before is a better guess than that there is nothing. Its owner
+    finds out when it writes, by the conflict.
     """
 
     def __init__(self, table: Table[T]) -> None:
@@ -146,12 +168,16 @@ class View(Generic[T]):
                 self._moved.notify_all()
 
     def _take(self, raw: Raw) -> None:
-        entry = self._table._entry(raw)  # noqa: SLF001 - View is Table's other half
+        self.revision = max(self.revision, raw.revision)
+        try:
+            entry = self._table._entry(raw)  # noqa: SLF001 - View is Table's other half
+        except ValueError as error:
+            log.error("entry left as it was", extra={"error": str(error)})  # noqa: TRY400 - its trace says no more
+            return
         if entry is None:
             self.entries.pop(raw.key, None)
         else:
             self.entries[raw.key] = entry
-        self.revision = max(self.revision, raw.revision)
         for keys, event in self._dirty:
             keys.add(raw.key)
             event.set()
@@ -202,6 +228,9 @@ class View(Generic[T]):
 INVENTORY = Bucket(name="inventory", holds=Target, owner="discovery", description="What is known of each target")
 WORKSPACES = Bucket(name="workspaces", holds=Workspace, owner="discovery", description="The workspaces of the tree")
 POLICIES = Bucket(name="policies", holds=PolicyEntry, owner="controller", description="The PlacementPolicies in force")
+CHECKS = Bucket(
+    name="checks", holds=PolicyCheck, owner="policy", description="Whether each policy compiles, and what its rules did"
+)
 HEADS = Bucket(name="heads", holds=HeadEntry, owner="controller", description="The newest head of each placement")
 WAITING = Bucket(name="waiting", holds=Waiting, owner="controller", description="Placements that could not be decided")
 RESERVATIONS = Bucket(
@@ -214,4 +243,4 @@ REPORTS = Bucket(
     name="reports", holds=TargetReport, owner="status", description="Phase and health per placement and target"
 )
 
-BUCKETS: tuple[Bucket[Any], ...] = (INVENTORY, WORKSPACES, POLICIES, HEADS, WAITING, RESERVATIONS, REPORTS)
+BUCKETS: tuple[Bucket[Any], ...] = (INVENTORY, WORKSPACES, POLICIES, CHECKS, HEADS, WAITING, RESERVATIONS, REPORTS)

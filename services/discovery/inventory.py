@@ -26,6 +26,8 @@ NO_CAPACITY = "without known capacity"
 NO_APIS = "without discovered APIs"
 CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered")
 MOST_APIS = 2048  # that a SyncTarget's status may list, by its schema
+MOST_RESOURCES = 64  # kinds of resources that are added up of one cluster: a node has about ten
+LARGEST = 2.0**63  # no Kubernetes quantity is larger; its own type caps what is
 
 _Status = Literal["True", "False", "Unknown"]
 
@@ -88,13 +90,19 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def amounts(quantities: Mapping[str, str | int]) -> Resources:
-    """Quantities as floats in base units. What is no quantity counts as absent: it is somebody else's mistake."""
+    """Quantities as floats in base units.
+
+    What is no quantity, negative or larger than Kubernetes has them counts as absent: it is somebody else's mistake,
+    or malice, since sums of it would leave the range of numbers that JSON has.
+    """
     found: Resources = {}
     for name, quantity in quantities.items():
         try:
-            found[name] = parse_quantity(quantity)
+            amount = parse_quantity(quantity)
         except ValueError:
             continue
+        if 0.0 <= amount <= LARGEST:
+            found[name] = amount
     return found
 
 
@@ -116,7 +124,8 @@ def sum_nodes(nodes: Iterable[Node]) -> Nodes:
         usable += 1
         for total, part in ((capacity, node.status.capacity), (allocatable, node.status.allocatable)):
             for name, amount in amounts(part or {}).items():
-                total[name] = total.get(name, 0.0) + amount
+                if name in total or len(total) < MOST_RESOURCES:
+                    total[name] = min(LARGEST, total.get(name, 0.0) + amount)
     return Nodes(count, usable, capacity, allocatable)
 
 

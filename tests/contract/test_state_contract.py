@@ -327,3 +327,34 @@ async def test_provisioning_again_keeps_what_is_there(store: Store, bucket: Buck
     await store.provision((bucket,))
     assert await table.get("a") == Entry("a", {"n": 1}, revision)
     assert await table.put("a", {"n": 2}) == revision + 1
+
+
+async def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_are_followed(
+    store: Store, bucket: Bucket[Any], view: View[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    table, raw = Table(store, bucket), store.raw(bucket)
+    first = await table.put("a", {"n": 1})
+    assert await view.reached(first, 5.0)
+    for bad in (b'{"n":null}', b"nonsense", b"\xff"):
+        revision = await raw.put("a", bad)
+    await raw.put("never.read", b"[]")
+    last = await table.put("b", {"n": 2})
+    assert await view.reached(last, 5.0)
+    assert view.entries == {"a": Entry("a", {"n": 1}, first), "b": Entry("b", {"n": 2}, last)}
+    assert f"entry never.read of bucket {bucket.name} is not readable" in str(
+        [each.__dict__ for each in caplog.records]
+    )
+    with pytest.raises(ValueError, match=f"entry a of bucket {bucket.name}"):
+        await table.get("a")
+    again = await table.update("a", {"n": 3}, revision)
+    assert await view.reached(again, 5.0)
+    assert view.get("a") == {"n": 3}
+
+
+@pytest.mark.parametrize("bad", [{"n": float("inf")}, {"n": float("nan")}, {"n": "text"}])
+async def test_what_could_not_be_read_again_is_not_written(store: Store, bucket: Bucket[Any], bad: Any) -> None:
+    table = Table(store, bucket)
+    for write in (table.put("a", bad), table.update("a", bad, 0)):
+        with pytest.raises(ValueError, match=f"entry a of bucket {bucket.name} is not readable"):
+            await write
+    assert await table.get("a") is None

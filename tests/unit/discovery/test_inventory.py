@@ -21,7 +21,7 @@ from services.discovery.inventory import (
     worth_writing,
 )
 from shared.api import SyncTarget, decode_synctarget
-from shared.model import ApiKind
+from shared.model import ApiKind, Target
 from shared.times import rfc3339
 
 NOW = 1_700_000_000.0
@@ -82,6 +82,40 @@ def test_nodes_that_are_ready_and_schedulable_are_added_up():
 
 def test_what_is_no_quantity_counts_as_absent():
     assert amounts({"cpu": "2", "memory": "lots", "pods": 110}) == {"cpu": 2.0, "pods": 110.0}
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["cpu", "memory"]),
+            st.one_of(
+                st.floats(allow_nan=False, allow_infinity=False).map(repr),
+                st.sampled_from(["1e308", "-1e308", "-1", "9223372036854775807", "8Ei", "1e999", "1e-999"]),
+            ),
+        ),
+        max_size=5,
+    )
+)
+def test_whatever_nodes_say_the_entry_and_the_status_can_be_written(rooms):
+    nodes = sum_nodes(node(**room) for room in rooms)
+    assert all(0.0 <= amount <= 2.0**63 for total in (nodes.capacity, nodes.allocatable) for amount in total.values())
+    seen = msgspec.structs.replace(LOOK, nodes=nodes)
+    target = entry(seen)
+    assert msgspec.json.decode(msgspec.json.encode(target), type=Target) == target
+    status = status_of(offered(), target, seen, NOW)
+    assert amounts(status.allocatable) == pytest.approx(nodes.allocatable, rel=1e-9, abs=1e-3)
+
+
+def test_a_node_with_thousands_of_resources_adds_a_few():
+    nodes = sum_nodes([node(**{f"r{number}": "1" for number in range(5000)})])
+    assert len(nodes.capacity) == len(nodes.allocatable) == 64
+
+
+def test_other_quantities_that_make_no_sense_are_no_error():
+    found = offered({"allocated": {"cpu": "-3"}, "usage": {"cpu": "1e300"}})
+    target = entry(found=found)
+    assert (target.allocated, target.usage) == ({}, {})
+    assert msgspec.json.decode(msgspec.json.encode(target), type=Target) == target
 
 
 @given(st.dictionaries(st.sampled_from(["cpu", "memory", "pods"]), st.integers(0, 2**50).map(lambda n: n / 1000)))
