@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from services.sandbox import apply, envelope, errors, managed, patch
 from services.sandbox.auth import User
 from services.sandbox.commits import Address, Commits
@@ -11,6 +13,7 @@ from services.sandbox.deletion import Deleter
 from services.sandbox.errors import Cause, Document
 from services.sandbox.store import Entry, Key
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _GENERATED = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, as in Kubernetes, so that no words come about
 
 
@@ -126,7 +129,9 @@ class Registry:
         try:
             applied = apply.apply(live, wanted, owner, owners, structure, force=write.force)
         except apply.ConflictsError as error:
-            raise _conflict(error) from error
+            if not _moves_from_client_side(live, error, write, structure):
+                raise _conflict(error) from error
+            applied = apply.apply(live, wanted, owner, owners, structure, force=True)
         document = {"apiVersion": config["apiVersion"], "kind": config["kind"], **applied.document}
         if entry is None:
             document["metadata"] = {**metadata, **document["metadata"]}
@@ -237,6 +242,19 @@ def _stored(at: Address, document: Document) -> Document:
     head = {"apiVersion": at.resource.api_version(at.resource.storage), "kind": at.resource.kind}
     rest = envelope.without(document, "apiVersion", "kind", "metadata")
     return {**head, "metadata": document["metadata"], **rest}
+
+
+def _moves_from_client_side(live: Document, error: apply.ConflictsError, write: Write, structure: Document) -> bool:
+    """Whether kubectl only takes over what it applied itself, on the client's side, as its annotation tells."""
+    last = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    if write.manager != "kubectl" or not last:
+        return False
+    try:
+        before = msgspec.json.decode(last, type=dict)
+    except msgspec.MsgspecError:
+        return False
+    changed, removed = apply.compare(before, live, structure)  # what others changed since is no longer kubectl's
+    return {path for _, path in error.conflicts} <= apply.field_set(before, structure) - changed - removed
 
 
 def _conflict(error: apply.ConflictsError) -> errors.ApiError:

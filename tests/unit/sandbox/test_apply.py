@@ -1,6 +1,7 @@
 """Server-side apply as a pure function: tables and properties."""
 
 import copy
+import json
 
 import pytest
 from hypothesis import given
@@ -240,3 +241,14 @@ def test_compare_finds_a_difference_exactly_where_the_fields_or_their_values_dif
     if not changed and not removed:
         assert apply.field_set(old, SCHEMA) == apply.field_set(new, SCHEMA)
         assert apply.merge(old, new, SCHEMA) == new
+
+
+@pytest.mark.parametrize(("manager", "code"), [("kubectl", 200), ("other", 409)])
+async def test_kubectl_takes_over_what_it_applied_on_the_clients_side(hub, manager, code):
+    path = "/api/v1/namespaces/default/configmaps"
+    last = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(last)}
+    body = {"metadata": {"name": "a", "annotations": annotations}, "data": {"k": "v", "other": "x"}}
+    await hub("POST", path, body, fieldManager="kubectl-client-side-apply", expect=201)
+    await hub.apply(f"{path}/a", {**last, "data": {"other": "w"}}, manager, expect=409)
+    await hub.apply(f"{path}/a", {**last, "data": {"k": "w"}}, manager, expect=code)
