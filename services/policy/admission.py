@@ -13,7 +13,7 @@ from services.policy.core import InForce
 from services.policy.diagnostics import Diagnostic, InvalidExpression
 from services.policy.variables import read_request
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
-from shared.model import Cause, Head, PlacementRef, Request, Target, WorkloadObject
+from shared.model import Cause, Head, PlacementRef, PolicyFinding, Request, Target, WorkloadObject
 
 COLUMNS = {"columns": "all targets at once", "memo": "once per distinct values", "target": "once per target"}
 
@@ -48,6 +48,24 @@ class Tested:
     effect: str
     outcome: str
     error: str = ""
+
+
+LONGEST_TEXT = 512
+"""Characters of a message or a suggestion that are recorded; either may quote names from the expression."""
+
+
+def review(spec: PlacementPolicySpec) -> list[PolicyFinding]:
+    """What `check` finds, as it is recorded."""
+    return [
+        PolicyFinding(
+            rule=each.where,
+            line=each.diagnostic.line,
+            column=each.diagnostic.column,
+            message=each.diagnostic.message[:LONGEST_TEXT],
+            suggestion=each.diagnostic.suggestion[:LONGEST_TEXT],
+        )
+        for each in check(spec)
+    ]
 
 
 def check(spec: PlacementPolicySpec) -> list[Finding]:

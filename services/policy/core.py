@@ -185,6 +185,8 @@ def _result(each: Judged, kept: npt.NDArray[np.intp]) -> RuleResult:
         weight=float(each.rule.weight),
         outcomes=each.outcomes[kept].tobytes().decode("ascii"),
         enforced=each.policy.enforced,
+        evaluated=int(np.count_nonzero(each.outcomes != NONE)),
+        matched=int(np.count_nonzero(each.outcomes == TRUE)),
         errors=errors,
         message=each.error if errors else each.rule.message or "",
     )

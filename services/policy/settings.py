@@ -30,3 +30,6 @@ class PolicySettings(Settings, frozen=True, kw_only=True):
         int,
         Meta(description="Child processes for rules that are not provably cheap, started when needed.", ge=1, le=64),
     ] = 2
+    count_seconds: Annotated[
+        float, Meta(description="How often the counts per rule, for the status of policies, are recorded.", gt=0)
+    ] = 30.0

@@ -9,11 +9,12 @@ from services.policy.settings import PolicySettings
 from shared.bus import Retry
 from shared.messages import Discovered, Evaluated
 from shared.model import PolicyEntry, Target
-from shared.state import INVENTORY, POLICIES, Entry, View
+from shared.state import CHECKS, INVENTORY, POLICIES, Entry, View
 from shared.worker import Worker
 
 if TYPE_CHECKING:
     from services.policy.cel.engine import Engine
+    from services.policy.checks import Checks
     from services.policy.columns import Inventory
     from shared.runner import Runtime
 
@@ -28,6 +29,7 @@ class Policy:
     policies: View[PolicyEntry]
     engine: "Engine"
     columns: "Inventory"
+    checks: "Checks"
     clock: Callable[[], float]
     behind_seconds: float
     seen: dict[str, "Entry[Target]"] = field(default_factory=dict)
@@ -51,18 +53,28 @@ async def open_policy(runtime: "Runtime") -> AsyncIterator[Policy]:
     """Follow what the rules are about. celpy and NumPy are loaded here, not by whoever only reads declarations."""
     from services.policy.cel.engine import Engine
     from services.policy.cel.isolation import Isolation
+    from services.policy.checks import Checks
     from services.policy.columns import Inventory
+    from services.policy.warm import warm_up
 
     settings: PolicySettings = runtime.settings
     isolation = Isolation(
         children=settings.rule_processes, deadline=settings.rule_seconds, memory=settings.rule_memory_mib << 20
     )
     try:
+        await warm_up(isolation)
+        policies = await runtime.follow(POLICIES)
+        checks = Checks(
+            table=runtime.table(CHECKS), view=await runtime.follow(CHECKS), policies=policies, isolation=isolation
+        )
+        runtime.background(checks.follow(), "follow changes of policies")
+        runtime.background(checks.work(), "check policies")
         yield Policy(
             inventory=await runtime.follow(INVENTORY),
-            policies=await runtime.follow(POLICIES),
+            policies=policies,
             engine=Engine(isolation),
             columns=Inventory(),
+            checks=checks,
             clock=runtime.clock,
             behind_seconds=settings.behind_seconds,
         )
@@ -85,5 +97,14 @@ async def evaluate(message: Discovered, deps: Policy) -> Evaluated:
         if not await view.reached(revision, deps.behind_seconds):
             raise Retry(RETRY_SECONDS, f"has not seen revision {revision} yet (is at {view.revision})")
     deps.catch_up()
-    policies = [entry.value for entry in deps.policies.entries.values()]
-    return await stage.evaluate(message, deps.columns, policies, deps.engine, deps.clock())
+    policies = dict(deps.policies.entries)
+    in_force = [entry.value for entry in policies.values()]
+    evaluated = await stage.evaluate(message, deps.columns, in_force, deps.engine, deps.clock())
+    deps.checks.count(policies, evaluated.rules)
+    return evaluated
+
+
+@worker.every(lambda settings: settings.count_seconds)
+async def counts(deps: Policy) -> None:
+    """Record what rules did."""
+    await deps.checks.flush()

@@ -4,8 +4,10 @@
     core.py        health per target, conditions and phase of a Placement (pure)
     reports.py     the bucket REPORTS: what is known of each placement in each target
     observe.py     informers on what was applied in each target
-    kubernetes.py  reads and writes on the hub: Placement status, Events
+    kubernetes.py  reads and writes on the hub: statuses, Events
     reporter.py    what the handlers do
+    compiled.py    the status of a PlacementPolicy (pure)
+    policies.py    keeps it
     worker.py      consumes Decided, Bound and Reported, emits Reported, and Observed for binding
 
 In this version every copy of the worker watches all targets in use; what they write is the same, and is written once.

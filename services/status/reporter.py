@@ -128,12 +128,12 @@ class Reporter:
         if decided.refusal is not None:
             if before is None or before.message != decided.refusal.message:
                 refusal = decided.refusal
-                await self._records.tell(ref, placement, "Warning", refusal.code, refusal.message, now)
+                await self._records.tell(ref.workspace, placement, "Warning", refusal.code, refusal.message, now)
             return
         note = core.chosen(decided)
         shown = {f"{each.workspace}/{each.name}" for each in placement.status.targets}
         if before is None or before.status != "True" or {each.target for each in decided.selected} - shown:
-            await self._records.tell(ref, placement, "Normal", "Scheduled", note, now)
+            await self._records.tell(ref.workspace, placement, "Normal", "Scheduled", note, now)
 
     def _remember(self, ref: PlacementRef) -> None:
         self._written[ref] = self._clock()

@@ -14,6 +14,10 @@ class StatusSettings(HubSettings, frozen=True, kw_only=True):
     write_seconds: Annotated[
         float, Meta(description="Least seconds between two writes of one Placement's status.", ge=0)
     ] = 1.0
+    count_seconds: Annotated[
+        float,
+        Meta(description="Least seconds between two writes of one policy's counts, if nothing else changes.", ge=0),
+    ] = 30.0
     stale_seconds: Annotated[
         float, Meta(description="Seconds without news from a target after which what runs there is Unknown.", gt=0)
     ] = 300.0

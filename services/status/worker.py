@@ -1,9 +1,10 @@
-"""The status worker: health per target, aggregated onto the Placement."""
+"""The status worker: health per target, aggregated onto the Placement; and what became of policies."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.status.kubernetes import Records
+from services.status.policies import Policies
 from services.status.reporter import Reporter
 from services.status.reports import Reports
 from services.status.settings import StatusSettings
@@ -11,7 +12,7 @@ from shared.kube.hub import TargetClients, open_hub
 from shared.kube.retry import as_retry
 from shared.messages import Bound, Decided, Observed, Reported
 from shared.runner import Runtime
-from shared.state import INVENTORY, REPORTS
+from shared.state import CHECKS, INVENTORY, REPORTS
 from shared.worker import Worker
 
 
@@ -21,16 +22,19 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
     settings: StatusSettings = runtime.settings
     async with open_hub(settings, "moorage-status") as hub:
         clients = TargetClients(hub, user_agent="moorage-status", timeout=settings.api_timeout)
+        records = Records(hub)
         reporter = Reporter(
             settings,
-            records=Records(hub),
+            records=records,
             reports=Reports(runtime.table(REPORTS)),
             view=await runtime.follow(REPORTS),
             inventory=await runtime.follow(INVENTORY),
             clients=clients,
             clock=runtime.clock,
         )
+        policies = Policies(settings, records=records, checks=await runtime.follow(CHECKS), clock=runtime.clock)
         runtime.background(reporter.run(), "observe")
+        runtime.background(policies.run(), "show policies")
         try:
             yield reporter
         finally:

@@ -9,15 +9,17 @@ import resource
 import signal
 import sys
 import time
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
+from services.policy import admission
 from services.policy.cel import reference
 from services.policy.cel.expand import Tree
-from services.policy.cel.isolation import Answer, Job
+from services.policy.cel.isolation import Answer, Job, Review
 from services.policy.cel.program import tree_of
 from services.policy.diagnostics import InvalidExpression
+from shared.api import PlacementPolicySpec, Rule
 
 FLUSH_SECONDS = 0.05
 """How often answers are handed over, so that those before a deadline are not lost."""
@@ -25,23 +27,33 @@ FLUSH_SECONDS = 0.05
 TREES = 100
 """Expressions whose trees are kept."""
 
+WARM_UP = PlacementPolicySpec(rules=(Rule(name="warm-up", expression="target.ready"),))
+"""Checked before the first job, whose deadline is not to pay for loading the grammar and the type checker."""
+
 NICENESS = 5
 """Rules that take long yield to everything else."""
+
+
+_JOBS = msgspec.msgpack.Decoder(Job | Review)
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer jobs until the input ends."""
     trees: dict[str, Tree] = {}
+    admission.check(WARM_UP)
     sink.write(b"+")
     sink.flush()
     while header := source.read(4):
-        job = msgspec.msgpack.decode(source.read(int.from_bytes(header, "big")), type=Job)
+        job = _JOBS.decode(source.read(int.from_bytes(header, "big")))
         limit(job)
-        answer(job, trees, sink)
+        if isinstance(job, Review):
+            write(sink, [admission.review(job.spec)])
+        else:
+            answer(job, trees, sink)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def limit(job: Job) -> None:
+def limit(job: Job | Review) -> None:
     """Bound this process's memory and time."""
     if job.memory:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -72,7 +84,7 @@ def answer(job: Job, trees: dict[str, Tree], sink: BinaryIO) -> None:
     write(sink, ready)
 
 
-def write(sink: BinaryIO, answers: list[Answer]) -> None:
+def write(sink: BinaryIO, answers: list[Any]) -> None:
     """One frame."""
     payload = msgspec.msgpack.encode(answers)
     sink.write(len(payload).to_bytes(4, "big") + payload)

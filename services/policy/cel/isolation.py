@@ -7,18 +7,24 @@ for a while, longer with each time.
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from services.policy.allowance import Allowances
+from shared.api import PlacementPolicySpec
+from shared.model import PolicyFinding
 
+log = logging.getLogger("moorage.policy")
+
+T = TypeVar("T")
 Answer = tuple[str, str]
 
 CHILD = "services.policy.cel.child"
@@ -32,7 +38,7 @@ LEAST_SECONDS = 0.05
 LONGEST_FRAME = 256 << 20
 
 
-class Job(msgspec.Struct, frozen=True, array_like=True):
+class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """One rule on some targets, as it travels to the child. `context` are the variables beside `target`."""
 
     digest: str
@@ -44,11 +50,24 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
     memory: int = 0
 
 
+class Review(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A policy whose expressions are to be checked."""
+
+    spec: PlacementPolicySpec
+    deadline: float
+    memory: int
+
+
+_ANSWERS = msgspec.msgpack.Decoder(list[tuple[str, str]])
+_REVIEWS = msgspec.msgpack.Decoder(list[list[PolicyFinding]])
+
+
 @dataclass
 class _Child:
     process: asyncio.subprocess.Process
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    fit: bool = True  # for another job
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -88,30 +107,33 @@ class Isolation:
             seconds = self._allowances.left(tenant, self.clock())
             if seconds < LEAST_SECONDS:
                 return [_late("the rules of this workspace have used up their time for now")] * len(job.targets)
-            async with self._slots:
-                child = self._idle.pop() if self._idle else await self._start()
+            async with self._child() as child:
                 begun = self.clock()  # a start is not on the tenant's time
-                answers = await self._in_child(
-                    child, msgspec.structs.replace(job, deadline=seconds, memory=self.memory)
-                )
+                job = msgspec.structs.replace(job, deadline=seconds, memory=self.memory)
+                answers = await self._ask(child, job, len(job.targets), _ANSWERS)
             self._allowances.spend(tenant, self.clock() - begun, self.clock())
         if len(answers) < len(job.targets):
             self._rest(job.digest)
         missing = len(job.targets) - len(answers)
         return [(answer, True) for answer in answers] + [_late(f"took longer than {seconds:.2g} s")] * missing
 
-    async def _in_child(self, child: _Child, job: Job) -> list[Answer]:
-        """The answers that came in time. The child goes where it is not fit for another job."""
-        fit = False
+    async def review(self, spec: PlacementPolicySpec, tenant: str) -> list[PolicyFinding] | None:
+        """All that is wrong with a policy; None where a child cannot tell within its deadline and memory.
+
+        It waits for the tenant's turn, but is not on its allowance: many policies that are applied at once are not to
+        keep the rules among them from being evaluated.
+        """
+        async with self._turn(tenant), self._child() as child:
+            found = await self._ask(child, Review(spec, self.deadline, self.memory), 1, _REVIEWS)
+        return found[0] if found else None
+
+    async def warm(self) -> None:
+        """Start a child ahead of its first job. Where that fails, the first job will try again, and say so."""
         try:
-            answers, fit = await self._ask(child, job)
-            return answers
-        finally:
-            if fit:
-                self._idle.append(child)
-            else:
-                child.kill()
-                await child.process.wait()
+            async with self._child():
+                pass
+        except RuntimeError as error:
+            log.warning("%s", error)
 
     async def close(self) -> None:
         """End all children."""
@@ -121,7 +143,24 @@ class Isolation:
         self._idle.clear()
 
     @contextlib.asynccontextmanager
-    async def _turn(self, tenant: str) -> Any:
+    async def _child(self) -> AsyncIterator[_Child]:
+        """A child for one job; it is kept where it is fit for another one afterwards."""
+        async with self._slots:
+            child = self._idle.pop() if self._idle else await self._start()
+            try:
+                yield child
+            except BaseException:
+                child.fit = False
+                raise
+            finally:
+                if child.fit:
+                    self._idle.append(child)
+                else:
+                    child.kill()
+                    await child.process.wait()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, tenant: str) -> AsyncIterator[None]:
         """One job at a time for each tenant; the lock goes when nobody waits for it."""
         lock, users = self._tenants.get(tenant, (asyncio.Lock(), 0))
         self._tenants[tenant] = (lock, users + 1)
@@ -155,23 +194,24 @@ class Isolation:
             raise RuntimeError("the process that evaluates rules does not start") from None
         return child
 
-    async def _ask(self, child: _Child, job: Job) -> tuple[list[Answer], bool]:
-        """What was answered in time, and whether the child is fit for another job."""
-        answers: list[Answer] = []
+    async def _ask(
+        self, child: _Child, job: Job | Review, expected: int, decoder: msgspec.msgpack.Decoder[list[T]]
+    ) -> list[T]:
+        """What came of the expected answers in time; where some are missing, the child is not fit for another job."""
+        answers: list[T] = []
         try:
             async with asyncio.timeout(job.deadline):
                 payload = msgspec.msgpack.encode(job)
                 child.writer.write(len(payload).to_bytes(4, "big") + payload)
                 await child.writer.drain()
-                while len(answers) < len(job.targets):
+                while len(answers) < expected and child.fit:
                     size = int.from_bytes(await child.reader.readexactly(4), "big")
-                    if size > LONGEST_FRAME:
-                        return answers, False
-                    frame = await child.reader.readexactly(size)
-                    answers += msgspec.msgpack.decode(frame, type=list[tuple[str, str]])
+                    child.fit = size <= LONGEST_FRAME
+                    if child.fit:
+                        answers += decoder.decode(await child.reader.readexactly(size))
         except (TimeoutError, asyncio.IncompleteReadError, OSError):
-            return answers, False
-        return answers, True
+            child.fit = False
+        return answers
 
     def _rests(self, digest: str) -> bool:
         rest = self._resting.get(digest)
