@@ -32,7 +32,11 @@ CLAIM_ABOVE = 256 * 1024
 
 
 class Retry(Exception):
-    """Not now: deliver the message again after `delay` seconds. It is bounded by `Consumer.max_deliver` only."""
+    """Not now: deliver the message again after `delay` seconds.
+
+    It never gives a message up: what a message waits for may be away for hours. Its stream's `max_age` and a newer
+    message bound it. One that came `Consumer.patience` times comes at most every `Consumer.patient_delay` seconds.
+    """
 
     def __init__(self, delay: float, reason: str = "") -> None:
         super().__init__(reason or f"retry in {delay:g} s")
@@ -65,17 +69,22 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable pull consumer that all copies of a worker share."""
+    """A durable pull consumer that all copies of a worker share.
+
+    There is no bound on deliveries that wait to come again: a bound is shared by all, so that a thousand messages that
+    wait for one target would stop the stage for everybody. `concurrency` bounds the work, the stream what waits.
+    """
 
     name: str
     stream: str
     subject: str
     ack_wait: float = 30.0
     max_failures: int = 5  # deliveries after which a failing handler gives the message up
-    max_deliver: int = (
-        100  # deliveries after which even `Retry` gives up, and the broker stops (a message that kills its worker)
-    )
-    max_ack_pending: int = 1000
+    patience: int = 100  # deliveries after which a retry waits for `patient_delay` at least
+    patient_delay: float = 10.0
+    # Deliveries after which the broker stops: a message that kills its worker again and again. A retry cannot come that
+    # often in the day that a stream keeps a message: 100 + 86,400 s / 10 s = 8,740.
+    max_deliver: int = 10_000
     concurrency: int = 32
 
 
@@ -166,7 +175,7 @@ async def payload_of(bus: Bus, delivery: Delivery) -> bytes:
 
 def backoff(attempt: int, *, first: float = 0.5, most: float = 30.0) -> float:
     """Seconds before delivery number `attempt + 1`: exponential, bounded."""
-    return float(min(most, first * 2 ** (attempt - 1)))
+    return float(min(most, first * 2.0 ** min(attempt - 1, 64)))
 
 
 def dead_letter_id(consumer: str, delivery: Delivery) -> str:
@@ -183,15 +192,13 @@ async def dispatch(
     try:
         await handle(delivery)
     except Retry as retry:
-        if delivery.attempt >= consumer.max_deliver:
-            await _settle(_park(bus, consumer, delivery, f"gave up after {delivery.attempt} deliveries: {retry}"))
-        else:
-            await _settle(delivery.nak(retry.delay))
+        patient = delivery.attempt >= consumer.patience
+        await _settle(delivery.nak(max(retry.delay, consumer.patient_delay) if patient else retry.delay))
     except Reject as reason:
         await _settle(_park(bus, consumer, delivery, str(reason)))
     except Exception as error:
         log.exception("handler failed", extra={"consumer": consumer.name, "subject": delivery.subject})
-        if delivery.attempt >= (consumer.max_deliver if _is_outage(error) else consumer.max_failures):
+        if delivery.attempt >= consumer.max_failures and not _is_outage(error):
             await _settle(_park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
         else:
             await _settle(delivery.nak(backoff(delivery.attempt)))

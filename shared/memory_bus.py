@@ -133,7 +133,7 @@ class MemoryConsumer:
             if message is not None and self._deliveries[sequence] < self.settings.max_deliver:
                 return message
             self.settle(sequence)
-        while self._read < self._stream.last and len(self._deliveries) < self.settings.max_ack_pending:
+        while self._read < self._stream.last:
             self._read += 1
             message = self._stream.messages.get(self._read)
             if message is not None and covers(self.settings.subject, message.subject):

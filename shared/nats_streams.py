@@ -60,6 +60,6 @@ def consumer_config(consumer: Consumer) -> dict[str, Any]:
         "ack_policy": "explicit",
         "ack_wait": int(consumer.ack_wait * 1e9),
         "max_deliver": consumer.max_deliver,
-        "max_ack_pending": consumer.max_ack_pending,
+        "max_ack_pending": -1,  # a delayed nak counts as pending: see Consumer
         "replay_policy": "instant",
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import time
 from collections import Counter
 
@@ -159,36 +160,42 @@ async def test_retry_comes_again_not_sooner_than_asked(lab: Lab) -> None:
     assert 0.39 <= times[1] - times[0] < 1.5
 
 
-async def test_retry_is_not_bounded_by_the_failures_that_are_allowed(lab: Lab) -> None:
-    worker = lab.consumer(max_failures=2, max_deliver=6)
+async def test_retry_never_gives_up_and_grows_patient(lab: Lab) -> None:
+    worker = lab.consumer(max_failures=2, patience=4, patient_delay=0.5)
     bus = await lab.bus(worker)
-    attempts: list[int] = []
+    times: list[float] = []
 
     async def handle(delivery: Delivery) -> None:
-        attempts.append(delivery.attempt)
-        if delivery.attempt < 5:
-            raise Retry(0.01)
+        times.append(time.monotonic())
+        if delivery.attempt < 6:
+            raise Retry(0.01, "target is away")
 
     await bus.consume(worker, handle)
     await bus.publish(lab.subject("a"), b"", id="1")
-    await until(lambda: len(attempts) == 5)
+    await until(lambda: len(times) == 6)
+    waits = [later - sooner for sooner, later in itertools.pairwise(times)]
+    assert min(waits[3:]) >= 0.49
     assert await lab.dead(bus) == []
 
 
-async def test_retry_for_ever_ends_in_the_dead_letters(lab: Lab) -> None:
-    worker = lab.consumer(max_deliver=3)
+async def test_messages_that_wait_to_come_again_hold_up_nobody(lab: Lab) -> None:
+    worker = lab.consumer()
     bus = await lab.bus(worker)
-    attempts: list[int] = []
+    waiting: set[str] = set()
+    others = asyncio.Event()
 
     async def handle(delivery: Delivery) -> None:
-        attempts.append(delivery.attempt)
-        raise Retry(0.01, "target is away")
+        if delivery.payload == b"other":
+            others.set()
+            return
+        waiting.add(delivery.subject)
+        raise Retry(60.0, "target is away")
 
     await bus.consume(worker, handle)
-    await bus.publish(lab.subject("a"), b"", id="1")
-    (letter,) = await lab.parked(bus)
-    assert letter.cause == "gave up after 3 deliveries: target is away"
-    assert attempts == [1, 2, 3]
+    await asyncio.gather(*(bus.publish(lab.subject(f"a{n}"), b"", id=str(n)) for n in range(1200)))
+    await until(lambda: len(waiting) == 1200)
+    await bus.publish(lab.subject("b"), b"other", id="other")
+    await until(others.is_set)
 
 
 async def test_reject_goes_to_the_dead_letters_with_its_reason_and_does_not_come_again(lab: Lab) -> None:

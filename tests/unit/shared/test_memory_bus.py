@@ -108,8 +108,8 @@ async def test_old_messages_make_room(broker: MemoryBroker, clock: Clock) -> Non
     assert sorted(messages) == [6]
 
 
-async def test_no_more_is_in_hand_than_may_be_unacknowledged(broker: MemoryBroker) -> None:
-    worker = Consumer(name="worker", stream="S", subject="s.>", max_ack_pending=2)
+async def test_no_more_is_in_hand_than_the_slots(broker: MemoryBroker) -> None:
+    worker = Consumer(name="worker", stream="S", subject="s.>", concurrency=2)
     bus = await provisioned(broker, worker)
     gate, begun = asyncio.Event(), list[bytes]()
 
@@ -126,6 +126,11 @@ async def test_no_more_is_in_hand_than_may_be_unacknowledged(broker: MemoryBroke
     await settled()
     assert begun == [b"0", b"1", b"2", b"3"]
     await bus.close()
+
+
+async def test_no_retry_uses_up_its_deliveries_within_the_day_that_a_stream_keeps_it() -> None:
+    consumer, stream = Consumer(name="c", stream="S", subject="s.>"), Stream(name="S", subjects=(), description="")
+    assert consumer.patience + stream.max_age / consumer.patient_delay < consumer.max_deliver
 
 
 async def test_a_subject_that_no_stream_takes_is_an_error(broker: MemoryBroker) -> None:
