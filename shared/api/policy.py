@@ -72,8 +72,8 @@ class PlacementPolicySpec(ApiStruct, frozen=True, kw_only=True):
     failure_policy: Annotated[
         Literal["Fail", "Ignore"],
         Meta(
-            description="What an expression's error means: under Fail, Require and Forbid exclude the target, and Prefer "
-            "and Avoid earn nothing; under Ignore the rule does not count for that target."
+            description="What an expression's error means: under Fail, Require and Forbid exclude the target, and "
+            "Prefer and Avoid earn nothing; under Ignore the rule does not count for that target."
         ),
     ] = "Fail"
     priority: Annotated[
