@@ -1,11 +1,11 @@
 """The stage at work: finds the rules and targets that a message is about, has the rules evaluated, and judges."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from services.policy.cel.engine import Engine, Evaluation, Exhausted, Pending, Scene
+from services.policy.cel.engine import Engine, Evaluation, Exhausted, Pending, Scene, Wording
 from services.policy.cel.program import Program
 from services.policy.columns import Inventory
 from services.policy.core import ERROR, FALSE, INLINE, NONE, TRUE, InForce, Judged, Mask, Outcomes, in_force, judge
@@ -14,6 +14,9 @@ from services.policy.variables import read_request
 from shared.api import Rule
 from shared.messages import Discovered, Evaluated
 from shared.model import PolicyEntry, Rejection
+
+DECISIVE = {"Forbid": TRUE, "Require": FALSE}
+"""The outcome with which a rule excludes a target."""
 
 
 class InvalidInlineRule(Exception):
@@ -28,7 +31,7 @@ class Begun:
     rule: Rule
     covered: Mask
     work: Evaluation | Pending | str  # a text: it cannot be evaluated, and why
-    messages: tuple[str, ...] = ()  # per target
+    wording: Wording | None = None  # for the targets that it excludes
 
 
 async def evaluate(
@@ -94,22 +97,15 @@ def _begin(policy: InForce, rule: Rule, covered: Mask, engine: Engine, scene: Sc
         return Begun(policy, rule, covered, f"invalid at {invalid}")
     here = Scene(scene.inventory, scene.rows[covered], scene.context, scene.now, policy.workspace)
     work = engine.begin(program, here)
-    messages = _messages(text, rule, work, engine, here, covered) if text else ()
-    return Begun(policy, rule, covered, work, messages)
+    wording = _wording(text, rule, work, engine, here) if text and rule.effect in DECISIVE else None
+    return Begun(policy, rule, covered, work, wording)
 
 
-def _messages(
-    text: Program, rule: Rule, work: Evaluation | Pending, engine: Engine, scene: Scene, covered: Mask
-) -> tuple[str, ...]:
-    """The rule's own words per target, for those that it excludes; not for rules that are evaluated elsewhere."""
-    decisive = {"Forbid": TRUE, "Require": FALSE}.get(rule.effect)
-    if not isinstance(work, Evaluation) or decisive is None:
-        return ()
-    excluded = np.flatnonzero(work.outcomes == decisive)
-    words = np.full(len(covered), "", dtype=object)
-    here = replace(scene, rows=scene.rows[excluded])
-    words[np.flatnonzero(covered)[excluded]] = engine.texts(text, here)
-    return tuple(words)
+def _wording(text: Program, rule: Rule, work: Evaluation | Pending, engine: Engine, scene: Scene) -> Wording:
+    """For the targets that the rule excludes, or for all where that is not known yet."""
+    if isinstance(work, Evaluation):
+        return engine.wording(text, scene, np.flatnonzero(work.outcomes == DECISIVE[rule.effect]))
+    return engine.wording(text, scene, np.arange(len(scene.rows)))
 
 
 async def _finish(begun: Begun, engine: Engine) -> Judged:
@@ -119,4 +115,13 @@ async def _finish(begun: Begun, engine: Engine) -> Judged:
         return Judged(begun.policy, begun.rule, outcomes, error=begun.work)
     evaluation = await engine.finish(begun.work)
     outcomes[begun.covered] = evaluation.outcomes
-    return Judged(begun.policy, begun.rule, outcomes, error=evaluation.error, messages=begun.messages)
+    messages = _messages(begun, evaluation, begun.wording) if begun.wording else ()
+    return Judged(begun.policy, begun.rule, outcomes, error=evaluation.error, messages=messages)
+
+
+def _messages(begun: Begun, evaluation: Evaluation, wording: Wording) -> tuple[str, ...]:
+    """The rule's own words per target, for those that it excludes."""
+    excluded = np.flatnonzero(evaluation.outcomes == DECISIVE[begun.rule.effect])
+    words = np.full(len(begun.covered), "", dtype=object)
+    words[np.flatnonzero(begun.covered)[excluded]] = wording.texts(excluded)
+    return tuple(words)

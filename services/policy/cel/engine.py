@@ -11,10 +11,11 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from services.policy import memo
 from services.policy.allowance import Allowances, Work
@@ -47,6 +48,9 @@ MEMO_SIZE = 50_000
 
 LONGEST_TEXT = 256
 """Characters of a message that a rule makes."""
+
+Positions = npt.NDArray[np.intp]
+"""Places in the rows of a scene."""
 
 Tier = Literal["columns", "memo", "target"]
 Answer = tuple[str, str]
@@ -85,6 +89,32 @@ class Evaluation:
     error: str
     tier: Tier
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """An expression that words messages, and the values that it reads: one target per group of rows."""
+
+    program: Program
+    positions: Positions  # of the rows that can be worded, ascending
+    group_of: Positions
+    targets: Sequence[dict[str, Any]]
+    context: Mapping[str, Any]
+    most: float  # nodes that celpy may visit for it
+
+    def texts(self, positions: Positions) -> tuple[str, ...]:
+        """A text for each of these positions; empty where it fails, and everywhere where that would take long."""
+        wanted = self.group_of[np.searchsorted(self.positions, positions)].tolist()
+        groups = sorted(set(wanted))
+        if sum(memo.cost(self.program.node, self.targets[group]) for group in groups) > self.most:
+            return ("",) * len(wanted)
+        shared = {name: reference.to_cel(value) for name, value in self.context.items()}
+        words = {group: self._text({**shared, "target": reference.to_cel(self.targets[group])}) for group in groups}
+        return tuple(words[group] for group in wanted)
+
+    def _text(self, variables: Mapping[str, Any]) -> str:
+        value, _ = reference.evaluate(self.program.tree, variables)
+        return " ".join(value.split())[:LONGEST_TEXT] if isinstance(value, str) else ""
 
 
 class Exhausted(Exception):
@@ -166,18 +196,13 @@ class Engine:
         self._take(begun.answers, begun.keys, found)
         return _spread(begun.groups, begun.answers, begun.tier, begun.why)
 
-    def texts(self, program: Program, scene: Scene) -> tuple[str, ...]:
-        """A text per row, for messages; empty where it fails, and everywhere where that would take long."""
-        groups = memo.group(scene.inventory, program.reads, scene.rows, scene.now, Work(RULE_SECONDS))
-        targets = _targets(program, scene, groups.representatives)
-        if sum(memo.cost(program.node, target) for target in targets) > self._inline_cost:
-            return ("",) * len(scene.rows)
-        context = {name: reference.to_cel(scene.context[name]) for name in program.context}
-        found = [
-            reference.evaluate(program.tree, {**context, "target": reference.to_cel(target)})[0] for target in targets
-        ]
-        texts = [" ".join(text.split())[:LONGEST_TEXT] if isinstance(text, str) else "" for text in found]
-        return tuple(texts[number] for number in groups.group_of)
+    def wording(self, program: Program, scene: Scene, positions: Positions) -> "Wording":
+        """What it takes to word messages for these rows of the scene later on; the inventory is read here only."""
+        rows = scene.rows[positions]
+        groups = memo.group(scene.inventory, program.reads, rows, scene.now, Work(RULE_SECONDS))
+        targets = _targets(program, replace(scene, rows=rows), groups.representatives)
+        context = {name: scene.context[name] for name in program.context}
+        return Wording(program, positions, groups.group_of, targets, context, self._inline_cost)
 
     def _take(self, answers: list[Answer | None], keys: list[Any] | None, found: Sequence[tuple[Answer, bool]]) -> None:
         """Fill the open answers in order, and remember those that are final."""

@@ -41,9 +41,12 @@ def policy(workspace: str, name: str, *rules: Rule, **fields: Any) -> PolicyEntr
 
 
 async def run(message: Discovered, *policies: PolicyEntry) -> Evaluated:
-    inventory = Inventory()
+    inventory, isolation = Inventory(), Isolation(deadline=20.0)
     inventory.update(INVENTORY)
-    return await evaluate(message, inventory, policies, Engine(Isolation()), NOW)
+    try:
+        return await evaluate(message, inventory, policies, Engine(isolation), NOW)
+    finally:
+        await isolation.close()
 
 
 EU = Rule(name="eu", expression='target.labels["region"] == "eu"', message="must be in the EU")
@@ -159,14 +162,28 @@ async def test_variables_of_a_policy_build_on_each_other() -> None:
     assert result.rules[0].outcomes == "tt"
 
 
-async def test_a_message_expression_gives_each_target_its_own_words() -> None:
-    rule = Rule(
-        name="eu",
-        expression='target.labels["region"] == "eu"',
-        message_expression='target.name + " is in " + target.labels["region"]',
+NUMBERS = "[" + ", ".join(map(str, range(60))) + "]"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ['target.labels["region"] == "eu"', f'{NUMBERS}.map(x, x + 1).exists(x, x > 9 && target.labels["region"] == "eu")'],
+    ids=["here", "in a child"],
+)
+async def test_a_message_expression_gives_each_target_its_own_words(expression: str) -> None:
+    words = 'target.name + " is in " + target.labels["region"]'
+    narrow = policy(
+        "root",
+        "p",
+        Rule(name="eu", expression=expression, message_expression=words),
+        target_selector=LabelSelector(match_labels={"region": "us"}),
     )
-    result = await run(discovered(rule))
+    result = await run(discovered(Rule(name="eu", expression=expression, message_expression=words)), narrow)
     assert [rejection.message for rejection in result.rejections] == ["b is in us"]
+    assert result.rules[1].outcomes == "--"
+    assert (result.rules[1].evaluated, result.rules[1].matched) == (1, 0)
+    result = await run(discovered(), narrow)
+    assert [(each.message, each.targets) for each in result.rejections] == [("b is in us", ("root:platform/b",))]
 
 
 async def test_a_hostile_tenant_delays_itself_and_nobody_else() -> None:

@@ -1,61 +1,15 @@
 """The worker: it follows inventory and policies, waits for those that a message was made from, and answers."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import time
 
 import pytest
 
-from services.policy.settings import PolicySettings
-from services.policy.worker import Policy, evaluate, open_policy, worker
-from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
+from services.policy.worker import worker
 from shared.bus import Retry
-from shared.memory_bus import MemoryBus
-from shared.memory_state import MemoryStore
 from shared.messages import Discovered, Evaluated
-from shared.model import Cause, Head, PlacementRef, PolicyEntry, Request, Target
-from shared.runner import Runtime
-from shared.state import BUCKETS, INVENTORY, POLICIES, Table
 from shared.tokens import join
 
-
-class Lab:
-    """A running policy worker over state in memory."""
-
-    def __init__(self, store: MemoryStore, policy: Policy) -> None:
-        self.inventory = Table(store, INVENTORY)
-        self.policies = Table(store, POLICIES)
-        self.policy = policy
-
-    async def offer(self, name: str, **fields: Any) -> int:
-        return await self.inventory.put(join("root", name), Target(workspace="root", name=name, **fields))
-
-    async def rule(self, expression: str) -> int:
-        spec = PlacementPolicySpec(rules=(Rule(name="r", expression=expression),))
-        return await self.policies.put(join("root", "p"), PolicyEntry(workspace="root", name="p", spec=spec))
-
-    async def evaluate(self, *names: str, revision: int = 0, policy_revision: int = 0) -> Evaluated:
-        request = Request(
-            placement=PlacementRef(workspace="root:shop", namespace="default", name="cart"),
-            head=Head(uid="u", generation=1, attempt=1),
-            cause=Cause(code="Created"),
-            spec=PlacementSpec(workload=(WorkloadSelector(api_version="v1", kind="Pod", name="cart"),)),
-            policy_revision=policy_revision,
-        )
-        targets = tuple(f"root/{name}" for name in names)
-        return await evaluate(Discovered(request=request, targets=targets, inventory_revision=revision), self.policy)
-
-
-@asynccontextmanager
-async def running(**settings: Any) -> AsyncIterator[Lab]:
-    store = MemoryStore()
-    await store.provision(BUCKETS)
-    async with asyncio.TaskGroup() as tasks:
-        runtime = Runtime(PolicySettings(**settings), MemoryBus(), store, tasks, clock=lambda: 1_800_000_000.0)
-        async with open_policy(runtime) as policy:
-            yield Lab(store, policy)
-        await runtime.end()
+from .lab import running
 
 
 def test_the_declaration() -> None:
@@ -95,4 +49,14 @@ async def test_rules_that_are_not_provably_cheap_are_answered_too() -> None:
         revision = await lab.offer("a", nodes=3)
         policies = await lab.rule(f"{numbers}.map(x, x + 1).exists(x, x == target.nodes)")
         assert (await lab.evaluate("a", revision=revision, policy_revision=policies)).targets == ("root/a",)
+        assert len(lab.policy.engine._isolation._idle) == 1
+
+
+async def test_the_first_message_waits_for_nothing_to_be_loaded() -> None:
+    async with running() as lab:
+        revision = await lab.offer("a", nodes=3, labels={"region": "eu"})
+        policies = await lab.rule('target.labels["region"] == "eu" && target.nodes > 2')
+        begun = time.process_time()
+        await lab.evaluate("a", revision=revision, policy_revision=policies)
+        assert time.process_time() - begun < 0.03
         assert len(lab.policy.engine._isolation._idle) == 1

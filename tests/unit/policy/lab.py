@@ -1,0 +1,74 @@
+"""A policy worker to experiment with, over state in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from services.policy.settings import PolicySettings
+from services.policy.worker import Policy, evaluate, open_policy
+from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
+from shared.memory_bus import MemoryBus
+from shared.memory_state import MemoryStore
+from shared.messages import Discovered, Evaluated
+from shared.model import Cause, Head, PlacementRef, PolicyCheck, PolicyEntry, Request, Target
+from shared.runner import Runtime
+from shared.state import BUCKETS, CHECKS, INVENTORY, POLICIES, Table
+from shared.tokens import join
+
+POLICY = join("root", "p")
+BOUND = 30.0  # seconds that a test waits for a condition at most
+
+
+class Lab:
+    """A running policy worker over state in memory."""
+
+    def __init__(self, store: MemoryStore, policy: Policy) -> None:
+        self.inventory = Table(store, INVENTORY)
+        self.policies = Table(store, POLICIES)
+        self.checks = Table(store, CHECKS)
+        self.policy = policy
+
+    async def offer(self, name: str, **fields: Any) -> int:
+        return await self.inventory.put(join("root", name), Target(workspace="root", name=name, **fields))
+
+    async def rule(self, expression: str, generation: int = 1, uid: str = "u") -> int:
+        """A policy `p` of one rule `r`, in the workspace `root`."""
+        spec = PlacementPolicySpec(rules=(Rule(name="r", expression=expression),))
+        entry = PolicyEntry(workspace="root", name="p", uid=uid, generation=generation, spec=spec)
+        return await self.policies.put(POLICY, entry)
+
+    async def check(self, holds: Callable[[PolicyCheck | None], bool]) -> PolicyCheck | None:
+        """The record of that policy, as soon as a condition holds of it."""
+        view = self.checks.follow()
+        following = asyncio.create_task(view.run())
+        try:
+            async with asyncio.timeout(BOUND):
+                await view.synced.wait()
+                while not holds(view.get(POLICY)):
+                    await view.moved(view.revision)
+        finally:
+            following.cancel()
+        return view.get(POLICY)
+
+    async def evaluate(self, *names: str, revision: int = 0, policy_revision: int = 0) -> Evaluated:
+        request = Request(
+            placement=PlacementRef(workspace="root:shop", namespace="default", name="cart"),
+            head=Head(uid="u", generation=1, attempt=1),
+            cause=Cause(code="Created"),
+            spec=PlacementSpec(workload=(WorkloadSelector(api_version="v1", kind="Pod", name="cart"),)),
+            policy_revision=policy_revision,
+        )
+        targets = tuple(f"root/{name}" for name in names)
+        return await evaluate(Discovered(request=request, targets=targets, inventory_revision=revision), self.policy)
+
+
+@asynccontextmanager
+async def running(store: MemoryStore | None = None, **settings: Any) -> AsyncIterator[Lab]:
+    store = store or MemoryStore()
+    await store.provision(BUCKETS)
+    async with asyncio.TaskGroup() as tasks:
+        runtime = Runtime(PolicySettings(**settings), MemoryBus(), store, tasks, clock=lambda: 1_800_000_000.0)
+        async with open_policy(runtime) as policy:
+            yield Lab(store, policy)
+        await runtime.end()
