@@ -143,6 +143,8 @@ class Target(Value, frozen=True, kw_only=True):
     ready: bool = False
     reason: str = ""  # why it is not ready, in a few words
     lost_since: float = 0.0  # seconds since the epoch since when it has been unreachable; 0 when it is not
+    doubted_at: float = 0.0  # since when a copy of discovery takes it for lost and waits for others to disagree; or 0
+    answered_at: float = 0.0  # when a copy last got an answer that others had doubted or did not get; not each answer
     evict_after: float | None = None  # seconds; None: the placement's own tolerance decides
     capacity: Resources = {}
     allocatable: Resources = {}
@@ -286,7 +288,7 @@ class ObjectHealth(Value, frozen=True, kw_only=True):
 
 
 class HeadEntry(Value, frozen=True, kw_only=True):
-    """The newest head of a placement, a digest of the input that it stands for, and the targets that it has to leave."""
+    """The newest head of a placement, a digest of the input that it stands for, and which targets it has to leave."""
 
     head: Head
     digest: str
@@ -321,8 +323,8 @@ class Reservation(Value, frozen=True, kw_only=True):
 class PolicyFinding(Value, frozen=True, kw_only=True):
     """What is wrong with one expression of a policy.
 
-    `rule` names the expression as `rules[eu].expression` or `variables[region].expression`; it is empty where the policy
-    as a whole is meant. Line and column count from 1, 0 where there is no place to point at.
+    `rule` names the expression as `rules[eu].expression` or `variables[region].expression`; it is empty where the
+    policy as a whole is meant. Line and column count from 1, 0 where there is no place to point at.
     """
 
     rule: str

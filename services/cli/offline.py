@@ -17,7 +17,7 @@ import msgspec
 from services.controller.core import moved_at
 from services.controller.workload import summarize
 from services.discovery.core import Candidate, Workspaces, screen
-from services.discovery.inventory import target_of
+from services.discovery.inventory import Viewpoint, target_of
 from services.scheduler.core import Outcome, refusal_of, schedule
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
@@ -101,7 +101,7 @@ def target_from(manifest: Manifest) -> Target:
     found = decode_synctarget(manifest)
     status = found.status
     ready = get_condition(status.conditions, "Ready")
-    target = target_of(workspace_of(manifest), found, None, None, "hub")
+    target = target_of(workspace_of(manifest), found, None, None, Viewpoint())
     return msgspec.structs.replace(
         target,
         ready=ready is None or ready.status == "True",

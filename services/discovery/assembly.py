@@ -58,13 +58,15 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         clients = TargetClients(hub, user_agent=USER_AGENT, timeout=settings.api_timeout)
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
-        tree = Tree(hub, settings, tree_stored, Targets(stored, clients, settings, runtime.clock))
+        targets = Targets(stored, clients, settings, runtime.clock)
+        tree = Tree(hub, settings, tree_stored, targets)
         reviews = settings.authorization == "SubjectAccessReview"
         authorizer: Authorizer = AccessReviews(hub, settings, runtime.clock) if reviews else AllowAll()
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
             async with asyncio.TaskGroup() as tasks:
-                following = [tasks.create_task(work) for work in (stored.run(), tree_stored.run(), tree.run())]
+                works = (stored.run(), tree_stored.run(), targets.answer_doubts(), tree.run())
+                following = [tasks.create_task(work) for work in works]
                 yield Discovery(inventory, workspaces, authorizer, runtime.clock)
                 for task in following:
                     task.cancel()

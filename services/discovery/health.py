@@ -40,6 +40,7 @@ class Rules(msgspec.Struct, frozen=True):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """What the probes of one target add up to. Times are in seconds since the epoch, 0 is never."""
 
+    judged_at: float = 0.0  # the last probe
     answered_at: float = 0.0  # the last good probe
     failing_since: float = 0.0
     refused: int = 0  # in a row
@@ -65,6 +66,41 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
         return "" if self.answered_at else NOT_PROBED
 
 
+def verdict(entry: Target, health: Health, lost_after: float) -> Target:
+    """The entry with what this copy of the worker thinks of the target; whether it is otherwise fit is not asked here.
+
+    A copy may be cut off from a target that other copies reach, and all must not leave that target for it. So nobody
+    writes `lost_since` alone: who has lost a target first writes a doubt, `doubted_at`. Whoever gets an answer after
+    that takes the doubt back and writes when that was, `answered_at`; a copy that sees the doubt looks at once. A doubt
+    that nobody took back for an eighth of `lost_after` makes the target lost, from that moment on and not from an
+    earlier one. After an answer was written nobody may doubt for `lost_after`. So a target that is well costs no
+    writes, and one that a copy cannot reach costs two per `lost_after` and is not lost while another copy reaches it.
+    """
+    now = health.judged_at
+    if health.problem and not health.lost_since:  # it says nothing about the server
+        return msgspec.structs.replace(entry, ready=False, reason=health.reason)
+    if entry.doubted_at and not health.failing_since and health.answered_at > entry.doubted_at:
+        entry = msgspec.structs.replace(entry, doubted_at=0.0, answered_at=health.answered_at)
+    if not health.lost_since:
+        news = entry.lost_since > 0  # another copy may be cut off from it still
+        return msgspec.structs.replace(
+            entry,
+            ready=not health.reason,
+            reason=health.reason,
+            lost_since=0.0,
+            answered_at=health.answered_at if news else entry.answered_at,
+        )
+    if entry.lost_since:
+        return msgspec.structs.replace(entry, ready=False, reason=health.reason)
+    if health.back_since or now - entry.answered_at < lost_after:
+        return entry
+    if not entry.doubted_at:
+        return msgspec.structs.replace(entry, doubted_at=now)
+    if now - entry.doubted_at < lost_after / 8:
+        return entry
+    return msgspec.structs.replace(entry, ready=False, reason=health.reason, lost_since=now, doubted_at=0.0)
+
+
 def resume(entry: Target | None, now: float) -> Health:
     """Where the inventory stands when a process begins: a lost target stays lost, a ready one has its full grace."""
     if entry is None:
@@ -76,6 +112,7 @@ def resume(entry: Target | None, now: float) -> Health:
 
 def observe(health: Health, probe: Probe, now: float, rules: Rules) -> Health:
     """Health after one more probe at `now`."""
+    health = msgspec.structs.replace(health, judged_at=now)
     match probe.outcome:
         case "answered":
             return _good(health, probe, now, rules)

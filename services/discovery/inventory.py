@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from services.discovery.health import NOT_PROBED, Health, steady_latency
+from services.discovery.health import NOT_PROBED, Health, steady_latency, verdict
 from shared.api import (
     Condition,
     Latency,
@@ -79,6 +79,13 @@ class Nodes(msgspec.Struct, frozen=True):
     allocatable: Resources
 
 
+class Viewpoint(msgspec.Struct, frozen=True):
+    """Where targets are looked at from, and after how many seconds of failure they count as lost."""
+
+    origin: str = "hub"
+    lost_after: float = 60.0
+
+
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What one look at a cluster found. None: not read this time, or not to be had; then what is stored stands."""
 
@@ -129,7 +136,9 @@ def sum_nodes(nodes: Iterable[Node]) -> Nodes:
     return Nodes(count, usable, capacity, allocatable)
 
 
-def target_of(workspace: str, found: SyncTarget, seen: Seen | None, previous: Target | None, origin: str) -> Target:
+def target_of(
+    workspace: str, found: SyncTarget, seen: Seen | None, previous: Target | None, viewpoint: Viewpoint
+) -> Target:
     """The inventory entry, of the SyncTarget and of what was seen just now (None: only the object changed).
 
     Only news is put in; the rest stays as `previous` has it. Copies of the worker, each of which looks at its own
@@ -165,10 +174,10 @@ def target_of(workspace: str, found: SyncTarget, seen: Seen | None, previous: Ta
         cost_per_gib_hour=None if cost is None else cost.per_gib_hour,
         kubeconfig=None if ref is None else KubeconfigRef(namespace=ref.namespace, name=ref.name, key=ref.key),
     )
-    return target if seen is None else _with(target, seen, origin)
+    return target if seen is None else _with(target, seen, viewpoint)
 
 
-def _with(target: Target, seen: Seen, origin: str) -> Target:
+def _with(target: Target, seen: Seen, viewpoint: Viewpoint) -> Target:
     """The entry with what was seen in it."""
     if seen.nodes is not None:
         target = msgspec.structs.replace(
@@ -179,16 +188,16 @@ def _with(target: Target, seen: Seen, origin: str) -> Target:
     health = seen.health
     latency = dict(target.latency)
     if health.latency:
-        latency[origin] = steady_latency(latency.get(origin), health.latency)
+        latency[viewpoint.origin] = steady_latency(latency.get(viewpoint.origin), health.latency)
     target = msgspec.structs.replace(
         target, latency=latency, kubernetes_version=seen.kubernetes_version or target.kubernetes_version
     )
     if health.undecided:
         return target
-    reason = health.reason or _lack(target)
-    # Whoever saw it lost first says since when.
-    lost_since = (target.lost_since or health.lost_since) if health.lost_since else 0.0
-    return msgspec.structs.replace(target, ready=not reason, reason=reason, lost_since=lost_since)
+    judged = verdict(target, health, viewpoint.lost_after)
+    if judged.ready and (lack := _lack(judged)):
+        return msgspec.structs.replace(judged, ready=False, reason=lack)
+    return judged
 
 
 def _lack(target: Target) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from services.discovery.health import Health, resume
-from services.discovery.inventory import Seen, status_of, target_of, worth_writing
+from services.discovery.health import Health, Probe, Rules, observe, resume
+from services.discovery.inventory import Seen, Viewpoint, status_of, target_of, worth_writing
 from services.discovery.probing import Prober
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
@@ -27,6 +28,7 @@ from shared.tokens import join
 log = logging.getLogger("moorage.discovery")
 
 FIELD_MANAGER = "moorage-discovery"
+FAULT = "causing a fault in discovery"
 
 
 @dataclass
@@ -64,9 +66,19 @@ class Targets:
         self._settings = settings
         self._clock = clock
         self._chance = chance
+        self._viewpoint = Viewpoint(settings.origin, settings.lost_after)
+        self._rules = Rules(settings.lost_after, settings.refused_limit)
         self._room = asyncio.Semaphore(settings.probe_concurrency)
         self._informers: dict[str, Informer[SyncTarget]] = {}
         self._watched: dict[str, Watched] = {}
+
+    async def answer_doubts(self) -> None:
+        """Look at once at what another copy doubts (see `verdict`), until cancelled."""
+        async for keys in self._inventory.view.changes():
+            for key in keys:
+                entry, watched = self._inventory.view.get(key), self._watched.get(key)
+                if entry and watched and entry.doubted_at > watched.health.answered_at:
+                    watched.changed.set()
 
     async def follow(self, workspace: str, client: Client) -> None:
         """Follow the SyncTargets of one workspace until cancelled. One that serves none is asked again slowly."""
@@ -80,7 +92,7 @@ class Targets:
                     elif change.object is None:
                         await self._remove(join(workspace, change.key[1]))
                     else:
-                        await self._take(workspace, client, change.object, tasks)
+                        await self._try_to_take(workspace, client, change.object, tasks)
         finally:
             del self._informers[workspace]
             for key in [key for key, watched in self._watched.items() if watched.workspace == workspace]:
@@ -90,14 +102,14 @@ class Targets:
         """The workspace is gone, and so are its targets."""
         for key, entry in self._inventory.view.entries.items():
             if entry.value.workspace == workspace:
-                self._inventory.want(key, None)
+                self._drop(key, entry.value.uid)
 
     def sweep(self, gone: Callable[[str], bool]) -> None:
         """Delete entries of workspaces that are `gone`, and of SyncTargets that their workspace no longer has."""
         for key, entry in self._inventory.view.entries.items():
             workspace = entry.value.workspace
             if (workspace not in self._informers and gone(workspace)) or self._absent(workspace, entry.value.name):
-                self._inventory.want(key, None)
+                self._drop(key, entry.value.uid)
         for watched in self._watched.values():
             if watched.key not in self._inventory.view.entries and not watched.health.undecided:
                 watched.nodes_due = watched.apis_due = 0.0  # somebody emptied the bucket: read all anew
@@ -113,7 +125,23 @@ class Targets:
     def _prune(self, workspace: str) -> None:
         for key, entry in self._inventory.view.entries.items():
             if entry.value.workspace == workspace and self._absent(workspace, entry.value.name):
-                self._inventory.want(key, None)
+                self._drop(key, entry.value.uid)
+
+    def _drop(self, key: str, uid: str) -> None:
+        """The SyncTarget is gone. An entry of another one by its name, which another copy has seen already, stays."""
+
+        def without(stored: Target | None) -> Target | None:
+            return None if stored is None or stored.uid == uid else stored
+
+        if without(self._inventory.latest(key)) is None:
+            self._inventory.want(key, None, without)
+
+    async def _try_to_take(self, workspace: str, client: Client, found: SyncTarget, tasks: asyncio.TaskGroup) -> None:
+        """One odd SyncTarget must not end the process: it is left out, the others go on."""
+        try:
+            await self._take(workspace, client, found, tasks)
+        except Exception:
+            log.exception("SyncTarget left out", extra={"workspace": workspace, "target": found.metadata.name})
 
     async def _take(self, workspace: str, client: Client, found: SyncTarget, tasks: asyncio.TaskGroup) -> None:
         key = join(workspace, found.metadata.name)
@@ -131,8 +159,8 @@ class Targets:
         if watched.found.spec != found.spec:
             watched.changed.set()
         watched.found = found
-        if (known := self._inventory.latest(key)) is not None:
-            self._inventory.want(key, target_of(workspace, found, None, known, self._settings.origin))
+        if self._inventory.latest(key) is not None:
+            self._want(watched, None)
 
     async def _remove(self, key: str) -> None:
         watched = self._watched.pop(key, None)
@@ -140,17 +168,39 @@ class Targets:
             watched.task.cancel()
             await asyncio.wait([watched.task])
             await self._clients.forget(f"{watched.workspace}/{watched.found.metadata.name}")
-        self._inventory.want(key, None)
+        known = self._inventory.latest(key)
+        if known is not None:
+            self._drop(key, watched.found.metadata.uid if watched is not None else known.uid)
+
+    def _want(self, watched: Watched, seen: Seen | None) -> Target:
+        """Have the inventory hold what is known now; returns that."""
+        make = functools.partial(self._entry, watched.workspace, watched.found, seen)
+        target = make(self._inventory.latest(watched.key))
+        self._inventory.want(watched.key, target, make)
+        return target
+
+    def _entry(self, workspace: str, found: SyncTarget, seen: Seen | None, previous: Target | None) -> Target:
+        return target_of(workspace, found, seen, previous, self._viewpoint)
 
     async def _keep(self, watched: Watched) -> None:
-        """Look at one target for as long as there is a SyncTarget for it."""
+        """Look at one target for as long as there is a SyncTarget for it.
+
+        Whatever its cluster answers, or its kubeconfig says, costs this target alone: a bug of ours that it wakes is
+        logged, and the target counts as not usable until a look succeeds.
+        """
         while True:
             watched.changed.clear()
-            async with self._room:
-                seen = await self._look(watched)
-            if seen is not None:
-                watched.health = seen.health
-                await self._tell(watched, seen)
+            try:
+                async with self._room:
+                    seen = await self._look(watched)
+                if seen is not None:
+                    watched.health = seen.health
+                    await self._tell(watched, seen)
+            except Exception as error:
+                log.exception("look at a target failed", extra={"target": watched.key})
+                probe = Probe("unusable", problem=FAULT, detail=type(error).__name__)
+                watched.health = observe(watched.health, probe, self._clock(), self._rules)
+                self._inventory.want(watched.key, _unusable(self._inventory.latest(watched.key)), _unusable)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause(watched.health)):
                     await watched.changed.wait()
@@ -158,7 +208,7 @@ class Targets:
     async def _look(self, watched: Watched) -> Seen | None:
         settings, now = self._settings, self._clock()
         known = self._inventory.latest(watched.key)
-        target = target_of(watched.workspace, watched.found, None, known, settings.origin)
+        target = self._entry(watched.workspace, watched.found, None, known)
         nodes = now >= watched.nodes_due or known is None
         apis = now >= watched.apis_due or known is None
         seen = await self._prober.look(target, watched.health, nodes=nodes, apis=apis)
@@ -170,9 +220,7 @@ class Targets:
 
     async def _tell(self, watched: Watched, seen: Seen) -> None:
         """Put it into the inventory, and into the SyncTarget's status where that is worth a write."""
-        known = self._inventory.latest(watched.key)
-        target = target_of(watched.workspace, watched.found, seen, known, self._settings.origin)
-        self._inventory.want(watched.key, target)
+        target = self._want(watched, seen)
         now = self._clock()
         status = status_of(watched.found, target, seen, now)
         if not worth_writing(watched.found, status, now, self._settings.heartbeat_interval):
@@ -195,6 +243,10 @@ class Targets:
         if health.failing_since or health.back_since or not health.answered_at:
             interval = min(interval, self._settings.lost_after / 6)
         return interval * (0.9 + 0.2 * self._chance())
+
+
+def _unusable(stored: Target | None) -> Target | None:
+    return None if stored is None else msgspec.structs.replace(stored, ready=False, reason=FAULT)
 
 
 def _status_object(name: str, status: SyncTargetStatus) -> dict[str, Any]:

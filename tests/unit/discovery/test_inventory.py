@@ -13,6 +13,7 @@ from services.discovery.inventory import (
     Node,
     Nodes,
     Seen,
+    Viewpoint,
     amounts,
     quantities,
     status_of,
@@ -58,8 +59,17 @@ def node(ready="True", *, unschedulable=False, taints=None, **room):
     )
 
 
+LOST = Health(lost_since=NOW, failing_since=NOW, judged_at=NOW)
+
+
+def given_up(health=LOST, previous=None):
+    """The entry of a target that was lost, after nobody took the doubt back."""
+    doubted = entry(Seen(health=health), previous=previous)
+    return entry(Seen(health=msgspec.structs.replace(health, judged_at=NOW + 8)), previous=doubted)
+
+
 def entry(seen=LOOK, found=None, previous=None):
-    return target_of("root:p", found or offered(), seen, previous, "hub")
+    return target_of("root:p", found or offered(), seen, previous, Viewpoint())
 
 
 def test_nodes_that_are_ready_and_schedulable_are_added_up():
@@ -164,7 +174,6 @@ def test_an_entry_holds_what_the_object_says_and_what_was_seen():
         (msgspec.structs.replace(LOOK, nodes=Nodes(3, 0, {}, {})), NO_NODES),
         (Seen(health=Health()), NOT_PROBED),
         (Seen(health=Health(problem="without a usable kubeconfig")), "without a usable kubeconfig"),
-        (Seen(health=Health(lost_since=NOW, failing_since=NOW)), UNREACHABLE),
         (None, NOT_PROBED),
     ],
 )
@@ -193,11 +202,11 @@ def test_capacity_that_others_report_serves_where_nodes_cannot_be_read():
 
 def test_a_copy_that_is_not_sure_leaves_the_verdict_of_another():
     ready, failing = entry(), Seen(health=Health(answered_at=NOW, failing_since=NOW))
-    lost = entry(Seen(health=Health(lost_since=NOW, failing_since=NOW)), previous=ready)
+    lost = given_up(previous=ready)
     assert entry(failing, previous=ready).ready
-    assert entry(failing, previous=lost).lost_since == NOW
-    later = entry(Seen(health=Health(lost_since=NOW + 30, failing_since=NOW + 30)), previous=lost)
-    assert later.lost_since == NOW
+    assert entry(failing, previous=lost).lost_since == NOW + 8
+    later = Health(lost_since=NOW + 30, failing_since=NOW + 30, judged_at=NOW + 90)
+    assert entry(Seen(health=later), previous=lost).lost_since == NOW + 8
     assert entry(previous=lost).lost_since == 0.0
 
 
@@ -224,8 +233,8 @@ def test_the_status_says_the_same_for_people():
 
 
 def test_a_lost_target_says_why_in_its_conditions():
-    seen = Seen(health=Health(lost_since=NOW, failing_since=NOW, detail="connection refused"))
-    status = written(entry(seen, previous=entry()), seen, written(entry(), LOOK)).status
+    health = msgspec.structs.replace(LOST, detail="connection refused")
+    status = written(given_up(health, entry()), Seen(health=health), written(entry(), LOOK)).status
     conditions = {each.type: each for each in status.conditions}
     assert {name: each.status for name, each in conditions.items()} == {
         "Ready": "False",
@@ -279,10 +288,10 @@ def test_a_status_is_written_when_it_is_news_or_old(change, now, worth):
 
 
 def test_another_wording_of_the_same_failure_is_no_news():
-    first = Seen(health=Health(lost_since=NOW, failing_since=NOW, detail="port 1 refused"))
-    found = written(entry(first), first)
-    again = Seen(health=Health(lost_since=NOW, failing_since=NOW, detail="port 2 refused"))
-    target = entry(again, found, entry(first))
+    first = msgspec.structs.replace(LOST, detail="port 1 refused")
+    found = written(given_up(first), Seen(health=first))
+    again = Seen(health=msgspec.structs.replace(LOST, detail="port 2 refused"))
+    target = entry(again, found, given_up(first))
     assert not worth_writing(found, status_of(found, target, again, NOW + 900), NOW + 900, 300.0)
 
 

@@ -77,6 +77,40 @@ async def test_what_another_copy_wrote_meanwhile_is_written_over(table):
         await settled(projection, "a", workspace(mine="1"))
 
 
+async def test_what_another_copy_wrote_meanwhile_is_taken_into_account(table):
+    def both(stored):
+        labels = {} if stored is None else stored.labels
+        return workspace(**{**labels, "mine": "1"})
+
+    async with projecting(table) as projection:
+        projection.want("a", both(None), both)
+        await table.put("a", workspace(theirs="1"))
+        await settled(projection, "a", workspace(theirs="1", mine="1"))
+
+
+async def test_what_another_copy_made_anew_is_not_deleted(table):
+    async with projecting(table) as projection:
+        await table.put("a", workspace(old="1"))
+        await projection.view.moved(0)
+        projection.want("a", None, lambda stored: None if stored is None or "old" in stored.labels else stored)
+        await table.put("a", workspace(new="1"))
+        projection.want("b", workspace("root:b"))
+        await settled(projection, "b", workspace("root:b"))
+        assert projection.view.get("a") == workspace(new="1")
+        assert projection.latest("a") == workspace(new="1")
+
+
+@pytest.mark.parametrize("wish", [workspace(mine="1"), None])
+async def test_what_nobody_can_read_is_written_over(table, wish):
+    async with projecting(table) as projection:
+        await table._raw.put("a", b"garbage")
+        projection.want("a", workspace(mine="1"))
+        await settled(projection, "a", workspace(mine="1"))
+        await table._raw.put("a", b"garbage")
+        projection.want("a", wish and workspace(mine="2"))
+        await settled(projection, "a", wish and workspace(mine="2"))
+
+
 class Failing(Table):
     """A table whose broker is away for some writes."""
 
