@@ -87,13 +87,17 @@ class Viewpoint(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What one look at a cluster found. None: not read this time, or not to be had; then what is stored stands."""
+    """What one look at a cluster found. None: not read this time, or not to be had; then what is stored stands.
+
+    `slow`: reading was cut off, and is due again as if it had been done, so that it does not fill every look.
+    """
 
     health: Health
     nodes: Nodes | None = None
     apis: tuple[ApiKind, ...] | None = None
     api_problem: str = ""  # which API groups could not be read, and why
     kubernetes_version: str = ""
+    slow: bool = False
 
 
 def amounts(quantities: Mapping[str, str | int]) -> Resources:

@@ -9,7 +9,7 @@ import msgspec
 from services.discovery.health import Health, Probe, Rules, observe
 from services.discovery.inventory import Node, Nodes, Seen, sum_nodes
 from services.discovery.settings import DiscoverySettings
-from shared.kube.client import Client
+from shared.kube.client import Bounds, Client
 from shared.kube.discovery import Served, discover
 from shared.kube.errors import ApiError, ConfigError, KubeError, Unreachable
 from shared.kube.hub import TargetClients
@@ -20,6 +20,12 @@ log = logging.getLogger("moorage.discovery")
 
 NO_KUBECONFIG = "without a usable kubeconfig"
 CREDENTIALS_REFUSED = "refusing our credentials"
+
+# What is taken of a target's server, which is not trusted: it could go on for ever.
+LONGEST_READ = 30.0  # seconds for its nodes, APIs and version together
+LARGEST_BODY = 32 << 20  # bytes of one answer
+MOST_NODES = Bounds(objects=20_000, bytes=512 << 20)  # a node has 5 to 25 KB; Kubernetes is tested to 5,000 of them
+_LONGEST_VERSION = 64  # characters
 
 
 class _Refused(Exception):
@@ -55,7 +61,11 @@ class Prober:
         try:
             if probe.outcome == "answered":
                 back = health.lost_since > 0
-                seen = await self._read(client, target, judged, nodes=nodes or back, apis=apis or back)
+                async with asyncio.timeout(LONGEST_READ):
+                    seen = await self._read(client, target, judged, nodes=nodes or back, apis=apis or back)
+        except TimeoutError:
+            log.warning("target not read in time", extra={"target": target.id, "timeout": LONGEST_READ})
+            seen = Seen(health=judged, slow=True)
         except _Refused as error:
             probe = Probe("unusable", problem=CREDENTIALS_REFUSED, detail=str(error))
             seen = Seen(health=self._judge(judged, probe))
@@ -64,6 +74,7 @@ class Prober:
         return seen
 
     async def _read(self, client: Client, target: Target, health: Health, *, nodes: bool, apis: bool) -> Seen:
+        client = client.bounded(LARGEST_BODY)
         found, served, version = await asyncio.gather(
             self._nodes(client, target) if nodes else _nothing(),
             self._apis(client, target) if apis else _nothing(),
@@ -93,7 +104,7 @@ class Prober:
 
     async def _nodes(self, client: Client, target: Target) -> Nodes | None:
         try:
-            return sum_nodes((await client.list(NODES, type=Node)).items)
+            return sum_nodes((await client.list(NODES, bounds=MOST_NODES, type=Node)).items)
         except KubeError as error:
             if isinstance(error, ApiError) and error.unauthorized:
                 raise _Refused(str(error)) from None
@@ -110,7 +121,7 @@ class Prober:
     async def _version(self, client: Client) -> str | None:
         try:
             raw = await client.request("GET", "/version")
-            return msgspec.json.decode(raw, type=_Version).git_version
+            return msgspec.json.decode(raw, type=_Version).git_version[:_LONGEST_VERSION]
         except (KubeError, msgspec.MsgspecError):
             return None
 

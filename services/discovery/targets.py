@@ -212,9 +212,9 @@ class Targets:
         nodes = now >= watched.nodes_due or known is None
         apis = now >= watched.apis_due or known is None
         seen = await self._prober.look(target, watched.health, nodes=nodes, apis=apis)
-        if seen is not None and seen.nodes is not None:
+        if seen is not None and (seen.slow or seen.nodes is not None):
             watched.nodes_due = now + settings.capacity_interval
-        if seen is not None and seen.apis is not None:
+        if seen is not None and (seen.slow or seen.apis is not None):
             watched.apis_due = now + settings.api_interval
         return seen
 
