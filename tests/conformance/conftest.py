@@ -13,19 +13,6 @@ from tests.conformance.api import Api, namespace
 from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
 from tests.conformance.widgets import install
 
-DIFFERENCES = {
-    ("sandbox", "test_kubectl_goes_over_from_client_side_to_server_side_apply"): "last-applied objects are not read",
-}
-"""Backend and case: where a server differs for a reason that docs/sandbox.md gives. It fails once it does no more."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-            reason = DIFFERENCES.get((item.callspec.params.get("backend", ""), item.originalname))
-            if reason:
-                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
-
 
 @pytest.fixture(
     scope="session",
