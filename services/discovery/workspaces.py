@@ -3,6 +3,7 @@
 The walk is the informers' first lists, a bounded number at once, breadth first since those that wait are served in
 order. A root's entry is written only after the walk below it was complete, so that who waits for it has all workspaces
 but those that refuse us.
+A workspace that is being deleted is followed for as long as it has content: somebody has to take the finalizers off.
 A mount has no logical cluster behind it and is not followed. Nothing below a root is a system workspace; who wants one
 names it as a root.
 """
@@ -57,14 +58,19 @@ class Child(msgspec.Struct):
     status: _Status = msgspec.field(default_factory=_Status)
 
     @property
-    def gone(self) -> bool:
-        """Whether it is no workspace of ours: on its way out, or a mount."""
-        leaving = self.status.phase in {"Deleting", "Terminating"} or self.metadata.deletion_timestamp is not None
-        return leaving or self.spec.mount is not None
+    def mounted(self) -> bool:
+        """Whether it is no workspace of ours, but a mount."""
+        return self.spec.mount is not None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is on its way out: what is in it is deleted, which takes as long as finalizers do."""
+        return self.status.phase in {"Deleting", "Terminating"} or self.metadata.deletion_timestamp is not None
 
     @property
     def ready(self) -> bool:
-        return self.status.phase == "Ready" and not self.gone
+        """Whether it has content that can be read."""
+        return (self.status.phase == "Ready" or self.leaving) and not self.mounted
 
     @property
     def cluster(self) -> str:
@@ -115,6 +121,7 @@ class Tree:
         self._unread: set[str] = set()  # workspaces whose children are not known yet, on the first walk
         self._branches: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, Informer[Child]] = {}
+        self._emptied: set[str] = set()  # workspaces that are leaving and serve nothing any more
         self._sweep_due = asyncio.Event()
 
     async def run(self) -> None:
@@ -123,6 +130,7 @@ class Tree:
             for root in self._roots:
                 self._enter(Workspace(path=root, root=True), self._hub.at(root), 0, tasks)
             while True:
+                await self._leave_emptied()
                 self.sweep()
                 await asyncio.sleep(SWEEP_PAUSE)
                 with contextlib.suppress(TimeoutError):
@@ -156,11 +164,11 @@ class Tree:
         parent = root
         for step in steps:
             children = self._children.get(parent)
+            parent = f"{parent}:{step}"
             if children is not None and children.synced.is_set():
                 child = children.objects.get(("", step))
-                if child is None or child.gone:
+                if child is None or child.mounted or parent in self._emptied:
                     return False
-            parent = f"{parent}:{step}"
         return True
 
     def _store(self, workspace: Workspace) -> None:
@@ -189,6 +197,25 @@ class Tree:
             for root in self._roots:
                 if root in self._known:
                     self._store(self._known[root])
+
+    async def _leave_emptied(self) -> None:
+        """Stop following workspaces that are being deleted and whose content answers 403 or 404 by now."""
+        for path in [path for path in self._known if self._leaving(path) and self._serves_nothing(path)]:
+            if path in self._known:  # not below another one
+                self._emptied.add(path)
+                await self._leave(path)
+
+    def _leaving(self, path: str) -> bool:
+        parent, _, name = path.rpartition(":")
+        siblings = self._children.get(parent)
+        child = siblings.objects.get(("", name)) if siblings else None
+        return child is not None and child.leaving
+
+    def _serves_nothing(self, path: str) -> bool:
+        """Whether it refuses what it has answered before. One that always refused us may still have Placements."""
+        children = self._children.get(path)
+        error = children.error if children and children.synced.is_set() else None
+        return isinstance(error, ApiError) and (error.forbidden or error.not_found)
 
     async def _leave(self, path: str) -> None:
         """Stop following a workspace and all below it, and drop what is stored of them."""
@@ -244,9 +271,11 @@ class Tree:
             del self._children[path]
 
     async def _take(self, path: str, child: Child | None, depth: int, tasks: asyncio.TaskGroup) -> None:
-        if child is None or child.gone:
+        if child is None or child.mounted:
+            self._emptied.discard(path)
             await self._leave(path)
-        elif child.ready:
+        elif child.ready and not (child.leaving and path in self._emptied):
+            self._emptied.discard(path)
             try:
                 client = self._hub.client.cluster(child.cluster or path)
             except ValueError as error:
