@@ -154,19 +154,8 @@ async def test_a_deleted_placement_leaves_nothing_behind(system: System):
 async def test_a_policy_moves_a_placement_and_its_rules_are_explained(system: System):
     await system.place_app("ruled")
     (before,) = await until(lambda: system.chosen("ruled"), "a decision on ruled")
-    rule = {
-        "name": "not-there",
-        "expression": f"target.name == '{before}'",
-        "effect": "Forbid",
-        "message": "moved by rule",
-    }
-    policy = {
-        "apiVersion": POLICIES.api_version,
-        "kind": POLICIES.kind,
-        "metadata": {"name": "move-it"},
-        "spec": {"placementSelector": {"matchLabels": {"move": "yes"}}, "rules": [rule]},
-    }
-    await system.user.create(POLICIES, policy)
+    rule = {"name": "not-there", "expression": f"target.name == '{before}'", "effect": "Forbid", "message": "by rule"}
+    await system.user.create(POLICIES, worlds.policy("move-it", rule, {"move": "yes"}))
     await system.user.merge_patch(PLACEMENTS, "ruled", {"metadata": {"labels": {"move": "yes"}}}, worlds.NAMESPACE)
 
     async def moved():
@@ -175,6 +164,21 @@ async def test_a_policy_moves_a_placement_and_its_rules_are_explained(system: Sy
     (after,) = await until(moved, "another target")
     await until(lambda: _is_only_in(system, "ruled", after), "it runs in the new target only")
     assert (await system.decision("ruled"))["history"][0]["from"][0]["name"] == before
+
+
+async def test_a_policy_with_a_typo_says_where_and_what_was_meant(system: System):
+    rule = {"name": "ready", "expression": "true &&\n  target.redy"}
+    await system.user.create(POLICIES, worlds.policy("typo", rule, {"nobody": "is this"}))
+
+    async def compiled(status: str):
+        found = condition((await system.user.get(POLICIES, "typo")).get("status") or {}, "Compiled")
+        return found.get("status") == status and found["message"]
+
+    said = await until(lambda: compiled("False"), "the policy is found not to compile")
+    assert said == "rules[ready].expression, line 2, column 10: `target` has no field `redy` (did you mean `ready`?)."
+    mended = {"spec": {"rules": [{**rule, "expression": "target.ready"}]}}
+    await system.user.merge_patch(POLICIES, "typo", mended)
+    assert await until(lambda: compiled("True"), "the mended policy compiles") == "The rule compiles."
 
 
 async def _is_only_in(system: System, name: str, target: str) -> bool:

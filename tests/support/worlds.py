@@ -64,3 +64,13 @@ def placement(name: str, *, count: int = 1, namespace: str = NAMESPACE, **spec: 
             **spec,
         },
     }
+
+
+def policy(name: str, rule: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    """A PlacementPolicy of one rule, for placements with these labels."""
+    return {
+        "apiVersion": "placement.moorage.io/v1alpha1",
+        "kind": "PlacementPolicy",
+        "metadata": {"name": name},
+        "spec": {"placementSelector": {"matchLabels": labels}, "rules": [rule]},
+    }
