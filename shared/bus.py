@@ -132,7 +132,10 @@ class Bus(Protocol):
         ...
 
     async def put_blob(self, payload: bytes) -> str:
-        """Store a large payload under its SHA-256, which is returned; idempotent. Kept for a day unless newer ones need the room."""
+        """Store a large payload under its SHA-256, which is returned; idempotent.
+
+        It is kept for a day, unless newer ones need the room.
+        """
         ...
 
     async def get_blob(self, claim: str) -> bytes:
