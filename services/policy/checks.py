@@ -56,6 +56,8 @@ class Checks:
             except BusError as error:
                 log.warning("a policy's check waits for the bus", extra={"policy": key, "error": str(error)})
                 later(_AGAIN, self._queue.add, key)
+            except ValueError as error:  # no later try helps; when the policy changes, it is looked at again
+                log.warning("a policy cannot be read", extra={"policy": key, "error": str(error)})
             except Exception:
                 log.exception("a policy could not be checked", extra={"policy": key})
                 later(_AGAIN, self._queue.add, key)
@@ -68,7 +70,7 @@ class Checks:
 
     async def _settle(self, key: str) -> None:
         """Bring the record in line with the policy as it is now. Raises Conflict if somebody wrote meanwhile."""
-        known = await self._table.get(key)
+        known = await self._known(key)
         entry = await self._policies.fresh(key)
         if entry is None:
             self._reviewed.pop(key, None)
@@ -85,13 +87,22 @@ class Checks:
             await self._table.update(key, check, known.revision if known else 0)
         self._reviewed[key] = identity(policy)
 
+    async def _known(self, key: str) -> Entry[PolicyCheck] | None:
+        """The record so far. One that cannot be read is dropped: what it says can be found out again."""
+        try:
+            return await self._table.get(key)
+        except ValueError as error:
+            log.warning("the record of a policy is made anew", extra={"policy": key, "error": str(error)})
+            await self._table.delete(key)
+            return None
+
     # --- counts -----------------------------------------------------------------------------------------------------
 
     def count(self, policies: Mapping[str, Entry[PolicyEntry]], results: Iterable[RuleResult]) -> None:
         """Remember what rules did in one evaluation, in which `policies` were in force (by their keys)."""
         for result in results:
             key = join(*split_target(result.policy))
-            if result.policy != INLINE and key in policies:
+            if result.evaluated and result.policy != INLINE and key in policies:
                 self._tallies.add(key, identity(policies[key].value), result)
 
     async def flush(self) -> None:
@@ -112,7 +123,7 @@ class Checks:
     async def _add(self, key: str, tally: Tally) -> bool:
         """Whether there was a record to add to. Raises Conflict where others are always faster."""
         for _ in range(_RACES):
-            known = await self._table.get(key)
+            known = await self._known(key)
             if known is None or identity(known.value) != tally.identity:
                 return False
             try:

@@ -8,7 +8,8 @@ from services.policy.checks import Checks
 from shared.api import PlacementPolicySpec, Rule, Variable
 from shared.memory_state import MemoryStore
 from shared.model import PolicyCheck, PolicyFinding, RuleResult, RuleTally
-from shared.state import BUCKETS
+from shared.state import BUCKETS, CHECKS, POLICIES
+from shared.tokens import join
 
 from .lab import POLICY, Lab, running
 
@@ -60,6 +61,18 @@ async def test_the_record_of_a_policy_that_went_while_nobody_looked_is_removed()
         await lab.policies.delete(POLICY)
     async with running(store) as lab:
         await lab.check(lambda check: check is None)
+
+
+async def test_what_another_version_wrote_is_made_anew_and_an_unreadable_policy_holds_up_nobody() -> None:
+    store = MemoryStore()
+    await store.provision(BUCKETS)
+    await store.raw(CHECKS).put(POLICY, b'{"workspace": 7}')
+    async with running(store) as lab:
+        await store.raw(POLICIES).put(join("root", "odd"), b"[]")
+        await lab.rule("target.redy")
+        check = await lab.check(of(1))
+        assert check is not None
+        assert check.findings == (TYPO,)
 
 
 async def test_copies_write_the_same_once() -> None:
