@@ -1,6 +1,7 @@
 """How to reach NATS and who to be there, as plain values; secrets never show in a `repr`."""
 
 import ssl
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -29,7 +30,13 @@ class NatsOptions(msgspec.Struct, frozen=True, kw_only=True):
         return f"NatsOptions({', '.join(fields)})"
 
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments for the client library's `connect`."""
+        """Keyword arguments for the client library's `connect`.
+
+        Raises OSError for a file that cannot be read: the library looks only when a server asks for credentials.
+        """
+        for name in (self.credentials_file, self.nkey_seed_file):
+            if name is not None:
+                Path(name).open("rb").close()
         settings: dict[str, Any] = {
             "token": self.token,
             "user": self.user,
