@@ -103,8 +103,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 def amounts(quantities: Mapping[str, str | int]) -> Resources:
     """Quantities as floats in base units.
 
-    What is no quantity, negative or larger than Kubernetes has them counts as absent: it is somebody else's mistake,
-    or malice, since sums of it would leave the range of numbers that JSON has.
+    What is no quantity, or negative, counts as absent: it is somebody else's mistake. What is larger than Kubernetes has
+    them is capped, as Kubernetes' own type does, so that no sum leaves the range of numbers that JSON has.
     """
     found: Resources = {}
     for name, quantity in quantities.items():
@@ -112,8 +112,8 @@ def amounts(quantities: Mapping[str, str | int]) -> Resources:
             amount = parse_quantity(quantity)
         except ValueError:
             continue
-        if 0.0 <= amount <= LARGEST:
-            found[name] = amount
+        if amount >= 0.0:
+            found[name] = min(amount, LARGEST)
     return found
 
 

@@ -124,7 +124,7 @@ def test_a_node_with_thousands_of_resources_adds_a_few():
 def test_other_quantities_that_make_no_sense_are_no_error():
     found = offered({"allocated": {"cpu": "-3"}, "usage": {"cpu": "1e300"}})
     target = entry(found=found)
-    assert (target.allocated, target.usage) == ({}, {})
+    assert (target.allocated, target.usage) == ({}, {"cpu": 2.0**63})
     assert msgspec.json.decode(msgspec.json.encode(target), type=Target) == target
 
 
