@@ -103,8 +103,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 def amounts(quantities: Mapping[str, str | int]) -> Resources:
     """Quantities as floats in base units.
 
-    What is no quantity, or negative, counts as absent: it is somebody else's mistake. What is larger than Kubernetes has
-    them is capped, as Kubernetes' own type does, so that no sum leaves the range of numbers that JSON has.
+    What is no quantity, or negative, counts as absent: it is somebody else's mistake. What is larger than Kubernetes
+    has them is capped, as Kubernetes' own type does, so that no sum leaves the range of numbers that JSON has.
     """
     found: Resources = {}
     for name, quantity in quantities.items():
