@@ -18,10 +18,17 @@ MARKER = join("rebuilt", "", "", "", "")
 """An entry that says that reservations are complete; it goes when they go. Its target has no workspace-like name."""
 
 WAIT = 1.0
+PATIENCE = 30.0
+"""Seconds after which a workspace that refuses us is passed over: we could not decide anything there either."""
 
 
-async def rebuild(runtime: Runtime, table: Table[Reservation], decisions: Decisions) -> None:
-    """Unless reservations are complete, make them so; waits until discovery has walked the workspaces."""
+async def rebuild(
+    runtime: Runtime, table: Table[Reservation], decisions: Decisions, patience: float = PATIENCE
+) -> None:
+    """Unless reservations are complete, make them so; waits until discovery has walked the workspaces.
+
+    A hub that does not answer is waited for; a workspace that refuses us for `patience` seconds holds up nobody else.
+    """
     if await table.get(MARKER) is not None:
         return
     workspaces = await runtime.follow(WORKSPACES)
@@ -29,13 +36,13 @@ async def rebuild(runtime: Runtime, table: Table[Reservation], decisions: Decisi
     while not any(entry.value.root for entry in workspaces.entries.values()):
         await workspaces.moved(workspaces.revision)
     for path in sorted(entry.value.path for entry in workspaces.entries.values()):
-        await _rebuild_workspace(path, table, decisions)
+        await _rebuild_workspace(path, table, decisions, patience)
     await table.put(MARKER, Reservation(placement=_NOBODY, head=Head(uid="", generation=0, attempt=0), resources={}))
     log.info("reservations are complete", extra={"bucket": RESERVATIONS.name, "workspaces": len(workspaces.entries)})
 
 
-async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: Decisions) -> None:
-    for ref, uid, status in await _decisions_of(path, decisions):
+async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: Decisions, patience: float) -> None:
+    for ref, uid, status in await _decisions_of(path, decisions, patience):
         for each in status.selected:
             # A decision does not say its placement's labels: whoever asks for neighbours meets none here until the
             # placement's next round, which follows at once where the heads were lost as well.
@@ -47,12 +54,19 @@ async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: De
                 continue  # it is there: another copy rebuilds as well, or a newer decision was made
 
 
-async def _decisions_of(path: str, decisions: Decisions) -> list[tuple[PlacementRef, str, PlacementDecisionStatus]]:
+async def _decisions_of(
+    path: str, decisions: Decisions, patience: float
+) -> list[tuple[PlacementRef, str, PlacementDecisionStatus]]:
+    give_up = asyncio.get_running_loop().time() + patience
     while True:
         try:
             return await decisions.all(path)
         except ApiError as error:
             if error.not_found:  # a workspace without our kinds has nothing decided
+                return []
+            if error.forbidden and asyncio.get_running_loop().time() >= give_up:
+                said = {"workspace": path, "error": str(error)}
+                log.error("a workspace is passed over, it refuses us", extra=said)  # noqa: TRY400 - no bug of ours
                 return []
             log.warning("waiting for the decisions of a workspace", extra={"workspace": path, "error": str(error)})
         except KubeError as error:

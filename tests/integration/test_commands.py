@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -123,6 +124,21 @@ async def test_a_worker_becomes_ready_and_ends_well_when_told_to(name: str, nats
         assert await http_get(port, "/healthz") == (200, "ok\n")
         assert await http_get(port, "/readyz") == (200, "ok\n")
         assert (await http_get(port, "/metrics"))[0] == 404
+        await end_well(running)
+
+
+async def test_all_workers_run_in_one_process(nats: NatsServer, hub: Path) -> None:
+    """`python -m services`, for development: every worker becomes ready, and all end well together."""
+    env = worker_environment("decision", nats.url, hub)
+    async with process([sys.executable, "-m", "services"], env, cwd=ROOT) as running:
+        ports = set()
+        while len(ports) < len(PIPELINE):
+            record = await running.record(
+                lambda found: found["message"] == "ready" and found["health_port"] not in ports
+            )
+            ports.add(record["health_port"])
+        for port in ports:
+            assert await http_get(port, "/readyz") == (200, "ok\n")
         await end_well(running)
 
 

@@ -1,0 +1,64 @@
+"""Reservations from what real API servers say was decided."""
+
+import asyncio
+from pathlib import Path
+
+from services.decision.kubernetes import Decisions
+from services.decision.ledger import key_of
+from services.decision.rebuild import MARKER, rebuild
+from services.sandbox.run import serve
+from services.sandbox.world import World
+from shared.api.crds import crd
+from shared.api.resources import RESOURCES
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.hub import Hub
+from shared.kube.resources import CRDS, DECISIONS, NAMESPACES
+from shared.memory_bus import MemoryBus
+from shared.memory_state import MemoryStore
+from shared.model import PlacementRef, Workspace
+from shared.runner import Runtime
+from shared.settings import Settings
+from shared.state import BUCKETS, RESERVATIONS, WORKSPACES, Table
+from shared.tokens import join
+
+BOUND = 20.0
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}}
+SELECTED = {"target": {"workspace": "root:platform", "name": "east"}, "reserved": {"cpu": 2.5}}
+
+
+async def test_reservations_are_rebuilt_although_one_workspace_refuses_us(tmp_path: Path) -> None:
+    """A workspace that is in the bucket and does not exist answers 403, as in kcp."""
+    async with (
+        serve(World(workspaces=["root:team"], serves=[]), "127.0.0.1", 0, tmp_path) as sandbox,
+        Client(load_kubeconfig(sandbox.kubeconfigs["admin"])) as client,
+    ):
+        hub = Hub(client, "kcp")
+        team = hub.at("root:team")
+        for resource in RESOURCES:
+            await team.apply(CRDS, crd(resource))
+        await team.create(NAMESPACES, NAMESPACE)
+        made = await team.create(
+            DECISIONS,
+            {
+                "apiVersion": DECISIONS.api_version,
+                "kind": DECISIONS.kind,
+                "metadata": {"name": "web", "namespace": "apps"},
+            },
+        )
+        await team.replace(DECISIONS, {**made, "status": {"attempt": 3, "selected": [SELECTED]}}, subresource="status")
+        store = MemoryStore()
+        await store.provision(BUCKETS)
+        for path in ("root", "root:nowhere", "root:team"):
+            await Table(store, WORKSPACES).put(join(path), Workspace(path=path, root=path == "root"))
+        async with asyncio.timeout(BOUND), asyncio.TaskGroup() as tasks:
+            runtime = Runtime(Settings(), MemoryBus(), store, tasks)
+            await rebuild(runtime, Table(store, RESERVATIONS), Decisions(hub), patience=0.0)
+            await runtime.end()
+    table = Table(store, RESERVATIONS)
+    ref = PlacementRef(workspace="root:team", namespace="apps", name="web")
+    kept = await table.get(key_of("root:platform/east", ref))
+    assert kept is not None
+    assert kept.value.resources == {"cpu": 2.5}
+    assert kept.value.head.attempt == 3
+    assert await table.get(MARKER) is not None
