@@ -3,7 +3,7 @@
     controller -> Requested -> discovery -> Discovered -> policy -> Evaluated -> scheduler -> Scheduled -> decision
     decision   -> Decided (one per placement) and Assigned (one per target) -> binding -> Bound -> status
     status     -> Observed (one per target) -> binding, which records health and corrects drift
-    controller -> Withdrawn -> decision, when a Placement goes away
+    controller -> Withdrawn -> decision, when a Placement goes away; Reported -> status, when it is suspended
 
 On the wire a message is JSON, so that `nats sub 'moorage.pipeline.>'` reads well. Its subject is
 `moorage.pipeline.<stage>.<workspace>.<namespace>.<name>[.<target>]`; the stream keeps the last one per subject.
@@ -203,7 +203,7 @@ class Withdrawn(_OfPlacement, frozen=True, kw_only=True):
 
 
 class Reported(_OfPlacement, frozen=True, kw_only=True):
-    """status: something about this placement changed that its status should show."""
+    """status, or the controller: something about this placement changed that its status should show."""
 
     stage: ClassVar[str] = "reported"
     fact: str  # a digest of what changed: the same news twice is one message

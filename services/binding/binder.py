@@ -92,8 +92,6 @@ class Binder:
         facts = await self._records.facts(message.placement, message.target)
         if facts.binding is None or record.deleting(facts.binding):
             return None
-        if facts.placement is not None and facts.placement.spec.suspend:
-            return None  # when that ends there is another round, and what is observed then is acted on
         assigned = Assigned(
             placement=message.placement,
             head=message.head,

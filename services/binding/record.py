@@ -67,6 +67,9 @@ def judge(
         return "drop"
     if placement is None or placement.metadata.deletion_timestamp:
         return "remove"
+    ending = message.remove and binding is not None and deleting(binding)
+    if placement.spec.suspend and placement.metadata.uid == message.head.uid and not ending:
+        return "drop"  # what runs stays as it is; when that ends there is another round, which says what holds then
     if decision is None:  # nothing is to be taken from a Placement that lives: it is decided (anew) before long
         if message.remove:
             return "drop" if placement.metadata.uid == message.head.uid else "remove"

@@ -69,6 +69,15 @@ def digest(
     return ".".join(hashlib.sha256(msgspec.json.encode(part, order="deterministic")).hexdigest()[:16] for part in parts)
 
 
+SUSPENDED = "suspended"
+"""The digest of a placement that is suspended: when that ends, its input differs, which makes a round."""
+
+
+def suspended(entry: HeadEntry | None, uid: str) -> bool:
+    """Whether a head says that this very placement is suspended."""
+    return entry is not None and entry.head.uid == uid and entry.digest == SUSPENDED
+
+
 CHANGES: tuple[CauseCode, CauseCode, CauseCode] = ("SpecChanged", "WorkloadChanged", "PolicyChanged")
 
 

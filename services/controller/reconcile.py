@@ -1,24 +1,21 @@
 """Looking at one placement: is it to be placed anew, withdrawn, or left as it is?"""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
-from services.controller import core
+from services.controller import core, selection
 from services.controller.core import Decision
 from services.controller.settings import ControllerSettings
-from services.controller.watches import SYNC_TIMEOUT, Unreadable, Watches, WorkspaceWatch
-from services.controller.workload import Selected, select
-from shared.api import Placement, WorkloadSelector, matches, validate_placement
+from services.controller.watches import Watches, WorkspaceWatch
+from shared.api import Placement
 from shared.bus import Retry
-from shared.kube.discovery import UnknownKind
 from shared.kube.names import FINALIZER, REQUESTER_ANNOTATION
 from shared.kube.resources import PLACEMENTS
 from shared.kube.retry import as_retry
-from shared.messages import Requested, Withdrawn
+from shared.messages import Reported, Requested, Withdrawn
 from shared.model import (
     Cause,
     Head,
@@ -29,13 +26,15 @@ from shared.model import (
     Requester,
     Target,
     Waiting,
-    WorkloadObject,
     split_target,
 )
 from shared.state import Conflict, Entry, Table, View
 from shared.tokens import join
 
 log = logging.getLogger("moorage.controller")
+
+Said = Requested | Withdrawn | Reported
+"""What the controller has to say of a placement."""
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Reconciler:
     _missing: dict[str, float] = field(default_factory=dict)
     _expelling: dict[str, core.Expelling] = field(default_factory=dict)
 
-    async def reconcile(self, ref: PlacementRef) -> Requested | Withdrawn | None:
+    async def reconcile(self, ref: PlacementRef) -> Said | None:
         """What is to be said about a placement now. Raises `Retry` when it cannot be told yet."""
         watch = self.watches.get(ref.workspace)
         if watch is not None and not watch.synced:
@@ -69,16 +68,16 @@ class Reconciler:
                 return await self._gone(ref, watch, entry)
             if placement.metadata.deletion_timestamp:
                 return await self._withdraw(ref, watch, placement, entry)
+            if placement.spec.suspend:
+                return await self._suspend(ref, watch, placement, entry)
             return await self._place(ref, watch, placement, entry)
 
     async def _place(
         self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, entry: Entry[HeadEntry] | None
     ) -> Requested | None:
-        if placement.spec.suspend:
-            return None
         if FINALIZER not in placement.metadata.finalizers:
             await self._set_finalizers(watch, placement, (*placement.metadata.finalizers, FINALIZER))
-        workload, along, error = await self._workload(ref, watch, placement)
+        workload, along, error = await selection.of(ref, watch, placement)
         requester = requester_of(placement)
         in_force = self._policies_in_force(ref.workspace)
         digest = core.digest(placement.spec, placement.metadata.labels, requester, workload, error, in_force, along)
@@ -129,7 +128,7 @@ class Reconciler:
             leaving,
             self.left_over(ref, decision) if decision else (),
             is_due=waiting is not None and core.due(waiting, self.world_changed_at, now),
-            unanswered=known is not None and now - known.requested_at >= self.settings.resync_seconds,
+            unanswered=self._overdue(known),
             may_improve=bool(decision and known and self.may_improve(placement, decision, known, now)),
         )
 
@@ -221,6 +220,28 @@ class Reconciler:
             return None
         return head
 
+    def _overdue(self, entry: HeadEntry | None) -> bool:
+        """Whether what was last said of a placement should have been answered by now."""
+        return entry is not None and self.clock() - entry.requested_at >= self.settings.resync_seconds
+
+    async def _suspend(
+        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, entry: Entry[HeadEntry] | None
+    ) -> Reported | None:
+        """A placement is suspended: a round under way is superseded by none, and its status is to say so.
+
+        The head that moves on has stages drop that round. What they decide all the same is not acted on: binding looks
+        at the Placement.
+        """
+        await self._stop_waiting(ref)
+        known = entry.value if entry else None
+        answered = placement.status.phase == "Suspended" or not self._overdue(known)
+        if core.suspended(known, placement.metadata.uid) and answered:
+            return None
+        head = await self._advance(ref, placement, entry, watch.decision(ref), core.SUSPENDED)
+        if head is None:
+            raise Retry(0.0, "another controller was faster")
+        return Reported(placement=ref, head=head, fact="suspended")
+
     async def _withdraw(
         self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, entry: Entry[HeadEntry] | None
     ) -> Withdrawn | None:
@@ -231,9 +252,8 @@ class Reconciler:
         known = entry.value if entry else None
         said = known is not None and known.deleted and known.head.uid == placement.metadata.uid
         clean = watch.decision(ref) is None and not watch.bound_in(ref)
-        overdue = known is not None and self.clock() - known.requested_at >= self.settings.resync_seconds
         message = None
-        if not said or (overdue and not clean):
+        if not said or (self._overdue(known) and not clean):
             head = await self._advance(ref, placement, entry, watch.decision(ref), "", deleted=True)
             if head is None:
                 raise Retry(0.0, "another controller was faster")
@@ -250,9 +270,8 @@ class Reconciler:
         What runs is taken away on this word, so the API server itself has to say that the object is gone.
         """
         await self._stop_waiting(ref)
-        overdue = entry is not None and self.clock() - entry.value.requested_at >= self.settings.resync_seconds
         rest = watch.decision(ref) is not None or bool(watch.bound_in(ref))
-        if entry is None or (entry.value.deleted and not (rest and overdue)):
+        if entry is None or (entry.value.deleted and not (rest and self._overdue(entry.value))):
             return None
         if not await watch.is_gone(ref):
             return None
@@ -263,50 +282,6 @@ class Reconciler:
         """A placement that goes away does not wait any more."""
         if self.waiting.get(key_of(ref)) is not None:
             await self.waiting_table.delete(key_of(ref))
-
-    async def _workload(
-        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement
-    ) -> tuple[tuple[WorkloadObject, ...], tuple[str, ...], str]:
-        """The objects that a placement selects, and the versions of what goes along with them; or one sentence that
-        says why it cannot be placed as it is.
-        """
-        problems = validate_placement(placement)
-        if problems:
-            return (), (), "; ".join(problems)
-        found: list[Selected] = []
-        for index, selector in enumerate(placement.spec.workload):
-            where = f"spec.workload[{index}]"
-            try:
-                informer = await watch.workload(selector.api_version, selector.kind)
-            except UnknownKind as error:
-                return (), (), f"{where}: workspace {ref.workspace or 'hub'} has no such kind: {error}"
-            except Unreadable as error:
-                return (), (), f"{where}: {selector.kind} objects cannot be read: {error}"
-            except TimeoutError:
-                raise Retry(5.0, f"{selector.kind} objects of {ref.workspace} are not read yet") from None
-            selected = [each for key, each in informer.objects.items() if _selects(selector, ref, key, each.summary)]
-            if not selected:
-                wanted = f"{selector.kind} {_wanted(selector)} in namespace {ref.namespace}"
-                return (), (), f"{where} selects nothing: no {wanted}"
-            found += selected
-        try:
-            found += [select(manifest, ref.namespace) for manifest in placement.spec.manifests]
-        except ValueError as error:
-            return (), (), f"spec.manifests: {error}"
-        unique = {each.summary.ref: each.summary for each in found}
-        return tuple(unique[name] for name in sorted(unique)), await self._along(ref, watch, placement, found), ""
-
-    async def _along(
-        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, workload: Sequence[Selected]
-    ) -> tuple[str, ...]:
-        """The versions of what goes along with a workload by reference."""
-        if not placement.spec.follow_references:
-            watch.referred.forget(ref)
-            return ()
-        try:
-            return await watch.referred.versions(ref, workload, SYNC_TIMEOUT)
-        except TimeoutError:
-            raise Retry(5.0, f"what {ref} refers to cannot be read") from None
 
     async def _set_finalizers(self, watch: WorkspaceWatch, placement: Placement, finalizers: tuple[str, ...]) -> None:
         metadata = placement.metadata
@@ -328,21 +303,3 @@ def requester_of(placement: Placement) -> Requester | None:
         return msgspec.json.decode(recorded, type=Requester)
     except msgspec.DecodeError:
         return None
-
-
-def _selects(selector: WorkloadSelector, ref: PlacementRef, key: tuple[str, str], obj: WorkloadObject) -> bool:
-    """Whether a selector of a placement means an object: in its own namespace, or a cluster-scoped one by name."""
-    namespace, name = key
-    if namespace not in (ref.namespace, ""):
-        return False
-    if selector.name is not None:
-        return selector.name == name
-    return namespace != "" and matches(selector.label_selector, obj.labels)
-
-
-def _wanted(selector: WorkloadSelector) -> str:
-    if selector.name is not None:
-        return f"named {selector.name}"
-    labels: Any = selector.label_selector
-    pairs = ", ".join(f"{key}={value}" for key, value in sorted(labels.match_labels.items())) if labels else ""
-    return f"with labels {pairs}" if pairs else "that its label selector matches"

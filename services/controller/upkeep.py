@@ -60,10 +60,13 @@ def _sweep_unseen(deps: Controller, watch: WorkspaceWatch) -> None:
     """Find the placements that have no head for what they are now: their turn was lost with a worker or the bus."""
     for ref in watch.placements() if watch.synced else ():
         placement, known = watch.placement(ref), deps.heads.get(key_of(ref))
-        if placement is None or placement.spec.suspend or placement.metadata.deletion_timestamp:
+        if placement is None or placement.metadata.deletion_timestamp:
             continue
         metadata = placement.metadata
-        if known is None or (known.head.uid, known.head.generation) != (metadata.uid, metadata.generation):
+        if placement.spec.suspend:
+            if not core.suspended(known, metadata.uid):
+                deps.queue.add(ref)
+        elif known is None or (known.head.uid, known.head.generation) != (metadata.uid, metadata.generation):
             deps.queue.add(ref)
 
 
@@ -88,9 +91,12 @@ def _answered(deps: Controller, key: str, entry: HeadEntry) -> bool:
         return True  # nothing can be said of it
     if entry.deleted:
         return watch.placement(ref) is None and watch.decision(ref) is None and not watch.bound_in(ref)
+    placement = watch.placement(ref)
+    if placement is not None and placement.spec.suspend:
+        return placement.status.phase == "Suspended"
     decision, waiting = watch.decision(ref), deps.reconciler.waiting.get(key)
     decided = decision is not None and decision.attempt >= entry.head.attempt
-    return watch.placement(ref) is not None and (decided or (waiting is not None and waiting.head == entry.head))
+    return placement is not None and (decided or (waiting is not None and waiting.head == entry.head))
 
 
 def _ref(key: str) -> PlacementRef:

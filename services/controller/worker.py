@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 from services.controller import core, upkeep
-from services.controller.reconcile import Reconciler, key_of
+from services.controller.reconcile import Reconciler, Said, key_of
 from services.controller.settings import ControllerSettings
 from services.controller.upkeep import Controller
 from services.controller.watches import Watches
 from shared.bus import Retry
 from shared.kube.hub import open_hub
-from shared.messages import Decided, Requested, Withdrawn
+from shared.messages import Decided
 from shared.model import PlacementRef
 from shared.runner import Runtime
 from shared.state import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES, Conflict
@@ -74,9 +74,9 @@ worker = Worker(
 
 
 @worker.source
-async def reconcile(deps: Controller) -> AsyncGenerator[Requested | Withdrawn, None]:
+async def reconcile(deps: Controller) -> AsyncGenerator[Said, None]:
     """Look at every placement that something changed for; several at a time, none twice at a time."""
-    results: asyncio.Queue[Requested | Withdrawn] = asyncio.Queue(maxsize=deps.settings.reconcile_concurrency)
+    results: asyncio.Queue[Said] = asyncio.Queue(maxsize=deps.settings.reconcile_concurrency)
     async with asyncio.TaskGroup() as tasks:
         crew = [tasks.create_task(_work(deps, results)) for _ in range(deps.settings.reconcile_concurrency)]
         try:
@@ -87,7 +87,7 @@ async def reconcile(deps: Controller) -> AsyncGenerator[Requested | Withdrawn, N
                 task.cancel()
 
 
-async def _work(deps: Controller, results: asyncio.Queue[Requested | Withdrawn]) -> None:
+async def _work(deps: Controller, results: asyncio.Queue[Said]) -> None:
     loop = asyncio.get_running_loop()
     while True:
         ref = await deps.queue.get()

@@ -142,7 +142,7 @@ def aggregate(
     selected = [each for each in targets if each.selected]
     health = overall_health(selected, thresholds) if selected else "Unknown"
     conditions = before.conditions
-    observed = before.observed_generation
+    observed = generation if placement.spec.suspend else before.observed_generation
     if decided is not None:
         observed = max(observed, decided.head.generation)
         conditions = _scheduling(conditions, decided, decision, now)

@@ -34,9 +34,9 @@ def message(attempt: int = 5, **more: Any) -> Assigned:
     return Assigned(placement=REF, target=HERE, head=head, **more)
 
 
-def placement(uid: str = "u1", *, deleted: bool = False) -> Placement:
+def placement(uid: str = "u1", *, deleted: bool = False, suspend: bool = False) -> Placement:
     meta = ObjectMeta(name="web", uid=uid, deletion_timestamp="2026-01-01T00:00:00Z" if deleted else None)
-    return Placement(metadata=meta, spec=PlacementSpec())
+    return Placement(metadata=meta, spec=PlacementSpec(suspend=suspend))
 
 
 def decision(attempt: int, *targets: str, replicas: int | None = None) -> PlacementDecision:
@@ -51,6 +51,12 @@ def binding(attempt: int = 5, **status: Any) -> PlacementBinding:
     made = record.fresh(message(attempt), None)
     meta = msgspec.structs.replace(made.metadata, generation=1, resource_version="1", uid="b")
     return msgspec.structs.replace(made, metadata=meta, status=msgspec.structs.replace(made.status, **status))
+
+
+def leaving(attempt: int) -> PlacementBinding:
+    found = binding(attempt)
+    meta = msgspec.structs.replace(found.metadata, deletion_timestamp="2026-01-01T00:00:00Z")
+    return msgspec.structs.replace(found, metadata=meta)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,12 @@ def binding(attempt: int = 5, **status: Any) -> PlacementBinding:
         ((message(remove=True), placement(), None, binding(5), 5), "drop"),
         ((message(remove=True), placement("u2"), None, binding(5), 5), "remove"),
         ((message(remove=True), None, None, binding(5), 5), "remove"),
+        ((message(), placement(suspend=True), decision(5, HERE), None, 5), "drop"),
+        ((message(), placement(suspend=True), None, None, 5), "drop"),
+        ((message(remove=True), placement(suspend=True), decision(5, THERE), binding(4), 5), "drop"),
+        ((message(remove=True), placement(suspend=True), decision(5, THERE), leaving(4), 5), "remove"),
+        ((message(remove=True), placement("u2", suspend=True), decision(5, THERE), binding(4), 5), "remove"),
+        ((message(), placement(deleted=True, suspend=True), decision(5, HERE), None, 5), "remove"),
     ],
 )
 def test_what_is_done_follows_from_what_holds_now(case: Any, verdict: str) -> None:

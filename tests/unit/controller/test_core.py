@@ -247,3 +247,13 @@ def test_waiting_has_no_last_try(contended):
 def test_who_lost_a_race_comes_again_within_moments():
     room = core.wait(REF, head(), None, 100.0, contended=True, first=10.0, most=300.0)
     assert room.next_try == pytest.approx(100.2)
+
+
+def test_what_was_suspended_needs_a_round_when_that_ends():
+    known = msgspec.structs.replace(entry(), digest=core.SUSPENDED)
+    assert core.suspended(known, "u")
+    assert not core.suspended(known, "another")
+    assert not core.suspended(entry(), "u")
+    assert not core.suspended(None, "u")
+    found = core.next_cause(known, "u", "a.b.c", DECIDED, None, (), (), is_due=False, unanswered=False)
+    assert found.code == "SpecChanged"

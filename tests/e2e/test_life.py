@@ -1,0 +1,124 @@
+"""What may happen to a Placement in the course of its life, on separate processes."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import pytest_asyncio
+
+from shared.kube.resources import PLACEMENTS
+from tests.e2e.system import System, running_system, until
+from tests.support import worlds
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(tmp_path_factory):
+    async with running_system(tmp_path_factory.mktemp("life"), worlds.world(2, cpu="8")) as found:
+        yield found
+
+
+@contextmanager
+def halted(system: System, worker: str) -> Iterator[None]:
+    """A worker that does nothing for a while."""
+    pid = system.running.children[worker].pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def suspend(system: System, name: str, *, suspended: bool) -> None:
+    await system.user.merge_patch(PLACEMENTS, name, {"spec": {"suspend": suspended}}, worlds.NAMESPACE)
+
+
+async def shows(system: System, name: str, phase: str) -> None:
+    async def shown():
+        return (await system.status(name)).get("phase") == phase
+
+    await until(shown, f"{name} is {phase}")
+
+
+async def neighbour_is_ready(system: System, name: str) -> None:
+    """Whatever was sent before it was handled by now."""
+    await system.place_app(name)
+    await shows(system, name, "Ready")
+
+
+async def test_a_running_placement_that_is_suspended_says_so_and_runs_on(system: System):
+    await system.place_app("steady")
+    await shows(system, "steady", "Ready")
+    (home,) = await system.chosen("steady")
+    attempt = (await system.decision("steady"))["attempt"]
+    await suspend(system, "steady", suspended=True)
+    await shows(system, "steady", "Suspended")
+    metadata = (await system.placement("steady"))["metadata"]
+    assert (await system.status("steady"))["observedGeneration"] == metadata["generation"]
+    elsewhere = {"spec": {"targets": {"names": [name for name in system.targets if name != home]}}}
+    await system.user.merge_patch(PLACEMENTS, "steady", elsewhere, worlds.NAMESPACE)
+    await neighbour_is_ready(system, "beside-steady")
+    assert await system.placed("steady") == [home]
+    assert (await system.decision("steady"))["attempt"] == attempt
+
+    await suspend(system, "steady", suspended=False)
+
+    async def moved():
+        return [name for name in await system.placed("steady") if name != home]
+
+    await until(moved, "it moved as its spec has asked for since")
+
+
+async def test_a_placement_that_is_made_suspended_is_placed_when_that_ends(system: System):
+    await system.place_app("patient", suspend=True)
+    await shows(system, "patient", "Suspended")
+    assert await system.decision("patient") == {}
+    await suspend(system, "patient", suspended=False)
+    await shows(system, "patient", "Ready")
+
+
+@pytest.mark.parametrize("worker", ["policy", "scheduler"])
+async def test_a_round_that_is_under_way_decides_nothing_once_suspended(system: System, worker: str):
+    name = f"caught-before-{worker}"
+    with halted(system, worker):
+        await system.place_app(name)
+
+        async def held():
+            return (await system.placement(name))["metadata"].get("finalizers")
+
+        await until(held, "the controller has taken it up")
+        await suspend(system, name, suspended=True)
+        await shows(system, name, "Suspended")
+    await neighbour_is_ready(system, f"beside-{worker}")
+    assert await system.decision(name) == {}
+    assert await system.placed(name) == []
+    await suspend(system, name, suspended=False)
+    await shows(system, name, "Ready")
+
+
+async def test_what_was_decided_is_not_bound_once_suspended(system: System):
+    with halted(system, "binding"):
+        await system.place_app("decided-only")
+        await until(lambda: system.chosen("decided-only"), "a decision")
+        await suspend(system, "decided-only", suspended=True)
+        await shows(system, "decided-only", "Suspended")
+    await neighbour_is_ready(system, "beside-binding")
+    assert await system.placed("decided-only") == []
+    await suspend(system, "decided-only", suspended=False)
+    await shows(system, "decided-only", "Ready")
+
+
+async def test_a_suspended_placement_can_be_deleted(system: System):
+    await system.place_app("stopped")
+    await shows(system, "stopped", "Ready")
+    await suspend(system, "stopped", suspended=True)
+    await shows(system, "stopped", "Suspended")
+    await system.user.delete(PLACEMENTS, "stopped", worlds.NAMESPACE)
+
+    async def removed():
+        return not await system.placed("stopped")
+
+    await until(removed, "what it placed is removed")
