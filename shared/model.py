@@ -156,6 +156,7 @@ class Target(Value, frozen=True, kw_only=True):
     latency: dict[str, float] = {}  # milliseconds from an origin
     scores: dict[str, "OutsideScore"] = {}
     allowed_workspaces: WorkspaceSelector | None = None  # None: everybody whom RBAC lets
+    quotas: dict[str, Resources] = {}  # by workspace path, see shared/quota.py: the most that it may reserve here
     cost_per_cpu_hour: float | None = None
     cost_per_gib_hour: float | None = None
     kubeconfig: KubeconfigRef | None = None

@@ -6,10 +6,12 @@ a `Conflict`, reads the target's entries again, and finds what is left. A reserv
 entry, so that the last revision of a target is always that of an entry that can be read.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from shared.model import Head, PlacementRef, Reservation, Resources, Target, add, fits, subtract
+from shared.quota import left
 from shared.state import Conflict, Entry, Table, View
 from shared.tokens import join
 
@@ -68,9 +70,12 @@ class Ledger:
 
     def taken(self, target: str, besides: PlacementRef) -> Resources:
         """What all other placements take in a target."""
+        return add(*(each.resources for each in self._others(target, besides)))
+
+    def _others(self, target: str, besides: PlacementRef) -> list[Reservation]:
         own = key_of(target, besides)
         entries = self._targets.get(prefix_of(target), {})
-        return add(*(entry.value.resources for key, entry in entries.items() if key != own))
+        return [entry.value for key, entry in entries.items() if key != own]
 
     def held_by(self, placement: PlacementRef) -> set[str]:
         """The key prefixes of the targets in which a placement holds something."""
@@ -96,7 +101,8 @@ class Ledger:
     ) -> bool:
         """Take capacity for a placement with these labels, in place of what it had there.
 
-        False when the target has too little left.
+        False when the target has too little left, or a quota of it, for what would be more than it had. To keep what it
+        had needs no room, whatever became of capacity and quotas.
 
         Raises `Superseded` when a newer head holds or released it, `Crowded` after too many lost races.
         """
@@ -108,7 +114,7 @@ class Ledger:
                 raise Superseded
             if own is not None and own.value == wanted:
                 return True
-            if not fits(needed, self._free(target, placement, own)):
+            if not fits(_more(needed, own.value.resources if own else {}), self._free(target, placement)):
                 if await self._reread(prefix):
                     continue
                 return False
@@ -121,11 +127,13 @@ class Ledger:
                 return True
         raise Crowded(f"{target.id} is contended, {TRIES} attempts to reserve in it lost")
 
-    def _free(self, target: Target, placement: PlacementRef, own: Entry[Reservation] | None) -> Resources:
-        """What a target has for a placement; one that is not ready has only what the placement holds there already."""
+    def _free(self, target: Target, placement: PlacementRef) -> Resources:
+        """What a target has for a placement, within its quotas; one that is not ready has nothing to give."""
         if not target.ready:
-            return own.value.resources if own is not None else {}
-        return subtract(subtract(target.allocatable, target.allocated), self.taken(target.id, besides=placement))
+            return {}
+        free = subtract(subtract(target.allocatable, target.allocated), self.taken(target.id, besides=placement))
+        within = left(target.quotas, placement.workspace, self._others(target.id, placement))
+        return {name: min(amount, within.get(name, math.inf)) for name, amount in free.items()}
 
     async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
         """Give back what a placement holds below a target's prefix, unless a newer head holds it."""
@@ -180,6 +188,11 @@ class Ledger:
         for entry in entries:
             self._note(entry)
         return self._revision(prefix) != before
+
+
+def _more(needed: Resources, held: Resources) -> Resources:
+    """What is needed of the resources that `held` does not cover."""
+    return {name: amount for name, amount in needed.items() if not fits({name: amount}, held)}
 
 
 def _parts(key: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from shared.api import (
     Condition,
     Latency,
     Quantity,
+    Quota,
     ServedAPI,
     SyncTarget,
     SyncTargetStatus,
@@ -174,11 +175,21 @@ def target_of(
             for score in status.scores
         },
         allowed_workspaces=spec.allowed_workspaces,
+        quotas=_quotas(spec.quotas),
         cost_per_cpu_hour=None if cost is None else cost.per_cpu_hour,
         cost_per_gib_hour=None if cost is None else cost.per_gib_hour,
         kubeconfig=None if ref is None else KubeconfigRef(namespace=ref.namespace, name=ref.name, key=ref.key),
     )
     return target if seen is None else _with(target, seen, viewpoint)
+
+
+def _quotas(given: Iterable[Quota]) -> dict[str, Resources]:
+    """Quotas by workspace path. The API server takes one per path; of several, from a file, all hold."""
+    found: dict[str, Resources] = {}
+    for each in given:
+        known = found.setdefault(each.workspace, {})
+        known |= {name: min(most, known.get(name, most)) for name, most in amounts(each.hard).items()}
+    return found
 
 
 def _with(target: Target, seen: Seen, viewpoint: Viewpoint) -> Target:

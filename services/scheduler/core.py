@@ -205,9 +205,9 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
     fewest = max([fewest, *(each.min_domains for each in domains if each.must)])
     capacity = np.zeros(len(feasible), np.intp)
     if replicas is not None:
-        free = {resource: feasible.free(resource) for resource in feasible.demand.total}
+        free = {resource: feasible.room(resource) for resource in feasible.demand.total}
         room = feasible.demand.capacity(free, len(feasible))
-        # Fit saw to it that the least fits.
+        # Fit and Quota saw to it that the least fits.
         capacity = np.clip(room, least, spec.replicas.max_per_target or replicas)
     return Contest(ranked, int(kept[ranked].sum()), domains, fewest, max(most, fewest), capacity, replicas)
 
@@ -249,9 +249,11 @@ def _take(feasible: Round, contest: Contest) -> Ints:
         )
     if not contest.enough(taken):
         room = int(contest.capacity[taken].sum())
+        within = " within their quotas" if feasible.quotas else ""
         raise Refused(
             "InsufficientCapacity",
-            f"{contest.replicas} replicas are wanted; the {len(taken)} targets with most room have room for {room}",
+            f"{contest.replicas} replicas are wanted; "
+            f"the {len(taken)} targets with most room have room for {room}{within}",
         )
     return taken
 

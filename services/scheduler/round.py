@@ -1,7 +1,7 @@
 """What plugins are given: one request, a snapshot, and the candidate rows that are looked at."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,32 @@ class Round:
             on_nodes = self.demand.on_every_node.get(resource, 0.0) * self.nodes[position]
             free[position] = held.get(resource, 0.0) - on_nodes
         return free
+
+    @cached_property
+    def quotas(self) -> list[str]:
+        """The workspace paths whose quotas bound this placement, in some targets at least."""
+        return self.snapshot.quotas(self.request.placement.workspace)
+
+    def quota_left(self, path: str, resource: str) -> Floats:
+        """What the quota for a path leaves of a resource for this placement; inf where a candidate has none.
+
+        As with ResourceQuota, what the placement holds in a target it may keep, also if the quota is less by now.
+        """
+        left: Floats = self.values("quota_left", (path, resource))
+        placement = self.request.placement
+        taken = self.snapshot.taken.get(placement, {})
+        if taken:
+            left = left.copy()
+        for target, reservation in taken.items():
+            position = self.position(target)
+            if position is not None:
+                beside = self.snapshot.quota_left(self.snapshot.target(self.rows[position]), path, resource, placement)
+                left[position] = max(beside, reservation.resources.get(resource, 0.0))
+        return left - self._on_every_node(resource)
+
+    def room(self, resource: str) -> Floats:
+        """What this placement may take of a resource: what is free, as far as quotas leave it."""
+        return reduce(np.minimum, (self.quota_left(path, resource) for path in self.quotas), self.free(resource))
 
     @cached_property
     def _held(self) -> dict[int, Resources]:

@@ -6,7 +6,7 @@ that nothing is copied per decision and no fact is kept that nobody reads. Rows 
 
 import hashlib
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model import PlacementRef, Reservation, Target
+from shared.quota import enclosing, lies_in
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -152,6 +153,7 @@ class Snapshot:
         self._targets: list[Target | None] = []
         self._vacant: list[int] = []
         self._reserved: dict[str, dict[PlacementRef, Reservation]] = {}
+        self._quotas: Counter[str] = Counter()  # in how many targets each path has one
         self._namespaces: dict[tuple[str, str], dict[PlacementRef, None]] = {}
         self._columns: OrderedDict[tuple[str, Any], Column] = OrderedDict()
         self._most_bytes = most_bytes
@@ -176,6 +178,7 @@ class Snapshot:
             row = self.rows[target.id] = self._vacant.pop() if self._vacant else len(self._targets)
             if row == len(self._targets):
                 self._targets.append(None)
+        self._count_quotas(self._targets[row], target)
         self._targets[row] = target
         for column in self._columns.values():
             column.refresh(row, self._targets)
@@ -184,6 +187,7 @@ class Snapshot:
         """Forget a target (not what is reserved there: it may come back)."""
         row = self.rows.pop(target, None)
         if row is not None:
+            self._count_quotas(self._targets[row], None)
             self._targets[row] = None
             self._vacant.append(row)
 
@@ -199,7 +203,7 @@ class Snapshot:
         self._reserved.setdefault(target, {})[placement] = reservation
         self.taken.setdefault(placement, {})[target] = reservation
         self._namespaces.setdefault((placement.workspace, placement.namespace), {})[placement] = None
-        self._refresh_reserved(target)
+        self._refresh_reserved(target, placement)
 
     def release(self, target: str, placement: PlacementRef) -> None:
         """Note that a placement takes nothing in a target any more."""
@@ -214,7 +218,7 @@ class Snapshot:
                 del self._namespaces[namespace]
         if not self._reserved[target]:
             del self._reserved[target]
-        self._refresh_reserved(target)
+        self._refresh_reserved(target, placement)
 
     def neighbours(self, workspace: str, namespace: str) -> Iterator[tuple[PlacementRef, Mapping[str, str]]]:
         """Placements of a namespace that have something reserved, with the labels of the newest reservation."""
@@ -233,8 +237,26 @@ class Snapshot:
             if placement != but
         )
 
+    def quotas(self, workspace: str) -> list[str]:
+        """The paths that a workspace lies in and that some target has a quota for."""
+        return [path for path in enclosing(workspace) if path in self._quotas] if self._quotas else []
+
+    def quota_left(self, target: Target, path: str, resource: str, but: PlacementRef | None = None) -> float:
+        """What a target's quota for a path leaves of a resource beside all placements (`but` one); inf without one.
+
+        Negative where the quota is by now less than what is taken.
+        """
+        hard = target.quotas.get(path, {}).get(resource, math.inf)
+        if hard == math.inf:
+            return hard
+        return hard - math.fsum(
+            _amount(reservation.resources, resource)
+            for placement, reservation in self._reserved.get(target.id, {}).items()
+            if placement != but and lies_in(placement.workspace, path)
+        )
+
     def values(self, family: str, key: Any = None) -> Array:
-        """A column of `VALUES`, or `reserved` by resource name; index it with rows."""
+        """A column of `VALUES`, `reserved` by resource, or `quota_left` by path and resource; index it with rows."""
         return self._column(family, key).data
 
     def codes(self, family: str, key: Any = None) -> Coded:
@@ -257,16 +279,25 @@ class Snapshot:
     def _new(self, family: str, key: Any) -> Column:
         if family == "reserved":
             return Column(np.float64, lambda target: self.reserved(target.id, key))
+        if family == "quota_left":
+            return Column(np.float64, lambda target: self.quota_left(target, *key))
         if family in CODES:
             read = CODES[family]
             return Coded(lambda target: read(target, key))
         kind, extract = VALUES[family]
         return Column(kind, lambda target: extract(target, key))
 
-    def _refresh_reserved(self, target: str) -> None:
+    def _count_quotas(self, old: Target | None, new: Target | None) -> None:
+        for each, change in ((old, -1), (new, 1)):
+            for path in each.quotas if each is not None else ():
+                self._quotas[path] += change
+                if not self._quotas[path]:
+                    del self._quotas[path]
+
+    def _refresh_reserved(self, target: str, placement: PlacementRef) -> None:
         row = self.rows.get(target)
         if row is None:
             return
-        for (family, _), column in self._columns.items():
-            if family == "reserved":
+        for (family, key), column in self._columns.items():
+            if family == "reserved" or (family == "quota_left" and lies_in(placement.workspace, key[0])):
                 column.refresh(row, self._targets)

@@ -23,14 +23,13 @@ Time = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-tim
 Duration = Annotated[str, Meta(pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", max_length=32)]
 """A duration as Kubernetes writes it, such as 90s or 1h30m."""
 
-Quantity = (
-    Annotated[
-        str,
-        Meta(pattern=r"^[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$", max_length=64),
-    ]
-    | int
-)
+_AMOUNT = r"([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+
+Quantity = Annotated[str, Meta(pattern=rf"^[+-]?{_AMOUNT}", max_length=64)] | int
 """A Kubernetes quantity: text such as 500m or 4Gi, or a whole number."""
+
+Limit = Annotated[str, Meta(pattern=rf"^\+?{_AMOUNT}", max_length=64)] | Annotated[int, Meta(ge=0)]
+"""A quantity that is not negative."""
 
 NonNegative = Annotated[int, Meta(ge=0)]
 Cardinal = Annotated[int, Meta(ge=1, le=10000)]

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from shared.api.meta import ApiObject, ApiStruct, Conditions, Duration, Name, Quantity, Time, Validation
+from shared.api.meta import ApiObject, ApiStruct, Conditions, Duration, Limit, Name, Quantity, Time, Validation
 from shared.api.selectors import Taint, WorkspaceSelector
 
 REGION_LABEL = "topology.kubernetes.io/region"
@@ -35,6 +35,37 @@ class Cost(ApiStruct, frozen=True, kw_only=True):
     per_gib_hour: Annotated[float, Meta(description="Price of one GiB of memory for one hour.", ge=0)] = msgspec.field(
         default=0.0, name="perGiBHour"
     )
+
+
+class Quota(ApiStruct, frozen=True, kw_only=True):
+    """The most that the placements of some workspaces may together reserve in the cluster, after core/v1 ResourceQuota.
+
+    To lower it moves nothing that runs: it only keeps placements there from growing.
+    """
+
+    validations = (
+        Validation(
+            "self.hard.all(name, !name.startsWith('requests.') && !name.startsWith('limits.'))",
+            "hard names resources as containers request them: cpu, not requests.cpu",
+        ),
+    )
+
+    workspace: Annotated[
+        str,
+        Meta(
+            description="Path of the workspace that is bounded together with all below it; with a trailing ! it alone;"
+            " empty means all workspaces together.",
+            pattern=r"^([a-z0-9]([-.:a-z0-9]*[a-z0-9])?!?)?$",
+            max_length=257,
+        ),
+    ]
+    hard: Annotated[
+        dict[str, Limit],
+        Meta(
+            description="The most per resource, as containers request it, or pods; what is not named has no bound.",
+            max_length=64,
+        ),
+    ]
 
 
 class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
@@ -68,6 +99,14 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
         WorkspaceSelector | None,
         Meta(description="Workspaces whose placements may use the cluster, beside RBAC; absent means any."),
     ] = None
+    quotas: Annotated[
+        tuple[Quota, ...],
+        Meta(
+            description="What tenants may reserve at most; of several that a workspace lies in, all hold.",
+            max_length=256,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["workspace"]},
+        ),
+    ] = ()
     cost: Annotated[Cost | None, Meta(description="Prices, where they are known.")] = None
 
 

@@ -8,6 +8,7 @@ from services.scheduler.filters.apis import missing_api
 from services.scheduler.filters.fit import fit
 from services.scheduler.filters.neighbours import neighbours
 from services.scheduler.filters.outside import outside
+from services.scheduler.filters.quota import quota
 from services.scheduler.filters.readiness import not_ready
 from services.scheduler.filters.selection import not_selected
 from services.scheduler.filters.taints import taints
@@ -27,6 +28,7 @@ FILTERS: dict[str, Filter] = {
     "Topology": topology,
     "Weight": weight,
     "Fit": fit,
+    "Quota": quota,
     "Outside": outside,
 }
 

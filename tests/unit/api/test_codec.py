@@ -1,6 +1,7 @@
 """Objects survive the wire, and what they encode to is what the CRDs admit."""
 
 import json
+import re
 
 import jsonschema_rs
 import msgspec
@@ -17,6 +18,7 @@ from shared.api import (
     ObjectMeta,
     Placement,
     PlacementSpec,
+    Quota,
     SyncTarget,
     WorkloadSelector,
     codec,
@@ -159,6 +161,34 @@ def test_what_does_not_fit_is_refused_with_its_path(source, message):
         decode_placement(source)
     assert str(caught.value).startswith("Placement: ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("quota", "path"),
+    [
+        ({"hard": {"cpu": 1}}, "$.spec.quotas[0]"),
+        ({"workspace": "root:team"}, "$.spec.quotas[0]"),
+        ({"workspace": "!", "hard": {}}, "$.spec.quotas[0].workspace"),
+        ({"workspace": "root:team:", "hard": {}}, "$.spec.quotas[0].workspace"),
+        ({"workspace": "Root", "hard": {}}, "$.spec.quotas[0].workspace"),
+        ({"workspace": "root", "hard": {"cpu": -1}}, "$.spec.quotas[0].hard[...]"),
+        ({"workspace": "root", "hard": {"cpu": "-1"}}, "$.spec.quotas[0].hard[...]"),
+        ({"workspace": "root", "hard": {"cpu": "many"}}, "$.spec.quotas[0].hard[...]"),
+    ],
+)
+def test_a_quota_names_a_workspace_and_no_amount_below_zero(quota, path):
+    with pytest.raises(InvalidObject, match=re.escape(path)):
+        decode_synctarget({"spec": {"quotas": [quota]}})
+    document = {"apiVersion": "placement.moorage.io/v1alpha1", "kind": "SyncTarget", "spec": {"quotas": [quota]}}
+    assert not jsonschema_rs.is_valid(object_schema(SyncTarget), document)
+
+
+@pytest.mark.parametrize("workspace", ["", "root", "root:team-a", "root:team!"])
+def test_a_quota_is_of_a_workspace_with_or_without_those_below_or_of_all(workspace):
+    hard = {"cpu": "10", "memory": "+20Gi", "pods": 50, "nvidia.com/gpu": "0"}
+    document = {"spec": {"quotas": [{"workspace": workspace, "hard": hard}]}}
+    assert decode_synctarget(document).spec.quotas == (Quota(workspace=workspace, hard=hard),)
+    jsonschema_rs.validator_for(object_schema(SyncTarget)).validate(document)
 
 
 def test_objects_cannot_be_changed():

@@ -165,6 +165,22 @@ def test_an_entry_holds_what_the_object_says_and_what_was_seen():
     assert target.allowed_workspaces is not None
 
 
+def test_an_entry_holds_quotas_by_workspace_and_of_two_for_one_the_lesser():
+    quotas = [
+        {"workspace": "root:team", "hard": {"cpu": "10", "memory": "20Gi"}},
+        {"workspace": "", "hard": {"pods": 50, "gpu": "1e999"}},
+        {"workspace": "root:team", "hard": {"cpu": "500m", "memory": "30Gi"}},
+        {"workspace": "root:rival!", "hard": {}},
+    ]
+    target = entry(found=offered({}, quotas=quotas))
+    assert target.quotas == {
+        "root:team": {"cpu": 0.5, "memory": 20 * 2.0**30},
+        "": {"pods": 50.0},  # what is more than any number bounds nothing
+        "root:rival!": {},
+    }
+    assert entry(None, offered({}), previous=target).quotas == {}
+
+
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [

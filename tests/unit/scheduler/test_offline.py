@@ -136,6 +136,31 @@ def test_previous_decisions_hold_and_take_their_capacity(decided: Run) -> None:
     assert answer["rejected"]["eu-2"][0]["message"] == "insufficient cpu"
 
 
+def test_quotas_hold_and_previous_decisions_use_them_up(decided: Run) -> None:
+    def offer(name: str, cpu: int) -> str:
+        spec = f"quotas: [{{workspace: 'root:team', hard: {{cpu: {cpu}, memory: 100Gi}}}}]"
+        return f"{HEAD}kind: SyncTarget\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n{status}\n"
+
+    def of(workspace: str, text: str) -> str:
+        return text.replace("metadata: {", f"metadata: {{annotations: {{kcp.io/path: '{workspace}'}}, ", 1)
+
+    status = "status: {allocatable: {cpu: 100, memory: 100Gi, pods: 110}}"
+    targets = offer("big", 6) + "---\n" + offer("small", 2)
+    selected = "selected: [{target: {name: big}, reserved: {cpu: 4}}]"
+    decision = f"{HEAD}kind: PlacementDecision\nmetadata: {{name: other, namespace: shop}}\nstatus: {{{selected}}}\n"
+    asked = of("root:team:dev", placement()) + "---" + DEPLOYMENT
+
+    code, (answer,) = decided(placement=asked, targets=targets)
+    assert (code, [each["target"] for each in answer["selected"]]) == (0, ["big"])
+    assert answer["rejected"]["small"] == [
+        {"filter": "Quota", "reason": "QuotaExceeded", "message": "insufficient cpu quota of root:team"}
+    ]
+    code, (answer,) = decided(placement=asked, targets=targets, previous=of("root:team:ops", decision))
+    assert (code, answer["refusal"]["message"]) == (1, "0/2 targets: 2 insufficient cpu quota of root:team")
+    code, _ = decided(placement=asked, targets=targets, previous=of("root:rival", decision))
+    assert code == 0
+
+
 @pytest.mark.parametrize(
     ("moved", "target"), [("2020-01-01T00:00:00Z", "root:us/us-1"), ("2999-01-01T00:00:00Z", "eu-2")]
 )
