@@ -1,10 +1,12 @@
 """Settings: one typed struct per worker, every field with a default and a sentence.
 
-A field `drain_seconds` is set by the flag `--drain-seconds`, else by `MOORAGE_DRAIN_SECONDS`, else it has its default.
-A secret has no flag, since flags are visible in the process list; it never shows in `repr` either.
+The field `drain_seconds` is set by the flag `--drain-seconds`; without that flag by the environment variable
+`MOORAGE_DRAIN_SECONDS`; without either it has its default. The name of a measure ends in its unit: `_seconds`,
+`_milliseconds`, `_mib`. A secret has no flag, because flags are visible in the process list, and `repr` leaves it out.
 """
 
 import argparse
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
@@ -72,7 +74,9 @@ class HubSettings(Settings, frozen=True, kw_only=True):
         Literal["kcp", "kubernetes"],
         Meta(description="kcp: a tree of workspaces. kubernetes: one hub without workspaces."),
     ] = "kcp"
-    api_timeout: Annotated[float, Meta(description="Seconds that one request to an API server may take.", gt=0)] = 10.0
+    api_timeout_seconds: Annotated[
+        float, Meta(description="Seconds that one request to an API server may take.", gt=0)
+    ] = 10.0
 
 
 class FieldInfo(msgspec.Struct, frozen=True):
@@ -126,13 +130,20 @@ def load(kind: type[S], given: Mapping[str, Any], env: Mapping[str, str]) -> S:
         if text is None:
             continue
         try:
-            values[info.name] = msgspec.convert(text, info.type, strict=False)
+            values[info.name] = _converted(text, info.type)
         except msgspec.ValidationError as error:
             shown = "" if info.secret else f" (got {text!r})"
             raise SettingsError(
                 f"{source}: {str(error)[0].lower()}{str(error)[1:]}{shown}. {info.description}"
             ) from None
     return kind(**values)
+
+
+def _converted(text: str, kind: Any) -> Any:
+    value = msgspec.convert(text, kind, strict=False)
+    if isinstance(value, float) and not math.isfinite(value):  # no timer can wait for infinity
+        raise msgspec.ValidationError("Expected a finite number")
+    return value
 
 
 def _find(info: FieldInfo, given: Mapping[str, Any], env: Mapping[str, str]) -> tuple[str, Any]:

@@ -65,7 +65,7 @@ class Binder:
             clock,
             threshold=settings.breaker_failures,
             first=settings.breaker_seconds,
-            most=settings.retry_most,
+            most=settings.retry_max_seconds,
         )
 
     async def bind(self, message: Assigned) -> Bound | None:
@@ -278,11 +278,11 @@ class Binder:
         """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""
         where = f"target {target}"
         try:
-            async with asyncio.timeout(self._settings.apply_seconds):
+            async with asyncio.timeout(self._settings.apply_timeout_seconds):
                 result = await work
         except TimeoutError:
             self._breakers.failed(target)
-            limit = self._settings.apply_seconds
+            limit = self._settings.apply_timeout_seconds
             raise trouble.passing("Timeout", f"{where} did not take everything within {limit:g} s") from None
         except Trouble:
             self._breakers.succeeded(target)
@@ -310,13 +310,13 @@ class Binder:
         if problem.delay is not None:
             return problem.delay
         if problem.lasting:
-            return settings.refused_seconds
-        delay = backoff(min(retries, 32), first=settings.retry_seconds, most=settings.retry_most)
+            return settings.refused_retry_seconds
+        delay = backoff(min(retries, 32), first=settings.retry_initial_seconds, most=settings.retry_max_seconds)
         return max(delay, self._patience(self._inventory.get(_key(target))))
 
     def _patience(self, target: Target | None) -> float:
         """Least seconds between attempts: more for a target that is known to be lost."""
-        return self._settings.lost_seconds if target is not None and target.lost_since else 0.0
+        return self._settings.lost_retry_seconds if target is not None and target.lost_since else 0.0
 
     async def _settle(
         self, message: Assigned, leased: PlacementBinding, change: Callable[[PlacementBinding], PlacementBinding]

@@ -48,7 +48,7 @@ class Observations:
         if not drifted and record.settled(binding):
             return None
         settings = self._settings
-        wait = record.rest(binding, self._clock(), drift=settings.drift_seconds, refused=settings.refused_seconds)
+        wait = record.rest(binding, self._clock(), drift=settings.drift_seconds, refused=settings.refused_retry_seconds)
         if wait > 0:
             raise Retry(wait, "what changed in the target is corrected later")
         return await self._binder.correct(message, drifted)

@@ -1,4 +1,4 @@
-"""What the binding worker can be told."""
+"""The settings of the binding worker."""
 
 from typing import Annotated
 
@@ -8,24 +8,24 @@ from shared.settings import HubSettings
 
 
 class BindingSettings(HubSettings, frozen=True, kw_only=True):
-    """What the binding worker can be told."""
+    """The settings of the binding worker."""
 
-    apply_seconds: Annotated[
+    apply_timeout_seconds: Annotated[
         float, Meta(description="Seconds that applying (or removing) everything in one target may take.", gt=0)
     ] = 20.0
-    lease_margin: Annotated[
+    lease_margin_seconds: Annotated[
         float,
         Meta(
-            description="Seconds beyond apply_seconds until another worker takes over a binding from one that died; "
-            "more than clocks differ.",
+            description="Seconds beyond apply_timeout_seconds after which another worker takes over a binding whose "
+            "worker died. Must be more than the clocks of two workers differ.",
             ge=0,
         ),
     ] = 5.0
-    retry_seconds: Annotated[
+    retry_initial_seconds: Annotated[
         float, Meta(description="Seconds until the first retry after a failure that passes; doubles each time.", gt=0)
     ] = 1.0
-    retry_most: Annotated[float, Meta(description="Most seconds between two retries.", gt=0)] = 60.0
-    refused_seconds: Annotated[
+    retry_max_seconds: Annotated[float, Meta(description="Most seconds between two retries.", gt=0)] = 60.0
+    refused_retry_seconds: Annotated[
         float,
         Meta(
             description="Seconds between retries where somebody has to act: no rights, a conflict, no such kind.", gt=0
@@ -38,7 +38,7 @@ class BindingSettings(HubSettings, frozen=True, kw_only=True):
             ge=0,
         ),
     ] = 10.0
-    lost_seconds: Annotated[
+    lost_retry_seconds: Annotated[
         float, Meta(description="Least seconds between two attempts on a target that is lost.", ge=0)
     ] = 120.0
     breaker_failures: Annotated[
@@ -59,4 +59,4 @@ class BindingSettings(HubSettings, frozen=True, kw_only=True):
     @property
     def lease(self) -> float:
         """Seconds for which one worker alone acts on a binding."""
-        return self.apply_seconds + self.lease_margin
+        return self.apply_timeout_seconds + self.lease_margin_seconds

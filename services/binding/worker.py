@@ -35,7 +35,7 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
         await send(runtime.bus, bound.subject(), encode(bound), id=bound.id())
 
     async with open_hub(settings, "moorage-binding") as hub:
-        targets = TargetClients(hub, user_agent="moorage-binding", timeout=settings.api_timeout)
+        targets = TargetClients(hub, user_agent="moorage-binding", timeout=settings.api_timeout_seconds)
         records, reports = Records(hub), await runtime.follow(REPORTS)
         try:
             binder = Binder(

@@ -1,4 +1,4 @@
-"""What the controller can be told."""
+"""The settings of the controller worker."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from shared.settings import HubSettings
 
 
 class ControllerSettings(HubSettings, frozen=True, kw_only=True):
-    """What the controller can be told."""
+    """The settings of the controller worker."""
 
     resync_seconds: Annotated[
         float, Meta(description="Seconds after which a request that got no answer is made again.", gt=0)
@@ -16,10 +16,10 @@ class ControllerSettings(HubSettings, frozen=True, kw_only=True):
     sweep_seconds: Annotated[
         float, Meta(description="How often waiting placements and lost targets are looked through, in seconds.", gt=0)
     ] = 1.0
-    waiting_first: Annotated[
+    waiting_initial_seconds: Annotated[
         float, Meta(description="Seconds until a placement that no target fits is tried again the first time.", gt=0)
     ] = 10.0
-    waiting_most: Annotated[float, Meta(description="The longest such pause, in seconds.", gt=0)] = 300.0
+    waiting_max_seconds: Annotated[float, Meta(description="The longest such pause, in seconds.", gt=0)] = 300.0
     eviction_toleration_seconds: Annotated[
         float,
         Meta(description="Seconds that a lost target is waited for, where neither it nor the placement says.", ge=0),

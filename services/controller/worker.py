@@ -125,8 +125,8 @@ async def note_answer(message: Decided, deps: Controller) -> None:
         entry.value if entry else None,
         deps.reconciler.clock(),
         contended=message.contended,
-        first=deps.settings.waiting_first,
-        most=deps.settings.waiting_most,
+        first=deps.settings.waiting_initial_seconds,
+        most=deps.settings.waiting_max_seconds,
     )
     if entry is None or entry.value.head != message.head:
         await _or_again(deps.waiting.update(key, waiting, entry.revision if entry else 0))

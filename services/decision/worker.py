@@ -32,9 +32,9 @@ log = logging.getLogger("moorage.decision")
 class DecisionSettings(HubSettings, frozen=True, kw_only=True):
     """What the decision worker can be told."""
 
-    crowded_delay: Annotated[float, Meta(description="Seconds until a lost race for a target is run again.", gt=0)] = (
-        0.2
-    )
+    contended_retry_seconds: Annotated[
+        float, Meta(description="Seconds until a lost race for a target is run again.", gt=0)
+    ] = 0.2
     release_seconds: Annotated[
         float, Meta(description="How often reservations of placements that are gone are looked for, in seconds.", gt=0)
     ] = 60.0
@@ -104,7 +104,7 @@ async def decide(message: Scheduled, deps: Decision) -> list[Decided | Assigned]
     except Superseded:
         return None
     except Crowded as error:
-        raise Retry(deps.runtime.settings.crowded_delay, str(error)) from None
+        raise Retry(deps.runtime.settings.contended_retry_seconds, str(error)) from None
     await deps.release_all_but(ref, head, selected_ids(status) | present)
     news = core.decided(message, taken, refusal, current_trace())
     if refusal is not None:

@@ -55,7 +55,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         raise StartError(f"setting roots: {error}") from None
     inventory, workspaces = await runtime.follow(INVENTORY), await runtime.follow(WORKSPACES)
     async with open_hub(settings, USER_AGENT) as hub:
-        clients = TargetClients(hub, user_agent=USER_AGENT, timeout=settings.api_timeout)
+        clients = TargetClients(hub, user_agent=USER_AGENT, timeout=settings.api_timeout_seconds)
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
         targets = Targets(stored, clients, settings, runtime.clock)

@@ -62,8 +62,8 @@ class _Review(msgspec.Struct):
 class AccessReviews(Authorizer):
     """Asks by SubjectAccessReview: verb `use` on the synctarget, first on all of a workspace, then on each.
 
-    Answers are remembered for `allowed_ttl` and `denied_ttl` seconds, the least recently used go first. The same
-    question under way is asked once.
+    Answers are remembered for `allowed_ttl_seconds` or `denied_ttl_seconds`; the least recently used go first. A
+    question that is already under way is not asked twice.
     """
 
     def __init__(self, hub: Hub, settings: DiscoverySettings, clock: Callable[[], float]) -> None:
@@ -114,7 +114,7 @@ class AccessReviews(Authorizer):
         async with self._room:
             verdict = await self._post(question)
         if verdict != "Unknown":
-            ttl = self._settings.allowed_ttl if verdict == "Allowed" else self._settings.denied_ttl
+            ttl = self._settings.allowed_ttl_seconds if verdict == "Allowed" else self._settings.denied_ttl_seconds
             self._answers[question] = (verdict, self._clock() + ttl)
             self._answers.move_to_end(question)
             while len(self._answers) > REMEMBERED:

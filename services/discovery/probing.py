@@ -43,7 +43,7 @@ class Prober:
         self._clients = clients
         self._settings = settings
         self._clock = clock
-        self._rules = Rules(settings.lost_after, settings.refused_limit)
+        self._rules = Rules(settings.lost_after_seconds, settings.refused_limit)
 
     async def look(self, target: Target, health: Health, *, nodes: bool, apis: bool) -> Seen | None:
         """What is seen of `target`, nodes and APIs where asked for; None when the hub kept us from looking at all."""
@@ -90,7 +90,7 @@ class Prober:
         """Ask for /readyz. A server that answers 4xx serves no such path (to us), but it serves."""
         begun = asyncio.get_running_loop().time()
         try:
-            await client.request("GET", "/readyz", timeout=self._settings.probe_timeout)
+            await client.request("GET", "/readyz", timeout=self._settings.probe_timeout_seconds)
         except ApiError as error:
             if error.unauthorized:
                 return Probe("unusable", problem=CREDENTIALS_REFUSED, detail=str(error))

@@ -1,4 +1,4 @@
-"""What discovery can be told."""
+"""The settings of the discovery worker."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from shared.settings import HubSettings
 
 
 class DiscoverySettings(HubSettings, frozen=True, kw_only=True):
-    """Settings of the discovery worker; all times are in seconds."""
+    """The settings of the discovery worker."""
 
     roots: Annotated[
         str,
@@ -16,25 +16,31 @@ class DiscoverySettings(HubSettings, frozen=True, kw_only=True):
     ] = "root"
     max_depth: Annotated[int, Meta(description="Levels of workspaces below a root that are followed.", ge=0)] = 16
     walk_concurrency: Annotated[int, Meta(description="Workspaces that are read at once.", ge=1)] = 16
-    workspace_timeout: Annotated[
+    workspace_timeout_seconds: Annotated[
         float, Meta(description="How long one workspace may hold up the walk; it is tried again beside it.", gt=0)
     ] = 10.0
-    rewalk_interval: Annotated[
+    rewalk_interval_seconds: Annotated[
         float, Meta(description="How often what is stored is compared with all that is known.", gt=0)
     ] = 60.0
-    absent_retry: Annotated[
+    absent_retry_seconds: Annotated[
         float, Meta(description="How often a workspace is asked again that serves no SyncTargets or refuses us.", gt=0)
     ] = 30.0
-    probe_interval: Annotated[float, Meta(description="Time between two probes of a target's /readyz.", gt=0)] = 20.0
-    probe_timeout: Annotated[float, Meta(description="How long a probe may take before it has failed.", gt=0)] = 5.0
+    probe_interval_seconds: Annotated[
+        float, Meta(description="Time between two probes of a target's /readyz.", gt=0)
+    ] = 20.0
+    probe_timeout_seconds: Annotated[
+        float, Meta(description="How long a probe may take before it has failed.", gt=0)
+    ] = 5.0
     probe_concurrency: Annotated[int, Meta(description="Targets that are probed at once.", ge=1)] = 256
-    lost_after: Annotated[float, Meta(description="How long a target may fail before it counts as lost.", gt=0)] = 60.0
+    lost_after_seconds: Annotated[
+        float, Meta(description="How long a target may fail before it counts as lost.", gt=0)
+    ] = 60.0
     refused_limit: Annotated[
         int, Meta(description="Refused connections in a row after which a target counts as lost at once.", ge=1)
     ] = 3
-    capacity_interval: Annotated[float, Meta(description="How often a target's nodes are read.", gt=0)] = 60.0
-    api_interval: Annotated[float, Meta(description="How often a target's served APIs are read.", gt=0)] = 300.0
-    heartbeat_interval: Annotated[
+    capacity_interval_seconds: Annotated[float, Meta(description="How often a target's nodes are read.", gt=0)] = 60.0
+    api_interval_seconds: Annotated[float, Meta(description="How often a target's served APIs are read.", gt=0)] = 300.0
+    heartbeat_interval_seconds: Annotated[
         float, Meta(description="How often a SyncTarget's status is written when nothing but the time changed.", gt=0)
     ] = 300.0
     origin: Annotated[str, Meta(description="The name under which measured latencies are kept.", min_length=1)] = "hub"
@@ -42,6 +48,6 @@ class DiscoverySettings(HubSettings, frozen=True, kw_only=True):
         Literal["SubjectAccessReview", "AllowAll"],
         Meta(description="Who decides which targets a requester may use: RBAC of their workspaces, or nobody."),
     ] = "SubjectAccessReview"
-    allowed_ttl: Annotated[float, Meta(description="How long a permission is remembered.", ge=0)] = 300.0
-    denied_ttl: Annotated[float, Meta(description="How long a denial is remembered.", ge=0)] = 30.0
+    allowed_ttl_seconds: Annotated[float, Meta(description="How long a permission is remembered.", ge=0)] = 300.0
+    denied_ttl_seconds: Annotated[float, Meta(description="How long a denial is remembered.", ge=0)] = 30.0
     review_concurrency: Annotated[int, Meta(description="SubjectAccessReviews in flight at once.", ge=1)] = 32

@@ -66,8 +66,8 @@ class Targets:
         self._settings = settings
         self._clock = clock
         self._chance = chance
-        self._viewpoint = Viewpoint(settings.origin, settings.lost_after)
-        self._rules = Rules(settings.lost_after, settings.refused_limit)
+        self._viewpoint = Viewpoint(settings.origin, settings.lost_after_seconds)
+        self._rules = Rules(settings.lost_after_seconds, settings.refused_limit)
         self._room = asyncio.Semaphore(settings.probe_concurrency)
         self._informers: dict[str, Informer[SyncTarget]] = {}
         self._watched: dict[str, Watched] = {}
@@ -82,7 +82,7 @@ class Targets:
 
     async def follow(self, workspace: str, client: Client) -> None:
         """Follow the SyncTargets of one workspace until cancelled. One that serves none is asked again slowly."""
-        informer = Informer(client, SYNCTARGETS, decode=decode_synctarget, refused=self._settings.absent_retry)
+        informer = Informer(client, SYNCTARGETS, decode=decode_synctarget, refused=self._settings.absent_retry_seconds)
         self._informers[workspace] = informer
         try:
             async with informer, asyncio.TaskGroup() as tasks:
@@ -213,9 +213,9 @@ class Targets:
         apis = now >= watched.apis_due or known is None
         seen = await self._prober.look(target, watched.health, nodes=nodes, apis=apis)
         if seen is not None and (seen.slow or seen.nodes is not None):
-            watched.nodes_due = now + settings.capacity_interval
+            watched.nodes_due = now + settings.capacity_interval_seconds
         if seen is not None and (seen.slow or seen.apis is not None):
-            watched.apis_due = now + settings.api_interval
+            watched.apis_due = now + settings.api_interval_seconds
         return seen
 
     async def _tell(self, watched: Watched, seen: Seen) -> None:
@@ -223,7 +223,7 @@ class Targets:
         target = self._want(watched, seen)
         now = self._clock()
         status = status_of(watched.found, target, seen, now)
-        if not worth_writing(watched.found, status, now, self._settings.heartbeat_interval):
+        if not worth_writing(watched.found, status, now, self._settings.heartbeat_interval_seconds):
             return
         try:
             watched.found = await watched.client.apply(
@@ -239,9 +239,9 @@ class Targets:
 
     def _pause(self, health: Health) -> float:
         """Seconds until the next look: sooner while it fails, and never many targets at the same time."""
-        interval = self._settings.probe_interval
+        interval = self._settings.probe_interval_seconds
         if health.failing_since or health.back_since or not health.answered_at:
-            interval = min(interval, self._settings.lost_after / 6)
+            interval = min(interval, self._settings.lost_after_seconds / 6)
         return interval * (0.9 + 0.2 * self._chance())
 
 

@@ -134,7 +134,7 @@ class Tree:
                 self.sweep()
                 await asyncio.sleep(SWEEP_PAUSE)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.rewalk_interval):
+                    async with asyncio.timeout(self._settings.rewalk_interval_seconds):
                         await self._sweep_due.wait()
                 self._sweep_due.clear()
 
@@ -250,7 +250,7 @@ class Tree:
             client,
             WORKSPACES,
             decode=msgspec.json.Decoder(Child).decode,
-            refused=self._settings.absent_retry,
+            refused=self._settings.absent_retry_seconds,
             on_error=note,
         )
         self._children[path] = informer
@@ -258,7 +258,7 @@ class Tree:
             async with AsyncExitStack() as stack:
                 async with self._room:
                     await stack.enter_async_context(informer)
-                    await _first_list(informer, trouble, self._settings.workspace_timeout)
+                    await _first_list(informer, trouble, self._settings.workspace_timeout_seconds)
                 if not informer.synced.is_set():
                     log.warning("workspace not read", extra={"workspace": path, "error": str(trouble.error)})
                 async for change in informer.events():

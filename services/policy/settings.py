@@ -1,4 +1,4 @@
-"""What the policy worker can be told."""
+"""The settings of the policy worker."""
 
 from typing import Annotated
 
@@ -8,9 +8,9 @@ from shared.settings import Settings
 
 
 class PolicySettings(Settings, frozen=True, kw_only=True):
-    """Settings of the policy worker."""
+    """The settings of the policy worker."""
 
-    behind_seconds: Annotated[
+    catch_up_seconds: Annotated[
         float,
         Meta(
             description="How long to wait for inventory and policies as new as the message, before it is retried.", gt=0

@@ -31,7 +31,7 @@ class Policy:
     columns: "Inventory"
     checks: "Checks"
     clock: Callable[[], float]
-    behind_seconds: float
+    catch_up_seconds: float
     seen: dict[str, "Entry[Target]"] = field(default_factory=dict)
 
     def catch_up(self) -> None:
@@ -76,7 +76,7 @@ async def open_policy(runtime: "Runtime") -> AsyncIterator[Policy]:
             columns=Inventory(),
             checks=checks,
             clock=runtime.clock,
-            behind_seconds=settings.behind_seconds,
+            catch_up_seconds=settings.catch_up_seconds,
         )
     finally:
         await isolation.close()
@@ -94,7 +94,7 @@ async def evaluate(message: Discovered, deps: Policy) -> Evaluated:
         (deps.inventory, message.inventory_revision),
         (deps.policies, message.request.policy_revision),
     ):
-        if not await view.reached(revision, deps.behind_seconds):
+        if not await view.reached(revision, deps.catch_up_seconds):
             raise Retry(RETRY_SECONDS, f"has not seen revision {revision} yet (is at {view.revision})")
     deps.catch_up()
     policies = dict(deps.policies.entries)

@@ -1,4 +1,4 @@
-"""What the scheduler can be told."""
+"""The settings of the scheduler worker."""
 
 from typing import Annotated
 
@@ -20,7 +20,9 @@ class SchedulerSettings(Settings, frozen=True, kw_only=True):
     origin: Annotated[str, Meta(description="Where latency is measured from, unless a Placement names origins.")] = (
         "hub"
     )
-    latency_cutoff: Annotated[float, Meta(description="Milliseconds at which Latency gives 0 points.", gt=0)] = 300.0
+    latency_cutoff_milliseconds: Annotated[
+        float, Meta(description="Milliseconds at which Latency gives 0 points.", gt=0)
+    ] = 300.0
     taint_penalty: Annotated[
         float, Meta(description="Points that each untolerated PreferNoSchedule taint takes in Affinity.", ge=0, le=100)
     ] = 25.0

@@ -1,4 +1,4 @@
-"""What the status worker can be told."""
+"""The settings of the status worker."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from shared.settings import HubSettings
 
 
 class StatusSettings(HubSettings, frozen=True, kw_only=True):
-    """What the status worker can be told."""
+    """The settings of the status worker."""
 
     write_seconds: Annotated[
         float, Meta(description="Least seconds between two writes of one Placement's status.", ge=0)
@@ -28,10 +28,10 @@ class StatusSettings(HubSettings, frozen=True, kw_only=True):
         float,
         Meta(description="Share of unhealthy objects (or targets) from which the whole is Unhealthy.", ge=0, le=1),
     ] = 0.3
-    ready_unhealthy: Annotated[
+    ready_unhealthy_share: Annotated[
         float, Meta(description="Share of ready replicas below which the whole is Unhealthy.", ge=0, le=1)
     ] = 0.5
-    ready_degraded: Annotated[
+    ready_degraded_share: Annotated[
         float, Meta(description="Share of ready replicas below which the whole is Degraded.", ge=0, le=1)
     ] = 0.9
     stale_share: Annotated[
@@ -44,7 +44,7 @@ class StatusSettings(HubSettings, frozen=True, kw_only=True):
         """The shares, as the core takes them."""
         return Thresholds(
             unhealthy=self.unhealthy_share,
-            ready_unhealthy=self.ready_unhealthy,
-            ready_degraded=self.ready_degraded,
+            ready_unhealthy=self.ready_unhealthy_share,
+            ready_degraded=self.ready_degraded_share,
             stale=self.stale_share,
         )

@@ -21,7 +21,7 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
     """Connect to the hub, and follow what is placed."""
     settings: StatusSettings = runtime.settings
     async with open_hub(settings, "moorage-status") as hub:
-        clients = TargetClients(hub, user_agent="moorage-status", timeout=settings.api_timeout)
+        clients = TargetClients(hub, user_agent="moorage-status", timeout=settings.api_timeout_seconds)
         records = Records(hub)
         reporter = Reporter(
             settings,

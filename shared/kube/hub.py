@@ -26,7 +26,7 @@ class _Settings(Protocol):
     @property
     def hub(self) -> Literal["kcp", "kubernetes"]: ...
     @property
-    def api_timeout(self) -> float: ...
+    def api_timeout_seconds(self) -> float: ...
 
 
 class Hub:
@@ -48,7 +48,7 @@ class Hub:
 async def open_hub(settings: _Settings, user_agent: str) -> AsyncIterator[Hub]:
     """The hub that the settings name. Raises ConfigError when there are no usable credentials."""
     found = config.load_kubeconfig(Path(settings.kubeconfig)) if settings.kubeconfig else config.default()
-    async with Client(found, user_agent=user_agent, timeout=settings.api_timeout) as client:
+    async with Client(found, user_agent=user_agent, timeout=settings.api_timeout_seconds) as client:
         yield Hub(client, settings.hub)
 
 

@@ -20,10 +20,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 
 BRISK = {
     "MOORAGE_EVICTION_TOLERATION_SECONDS": "2",
-    "MOORAGE_PROBE_INTERVAL": "1",
-    "MOORAGE_LOST_AFTER": "2",
+    "MOORAGE_PROBE_INTERVAL_SECONDS": "1",
+    "MOORAGE_LOST_AFTER_SECONDS": "2",
     "MOORAGE_RESYNC_SECONDS": "5",
-    "MOORAGE_REWALK_INTERVAL": "5",
+    "MOORAGE_REWALK_INTERVAL_SECONDS": "5",
 }
 
 

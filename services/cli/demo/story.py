@@ -29,12 +29,12 @@ WITHIN = 90.0  # seconds that any step may take
 PATIENCE = 5.0  # seconds; a placement that waits longer than this for a lost cluster is not worth watching
 
 BRISK: Mapping[str, str] = {
-    "MOORAGE_PROBE_INTERVAL": "1",
-    "MOORAGE_PROBE_TIMEOUT": "1",
-    "MOORAGE_LOST_AFTER": "2",
+    "MOORAGE_PROBE_INTERVAL_SECONDS": "1",
+    "MOORAGE_PROBE_TIMEOUT_SECONDS": "1",
+    "MOORAGE_LOST_AFTER_SECONDS": "2",
     "MOORAGE_EVICTION_TOLERATION_SECONDS": "3",
-    "MOORAGE_RETRY_MOST": "2",
-    "MOORAGE_LOST_SECONDS": "2",
+    "MOORAGE_RETRY_MAX_SECONDS": "2",
+    "MOORAGE_LOST_RETRY_SECONDS": "2",
     "MOORAGE_WRITE_SECONDS": "0.5",
 }
 """Settings for an audience: what takes minutes in production, for good reasons, takes seconds here."""

@@ -17,7 +17,7 @@ def latency(round: Round, args: Args) -> Floats | None:
     origins = [origins] if isinstance(origins, str) else origins
     if not isinstance(origins, list | tuple) or not origins or not all(isinstance(each, str) for each in origins):
         raise BadArguments("from must be the name of an origin, or a list of names")
-    cutoff = number(args, "cutoff", round.settings.latency_cutoff)
+    cutoff = number(args, "cutoff", round.settings.latency_cutoff_milliseconds)
     total: Floats = np.zeros(len(round))
     for origin in origins:
         total = total + round.values("latency", origin)

@@ -253,7 +253,7 @@ async def test_missing_rights_in_the_target_show_on_the_binding(
     await scene.use_token("east", token)
     ref = await scene.place()
     with pytest.raises(Retry) as retry:
-        await new_binder(refused_seconds=42.0).bind(scene.assigned(ref, await scene.decide(ref, "east")))
+        await new_binder(refused_retry_seconds=42.0).bind(scene.assigned(ref, await scene.decide(ref, "east")))
     assert retry.value.delay == 42.0
     binding = await scene.binding(ref)
     assert binding is not None
@@ -360,7 +360,7 @@ async def test_a_dead_target_is_left_alone_and_its_removal_waits(
 
 async def test_a_target_that_takes_too_long_is_tried_again(scene: Scene, new_binder: Callable[..., Binder]) -> None:
     await scene.workload()
-    binder, slow = new_binder(apply_seconds=0.5, retry_seconds=3.0), asyncio.Event()
+    binder, slow = new_binder(apply_timeout_seconds=0.5, retry_initial_seconds=3.0), asyncio.Event()
 
     async def hang(request: Request) -> None:
         if request.method == "PATCH" and request.path.endswith("/deployments/web"):

@@ -80,7 +80,12 @@ class Scene:
     @contextlib.asynccontextmanager
     async def running(self, **settings: Any) -> AsyncIterator[None]:
         """The worker, with quick settings unless told otherwise; leaving stops it."""
-        quick = {"probe_interval": 0.1, "lost_after": 0.3, "absent_retry": 0.1, "rewalk_interval": 0.5}
+        quick = {
+            "probe_interval_seconds": 0.1,
+            "lost_after_seconds": 0.3,
+            "absent_retry_seconds": 0.1,
+            "rewalk_interval_seconds": 0.5,
+        }
         kubeconfig = str(self.kubeconfigs["admin"])
         chosen = worker.settings(**{"kubeconfig": kubeconfig, "health_port": -1, **quick, **settings})
         stop, ready = asyncio.Event(), asyncio.Event()

@@ -66,7 +66,7 @@ async def test_a_fault_in_a_look_costs_one_target_until_a_look_succeeds(scene, m
         return "v1.36.0"
 
     monkeypatch.setattr(Prober, "_version", version)
-    async with scene.running(api_interval=0.1):
+    async with scene.running(api_interval_seconds=0.1):
         await scene.ready(PLATFORM, "west")
         faulty = False
         await scene.ready(PLATFORM, "east")
@@ -121,7 +121,7 @@ async def test_a_copy_that_is_cut_off_loses_nothing_that_another_reaches(scene, 
     monkeypatch.setattr(Prober, "_probe", meddled)
     view = Table(scene.store, INVENTORY).follow()
     following = asyncio.create_task(view.run())
-    async with scene.running(lost_after=1.6), scene.running(lost_after=1.6):
+    async with scene.running(lost_after_seconds=1.6), scene.running(lost_after_seconds=1.6):
         await scene.ready(PLATFORM, "east")
         cut_off.append(probers[1])
         seen = []

@@ -242,7 +242,7 @@ async def test_a_status_that_cannot_be_written_is_written_later(scene):
 async def test_nodes_and_apis_that_cannot_be_read_leave_what_is_known(scene):
     await scene.define(PLATFORM)
     await scene.offer(PLATFORM, "east")
-    async with scene.running(capacity_interval=0.1, api_interval=0.1):
+    async with scene.running(capacity_interval_seconds=0.1, api_interval_seconds=0.1):
         before = await scene.ready(PLATFORM, "east")
         scene.faults |= {"/nodes": 403, "/apis": 500, "/version": 500}
         await scene.looks("east", 5)
@@ -254,7 +254,7 @@ async def test_nodes_and_apis_that_cannot_be_read_leave_what_is_known(scene):
 async def test_refused_credentials_are_not_a_loss_and_a_new_kubeconfig_is_taken_up(scene, path):
     await scene.define(PLATFORM)
     await scene.offer(PLATFORM, "east")
-    async with scene.running(capacity_interval=0.1):
+    async with scene.running(capacity_interval_seconds=0.1):
         await scene.ready(PLATFORM, "east")
         scene.faults[f"/clusters/target:east{path}"] = 401
         refused = await scene.until(lambda: _unready(scene))
@@ -293,7 +293,7 @@ async def test_a_target_that_nobody_listens_at_is_lost_at_once(scene):
             text.replace(scene.sandbox.url, f"http://127.0.0.1:{taken.getsockname()[1]}")
         )
         await scene.offer(PLATFORM, "void")
-        async with scene.running(lost_after=60.0, refused_limit=2, probe_interval=0.1):
+        async with scene.running(lost_after_seconds=60.0, refused_limit=2, probe_interval_seconds=0.1):
             entry = await scene.until(lambda: _lost(scene, PLATFORM, "void"))
             assert entry.reason == "unreachable"
 
@@ -345,7 +345,7 @@ async def test_answers_are_remembered_and_denials_for_a_shorter_time(scene):
     await scene.define(PLATFORM)
     await scene.offer(PLATFORM, "east")
     path = "POST /clusters/root:platform/apis/authorization.k8s.io/v1/subjectaccessreviews"
-    async with scene.running(denied_ttl=0.0):
+    async with scene.running(denied_ttl_seconds=0.0):
         await scene.ready(PLATFORM, "east")
         assert (await scene.place()).targets == ()
         await allow(scene, "tess")
@@ -413,7 +413,7 @@ async def test_a_deleted_target_leaves_and_a_new_one_of_its_name_begins_anew(sce
 async def test_another_kubeconfig_is_used_at_once(scene):
     await scene.define(PLATFORM)
     await scene.offer(PLATFORM, "east")
-    async with scene.running(probe_interval=60.0):
+    async with scene.running(probe_interval_seconds=60.0):
         await scene.ready(PLATFORM, "east")
         ref = {"spec": {"kubeconfigSecretRef": {"name": "missing"}}}
         await scene.hub.cluster(PLATFORM).merge_patch(SYNCTARGETS, "east", ref)

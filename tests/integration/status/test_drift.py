@@ -148,7 +148,7 @@ async def test_fields_that_somebody_took_over_are_a_conflict(strict: Pipeline) -
 
 
 async def test_a_conflict_that_was_given_up_ends(idle: Pipeline) -> None:
-    await idle.start("binding", drift_seconds=0.0, refused_seconds=0.1)
+    await idle.start("binding", drift_seconds=0.0, refused_retry_seconds=0.1)
     await idle.start("status")
     scene = idle.scene
     ref = await ready(idle)
@@ -207,7 +207,7 @@ async def test_what_was_deleted_while_nobody_looked_comes_back(strict: Pipeline)
 
 async def test_a_correction_that_a_worker_died_in_is_finished(idle: Pipeline) -> None:
     """It left its lease behind, and the observation that it acted on."""
-    await idle.start("binding", drift_seconds=0.0, apply_seconds=0.3, lease_margin=0.0)
+    await idle.start("binding", drift_seconds=0.0, apply_timeout_seconds=0.3, lease_margin_seconds=0.0)
     await idle.start("status")
     scene = idle.scene
     ref = await ready(idle)

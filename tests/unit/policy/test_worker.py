@@ -38,7 +38,7 @@ async def test_it_forgets_a_target_that_is_gone() -> None:
 
 @pytest.mark.parametrize("behind", ["revision", "policy_revision"])
 async def test_it_asks_for_another_delivery_when_it_is_behind(behind: str) -> None:
-    async with running(behind_seconds=0.05) as lab:
+    async with running(catch_up_seconds=0.05) as lab:
         with pytest.raises(Retry, match="has not seen revision 99 yet"):
             await lab.evaluate(**{behind: 99})
 

@@ -5,6 +5,8 @@ from typing import Annotated
 import pytest
 from msgspec import Meta
 
+from services import PIPELINE
+from services.registry import load as load_worker
 from shared.settings import HubSettings, Settings, SettingsError, fields, load, parse
 
 
@@ -31,6 +33,8 @@ def test_an_unusable_value_is_named_with_its_source_and_meaning():
         load(Toy, {}, {"MOORAGE_SIZE": "0"})
     with pytest.raises(SettingsError, match="--size: "):
         load(Toy, {"size": "many"}, {})
+    with pytest.raises(SettingsError, match="MOORAGE_DRAIN_SECONDS: expected a finite number"):
+        load(Toy, {}, {"MOORAGE_DRAIN_SECONDS": "inf"})
 
 
 def test_secrets_have_no_flag_and_show_nowhere(capsys):
@@ -65,11 +69,16 @@ def test_every_setting_has_a_default_and_a_sentence(kind):
     kind()
 
 
-@pytest.mark.parametrize("name", ["controller", "discovery", "policy", "scheduler", "decision", "binding", "status"])
+@pytest.mark.parametrize("name", PIPELINE)
 def test_every_workers_settings_have_a_default_and_a_sentence(name):
-    from services.registry import load as load_worker
-
     kind = load_worker(name).settings
     kind()
     for field in fields(kind):
         assert field.description.endswith((".", ")")), field.name
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_every_measure_says_its_unit_in_its_name(name):
+    for field in fields(load_worker(name).settings):
+        if isinstance(field.default, float):
+            assert field.name.endswith(("_seconds", "_milliseconds", "_weight", "_share", "_penalty")), field.name

@@ -280,5 +280,5 @@ def test_the_decision_in_one_sentence() -> None:
 
 
 def test_thresholds_come_from_the_settings() -> None:
-    settings = StatusSettings(unhealthy_share=0.1, ready_unhealthy=0.2, ready_degraded=0.3, stale_share=0.4)
+    settings = StatusSettings(unhealthy_share=0.1, ready_unhealthy_share=0.2, ready_degraded_share=0.3, stale_share=0.4)
     assert msgspec.structs.astuple(settings.thresholds) == (0.1, 0.2, 0.3, 0.4)
