@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from services.sandbox.builtins import CORE, TENANCY, WORKLOADS
-from services.sandbox.resources import Resource
+from services.sandbox.data import KINDS
+from services.sandbox.resources import Resource, from_definition
 from services.sandbox.store import Sees
 
 Table = Mapping[tuple[str, str], Resource]
@@ -14,22 +14,23 @@ ROOT = "root"
 TARGET_PREFIX = "target:"
 
 
-def _table(resources: Iterable[Resource]) -> Table:
-    return MappingProxyType({(resource.group, resource.plural): resource for resource in resources})
+def _table(*parts: str) -> Table:
+    found = [from_definition(spec, custom=False) for part in parts for spec in KINDS[part]]
+    return MappingProxyType({(resource.group, resource.plural): resource for resource in found})
 
 
-WORKSPACE_RESOURCES = _table((*CORE, *TENANCY))
-TARGET_RESOURCES = _table((*CORE, *WORKLOADS))
+WORKSPACE_RESOURCES = _table("core", "tenancy")
+TARGET_RESOURCES = _table("core", "workloads")
 
 
 def target_resources(lacks: Iterable[str]) -> Table:
     """What a target serves that lacks some API groups, group versions, or `plural.group` resources."""
     missing = frozenset(lacks)
-    return _table(
-        resource
-        for resource in TARGET_RESOURCES.values()
+    return {
+        where: resource
+        for where, resource in TARGET_RESOURCES.items()
         if not missing & {resource.group or "core", resource.api_version(resource.storage), resource.id}
-    )
+    }
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """What is wrong with a CustomResourceDefinition: the checks that authors of definitions run into. Pure."""
 
+import copy
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -69,7 +70,7 @@ def _schema_problems(schema: Document, path: str) -> Iterator[Cause]:
             )
     if "default" in schema and schema["default"] is not None:
         wrapped = Schema({"type": "object", "properties": {"default": {**schema, "default": None}}})
-        for cause in wrapped.validate({"default": schema["default"]}):
+        for cause in wrapped.conform({"default": copy.deepcopy(schema["default"])})[1]:
             yield cause._replace(field=f"{path}.{cause.field}")
     for name, field in (schema.get("properties") or {}).items():
         if isinstance(field, dict) and name not in ("apiVersion", "kind", "metadata"):

@@ -8,6 +8,7 @@ import msgspec
 import yaml
 
 from services.sandbox import errors, patch, protobuf
+from services.sandbox.data import LOADER
 from services.sandbox.duplicates import duplicates
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.store import encode
@@ -70,10 +71,9 @@ def refusal(error: ApiError) -> Response:
 
 def _yaml(text: bytes) -> Any:
     """A YAML value. Aliases, by which a small document could unfold into a huge one, are refused."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, LOADER)):
         raise errors.bad_request("YAML aliases are not accepted")
-    return yaml.load(text, loader)  # noqa: S506 - a safe loader, the C one where it was built
+    return yaml.load(text, LOADER)  # noqa: S506 - a safe loader
 
 
 def parse(request: Request) -> Any:

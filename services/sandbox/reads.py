@@ -58,7 +58,7 @@ def _bodies(request: Request, at: Address, entries: list[Entry]) -> list[bytes]:
 def _defaulted(at: Address, entry: Entry) -> bytes:
     """An object that was stored before its kind had the schema of today."""
     document = entry.document()
-    at.version.schema.default(document)
+    at.version.schema.conform(document)
     return encode(document)
 
 

@@ -204,16 +204,14 @@ class Registry:
             managed.record(new, owners, write.now)
 
     def _conform(self, at: Address, document: Document, write: Write, old: Document | None = None) -> None:
-        schema = at.version.schema
         envelope.mark(at.cluster, document["metadata"])
-        dropped = schema.prune(document)
+        dropped, broken = at.version.schema.conform(document)
         if dropped and write.validation == "Strict":
             unknown = ", ".join(f'unknown field "{path}"' for path in dropped)
             raise errors.bad_request(f"strict decoding error: {unknown}")
         if write.validation == "Warn":
             write.warnings += [f'unknown field "{path}"' for path in dropped]
-        schema.default(document)
-        causes = [*envelope.metadata_causes(document["metadata"]), *schema.validate(document)]
+        causes = [*envelope.metadata_causes(document["metadata"]), *broken]
         if not at.resource.custom and any(cause.reason == "FieldValueTypeInvalid" for cause in causes):
             raise errors.undecodable(at.resource.kind, causes)
         if not causes and at.version.rules:

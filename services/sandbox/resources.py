@@ -98,8 +98,9 @@ def version_priority(name: str) -> tuple[Any, ...]:
     return (0, -int(rest), 0, name) if rest.isdigit() and name != rest else (3, 0, 0, name)
 
 
-def from_definition(spec: Document) -> Resource:
-    """The resource that a CustomResourceDefinition's `spec` describes. Raises KeyError, TypeError or ValueError."""
+def from_definition(spec: Document, *, custom: bool = True) -> Resource:
+    """The resource that a CustomResourceDefinition's `spec` describes; those that are built in are described so too.
+    Raises KeyError, TypeError or ValueError."""
     served = [version for version in spec["versions"] if version["served"]]
     versions = sorted((_version(version) for version in served), key=lambda version: version_priority(version.name))
     names = spec["names"]
@@ -114,5 +115,6 @@ def from_definition(spec: Document) -> Resource:
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         list_kind=names.get("listKind") or "",
-        custom=True,
+        verbs=ALL_VERBS if custom or not names["kind"].endswith("Review") else ("create",),  # reviews are only answered
+        custom=custom,
     )

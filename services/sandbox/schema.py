@@ -1,48 +1,21 @@
 """Structural schemas: the OpenAPI v3 subset of CustomResourceDefinitions. Pure: objects in, causes out.
 
-Built-in kinds use the same machinery with small partial schemas (see `builtins.py`). `rules` has the CEL of schemas.
+Built-in kinds use the same machinery with small partial schemas (see `kinds.yaml`). `rules` has the CEL of schemas.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 
+from services.sandbox.data import KINDS
 from services.sandbox.errors import Cause, Document
 
-STRING_MAP: Document = {"type": "object", "additionalProperties": {"type": "string"}}
-_OPEN: Document = {"x-kubernetes-preserve-unknown-fields": True}
-_KEPT = (
-    "name generateName namespace selfLink uid resourceVersion generation creationTimestamp deletionTimestamp "
-    "deletionGracePeriodSeconds"
-)
-METADATA: Document = {
-    "type": "object",
-    "properties": {
-        **dict.fromkeys(_KEPT.split(), _OPEN),
-        "managedFields": {"items": _OPEN},
-        "labels": STRING_MAP,
-        "annotations": STRING_MAP,
-        "finalizers": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
-        "ownerReferences": {
-            "type": "array",
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["uid"],
-            "items": {
-                "type": "object",
-                "x-kubernetes-preserve-unknown-fields": True,
-                "x-kubernetes-map-type": "atomic",
-                "required": ["apiVersion", "kind", "name", "uid"],
-                "properties": {name: {"type": "string"} for name in ("apiVersion", "kind", "name", "uid")},
-            },
-        },
-    },
-}
 _sorted_json = msgspec.json.Encoder(order="sorted").encode
-_ENVELOPE = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+_ENVELOPE = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": KINDS["schemas"]["metadata"]}
 
 
 def child(schema: Document, name: str) -> Document:
@@ -74,29 +47,25 @@ def item_element(schema: Document) -> Callable[[Any], str] | None:
 class Schema:
     """One version of one kind. `structure` is the OpenAPI schema with ObjectMeta put in."""
 
-    __slots__ = ("_prunes", "_validator", "structure")
+    __slots__ = ("_validator", "structure")
 
     def __init__(self, openapi: Document) -> None:
-        properties = {**openapi.get("properties", {}), **_ENVELOPE, "metadata": METADATA}
-        self.structure: Document = {**openapi, "type": "object", "properties": properties}
-        self._prunes = not openapi.get("x-kubernetes-preserve-unknown-fields")
+        self.structure: Document = {
+            **openapi,
+            "type": "object",
+            "properties": {**openapi.get("properties", {}), **_ENVELOPE},
+        }
         self._validator = jsonschema_rs.Draft4Validator(_to_json_schema(self.structure))
 
-    def default(self, document: Document) -> None:
-        """Fill in what is absent and has a default; a null that may not be is as good as absent."""
-        _default(document, self.structure)
-
-    def prune(self, document: Document) -> list[str]:
-        """Drop undeclared fields and name their paths."""
+    def conform(self, document: Document) -> tuple[list[str], list[Cause]]:
+        """Drop undeclared fields, and fill in what is absent and has a default (a null that may not be is as good as
+        absent). Returns the paths that were dropped, and what still breaks the schema, in Kubernetes' words."""
         dropped: list[str] = []
-        _prune(document, self.structure, "", dropped, keep=not self._prunes)
-        return dropped
-
-    def validate(self, document: Document) -> list[Cause]:
-        """What breaks the schema, in Kubernetes' words."""
+        twice: list[Cause] = []
+        _conform(document, self.structure, "", dropped, twice)
         if self._validator.is_valid(document):
-            return list(_duplicates(document, self.structure, ""))
-        return [_cause(error) for error in self._validator.iter_errors(document)]
+            return dropped, twice
+        return dropped, [_cause(error) for error in self._validator.iter_errors(document)]
 
 
 @lru_cache(maxsize=1024)
@@ -127,55 +96,34 @@ def _to_json_schema(schema: Document) -> Document:
     return result
 
 
-def _default(value: Any, schema: Document) -> None:
-    if isinstance(value, dict):
-        for name, field in schema.get("properties", {}).items():
-            if name in value and value[name] is None and "type" in field and not field.get("nullable"):
-                del value[name]
-            if name not in value and "default" in field:
-                value[name] = copy.deepcopy(field["default"])
-        for name, item in value.items():
-            if isinstance(item, dict | list):
-                _default(item, child(schema, name))
-    elif isinstance(value, list):
-        for item in value:
-            _default(item, schema.get("items") or {})
-
-
-def _prune(value: Any, schema: Document, path: str, dropped: list[str], *, keep: bool) -> None:
+def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice: list[Cause]) -> None:
+    """`twice` are the items of sets and keyed lists that are there twice."""
     if isinstance(value, list):
-        for position, item in enumerate(value):
-            _prune(item, schema.get("items") or {}, f"{path}[{position}]", dropped, keep=keep)
-    elif isinstance(value, dict):
-        keep = keep or bool(schema.get("x-kubernetes-preserve-unknown-fields"))
-        properties = schema.get("properties", {})
-        additional = schema.get("additionalProperties")
-        embedded = schema.get("x-kubernetes-embedded-resource", False)
-        for name in list(value):
-            here = f"{path}.{name}" if path else name
-            declared = properties.get(name, additional)
-            if isinstance(declared, dict):
-                _prune(value[name], declared, here, dropped, keep=False)
-            elif not (keep or declared is True or (embedded and name in ("apiVersion", "kind", "metadata"))):
-                del value[name]
-                dropped.append(here)
-
-
-def _duplicates(value: Any, schema: Document, path: str) -> Iterator[Cause]:
-    """Items of sets and keyed lists that are there twice."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            if isinstance(item, dict | list) and (inner := child(schema, name)):
-                yield from _duplicates(item, inner, f"{path}.{name}" if path else name)
-    elif isinstance(value, list):
         element, seen = item_element(schema), set()
         for position, item in enumerate(value):
             here = f"{path}[{position}]"
             if element and (name := element(item)) in seen:
-                yield Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}")
+                twice.append(Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}"))
             elif element:
                 seen.add(name)
-            yield from _duplicates(item, schema.get("items") or {}, here)
+            _conform(item, schema.get("items") or {}, here, dropped, twice)
+    elif isinstance(value, dict):
+        properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
+        for name, field in properties.items():
+            if name in value and value[name] is None and "type" in field and not field.get("nullable"):
+                del value[name]
+            if name not in value and "default" in field:
+                value[name] = copy.deepcopy(field["default"])
+        keep = others is True or schema.get("x-kubernetes-preserve-unknown-fields")
+        embedded = schema.get("x-kubernetes-embedded-resource", False)
+        for name in list(value):
+            declared = properties.get(name, others)
+            here = f"{path}.{name}" if path else name
+            if isinstance(declared, dict):
+                _conform(value[name], declared, here, dropped, twice)
+            elif not (keep or (embedded and name in _ENVELOPE)):
+                del value[name]
+                dropped.append(here)
 
 
 def _cause(error: Any) -> Cause:

@@ -4,6 +4,7 @@ Reads what it needs of a world file; what else is there (taints, cost ...) is fo
 """
 
 import base64
+import copy
 import os
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import msgspec
 import yaml
 
 from services.sandbox.auth import ADMINS, RBAC_GROUP
-from services.sandbox.builtins import WORKLOADS, definition
 from services.sandbox.clusters import ROOT
+from services.sandbox.data import KINDS
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.targets import Target
 from services.sandbox.targets import add as add_target
 
 ADMIN = "admin"
-_TEMPLATES = tuple(found.id for found in WORKLOADS if found.id not in ("pods", "nodes", "replicasets.apps"))
+WORKLOADS = {f"{spec['names']['plural']}.{spec['group']}".rstrip("."): spec for spec in KINDS["workloads"]}
+_TEMPLATES = tuple(found for found in WORKLOADS if found not in ("pods", "nodes", "replicasets.apps"))
 
 
 class Person(msgspec.Struct):
@@ -111,12 +113,12 @@ def write_kubeconfigs(files: dict[str, Document], directory: Path) -> dict[str, 
 def _add_workspace(sandbox: Sandbox, path: str, serves: list[str]) -> None:
     parent, _, name = path.rpartition(":")
     sandbox.create(parent, "tenancy.kcp.io/v1alpha1", "workspaces", {"metadata": {"name": name}})
-    known = {resource.id: resource for resource in WORKLOADS}
     for served in serves:
-        if served not in known:
-            raise ValueError(f"serves: {served!r} is none of {', '.join(known)}")
-        document = definition(known[served])
-        sandbox.create(path, "apiextensions.k8s.io/v1", "customresourcedefinitions", document)
+        if served not in WORKLOADS:
+            raise ValueError(f"serves: {served!r} is none of {', '.join(WORKLOADS)}")
+        spec = WORKLOADS[served]  # of the core group too, which kcp allows in a definition of this name
+        document = {"metadata": {"name": f"{spec['names']['plural']}.{spec['group'] or 'core'}"}, "spec": spec}
+        sandbox.create(path, "apiextensions.k8s.io/v1", "customresourcedefinitions", copy.deepcopy(document))
 
 
 def _grant(sandbox: Sandbox, path: str, person: Person, role: str) -> None:

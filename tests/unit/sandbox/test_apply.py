@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from services.sandbox import apply
 from services.sandbox.apply import ConflictsError, Owner
-from services.sandbox.schema import METADATA
+from services.sandbox.data import KINDS
 
 SCHEMA = {
     "type": "object",
     "properties": {
-        "metadata": METADATA,
+        "metadata": KINDS["schemas"]["metadata"],
         "spec": {
             "type": "object",
             "properties": {
