@@ -178,10 +178,12 @@ class Snapshot:
             row = self.rows[target.id] = self._vacant.pop() if self._vacant else len(self._targets)
             if row == len(self._targets):
                 self._targets.append(None)
-        self._count_quotas(self._targets[row], target)
-        self._targets[row] = target
-        for column in self._columns.values():
-            column.refresh(row, self._targets)
+        before, self._targets[row] = self._targets[row], target
+        self._count_quotas(before, target)
+        same_quotas = before is not None and before.quotas == target.quotas  # there may be many columns of these
+        for (family, _), column in self._columns.items():
+            if not (same_quotas and family == "quota_left"):
+                column.refresh(row, self._targets)
 
     def remove(self, target: str) -> None:
         """Forget a target (not what is reserved there: it may come back)."""
@@ -298,6 +300,7 @@ class Snapshot:
         row = self.rows.get(target)
         if row is None:
             return
+        paths = enclosing(placement.workspace)
         for (family, key), column in self._columns.items():
-            if family == "reserved" or (family == "quota_left" and lies_in(placement.workspace, key[0])):
+            if family == "reserved" or (family == "quota_left" and key[0] in paths):
                 column.refresh(row, self._targets)

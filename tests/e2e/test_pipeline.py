@@ -242,6 +242,31 @@ async def test_what_was_missing_is_placed_once_it_is_there(system: System):
     await until(lambda: system.ready("early"), "early is Ready")
 
 
+async def test_what_a_quota_refused_is_placed_once_the_quota_allows_it(system: System):
+    target, platform = "cluster-005", system.admin.cluster(worlds.PLATFORM)
+
+    async def inventory_has_it() -> bool:
+        entry = await Table(store, INVENTORY).get(join(worlds.PLATFORM, target))
+        return entry is not None and worlds.TEAM in entry.value.quotas
+
+    async def says() -> bool:
+        sentence = f"0/6 targets: 5 not among the names, 1 insufficient cpu quota of {worlds.TEAM}"
+        return condition(await system.status("bounded"), "Scheduled").get("message") == sentence
+
+    quotas = [{"workspace": worlds.TEAM, "hard": {"cpu": "1m"}}]
+    await platform.merge_patch(SYNCTARGETS, target, {"spec": {"quotas": quotas}})
+    bus, store = await connect("e2e", Settings(nats_url=system.place.nats))
+    try:
+        await until(inventory_has_it, "discovery knows the quota")
+    finally:
+        await bus.close()
+    await system.place_app("bounded", targets={"names": [target]})
+    await until(says, "the quota refuses it")
+    await platform.merge_patch(SYNCTARGETS, target, {"spec": {"quotas": None}})
+    await until(lambda: system.ready("bounded"), "bounded is Ready")
+    assert await system.placed("bounded") == [target]
+
+
 async def test_the_workloads_of_a_lost_cluster_move_and_the_others_stay(system: System):
     await system.place_app("mobile")
     await system.place_app("settled", count=6)

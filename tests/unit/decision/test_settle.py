@@ -28,8 +28,10 @@ class Desk:
         self.reservations = Table(store, RESERVATIONS)
         self.decision = decision
 
-    async def settle(self, *names: str, cpu: float = 1.0, attempt: int = 1, **request: Any) -> list[str] | str:
-        """The targets that are taken of those proposed, or the code of the refusal."""
+    async def settle(
+        self, *names: str, others: tuple[str, ...] = (), cpu: float = 1.0, attempt: int = 1, **request: Any
+    ) -> list[str] | str:
+        """The targets that are taken of those proposed and of `others`, or the code of the refusal."""
         asked = Request(
             placement=REF,
             head=Head(uid="u", generation=1, attempt=attempt),
@@ -37,8 +39,11 @@ class Desk:
             spec=msgspec.convert(request.pop("spec", {}), PlacementSpec),
             **request,
         )
-        choices = tuple(Choice(target=f"root:p/{name}", score=50.0, reserve={"cpu": cpu}) for name in names)
-        proposal = Proposal(strategy="BestFit", selected=choices, feasible=len(choices))
+        selected, alternates = (
+            tuple(Choice(target=f"root:p/{name}", score=50.0, reserve={"cpu": cpu}) for name in each)
+            for each in (names, others)
+        )
+        proposal = Proposal(strategy="BestFit", selected=selected, alternates=alternates, feasible=len(names + others))
         taken, refusal = await settle(Scheduled(request=asked, proposal=proposal, inventory_revision=0), self.decision)
         return refusal.code if refusal else [choice.target for choice in taken]
 
@@ -99,3 +104,24 @@ async def test_a_least_count_in_percent_is_of_the_targets_that_fitted() -> None:
         assert await here.settle("a", "b", "c", "d", spec=spec) == ["root:p/a", "root:p/b"]
     async with desk(a=READY, b=small, c=small, d=small) as here:
         assert await here.settle("a", "b", "c", "d", spec=spec) == "Contended"
+
+
+async def test_an_alternate_takes_the_place_of_a_target_whose_quota_was_used_up_meanwhile() -> None:
+    tight = {**READY, "quotas": {"root:team": {"cpu": 1.5}}}
+    async with desk(a=tight, b=READY) as here:
+        neighbour = PlacementRef(workspace="root:team:dev", namespace="apps", name="web")
+        head = Head(uid="v", generation=1, attempt=1)
+        await here.reservations.put(
+            key_of("root:p/a", neighbour), Reservation(placement=neighbour, head=head, resources={"cpu": 1.0})
+        )
+        assert await here.settle("a", others=("b",)) == ["root:p/b"]
+        assert await here.settle("a", others=("b",), cpu=0.5, attempt=2) == ["root:p/a"]
+        assert await here.settle("a", attempt=3, spec={"replicas": {"division": "Dynamic"}}) == "Contended"
+        assert (await here.reservation("a")).resources == {"cpu": 0.5}
+
+
+async def test_a_placement_may_shrink_in_a_target_that_has_less_by_now_than_it_holds() -> None:
+    async with desk(a={**READY, "allocatable": {"cpu": 2.0}, "quotas": {"root:team": {"cpu": 2.0}}}) as here:
+        held = Reservation(placement=REF, head=Head(uid="u", generation=1, attempt=1), resources={"cpu": 4.0})
+        await here.reservations.put(key_of("root:p/a", REF), held)
+        assert await here.settle("a", cpu=1.0, attempt=2) == ["root:p/a"]
