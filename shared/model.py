@@ -149,6 +149,7 @@ class Target(Value, frozen=True, kw_only=True):
     capacity: Resources = {}
     allocatable: Resources = {}
     allocated: Resources = {}  # requests of what Moorage did not place
+    counted: bool = False  # whether `allocated` was summed from its pods; else it is as reported on the SyncTarget
     usage: Resources = {}  # observed use, where metrics are served
     apis: tuple[ApiKind, ...] = ()
     kubernetes_version: str = ""

@@ -12,7 +12,6 @@ from typing import TypeVar
 from services.binding.core import (
     MANAGED_LABEL,
     OWNER_ANNOTATION,
-    SYSTEM_NAMESPACE,
     Identity,
     Member,
     Object,
@@ -29,6 +28,7 @@ from shared.kube.apply import APPLYSET_PART_OF, applyset_id, applyset_parent, ow
 from shared.kube.client import Client
 from shared.kube.discovery import RestMapper, UnknownKind
 from shared.kube.errors import ApiError
+from shared.kube.names import SYSTEM_NAMESPACE
 from shared.kube.references import pod_template
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, Resource
 from shared.model import PlacementRef

@@ -16,7 +16,6 @@ Object = dict[str, Any]
 
 MANAGED_LABEL = "placement.moorage.io/managed"
 OWNER_ANNOTATION = "placement.moorage.io/owner"
-SYSTEM_NAMESPACE = "moorage-system"
 
 _ORDER = ("ServiceAccount", "ConfigMap", "Secret", "PersistentVolumeClaim", "Service")
 _SCALED = frozenset({("apps", "Deployment"), ("apps", "ReplicaSet"), ("apps", "StatefulSet")})

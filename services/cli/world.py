@@ -173,7 +173,7 @@ async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
         "spec": spec,
     }
     await workspace.apply(SYNCTARGETS, target, field_manager=FIELD_MANAGER)
-    if offer.allocated:  # what others run there: the platform team knows, discovery does not
+    if offer.allocated:  # what others run there, as long as discovery has not counted the pods itself
         status = {"status": {"allocated": offer.allocated}}
         await workspace.merge_patch(SYNCTARGETS, offer.name, status, subresource="status", field_manager=FIELD_MANAGER)
     if offer.groups:

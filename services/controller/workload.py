@@ -1,14 +1,15 @@
 """What an object asks for: its replicas, and the requests of one of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from shared.kube.apply import content_hash, strip_server_fields
+from shared.kube.pods import effective_requests
 from shared.kube.quantity import QuantityError, parse_quantity
 from shared.kube.references import Reference, pod_labels, references
-from shared.model import Resources, WorkloadObject, add
+from shared.model import Resources, WorkloadObject
 
 POD_SPECS: dict[str, tuple[str, ...]] = {
     "Pod": ("spec",),
@@ -66,20 +67,18 @@ def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadOb
 
 
 def pod_requests(spec: Mapping[str, Any]) -> Resources:
-    """What one pod asks for, after kube-scheduler's rule: the greater of all containers together and any single
-    init container (those that keep running count with the containers), plus the overhead; and one pod.
-    """
-    init = spec.get("initContainers") or ()
-    sidecars = [container for container in init if container.get("restartPolicy") == "Always"]
-    steady = add(*(_requests(container) for container in (*(spec.get("containers") or ()), *sidecars)))
-    peaks = [_requests(container) for container in init if container.get("restartPolicy") != "Always"]
-    most = _greatest((steady, *peaks))
-    return add(most, _quantities(spec.get("overhead") or {}), {"pods": 1.0})
+    """What one pod asks for, after kube-scheduler's rule (`effective_requests`)."""
+    return effective_requests(
+        [_requests(container) for container in spec.get("containers") or ()],
+        [(_requests(each), each.get("restartPolicy") == "Always") for each in spec.get("initContainers") or ()],
+        pod_level=_requests(spec),
+        overhead=_quantities(spec.get("overhead") or {}),
+    )
 
 
-def _requests(container: Mapping[str, Any]) -> Resources:
-    """A container's requests; where only a limit is given, that is the request."""
-    resources = container.get("resources") or {}
+def _requests(holder: Mapping[str, Any]) -> Resources:
+    """The requests of a container, or of a pod as a whole; where only a limit is given, that is the request."""
+    resources = holder.get("resources") or {}
     return {**_quantities(resources.get("limits") or {}), **_quantities(resources.get("requests") or {})}
 
 
@@ -91,14 +90,6 @@ def _quantities(raw: Mapping[str, Any]) -> Resources:
         except QuantityError as error:
             raise ValueError(f"request for {name}: {error}") from None
     return parsed
-
-
-def _greatest(parts: Iterable[Resources]) -> Resources:
-    most: Resources = {}
-    for part in parts:
-        for name, amount in part.items():
-            most[name] = max(most.get(name, 0.0), amount)
-    return most
 
 
 def _at(obj: Any, path: tuple[str, ...], default: Any) -> Any:

@@ -1,11 +1,12 @@
 """A SyncTarget and what was seen of its cluster: as inventory entry, and as the SyncTarget's status."""
 
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import msgspec
 
 from services.discovery.health import NOT_PROBED, Health, steady_latency, verdict
+from services.discovery.quantities import LARGEST, MOST_RESOURCES, amounts, quantities
 from shared.api import (
     Condition,
     Latency,
@@ -17,7 +18,6 @@ from shared.api import (
     duration_seconds,
     set_condition,
 )
-from shared.kube.quantity import parse_quantity
 from shared.model import ApiKind, KubeconfigRef, OutsideScore, Resources, Target
 from shared.times import rfc3339, seconds
 
@@ -25,10 +25,8 @@ CONTROL_PLANE = frozenset({"node-role.kubernetes.io/control-plane", "node-role.k
 NO_NODES = "without a ready node"
 NO_CAPACITY = "without known capacity"
 NO_APIS = "without discovered APIs"
-CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered")
+CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered", "PodsCounted")
 MOST_APIS = 2048  # that a SyncTarget's status may list, by its schema
-MOST_RESOURCES = 64  # kinds of resources that are added up of one cluster: a node has about ten
-LARGEST = 2.0**63  # no Kubernetes quantity is larger; its own type caps what is
 
 _Status = Literal["True", "False", "Unknown"]
 
@@ -54,9 +52,14 @@ class _NodeStatus(msgspec.Struct):
     conditions: tuple[_NodeCondition, ...] | None = None
 
 
+class _NodeMeta(msgspec.Struct):
+    name: str = ""
+
+
 class Node(msgspec.Struct):
     """The few fields of a Node that matter here."""
 
+    metadata: _NodeMeta = msgspec.field(default_factory=_NodeMeta)
     spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
     status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
 
@@ -72,10 +75,10 @@ class Node(msgspec.Struct):
 
 
 class Nodes(msgspec.Struct, frozen=True):
-    """A cluster's nodes together: how many there are, how many can be used, and what those have."""
+    """A cluster's nodes together: how many there are, which of them can be used, and what those have."""
 
     count: int
-    usable: int
+    usable: frozenset[str]
     capacity: Resources
     allocatable: Resources
 
@@ -95,50 +98,30 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
     health: Health
     nodes: Nodes | None = None
+    allocated: Resources | None = None  # requests of what Moorage did not place
+    allocated_problem: str = ""  # why these cannot be had at all
     apis: tuple[ApiKind, ...] | None = None
     api_problem: str = ""  # which API groups could not be read, and why
     kubernetes_version: str = ""
     slow: bool = False
 
 
-def amounts(quantities: Mapping[str, str | int]) -> Resources:
-    """Quantities as floats in base units.
-
-    What is no quantity, or negative, counts as absent: it is somebody else's mistake. What is larger than Kubernetes
-    has them is capped, as Kubernetes' own type does, so that no sum leaves the range of numbers that JSON has.
-    """
-    found: Resources = {}
-    for name, quantity in quantities.items():
-        try:
-            amount = parse_quantity(quantity)
-        except ValueError:
-            continue
-        if amount >= 0.0:
-            found[name] = min(amount, LARGEST)
-    return found
-
-
-def quantities(resources: Resources) -> dict[str, Quantity]:
-    """Amounts as quantities, exact to a thousandth."""
-    thousandths = {name: round(amount * 1000) for name, amount in sorted(resources.items())}
-    return {name: f"{each}m" if each % 1000 else str(each // 1000) for name, each in thousandths.items()}
-
-
 def sum_nodes(nodes: Iterable[Node]) -> Nodes:
     """All nodes counted, the usable ones added up."""
-    count = usable = 0
+    count = 0
+    usable: set[str] = set()
     capacity: Resources = {}
     allocatable: Resources = {}
     for node in nodes:
         count += 1
         if not node.usable:
             continue
-        usable += 1
+        usable.add(node.metadata.name)
         for total, part in ((capacity, node.status.capacity), (allocatable, node.status.allocatable)):
             for name, amount in amounts(part or {}).items():
                 if name in total or len(total) < MOST_RESOURCES:
                     total[name] = min(LARGEST, total.get(name, 0.0) + amount)
-    return Nodes(count, usable, capacity, allocatable)
+    return Nodes(count, frozenset(usable), capacity, allocatable)
 
 
 def target_of(
@@ -151,6 +134,7 @@ def target_of(
     """
     known = previous if previous is not None and previous.uid == found.metadata.uid else None
     spec, status = found.spec, found.status
+    counted = known is not None and known.counted and not (seen is not None and seen.allocated_problem)
     base = known or Target(
         workspace=workspace,
         name=found.metadata.name,
@@ -167,7 +151,8 @@ def target_of(
         taints=spec.taints,
         unschedulable=spec.unschedulable,
         evict_after=None if evict_after is None else duration_seconds(evict_after),
-        allocated=amounts(status.allocated),
+        allocated=base.allocated if counted else amounts(status.allocated),
+        counted=counted,
         usage=amounts(status.usage),
         latency={measured.from_: measured.milliseconds for measured in status.latency} | base.latency,
         scores={
@@ -198,6 +183,8 @@ def _with(target: Target, seen: Seen, viewpoint: Viewpoint) -> Target:
         target = msgspec.structs.replace(
             target, capacity=seen.nodes.capacity, allocatable=seen.nodes.allocatable, nodes=seen.nodes.count
         )
+    if seen.allocated is not None:
+        target = msgspec.structs.replace(target, allocated=seen.allocated, counted=True)
     if seen.apis is not None:
         target = msgspec.structs.replace(target, apis=seen.apis)
     health = seen.health
@@ -229,7 +216,11 @@ def _epoch(time: str | None) -> float | None:
 
 
 def status_of(found: SyncTarget, target: Target, seen: Seen, now: float) -> SyncTargetStatus:
-    """What the SyncTarget's status should say; `allocated`, `usage` and `scores` are others' and stay out of it."""
+    """What the SyncTarget's status should say.
+
+    `usage` and `scores` are others' and stay out of it. So does `allocated`: where pods cannot be counted it is others'
+    as well, and what one field manager has applied once cannot be left out again without being removed.
+    """
     return SyncTargetStatus(
         conditions=_conditions(found, target, seen, rfc3339(now, "seconds")),
         capacity=quantities(target.capacity),
@@ -252,6 +243,15 @@ def status_of(found: SyncTarget, target: Target, seen: Seen, now: float) -> Sync
     )
 
 
+def allocated_patch(found: SyncTarget, target: Target) -> dict[str, Any] | None:
+    """A merge patch that makes the SyncTarget's `allocated` what was counted; None where nothing is to be written."""
+    counted = quantities(target.allocated)
+    present = found.status.allocated
+    if not target.counted or amounts(present) == amounts(counted):
+        return None
+    return {"status": {"allocated": {**dict.fromkeys(present), **counted}}}
+
+
 def _conditions(found: SyncTarget, target: Target, seen: Seen, now: str) -> tuple[Condition, ...]:
     """The verdicts are the inventory's, which all copies share; a copy's own look adds the words."""
     health = seen.health
@@ -263,6 +263,9 @@ def _conditions(found: SyncTarget, target: Target, seen: Seen, now: str) -> tupl
     ]
     if seen.apis is not None or not target.apis:
         rows.append(("APIsDiscovered", not seen.api_problem, "Incomplete", seen.api_problem))
+    if seen.allocated is not None or seen.allocated_problem:
+        kept = f"allocated is as reported: {seen.allocated_problem}"
+        rows.append(("PodsCounted", not seen.allocated_problem, "NotCountable", kept))
     conditions = tuple(condition for condition in found.status.conditions if condition.type in CONDITIONS)
     unread = not target.apis and not seen.api_problem
     for type_, holds, no, message in rows:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from services.discovery.counting import NotCountable, count
 from services.discovery.health import Health, Probe, Rules, observe
 from services.discovery.inventory import Node, Nodes, Seen, sum_nodes
 from services.discovery.settings import DiscoverySettings
@@ -23,6 +24,7 @@ CREDENTIALS_REFUSED = "refusing our credentials"
 
 # What is taken of a target's server, which is not trusted: it could go on for ever.
 LONGEST_READ = 30.0  # seconds for its nodes, APIs and version together
+LONGEST_COUNT = 30.0  # seconds for its pods after that
 LARGEST_BODY = 32 << 20  # bytes of one answer
 MOST_NODES = Bounds(objects=20_000, bytes=512 << 20)  # a node has 5 to 25 KB; Kubernetes is tested to 5,000 of them
 _LONGEST_VERSION = 64  # characters
@@ -63,6 +65,8 @@ class Prober:
                 back = health.lost_since > 0
                 async with asyncio.timeout(LONGEST_READ):
                     seen = await self._read(client, target, judged, nodes=nodes or back, apis=apis or back)
+                if nodes or back:
+                    seen = await self._counted(client, target, seen)
         except TimeoutError:
             log.warning("target not read in time", extra={"target": target.id, "timeout": LONGEST_READ})
             seen = Seen(health=judged, slow=True)
@@ -82,6 +86,23 @@ class Prober:
         )
         kinds, problem = (None, "") if served is None else _kinds(served, target)
         return Seen(health=health, nodes=found, apis=kinds, api_problem=problem, kubernetes_version=version or "")
+
+    async def _counted(self, client: Client, target: Target, seen: Seen) -> Seen:
+        """What was seen, and what the pods ask for."""
+        usable = seen.nodes.usable if seen.nodes is not None else None
+        kinds = seen.apis if seen.apis is not None else target.apis
+        try:
+            async with asyncio.timeout(LONGEST_COUNT):
+                allocated = await count(client.bounded(LARGEST_BODY), usable, kinds)
+        except (NotCountable, TimeoutError) as error:
+            why = str(error) or f"its pods could not be read within {LONGEST_COUNT:g} s"
+            return msgspec.structs.replace(seen, allocated_problem=why)
+        except KubeError as error:
+            if isinstance(error, ApiError) and error.unauthorized:
+                raise _Refused(str(error)) from None
+            log.info("pods not read", extra={"target": target.id, "error": str(error)})
+            return seen
+        return msgspec.structs.replace(seen, allocated=allocated)
 
     def _judge(self, health: Health, probe: Probe) -> Health:
         return observe(health, probe, self._clock(), self._rules)

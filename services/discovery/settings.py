@@ -38,7 +38,9 @@ class DiscoverySettings(HubSettings, frozen=True, kw_only=True):
     refused_limit: Annotated[
         int, Meta(description="Refused connections in a row after which a target counts as lost at once.", ge=1)
     ] = 3
-    capacity_interval_seconds: Annotated[float, Meta(description="How often a target's nodes are read.", gt=0)] = 60.0
+    capacity_interval_seconds: Annotated[
+        float, Meta(description="How often a target's nodes and pods are read.", gt=0)
+    ] = 60.0
     api_interval_seconds: Annotated[float, Meta(description="How often a target's served APIs are read.", gt=0)] = 300.0
     heartbeat_interval_seconds: Annotated[
         float, Meta(description="How often a SyncTarget's status is written when nothing but the time changed.", gt=0)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from services.discovery.health import Health, Probe, Rules, observe, resume
-from services.discovery.inventory import Seen, Viewpoint, status_of, target_of, worth_writing
+from services.discovery.inventory import Seen, Viewpoint, allocated_patch, status_of, target_of, worth_writing
 from services.discovery.probing import Prober
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
@@ -212,7 +212,7 @@ class Targets:
         nodes = now >= watched.nodes_due or known is None
         apis = now >= watched.apis_due or known is None
         seen = await self._prober.look(target, watched.health, nodes=nodes, apis=apis)
-        if seen is not None and (seen.slow or seen.nodes is not None):
+        if seen is not None and (seen.slow or seen.nodes is not None or seen.allocated is not None):
             watched.nodes_due = now + settings.capacity_interval_seconds
         if seen is not None and (seen.slow or seen.apis is not None):
             watched.apis_due = now + settings.api_interval_seconds
@@ -223,17 +223,25 @@ class Targets:
         target = self._want(watched, seen)
         now = self._clock()
         status = status_of(watched.found, target, seen, now)
-        if not worth_writing(watched.found, status, now, self._settings.heartbeat_interval_seconds):
-            return
         try:
-            watched.found = await watched.client.apply(
-                SYNCTARGETS,
-                _status_object(target.name, status),
-                field_manager=FIELD_MANAGER,
-                force=True,
-                subresource="status",
-                type=SyncTarget,
-            )
+            if worth_writing(watched.found, status, now, self._settings.heartbeat_interval_seconds):
+                watched.found = await watched.client.apply(
+                    SYNCTARGETS,
+                    _status_object(target.name, status),
+                    field_manager=FIELD_MANAGER,
+                    force=True,
+                    subresource="status",
+                    type=SyncTarget,
+                )
+            if seen.allocated is not None and (patch := allocated_patch(watched.found, target)):
+                watched.found = await watched.client.merge_patch(
+                    SYNCTARGETS,
+                    target.name,
+                    patch,
+                    field_manager=FIELD_MANAGER,
+                    subresource="status",
+                    type=SyncTarget,
+                )
         except KubeError as error:  # the next look tries again
             log.info("status not written", extra={"target": target.id, "error": str(error)})
 

@@ -140,16 +140,19 @@ class TargetScore(ApiStruct, frozen=True, kw_only=True):
 class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
     """What discovery observed of the cluster."""
 
-    conditions: Annotated[Conditions, Meta(description="Ready, Reachable, APIsDiscovered and HeartbeatHealthy.")] = ()
+    conditions: Annotated[
+        Conditions, Meta(description="Ready, Reachable, APIsDiscovered, HeartbeatHealthy and PodsCounted.")
+    ] = ()
     capacity: Annotated[Resources, Meta(description="Resources of all nodes together.")] = msgspec.field(
         default_factory=dict
     )
     allocatable: Annotated[Resources, Meta(description="Resources that workloads may request.")] = msgspec.field(
         default_factory=dict
     )
-    allocated: Annotated[Resources, Meta(description="Requests of what Moorage did not place.")] = msgspec.field(
-        default_factory=dict
-    )
+    allocated: Annotated[
+        Resources,
+        Meta(description="Requests of what Moorage did not place; as reported where pods cannot be counted."),
+    ] = msgspec.field(default_factory=dict)
     usage: Annotated[Resources, Meta(description="Observed use, where metrics are served.")] = msgspec.field(
         default_factory=dict
     )

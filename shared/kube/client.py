@@ -33,6 +33,7 @@ PAGE_SIZE = 500  # what kubectl and client-go ask for
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
+_METADATA = f"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
 
 _CLUSTERS = re.compile(r"/clusters/[^/]+/?$")
 _WORKSPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\*")
@@ -167,10 +168,12 @@ class Client:
         field_selector: str = "",
         limit: int = PAGE_SIZE,
         bounds: Bounds | None = None,
+        metadata: bool = False,
         type: type[T] | None = None,
     ) -> AsyncGenerator[Page[T], None]:
         """A collection in pages, of one version; all namespaces if none is named. No page limit if `limit` is 0.
 
+        With `metadata`, servers that can leave out all but the metadata do.
         A walk that takes minutes may outlive its version: then ApiError with `gone`. What exceeds `bounds` raises
         TooLarge: a server may go on with pages, empty ones as well, for ever.
         """
@@ -180,7 +183,9 @@ class Client:
         objects = size = 0
         while continues != "":
             most = bounds.bytes - size if bounds else None
-            raw = await self.request("GET", path, params={**params, "continue": continues}, most=most)
+            query = {**params, "continue": continues}
+            accept = _METADATA if metadata else JSON
+            raw = await self.request("GET", path, params=query, accept=accept, most=most)
             page = _decode_page(raw, type, self.base)
             objects, size = objects + max(1, len(page.items)), size + len(raw)
             if bounds and objects > bounds.objects:

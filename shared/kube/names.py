@@ -11,6 +11,9 @@ REQUESTER_ANNOTATION = "placement.moorage.io/requester"
 FINALIZER = "placement.moorage.io/placed"
 """On Placements: nothing of theirs is placed any more once it is gone."""
 
+SYSTEM_NAMESPACE = "moorage-system"
+"""In target clusters: where the ApplySets of what was placed are."""
+
 LABEL_LIMIT = 63
 NAME_LIMIT = 253
 

@@ -59,6 +59,7 @@ WORKSPACES = Resource("tenancy.kcp.io", "v1alpha1", "workspaces", namespaced=Fal
 
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False, kind="Namespace")
 NODES = Resource("", "v1", "nodes", namespaced=False, kind="Node")
+PODS = Resource("", "v1", "pods", kind="Pod")
 SECRETS = Resource("", "v1", "secrets", kind="Secret")
 CONFIGMAPS = Resource("", "v1", "configmaps", kind="ConfigMap")
 EVENTS = Resource("", "v1", "events", kind="Event")

@@ -23,7 +23,15 @@ def container(cpu: str | None = None, memory: str | None = None, limit: str | No
             {"containers": [container("1")], "initContainers": [container("3", restartPolicy="Always")]},
             {"cpu": 4, "pods": 1},
         ),
+        (
+            {
+                "containers": [container("1")],
+                "initContainers": [container("1", restartPolicy="Always"), container("3")],
+            },
+            {"cpu": 4, "pods": 1},
+        ),
         ({"containers": [container("1")], "overhead": {"cpu": "250m"}}, {"cpu": 1.25, "pods": 1}),
+        ({"containers": [container("1")], "resources": {"requests": {"cpu": "2"}}}, {"cpu": 2, "pods": 1}),
     ],
 )
 def test_a_pod_asks_for_its_containers_its_greatest_init_container_and_the_overhead(spec, expected):

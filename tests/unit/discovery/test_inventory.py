@@ -14,20 +14,20 @@ from services.discovery.inventory import (
     Nodes,
     Seen,
     Viewpoint,
-    amounts,
-    quantities,
+    allocated_patch,
     status_of,
     sum_nodes,
     target_of,
     worth_writing,
 )
+from services.discovery.quantities import amounts, quantities
 from shared.api import SyncTarget, decode_synctarget
 from shared.model import ApiKind, Target
 from shared.times import rfc3339
 
 NOW = 1_700_000_000.0
 SECRETS = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))
-NODES = Nodes(3, 2, {"cpu": 8.0}, {"cpu": 7.5, "memory": 2.0**33})
+NODES = Nodes(3, frozenset({"n1", "n2"}), {"cpu": 8.0}, {"cpu": 7.5, "memory": 2.0**33})
 WELL = Health(answered_at=NOW, latency=12.0)
 LOOK = Seen(health=WELL, nodes=NODES, apis=(SECRETS,), kubernetes_version="v1.36.0")
 
@@ -45,9 +45,10 @@ def offered(status=None, uid="u1", generation=1, **spec):
     )
 
 
-def node(ready="True", *, unschedulable=False, taints=None, **room):
+def node(ready="True", *, name="n", unschedulable=False, taints=None, **room):
     return msgspec.convert(
         {
+            "metadata": {"name": name},
             "spec": {"unschedulable": unschedulable, "taints": taints},
             "status": {
                 "capacity": room,
@@ -77,8 +78,8 @@ def test_nodes_that_are_ready_and_schedulable_are_added_up():
     gpu = [{"key": "gpu", "effect": "NoSchedule"}]
     nodes = sum_nodes(
         [
-            node(cpu="2", memory="4Gi"),
-            node(cpu="1500m", memory="1Gi", taints=gpu),
+            node(name="a", cpu="2", memory="4Gi"),
+            node(name="b", cpu="1500m", memory="1Gi", taints=gpu),
             node("False", cpu="64"),
             node("Unknown", cpu="64"),
             node(unschedulable=True, cpu="64"),
@@ -86,7 +87,7 @@ def test_nodes_that_are_ready_and_schedulable_are_added_up():
             Node(),
         ]
     )
-    assert (nodes.count, nodes.usable) == (7, 2)
+    assert (nodes.count, nodes.usable) == (7, {"a", "b"})
     assert nodes.allocatable == {"cpu": 3.5, "memory": 5 * 2.0**30}
 
 
@@ -187,7 +188,7 @@ def test_an_entry_holds_quotas_by_workspace_and_of_two_for_one_the_lesser():
         (LOOK, ""),
         (msgspec.structs.replace(LOOK, apis=None), NO_APIS),
         (msgspec.structs.replace(LOOK, nodes=None), NO_CAPACITY),
-        (msgspec.structs.replace(LOOK, nodes=Nodes(3, 0, {}, {})), NO_NODES),
+        (msgspec.structs.replace(LOOK, nodes=Nodes(3, frozenset(), {}, {})), NO_NODES),
         (Seen(health=Health()), NOT_PROBED),
         (Seen(health=Health(problem="without a usable kubeconfig")), "without a usable kubeconfig"),
         (None, NOT_PROBED),
@@ -214,6 +215,57 @@ def test_capacity_that_others_report_serves_where_nodes_cannot_be_read():
     found = offered({"allocatable": {"cpu": "4"}, "capacity": {"cpu": "5"}, "nodes": 2})
     target = entry(msgspec.structs.replace(LOOK, nodes=None), found)
     assert (target.ready, target.allocatable, target.capacity, target.nodes) == (True, {"cpu": 4.0}, {"cpu": 5.0}, 2)
+
+
+COUNTED = msgspec.structs.replace(LOOK, allocated={"cpu": 1.5, "pods": 2.0})
+NOT_COUNTED = msgspec.structs.replace(LOOK, allocated_problem="403 Forbidden")
+
+
+def test_what_was_counted_stands_against_what_is_reported():
+    found = offered({"allocated": {"cpu": "9"}})
+    counted = entry(COUNTED, found)
+    assert (counted.allocated, counted.counted) == ({"cpu": 1.5, "pods": 2.0}, True)
+    assert entry(None, found, previous=counted) == counted
+    assert entry(LOOK, found, previous=counted) == counted
+
+
+def test_where_pods_may_not_be_counted_what_is_reported_holds():
+    found = offered({"allocated": {"cpu": "9"}})
+    target = entry(NOT_COUNTED, found, previous=entry(COUNTED, found))
+    assert (target.allocated, target.counted) == ({"cpu": 9.0}, False)
+    assert entry(None, offered({"allocated": {"cpu": "8"}}), previous=target).allocated == {"cpu": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("seen", "status", "message"),
+    [
+        (COUNTED, "True", ""),
+        (NOT_COUNTED, "False", "allocated is as reported: 403 Forbidden"),
+        (LOOK, None, None),
+    ],
+)
+def test_a_condition_says_whether_pods_are_counted(seen, status, message):
+    conditions = {each.type: each for each in written(entry(seen), seen).status.conditions}
+    found = conditions.get("PodsCounted")
+    assert (found.status, found.message) == (status, message) if found else status is None
+    later = written(entry(seen), LOOK, written(entry(seen), seen))
+    assert {each.type: each for each in later.status.conditions} == conditions
+
+
+@pytest.mark.parametrize(
+    ("present", "seen", "patch"),
+    [
+        ({}, COUNTED, {"cpu": "1500m", "pods": "2"}),
+        ({"cpu": "9", "gpu": "1"}, COUNTED, {"cpu": "1500m", "pods": "2", "gpu": None}),
+        ({"cpu": "1.5", "pods": 2}, COUNTED, None),
+        ({"cpu": "9"}, NOT_COUNTED, None),
+        ({"cpu": "9"}, LOOK, None),
+    ],
+)
+def test_what_was_counted_is_written_where_it_differs(present, seen, patch):
+    found = offered({"allocated": present})
+    expected = None if patch is None else {"status": {"allocated": patch}}
+    assert allocated_patch(found, entry(seen, found)) == expected
 
 
 def test_a_copy_that_is_not_sure_leaves_the_verdict_of_another():
@@ -291,7 +343,7 @@ def test_conditions_and_fields_of_others_stay_out_of_what_is_applied():
         ({}, NOW + 20, False),
         ({}, NOW + 299, False),
         ({}, NOW + 300, True),
-        ({"nodes": Nodes(4, 3, {"cpu": 8.0}, {"cpu": 9.0})}, NOW + 1, True),
+        ({"nodes": Nodes(4, NODES.usable, {"cpu": 8.0}, {"cpu": 9.0})}, NOW + 1, True),
         ({"apis": ()}, NOW + 1, True),
         ({"kubernetes_version": "v1.37.0"}, NOW + 1, True),
     ],

@@ -1,0 +1,177 @@
+"""What the pods of a target ask for, in its inventory entry and its status."""
+
+import pytest
+
+from services.discovery import counting, probing
+from shared.kube.apply import APPLYSET_PART_OF, applyset_id, applyset_member, applyset_parent
+from shared.kube.client import Bounds, Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.names import SYSTEM_NAMESPACE
+from shared.kube.resources import CONFIGMAPS, NAMESPACES, NODES, PODS, SYNCTARGETS, Resource
+
+PLATFORM = "root:platform"
+DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
+REPLICASETS = Resource("apps", "v1", "replicasets", kind="ReplicaSet")
+SET = applyset_id("web-set", SYSTEM_NAMESPACE, "ConfigMap", "")
+
+
+def thing(resource, name, *, owner=None, namespace="shop", **spec):
+    metadata = {"name": name, "namespace": namespace}
+    if owner:
+        about = {"apiVersion": owner["apiVersion"], "kind": owner["kind"]}
+        about |= {"name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
+        metadata["ownerReferences"] = [{**about, "controller": True}]
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec}
+
+
+def pod(name, cpu, *, owner=None, node="east-0", namespace="shop"):
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}
+    return thing(PODS, name, owner=owner, namespace=namespace, containers=[container], nodeName=node)
+
+
+def workload(resource, name, *, owner=None):
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+    return thing(resource, name, owner=owner, **spec)
+
+
+class Cluster:
+    """The target cluster, with a pod that nobody placed, and a Deployment's pod that may be placed."""
+
+    def __init__(self, client):
+        self.client = client
+
+    async def fill(self):
+        client = self.client
+        for name in ("shop", SYSTEM_NAMESPACE):
+            await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        deployment = await client.create(DEPLOYMENTS, workload(DEPLOYMENTS, "web"))
+        replicaset = await client.create(REPLICASETS, workload(REPLICASETS, "web-1", owner=deployment))
+        await client.create(PODS, pod("web-1-a", "2", owner=replicaset))
+        await client.create(PODS, pod("other", "500m"))
+
+    async def place(self):
+        """Mark the Deployment as binding does."""
+        bare = {"apiVersion": "v1", "kind": "ConfigMap"}
+        bare["metadata"] = {"name": "web-set", "namespace": SYSTEM_NAMESPACE}
+        deployment = await self.client.get(DEPLOYMENTS, "web", "shop")
+        await self.client.create(CONFIGMAPS, applyset_parent(bare, [deployment]))
+        labels = applyset_member(deployment, SET)["metadata"]["labels"]
+        assert labels[APPLYSET_PART_OF] == SET
+        await self.client.merge_patch(DEPLOYMENTS, "web", {"metadata": {"labels": labels}}, "shop")
+
+
+@pytest.fixture
+async def east(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with Client(load_kubeconfig(scene.kubeconfigs["target-east"])) as client:
+        cluster = Cluster(client)
+        await cluster.fill()
+        yield cluster
+
+
+async def allocated(scene, **expected):
+    """Wait until this is what is known to be allocated; the entry."""
+
+    async def look():
+        entry = await scene.entry(PLATFORM, "east")
+        return entry if entry and entry.allocated == expected else None
+
+    return await scene.until(look)
+
+
+async def condition(scene, status):
+    """Wait until the condition PodsCounted is this; its message, and what is written as allocated."""
+
+    async def look():
+        found = (await scene.hub.cluster(PLATFORM).get(SYNCTARGETS, "east")).get("status") or {}
+        messages = {
+            each["type"]: each.get("message", "") for each in found.get("conditions", ()) if each["status"] == status
+        }
+        return (messages["PodsCounted"], found.get("allocated")) if "PodsCounted" in messages else None
+
+    return await scene.until(look)
+
+
+async def report(scene, **amounts):
+    status = {"status": {"allocated": amounts}}
+    await scene.hub.cluster(PLATFORM).merge_patch(SYNCTARGETS, "east", status, subresource="status")
+
+
+async def test_pods_are_counted_but_for_those_of_what_was_placed(scene, east):
+    await report(scene, cpu="9", gpu="1")
+    async with scene.running(capacity_interval_seconds=0.1):
+        entry = await allocated(scene, cpu=2.5, pods=2.0)
+        assert entry.counted
+        await east.place()
+        await allocated(scene, cpu=0.5, pods=1.0)
+        assert await condition(scene, "True") == ("", {"cpu": "500m", "pods": "1"})
+        await east.client.delete(PODS, "other", "shop")
+        await allocated(scene)
+
+
+async def test_pods_on_nodes_that_cannot_be_used_do_not_count(scene, east):
+    async with scene.running(capacity_interval_seconds=0.1):
+        await allocated(scene, cpu=2.5, pods=2.0)
+        await east.client.create(PODS, pod("third", "1", node="east-1"))
+        await allocated(scene, cpu=3.5, pods=3.0)
+        await east.client.merge_patch(NODES, "east-0", {"spec": {"unschedulable": True}})
+        await allocated(scene, cpu=1.0, pods=1.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/pods", 403), ("/pods", 404), ("/configmaps", 403), ("/namespaces/shop/replicasets", 403)]
+)
+async def test_where_pods_or_their_owners_may_not_be_listed_what_is_reported_stays(scene, east, path, status):
+    await east.place()
+    async with scene.running(capacity_interval_seconds=0.1):
+        await allocated(scene, cpu=0.5, pods=1.0)
+        await condition(scene, "True")
+        scene.faults[path] = status
+        message, left = await condition(scene, "False")
+        assert message.startswith(f"allocated is as reported: {status}")
+        assert left == {"cpu": "500m", "pods": "1"}
+        await report(scene, cpu="3")
+        entry = await allocated(scene, cpu=3.0, pods=1.0)
+        assert (entry.counted, entry.ready) == (False, True)
+        scene.faults.clear()
+        assert (await allocated(scene, cpu=0.5, pods=1.0)).counted
+
+
+async def test_a_failure_that_may_pass_leaves_what_was_counted(scene, east):
+    async with scene.running(capacity_interval_seconds=0.1):
+        await allocated(scene, cpu=2.5, pods=2.0)
+        scene.faults["/pods"] = 500
+        await east.client.delete(PODS, "other", "shop")
+        await scene.looks("east", 3)
+        entry = await scene.entry(PLATFORM, "east")
+        assert (entry.allocated["cpu"], entry.counted) == (2.5, True)
+        scene.faults["/pods"] = 401
+        refused = await scene.until(lambda: _refused(scene))
+        assert refused.reason == "refusing our credentials"
+        scene.faults.clear()
+        await allocated(scene, cpu=2.0, pods=1.0)
+
+
+async def _refused(scene):
+    entry = await scene.entry(PLATFORM, "east")
+    return entry if entry and not entry.ready else None
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "bound"),
+    [
+        (counting, "MOST_PODS", Bounds(objects=1, bytes=1 << 20)),
+        (counting, "MOST_COLLECTIONS", 0),
+        (probing, "LONGEST_COUNT", 1e-9),
+    ],
+)
+async def test_a_cluster_beyond_our_bounds_is_not_counted_and_says_so(scene, east, monkeypatch, where, name, bound):
+    await east.place()
+    monkeypatch.setattr(where, name, bound)
+    async with scene.running(capacity_interval_seconds=0.1):
+        message, _ = await condition(scene, "False")
+        assert "as reported" in message
+        assert (await scene.ready(PLATFORM, "east")).allocated == {}
