@@ -31,6 +31,8 @@ REPLICAS: dict[str, tuple[str, ...]] = {
     "Job": ("spec", "parallelism"),
 }
 """Where each kind keeps its number of replicas; absent there means one."""
+MOST_REPLICAS = 2**31 - 1
+"""The API has 32 bits for them."""
 
 
 class Selected(msgspec.Struct, frozen=True):
@@ -49,42 +51,73 @@ def select(obj: Mapping[str, Any], default_namespace: str = "") -> Selected:
 def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadObject:
     """One object of a workload, as the pipeline needs to know it.
 
-    Raises ValueError for requests that are no quantities.
+    Raises ValueError for requests that are no quantities, and for an object that its API server would not have taken.
     """
     kind = str(obj.get("kind", ""))
     metadata = obj.get("metadata") or {}
-    replicas = _at(obj, REPLICAS[kind], 1) if kind in REPLICAS else None
-    return WorkloadObject(
-        api_version=str(obj.get("apiVersion", "")),
-        kind=kind,
-        namespace=metadata.get("namespace") or default_namespace,
-        name=metadata.get("name") or "",
-        replicas=replicas if replicas is None else int(replicas),
-        requests=pod_requests(_at(obj, POD_SPECS[kind], {})) if kind in POD_SPECS else {},
-        labels=metadata.get("labels") or {},
-        hash=content_hash(strip_server_fields(obj)),
-    )
+    try:
+        return WorkloadObject(
+            api_version=str(obj.get("apiVersion", "")),
+            kind=kind,
+            namespace=metadata.get("namespace") or default_namespace,
+            name=metadata.get("name") or "",
+            replicas=_replicas(obj, REPLICAS[kind]) if kind in REPLICAS else None,
+            requests=pod_requests(_at(obj, POD_SPECS[kind], {})) if kind in POD_SPECS else {},
+            labels=metadata.get("labels") or {},
+            hash=content_hash(strip_server_fields(obj)),
+        )
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _replicas(obj: Mapping[str, Any], path: tuple[str, ...]) -> int:
+    found = _at(obj, path, 1)
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= MOST_REPLICAS:
+        raise ValueError(f"{'.'.join(path)}: {str(found)[:20]!r} is no number of replicas")
+    return found
+
+
+class _Requirements(msgspec.Struct):
+    requests: dict[str, str | int | float] | None = None
+    limits: dict[str, str | int | float] | None = None
+
+
+class _Container(msgspec.Struct, rename="camel"):
+    resources: _Requirements | None = None
+    restart_policy: str | None = None
+
+
+class _PodSpec(msgspec.Struct, rename="camel"):
+    containers: tuple[_Container, ...] | None = None
+    init_containers: tuple[_Container, ...] | None = None
+    overhead: dict[str, str | int | float] | None = None
+    resources: _Requirements | None = None
 
 
 def pod_requests(spec: Mapping[str, Any]) -> Resources:
-    """What one pod asks for, after kube-scheduler's rule (`effective_requests`)."""
+    """What one pod asks for, after kube-scheduler's rule (`effective_requests`).
+
+    Raises msgspec.ValidationError for another shape than a pod's, ValueError for requests that are no quantities.
+    """
+    pod = msgspec.convert(spec, _PodSpec)
     return effective_requests(
-        [_requests(container) for container in spec.get("containers") or ()],
-        [(_requests(each), each.get("restartPolicy") == "Always") for each in spec.get("initContainers") or ()],
-        pod_level=_requests(spec),
-        overhead=_quantities(spec.get("overhead") or {}),
+        [_requests(container.resources) for container in pod.containers or ()],
+        [(_requests(each.resources), each.restart_policy == "Always") for each in pod.init_containers or ()],
+        pod_level=_requests(pod.resources),
+        overhead=_quantities(pod.overhead),
     )
 
 
-def _requests(holder: Mapping[str, Any]) -> Resources:
+def _requests(resources: _Requirements | None) -> Resources:
     """The requests of a container, or of a pod as a whole; where only a limit is given, that is the request."""
-    resources = holder.get("resources") or {}
-    return {**_quantities(resources.get("limits") or {}), **_quantities(resources.get("requests") or {})}
+    if resources is None:
+        return {}
+    return {**_quantities(resources.limits), **_quantities(resources.requests)}
 
 
-def _quantities(raw: Mapping[str, Any]) -> Resources:
+def _quantities(raw: Mapping[str, str | int | float] | None) -> Resources:
     parsed = {}
-    for name, quantity in raw.items():
+    for name, quantity in (raw or {}).items():
         try:
             parsed[name] = parse_quantity(quantity)
         except QuantityError as error:

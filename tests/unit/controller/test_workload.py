@@ -1,5 +1,7 @@
 """What objects ask for, after kube-scheduler's rule."""
 
+import re
+
 import pytest
 
 from services.controller.workload import pod_requests, select, summarize
@@ -70,6 +72,22 @@ def test_the_hash_is_of_the_content_and_not_of_what_the_server_keeps():
 def test_a_request_that_is_no_quantity_is_named():
     with pytest.raises(ValueError, match="request for cpu"):
         pod_requests({"containers": [container("lots")]})
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"replicas": -1}, "spec.replicas: '-1' is no number of replicas"),
+        ({"replicas": "three"}, "spec.replicas: 'three' is no number of replicas"),
+        ({"replicas": True}, "spec.replicas: 'True' is no number of replicas"),
+        ({"replicas": 2**31}, "spec.replicas: '2147483648' is no number of replicas"),
+        ({"template": {"spec": {"containers": "web"}}}, "Expected `array | null`, got `str` - at `$.containers`"),
+        ({"template": {"spec": {"containers": [container("lots")]}}}, "request for cpu: 'lots' is not a quantity"),
+    ],
+)
+def test_an_object_that_no_api_server_would_take_is_refused_in_words(spec, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        select({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec})
 
 
 def test_an_inline_manifest_without_a_namespace_is_in_the_placements():
