@@ -95,28 +95,41 @@ class Demand:
     def capacity(self, free: dict[str, Floats], targets: int) -> Ints:
         """How many replicas each target has room for, at most `replicas`; `free` by resource, one value per target,
         without what runs on every node.
-
-        A bound that always fits: where workloads have unlike numbers of replicas, rounding up is allowed for.
         """
         whole = self.replicas or 0
-        if whole == 0:
-            return np.zeros(targets, np.intp)
-        per_replica: Resources = {}
-        once: Resources = {}
-        for count, of_one in self._each:
-            if count is None:
-                once = add(once, of_one)
-            else:
-                per_replica = add(per_replica, _times(of_one, count / whole))
-                once = add(once, _times(of_one, 0.0 if count == whole else (whole - 1) / whole))
-        room = np.full(targets, float(whole))
+        spare = {name: free[name] * (1 + TOLERANCE) + TOLERANCE for name, amount in self.total.items() if amount > 0}
+        if self.uniform:
+            return self._quotient(spare, targets)
+        low, high = np.zeros(targets, np.intp), np.full(targets, whole, np.intp)
+        while (low < high).any():
+            middle = (low + high + 1) // 2
+            fits = np.ones(targets, np.bool_)
+            for name, amounts in spare.items():
+                fits &= amounts >= self._asked(name, middle)
+            low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
+        return low
+
+    def _quotient(self, spare: dict[str, Floats], targets: int) -> Ints:
+        """The same where all workloads have as many replicas: nothing is rounded, and one division answers."""
+        room = np.full(targets, float(self.replicas or 0))
         fits_whole = np.ones(targets, np.bool_)
-        for name, amount in per_replica.items():
-            if amount > 0:
-                spare = free[name] * (1 + TOLERANCE) + TOLERANCE
-                room = np.minimum(room, np.floor((spare - once.get(name, 0.0)) / amount))
-                fits_whole &= spare >= self.total[name]
-        return np.where(fits_whole, whole, np.maximum(room, 0.0)).astype(np.intp)
+        once, one = self.of(0), self.of(1)
+        for name, amounts in spare.items():
+            fits_whole &= amounts >= self.total[name]
+            each = one[name] - once.get(name, 0.0)
+            if each > 0:
+                room = np.minimum(room, np.floor((amounts - once.get(name, 0.0)) / each))
+            else:
+                room = np.where(amounts >= once[name], room, 0.0)
+        return np.where(fits_whole, self.replicas or 0, np.maximum(room, 0.0)).astype(np.intp)
+
+    def _asked(self, name: str, replicas: Ints) -> Floats:
+        """What a target must give of a resource, for one number of replicas per target; see `of`."""
+        total: Floats = np.zeros(len(replicas))
+        for count, of_one in self._each:
+            if name in of_one:
+                total += of_one[name] * (1 if count is None else -(-replicas * count // (self.replicas or 1)))
+        return total
 
 
 def demand_of(request: Request) -> Demand:

@@ -7,13 +7,14 @@ from functools import cached_property
 import numpy as np
 
 from services.scheduler.round import Round
-from services.scheduler.scorers import KNOWN, BadArguments, find
+from services.scheduler.scorers import KNOWN, SCORERS, BadArguments, find
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Bools, Floats, Ints, stable_hash
 from shared.api import ScorerWeight
 from shared.model import Refusal, Request, Score
 
 POLICY = "Policy"
+STEADY = "Steady"
 NEUTRAL = 50.0
 """The total where no scorer has anything to say."""
 DOMINANCE = 100.0
@@ -32,11 +33,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """One scorer's points for all feasible targets, NaN where it knows nothing, and its weight."""
+    """One scorer's points for all feasible targets, NaN where it knows nothing, and its weight (or one for each)."""
 
     name: str
     points: Floats
-    weight: float
+    weight: float | Floats
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,7 @@ def wanted(request: Request, settings: SchedulerSettings) -> Wanted:
         "Latency": settings.latency_weight,
     }
     chosen = listed or tuple(ScorerWeight(name=name) for name in defaults)
-    weighed = [(each, defaults.get(each.name, 100.0) if each.weight is None else each.weight) for each in chosen]
-    stickiness = request.spec.stability.stickiness
-    if stickiness > 0 and all(each.name != "Steady" for each in chosen):
-        rest = sum(weight for _, weight in weighed)
-        weighed.append((ScorerWeight(name="Steady"), _worth(stickiness, rest)))
-    return weighed
-
-
-def _worth(points: float, rest: float) -> float:
-    """The weight beside a sum of others that makes 100 points of one scorer that many points of the total."""
-    return max(rest, 1.0) * points / max(100.0 - points, 1.0)
+    return [(each, defaults.get(each.name, 100.0) if each.weight is None else each.weight) for each in chosen]
 
 
 def rank(round: Round, scorers: Wanted, policy: Floats | None, policy_weight: float) -> Ranking:
@@ -119,7 +110,22 @@ def rank(round: Round, scorers: Wanted, policy: Floats | None, policy_weight: fl
             raise Refused("InvalidScorer", f"scorer {scorer.name}: {error}") from None
         if points is not None:
             parts.append(Part(scorer.name, points, weight))
-    return combine(parts, policy, round.spec.strategy.combine, policy_weight, len(round))
+    combined = round.spec.strategy.combine
+    stickiness = round.spec.stability.stickiness
+    staying = SCORERS[STEADY](round, {})
+    if stickiness > 0 and staying is not None and all(scorer.name != STEADY for scorer, _ in scorers):
+        beside = policy_weight if policy is not None and combined == "Weighted" else 0.0
+        parts.append(Part(STEADY, staying, _worth(stickiness, parts, beside)))
+    return combine(parts, policy, combined, policy_weight, len(round))
+
+
+def _worth(points: float, others: Sequence[Part], beside: float) -> Floats | float:
+    """The weight beside others (and `beside`) that makes 100 points of one scorer that many points of the total.
+
+    One for each target, since a scorer does not count for a target that it knows nothing of.
+    """
+    rest = sum((~np.isnan(other.points) * other.weight for other in others), start=beside)
+    return np.maximum(rest, 1.0) * points / max(100.0 - points, 1.0)
 
 
 def combine(parts: Sequence[Part], policy: Floats | None, how: str, policy_weight: float, targets: int) -> Ranking:

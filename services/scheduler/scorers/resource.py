@@ -89,7 +89,7 @@ def _shaped(used: Floats, args: Args) -> Floats:
     if not all(0 <= each <= 10 for each in score):
         raise BadArguments("shape: score must be within 0..10")
     points = 10.0 * np.interp(100.0 * np.minimum(used, 1.0), utilization, score)
-    return np.where(points > 0, points, np.nan)
+    return np.where((points > 0) & ~np.isnan(used), points, np.nan)  # np.interp gives the last score for NaN
 
 
 def _weights(args: Args) -> dict[str, float]:
@@ -101,6 +101,6 @@ def _weights(args: Args) -> dict[str, float]:
     ):
         raise BadArguments("resources must be a list of {name, weight}")
     weights = {each["name"]: number(each, "weight", 1.0) for each in listed}
-    if any(not 0 < weight < float("inf") for weight in weights.values()):
+    if any(weight <= 0 for weight in weights.values()):
         raise BadArguments("resources: a weight must be above 0")
     return weights

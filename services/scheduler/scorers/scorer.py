@@ -1,5 +1,6 @@
 """What a scorer is."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,6 @@ class BadArguments(Exception):
 def number(args: Args, name: str, default: float) -> float:
     """A numeric argument. Raises `BadArguments` where it is something else."""
     value = args.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise BadArguments(f"{name} must be a number, not {value!r}")
     return float(value)

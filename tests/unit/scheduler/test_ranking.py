@@ -40,6 +40,22 @@ def test_totals(parts, policy, how, totals) -> None:
         assert weighted == pytest.approx(ranking.totals[position] if parts or policy else 0.0, abs=1e-6)
 
 
+def test_stickiness_is_worth_its_points_whoever_else_abstains_and_whatever_the_policy_weighs() -> None:
+    spec = {"stability": {"stickiness": 10}}  # of the four scorers only Resource and, on one target, Load speak
+    fleet = [target("a", usage={"cpu": 5.0}), target("b")]
+    for scores in ((), (60.0, 60.0)):
+        there = decide(request(spec, previous=["root/a", "root/b"]), fleet, policy_scores=scores)
+        gone = decide(request(spec, previous=["root/gone"]), fleet, policy_scores=scores)
+        assert {
+            each.target: round(each.score - other.score, 5)
+            for each, other in zip(
+                sorted(there.scores(), key=lambda choice: choice.target),
+                sorted(gone.scores(), key=lambda choice: choice.target),
+                strict=True,
+            )
+        } == {"root/a": 10.0, "root/b": 10.0}
+
+
 def test_stickiness_is_worth_exactly_its_points() -> None:
     spec = {"strategy": {"scorers": [{"name": "Resource"}]}, "stability": {"stickiness": 10}}
     fleet = [target("a"), target("b")]

@@ -60,6 +60,8 @@ def points(name: str, asked: Any, targets: list[Target], args: dict[str, Any] | 
         (RATIO, {"cpu": 2.0, "memory": 4.0}, {}, 75.0),  # 20 % is half way to 10, 40 % is 10: (50 + 100)/2
         (RATIO, {"cpu": 10.0, "memory": 4.0}, {}, 100.0),  # cpu scores 0 and is left out, as kube-scheduler does
         (RATIO, {"cpu": 10.0, "memory": 10.0}, {}, 0.0),
+        (RATIO, {"cpu": 2.0}, {"allocatable": {"cpu": 10.0}}, 50.0),  # no memory there: left out
+        ({**RATIO, "shape": [{"utilization": 50, "score": 8}]}, {"cpu": 2.0}, {"allocatable": {}}, 0.0),
     ],
 )  # fmt: skip
 def test_resource(args, requests, facts, expected) -> None:
@@ -90,6 +92,8 @@ def test_resource_prefers_full_targets_for_binpack() -> None:
         ("Resource", {**RATIO, "shape": [{"utilization": 50, "score": 11}]}, "score must be within 0..10"),
         ("Latency", {"from": []}, "from must be the name"),
         ("Latency", {"cutoff": True}, "cutoff must be a number"),
+        ("Latency", {"cutoff": math.nan}, "cutoff must be a number, not nan"),
+        ("Affinity", {"taintPenalty": math.inf}, "taintPenalty must be a number, not inf"),
         ("Locality", {"near": {"zone": 1}}, "near must map labels to values"),
         ("Spread", {"topologyKey": 1}, "topologyKey must be a label"),
     ],
