@@ -15,9 +15,11 @@ from shared.model import (
     PolicyEntry,
     PreviousChoice,
     Requester,
+    Resources,
     Target,
     Waiting,
     WorkloadObject,
+    fits,
 )
 from shared.times import seconds
 
@@ -32,6 +34,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     attempt: int
     selected: tuple[PreviousChoice, ...] = ()
+    reserved: dict[str, Resources] = {}  # by selected target
     moved_at: float = 0.0
 
 
@@ -158,6 +161,14 @@ def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
     """
     patience = min(WAKE_FIRST * 2 ** min(waiting.tries - 1, DOUBLINGS), WAKE_MOST)
     return now >= waiting.next_try or (world_changed_at > waiting.tried_at and now >= waiting.tried_at + patience)
+
+
+def gives_back(old: Decision, new: Decision) -> bool:
+    """Whether a placement takes less than before of a target that it stays on, which may help those that wait.
+
+    What it leaves is free only once it is cleared there: when its PlacementBinding is gone.
+    """
+    return any(not fits(old.reserved[target], new.reserved[target]) for target in old.reserved.keys() & new.reserved)
 
 
 def wait(

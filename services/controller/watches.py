@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.controller.core import Decision, moved_at
+from services.controller.core import Decision, gives_back, moved_at
 from services.controller.referred import Referred
 from services.controller.workload import Selected, select
 from shared.api import Placement, decode_decision, decode_placement, decode_policy
@@ -99,9 +99,12 @@ class WorkspaceWatch:
 
     async def _follow_decisions(self) -> None:
         async for change in self._decisions.events():
-            # What is decided wakes nobody; that nothing is decided any more may let a placement go.
+            # What is decided wakes nobody else, unless room is given back. That nothing is decided any more may let a
+            # placement go.
             if change.kind == "Deleted":
                 self._notify(self.ref(*change.key))
+            elif change.old is not None and change.object is not None and gives_back(change.old, change.object):
+                self._freed()
 
     async def _follow_bindings(self) -> None:
         async for change in self._bindings.events():
@@ -234,7 +237,8 @@ def _decision(raw: bytes) -> Decision:
         PreviousChoice(target=f"{each.target.workspace}/{each.target.name}", replicas=each.replicas)
         for each in status.selected
     )
-    return Decision(attempt=status.attempt, selected=selected, moved_at=moved_at(status.history))
+    reserved = {choice.target: each.reserved for choice, each in zip(selected, status.selected, strict=True)}
+    return Decision(attempt=status.attempt, selected=selected, reserved=reserved, moved_at=moved_at(status.history))
 
 
 _LABELLED = msgspec.json.Decoder(dict[str, Any])

@@ -45,6 +45,27 @@ def cause(known=None, digest="a.b.c", decision=None, room=None, leaving=(), left
     return found.code if found else None
 
 
+def reserving(**targets: dict[str, float]) -> core.Decision:
+    return core.Decision(attempt=1, reserved=targets)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (reserving(a={"cpu": 2.0}), reserving(a={"cpu": 1.0}), True),
+        (reserving(a={"cpu": 2.0, "memory": 1.0}), reserving(a={"cpu": 3.0, "memory": 0.5}), True),
+        (reserving(a={"cpu": 2.0, "gpu": 1.0}), reserving(a={"cpu": 2.0}), True),
+        (reserving(a={"cpu": 1.0}, b={"cpu": 2.0}), reserving(a={"cpu": 1.0}, b={"cpu": 1.0}), True),
+        (reserving(a={"cpu": 2.0}), reserving(a={"cpu": 2.0}), False),
+        (reserving(a={"cpu": 2.0}), reserving(a={"cpu": 3.0, "gpu": 1.0}), False),
+        (reserving(a={"cpu": 2.0}), reserving(b={"cpu": 1.0}), False),
+        (reserving(), reserving(a={"cpu": 1.0}), False),
+    ],
+)
+def test_a_decision_gives_back_where_it_takes_less_of_a_target_than_before(old, new, expected) -> None:
+    assert core.gives_back(old, new) is expected
+
+
 DECIDED = core.Decision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
 
 
