@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.bus import BusError, Forbidden
-from shared.nats_options import NatsOptions, shown
+from shared.nats_options import NatsOptions, without_credentials
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -81,6 +81,7 @@ class NatsClient:
 
     def __init__(self, url: str, on_wait: Callable[[str], None] | None) -> None:
         self._url = url
+        self._address = without_credentials(url)  # the one that messages show
         self._on_wait = on_wait or log.warning
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._up = asyncio.Event()
@@ -154,7 +155,7 @@ class NatsClient:
         except ModuleNotFoundError as error:
             raise Refused('credential files need the nkeys package: pip install "nats-py[nkeys]"') from error
         except (Error, OSError, ValueError) as error:
-            raise Refused(f"NATS at {shown(self._url)}: {_text(error)}") from error
+            raise Refused(f"NATS at {self._address}: {_text(error)}") from error
         finally:
             if not self._nc.is_connected:
                 self._closing = True
@@ -170,7 +171,7 @@ class NatsClient:
         version = self._nc.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
             oldest = ".".join(map(str, OLDEST_SERVER))
-            raise Refused(f"{version!r} at {shown(self._url)} is too old: Moorage needs NATS {oldest} or newer")
+            raise Refused(f"{version!r} at {self._address} is too old: Moorage needs NATS {oldest} or newer")
 
     @property
     def connected(self) -> bool:
@@ -318,7 +319,7 @@ class NatsClient:
         if "permissions violation" in lower:
             self._deny(text)
         elif not self._was_up and not self._refused.done() and _is_refusal(error, lower):
-            self._refused.set_exception(Refused(f"NATS at {shown(self._url)} refused the connection: {text}"))
+            self._refused.set_exception(Refused(f"NATS at {self._address} refused the connection: {text}"))
         elif not self._closing and not self.connected:
             self._say_waiting(text)
 
@@ -339,7 +340,7 @@ class NatsClient:
             return
         self._silent_until = now + self._silence
         self._silence = min(self._silence * 2, LONGEST_SILENCE)
-        self._on_wait(f"waiting for NATS at {shown(self._url)}: {reason}")
+        self._on_wait(f"waiting for NATS at {self._address}: {reason}")
 
     def _speak_again(self) -> None:
         self._silence, self._silent_until = 1.0, 0.0
@@ -348,12 +349,12 @@ class NatsClient:
         self._up.clear()
         self._fail_replies(_Interrupted("the connection was lost"))
         if self._was_up and not self._closing:
-            log.warning("lost the connection to NATS", extra={"url": shown(self._url)})
+            log.warning("lost the connection to NATS", extra={"url": self._address})
 
     async def _on_reconnected(self) -> None:
         self._speak_again()
         self._up.set()
-        log.info("connected to NATS again", extra={"url": shown(self._url)})
+        log.info("connected to NATS again", extra={"url": self._address})
         for listener in tuple(self.listeners):
             listener.reconnected()
 

@@ -58,11 +58,11 @@ class NatsOptions(msgspec.Struct, frozen=True, kw_only=True):
         return context
 
 
-def shown(url: str) -> str:
+def without_credentials(url: str) -> str:
     """Server addresses without the user, password or token that they may carry."""
-    return ",".join(_shown(one.strip()) for one in url.split(","))
+    return ",".join(_address(one.strip()) for one in url.split(","))
 
 
-def _shown(url: str) -> str:
+def _address(url: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -22,7 +22,7 @@ from shared.bus import Bus, BusError, Consumption, Delivery, Reject, backoff, pa
 from shared.kube.errors import KubeError
 from shared.messages import Message, decoder, encode
 from shared.model import HeadEntry
-from shared.settings import Settings, parse
+from shared.settings import NatsSettings, Settings, parse
 from shared.state import BUCKETS, HEADS, Bucket, Store, Table, View
 from shared.telemetry import Telemetry, set_up_logging
 from shared.tokens import join
@@ -231,8 +231,11 @@ async def run(
             await running.drain()
 
 
-async def connect(name: str, settings: Settings) -> tuple[Bus, Store]:
-    """The bus and the store on NATS; waits, and says so, while NATS is not there."""
+async def connect(name: str, settings: NatsSettings, *, replicas: int = 1) -> tuple[Bus, Store]:
+    """The bus and the store on NATS; waits, and says so, while NATS is not there.
+
+    `replicas` is how many copies of each bucket there are to be, for who provisions them.
+    """
     from shared.nats_bus import NatsBus
     from shared.nats_options import NatsOptions
     from shared.nats_state import NatsStore
@@ -242,10 +245,15 @@ async def connect(name: str, settings: Settings) -> tuple[Bus, Store]:
         password=settings.nats_password or None,
         token=settings.nats_token or None,
         credentials_file=settings.nats_creds or None,
+        nkey_seed_file=settings.nats_nkey or None,
         tls_ca_file=settings.nats_ca or None,
+        tls_certificate_file=settings.nats_certificate or None,
+        tls_key_file=settings.nats_key or None,
+        tls_handshake_first=settings.nats_tls_first,
+        inbox_prefix=settings.nats_inbox_prefix,
     )
     bus = await NatsBus.connect(settings.nats_url, name=name, options=options)
-    return bus, NatsStore(bus.client, replicas=settings.stream_replicas)
+    return bus, NatsStore(bus.client, replicas=replicas)
 
 
 async def run_process(workers: Sequence[tuple[Worker, Settings]]) -> None:
@@ -282,7 +290,7 @@ async def _connect_and_run(
     on_start: Callable[[Running], None],
     on_ready: Callable[[], None],
 ) -> None:
-    connecting = asyncio.create_task(connect(f"moorage-{worker.name}", settings))
+    connecting = asyncio.create_task(connect(f"moorage-{worker.name}", settings, replicas=settings.stream_replicas))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not connecting.done():

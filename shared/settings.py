@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-S = TypeVar("S", bound="Settings")
+S = TypeVar("S", bound="NatsSettings")
 
 ENV_PREFIX = "MOORAGE_"
 SECRET = {"secret": True}
@@ -24,8 +24,8 @@ class SettingsError(ValueError):
     """A setting that cannot be used; says which, where it came from, and what is wrong."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every worker can be told."""
+class NatsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where NATS is, and how to log in there: the settings of everything that connects to it."""
 
     nats_url: Annotated[str, Meta(description="Where NATS listens; several servers separated by commas.")] = (
         "nats://127.0.0.1:4222"
@@ -34,9 +34,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_password: Annotated[str, Meta(description="Password for NATS.", extra=SECRET)] = ""
     nats_token: Annotated[str, Meta(description="Token for NATS.", extra=SECRET)] = ""
     nats_creds: Annotated[str, Meta(description="File with NATS credentials (JWT and seed).")] = ""
+    nats_nkey: Annotated[str, Meta(description="File with the seed of an nkey, to log in to NATS by it.")] = ""
     nats_ca: Annotated[str, Meta(description="File with the certificate authority that signed NATS's certificate.")] = (
         ""
     )
+    nats_certificate: Annotated[
+        str, Meta(description="File with our certificate (PEM), where NATS asks clients for one.")
+    ] = ""
+    nats_key: Annotated[str, Meta(description="File with the private key of that certificate (PEM).")] = ""
+    nats_tls_first: Annotated[
+        bool, Meta(description="Begin with TLS at once, for a NATS server that sets handshake_first.")
+    ] = False
+    nats_inbox_prefix: Annotated[
+        str, Meta(description="Prefix of the subjects that answers come on, where NATS's permissions name one.")
+    ] = "_INBOX"
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(type(self)) if not f.secret)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Settings(NatsSettings, frozen=True, kw_only=True):
+    """The settings of every worker."""
+
     provision: Annotated[
         bool, Meta(description="Create or update streams, consumers and buckets at start (else they must be there).")
     ] = True
@@ -58,13 +78,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "json", "text"], Meta(description="auto: text on a terminal, JSON lines elsewhere.")
     ] = "auto"
 
-    def __repr__(self) -> str:
-        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(type(self)) if not f.secret)
-        return f"{type(self).__name__}({', '.join(shown)})"
-
 
 class HubSettings(Settings, frozen=True, kw_only=True):
-    """What workers that talk to the hub's API server can be told beside."""
+    """The settings of every worker that talks to the hub's API server."""
 
     kubeconfig: Annotated[
         str,
@@ -97,7 +113,7 @@ class FieldInfo(msgspec.Struct, frozen=True):
         return ENV_PREFIX + self.name.upper()
 
 
-def fields(kind: type[Settings]) -> tuple[FieldInfo, ...]:
+def fields(kind: type[NatsSettings]) -> tuple[FieldInfo, ...]:
     """The settings of a struct in order, base first."""
     hints = typing.get_type_hints(kind, include_extras=True)
     found = []
@@ -109,7 +125,7 @@ def fields(kind: type[Settings]) -> tuple[FieldInfo, ...]:
     return tuple(found)
 
 
-def add_arguments(parser: argparse.ArgumentParser, kind: type[Settings]) -> None:
+def add_arguments(parser: argparse.ArgumentParser, kind: type[NatsSettings]) -> None:
     """A flag for every setting that is no secret; a flag that is not given stays absent from the namespace."""
     group = parser.add_argument_group("settings", "Each can also be set in the environment, by the name in brackets.")
     for info in fields(kind):
@@ -132,11 +148,14 @@ def load(kind: type[S], given: Mapping[str, Any], env: Mapping[str, str]) -> S:
         try:
             values[info.name] = _converted(text, info.type)
         except msgspec.ValidationError as error:
-            shown = "" if info.secret else f" (got {text!r})"
-            raise SettingsError(
-                f"{source}: {str(error)[0].lower()}{str(error)[1:]}{shown}. {info.description}"
-            ) from None
+            raise SettingsError(f"{source}: {_explained(error, info, text)}. {info.description}") from None
     return kind(**values)
+
+
+def _explained(error: msgspec.ValidationError, info: FieldInfo, text: str) -> str:
+    """What was expected, and what came instead, unless that is a secret."""
+    expected = str(error).partition(", got ")[0]  # it would go on with the type, which is always that of a text
+    return expected[0].lower() + expected[1:] + ("" if info.secret else f", got {text!r}")
 
 
 def _converted(text: str, kind: Any) -> Any:
@@ -156,7 +175,7 @@ def _find(info: FieldInfo, given: Mapping[str, Any], env: Mapping[str, str]) -> 
 
 def parse(kind: type[S], argv: Sequence[str], env: Mapping[str, str], *, prog: str, summary: str) -> S:
     """Settings for a process of its own: its help, its flags, its environment."""
-    parser = argparse.ArgumentParser(prog=prog, description=summary)
+    parser = argparse.ArgumentParser(prog=prog, usage=f"{prog} [--help] [SETTING ...]", description=summary)
     add_arguments(parser, kind)
     try:
         return load(kind, vars(parser.parse_args(argv)), env)

@@ -3,17 +3,16 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from services.cli.main import CommandError
-from shared.bus import Bus, BusError, DeadLetter
-from shared.settings import Settings, SettingsError, add_arguments, load
+from services.cli.broker import broker
+from services.cli.errors import CommandError, UsageError
+from shared.bus import Bus, DeadLetter
+from shared.settings import NatsSettings, add_arguments
 
-CONNECT_TIMEOUT = 10.0
+Action = Callable[[argparse.Namespace, Bus], Coroutine[Any, Any, int]]
 
 
 def add_parser(commands: Any) -> None:
@@ -25,56 +24,37 @@ def add_parser(commands: Any) -> None:
         "Replaying one sends it again to where it came from.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, action, text in (
-        ("list", _list, "one line per message"),
-        ("show", _show, "one message, whole"),
-        ("replay", _replay, "send messages again, and take them out of the dead letters"),
-    ):
-        each = actions.add_parser(name, help=text, description=text.capitalize() + ".")
-        if name == "replay":
-            each.add_argument(
-                "sequence", nargs="*", type=int, help="sequence numbers, as `moorage dead list` shows them"
-            )
-            each.add_argument("--all", action="store_true", help="all of them")
-        elif name == "show":
-            each.add_argument("sequence", type=int, help="sequence number, as `moorage dead list` shows it")
-        if name != "replay":
-            each.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json: for scripts")
-        add_arguments(each, Settings)
-        each.set_defaults(run=_runner(action))
+    listing = _add_action(actions, "list", _list, "one line per message")
+    listing.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json: for scripts")
+    show = _add_action(actions, "show", _show, "one message, whole, as JSON")
+    show.add_argument("sequence", type=int, metavar="SEQUENCE", help="its number, as `moorage dead list` shows it")
+    show.add_argument("-o", "--output", choices=("json",), default="json", help="always json")
+    replay = _add_action(actions, "replay", _replay, "send messages again, and take them out of the dead letters")
+    replay.add_argument(
+        "sequence", nargs="*", type=int, metavar="SEQUENCE", help="their numbers, as `moorage dead list` shows them"
+    )
+    replay.add_argument("--all", action="store_true", help="all of them")
+    for action in (listing, show, replay):
+        add_arguments(action, NatsSettings)
 
 
-Action = Callable[[argparse.Namespace, Bus], Coroutine[Any, Any, int]]
+def _add_action(actions: Any, name: str, action: Action, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run=run, action=action)
+    return parser
 
 
-def _runner(action: Action) -> Callable[[argparse.Namespace], int]:
-    async def act(args: argparse.Namespace) -> int:
-        async with _bus(args) as bus:
-            return await action(args, bus)
-
-    def run(args: argparse.Namespace) -> int:
-        try:
-            return asyncio.run(act(args))
-        except (BusError, SettingsError) as error:
-            raise CommandError(str(error)) from None
-
-    return run
+def run(args: argparse.Namespace) -> int:
+    """List, show or replay."""
+    if args.action is _replay and bool(args.sequence) == args.all:
+        raise UsageError("say which messages to replay: either their numbers, or --all")
+    return asyncio.run(_run(args))
 
 
-@asynccontextmanager
-async def _bus(args: argparse.Namespace) -> AsyncIterator[Bus]:
-    from shared.runner import connect
-
-    settings = load(Settings, vars(args), os.environ)
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            bus, _ = await connect("moorage-cli", settings)
-    except TimeoutError:
-        raise CommandError(f"no NATS answers at {settings.nats_url} within {CONNECT_TIMEOUT:g} s") from None
-    try:
-        yield bus
-    finally:
-        await bus.close()
+async def _run(args: argparse.Namespace) -> int:
+    async with broker(args) as (bus, _):
+        code: int = await args.action(args, bus)
+        return code
 
 
 async def _list(args: argparse.Namespace, bus: Bus) -> int:
@@ -100,8 +80,6 @@ async def _show(args: argparse.Namespace, bus: Bus) -> int:
 
 
 async def _replay(args: argparse.Namespace, bus: Bus) -> int:
-    if not args.sequence and not args.all:
-        raise CommandError("say which: sequence numbers, or --all")
     letters = (
         [letter async for letter in bus.dead_letters()] if args.all else [await _find(bus, n) for n in args.sequence]
     )

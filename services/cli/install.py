@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from services.cli.main import CommandError
-from shared.kube.errors import ApiError, KubeError
+from services.cli.errors import CommandError, UsageError
+from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.kube.resources import CRDS, NAMESPACES, PLACEMENTS, Resource
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     try:
         asyncio.run(_install(args, objects))
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
     except KubeError as error:
         raise CommandError(str(error)) from None
     return 0

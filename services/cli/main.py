@@ -1,6 +1,7 @@
 """`moorage`: one command for people and scripts.
 
-Exit codes: 0 done, 1 it could not be done (one line on standard error says why), 2 the command line is wrong.
+Exit codes: 0 done; 1 it could not be done, or what was checked is not well; 2 the command line, a setting or a file
+that they name cannot be used. One line on standard error says why.
 """
 
 import argparse
@@ -9,6 +10,8 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+
+from services.cli.errors import CommandError
 
 COMMANDS = ("demo", "up", "worker", "sandbox", "world", "schedule", "policy", "install", "uninstall", "dead", "diagram")
 """The modules of this package that are commands, in the order of the help text."""
@@ -20,10 +23,6 @@ Moorage places workloads across workspaces and clusters.
   moorage up                 NATS, a sandbox control plane and all workers on this machine, until Ctrl-C
   moorage worker scheduler   one worker, as you would run it in production
 """
-
-
-class CommandError(Exception):
-    """A command that cannot be done; the message is the one line that the user sees."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,13 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = args.run(args)
     except CommandError as error:
         sys.stderr.write(f"moorage: {error}\n")
-        code = 1
+        code = error.code
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `moorage ... | head`
         code = 0
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,12 +3,13 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from services.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from services.policy.admission import Finding, Planned, Tested
@@ -24,20 +25,16 @@ TEST = """\
 Evaluate every rule on targets: SyncTargets in a file, or the live inventory. A Placement in the policy's file (or in
 --placement) is what `placement` and `workload` stand for; without one, an example is.
 
-Exit codes: 0 every rule gave an answer, 1 a rule is invalid or failed on a target, 2 a file cannot be used.
+Exit codes: 0 every rule gave an answer, 1 a rule is invalid or failed on a target (or NATS does not answer), 2 a file
+or the command line cannot be used.
 """
 OUTCOMES = {"t": "true", "f": "false", "e": "error", "-": "not covered"}
 LIVE = "live"
-CONNECT_TIMEOUT = 10.0
-
-
-class Unusable(Exception):
-    """A file that cannot be used; the message is the one line that the user sees."""
 
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command."""
-    from shared.settings import Settings, add_arguments
+    from shared.settings import NatsSettings, add_arguments
 
     parser = subparsers.add_parser("policy", help="check rules, and try them on targets")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -49,22 +46,21 @@ def add_parser(subparsers: Any) -> None:
     test.add_argument("file", metavar="FILE", help="PlacementPolicies")
     test.add_argument("--targets", required=True, metavar="FILE|live", help="SyncTargets, or the live inventory")
     test.add_argument("--placement", metavar="FILE", help="a Placement, and the objects that it selects")
-    add_arguments(test, Settings)
+    add_arguments(test, NatsSettings)
     for action, function in ((check, _check), (test, _test)):
         action.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
         action.set_defaults(run=run, act=function)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; 0 fine, 1 findings, 2 unusable input."""
+    """Check or test; the exit code is 1 when a rule is not well. Raises UsageError for a file that cannot be used."""
     from services.cli.offline import InvalidManifest
     from shared.api import InvalidObject
 
     try:
         code: int = args.act(args)
-    except (Unusable, InvalidManifest, InvalidObject) as error:
-        sys.stderr.write(f"moorage: {error}\n")
-        return 2
+    except (InvalidManifest, InvalidObject) as error:
+        raise UsageError(str(error)) from None
     return code
 
 
@@ -105,6 +101,8 @@ def _test(args: argparse.Namespace) -> int:
         if findings:
             for finding in findings:
                 sys.stderr.write(f"{policy.id}: {finding}\n")
+            if args.output == "json":
+                _write("[]")
             return 1
         tested += [(policy.id, each) for each in asyncio.run(admission.run(policy, targets, request, now))]
     if args.output == "json":
@@ -142,7 +140,7 @@ def _policies(path: str) -> "Iterator[InForce]":
         if decoded.spec.policies
     ]
     if not policies:
-        raise Unusable(f"{path}: there is no PlacementPolicy, and no Placement with rules, in it")
+        raise UsageError(f"{path}: there is no PlacementPolicy, and no Placement with rules, in it")
     yield from policies
 
 
@@ -151,7 +149,7 @@ def _targets(path: str) -> "list[Target]":
 
     targets = [target_from(each) for each in of_kind(read(path), "SyncTarget")]
     if not targets:
-        raise Unusable(f"{path}: there is no SyncTarget in it")
+        raise UsageError(f"{path}: there is no SyncTarget in it")
     return targets
 
 
@@ -161,32 +159,19 @@ def _request(path: str, now: float) -> Any:
     manifests = read(path)
     placements = of_kind(manifests, "Placement")
     if not placements:
-        raise Unusable(f"{path}: there is no Placement in it")
+        raise UsageError(f"{path}: there is no Placement in it")
     return request_from(plane_of((), manifests, (), ()), placements[0], now)
 
 
 def _live(args: argparse.Namespace) -> "list[Target]":
-    from shared.bus import BusError
-    from shared.settings import Settings, SettingsError, load
+    from services.cli.broker import broker
+    from shared.state import INVENTORY, Table
 
-    async def look() -> "list[Target]":
-        from shared.runner import connect
-        from shared.state import INVENTORY, Table
+    async def read_inventory() -> "list[Target]":
+        async with broker(args) as (_, store):
+            return [entry.value for entry in await Table(store, INVENTORY).entries()]
 
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            bus, store = await connect("moorage-cli", settings)
-            try:
-                return [entry.value for entry in await Table(store, INVENTORY).entries()]
-            finally:
-                await bus.close()
-
-    try:
-        settings = load(Settings, vars(args), os.environ)
-        return asyncio.run(look())
-    except TimeoutError:
-        raise Unusable(f"no NATS answers within {CONNECT_TIMEOUT:g} s") from None
-    except (BusError, SettingsError) as error:
-        raise Unusable(str(error)) from None
+    return asyncio.run(read_inventory())
 
 
 def _table(rows: Sequence[Sequence[str]]) -> None:

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from services.cli.main import CommandError
+from services.cli.errors import CommandError
 
-READY_WITHIN = 60.0
-STOP_WITHIN = 30.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-LIVED_WELL = 30.0
+READY_WITHIN = 60.0  # seconds
+STOP_WITHIN = 30.0  # seconds; after that the child is killed
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before a child that died is started again
+LIVED_WELL = 30.0  # seconds after which the next pause is the first one again
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -120,6 +120,7 @@ class Child:
                     await process.wait()
             except TimeoutError:
                 process.kill()
+                await process.wait()
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from services.cli.main import CommandError
-from shared.kube.errors import KubeError
+from services.cli.errors import CommandError, UsageError
+from shared.kube.errors import ConfigError, KubeError
 
 KUBECONFIG = Path(".moorage/sandbox/admin.kubeconfig")
 PATTERNS = {"cluster": "root:team, target:east", "verb": "get, list, watch, create", "resource": "deployments.apps"}
@@ -54,14 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     add = actions.add_parser("add", help="begin to fail; prints the id of the fault")
-    add.add_argument("kind", choices=KINDS)
+    add.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     for name, examples in PATTERNS.items():
         add.add_argument(f"--{name}", default="*", help=f"which, as a shell pattern (such as {examples}; default: all)")
     add.add_argument("--rate", type=float, default=1.0, help="the share that is hit, over 0 and up to 1 (default: 1)")
     add.add_argument("--seconds", type=float, default=1.0, help="how late, how long, or Retry-After (default: 1)")
     add.add_argument("--times", type=int, default=0, help="end after so many hits (default: never)")
     add.add_argument("--seed", type=int, default=0, help="of the chance that rate takes (default: 0)")
-    actions.add_parser("list", help="the faults that are on, with how often each hit")
+    listing = actions.add_parser("list", help="the faults that are on, with how often each hit")
+    listing.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json: for scripts")
     clear = actions.add_parser("clear", help="end one fault, or all")
     clear.add_argument("id", nargs="?", default="", help="what `add` printed (default: all)")
     return parser
@@ -70,13 +72,17 @@ def _parser() -> argparse.ArgumentParser:
 def fault(argv: list[str]) -> int:
     """Add, list or clear faults of the sandbox that a kubeconfig leads to."""
     options = vars(_parser().parse_args(argv))
-    kubeconfig, action = options.pop("kubeconfig"), options.pop("action")
+    kubeconfig, action, output = options.pop("kubeconfig"), options.pop("action"), options.pop("output", "")
     try:
         answer = asyncio.run(_ask(kubeconfig, action, options))
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
     except KubeError as error:
         raise CommandError(str(error)) from None
     if action == "add":
         sys.stdout.write(f"{answer['id']}\n")
+    elif output == "json":
+        sys.stdout.write(json.dumps(answer["items"], indent=2) + "\n")
     elif action == "list":
         rows = [COLUMNS, *(tuple(str(item[name]) for name in COLUMNS) for item in answer["items"])]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

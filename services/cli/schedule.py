@@ -21,7 +21,7 @@ that its Placements select (Deployments and so on), for what they request; an ob
 replica without requests. A SyncTarget without `status.apis` serves everything, one without a Ready condition is ready.
 What --previous selected takes its capacity. Placements do not see each other, unless --reserve is given.
 
-Exit codes: 0 all placed, 1 a placement was refused (or a file cannot be used), 2 the command line is wrong.
+Exit codes: 0 all placed, 1 a placement was refused, 2 a file or the command line cannot be used.
 With -o json, each placement is one line: placement, strategy, selected[], alternates[], scores[], rejected{}, refusal.
 """
 
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decide all placements of the files; 1 when one was refused."""
-    from services.cli.main import CommandError
+    from services.cli.errors import UsageError
     from services.cli.offline import InvalidManifest, plane_of, read
     from shared.api import InvalidObject
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         placements = [each for each in files["placement"] if each.get("kind") == "Placement"]
         return asyncio.run(_decide_all(plane, placements, args))
     except (InvalidManifest, InvalidObject) as error:
-        raise CommandError(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 async def _decide_all(plane: Any, placements: Iterable[Any], args: argparse.Namespace) -> int:

@@ -5,9 +5,9 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
+from services.cli.errors import CommandError, UsageError
 from services.cli.install import KINDS, PAUSE, add_hub_argument, label, manifests, open_client
-from services.cli.main import CommandError
-from shared.kube.errors import ApiError, KubeError
+from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.kube.resources import BINDINGS, CRDS, NAMESPACES, PLACEMENTS, Resource
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """Take it back, or say why not."""
     try:
         asyncio.run(_uninstall(args))
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
     except KubeError as error:
         raise CommandError(str(error)) from None
     return 0

@@ -16,8 +16,9 @@ import msgspec
 
 from services import PIPELINE
 from services.cli import world
-from services.cli.main import CommandError
+from services.cli.errors import CommandError, UsageError
 from services.cli.processes import Child
+from shared.nats_options import without_credentials
 
 if TYPE_CHECKING:
     from shared.nats_server import NatsServer
@@ -78,37 +79,64 @@ def add_parser(commands: Any) -> None:
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that say what is to be started."""
     parser.add_argument(
-        "--data", type=Path, default=DEFAULT_DATA, help=f"folder for state and logs (default: {DEFAULT_DATA})"
+        "--data",
+        type=Path,
+        default=DEFAULT_DATA,
+        metavar="FOLDER",
+        help=f"folder for state and logs (default: {DEFAULT_DATA})",
     )
-    parser.add_argument("--nats-url", default="", help="a running NATS; without it one is started")
+    parser.add_argument("--nats-url", default="", metavar="URL", help="a running NATS; without it one is started")
     parser.add_argument(
-        "--nats-port", type=int, default=0, help="port of the NATS that is started (default: a free one)"
+        "--nats-port",
+        type=port,
+        default=0,
+        metavar="PORT",
+        help="port of the NATS that is started (default: a free one)",
     )
-    parser.add_argument("--kubeconfig", default="", help="kubeconfig of a running hub; without it a sandbox is started")
     parser.add_argument(
-        "--world", type=Path, default=DEFAULT_WORLD, help="world file for the sandbox (default: a small world)"
+        "--kubeconfig", default="", metavar="FILE", help="kubeconfig of a running hub; without it a sandbox is started"
     )
-    parser.add_argument("--sandbox-port", type=int, default=0, help="port of the sandbox (default: a free one)")
     parser.add_argument(
-        "--workers", default=",".join(PIPELINE), help="the workers to start, separated by commas; `none` for none"
+        "--world",
+        type=Path,
+        default=DEFAULT_WORLD,
+        metavar="FILE",
+        help="world file for the sandbox (default: a small world)",
+    )
+    parser.add_argument(
+        "--sandbox-port", type=port, default=0, metavar="PORT", help="port of the sandbox (default: a free one)"
+    )
+    parser.add_argument(
+        "--workers",
+        default=",".join(PIPELINE),
+        metavar="NAMES",
+        help="the workers to start, separated by commas; `none` for none (default: all)",
     )
     parser.add_argument(
         "--scale", action="append", default=[], metavar="NAME=N", help="copies of a worker; may be repeated"
     )
 
 
+def port(text: str) -> int:
+    """A port from the command line; 0 is any free one."""
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text}")
+    return number
+
+
 def plan_of(args: argparse.Namespace) -> Plan:
-    """What the flags say; raises CommandError for what cannot be."""
+    """What the flags say; raises UsageError for what cannot be."""
     workers = [] if args.workers == "none" else [name for name in args.workers.split(",") if name]
     copies: dict[str, int] = {}
     for given in args.scale:
         name, _, number = given.partition("=")
         if name not in PIPELINE or not number.isdigit() or not 0 < int(number) <= 64:
-            raise CommandError(f"--scale {given}: it takes NAME=N with a worker's name and a number from 1 to 64")
+            raise UsageError(f"--scale {given}: it takes NAME=N with a worker's name and a number from 1 to 64")
         copies[name] = int(number)
     unknown = sorted(set(workers) - set(PIPELINE))
     if unknown:
-        raise CommandError(f"--workers: there is no {', '.join(unknown)}; the workers are {', '.join(PIPELINE)}")
+        raise UsageError(f"--workers: there is no {', '.join(unknown)}; the workers are {', '.join(PIPELINE)}")
     return Plan(
         data=args.data.absolute(),
         nats=args.nats_url,
@@ -123,29 +151,33 @@ def plan_of(args: argparse.Namespace) -> Plan:
 
 def run(args: argparse.Namespace) -> int:
     """Start everything, say where it is, wait for a signal, stop everything."""
-    asyncio.run(_run(plan_of(args), as_json=args.output == "json"))
+    asyncio.run(_until_signal(plan_of(args), as_json=args.output == "json"))
     return 0
 
 
-async def _run(plan: Plan, *, as_json: bool) -> None:
-    stop = asyncio.Event()
+async def _until_signal(plan: Plan, *, as_json: bool) -> None:
+    """SIGTERM and Ctrl-C stop what runs, also while it is still starting."""
+    staying = asyncio.create_task(_stay(plan, as_json=as_json))
+
+    def stop() -> None:
+        if not staying.cancelling():  # a second signal must not interrupt the stopping
+            _to_stderr("stopping")
+            staying.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    say = _to_stderr
-    starting = asyncio.create_task(_until(plan, stop, as_json=as_json))
-    await starting
-    say("stopped")
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await staying
+    _to_stderr("stopped")
 
 
-async def _until(plan: Plan, stop: asyncio.Event, *, as_json: bool) -> None:
+async def _stay(plan: Plan, *, as_json: bool) -> None:
+    """Start everything and say where it is; it is stopped when this is cancelled."""
     async with up(plan) as running:
-        if as_json:
-            sys.stdout.write(msgspec.json.encode(running.place).decode() + "\n")
-        else:
-            sys.stdout.write(describe(running.place))
+        place = running.place
+        sys.stdout.write(msgspec.json.encode(place).decode() + "\n" if as_json else describe(place))
         sys.stdout.flush()
-        await stop.wait()
-        _to_stderr("stopping")
+        await asyncio.Event().wait()
 
 
 def describe(place: Place) -> str:
@@ -175,7 +207,7 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
         logs = plan.data / "logs"
         logs.mkdir(exist_ok=True)
     except OSError as error:
-        raise CommandError(f"cannot use {plan.data}: {error.strerror}") from None
+        raise UsageError(f"cannot use {plan.data}: {error.strerror}") from None
     async with AsyncExitStack() as stack:
         server = None if plan.nats else await _start_nats(plan, stack)
         nats = server.url if server else plan.nats
@@ -197,7 +229,7 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
         if not plan.kubeconfig and "discovery" in plan.workers:
             await world.until_ready(world.read(plan.world), Path(hub.kubeconfig))
         place = Place(
-            nats=nats,
+            nats=without_credentials(nats),
             kubeconfig=hub.kubeconfig,
             targets=hub.targets,
             users=hub.users,

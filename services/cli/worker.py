@@ -13,14 +13,15 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "worker",
         help="run one worker",
+        usage="moorage worker NAME [SETTING ...]",
         description="Run one worker in the foreground; any number of copies share the work. "
         "`moorage worker NAME --help` lists its settings.",
-        add_help=False,
     )
-    parser.add_argument("name", choices=PIPELINE, metavar="NAME", help=", ".join(PIPELINE))
-    parser.add_argument(
-        "settings", nargs=argparse.REMAINDER, help="settings, as `moorage worker NAME --help` lists them"
-    )
+    names = parser.add_subparsers(title="workers", metavar="NAME", required=True, dest="name")
+    for name in PIPELINE:
+        # Its flags are read by `run`, which loads this one worker: argparse takes all that follows as it is.
+        each = names.add_parser(name, add_help=False, prefix_chars="\0")
+        each.add_argument("settings", nargs=argparse.REMAINDER)
     parser.set_defaults(run=run)
 
 

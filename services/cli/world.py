@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from services.cli.main import CommandError
-from shared.kube.errors import KubeError
+from services.cli.errors import CommandError, UsageError
+from shared.kube.errors import ConfigError, KubeError
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
@@ -71,26 +71,28 @@ def run(args: argparse.Namespace) -> int:
     """Apply the world file."""
     try:
         count = asyncio.run(apply(read(args.world), args.kubeconfig, args.targets))
-    except (KubeError, OSError) as error:
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    except KubeError as error:
         raise CommandError(str(error)) from None
     sys.stdout.write(f"{count} clusters are offered\n")
     return 0
 
 
 def read(path: Path) -> World:
-    """A world file; raises CommandError with the place of what is wrong."""
+    """A world file; raises UsageError, which says what is wrong and where."""
     import yaml
 
     try:
         return msgspec.convert(yaml.safe_load(path.read_bytes()), World)
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise CommandError(f"{path}: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
-    """Install the CRDs and offer the clusters; returns how many. Raises KubeError and OSError."""
+    """Install the CRDs and offer the clusters; returns how many. Raises KubeError, and UsageError for a file."""
     from shared.api.crds import crd
     from shared.api.resources import RESOURCES
     from shared.kube.client import Client
@@ -98,7 +100,7 @@ async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
     from shared.kube.hub import Hub
     from shared.kube.resources import CRDS
 
-    kubeconfigs = {offer.name: (targets / f"target-{offer.name}.kubeconfig").read_bytes() for offer in world.targets}
+    kubeconfigs = {offer.name: _kubeconfig(targets / f"target-{offer.name}.kubeconfig") for offer in world.targets}
     async with Client(load_kubeconfig(kubeconfig), user_agent="moorage-world") as client:
         hub = Hub(client, "kcp")
         definitions = [crd(resource) for resource in RESOURCES]
@@ -111,6 +113,13 @@ async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
             open_to_all = [offer.name for offer in world.targets if offer.workspace == path and not offer.groups]
             await _allow(hub.at(path), "use-offered", open_to_all, ["system:authenticated"])
     return len(world.targets)
+
+
+def _kubeconfig(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
 async def until_ready(world: World, kubeconfig: Path) -> None:

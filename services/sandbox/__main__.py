@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m services.sand
     try:
         world = load(options.world) if options.world else DEFAULT
         uvloop.run(run(world, options.host, options.port, options.data, advertise=options.advertise))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:  # the last: a port that there is not
         sys.stderr.write(f"sandbox: {error}\n")
         return 1
     return 0

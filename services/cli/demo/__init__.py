@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from services.cli.main import CommandError
+from services.cli.errors import UsageError
 
 DEFAULT_WORLD = Path("examples/world.yaml")
 OFF = ("", "0", "false", "no")
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     content = world.read(args.world)
     if not content.content:
-        raise CommandError(f"{args.world} names no content to apply; examples/world.yaml shows how")
+        raise UsageError(f"{args.world} names no content to apply; examples/world.yaml shows how")
     screen = Screen(color=not args.no_color)
     asyncio.run(_until_signal(tell(args.world.absolute(), content, screen, args.data, keep=args.keep)))
     screen.note("everything is stopped")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.cli.main import CommandError
+from services.cli.errors import CommandError, UsageError
 from services.cli.world import Content
 from shared.kube.client import Client
 from shared.kube.config import load_kubeconfig
@@ -54,9 +54,9 @@ def read(folder: Path, files: Iterable[str]) -> list[Object]:
             for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
                 objects += [obj for obj in yaml.safe_load_all(file.read_bytes()) if obj]
         except OSError as error:
-            raise CommandError(f"{error.filename} cannot be read: {error.strerror}") from None
+            raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from None
         except yaml.YAMLError as error:
-            raise CommandError(f"{path}: {' '.join(str(error).split())}") from None
+            raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     return objects
 
 

@@ -16,7 +16,7 @@ from services.cli.demo import content, render
 from services.cli.demo.follow import Follower, following
 from services.cli.demo.picture import Loss, Picture, figures
 from services.cli.demo.screen import Screen
-from services.cli.main import CommandError
+from services.cli.errors import CommandError, UsageError
 from services.cli.up import Plan, Up, up
 from services.cli.world import World
 from shared.bus import BusError
@@ -67,7 +67,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
     """Where state and logs go: the empty folder that was given, or a temporary one, kept only when something failed."""
     if given is not None:
         if given.exists() and (not given.is_dir() or any(given.iterdir())):
-            raise CommandError(f"{given} is not an empty folder, and the demo begins with nothing")
+            raise UsageError(f"{given} is not an empty folder, and the demo begins with nothing")
         yield given.absolute()
         return
     folder = Path(tempfile.mkdtemp(prefix="moorage-demo-"))

@@ -1,5 +1,6 @@
 """`moorage up` as a process: says where everything is, ends well, and says in one line what is wrong."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -26,10 +27,10 @@ def complaints(command: Process) -> list[str]:
     return [line for line in command.lines if line.startswith("moorage: ")]
 
 
-async def fails(*args: str) -> str:
+async def fails(*args: str, code: int = 1) -> str:
     """The one line that the command gives as its reason."""
     async with process([*FAST, *args], dict(os.environ)) as command:
-        assert await command.ends() == 1, command.output
+        assert await command.ends() == code, command.output
         assert not any("Traceback" in line for line in command.lines), command.output
         assert len(complaints(command)) == 1, command.output
         return complaints(command)[0]
@@ -50,6 +51,20 @@ async def test_one_line_of_json_says_where_everything_is_and_sigterm_ends_it_all
     assert [child for child in children if child.is_running()] == []
 
 
+async def test_a_signal_while_it_still_starts_ends_it_all(tmp_path: Path) -> None:
+    """The worker waits for a NATS that is not there, so that it never becomes ready."""
+    args = ["--workers", "scheduler", "--nats-url", "nats://127.0.0.1:1", "--kubeconfig", str(tmp_path / "none")]
+    log = tmp_path / "logs" / "scheduler.log"
+    async with process(["moorage", "up", "--data", str(tmp_path), *args], dict(os.environ)) as command:
+        async with asyncio.timeout(30):
+            while not log.is_file() or "waiting for NATS" not in log.read_text():  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(0.01)
+        children = psutil.Process(command.child.pid).children(recursive=True)
+        command.terminate()
+        assert await command.ends() == 0, command.output
+    assert [child for child in children if child.is_running()] == []
+
+
 async def test_a_nats_port_that_is_taken_is_one_line(tmp_path: Path, taken: str) -> None:
     assert taken in await fails("--data", str(tmp_path), "--nats-port", taken)
 
@@ -60,7 +75,7 @@ async def test_a_sandbox_port_that_is_taken_is_one_line(tmp_path: Path, taken: s
 
 async def test_a_data_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert await fails("--data", str(tmp_path / "file" / "data")) == (
+    assert await fails("--data", str(tmp_path / "file" / "data"), code=2) == (
         f"moorage: cannot use {tmp_path / 'file' / 'data'}: Not a directory"
     )
 
@@ -68,7 +83,8 @@ async def test_a_data_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> 
 async def test_a_world_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     world = tmp_path / "world.yaml"
     world.write_text("targets: 3")
-    assert "Expected `array`, got `int`" in await fails("--data", str(tmp_path / "data"), "--world", str(world))
+    why = await fails("--data", str(tmp_path / "data"), "--world", str(world), code=2)
+    assert "Expected `array`, got `int`" in why
 
 
 async def test_a_hub_kubeconfig_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from services import PIPELINE
 from services.cli.main import COMMANDS, main
 
 
@@ -24,10 +25,32 @@ def test_help_names_every_command(capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(capsys, command):
-    argv = [command, "--help"] if command != "worker" else [command, "scheduler", "--help"]
-    code, out, _ = run(capsys, *argv)
+    code, out, _ = run(capsys, command, "--help")
     assert code == 0
-    assert "usage: moorage" in out
+    assert f"usage: moorage {command}" in out
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_every_worker_has_help_with_its_settings(capsys, name):
+    code, out, _ = run(capsys, "worker", name, "--help")
+    assert code == 0
+    assert f"usage: moorage worker {name}" in out
+    assert "[MOORAGE_NATS_URL]" in out
+
+
+def test_an_unknown_setting_of_a_worker_is_named_without_listing_all_others(capsys):
+    code, _, err = run(capsys, "worker", "scheduler", "--patience", "3")
+    assert code == 2
+    assert "unrecognized arguments: --patience 3" in err
+    assert err.count("\n") <= 3
+
+
+def test_nats_that_is_not_there_is_named_without_its_password_and_exit_code_1(capsys, monkeypatch):
+    monkeypatch.setattr("services.cli.broker.CONNECT_TIMEOUT", 0.05)
+    code, out, err = run(capsys, "dead", "list", "--nats-url", "nats://anna:hunter2@127.0.0.1:1")
+    assert (code, out) == (1, "")
+    assert "no NATS answers at nats://127.0.0.1:1" in err
+    assert "hunter2" not in err
 
 
 def test_the_version_is_printed(capsys):
@@ -44,6 +67,8 @@ def test_the_version_is_printed(capsys):
         pytest.param(["up", "--nats-port", "many"], id="no number"),
         pytest.param(["worker", "plumber"], id="an unknown worker"),
         pytest.param(["dead", "show"], id="dead show without a sequence"),
+        pytest.param(["worker"], id="no worker"),
+        pytest.param(["up", "--nats-port", "70000"], id="no port"),
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(capsys, argv):
@@ -55,18 +80,32 @@ def test_a_wrong_command_line_is_exit_code_2(capsys, argv):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        pytest.param(
+            ["world", "apply", "--world", "/nowhere.yaml", "--kubeconfig", "/x", "--targets", "/x"],
+            "/nowhere.yaml cannot be read: No such file",
+            id="a world that is not there",
+        ),
+        pytest.param(["install", "kubernetes", "--kubeconfig", "/nowhere"], "/nowhere cannot be read", id="no hub"),
+        pytest.param(["uninstall", "kubernetes", "--kubeconfig", "/nowhere"], "/nowhere cannot be read", id="no hub"),
+        pytest.param(
+            ["sandbox", "fault", "--kubeconfig", "/nowhere", "list"], "/nowhere cannot be read", id="no sandbox"
+        ),
+        pytest.param(["policy", "check", "/nowhere"], "/nowhere", id="no policy"),
+        pytest.param(["schedule", "--targets", "/nowhere", "--placement", "/nowhere"], "/nowhere", id="no plane"),
+        pytest.param(["dead", "replay"], "say which messages to replay", id="replay of nothing"),
+        pytest.param(["dead", "replay", "1", "--all"], "say which messages to replay", id="replay of one and all"),
         pytest.param(["up", "--scale", "plumber=2"], "--scale plumber=2: it takes NAME=N", id="scale of nobody"),
         pytest.param(["up", "--scale", "policy=0"], "--scale policy=0: it takes NAME=N", id="scale to nothing"),
         pytest.param(["up", "--workers", "policy,plumber"], "--workers: there is no plumber", id="unknown worker"),
         pytest.param(["demo", "--world", "/nowhere.yaml"], "/nowhere.yaml cannot be read: No such file", id="no world"),
         pytest.param(
-            ["dead", "list", "--drain-seconds", "soon"], "--drain-seconds: expected `float`", id="unusable setting"
+            ["dead", "list", "--nats-tls-first", "soon"], "--nats-tls-first: expected `bool`", id="unusable setting"
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_1(capsys, argv, message):
+def test_what_cannot_be_used_is_one_line_and_exit_code_2(capsys, argv, message):
     code, out, err = run(capsys, *argv)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.startswith(f"moorage: {message}")
     assert err.count("\n") == 1
 
@@ -83,7 +122,7 @@ def test_a_world_that_the_demo_cannot_use_is_one_line(capsys, tmp_path, text, me
     file = tmp_path / "world.yaml"
     file.write_text(text)
     code, _, err = run(capsys, "demo", "--world", str(file))
-    assert code == 1
+    assert code == 2
     assert message in err
     assert err.count("\n") == 1
 
@@ -91,7 +130,7 @@ def test_a_world_that_the_demo_cannot_use_is_one_line(capsys, tmp_path, text, me
 def test_the_demo_takes_no_folder_that_holds_something(capsys, tmp_path):
     (tmp_path / "mine").touch()
     code, _, err = run(capsys, "demo", "--data", str(tmp_path))
-    assert code == 1
+    assert code == 2
     assert err == f"moorage: {tmp_path} is not an empty folder, and the demo begins with nothing\n"
 
 

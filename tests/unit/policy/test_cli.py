@@ -1,12 +1,12 @@
 """`moorage policy check` and `moorage policy test`, on files."""
 
-import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from services.cli import policy
+from services.cli import broker
+from services.cli.main import main
 
 HEAD = "apiVersion: placement.moorage.io/v1alpha1\n"
 GOOD = (
@@ -38,11 +38,9 @@ UNLABELLED = HEAD + "kind: SyncTarget\nmetadata: {name: c}\nspec: {}\n"
 
 
 def moorage(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    policy.add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args(["policy", *arguments])
-    code: int = args.run(args)
-    return code
+    with pytest.raises(SystemExit) as ended:
+        main(["policy", *arguments])
+    return int(ended.value.code or 0)
 
 
 @pytest.fixture
@@ -94,6 +92,15 @@ def test_a_rule_that_fails_on_a_target_is_a_finding(files: dict[str, str], capsy
     assert moorage("test", files["bad"], "--targets", files["targets"]) == 1
 
 
+def test_an_invalid_rule_leaves_valid_json_on_standard_output(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moorage("test", files["bad"], "--targets", files["targets"], "-o", "json") == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out) == []
+    assert "undeclared variable `variables.reigon`" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -112,7 +119,7 @@ def test_a_file_without_what_is_needed_is_one_line(
 def test_live_without_a_broker_is_one_line(
     files: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(broker, "CONNECT_TIMEOUT", 0.2)
     nowhere = ("--nats-url", "nats://127.0.0.1:9")
-    assert moorage("test", files["good"], "--targets", "live", *nowhere) == 2
-    assert capsys.readouterr().err.strip().splitlines()[-1] == "moorage: no NATS answers within 0.2 s"
+    assert moorage("test", files["good"], "--targets", "live", *nowhere) == 1
+    assert "moorage: no NATS answers at nats://127.0.0.1:9 within 0.2 s" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from services.cli import schedule
-from services.cli.main import CommandError
+from services.cli.errors import CommandError
 
 HEAD = "apiVersion: placement.moorage.io/v1alpha1\n"
 TARGETS = f"""

@@ -29,7 +29,7 @@ def test_values_are_converted_to_their_types():
 
 
 def test_an_unusable_value_is_named_with_its_source_and_meaning():
-    with pytest.raises(SettingsError, match=r"MOORAGE_SIZE: expected `int` >= 1 \(got '0'\)\. How big\."):
+    with pytest.raises(SettingsError, match=r"MOORAGE_SIZE: expected `int` >= 1, got '0'\. How big\."):
         load(Toy, {}, {"MOORAGE_SIZE": "0"})
     with pytest.raises(SettingsError, match="--size: "):
         load(Toy, {"size": "many"}, {})

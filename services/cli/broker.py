@@ -1,0 +1,46 @@
+"""The connection to NATS of a command that runs once and ends."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.cli.errors import CommandError, UsageError
+from shared.bus import Bus, BusError
+from shared.settings import NatsSettings, SettingsError, load
+from shared.state import Store
+
+CONNECT_TIMEOUT = 10.0  # seconds
+
+
+@asynccontextmanager
+async def broker(args: argparse.Namespace) -> AsyncIterator[tuple[Bus, Store]]:
+    """The bus and the store of the NATS that the flags and the environment name (see `NatsSettings`).
+
+    Raises UsageError for settings that cannot be used, CommandError when NATS does not answer, refuses the connection,
+    or fails while the block runs.
+    """
+    from shared.nats_options import without_credentials
+    from shared.runner import connect
+
+    try:
+        settings = load(NatsSettings, vars(args), os.environ)
+    except SettingsError as error:
+        raise UsageError(str(error)) from None
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            bus, store = await connect("moorage-cli", settings)
+    except TimeoutError:
+        url = without_credentials(settings.nats_url)
+        raise CommandError(
+            f"no NATS answers at {url} within {CONNECT_TIMEOUT:g} s: give its address as --nats-url or MOORAGE_NATS_URL"
+        ) from None
+    except BusError as error:
+        raise CommandError(str(error)) from None
+    try:
+        yield bus, store
+    except BusError as error:
+        raise CommandError(str(error)) from None
+    finally:
+        await bus.close()
