@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.scheduler.round import Round
 from services.scheduler.scorers import KNOWN, SCORERS, BadArguments, find
@@ -19,8 +20,13 @@ NEUTRAL = 50.0
 """The total where no scorer has anything to say."""
 DOMINANCE = 100.0
 """How many times the first outweighs the second, in PolicyFirst and SchedulerFirst."""
+MOST_SCORE = np.uint64((1 << 28) - 1)
+"""Above any score that is ranked, in millionths of a point."""
 GRAIN = 1e6
 """Totals that agree to a millionth of a point are equal, so that rounding never decides."""
+
+
+Hashes = NDArray[np.uint64]
 
 
 class Refused(Exception):
@@ -58,8 +64,8 @@ class Ranking:
     def totals(self) -> Floats:
         """Σ points · weight / Σ weight, to a millionth of a point."""
         weighted = (self.points * self.weights).sum(axis=0)
-        neutral = np.full(len(self.weight), NEUTRAL)
-        mean = np.divide(weighted, self.weight, out=neutral, where=self.weight > 0)
+        scored = self.weight > 0
+        mean = np.where(scored, weighted / np.where(scored, self.weight, 1.0), NEUTRAL)
         return np.asarray(np.rint(mean * GRAIN) / GRAIN, np.float64)
 
     def breakdowns(self, positions: Ints) -> Iterator[dict[str, Score]]:
@@ -77,6 +83,9 @@ class Ranking:
             }
 
 
+UNLESS_LISTED = tuple(ScorerWeight(name=name) for name in ("Resource", "Affinity", "Load", "Latency"))
+"""Scorers that take part where a Placement lists none."""
+
 Wanted = list[tuple[ScorerWeight, float]]
 """Scorers that take part, with their weights."""
 
@@ -93,7 +102,7 @@ def wanted(request: Request, settings: SchedulerSettings) -> Wanted:
         "Load": settings.load_weight,
         "Latency": settings.latency_weight,
     }
-    chosen = listed or tuple(ScorerWeight(name=name) for name in defaults)
+    chosen = listed or UNLESS_LISTED
     return [(each, defaults.get(each.name, 100.0) if each.weight is None else each.weight) for each in chosen]
 
 
@@ -134,29 +143,33 @@ def combine(parts: Sequence[Part], policy: Floats | None, how: str, policy_weigh
     Weighted: the setting. PolicyFirst: 100·W. SchedulerFirst: W/100. Consensus: whichever likes the target less
     speaks alone, so that a target is as good as both find it.
     """
+    if policy is not None:
+        parts = [*parts, Part(POLICY, np.fmax(policy, 0.0), policy_weight)]  # of NaN and 0, fmax takes 0
     names = tuple(part.name for part in parts)
-    points, weights = np.zeros((2, len(parts) + (policy is not None), targets))
+    points, weights = np.empty((2, len(parts), targets))
     for row, part in enumerate(parts):
-        np.fmax(part.points, 0.0, out=points[row])  # of NaN and 0 it takes 0
-        np.multiply(~np.isnan(part.points), part.weight, out=weights[row])
-    np.fmin(points, 100.0, out=points)
-    if policy is None:
-        return Ranking(names, points, weights)
-    liked = points[-1] = np.clip(np.where(np.isnan(policy), 0.0, policy), 0.0, 100.0)
-    of_scorers = weights.sum(axis=0)
-    alone = of_scorers == 0.0
+        points[row] = part.points
+        weights[row] = part.weight
+    unknown = np.isnan(points)
+    points[unknown] = weights[unknown] = 0.0
+    points.clip(0.0, 100.0, out=points)
+    if policy is not None and how != "Weighted":
+        _weigh_policy(how, weights, points[-1], Ranking(names[:-1], points[:-1], weights[:-1]))
+    return Ranking(names, points, weights)
+
+
+def _weigh_policy(how: str, weights: Floats, liked: Floats, scorers: Ranking) -> None:
+    """Bring the policy's weights, which are the last of `weights`, into proportion with those of the scorers."""
+    alone = scorers.weight == 0.0
     match how:
         case "PolicyFirst":
-            weights[-1] = np.where(alone, 1.0, DOMINANCE * of_scorers)
+            weights[-1] = np.where(alone, 1.0, DOMINANCE * scorers.weight)
         case "SchedulerFirst":
-            weights[-1] = np.where(alone, 1.0, of_scorers / DOMINANCE)
+            weights[-1] = np.where(alone, 1.0, scorers.weight / DOMINANCE)
         case "Consensus":
-            likes_less = alone | (liked < Ranking(names, points[:-1], weights[:-1]).totals)
-            weights = np.where(likes_less, 0.0, weights)
+            likes_less = alone | (liked < scorers.totals)
+            weights *= ~likes_less
             weights[-1] = likes_less
-        case _:
-            weights[-1] = policy_weight
-    return Ranking((*names, POLICY), points, weights)
 
 
 def order(round: Round, totals: Floats, kept: Bools, bonus: float) -> Ints:
@@ -165,23 +178,27 @@ def order(round: Round, totals: Floats, kept: Bools, bonus: float) -> Ints:
     The tie-break is a rendezvous hash of placement and target: ties spread over targets from placement to placement,
     and stay put from attempt to attempt.
     """
-    score = np.rint((totals + bonus * round.previous) * GRAIN).astype(np.uint64)
+    worth = totals + bonus * round.previous if bonus else totals
+    score = np.rint(worth * GRAIN).astype(np.uint64)
     ties = _rendezvous(round)
     # One sort key in 64 bits: whether it is kept, 28 bits of score (at most 200 points), and as much of the hash as
     # there is room for. Where that much is not enough to tell two apart, the slower sort by all of it decides.
-    packed = ~kept * np.uint64(1 << 63) | (np.uint64((1 << 28) - 1) - score) << np.uint64(35) | ties >> np.uint64(29)
-    best_first = np.argsort(packed)
+    packed = ~kept * np.uint64(1 << 63) | (MOST_SCORE - score) << 35 | ties >> 29
+    best_first = packed.argsort()
     in_order = packed[best_first]
     if (in_order[1:] == in_order[:-1]).any():
         return np.lexsort((ties, ~score, ~kept))
     return best_first
 
 
-def _rendezvous(round: Round) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def _rendezvous(round: Round) -> Hashes:
     """Mix of two hashes, after splitmix64's finalizer."""
     placement = round.request.placement
     seed = stable_hash(round.request.head.uid or str(placement))
-    mixed = round.values("hash") ^ np.uint64(seed)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)
+    mixed: Hashes = round.values("hash") ^ np.uint64(seed)
+    mixed ^= mixed >> 30
+    mixed *= 0xBF58476D1CE4E5B9
+    mixed ^= mixed >> 27
+    mixed *= 0x94D049BB133111EB
+    mixed ^= mixed >> 31
+    return mixed

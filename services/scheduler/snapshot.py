@@ -63,6 +63,7 @@ VALUES: dict[str, tuple[type, Extract]] = {
     "lost_since": (np.float64, lambda target, _: target.lost_since),
     "nodes": (np.float64, lambda target, _: max(target.nodes, 0)),
     "allocatable": (np.float64, lambda target, name: _amount(target.allocatable, name)),
+    "allocatable_or_nan": (np.float64, lambda target, name: _amount(target.allocatable, name) or math.nan),
     "allocated": (np.float64, lambda target, name: _amount(target.allocated, name)),
     "usage": (np.float64, lambda target, name: _or_nan(target.usage.get(name))),
     "latency": (np.float64, lambda target, origin: target.latency.get(origin, math.nan)),
@@ -136,7 +137,10 @@ class Coded(Column):
     def among(self, facts: Iterable[Hashable]) -> Bools:
         """Which of `distinct` are among some facts; indexed with `data`, which targets have one of them."""
         chosen = np.zeros(max(len(self.distinct), 1), np.bool_)
-        chosen[[code for fact in facts if (code := self._codes.get(fact)) is not None]] = True
+        for fact in facts:
+            code = self._codes.get(fact)
+            if code is not None:
+                chosen[code] = True
         return chosen
 
 

@@ -40,10 +40,12 @@ KNOWN = (*SCORERS, *(f"{prefix}<name>" for prefix in FAMILIES))
 
 def find(name: str) -> Scorer | None:
     """The scorer of that name, or None."""
+    if name in SCORERS:
+        return SCORERS[name]
     for prefix, family in FAMILIES.items():
         if name.startswith(prefix) and len(name) > len(prefix):
             return family(name.removeprefix(prefix))
-    return SCORERS.get(name)
+    return None
 
 
 __all__ = ["FAMILIES", "KNOWN", "SCORERS", "Args", "BadArguments", "Scorer", "find"]

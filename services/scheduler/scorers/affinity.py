@@ -16,17 +16,17 @@ def affinity(round: Round, args: Args) -> Floats | None:
     penalty = number(args, "taintPenalty", round.settings.taint_penalty)
     discouraging = _untolerated(round)
     terms = round.spec.affinity.preferred
-    if not terms and not discouraging.any():
+    if not terms and discouraging is None:
         return None
     total = sum(term.weight for term in terms)
-    points: Floats = np.zeros(len(round)) if terms else np.full(len(round), 100.0)
+    points: Floats = np.full(len(round), 0.0 if terms else 100.0)
     for term in terms:
-        points = points + round.satisfied(term.match_expressions) * (100.0 * term.weight / total)
-    return points - penalty * discouraging
+        points += round.satisfied(term.match_expressions) * (100.0 * term.weight / total)
+    return points if discouraging is None else points - penalty * discouraging
 
 
-def _untolerated(round: Round) -> Floats:
-    """How many PreferNoSchedule taints of each target nothing tolerates."""
+def _untolerated(round: Round) -> Floats | None:
+    """How many PreferNoSchedule taints of each target nothing tolerates; None where there are none at all."""
     column = round.snapshot.codes("taints")
     tolerations = round.spec.targets.tolerations
     counts = [
@@ -36,4 +36,7 @@ def _untolerated(round: Round) -> Floats:
         )
         for taints in column.distinct
     ]
-    return np.array(counts or [0], np.float64)[column.data[round.index]]
+    if not any(counts):
+        return None
+    found: Floats = np.array(counts, np.float64)[column.data[round.index]]
+    return found if found.any() else None

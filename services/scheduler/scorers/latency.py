@@ -18,14 +18,11 @@ def latency(round: Round, args: Args) -> Floats | None:
     if not isinstance(origins, list | tuple) or not origins or not all(isinstance(each, str) for each in origins):
         raise BadArguments("from must be the name of an origin, or a list of names")
     cutoff = number(args, "cutoff", round.settings.latency_cutoff_milliseconds)
-    total: Floats = np.zeros(len(round))
-    for origin in origins:
-        total = total + round.values("latency", origin)
+    total: Floats = sum((round.values("latency", origin) for origin in origins), np.zeros(len(round)))
     distance = total / len(origins)
-    known = distance[np.isfinite(distance)]
-    if not len(known):
+    nearest = distance.min(initial=np.inf, where=np.isfinite(distance))
+    if nearest == np.inf:
         return None
-    nearest = known.min()
     if nearest >= cutoff:
         return np.where(np.isnan(distance), np.nan, 0.0)
     return np.asarray(100.0 * (cutoff - distance) / (cutoff - nearest), np.float64)

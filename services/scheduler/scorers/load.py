@@ -14,10 +14,6 @@ def load(round: Round, args: Args) -> Floats | None:  # noqa: ARG001 - every sco
 
     A resource whose use is not measured does not count; a target where none is, is unknown.
     """
-    busiest: Floats = np.full(len(round), np.nan)
-    for resource in OBSERVED:
-        allocatable = round.allocatable(resource)
-        use = np.full(len(round), np.nan)
-        np.divide(round.values("usage", resource), allocatable, out=use, where=allocatable > 0)
-        busiest = np.fmax(busiest, use)
+    used = [round.values("usage", resource) / round.values("allocatable_or_nan", resource) for resource in OBSERVED]
+    busiest: Floats = np.fmax.reduce(used)  # of NaN and a number, it takes the number
     return 100.0 * (1.0 - busiest)

@@ -28,16 +28,18 @@ def resource(round: Round, args: Args) -> Floats | None:
         raise BadArguments(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
     asked = expected(round)
     weights = {name: weight for name, weight in _weights(args).items() if name in NATIVE or asked.get(name, 0.0) > 0}
-    fractions = {name: _fraction(round, name, asked.get(name, 0.0)) for name in weights}
+    if not weights:
+        return np.zeros(len(round))
+    fractions = np.array([_fraction(round, name, asked.get(name, 0.0)) for name in weights])
     if mode == "BalancedAllocation":
-        return _balanced(list(fractions.values()), len(round))
+        return _balanced(fractions)
     if mode == "LeastAllocated":
-        points = {name: 100.0 * np.maximum(1.0 - used, 0.0) for name, used in fractions.items()}
+        points = 100.0 * np.maximum(1.0 - fractions, 0.0)
     elif mode == "MostAllocated":
-        points = {name: 100.0 * np.minimum(used, 1.0) for name, used in fractions.items()}
+        points = 100.0 * np.minimum(fractions, 1.0)
     else:
-        points = {name: _shaped(used, args) for name, used in fractions.items()}
-    return _weighted_mean(points, weights, len(round))
+        points = _shaped(fractions, args)
+    return _weighted_mean(points, np.array([[weight] for weight in weights.values()]))
 
 
 def expected(round: Round) -> dict[str, float]:
@@ -52,24 +54,20 @@ def expected(round: Round) -> dict[str, float]:
 
 def _fraction(round: Round, name: str, asked: float) -> Floats:
     """Used / allocatable with the request counted in; NaN where the target has none of it."""
-    allocatable = round.allocatable(name)
-    unknown: Floats = np.full(len(round), np.nan)
-    return np.divide(round.used(name) + asked, allocatable, out=unknown, where=allocatable > 0)
+    fraction: Floats = (round.used(name) + asked) / round.values("allocatable_or_nan", name)
+    return fraction
 
 
-def _weighted_mean(points: dict[str, Floats], weights: dict[str, float], targets: int) -> Floats:
-    total: Floats = np.zeros(targets)
-    weight: Floats = np.zeros(targets)
-    for name, column in points.items():
-        known = ~np.isnan(column)
-        total += np.where(known, column, 0.0) * weights[name]
-        weight += known * weights[name]
-    return np.divide(total, weight, out=np.zeros(targets), where=weight > 0)
+def _weighted_mean(points: Floats, weights: Floats) -> Floats:
+    """Of each column, over the rows that are known there; 0 where none is. `weights` is one column, a value per row."""
+    weight = (~np.isnan(points) * weights).sum(axis=0)
+    total = (np.fmax(points, 0.0) * weights).sum(axis=0)  # of NaN and 0, fmax takes 0
+    return np.asarray(total / np.where(weight > 0, weight, 1.0), np.float64)
 
 
-def _balanced(fractions: list[Floats], targets: int) -> Floats:
+def _balanced(fractions: Floats) -> Floats:
     """Population standard deviation over the resources that the target has."""
-    used = np.minimum(np.array(fractions).reshape(len(fractions), targets), 1.0)
+    used = np.minimum(fractions, 1.0)
     known = ~np.isnan(used)
     count = known.sum(axis=0)
     some = np.maximum(count, 1)
