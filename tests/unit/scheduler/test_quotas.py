@@ -178,7 +178,10 @@ def make_round(seed: int) -> tuple[list[Target], list[Request]]:
     for number in range(12):
         division = random.choice(["Duplicated", "Weighted", "Dynamic", "Aggregated"])
         spec: dict[str, Any] = {"replicas": {"division": division}, "targets": {"count": {"min": 1, "max": 3}}}
-        workload = [deployment(replicas=random.choice([1, 2, 5]), cpu=random.choice([0.1, 0.5, 1.0]), memory=0.1)]
+        workload = [
+            deployment(f"w{n}", random.choice([None, 1, 2, 5]), cpu=random.choice([0.1, 0.5, 1.0]), memory=0.1)
+            for n in range(random.randint(1, 2))
+        ]
         one = request(spec, workload=workload)
         ref = PlacementRef(workspace=random.choice(WORKSPACES), namespace="shop", name=f"p{number % 8}")
         asked.append(msgspec.structs.replace(one, placement=ref))
