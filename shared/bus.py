@@ -30,6 +30,9 @@ DEAD_STREAM = "MOORAGE_DEAD"
 CLAIM_ABOVE = 256 * 1024
 """Payloads above this many bytes travel by claim check: the message holds a reference to the object store."""
 
+CLAIM_ATTEMPTS = 3
+"""Deliveries after which a payload that is not in the object store counts as gone."""
+
 
 class Retry(Exception):
     """Not now: deliver the message again after `delay` seconds.
@@ -166,13 +169,19 @@ async def send(bus: Bus, subject: str, payload: bytes, *, id: str, headers: Mapp
 
 
 async def payload_of(bus: Bus, delivery: Delivery) -> bytes:
-    """The payload, fetched from the object store where the message is a claim; a claim that is gone is rejected."""
+    """The payload, fetched from the object store where the message is a claim.
+
+    A claim that is not there is tried again before the message is rejected: in a cluster, the server that answers may
+    be some milliseconds behind the one that stored the payload.
+    """
     claim = delivery.headers.get(CLAIM_HEADER)
     if claim is None:
         return delivery.payload
     try:
         return await bus.get_blob(claim)
     except KeyError:
+        if delivery.attempt < CLAIM_ATTEMPTS:
+            raise Retry(backoff(delivery.attempt), f"payload {claim} is not in the object store yet") from None
         raise Reject(f"payload {claim} is no longer in the object store") from None
 
 

@@ -7,6 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
+
 from shared.bus import (
     CAUSE_HEADER,
     CONSUMER_HEADER,
@@ -175,9 +177,12 @@ class NatsBus(Bus):
         )
 
     async def provision(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> None:
-        for stream in (*streams, ADVISORIES):
+        replicas = max(
+            (stream.replicas for stream in streams), default=1
+        )  # what is ours is as safe as what is asked for
+        for stream in (*streams, msgspec.structs.replace(ADVISORIES, replicas=replicas)):
             await ensure_stream(self.client, stream_config(stream))
-        await ensure_stream(self.client, BLOBS_CONFIG)
+        await ensure_stream(self.client, {**BLOBS_CONFIG, "num_replicas": replicas})
         for consumer in consumers:
             await self.client.api(
                 f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}",

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from shared.bus import DEAD, Consumer, Stream
+from shared.bus import DEAD, DEAD_STREAM, Consumer, Stream
 from shared.messages import PIPELINE, Message
 from shared.worker import Worker
 
 PIPELINE_STREAM = "MOORAGE_PIPELINE"
-DEAD_STREAM = "MOORAGE_DEAD"
 
 
 class TopologyError(ValueError):
