@@ -147,6 +147,7 @@ class Assigned(_OfPlacement, frozen=True, kw_only=True):
     remove: bool = False
     after: tuple[str, ...] = ()  # on removal: targets that must be ready first, so that adding precedes removing
     orphan: bool = False  # on removal: leave the objects in the target, forget them
+    vanished: bool = False  # on removal: the workspace is gone, and with it all that could be asked there
     replicas: int | None = None
 
     def key(self) -> tuple[str, ...]:
@@ -157,11 +158,15 @@ class Assigned(_OfPlacement, frozen=True, kw_only=True):
 
 
 class Bound(_OfPlacement, frozen=True, kw_only=True):
-    """binding: how far it got in this one target. `version` is that of the PlacementBinding that says the same."""
+    """binding: how far it got in this one target. `version` is that of the PlacementBinding that says the same.
+
+    `vanished`: it was removed since the workspace is gone, so there is nothing to be asked or written there.
+    """
 
     stage: ClassVar[str] = "bound"
     target: str
     phase: str
+    vanished: bool = False
     message: str = ""
     objects: tuple[ObjectHealth, ...] = ()
     version: str = ""

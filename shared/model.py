@@ -314,12 +314,17 @@ class Waiting(Value, frozen=True, kw_only=True):
 
 
 class Reservation(Value, frozen=True, kw_only=True):
-    """What one placement, with these labels, takes in one target."""
+    """What one placement, with these labels, takes in one target; perhaps nothing, as a ConfigMap does.
+
+    One that was released stays for a while, since its head keeps older ones from taking anything.
+    """
 
     placement: PlacementRef
     head: Head
     resources: Resources
     labels: dict[str, str] = {}  # of the Placement, so that others can ask to be near it or far from it
+    orphan: bool = False  # what it placed is to be left there when it goes away
+    released_at: float = 0.0  # seconds since the epoch; 0 while it holds its place
 
 
 class PolicyFinding(Value, frozen=True, kw_only=True):

@@ -5,25 +5,23 @@ afterwards it says what came of it. Whoever finds another's lease waits; whoever
 what is true then. A binding that is deleted stays until the target has been cleared.
 """
 
-import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
 
 from services.binding import core, record, trouble
-from services.binding.breaker import Breakers
-from services.binding.cluster import Cluster, applyset_of
-from services.binding.kubernetes import Clusters, Facts, Records
+from services.binding.cluster import applyset_of
+from services.binding.kubernetes import Facts, Records
+from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
 from services.binding.trouble import Trouble
 from services.binding.workspace import Workspaces
 from shared.api import PlacementBinding
-from shared.bus import Retry, backoff
-from shared.kube.discovery import UnknownKind
-from shared.kube.errors import ApiError, ConfigError, KubeError
+from shared.bus import Retry
+from shared.kube.errors import ApiError, KubeError
 from shared.kube.retry import SOON
 from shared.messages import Assigned, Bound, Observed
-from shared.model import HeadEntry, ObjectHealth, PlacementRef, Target, TargetReport
+from shared.model import HeadEntry, ObjectHealth, PlacementRef, TargetReport
 from shared.state import View
 from shared.times import seconds
 from shared.tokens import join
@@ -32,7 +30,7 @@ T = TypeVar("T")
 
 _LEASED = 0.5  # seconds; a binding is in others' hands for a few tenths of a second
 _HANDOVER, _HANDOVER_MOST = 1.0, 60.0
-_UNKNOWN, _UNKNOWN_REMOVAL = 2.0, 30.0
+_UNKNOWN = 30.0
 _WRITES = 5
 
 
@@ -45,8 +43,7 @@ class Binder:
         *,
         records: Records,
         workspaces: Workspaces,
-        clusters: Clusters,
-        inventory: View[Target],
+        reach: Reach,
         heads: View[HeadEntry],
         reports: View[TargetReport],
         publish: Callable[[Bound], Awaitable[None]],
@@ -55,18 +52,11 @@ class Binder:
         self._settings = settings
         self._records = records
         self._workspaces = workspaces
-        self._clusters = clusters
-        self._inventory = inventory
+        self._reach = reach
         self._heads = heads
         self._reports = reports
         self._publish = publish
         self._clock = clock
-        self._breakers = Breakers(
-            clock,
-            threshold=settings.breaker_failures,
-            first=settings.breaker_seconds,
-            most=settings.retry_max_seconds,
-        )
 
     async def bind(self, message: Assigned) -> Bound | None:
         """Bring one target to where it is to be now. Raises Retry, and what the hub answers."""
@@ -136,9 +126,7 @@ class Binder:
 
     async def _wanted(self, message: Assigned, facts: Facts, replicas: int | None) -> core.Wanted:
         assert facts.placement is not None
-        target = self._inventory.get(_key(message.target))
-        if target is None:
-            raise Retry(_UNKNOWN, f"target {message.target} is not in the inventory (yet)")
+        target = self._reach.target(message.target)
         ref, spec = message.placement, facts.placement.spec
         try:
             collected = await self._workspaces.collect(ref, spec)
@@ -178,11 +166,11 @@ class Binder:
             and hashes.get(name) == each.hash
         }  # fmt: skip
         try:
-            cluster = await self._open(message)
+            cluster = await self._reach.open(message.target, ref)
             binding = await self._records.write_status(ref, record.begun(binding, "Applying", self._clock()))
             heirs = functools.partial(self._heirs, message)
             applying = cluster.apply(wanted, unchanged=unchanged, known=known, force=force, heirs=heirs)
-            applied = await self._in_target(message.target, applying)
+            applied = await self._reach.work(message.target, applying)
         except Trouble as problem:
             return await self._fail(message, binding, problem)
         found = {**recorded, **{core.identity(each.ref): each for each in applied}}
@@ -215,16 +203,16 @@ class Binder:
     async def _clear(self, message: Assigned, binding: PlacementBinding, *, orphan: bool) -> str:
         """Clear the target and let the binding go; what is to be said about it."""
         ref, target = message.placement, message.target
-        if self._inventory.get(_key(target)) is None:
+        if not self._reach.knows(target):
             if await self._records.target_exists(target):
-                raise Retry(_UNKNOWN_REMOVAL, f"target {target} is not in the inventory (yet)")
+                raise Retry(_UNKNOWN, f"target {target} is not in the inventory (yet)")
             await self._records.release(ref, binding)
             return f"SyncTarget {target} does not exist any more: what was placed there is out of reach."
         try:
-            cluster = await self._open(message)
+            cluster = await self._reach.open(message.target, ref)
             binding = await self._records.write_status(ref, record.begun(binding, "Removing", self._clock()))
             heirs = functools.partial(self._heirs, message)
-            await self._in_target(target, cluster.clear(heirs, orphan=orphan))
+            await self._reach.work(target, cluster.clear(heirs, orphan=orphan))
         except Trouble as problem:
             await self._fail(message, binding, problem)
         await self._records.release(ref, binding)
@@ -253,70 +241,17 @@ class Binder:
 
     # --- both -------------------------------------------------------------------------------------------------------
 
-    async def _open(self, message: Assigned) -> Cluster:
-        """The target as the Placement sees it. Raises Retry while it is left alone, Trouble where it cannot be used."""
-        target = self._inventory.get(_key(message.target))
-        if target is None:
-            raise Retry(_UNKNOWN, f"target {message.target} is not in the inventory (yet)")
-        wait = self._breakers.wait(target.id)
-        if wait > 0:
-            raise Retry(
-                max(wait, self._patience(target)), f"target {target.id} does not answer, and is left alone for a while"
-            )
-        try:
-            return await self._clusters.open(target, message.placement)
-        except ConfigError as error:
-            raise trouble.of(error, f"target {target.id}") from error
-
     async def _heirs(self, message: Assigned) -> Mapping[core.Identity, PlacementRef]:
         try:
             return await self._records.heirs(message.placement, message.target)
         except KubeError as error:
             raise trouble.passing("HubUnavailable", f"hub: {error}") from error
 
-    async def _in_target(self, target: str, work: Awaitable[T]) -> T:
-        """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""
-        where = f"target {target}"
-        try:
-            async with asyncio.timeout(self._settings.apply_timeout_seconds):
-                result = await work
-        except TimeoutError:
-            self._breakers.failed(target)
-            limit = self._settings.apply_timeout_seconds
-            raise trouble.passing("Timeout", f"{where} did not take everything within {limit:g} s") from None
-        except Trouble:
-            self._breakers.succeeded(target)
-            raise
-        except (KubeError, UnknownKind) as error:
-            if isinstance(error, KubeError) and trouble.silent(error):
-                self._breakers.failed(target)
-            else:
-                self._breakers.succeeded(target)
-            if isinstance(error, ApiError) and error.unauthorized:
-                await self._clusters.forget(target)
-            raise trouble.of(error, where) from error
-        self._breakers.succeeded(target)
-        return result
-
     async def _fail(self, message: Assigned, binding: PlacementBinding, problem: Trouble) -> Bound:
         """Record trouble, tell of it, and come again: raises Retry, always."""
         binding = await self._settle(message, binding, lambda now: record.failed(now, problem, self._clock()))
         await self._publish(_bound(message, binding))
-        raise Retry(self._delay(message.target, problem, binding.status.retries), problem.message)
-
-    def _delay(self, target: str, problem: Trouble, retries: int) -> float:
-        """Seconds until the next attempt: as the server asked, slowly where somebody has to act, else backing off."""
-        settings = self._settings
-        if problem.delay is not None:
-            return problem.delay
-        if problem.lasting:
-            return settings.refused_retry_seconds
-        delay = backoff(min(retries, 32), first=settings.retry_initial_seconds, most=settings.retry_max_seconds)
-        return max(delay, self._patience(self._inventory.get(_key(target))))
-
-    def _patience(self, target: Target | None) -> float:
-        """Least seconds between attempts: more for a target that is known to be lost."""
-        return self._settings.lost_retry_seconds if target is not None and target.lost_since else 0.0
+        raise Retry(self._reach.delay(message.target, problem, binding.status.retries), problem.message)
 
     async def _settle(
         self, message: Assigned, leased: PlacementBinding, change: Callable[[PlacementBinding], PlacementBinding]
@@ -339,12 +274,6 @@ class Binder:
         wait = record.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
-
-
-def _key(target: str) -> str:
-    """The key of a target in the inventory."""
-    workspace, _, name = target.rpartition("/")
-    return join(workspace, name)
 
 
 def _target_of(binding: PlacementBinding) -> str:

@@ -116,10 +116,14 @@ class Records:
         try:
             await self._hub.at(workspace).get(SYNCTARGETS, name)
         except ApiError as error:
-            if error.not_found:
+            if error.not_found or (error.forbidden and await self.workspace_is_gone(workspace)):
                 return False
             raise
         return True
+
+    async def workspace_is_gone(self, workspace: str) -> bool:
+        """Whether there is no such workspace for certain, see `Hub.is_gone`."""
+        return await self._hub.is_gone(workspace)
 
     async def _get(self, resource: Resource, ref: PlacementRef, name: str, kind: type[T]) -> T | None:
         try:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from services.binding.binder import Binder
 from services.binding.kubernetes import Clusters, Records
 from services.binding.observations import Observations
+from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
+from services.binding.vanished import Vanished
 from services.binding.workspace import Workspaces
 from shared.bus import send
 from shared.kube.hub import TargetClients, open_hub
@@ -23,6 +25,7 @@ class Binding:
     """What the handlers work with."""
 
     binder: Binder
+    vanished: Vanished
     observations: Observations
 
 
@@ -38,19 +41,19 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
         targets = TargetClients(hub, user_agent="moorage-binding", timeout=settings.api_timeout_seconds)
         records, reports = Records(hub), await runtime.follow(REPORTS)
         try:
+            reach = Reach(settings, Clusters(targets), await runtime.follow(INVENTORY), runtime.clock)
             binder = Binder(
                 settings,
                 records=records,
                 workspaces=Workspaces(hub),
-                clusters=Clusters(targets),
-                inventory=await runtime.follow(INVENTORY),
+                reach=reach,
                 heads=await runtime.follow(HEADS),
                 reports=reports,
                 publish=publish,
                 clock=runtime.clock,
             )
             observations = Observations(settings, records=records, reports=reports, binder=binder, clock=runtime.clock)
-            yield Binding(binder, observations)
+            yield Binding(binder, Vanished(records, reach), observations)
         finally:
             await targets.close()
 
@@ -62,6 +65,8 @@ worker = Worker("binding", "Applies decisions in target clusters", settings=Bind
 async def bind(message: Assigned, deps: Binding) -> Bound | None:
     """Apply or remove, as holds now. Older messages count too: the PlacementDecision says whether they still hold."""
     with as_retry():
+        if message.vanished:
+            return await deps.vanished.remove(message)
         return await deps.binder.bind(message)
 
 

@@ -13,7 +13,18 @@ from shared.api import (
 )
 from shared.api import Rejection as RejectedTargets
 from shared.messages import Assigned, Decided, Scheduled
-from shared.model import Choice, Head, PlacementRef, Proposal, Refusal, Rejection, Request, Resources, split_target
+from shared.model import (
+    Choice,
+    Head,
+    PlacementRef,
+    Proposal,
+    Refusal,
+    Rejection,
+    Request,
+    Reservation,
+    Resources,
+    split_target,
+)
 from shared.times import rfc3339
 
 SAMPLES = 10
@@ -209,6 +220,11 @@ def withdrawal(placement: PlacementRef, head: Head, present: Collection[str], *,
         Assigned(placement=placement, head=head, target=target, remove=True, orphan=orphan)
         for target in sorted(present)
     ]
+
+
+def vanished(target: str, held: Reservation, head: Head) -> Assigned:
+    """What binding is told when the workspace of a placement is gone."""
+    return Assigned(placement=held.placement, head=head, target=target, remove=True, orphan=held.orphan, vanished=True)
 
 
 def decided(scheduled: Scheduled, taken: Sequence[Choice], refusal: Refusal | None, trace: str) -> Decided:

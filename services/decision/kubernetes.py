@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import msgspec
+
 from services.decision.core import target_id
-from shared.api import PlacementDecisionStatus, decode_decision, to_dict
+from shared.api import Placement, PlacementDecisionStatus, PlacementSpec, decode_decision, decode_placement, to_dict
 from shared.api.decision import PlacementDecision
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.hub import Hub
 from shared.kube.names import PLACEMENT_LABEL, label_value
 from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS
-from shared.model import Head, PlacementRef
+from shared.model import Head, PlacementRef, Reservation
 
 
 class Decisions:
@@ -69,16 +71,30 @@ class Decisions:
             raise
         return metadata.get("uid") == uid and not metadata.get("deletionTimestamp")
 
-    async def all(self, workspace: str) -> list[tuple[PlacementRef, str, PlacementDecisionStatus]]:
-        """Every decision of a workspace with its placement's uid, for the reservations to be rebuilt from."""
-        page = await self._hub.at(workspace).list(DECISIONS)
+    async def reservations(self, workspace: str) -> list[tuple[str, Reservation]]:
+        """What the decisions of a workspace say is reserved, by the id of the target."""
+        client = self._hub.at(workspace)
+        decisions, page = await client.list(DECISIONS), await client.list(PLACEMENTS)
+        placements = {
+            (placement.metadata.namespace, placement.metadata.name): placement
+            for placement in map(decode_placement, page.items)
+        }
         found = []
-        for item in page.items:
-            decision = decode_decision(item)
-            metadata = decision.metadata
-            owners = metadata.owner_references
-            ref = PlacementRef(workspace=workspace, namespace=metadata.namespace, name=metadata.name)
-            found.append((ref, owners[0].uid if owners else "", decision.status))
+        for decision in map(decode_decision, decisions.items):
+            metadata, status = decision.metadata, decision.status
+            placement = placements.get((metadata.namespace, metadata.name), Placement(spec=PlacementSpec()))
+            owner = metadata.owner_references[0].uid if metadata.owner_references else ""
+            held = Reservation(
+                placement=PlacementRef(workspace=workspace, namespace=metadata.namespace, name=metadata.name),
+                head=Head(uid=owner, generation=status.observed_generation, attempt=status.attempt),
+                resources={},
+                labels=placement.metadata.labels,
+                orphan=placement.spec.deletion_policy == "Orphan",
+            )
+            found += [
+                (target_id(each.target), msgspec.structs.replace(held, resources=dict(each.reserved)))
+                for each in status.selected
+            ]
         return found
 
     def _client(self, ref: PlacementRef) -> Client:

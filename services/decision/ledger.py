@@ -7,13 +7,14 @@ entry, so that the last revision of a target is always that of an entry that can
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from shared.model import Head, PlacementRef, Reservation, Resources, Target, add, fits, subtract
 from shared.quota import left
 from shared.state import Conflict, Entry, Table, View
-from shared.tokens import join
+from shared.tokens import join, split
 
 TRIES = 16
 
@@ -44,9 +45,12 @@ def _suffix(placement: PlacementRef) -> str:
 class Ledger:
     """A live picture of all reservations, and the only writer of them."""
 
-    def __init__(self, table: Table[Reservation], view: View[Reservation]) -> None:
+    def __init__(
+        self, table: Table[Reservation], view: View[Reservation], clock: Callable[[], float] = time.time
+    ) -> None:
         self._table = table
         self._view = view
+        self._clock = clock
         self._targets: dict[str, dict[str, Entry[Reservation]]] = {}
         self._placements: dict[str, set[str]] = {}
 
@@ -64,7 +68,7 @@ class Ledger:
         if entry.key not in known or known[entry.key].revision < entry.revision:
             known[entry.key] = entry
         placed = self._placements.setdefault(suffix, set())
-        (placed.add if entry.value.resources else placed.discard)(prefix)
+        (placed.discard if entry.value.released_at else placed.add)(prefix)
         if not placed:
             del self._placements[suffix]
 
@@ -86,10 +90,11 @@ class Ledger:
         suffix = _suffix(placement)
         return {prefix: self._targets[prefix][f"{prefix}.{suffix}"].value for prefix in self.held_by(placement)}
 
-    def holders(self) -> Iterable[Reservation]:
-        """Every reservation that takes something."""
-        for entries in self._targets.values():
-            yield from (entry.value for entry in entries.values() if entry.value.resources)
+    def holders(self) -> Iterable[tuple[str, Reservation]]:
+        """Every reservation that holds its place, with the id of its target."""
+        for prefix, entries in self._targets.items():
+            target = "/".join(split(prefix))
+            yield from ((target, entry.value) for entry in entries.values() if not entry.value.released_at)
 
     async def reserve(
         self,
@@ -98,6 +103,8 @@ class Ledger:
         head: Head,
         needed: Resources,
         labels: Mapping[str, str] = MappingProxyType({}),
+        *,
+        orphan: bool = False,
     ) -> bool:
         """Take capacity for a placement with these labels, in place of what it had there.
 
@@ -107,7 +114,7 @@ class Ledger:
         Raises `Superseded` when a newer head holds or released it, `Crowded` after too many lost races.
         """
         prefix, key = prefix_of(target.id), key_of(target.id, placement)
-        wanted = Reservation(placement=placement, head=head, resources=needed, labels=dict(labels))
+        wanted = Reservation(placement=placement, head=head, resources=needed, labels=dict(labels), orphan=orphan)
         for _ in range(TRIES):
             own = self._targets.get(prefix, {}).get(key)
             if own is not None and head.older_than(own.value.head):
@@ -138,10 +145,10 @@ class Ledger:
     async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
         """Give back what a placement holds below a target's prefix, unless a newer head holds it."""
         key = f"{prefix}.{_suffix(placement)}"
-        empty = Reservation(placement=placement, head=head, resources={})
+        empty = Reservation(placement=placement, head=head, resources={}, released_at=self._clock())
         for _ in range(TRIES):
             own = self._targets.get(prefix, {}).get(key)
-            if own is not None and (head.older_than(own.value.head) or own.value == empty):
+            if own is not None and (head.older_than(own.value.head) or _released(own.value, head)):
                 return
             try:
                 revision = await self._table.update(key, empty, self._revision(prefix), within=prefix)
@@ -193,6 +200,11 @@ class Ledger:
 def _more(needed: Resources, held: Resources) -> Resources:
     """What is needed of the resources that `held` does not cover."""
     return {name: amount for name, amount in needed.items() if not fits({name: amount}, held)}
+
+
+def _released(reservation: Reservation, head: Head) -> bool:
+    """Whether it was released at this head."""
+    return bool(reservation.released_at) and reservation.head == head
 
 
 def _parts(key: str) -> tuple[str, str]:

@@ -5,7 +5,6 @@ import logging
 
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
-from shared.api import PlacementDecisionStatus
 from shared.kube.errors import ApiError, KubeError
 from shared.model import Head, PlacementRef, Reservation
 from shared.runner import Runtime
@@ -42,25 +41,18 @@ async def rebuild(
 
 
 async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: Decisions, patience: float) -> None:
-    for ref, uid, status in await _decisions_of(path, decisions, patience):
-        for each in status.selected:
-            # A decision does not say its placement's labels: whoever asks for neighbours meets none here until the
-            # placement's next round, which follows at once where the heads were lost as well.
-            head = Head(uid=uid, generation=status.observed_generation, attempt=status.attempt)
-            reservation = Reservation(placement=ref, head=head, resources=dict(each.reserved))
-            try:
-                await table.update(key_of(f"{each.target.workspace}/{each.target.name}", ref), reservation, 0)
-            except Conflict:
-                continue  # it is there: another copy rebuilds as well, or a newer decision was made
+    for target, reservation in await _reservations_of(path, decisions, patience):
+        try:
+            await table.update(key_of(target, reservation.placement), reservation, 0)
+        except Conflict:
+            continue  # it is there: another copy rebuilds as well, or a newer decision was made
 
 
-async def _decisions_of(
-    path: str, decisions: Decisions, patience: float
-) -> list[tuple[PlacementRef, str, PlacementDecisionStatus]]:
+async def _reservations_of(path: str, decisions: Decisions, patience: float) -> list[tuple[str, Reservation]]:
     give_up = asyncio.get_running_loop().time() + patience
     while True:
         try:
-            return await decisions.all(path)
+            return await decisions.reservations(path)
         except ApiError as error:
             if error.not_found:  # a workspace without our kinds has nothing decided
                 return []

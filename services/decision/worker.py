@@ -12,16 +12,28 @@ from services.decision import core
 from services.decision.kubernetes import Decisions, selected_ids
 from services.decision.ledger import Crowded, Ledger, Superseded, prefix_of
 from services.decision.rebuild import rebuild
+from services.decision.vanished import Vanished
 from shared.api import PlacementDecisionStatus
 from shared.bus import Retry
 from shared.kube.errors import KubeError
 from shared.kube.hub import open_hub
 from shared.kube.retry import as_retry
 from shared.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
-from shared.model import Choice, Head, HeadEntry, PlacementRef, Refusal, Request, Target
+from shared.model import (
+    Choice,
+    Head,
+    HeadEntry,
+    PlacementRef,
+    Refusal,
+    Request,
+    Reservation,
+    Resources,
+    Target,
+    Workspace,
+)
 from shared.runner import Runtime
 from shared.settings import HubSettings
-from shared.state import HEADS, INVENTORY, RESERVATIONS, View
+from shared.state import HEADS, INVENTORY, RESERVATIONS, WORKSPACES, View
 from shared.telemetry import current_trace
 from shared.tokens import join
 from shared.worker import Worker
@@ -38,6 +50,14 @@ class DecisionSettings(HubSettings, frozen=True, kw_only=True):
     release_seconds: Annotated[
         float, Meta(description="How often reservations of placements that are gone are looked for, in seconds.", gt=0)
     ] = 60.0
+    vanished_seconds: Annotated[
+        float,
+        Meta(
+            description="Seconds for which the hub must say that a workspace is gone, until what its placements left in"
+            " targets is removed.",
+            ge=0,
+        ),
+    ] = 3600.0
 
 
 @dataclass
@@ -49,6 +69,8 @@ class Decision:
     heads: View[HeadEntry]
     ledger: Ledger
     decisions: Decisions
+    workspaces: View[Workspace]
+    vanished: Vanished
 
     def target(self, target: str, request: Request) -> Target | None:
         """A target that may be given something now, or one that is waited for and may keep what it has."""
@@ -59,6 +81,17 @@ class Decision:
         """Whether a target cannot be reached for now."""
         found = self.inventory.get(prefix_of(target))
         return found is None or not found.ready
+
+    async def reserve(self, target: Target, request: Request, needed: Resources) -> bool:
+        """Take capacity for whom a request is about; see `Ledger.reserve`."""
+        orphan = request.spec.deletion_policy == "Orphan"
+        return await self.ledger.reserve(target, request.placement, request.head, needed, request.labels, orphan=orphan)
+
+    def newest(self, reservation: Reservation) -> Head:
+        """The newest head of the placement that holds a reservation."""
+        ref = reservation.placement
+        known = self.heads.get(join(ref.workspace, ref.namespace, ref.name))
+        return known.head if known is not None and reservation.head.older_than(known.head) else reservation.head
 
     async def release_all_but(self, ref: PlacementRef, head: Head, targets: Collection[str]) -> None:
         """Give back what a placement holds elsewhere. What is bound keeps its place until it is removed there."""
@@ -73,10 +106,12 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decision]:
         decisions = Decisions(hub)
         table = runtime.table(RESERVATIONS)
         await rebuild(runtime, table, decisions)
-        ledger = Ledger(table, await runtime.follow(RESERVATIONS))
+        ledger = Ledger(table, await runtime.follow(RESERVATIONS), runtime.clock)
         runtime.background(ledger.follow(), "ledger")
         inventory, heads = await runtime.follow(INVENTORY), await runtime.follow(HEADS)
-        yield Decision(runtime, inventory, heads, ledger, decisions)
+        workspaces = await runtime.follow(WORKSPACES)
+        vanished = Vanished(hub.is_gone, runtime.clock, runtime.settings.vanished_seconds)
+        yield Decision(runtime, inventory, heads, ledger, decisions, workspaces, vanished)
 
 
 worker = Worker("decision", "Reserves capacity and writes decisions", settings=DecisionSettings, open=open_decision)
@@ -131,7 +166,7 @@ async def settle(message: Scheduled, deps: Decision) -> tuple[list[Choice], Refu
         target = deps.target(choice.target, request)
         held = before.get(prefix_of(choice.target))
         needed = core.at_least(choice.reserve, held.resources if held else {})
-        if target and await deps.ledger.reserve(target, request.placement, request.head, needed, request.labels):
+        if target and await deps.reserve(target, request, needed):
             taken.append(choice)
     if core.enough(taken, proposal, request.spec):
         return taken, None
@@ -145,7 +180,7 @@ async def shrink(message: Scheduled, taken: Sequence[Choice], deps: Decision) ->
     for choice in taken:
         target = deps.target(choice.target, request)
         if target is not None:
-            await deps.ledger.reserve(target, request.placement, request.head, choice.reserve, request.labels)
+            await deps.reserve(target, request, choice.reserve)
 
 
 def redelivered(message: Scheduled, status: PlacementDecisionStatus) -> tuple[list[Choice], Refusal | None]:
@@ -176,8 +211,10 @@ async def give_back(message: Bound, deps: Decision) -> None:
     """What was removed from a target takes nothing there any more."""
     if message.phase != "Removed" or prefix_of(message.target) not in deps.ledger.held_by(message.placement):
         return
-    with as_retry():
-        status, _ = await deps.decisions.read(message.placement)
+    status: PlacementDecisionStatus | None = None
+    if not message.vanished:
+        with as_retry():
+            status, _ = await deps.decisions.read(message.placement)
     if message.target not in selected_ids(status):
         await deps.ledger.release(prefix_of(message.target), message.placement, message.head)
 
@@ -186,11 +223,10 @@ async def give_back(message: Bound, deps: Decision) -> None:
 async def release_leftovers(deps: Decision) -> None:
     """Give back what nobody decided or what is bound nowhere any more: a worker may have died halfway."""
     stale: dict[PlacementRef, Head] = {}
-    for reservation in deps.ledger.holders():
-        ref = reservation.placement
-        known = deps.heads.get(join(ref.workspace, ref.namespace, ref.name))
-        if known is not None and reservation.head.older_than(known.head):
-            stale[ref] = known.head
+    for _, reservation in deps.ledger.holders():
+        newest = deps.newest(reservation)
+        if reservation.head.older_than(newest):
+            stale[reservation.placement] = newest
     for ref, head in stale.items():
         try:
             status, _ = await deps.decisions.read(ref)
@@ -199,3 +235,17 @@ async def release_leftovers(deps: Decision) -> None:
             log.warning("reservations are looked at again later", extra={"of": str(ref), "error": str(error)})
         else:
             await deps.release_all_but(ref, head, selected_ids(status) | present)
+
+
+@worker.every(lambda settings: settings.release_seconds)
+async def clear_vanished(deps: Decision) -> list[Assigned]:
+    """Have binding remove what placements hold whose workspaces are gone, with all that could be asked there.
+
+    It is said again until binding has done it, since a target may be out of reach for longer than messages live.
+    """
+    holders = list(deps.ledger.holders())
+    followed = {entry.value.path for entry in deps.workspaces.entries.values()}
+    gone = await deps.vanished.among({each.placement.workspace for _, each in holders} - followed)
+    return [
+        core.vanished(target, each, deps.newest(each)) for target, each in holders if each.placement.workspace in gone
+    ]

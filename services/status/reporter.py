@@ -66,11 +66,13 @@ class Reporter:
         ref, target = message.placement, message.target
         for _ in range(_RACES):
             entry = await self._reports.get(ref, target)
-            binding = await self._records.binding(ref, target)
+            binding = None if message.vanished else await self._records.binding(ref, target)
             try:
                 if binding is None:
                     if entry is not None:
                         await self._reports.drop(entry)
+                    if message.vanished:
+                        return []
                     return [reported(ref, message.head, target, f"removed-{message.version}")]
                 known = entry.value.objects if entry else ()
                 objects = merged(binding.status.objects, known)

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from shared.kube import config
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError
-from shared.kube.resources import SECRETS
+from shared.kube.resources import SECRETS, WORKSPACES
 from shared.model import Target
 
 HUB_WORKSPACE = ""
@@ -42,6 +42,27 @@ class Hub:
         Raises ValueError for what is no workspace path.
         """
         return self.client if self.kind == "kubernetes" else self.client.cluster(workspace)
+
+    async def is_gone(self, workspace: str) -> bool:
+        """Whether there is no such workspace for certain: an API server that knows says so now.
+
+        A workspace that does not exist answers 403, as one does that we may not enter. Its parent is asked instead: a
+        404 that names the workspace is proof (one that names nothing may mean that the kind is not served). A parent
+        that refuses us may be gone itself, and takes with it what is below. Nobody can say so of a root, nor of the one
+        workspace of plain Kubernetes. Raises KubeError when there is no answer.
+        """
+        parent, _, name = workspace.rpartition(":")
+        if self.kind == "kubernetes" or not parent:
+            return False
+        try:
+            await self.at(parent).get(WORKSPACES, name)
+        except ApiError as error:
+            if error.not_found and error.details.get("name") == name:
+                return True
+            if error.forbidden or error.not_found:
+                return await self.is_gone(parent)
+            raise
+        return False
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """What may happen to a Placement in the course of its life, on separate processes."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -8,16 +9,30 @@ from contextlib import contextmanager
 import pytest
 import pytest_asyncio
 
-from shared.kube.resources import PLACEMENTS
-from tests.e2e.system import System, running_system, until
+from shared.kube.resources import NAMESPACES, PLACEMENTS, WORKSPACES
+from shared.runner import connect
+from shared.settings import Settings
+from shared.state import REPORTS, RESERVATIONS, Table
+from tests.e2e.system import DEPLOYMENTS, System, running_system, until
 from tests.support import worlds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
 
+DOOMED, UNHEARD = "root:vanishing", "root:unheard"
+BRISK = {
+    "MOORAGE_RELEASE_SECONDS": "0.5",
+    "MOORAGE_REWALK_INTERVAL_SECONDS": "1",
+    "MOORAGE_VANISHED_SECONDS": "2",
+}
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def system(tmp_path_factory):
-    async with running_system(tmp_path_factory.mktemp("life"), worlds.world(2, cpu="8")) as found:
+    world = worlds.world(2, cpu="8")
+    for path in (DOOMED, UNHEARD):
+        world["workspaces"].append(path)
+        world["users"][0]["workspaces"][path] = "admin"
+    async with running_system(tmp_path_factory.mktemp("life"), world, env=BRISK) as found:
         yield found
 
 
@@ -122,3 +137,73 @@ async def test_a_suspended_placement_can_be_deleted(system: System):
         return not await system.placed("stopped")
 
     await until(removed, "what it placed is removed")
+
+
+# --- a workspace that vanishes -------------------------------------------------------------------------------------
+
+
+async def placed_in(system: System, workspace: str, name: str) -> str:
+    """A Deployment that is placed from another workspace; where it runs."""
+    client = system.user.cluster(workspace)
+    await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": worlds.NAMESPACE}})
+    await client.create(DEPLOYMENTS, worlds.deployment(name))
+    await client.create(PLACEMENTS, worlds.placement(name))
+
+    async def is_ready():
+        return (await client.get(PLACEMENTS, name, worlds.NAMESPACE)).get("status", {}).get("phase") == "Ready"
+
+    await until(is_ready, f"{name} is Ready")
+    (home,) = await system.placed(name)
+    return home
+
+
+async def records_of(system: System, workspace: str) -> list[str]:
+    """The keys of what is reserved for the placements of a workspace, and reported of them."""
+    bus, store = await connect("e2e", Settings(nats_url=system.place.nats))
+    try:
+        held = [each for each in await Table(store, RESERVATIONS).entries() if not each.value.released_at]
+        entries = [*held, *await Table(store, REPORTS).entries()]
+        return [each.key for each in entries if each.value.placement.workspace == workspace]
+    finally:
+        await bus.close()
+
+
+async def test_what_a_vanished_workspace_placed_is_removed_and_its_capacity_given_back(system: System):
+    await placed_in(system, DOOMED, "left-behind")
+    await system.place_app("bystander")
+    await shows(system, "bystander", "Ready")
+    assert await records_of(system, DOOMED)
+    await system.admin.cluster("root").delete(WORKSPACES, "vanishing")  # a sandbox asks no finalizers
+
+    async def removed():
+        return not await system.placed("left-behind")
+
+    await until(removed, "what it placed is removed")
+
+    async def forgotten():
+        return not await records_of(system, DOOMED)
+
+    await until(forgotten, "nothing is reserved or reported for it any more")
+    assert await system.placed("bystander")
+
+
+async def test_nothing_is_removed_while_nobody_can_say_that_the_workspace_is_gone(system: System):
+    home = await placed_in(system, UNHEARD, "kept")
+    root = system.admin.cluster("root")
+    control = system.admin.at(system.admin.base.split("/clusters/")[0])
+    fault = {"kind": "503", "cluster": "root", "verb": "get", "resource": "workspaces*"}
+    made = json.loads(await control.request("POST", "/sandbox/faults", body=fault))
+    await root.delete(WORKSPACES, "unheard")
+
+    async def asked_for_longer_than_the_grace():
+        found = json.loads(await control.request("GET", f"/sandbox/faults/{made['id']}"))
+        return found["hits"] * float(BRISK["MOORAGE_RELEASE_SECONDS"]) > 2 * float(BRISK["MOORAGE_VANISHED_SECONDS"])
+
+    await until(asked_for_longer_than_the_grace, "decision asked, and asked again")
+    assert await system.placed("kept") == [home]
+    await control.request("DELETE", f"/sandbox/faults/{made['id']}")
+
+    async def removed():
+        return not await system.placed("kept")
+
+    await until(removed, "what it placed is removed once the hub says that the workspace is gone")

@@ -8,6 +8,7 @@ import pytest
 
 from services.binding.binder import Binder
 from services.binding.kubernetes import Clusters, Records
+from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
 from services.binding.workspace import Workspaces
 from shared.kube.hub import Hub, TargetClients
@@ -40,8 +41,7 @@ async def new_binder(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
                 chosen,
                 records=Records(hub),
                 workspaces=Workspaces(hub),
-                clusters=Clusters(clients[-1]),
-                inventory=inventory,
+                reach=Reach(chosen, Clusters(clients[-1]), inventory, scene.clock),
                 heads=heads,
                 reports=reports,
                 publish=publish,

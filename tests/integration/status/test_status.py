@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from shared.kube.resources import EVENTS, PLACEMENTS
+from shared.kube.resources import EVENTS, PLACEMENTS, WORKSPACES
 from shared.messages import Bound, Reported
 from shared.model import Head, PlacementRef
 from shared.state import REPORTS, Table
@@ -180,6 +180,15 @@ async def test_a_garbled_or_late_message_changes_nothing(pipeline: Pipeline) -> 
     await pipeline.change_target("east", lost_since=0.0)
     status = await scene.until(ref, in_phase("Ready"))
     assert [(each["name"], each["phase"]) for each in status["targets"]] == [("east", "Applied")]
+
+
+async def test_reports_of_a_vanished_workspace_are_dropped_without_asking_it(pipeline: Pipeline) -> None:
+    scene = pipeline.scene
+    ref = await ready(pipeline, "east")
+    await scene.hub.cluster("root").delete(WORKSPACES, "team")
+    head = Head(uid="another", generation=1, attempt=99)
+    await pipeline.send(Bound(placement=ref, head=head, target=f"{PLATFORM}/east", phase="Removed", vanished=True))
+    await eventually_no_reports(pipeline)
 
 
 async def test_a_target_whose_credentials_change_is_followed_on(pipeline: Pipeline) -> None:

@@ -65,7 +65,7 @@ async def desk(**targets: dict[str, Any]) -> AsyncIterator[Desk]:
     await view.synced.wait()
     ledger = Ledger(reservations, reservations.follow())
     # Settling neither reads heads nor decisions, nor does it ask the runtime for anything.
-    yield Desk(store, Decision(None, view, None, ledger, None))  # type: ignore[arg-type]
+    yield Desk(store, Decision(None, view, None, ledger, None, None, None))  # type: ignore[arg-type]
     following.cancel()
 
 

@@ -1,0 +1,106 @@
+"""Target clusters as far as they are in reach: opened, worked in within bounds, left alone while they do not answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from services.binding import trouble
+from services.binding.breaker import Breakers
+from services.binding.cluster import Cluster
+from services.binding.kubernetes import Clusters
+from services.binding.settings import BindingSettings
+from services.binding.trouble import Trouble
+from shared.bus import Retry, backoff
+from shared.kube.discovery import UnknownKind
+from shared.kube.errors import ApiError, ConfigError, KubeError
+from shared.model import PlacementRef, Target, split_target
+from shared.state import View
+from shared.tokens import join
+
+T = TypeVar("T")
+
+_UNKNOWN = 2.0  # seconds until a target that is in no inventory is looked for again
+
+
+class Reach:
+    """The way to all targets, with a circuit breaker for each."""
+
+    def __init__(
+        self, settings: BindingSettings, clusters: Clusters, inventory: View[Target], clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._clusters = clusters
+        self._inventory = inventory
+        self._breakers = Breakers(
+            clock,
+            threshold=settings.breaker_failures,
+            first=settings.breaker_seconds,
+            most=settings.retry_max_seconds,
+        )
+
+    def target(self, target: str) -> Target:
+        """What is known of a target. Raises Retry while it is in no inventory."""
+        if not self.knows(target):
+            raise Retry(_UNKNOWN, f"target {target} is not in the inventory (yet)")
+        return self._inventory.entries[_key(target)].value
+
+    def knows(self, target: str) -> bool:
+        """Whether a target is in the inventory."""
+        return _key(target) in self._inventory.entries
+
+    async def open(self, target: str, ref: PlacementRef) -> Cluster:
+        """The target as a Placement sees it. Raises Retry while it is left alone, Trouble where it cannot be used."""
+        found = self.target(target)
+        wait = self._breakers.wait(target)
+        if wait > 0:
+            raise Retry(
+                max(wait, self._patience(target)), f"target {target} does not answer, and is left alone for a while"
+            )
+        try:
+            return await self._clusters.open(found, ref)
+        except ConfigError as error:
+            raise trouble.of(error, f"target {target}") from error
+
+    async def work(self, target: str, work: Awaitable[T]) -> T:
+        """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""
+        where = f"target {target}"
+        try:
+            async with asyncio.timeout(self._settings.apply_timeout_seconds):
+                result = await work
+        except TimeoutError:
+            self._breakers.failed(target)
+            limit = self._settings.apply_timeout_seconds
+            raise trouble.passing("Timeout", f"{where} did not take everything within {limit:g} s") from None
+        except Trouble:
+            self._breakers.succeeded(target)
+            raise
+        except (KubeError, UnknownKind) as error:
+            if isinstance(error, KubeError) and trouble.silent(error):
+                self._breakers.failed(target)
+            else:
+                self._breakers.succeeded(target)
+            if isinstance(error, ApiError) and error.unauthorized:
+                await self._clusters.forget(target)
+            raise trouble.of(error, where) from error
+        self._breakers.succeeded(target)
+        return result
+
+    def delay(self, target: str, problem: Trouble, retries: int) -> float:
+        """Seconds until the next attempt: as the server asked, slowly where somebody has to act, else backing off."""
+        settings = self._settings
+        if problem.delay is not None:
+            return problem.delay
+        if problem.lasting:
+            return settings.refused_retry_seconds
+        delay = backoff(min(retries, 32), first=settings.retry_initial_seconds, most=settings.retry_max_seconds)
+        return max(delay, self._patience(target))
+
+    def _patience(self, target: str) -> float:
+        """Least seconds between attempts: more for a target that is known to be lost."""
+        found = self._inventory.get(_key(target))
+        return self._settings.lost_retry_seconds if found is not None and found.lost_since else 0.0
+
+
+def _key(target: str) -> str:
+    """The key of a target in the inventory."""
+    return join(*split_target(target))

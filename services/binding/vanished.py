@@ -1,0 +1,44 @@
+"""What placements left in a target when their workspace went with every record of them."""
+
+from collections.abc import Mapping
+
+from services.binding.core import Identity
+from services.binding.kubernetes import Records
+from services.binding.reach import Reach
+from services.binding.trouble import Trouble
+from shared.bus import Retry
+from shared.messages import Assigned, Bound
+from shared.model import PlacementRef
+
+_UNKNOWN = 30.0  # seconds until a target that is in no inventory is looked for again
+
+
+class Vanished:
+    """Takes it away. There is no PlacementBinding to act under: every step may be repeated, by several at once."""
+
+    def __init__(self, records: Records, reach: Reach) -> None:
+        self._records = records
+        self._reach = reach
+
+    async def remove(self, message: Assigned) -> Bound | None:
+        """Take out of one target what a placement has there; None, and nothing done, where its workspace is there.
+
+        Raises Retry, and what the hub answers: without an answer nothing is removed.
+        """
+        ref, target = message.placement, message.target
+        if not await self._records.workspace_is_gone(ref.workspace):
+            return None
+        if self._reach.knows(target):
+            try:
+                cluster = await self._reach.open(target, ref)
+                await self._reach.work(target, cluster.clear(_nobody, orphan=message.orphan))
+            except Trouble as problem:
+                raise Retry(self._reach.delay(target, problem, 0), problem.message) from problem
+        elif await self._records.target_exists(target):
+            raise Retry(_UNKNOWN, f"target {target} is not in the inventory (yet)")
+        return Bound(placement=ref, head=message.head, target=target, phase="Removed", vanished=True)
+
+
+async def _nobody() -> Mapping[Identity, PlacementRef]:
+    """Who takes over what several placements of the namespace referred to: they all went."""
+    return {}
