@@ -5,9 +5,10 @@
     inventory.py      a SyncTarget and what was seen of it, as inventory entry and as its status (pure)
     workspaces.py     walks the tree of workspaces and follows it
     targets.py        follows SyncTargets, has each looked at, writes what was seen
-    authorization.py  asks target workspaces whether the requester may use their targets
+    authorization.py  asks target workspaces whether the requester may use their targets, anew when RBAC there changes
     probing.py        one look at a target cluster
     counting.py       reads what its pods ask for, but for those of what Moorage placed
+    nodes.py          which nodes can be used, and what they have (pure)
     pods.py           what a pod asks for, and whose it is (pure)
     quantities.py     quantities of servers that are not trusted (pure)
     projection.py     brings the buckets in line with what is known

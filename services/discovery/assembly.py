@@ -58,10 +58,10 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         clients = TargetClients(hub, user_agent=USER_AGENT, timeout=settings.api_timeout_seconds)
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
-        targets = Targets(stored, clients, settings, runtime.clock)
-        tree = Tree(hub, settings, tree_stored, targets)
         reviews = settings.authorization == "SubjectAccessReview"
         authorizer: Authorizer = AccessReviews(hub, settings, runtime.clock) if reviews else AllowAll()
+        targets = Targets(stored, clients, authorizer, settings, runtime.clock)
+        tree = Tree(hub, settings, tree_stored, targets)
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
             async with asyncio.TaskGroup() as tasks:

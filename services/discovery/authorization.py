@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, Protocol
 
@@ -10,14 +10,17 @@ import msgspec
 
 from services.discovery.core import Verdict
 from services.discovery.settings import DiscoverySettings
+from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.hub import Hub
-from shared.kube.resources import SUBJECTACCESSREVIEWS, SYNCTARGETS
+from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SUBJECTACCESSREVIEWS, SYNCTARGETS, Resource
+from shared.kube.watch import Informer
 from shared.model import Requester, split_target
 
 log = logging.getLogger("moorage.discovery")
 
 REMEMBERED = 100_000  # answers; about 30 MB
+MOST_ROLES = Bounds(objects=20_000, bytes=256 << 20)  # of one kind in one workspace; 0.5 KB each are kept
 RETRY_DELAYS = (0.1, 0.5)  # seconds before each further try of a review that failed
 
 EVERY = ""
@@ -31,6 +34,10 @@ class Authorizer(Protocol):
         """The verdict on each of these target ids. Raises nothing: what cannot be found out is Unknown."""
         ...
 
+    async def follow(self, workspace: str, client: Client) -> None:
+        """Follow what decides in a workspace that has targets, until cancelled or for as long as there is a need."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -40,15 +47,21 @@ class AllowAll(Authorizer):
     async def verdicts(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:  # noqa: ARG002 - everybody
         return dict.fromkeys(targets, "Allowed")
 
+    async def follow(self, workspace: str, client: Client) -> None:
+        """There is nothing to follow."""
+
     async def close(self) -> None:
         """There is nothing to close."""
 
 
 class _Question(NamedTuple):
+    """`change` counts the changes of RBAC in the workspace: after one, the same words are another question."""
+
     username: str
     groups: tuple[str, ...]
     workspace: str
     name: str
+    change: int
 
 
 class _ReviewStatus(msgspec.Struct):
@@ -64,6 +77,10 @@ class AccessReviews(Authorizer):
 
     Answers are remembered for `allowed_ttl_seconds` or `denied_ttl_seconds`; the least recently used go first. A
     question that is already under way is not asked twice.
+
+    In a workspace that is followed, a change of RBAC ends all of them at once: of ClusterRoles and ClusterRoleBindings,
+    since a Role cannot give rights on what has no namespace. What decides elsewhere (a webhook; in kcp, the export's
+    policy) takes until then.
     """
 
     def __init__(self, hub: Hub, settings: DiscoverySettings, clock: Callable[[], float]) -> None:
@@ -72,6 +89,7 @@ class AccessReviews(Authorizer):
         self._clock = clock
         self._answers: OrderedDict[_Question, tuple[Verdict, float]] = OrderedDict()
         self._pending: dict[_Question, asyncio.Task[Verdict]] = {}
+        self._changes: Counter[str] = Counter()
         self._room = asyncio.Semaphore(settings.review_concurrency)
 
     async def verdicts(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:
@@ -84,6 +102,22 @@ class AccessReviews(Authorizer):
         answers = await asyncio.gather(*(self._workspace(requester, *item) for item in names.items()))
         return {target: verdict for answer in answers for target, verdict in answer.items()}
 
+    async def follow(self, workspace: str, client: Client) -> None:
+        """Forget all answers of a workspace when its RBAC changes, until cancelled.
+
+        Where that may not be watched it is tried again from time to time, and answers end by their time alone.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for resource in (CLUSTERROLES, CLUSTERROLEBINDINGS):
+                tasks.create_task(self._follow(workspace, client, resource))
+
+    async def _follow(self, workspace: str, client: Client, resource: Resource) -> None:
+        refused = self._settings.absent_retry_seconds
+        # Of an object, its version is all that is kept.
+        async with Informer(client, resource, decode=lambda _: True, refused=refused, limit=MOST_ROLES) as informer:
+            async for _ in informer.events():
+                self._changes[workspace] += 1
+
     async def close(self) -> None:
         """Give up what is still being asked."""
         for task in (pending := list(self._pending.values())):
@@ -92,10 +126,11 @@ class AccessReviews(Authorizer):
 
     async def _workspace(self, requester: Requester, workspace: str, names: list[str]) -> dict[str, Verdict]:
         groups = tuple(sorted(requester.groups))
-        whole = await self._ask(_Question(requester.username, groups, workspace, EVERY))
+        change = self._changes[workspace]
+        whole = await self._ask(_Question(requester.username, groups, workspace, EVERY, change))
         if whole != "Denied":  # one that cannot be asked about the whole cannot be asked about the parts
             return {f"{workspace}/{name}": whole for name in names}
-        questions = [_Question(requester.username, groups, workspace, name) for name in names]
+        questions = [_Question(requester.username, groups, workspace, name, change) for name in names]
         verdicts = await asyncio.gather(*(self._ask(question) for question in questions))
         return {f"{workspace}/{name}": verdict for name, verdict in zip(names, verdicts, strict=True)}
 

@@ -6,11 +6,11 @@ from typing import Any, Literal
 import msgspec
 
 from services.discovery.health import NOT_PROBED, Health, steady_latency, verdict
-from services.discovery.quantities import LARGEST, MOST_RESOURCES, amounts, quantities
+from services.discovery.nodes import Nodes
+from services.discovery.quantities import amounts, quantities
 from shared.api import (
     Condition,
     Latency,
-    Quantity,
     Quota,
     ServedAPI,
     SyncTarget,
@@ -21,7 +21,6 @@ from shared.api import (
 from shared.model import ApiKind, KubeconfigRef, OutsideScore, Resources, Target
 from shared.times import rfc3339, seconds
 
-CONTROL_PLANE = frozenset({"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"})
 NO_NODES = "without a ready node"
 NO_CAPACITY = "without known capacity"
 NO_APIS = "without discovered APIs"
@@ -29,58 +28,6 @@ CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered", "PodsC
 MOST_APIS = 2048  # that a SyncTarget's status may list, by its schema
 
 _Status = Literal["True", "False", "Unknown"]
-
-
-class _NodeTaint(msgspec.Struct):
-    key: str = ""
-    effect: str = ""
-
-
-class _NodeSpec(msgspec.Struct):
-    unschedulable: bool = False
-    taints: tuple[_NodeTaint, ...] | None = None
-
-
-class _NodeCondition(msgspec.Struct):
-    type: str = ""
-    status: str = ""
-
-
-class _NodeStatus(msgspec.Struct):
-    capacity: dict[str, Quantity] | None = None
-    allocatable: dict[str, Quantity] | None = None
-    conditions: tuple[_NodeCondition, ...] | None = None
-
-
-class _NodeMeta(msgspec.Struct):
-    name: str = ""
-
-
-class Node(msgspec.Struct):
-    """The few fields of a Node that matter here."""
-
-    metadata: _NodeMeta = msgspec.field(default_factory=_NodeMeta)
-    spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
-    status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
-
-    @property
-    def usable(self) -> bool:
-        """Whether ordinary workloads can be scheduled there: ready, not cordoned, not the control plane's."""
-        ready = any(known.type == "Ready" and known.status == "True" for known in self.status.conditions or ())
-        reserved = any(
-            taint.key in CONTROL_PLANE and taint.effect in {"NoSchedule", "NoExecute"}
-            for taint in self.spec.taints or ()
-        )
-        return ready and not self.spec.unschedulable and not reserved
-
-
-class Nodes(msgspec.Struct, frozen=True):
-    """A cluster's nodes together: how many there are, which of them can be used, and what those have."""
-
-    count: int
-    usable: frozenset[str]
-    capacity: Resources
-    allocatable: Resources
 
 
 class Viewpoint(msgspec.Struct, frozen=True):
@@ -104,24 +51,6 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     api_problem: str = ""  # which API groups could not be read, and why
     kubernetes_version: str = ""
     slow: bool = False
-
-
-def sum_nodes(nodes: Iterable[Node]) -> Nodes:
-    """All nodes counted, the usable ones added up."""
-    count = 0
-    usable: set[str] = set()
-    capacity: Resources = {}
-    allocatable: Resources = {}
-    for node in nodes:
-        count += 1
-        if not node.usable:
-            continue
-        usable.add(node.metadata.name)
-        for total, part in ((capacity, node.status.capacity), (allocatable, node.status.allocatable)):
-            for name, amount in amounts(part or {}).items():
-                if name in total or len(total) < MOST_RESOURCES:
-                    total[name] = min(LARGEST, total.get(name, 0.0) + amount)
-    return Nodes(count, frozenset(usable), capacity, allocatable)
 
 
 def target_of(

@@ -8,7 +8,8 @@ import msgspec
 
 from services.discovery.counting import NotCountable, count
 from services.discovery.health import Health, Probe, Rules, observe
-from services.discovery.inventory import Node, Nodes, Seen, sum_nodes
+from services.discovery.inventory import Seen
+from services.discovery.nodes import Node, Nodes, sum_nodes
 from services.discovery.settings import DiscoverySettings
 from shared.kube.client import Bounds, Client
 from shared.kube.discovery import Served, discover

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from services.discovery.authorization import Authorizer
 from services.discovery.health import Health, Probe, Rules, observe, resume
 from services.discovery.inventory import Seen, Viewpoint, allocated_patch, status_of, target_of, worth_writing
 from services.discovery.probing import Prober
@@ -56,12 +57,14 @@ class Targets:
         self,
         inventory: Projection[Target],
         clients: TargetClients,
+        authorizer: Authorizer,
         settings: DiscoverySettings,
         clock: Callable[[], float],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._inventory = inventory
         self._clients = clients
+        self._authorizer = authorizer
         self._prober = Prober(clients, settings, clock)
         self._settings = settings
         self._clock = clock
@@ -86,12 +89,14 @@ class Targets:
         self._informers[workspace] = informer
         try:
             async with informer, asyncio.TaskGroup() as tasks:
+                deciding: asyncio.Task[None] | None = None
                 async for change in informer.events():
                     if change.kind == "Synced":
                         self._prune(workspace)
                     elif change.object is None:
                         await self._remove(join(workspace, change.key[1]))
                     else:
+                        deciding = deciding or tasks.create_task(self._authorizer.follow(workspace, client))
                         await self._try_to_take(workspace, client, change.object, tasks)
         finally:
             del self._informers[workspace]

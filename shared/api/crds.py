@@ -33,6 +33,8 @@ PERMISSION_CLAIMS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("apps", "statefulsets", _READ_AND_REPORT),
     ("batch", "cronjobs", _READ_AND_REPORT),
     ("batch", "jobs", _READ_AND_REPORT),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", ("list", "watch")),
+    ("rbac.authorization.k8s.io", "clusterroles", ("list", "watch")),
 )
 """Group, resource and verbs of what is read of a consumer's (workloads, references) or written (events, status).
 

@@ -7,34 +7,13 @@ import socket
 import msgspec
 import pytest
 
-from shared.kube.resources import CRDS, SYNCTARGETS, WORKSPACES, Resource
+from shared.kube.resources import CRDS, SYNCTARGETS, WORKSPACES
 from shared.state import INVENTORY, Table
 from shared.state import WORKSPACES as STORED_WORKSPACES
 from shared.tokens import join
 
-CLUSTERROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False)
-CLUSTERROLEBINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False)
-
 PLATFORM = "root:platform"
 EVERYTHING = {"root", PLATFORM, "root:platform:edge", "root:team", "root:empty"}
-
-
-async def allow(scene, user, *names):
-    """Let a user use targets of the platform; without names, all of them."""
-    rule = {"verbs": ["use"], "apiGroups": [SYNCTARGETS.group], "resources": [SYNCTARGETS.plural]}
-    role = {"metadata": {"name": "use"}, "rules": [{**rule, "resourceNames": list(names)} if names else rule]}
-    client = scene.hub.cluster(PLATFORM)
-    await client.create(CLUSTERROLES, {"apiVersion": CLUSTERROLES.api_version, "kind": "ClusterRole", **role})
-    await client.create(
-        CLUSTERROLEBINDINGS,
-        {
-            "apiVersion": CLUSTERROLES.api_version,
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "use"},
-            "roleRef": {"apiGroup": CLUSTERROLES.group, "kind": "ClusterRole", "name": "use"},
-            "subjects": [{"kind": "User", "name": user, "apiGroup": CLUSTERROLES.group}],
-        },
-    )
 
 
 async def test_the_tree_is_walked_and_followed(scene):
@@ -330,67 +309,9 @@ async def test_roots_that_are_none_stop_the_start_with_one_line(scene, roots):
     assert "setting roots" in str(caught.value.exceptions[0])
 
 
-async def test_a_review_that_fails_is_not_a_denial(scene):
-    await scene.define(PLATFORM)
-    await scene.offer(PLATFORM, "east")
-    await allow(scene, "tess")
-    scene.faults["/subjectaccessreviews"] = 500
-    async with scene.running():
-        await scene.ready(PLATFORM, "east")
-        assert [each.reason for each in (await scene.place()).rejections] == ["AuthorizationUnknown"]
-        scene.faults.clear()
-        assert (await scene.place(attempt=2)).targets == ("root:platform/east",)
-
-
-async def test_answers_are_remembered_and_denials_for_a_shorter_time(scene):
-    await scene.define(PLATFORM)
-    await scene.offer(PLATFORM, "east")
-    path = "POST /clusters/root:platform/apis/authorization.k8s.io/v1/subjectaccessreviews"
-    async with scene.running(denied_ttl_seconds=0.0):
-        await scene.ready(PLATFORM, "east")
-        assert (await scene.place()).targets == ()
-        await allow(scene, "tess")
-        assert (await scene.place(attempt=2)).targets == ("root:platform/east",)
-        asked = scene.requests[path]
-        assert (await scene.place(attempt=3)).targets == ("root:platform/east",)
-        assert scene.requests[path] == asked == 3
-
-
 async def _labelled(scene, label):
     entry = await scene.entry(PLATFORM, "east")
     return label in entry.labels
-
-
-async def test_rbac_decides_target_by_target(scene):
-    await scene.define(PLATFORM)
-    await scene.offer(PLATFORM, "east")
-    await scene.offer(PLATFORM, "west")
-    await allow(scene, "tess", "west")
-    async with scene.running():
-        await scene.ready(PLATFORM, "east")
-        await scene.ready(PLATFORM, "west")
-        found = await scene.place()
-        assert found.targets == ("root:platform/west",)
-        assert [(each.reason, each.targets) for each in found.rejections] == [
-            ("NotAuthorized", ("root:platform/east",))
-        ]
-        assert (await scene.place(attempt=2, username="mallory")).targets == ()
-        anonymous = await scene.place(attempt=3, username="")
-        assert [each.message for each in anonymous.rejections] == ["no requester recorded on the Placement"]
-
-
-async def test_a_permission_on_all_targets_holds_for_each(scene):
-    await scene.define(PLATFORM)
-    await scene.offer(PLATFORM, "east")
-    await scene.offer(PLATFORM, "west")
-    await allow(scene, "tess")
-    async with scene.running():
-        await scene.ready(PLATFORM, "east")
-        await scene.ready(PLATFORM, "west")
-        assert (await scene.place()).targets == ("root:platform/east", "root:platform/west")
-        found = await scene.place(attempt=2, kinds=("batch/v1 CronJob",))
-        assert found.targets == ("root:platform/east",)
-        assert [(each.reason, each.message) for each in found.rejections] == [("MissingAPI", "lack batch/v1 CronJob")]
 
 
 async def test_a_request_in_error_passes_on(scene):

@@ -10,16 +10,14 @@ from services.discovery.inventory import (
     NO_APIS,
     NO_CAPACITY,
     NO_NODES,
-    Node,
-    Nodes,
     Seen,
     Viewpoint,
     allocated_patch,
     status_of,
-    sum_nodes,
     target_of,
     worth_writing,
 )
+from services.discovery.nodes import Node, Nodes, sum_nodes
 from services.discovery.quantities import amounts, quantities
 from shared.api import SyncTarget, decode_synctarget
 from shared.model import ApiKind, Target
