@@ -54,15 +54,20 @@ class NatsSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-class Settings(NatsSettings, frozen=True, kw_only=True):
+class ProvisionSettings(NatsSettings, frozen=True, kw_only=True):
+    """The settings of everything that makes streams and buckets."""
+
+    stream_replicas: Annotated[
+        int, Meta(description="Copies of each stream and bucket in a NATS cluster.", ge=1, le=5)
+    ] = 1
+
+
+class Settings(ProvisionSettings, frozen=True, kw_only=True):
     """The settings of every worker."""
 
     provision: Annotated[
         bool, Meta(description="Create or update streams, consumers and buckets at start (else they must be there).")
     ] = True
-    stream_replicas: Annotated[
-        int, Meta(description="Copies of each stream and bucket in a NATS cluster.", ge=1, le=5)
-    ] = 1
     health_host: Annotated[str, Meta(description="Address that /healthz and /readyz are served on.")] = "127.0.0.1"
     health_port: Annotated[
         int, Meta(description="Port of /healthz and /readyz; 0 takes a free one, -1 serves none.", ge=-1, le=65535)

@@ -8,29 +8,32 @@ from contextlib import asynccontextmanager
 
 from services.cli.errors import CommandError, UsageError
 from shared.bus import Bus, BusError
-from shared.settings import NatsSettings, SettingsError, load
+from shared.settings import NatsSettings, S, SettingsError, load
 from shared.state import Store
 
 CONNECT_TIMEOUT = 10.0  # seconds
 
 
-@asynccontextmanager
-async def broker(args: argparse.Namespace) -> AsyncIterator[tuple[Bus, Store]]:
-    """The bus and the store of the NATS that the flags and the environment name (see `NatsSettings`).
+def settings_of(args: argparse.Namespace, kind: type[S]) -> S:
+    """The settings in a command's flags and the environment; raises UsageError for what cannot be used."""
+    try:
+        return load(kind, vars(args), os.environ)
+    except SettingsError as error:
+        raise UsageError(str(error)) from None
 
-    Raises UsageError for settings that cannot be used, CommandError when NATS does not answer, refuses the connection,
-    or fails while the block runs.
+
+@asynccontextmanager
+async def broker(settings: NatsSettings, *, replicas: int = 1) -> AsyncIterator[tuple[Bus, Store]]:
+    """The bus and the store on NATS; `replicas` is how many copies of a bucket are provisioned.
+
+    Raises CommandError when NATS does not answer, refuses the connection, or fails while the block runs.
     """
     from shared.nats_options import without_credentials
     from shared.runner import connect
 
     try:
-        settings = load(NatsSettings, vars(args), os.environ)
-    except SettingsError as error:
-        raise UsageError(str(error)) from None
-    try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            bus, store = await connect("moorage-cli", settings)
+            bus, store = await connect("moorage-cli", settings, replicas=replicas)
     except TimeoutError:
         url = without_credentials(settings.nats_url)
         raise CommandError(

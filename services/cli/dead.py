@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from services.cli.broker import broker
+from services.cli.broker import broker, settings_of
 from services.cli.errors import CommandError, UsageError
 from shared.bus import Bus, DeadLetter
 from shared.settings import NatsSettings, add_arguments
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> int:
-    async with broker(args) as (bus, _):
+    async with broker(settings_of(args, NatsSettings)) as (bus, _):
         code: int = await args.action(args, bus)
         return code
 

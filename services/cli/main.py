@@ -13,7 +13,20 @@ from importlib.metadata import version
 
 from services.cli.errors import CommandError
 
-COMMANDS = ("demo", "up", "worker", "sandbox", "world", "schedule", "policy", "install", "uninstall", "dead", "diagram")
+COMMANDS = (
+    "demo",
+    "up",
+    "worker",
+    "sandbox",
+    "world",
+    "schedule",
+    "policy",
+    "install",
+    "uninstall",
+    "provision",
+    "dead",
+    "diagram",
+)
 """The modules of this package that are commands, in the order of the help text."""
 
 DESCRIPTION = """\

@@ -164,11 +164,12 @@ def _request(path: str, now: float) -> Any:
 
 
 def _live(args: argparse.Namespace) -> "list[Target]":
-    from services.cli.broker import broker
+    from services.cli.broker import broker, settings_of
+    from shared.settings import NatsSettings
     from shared.state import INVENTORY, Table
 
     async def read_inventory() -> "list[Target]":
-        async with broker(args) as (_, store):
+        async with broker(settings_of(args, NatsSettings)) as (_, store):
             return [entry.value for entry in await Table(store, INVENTORY).entries()]
 
     return asyncio.run(read_inventory())

@@ -7,14 +7,17 @@ import pytest
 import yaml
 
 from services import PIPELINE
+from services.policy.settings import PolicySettings
 from services.registry import load
 from shared.api.resources import RESOURCES
+from shared.kube.quantity import parse_quantity
 from shared.settings import HubSettings, fields
 from shared.settings import load as load_settings
-from tests.support.compose import ENTRYPOINT, ROOT
+from tests.support.compose import ENTRYPOINT, ROOT, SERVICES
 from tests.support.process import BIN
 
 GROUP = "placement.moorage.io"
+IDLE_MIB = 128  # what a worker takes by itself, amply: docs/performance.md
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,9 @@ def test_selectors_match_their_pods(objects: list[dict[str, Any]], worker: str) 
     assert deployment["selector"]["matchLabels"].items() <= labels
     assert budget["selector"]["matchLabels"].items() <= labels
     assert budget["minAvailable"] < deployment["replicas"]
+    (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"].items() <= labels
+    assert "app.kubernetes.io/component" in spread["matchLabelKeys"]
 
 
 @pytest.mark.parametrize("worker", PIPELINE)
@@ -89,12 +95,39 @@ def test_pods_may_do_little_and_are_probed(objects: list[dict[str, Any]], worker
 
 
 @pytest.mark.parametrize("worker", PIPELINE)
+def test_workers_without_business_on_the_hub_reach_dns_nats_and_traces_alone(
+    objects: list[dict[str, Any]], worker: str
+) -> None:
+    policy = of_kind(objects, "NetworkPolicy")["policy-and-scheduler-egress"]["spec"]
+    (chosen,) = policy["podSelector"]["matchExpressions"]
+    assert (worker in chosen["values"]) == (not issubclass(load(worker).settings, HubSettings))
+    nats = int(configured(objects)["MOORAGE_NATS_URL"].rpartition(":")[2])
+    assert {each["port"] for rule in policy["egress"] for each in rule["ports"]} == {53, nats, 4318}
+
+
+@pytest.mark.parametrize("worker", PIPELINE)
+def test_nobody_reaches_a_worker_but_for_its_health(objects: list[dict[str, Any]], worker: str) -> None:
+    policy = of_kind(objects, "NetworkPolicy")["workers-ingress"]["spec"]
+    labels = of_kind(objects, "Deployment")[worker]["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    ports = [each["port"] for rule in policy["ingress"] for each in rule["ports"]]
+    assert ports == [each["name"] for each in container(objects, worker)["ports"]]
+
+
+@pytest.mark.parametrize("worker", PIPELINE)
 def test_only_workers_of_the_hub_have_an_account(objects: list[dict[str, Any]], worker: str) -> None:
     pod = of_kind(objects, "Deployment")[worker]["spec"]["template"]["spec"]
     if issubclass(load(worker).settings, HubSettings):
         assert pod["serviceAccountName"] in of_kind(objects, "ServiceAccount")
     else:
         assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_policy_worker_has_the_memory_that_its_rules_may_take(objects: list[dict[str, Any]]) -> None:
+    settings = PolicySettings()
+    limit = container(objects, "policy")["resources"]["limits"]["memory"]
+    assert parse_quantity(limit) >= (settings.rule_processes * settings.rule_memory_mib + IDLE_MIB) << 20
+    assert parse_quantity(SERVICES["policy"]["mem_limit"].replace("m", "Mi")) == parse_quantity(limit)
 
 
 def test_every_account_is_bound_to_a_role_that_exists(objects: list[dict[str, Any]]) -> None:
@@ -114,6 +147,6 @@ def test_rights_are_narrow_and_name_resources_that_exist(objects: list[dict[str,
 
 
 def test_only_namespaced_objects_name_a_namespace(objects: list[dict[str, Any]]) -> None:
-    namespaced = {"ServiceAccount", "ConfigMap", "Deployment", "PodDisruptionBudget"}
+    namespaced = {"ServiceAccount", "ConfigMap", "Deployment", "PodDisruptionBudget", "NetworkPolicy"}
     for each in objects:
         assert ("namespace" in each["metadata"]) == (each["kind"] in namespaced), each["metadata"]["name"]

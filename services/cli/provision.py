@@ -1,0 +1,44 @@
+"""`moorage provision`: make streams, consumers and buckets, for workers that may not do so themselves."""
+
+import argparse
+import asyncio
+import sys
+from typing import Any
+
+from services.cli.broker import broker, settings_of
+from shared.settings import ProvisionSettings, add_arguments
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "provision",
+        help="make streams, consumers and buckets in NATS",
+        description="Create or update in NATS whatever the workers need: streams, consumers and buckets. Workers do it "
+        "themselves at start, unless MOORAGE_PROVISION is false: then run this with the rights of an administrator, "
+        "first and after each upgrade. What is stored stays.",
+    )
+    add_arguments(parser, ProvisionSettings)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Provision, and say what is there now."""
+    asyncio.run(_provision(args))
+    return 0
+
+
+async def _provision(args: argparse.Namespace) -> None:
+    from services.registry import load_all
+    from shared import topology
+    from shared.state import BUCKETS
+
+    settings = settings_of(args, ProvisionSettings)
+    streams = topology.streams(settings.stream_replicas)
+    consumers = tuple(consumer for worker in load_all() for consumer in topology.consumers(worker))
+    async with broker(settings, replicas=settings.stream_replicas) as (bus, store):
+        await bus.provision(streams, consumers)
+        await store.provision(BUCKETS)
+    for kind, found in (("stream", streams), ("consumer", consumers), ("bucket", BUCKETS)):
+        for each in found:
+            sys.stdout.write(f"{kind}/{each.name}\n")
