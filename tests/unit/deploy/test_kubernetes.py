@@ -20,11 +20,11 @@ GROUP = "placement.moorage.io"
 IDLE_MIB = 128  # what a worker takes by itself, amply: docs/performance.md
 
 
-@pytest.fixture(scope="module")
-def objects() -> list[dict[str, Any]]:
+@pytest.fixture(scope="module", params=["deploy/kubernetes", "deploy/overlays/secure"])
+def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     """All that `kubectl apply -k` would send."""
     found = subprocess.run(
-        [str(BIN / "kubectl"), "kustomize", str(ROOT / "deploy/kubernetes")], capture_output=True, text=True, timeout=60
+        [str(BIN / "kubectl"), "kustomize", str(ROOT / request.param)], capture_output=True, text=True, timeout=60
     )
     assert found.returncode == 0, found.stderr
     return list(yaml.safe_load_all(found.stdout))
