@@ -26,6 +26,7 @@ from shared.api import (
     PlacementDecision,
     PlacementReference,
     TargetReference,
+    applied_phase,
     get_condition,
     set_condition,
 )
@@ -39,13 +40,7 @@ ATTEMPT_ANNOTATION = "placement.moorage.io/attempt"
 
 _MESSAGE = 2048  # characters that the schema allows
 _GRAVITY: tuple[Health, ...] = ("Unhealthy", "Degraded", "Unknown", "Progressing", "Healthy")
-_PHASES: dict[Health, tuple[BindingPhase, Literal["True", "False", "Unknown"], str]] = {
-    "Unhealthy": ("Degraded", "False", ""),
-    "Degraded": ("Degraded", "False", ""),
-    "Unknown": ("Applied", "Unknown", ""),
-    "Progressing": ("Applied", "False", ""),
-    "Healthy": ("Ready", "True", "All objects are healthy."),
-}
+_AVAILABLE: dict[Health, Literal["True", "False", "Unknown"]] = {"Healthy": "True", "Unknown": "Unknown"}
 _SETTLED: frozenset[BindingPhase] = frozenset({"Applied", "Ready", "Degraded"})
 
 Verdict = Literal["apply", "remove", "drop"]
@@ -258,13 +253,15 @@ def _doing(binding: PlacementBinding, objects: tuple[BoundObject, ...], at: str)
     """What is applied, with the health of its objects: Ready, Degraded, or as yet no more than Applied."""
     worst = min(objects, key=lambda each: _GRAVITY.index(each.health), default=None)
     health = worst.health if worst else "Healthy"
-    phase, available, said = _PHASES[health]
+    said = "All objects are healthy."
     if worst is not None and health != "Healthy":
         because = f": {worst.message.rstrip('.')}" if worst.message else f" is {health}"
         said = f"{worst.ref.kind} {worst.ref.name}{because}."[:_MESSAGE]
+    available = _AVAILABLE.get(health, "False")
     conditions = set_condition(
         binding.status.conditions, "Available", available, health, said, at, binding.metadata.generation
     )
+    phase = applied_phase(each.health for each in objects)
     return _with(binding, phase=phase, conditions=conditions, objects=objects)
 
 

@@ -16,6 +16,7 @@ from shared.api import (
     PlacementPhase,
     PlacementStatus,
     TargetCounts,
+    applied_phase,
     get_condition,
     set_condition,
 )
@@ -122,7 +123,10 @@ def _state(target: str, report: TargetReport | None, silent: str, thresholds: Th
     message = why or ("" if report.phase in APPLIED else report.message)
     if report.phase == "Failed":
         message = report.message
-    return TargetState(id=target, phase=report.phase, health=health, message=message[:2048], silent=silent)
+    phase = report.phase
+    if phase == "Applied" and not silent:  # it is heard of: the same word as its PlacementBinding has for it
+        phase = applied_phase(each.health for each in report.objects)
+    return TargetState(id=target, phase=phase, health=health, message=message[:2048], silent=silent)
 
 
 def aggregate(

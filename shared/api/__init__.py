@@ -18,6 +18,7 @@ from shared.api.binding import (
     PlacementBinding,
     PlacementBindingSpec,
     PlacementBindingStatus,
+    applied_phase,
 )
 from shared.api.codec import (
     KINDS,
@@ -259,6 +260,7 @@ __all__ = [
     "WorkloadSelector",
     "WorkspacePath",
     "WorkspaceSelector",
+    "applied_phase",
     "decode",
     "decode_binding",
     "decode_decision",

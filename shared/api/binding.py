@@ -1,5 +1,6 @@
 """PlacementBinding: what is applied for one Placement in one target."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -17,6 +18,16 @@ from shared.api.meta import (
 
 BindingPhase = Literal["Pending", "Applying", "Applied", "Ready", "Degraded", "Failed", "Removing", "Removed"]
 Health = Literal["Healthy", "Progressing", "Degraded", "Unhealthy", "Unknown"]
+
+
+def applied_phase(objects: Iterable[Health]) -> BindingPhase:
+    """The phase of a binding whose objects are all in the target, by their health: Ready when all are Healthy,
+    Degraded when something is wrong with one, else no more than Applied.
+    """
+    found = set(objects)
+    if found & {"Degraded", "Unhealthy"}:
+        return "Degraded"
+    return "Ready" if found <= {"Healthy"} else "Applied"
 
 
 class ManifestReference(ObjectReference, frozen=True, kw_only=True):

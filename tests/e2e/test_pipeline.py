@@ -53,7 +53,7 @@ async def test_a_placement_becomes_ready_where_it_was_decided_with_every_number_
     assert decision["attempt"] == 1
     status = await system.status("web")
     assert {each["type"] for each in status["conditions"]} >= {"Scheduled", "Applied", "Healthy", "Ready"}
-    assert {each["health"] for each in status["targets"]} == {"Healthy"}
+    assert {(each["phase"], each["health"]) for each in status["targets"]} == {("Ready", "Healthy")}
     assert status["counts"]["ready"] == 2
     workload = await system.user.get(DEPLOYMENTS, "web", worlds.NAMESPACE)
     applied = await system.targets[chosen[0]].get(DEPLOYMENTS, "web", worlds.NAMESPACE)

@@ -43,8 +43,8 @@ async def test_a_placement_becomes_ready_and_says_where_it_runs(pipeline: Pipeli
     assert set(conditions(status)) == {"Discovered", "PolicySatisfied", "Scheduled", "Applied", "Healthy", "Ready"}
     assert status["counts"] == {"selected": 2, "applied": 2, "ready": 2}
     assert [(each["name"], each["phase"], each["health"]) for each in status["targets"]] == [
-        ("east", "Applied", "Healthy"),
-        ("west", "Applied", "Healthy"),
+        ("east", "Ready", "Healthy"),
+        ("west", "Ready", "Healthy"),
     ]
     assert (status["traceId"], status["observedGeneration"]) == (TRACE, 1)
     assert status["decisionRef"]["name"] == "web"
@@ -179,7 +179,7 @@ async def test_a_garbled_or_late_message_changes_nothing(pipeline: Pipeline) -> 
     await scene.until(ref, in_phase("Degraded"))
     await pipeline.change_target("east", lost_since=0.0)
     status = await scene.until(ref, in_phase("Ready"))
-    assert [(each["name"], each["phase"]) for each in status["targets"]] == [("east", "Applied")]
+    assert [(each["name"], each["phase"]) for each in status["targets"]] == [("east", "Ready")]
 
 
 async def test_reports_of_a_vanished_workspace_are_dropped_without_asking_it(pipeline: Pipeline) -> None:

@@ -152,7 +152,7 @@ def test_targets_are_those_selected_in_order_then_those_that_are_left() -> None:
     reports = [report(EAST, "Removing"), report(WEST, "Applied", one("Healthy"))]
     found = core.states(decision(WEST, "root:platform/north"), reports, {EAST: "Lost."}, USUAL)
     assert [(each.id, each.selected, each.phase, each.health, each.replicas) for each in found] == [
-        (WEST, True, "Applied", "Healthy", 2),
+        (WEST, True, "Ready", "Healthy", 2),
         ("root:platform/north", True, "Pending", "Unknown", 2),
         (EAST, False, "Removing", "Unknown", None),
     ]
@@ -173,6 +173,24 @@ def test_a_failed_binding_says_why_and_keeps_the_health_of_what_runs(
 ) -> None:
     (found,) = core.states(decision(EAST), [report(EAST, phase, *objects, message="no rights")], {}, USUAL)
     assert (found.health, found.message) == (health, message)
+
+
+@pytest.mark.parametrize(
+    ("healths", "silent", "phase"),
+    [
+        ((), "", "Ready"),
+        (("Healthy", "Healthy"), "", "Ready"),
+        (("Healthy", "Progressing"), "", "Applied"),
+        (("Healthy", "Unknown"), "", "Applied"),
+        (("Healthy", "Degraded", "Unknown"), "", "Degraded"),
+        (("Healthy", "Unhealthy"), "", "Degraded"),
+        (("Healthy",), "Lost.", "Applied"),
+    ],
+)
+def test_a_target_has_the_phase_that_its_binding_has(healths: tuple[str, ...], silent: str, phase: str) -> None:
+    reports = [report(EAST, "Applied", *(one(health, name=str(at)) for at, health in enumerate(healths)))]
+    (found,) = core.states(decision(EAST), reports, {EAST: silent} if silent else {}, USUAL)
+    assert (found.phase, found.applied) == (phase, True)
 
 
 def test_a_ready_placement_says_so_with_counts() -> None:
