@@ -54,11 +54,13 @@ def fresh(at: Address, now: str) -> Document:
     return {**fresh, "generation": 1} if at.resource.custom or at.version.status else fresh
 
 
-def mark(cluster: Cluster, metadata: Document) -> Document:
-    """Say in the metadata which logical cluster the object is in, as kcp does of every object."""
+def tidy(cluster: Cluster, metadata: Document) -> None:
+    """Drop what is empty, and say which logical cluster the object is in, as kcp does of every object."""
+    for name, empty in (("labels", {}), ("annotations", {}), ("finalizers", []), ("ownerReferences", [])):
+        if name in metadata and metadata[name] in (None, empty):
+            del metadata[name]
     if not cluster.is_target:
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), CLUSTER: cluster.id}
-    return metadata
+        metadata["annotations"] = {**metadata.get("annotations", {}), CLUSTER: cluster.id}
 
 
 def check(at: Address, document: Document) -> Document:
@@ -76,9 +78,6 @@ def check(at: Address, document: Document) -> Document:
     for name in ("name", "generateName", "namespace", "uid", "resourceVersion"):
         if not isinstance(metadata.get(name) or "", str):
             raise errors.bad_request(f"metadata.{name} must be a string")
-    for name, empty in (("labels", {}), ("annotations", {}), ("finalizers", []), ("ownerReferences", [])):
-        if name in metadata and metadata[name] in (None, empty):
-            del metadata[name]
     if at.resource.namespaced:
         if metadata.setdefault("namespace", at.namespace) != at.namespace:
             raise errors.bad_request(

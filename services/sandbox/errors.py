@@ -1,8 +1,12 @@
 """Every refusal as a Kubernetes `Status`, in the words that an API server uses."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
+import msgspec
+
+_encode = msgspec.json.Encoder(order="sorted").encode
 Document = dict[str, Any]
 
 
@@ -22,7 +26,7 @@ class ApiError(Exception):
         self.code = code
         self.reason = reason
         self.message = message
-        self.details = details or {}
+        self.details = details
 
     def status(self) -> Document:
         """The body of the answer."""
@@ -32,10 +36,10 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
             "code": self.code,
         }
-        return {**body, "details": self.details} if self.details else body
+        return body if self.details is None else {**body, "details": self.details}
 
 
 def _named(resource: str, name: str, **more: Any) -> Document:
@@ -51,10 +55,23 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
-def undecodable(kind: str, causes: Sequence[Cause]) -> ApiError:
-    """A built-in kind whose fields are of other types: real servers cannot even read those."""
-    listed = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
-    return bad_request(f"{kind} in the body cannot be handled as a {kind}: json: cannot unmarshal: {listed}")
+def undecodable(kind: str, version: str, why: str, patched: Document | None) -> ApiError:
+    """A body, or what a patch makes of an object, that cannot be read as its kind."""
+    if patched is None:
+        return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
+    quoted = _encode(_encode(patched).decode()).decode()
+    return invalid("", "", "", [Cause("FieldValueInvalid", "patch", f"Invalid value: {quoted}: {why}")])
+
+
+def rejected() -> ApiError:
+    """A JSON patch that does not fit the object."""
+    return ApiError(422, "Invalid", "the server rejected our request due to an error in our request", {})
+
+
+def not_applicable(what: str, problems: Sequence[str]) -> ApiError:
+    """A configuration that the kind's schema has no place for; `what` names object and kind."""
+    listed = problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems])
+    return ApiError(500, "", f"failed to create typed patch object ({what}): {listed}")
 
 
 def unauthorized() -> ApiError:
@@ -66,7 +83,7 @@ def forbidden(message: str, resource: str = "", name: str = "") -> ApiError:
 
 
 def no_such_path() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def not_found(resource: str, name: str) -> ApiError:
@@ -74,11 +91,14 @@ def not_found(resource: str, name: str) -> ApiError:
 
 
 def method_not_allowed() -> ApiError:
-    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
-def already_exists(resource: str, name: str) -> ApiError:
-    return ApiError(409, "AlreadyExists", f'{resource} "{name}" already exists', _named(resource, name))
+def already_exists(resource: str, name: str, *, dying: bool = False) -> ApiError:
+    message = f'{resource} "{name}" already exists'
+    return ApiError(
+        409, "AlreadyExists", f"object is being deleted: {message}" if dying else message, _named(resource, name)
+    )
 
 
 def conflict(resource: str, name: str, why: str = "") -> ApiError:
@@ -88,10 +108,15 @@ def conflict(resource: str, name: str, why: str = "") -> ApiError:
 
 
 def apply_conflict(causes: Sequence[Cause]) -> ApiError:
-    """Fields that other appliers own; each cause names the manager and the field."""
-    noun = "conflict" if len(causes) == 1 else "conflicts"
-    listed = ", ".join(f"{cause.message}: {cause.field}" for cause in causes)
-    message = f"Apply failed with {len(causes)} {noun}: {listed}"
+    """Fields that others own; each cause names the manager and the field. Those of one manager follow each other."""
+    if len(causes) == 1:
+        message = f"Apply failed with 1 conflict: {causes[0].message}: {causes[0].field}"
+    else:
+        message = f"Apply failed with {len(causes)} conflicts: "
+        message += "\n".join(
+            "\n- ".join([f"{said.replace('conflict', 'conflicts', 1)}:", *(cause.field for cause in found)])
+            for said, found in groupby(causes, key=lambda cause: cause.message)
+        )
     return ApiError(409, "Conflict", message, {"causes": _causes(causes)})
 
 
@@ -113,7 +138,8 @@ def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiErr
     listed = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
     listed = f"[{listed}]" if len(causes) > 1 else listed
     qualified = f"{kind}.{group}" if group else kind
-    details = {"name": name, "group": group, "kind": kind, "causes": _causes(causes)}
+    named = {word: value for word, value in (("name", name), ("group", group), ("kind", kind)) if value}
+    details = {**named, "causes": _causes(causes)}
     return ApiError(422, "Invalid", f'{qualified} "{name}" is invalid: {listed}', details)
 
 

@@ -120,7 +120,8 @@ class Exports:
         at = Address(cluster, resource, resource.versions[resource.storage], name=name)
         if self._store.get(at.key):
             return
-        metadata = envelope.mark(cluster, envelope.fresh(at, now()))
+        metadata = envelope.fresh(at, now())
+        envelope.tidy(cluster, metadata)
         head = {"apiVersion": resource.api_version(resource.storage), "kind": resource.kind, "metadata": metadata}
         self._commits.put(cluster, at.key, {**head, "spec": {"export": {"path": cluster.name, "name": name}}})
 

@@ -57,6 +57,17 @@ class Response:
     stream: AsyncIterator[bytes] | None = None
 
 
+def _number(text: str) -> int | float:
+    """A JSON number with a fraction or an exponent; if it is whole, clients see it as the integer that it is."""
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"number out of range: {text[:50]}")
+    return int(value) if value.is_integer() else value
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
+
+
 def answer(document: Any, status: int = 200) -> Response:
     return Response(status, encode(document))
 
@@ -64,7 +75,7 @@ def answer(document: Any, status: int = 200) -> Response:
 def refusal(error: ApiError) -> Response:
     """The Status of an error; 401, 429 and 503 say what a client can do about it."""
     headers = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}.get(error.code, {})
-    if wait := error.details.get("retryAfterSeconds"):
+    if wait := (error.details or {}).get("retryAfterSeconds"):
         headers = {"retry-after": str(wait)}
     return Response(error.code, encode(error.status()), headers=headers)
 
@@ -90,7 +101,7 @@ def parse(request: Request) -> Any:
         except ValueError as error:
             raise errors.unsupported_media_type(f"{media_type}: {error}", (JSON, YAML)) from error
     try:
-        value = msgspec.json.decode(request.body)
+        value = _decode(request.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if media_type not in (YAML, patch.APPLY):
             raise errors.bad_request(f"the body is not valid JSON: {error}") from error

@@ -1,10 +1,16 @@
 """`metadata.managedFields`: between the list that objects carry and the field sets that `apply` computes with."""
 
+from typing import Any
+
 from services.sandbox import apply
 from services.sandbox.envelope import CLUSTER, without
 from services.sandbox.errors import Document
 
-_OWNABLE_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+RESET: list[Document] = [{}]  # by which a client says that nobody shall own anything
+_SERVERS = (
+    *("name", "namespace", "selfLink", "uid", "resourceVersion"),
+    *("generation", "creationTimestamp", "managedFields"),
+)
 
 
 def ownable(document: Document, *, subresource: str, has_status: bool) -> Document:
@@ -14,11 +20,28 @@ def ownable(document: Document, *, subresource: str, has_status: bool) -> Docume
     part = {name: value for name, value in document.items() if name not in ("apiVersion", "kind", "metadata")}
     if has_status:
         part.pop("status", None)
-    metadata = {name: value for name, value in document["metadata"].items() if name in _OWNABLE_METADATA}
-    if CLUSTER in metadata.get("annotations", ()):
+    metadata = without(document.get("metadata", {}), *_SERVERS)
+    if CLUSTER in (metadata.get("annotations") or ()):
         metadata["annotations"] = without(metadata["annotations"], CLUSTER)
         metadata = metadata if metadata["annotations"] else without(metadata, "annotations")
     return {"metadata": metadata, **part} if metadata else part
+
+
+def with_part(document: Document, part: Document, instead_of: Document) -> Document:
+    """The document with one ownable part in the place of another."""
+    metadata = without(document["metadata"], *instead_of.get("metadata", ()))
+    return {**without(document, *instead_of), **part, "metadata": {**metadata, **(part.get("metadata") or {})}}
+
+
+def zero(schema: Document) -> Document:
+    """What objects of a built-in kind are born with, their types being structs of Go; nobody owns that."""
+    fields, required = schema.get("properties", {}), schema.get("required", ())
+    structs = {name for name, field in fields.items() if field.get("type") == "object" and "properties" in field}
+    return {
+        name: zero(field) if name in structs else None
+        for name, field in fields.items()
+        if name in {*structs, *required}
+    }
 
 
 def owners(document: Document) -> dict[apply.Owner, apply.FieldSet]:
@@ -26,25 +49,38 @@ def owners(document: Document) -> dict[apply.Owner, apply.FieldSet]:
     return {_owner(entry): apply.from_fields_v1(entry["fieldsV1"]) for entry in _entries(document)}
 
 
-def record(document: Document, by_owner: apply.Owners, now: str) -> None:
-    """Write the owners into the object; the time changes only where the fields did."""
+def readable(entries: Any) -> bool:
+    """Whether a client's entries can be taken over."""
+    try:
+        return all(entry["fieldsType"] == "FieldsV1" and _owner(entry) for entry in entries if entry)
+    except (KeyError, TypeError):
+        return False
+
+
+def record(document: Document, by_owner: apply.Owners, writer: apply.Owner, now: str | None) -> None:
+    """Write the owners into the object. The writer's entry gets the time; none, if what it writes was there before."""
     known = {_owner(entry): entry for entry in _entries(document)}
     entries = []
-    for owner, fields in sorted(by_owner.items()):
-        fields_v1 = apply.to_fields_v1(fields)
-        entry = known.get(owner)
-        if entry is None or entry["fieldsV1"] != fields_v1:
-            entry = {
+    for owner, fields in by_owner.items():
+        time = now if now and owner == writer else known.get(owner, {}).get("time")
+        entries.append(
+            {
                 "manager": owner.manager,
                 "operation": owner.operation,
                 "apiVersion": owner.api_version,
-                "time": now,
+                **({"time": time} if time else {}),
                 "fieldsType": "FieldsV1",
-                "fieldsV1": fields_v1,
+                "fieldsV1": apply.to_fields_v1(fields),
                 **({"subresource": owner.subresource} if owner.subresource else {}),
             }
-        entries.append(entry)
-    document["metadata"]["managedFields"] = entries
+        )
+    document["metadata"]["managedFields"] = sorted(entries, key=_rank)
+    if not entries:
+        del document["metadata"]["managedFields"]
+
+
+def _rank(entry: Document) -> tuple[str, ...]:
+    return tuple(entry.get(name, "") for name in ("operation", "time", "manager", "apiVersion", "subresource"))
 
 
 def _owner(entry: Document) -> apply.Owner:

@@ -3,9 +3,9 @@
 from typing import Any
 
 import jsonpatch
-from jsonpointer import JsonPointerException, resolve_pointer
+from jsonpointer import JsonPointer, JsonPointerException, resolve_pointer
 
-from services.sandbox.errors import ApiError, bad_request, too_large
+from services.sandbox.errors import ApiError, bad_request, rejected, too_large
 from services.sandbox.schema import child
 from services.sandbox.store import encode
 
@@ -27,21 +27,24 @@ def patched(kind: str, document: Any, patch: Any, schema: Any) -> Any:
 
 
 def _json_patch(document: Any, patch: Any) -> Any:
-    if not isinstance(patch, list) or len(patch) > _MAX_OPERATIONS:
-        raise bad_request(f"a JSON patch is a list of at most {_MAX_OPERATIONS} operations")
+    if not isinstance(patch, list) or not all(isinstance(each, dict) for each in patch):
+        raise bad_request("a JSON patch is a list of operations")
+    if len(patch) > _MAX_OPERATIONS:
+        said = f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(patch)}"
+        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {said}")
     copied = 0
     try:
         for operation in patch:
-            if operation["op"] == "copy":
+            action = operation["op"]
+            if action == "replace" and isinstance(JsonPointer(operation["path"]).to_last(document)[0], dict):
+                action = "add"  # Kubernetes replaces what is not there
+            elif action == "copy":
                 copied += len(encode(resolve_pointer(document, operation["from"])))
                 if copied > _MAX_COPIED:
                     raise too_large(_MAX_COPIED)
-            document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
-    except (jsonpatch.InvalidJsonPatch, TypeError, KeyError, AttributeError) as error:
-        raise bad_request(f"malformed JSON patch: {error}") from error
-    except (jsonpatch.JsonPatchException, JsonPointerException) as error:
-        message = f"the server rejected our request due to an error in our request: {error}"
-        raise ApiError(422, "Invalid", message) from error
+            document = jsonpatch.JsonPatch([{**operation, "op": action}]).apply(document, in_place=True)
+    except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, KeyError, AttributeError) as error:
+        raise rejected() from error
     return document
 
 

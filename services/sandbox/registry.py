@@ -11,9 +11,11 @@ from services.sandbox.auth import User
 from services.sandbox.commits import Address, Commits
 from services.sandbox.deletion import Deleter
 from services.sandbox.errors import Cause, Document
+from services.sandbox.schema import Nulls
 from services.sandbox.store import Entry, Key
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_BEFORE_APPLY = "before-first-apply"  # owns what nobody owned before somebody applied
 _GENERATED = "bcdfghjklmnpqrstvwxz2456789"  # no vowels, as in Kubernetes, so that no words come about
 
 
@@ -27,6 +29,7 @@ class Write:
     subresource: str = ""
     dry_run: bool = False
     validation: str = "Warn"
+    is_patch: bool = False
     force: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -63,8 +66,6 @@ class Registry:
         at = at._replace(name=metadata.get("name") or "")
         envelope.check_name(at)
         self._check_namespace(at)
-        if self._store.get(at.key):
-            raise errors.already_exists(at.resource.id, at.name)
         for name in (*envelope.SERVER_SET, "managedFields", "selfLink"):
             metadata.pop(name, None)
         metadata |= envelope.fresh(at, write.now)
@@ -72,7 +73,10 @@ class Registry:
             document.pop("status", None)
         self._conform(at, document, write)
         self._admit(at, document, None, write)
-        self._own(at, {"metadata": {}}, document, write)
+        if existing := self._store.get(at.key):
+            dying = "deletionTimestamp" in existing.document()["metadata"]
+            raise errors.already_exists(at.resource.id, at.name, dying=dying)
+        self._own(at, None, document, write)
         return self._put(at, document, write)
 
     def _generate_name(self, at: Address, prefix: str) -> str:
@@ -90,7 +94,7 @@ class Registry:
             cause = Cause(
                 "FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0: must be specified for an update"
             )
-            raise errors.invalid(at.resource.kind, at.resource.group, at.name, [cause])
+            raise errors.invalid(at.resource.plural, at.resource.group, at.name, [cause])
         return self._replace(at, entry, document, write)
 
     def patch(self, at: Address, kind: str, body: Document, write: Write) -> Entry:
@@ -111,6 +115,8 @@ class Registry:
         entry = self._store.get(at.key)
         if entry is None and write.subresource:
             raise errors.not_found(at.resource.id, at.name)
+        given = config.get("metadata")
+        namespace = given.get("namespace", "") if isinstance(given, dict) else ""
         metadata = envelope.check(at, config)
         if metadata.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
@@ -118,32 +124,36 @@ class Registry:
             raise errors.conflict(
                 at.resource.id, at.name, f"uid mismatch: {metadata['uid']} was asked for, none is there"
             )
-        live: Document = self._read(at, entry) if entry else {"metadata": {}}
+        structure = at.version.schema.structure
+        if problems := apply.mistyped(config, structure):
+            kind = f"{at.resource.group}/{at.version.name}, Kind={at.resource.kind}"
+            raise errors.not_applicable(f"{namespace}/{at.name}; {kind}", problems)
+        live = self._read(at, entry) if entry else {**config, "metadata": metadata}
         owners = managed.owners(live)
         owner = apply.Owner(write.manager, "Apply", config["apiVersion"], write.subresource)
         for known in list(owners):
             if known._replace(api_version=owner.api_version) == owner:  # it may have applied by another version
                 owners[owner] = owners.pop(known)
-        wanted = managed.ownable(config, subresource=write.subresource, has_status=at.version.status)
-        structure = at.version.schema.structure
+        before = self._part(at, live, write) if entry else {}
+        if entry and not owners:
+            first = owner._replace(manager=_BEFORE_APPLY, operation="Update")
+            owners = apply.update({}, before, first, {}, structure)
+        wanted = self._part(at, config, write)
         try:
-            applied = apply.apply(live, wanted, owner, owners, structure, force=write.force)
+            applied = apply.apply(before, wanted, owner, owners, structure, force=write.force)
         except apply.ConflictsError as error:
             if not _moves_from_client_side(live, error, write, structure):
                 raise _conflict(error) from error
-            applied = apply.apply(live, wanted, owner, owners, structure, force=True)
-        document = {"apiVersion": config["apiVersion"], "kind": config["kind"], **applied.document}
+            applied = apply.apply(before, wanted, owner, owners, structure, force=True)
+        document = managed.with_part(live, applied.document, before)
+        managed.record(document, applied.owners, owner, None if applied.document == before else write.now)
         if entry is None:
-            document["metadata"] = {**metadata, **document["metadata"]}
-            return self._create_applied(at, document, applied.owners, write)
-        managed.record(document, applied.owners, write.now)
+            return self._create_applied(at, document, write)
         if version := metadata.get("resourceVersion"):
             document["metadata"]["resourceVersion"] = version
         return self._replace(at, entry, document, write, owned=True)
 
-    def _create_applied(
-        self, at: Address, document: Document, owners: dict[apply.Owner, apply.FieldSet], write: Write
-    ) -> Entry:
+    def _create_applied(self, at: Address, document: Document, write: Write) -> Entry:
         self._check_namespace(at)
         envelope.check_name(at)
         metadata = document["metadata"]
@@ -151,9 +161,8 @@ class Registry:
         metadata.pop("resourceVersion", None)
         if at.version.status:
             document.pop("status", None)
-        self._conform(at, document, write)
+        self._conform(at, document, write, applied=True)
         self._admit(at, document, None, write)
-        managed.record(document, owners, write.now)
         return self._put(at, document, write)
 
     def _replace(self, at: Address, entry: Entry, new: Document, write: Write, *, owned: bool = False) -> Entry:
@@ -163,13 +172,14 @@ class Registry:
         envelope.check_preconditions(at, entry, new["metadata"])
         new = envelope.keep(at, old, new, write.subresource)
         metadata, old_metadata = new["metadata"], old["metadata"]
-        self._conform(at, new, write, old)
+        self._conform(at, new, write, old, applied=owned)
         self._admit(at, new, old, write)
         if not owned:
-            if metadata.get("managedFields") == [{}]:  # which resets them
-                metadata["managedFields"] = []
-            elif metadata.get("managedFields") is None:
-                metadata["managedFields"] = old_metadata.get("managedFields", [])
+            given = metadata.pop("managedFields", None)
+            if given is None or write.subresource or not managed.readable(given):
+                given = old_metadata.get("managedFields")
+            if given and given != managed.RESET:
+                metadata["managedFields"] = given
             self._own(at, old, new, write)
         if new == old:
             return entry
@@ -195,27 +205,40 @@ class Registry:
             self._deleter.reconsider(at.cluster, entry, write.now)  # its owner may be gone by now
         return entry
 
-    def _own(self, at: Address, old: Document, new: Document, write: Write) -> None:
-        before = managed.ownable(old, subresource=write.subresource, has_status=at.version.status)
-        after = managed.ownable(new, subresource=write.subresource, has_status=at.version.status)
-        if before != after:
+    def _own(self, at: Address, old: Document | None, new: Document, write: Write) -> None:
+        """Give the writer what it changes of an object. One that nobody owns anything of stays like that."""
+        structure = at.version.schema.structure
+        born: Document = {} if at.resource.custom else managed.zero(structure)
+        before, after = (self._part(at, each, write) for each in (born if old is None else old, new))
+        owners = managed.owners(new)
+        if before != after and (owners or old is None):
             owner = apply.Owner(write.manager, "Update", at.resource.api_version(at.version.name), write.subresource)
-            owners = apply.update(before, after, owner, managed.owners(new), at.version.schema.structure)
-            managed.record(new, owners, write.now)
+            managed.record(new, apply.update(before, after, owner, owners, structure), owner, write.now)
 
-    def _conform(self, at: Address, document: Document, write: Write, old: Document | None = None) -> None:
-        envelope.mark(at.cluster, document["metadata"])
-        dropped, broken = at.version.schema.conform(document)
+    @staticmethod
+    def _part(at: Address, document: Document, write: Write) -> Document:
+        return managed.ownable(document, subresource=write.subresource, has_status=at.version.status)
+
+    def _conform(
+        self, at: Address, document: Document, write: Write, old: Document | None = None, *, applied: bool = False
+    ) -> None:
+        envelope.tidy(at.cluster, document["metadata"])
+        patched = document if write.is_patch else None
+        nulls = Nulls.NOWHERE if not at.resource.custom else Nulls.ANYWHERE if applied else Nulls.UNDECLARED
+        dropped, broken = at.version.schema.conform(document, nulls)
         if dropped and write.validation == "Strict":
             unknown = ", ".join(f'unknown field "{path}"' for path in dropped)
-            raise errors.bad_request(f"strict decoding error: {unknown}")
+            raise errors.undecodable(at.resource.kind, at.version.name, f"strict decoding error: {unknown}", patched)
         if write.validation == "Warn":
             write.warnings += [f'unknown field "{path}"' for path in dropped]
         causes = [*envelope.metadata_causes(document["metadata"]), *broken]
-        if not at.resource.custom and any(cause.reason == "FieldValueTypeInvalid" for cause in causes):
-            raise errors.undecodable(at.resource.kind, causes)
-        if not causes and at.version.rules:
-            causes = at.version.rules.check(document, old)
+        typed = [each for each in causes if each.reason == "FieldValueTypeInvalid"]
+        if typed and (not at.resource.custom or typed[0].field.startswith("metadata")):
+            listed = ", ".join(f"{each.field}: {each.message}" for each in typed)
+            raise errors.undecodable(at.resource.kind, at.version.name, f"json: cannot unmarshal: {listed}", patched)
+        if at.version.rules:
+            blocked = any(each.reason in _BLOCKING for each in causes)
+            causes += [_UNCHECKED] if blocked else at.version.rules.check(document, old)
         if causes:
             raise errors.invalid(at.resource.kind, at.resource.group, at.name, causes)
 
@@ -231,8 +254,24 @@ class Registry:
             )
             refused = errors.forbidden(message, at.resource.id, at.name)
             cause = {"reason": "NamespaceTerminating", "message": f"namespace {at.namespace} is being terminated"}
-            refused.details["causes"] = [{**cause, "field": "metadata.namespace"}]
+            refused.details = {**(refused.details or {}), "causes": [{**cause, "field": "metadata.namespace"}]}
             raise refused
+
+
+# What keeps Kubernetes from looking at validation rules.
+_BLOCKING = (
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+)
+_UNCHECKED = Cause(
+    "FieldValueInvalid",
+    "<nil>",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation",
+)
 
 
 def _stored(at: Address, document: Document) -> Document:
@@ -258,7 +297,8 @@ def _moves_from_client_side(live: Document, error: apply.ConflictsError, write: 
 def _conflict(error: apply.ConflictsError) -> errors.ApiError:
     causes = []
     for owner, path in error.conflicts:
+        through = f' with subresource "{owner.subresource}"' if owner.subresource else ""
         using = f" using {owner.api_version}" if owner.operation == "Update" else ""
-        message = f'conflict with "{owner.manager}"{using}'
+        message = f'conflict with "{owner.manager}"{through}{using}'
         causes.append(Cause("FieldManagerConflict", apply.path_text(path), message))
     return errors.apply_conflict(causes)

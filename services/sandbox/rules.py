@@ -22,10 +22,10 @@ MAX_LENGTH = 8192
 WORD = "x-kubernetes-validations"
 ABSENT: Any = object()
 _MESSAGES = {
-    "FieldValueInvalid": 'Invalid value: "{type}": {said}',
+    "FieldValueInvalid": "Invalid value: {shown}{said}",
     "FieldValueForbidden": "Forbidden: {said}",
     "FieldValueRequired": "Required value: {said}",
-    "FieldValueDuplicate": 'Duplicate value: "{type}": {said}',
+    "FieldValueDuplicate": "Duplicate value: {shown}",
 }
 _RESERVED = re.compile(
     "as|break|const|continue|else|false|for|function|if|import|in|let|loop|namespace|null|package|return|true|var|void|while"
@@ -92,8 +92,11 @@ def _check(node: _Node, value: Any, old: Any, path: str) -> Iterator[Cause | Non
         if result is True:
             yield None
             continue
-        said = result if isinstance(result, str) else rule.said(self, before)
-        message = _MESSAGES[rule.reason].format(type=rule.type, said=said)
+        if isinstance(result, str):
+            yield Cause("FieldValueInvalid", path.removeprefix("."), f'Invalid value: "{rule.type}": {result}')
+            continue
+        shown = "" if isinstance(value, dict | list) else f"{msgspec.json.encode(value).decode()}: "
+        message = _MESSAGES[rule.reason].format(shown=shown, said=rule.said(self, before)).removesuffix(": ")
         yield Cause(rule.reason, f"{path}{rule.path}".removeprefix("."), message)
     if isinstance(value, dict):
         for name, item in value.items():

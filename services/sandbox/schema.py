@@ -4,7 +4,9 @@ Built-in kinds use the same machinery with small partial schemas (see `kinds.yam
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +28,12 @@ def child(schema: Document, name: str) -> Document:
     return found if isinstance(found, dict) else {}
 
 
+def is_open(schema: Document) -> bool:
+    """Whether an object may have fields that the schema does not declare."""
+    kept = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties")
+    return bool(kept) or not schema.get("properties")
+
+
 def item_element(schema: Document) -> Callable[[Any], str] | None:
     """How the items of a list are named (`k:` or `v:` and JSON, as in FieldsV1), none where the list is atomic."""
     kind = schema.get("x-kubernetes-list-type")
@@ -38,10 +46,19 @@ def item_element(schema: Document) -> Callable[[Any], str] | None:
     defaults = {key: fields[key]["default"] for key in keys if "default" in fields.get(key, {})}
 
     def element(item: Any) -> str:
-        named = {key: item.get(key, defaults.get(key)) for key in keys} if isinstance(item, dict) else {"": item}
+        found = {**defaults, **item} if isinstance(item, dict) else {}
+        named = {key: found[key] for key in keys if key in found}
         return f"k:{_sorted_json(named).decode()}"
 
     return element
+
+
+class Nulls(Enum):
+    """Where a null stays that no default replaces."""
+
+    ANYWHERE = "applied objects of custom kinds"
+    UNDECLARED = "fields of custom kinds that the schema does not declare or lets be null"
+    NOWHERE = "built-in kinds, whose types in Go leave out empty lists too"
 
 
 class Schema:
@@ -57,15 +74,15 @@ class Schema:
         }
         self._validator = jsonschema_rs.Draft4Validator(_to_json_schema(self.structure))
 
-    def conform(self, document: Document) -> tuple[list[str], list[Cause]]:
-        """Drop undeclared fields, and fill in what is absent and has a default (a null that may not be is as good as
-        absent). Returns the paths that were dropped, and what still breaks the schema, in Kubernetes' words."""
+    def conform(self, document: Document, nulls: Nulls = Nulls.UNDECLARED) -> tuple[list[str], list[Cause]]:
+        """Drop undeclared fields, and fill in what is absent or null and has a default. Returns the paths that were
+        dropped, and what still breaks the schema, in Kubernetes' words."""
         dropped: list[str] = []
         twice: list[Cause] = []
-        _conform(document, self.structure, "", dropped, twice)
+        _conform(document, self.structure, "", dropped, twice, nulls)
         if self._validator.is_valid(document):
             return dropped, twice
-        return dropped, [_cause(error) for error in self._validator.iter_errors(document)]
+        return dropped, [*map(_cause, self._validator.iter_errors(document)), *twice]
 
 
 @lru_cache(maxsize=1024)
@@ -96,34 +113,45 @@ def _to_json_schema(schema: Document) -> Document:
     return result
 
 
-def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice: list[Cause]) -> None:
+def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice: list[Cause], nulls: Nulls) -> None:
     """`twice` are the items of sets and keyed lists that are there twice."""
     if isinstance(value, list):
-        element, seen = item_element(schema), set()
+        element, seen = item_element(schema), Counter[str]()
         for position, item in enumerate(value):
             here = f"{path}[{position}]"
-            if element and (name := element(item)) in seen:
-                twice.append(Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}"))
-            elif element:
-                seen.add(name)
-            _conform(item, schema.get("items") or {}, here, dropped, twice)
+            if element:
+                seen[name := element(item)] += 1
+                if seen[name] == 2:
+                    twice.append(Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}"))
+            _conform(item, schema.get("items") or {}, here, dropped, twice, nulls)
     elif isinstance(value, dict):
         properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
         for name, field in properties.items():
-            if name in value and value[name] is None and "type" in field and not field.get("nullable"):
-                del value[name]
-            if name not in value and "default" in field:
+            if "default" in field and (name not in value or (value[name] is None and not field.get("nullable"))):
                 value[name] = copy.deepcopy(field["default"])
         keep = others is True or schema.get("x-kubernetes-preserve-unknown-fields")
         embedded = schema.get("x-kubernetes-embedded-resource", False)
         for name in list(value):
             declared = properties.get(name, others)
             here = f"{path}.{name}" if path else name
-            if isinstance(declared, dict):
-                _conform(value[name], declared, here, dropped, twice)
+            known = declared if isinstance(declared, dict) else None
+            if _is_nothing(value[name], known, nulls, required=name in (schema.get("required") or ())):
+                del value[name]
+            elif known is not None:
+                _conform(value[name], known, here, dropped, twice, nulls)
             elif not (keep or (embedded and name in _ENVELOPE)):
                 del value[name]
                 dropped.append(here)
+
+
+def _is_nothing(value: Any, schema: Document | None, nulls: Nulls, *, required: bool) -> bool:
+    """Whether a field is as good as absent."""
+    if nulls is Nulls.UNDECLARED:
+        return value is None and schema is not None and not schema.get("nullable")
+    if nulls is Nulls.NOWHERE:
+        empty: Any = {} if schema and "additionalProperties" in schema else []
+        return value is None or (value == empty and not required)
+    return False
 
 
 def _cause(error: Any) -> Cause:
@@ -140,7 +168,7 @@ def _cause(error: Any) -> Cause:
             message = f"Unsupported value: {shown}: supported values: {supported}"
             return Cause("FieldValueNotSupported", field, message)
         case known.Type():
-            name, wanted = _type_name(instance), " or ".join(kind.types)
+            name, wanted = _type_name(instance), ",".join(kind.types)
             message = f'Invalid value: "{name}": {field} in body must be of type {wanted}: "{name}"'
             return Cause("FieldValueTypeInvalid", field, message)
         case known.MaxLength():

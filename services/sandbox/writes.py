@@ -45,6 +45,7 @@ def writing(request: Request, user: User, subresource: str) -> Write:
         subresource=subresource,
         dry_run="dryRun" in query,
         validation=validation,
+        is_patch=request.method == "PATCH",
         force=request.flag("force"),
     )
 

@@ -117,7 +117,9 @@ async def test_unknown_fields_are_pruned_with_a_warning(api):
 
 async def test_strict_validation_refuses_unknown_fields(api):
     status = await api("POST", WIDGETS, widget(bogus=1), fieldValidation="Strict", expect=400)
-    assert status["message"] == 'strict decoding error: unknown field "spec.bogus"'
+    assert status["message"] == (
+        'Widget in version "v1" cannot be handled as a Widget: strict decoding error: unknown field "spec.bogus"'
+    )
 
 
 @pytest.mark.parametrize(
