@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from services.scheduler.snapshot import Ints
 MOST_WORK = 100_000
 """Cells times targets to be taken, above which no exact answer is looked for. One problem of that size takes 20 ms."""
 MOST_PROBLEMS = 16
-"""How many combinations of levels are tried."""
+"""How many combinations of a number of targets and the levels of both keys are tried."""
 
 
 class Edge(NamedTuple):
@@ -26,47 +27,64 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True)
 class Levels:
-    """One key: the domain of each candidate, in order of rank, and how evenly the domains must be filled."""
+    """One key: the domain of each candidate, in order of rank, and how the domains must be filled."""
 
     of: Ints
     count: int
     max_skew: int
-    all_used: bool
+    min_domains: int
 
     def lowest(self, take: int) -> Iterable[int]:
         """How many targets the emptiest domain may hold when so many are taken, the evenest first."""
-        least = max(-(-take // self.count) - self.max_skew, int(self.all_used))
+        least = max(-(-take // self.count) - self.max_skew, 0)
         return range(take // self.count, least - 1, -1)
 
+    def bounds(self, low: int) -> Iterator[tuple[int, int, int, int]]:
+        """Per domain, how much it holds where the emptiest holds `low`: its first target, and the others."""
+        for domain in range(self.count):
+            yield domain, min(low, 1), max(low - 1, 0), low + self.max_skew - 1
 
-def choose(take: int, rows: Levels, columns: Levels) -> Ints | None:
-    """Ranks of so many candidates that keep the skew of both keys, the best of each cell; None where none are found.
 
-    For each number that the emptiest domain of a key may hold, that of every other lies between it and the skew above
-    it: a flow from the domains of one key through the cells to those of the other. So the answer is exact, within the
+def choose(fewest: int, most: int, rows: Levels, columns: Levels) -> Ints | None:
+    """Ranks of as few candidates as keep the skew of both keys, the best of each cell; None where none are found.
+
+    For each number of targets, and each that the emptiest domain of a key may hold, that of every other lies between it
+    and the skew above it: a flow from the domains of one key through the cells to those of the other. The first target
+    of each domain comes by a way of its own, which at least `min_domains` must take. So the answer is exact, within the
     bounds above.
     """
     cells, cell_of, sizes = np.unique(rows.of * columns.count + columns.of, return_inverse=True, return_counts=True)
-    if len(cells) * take > MOST_WORK:
-        return None
-    pairs = [divmod(int(cell), columns.count) for cell in cells]
+    row, column = _NODES, _NODES + rows.count
     between = [
-        Edge(2 + row, 2 + rows.count + column, 0, int(size))
-        for (row, column), size in zip(pairs, sizes.tolist(), strict=True)
+        Edge(row + int(cell) // columns.count, column + int(cell) % columns.count, 0, int(size))
+        for cell, size in zip(cells, sizes, strict=True)
     ]
-    for number, (low, level) in enumerate(_levels(take, rows, columns)):
-        if number >= MOST_PROBLEMS:
-            break
-        out = [Edge(0, 2 + row, low, low + rows.max_skew) for row in range(rows.count)]
-        into = [Edge(2 + rows.count + column, 1, level, level + columns.max_skew) for column in range(columns.count)]
-        flow = circulation(2 + rows.count + columns.count, [*between, *out, *into, Edge(1, 0, take, take)])
+    most = min(most, MOST_WORK // len(cells))
+    for take, low, level in islice(_levels(fewest, most, rows, columns), MOST_PROBLEMS):
+        edges = [*between, Edge(_END, _START, take, take)]
+        edges += [Edge(_START, _FIRST, rows.min_domains, take), Edge(_START, _OTHERS, 0, take)]
+        for domain, first, least, others in rows.bounds(low):
+            edges += [Edge(_FIRST, row + domain, first, 1), Edge(_OTHERS, row + domain, least, others)]
+        edges += [Edge(_INTO_FIRST, _END, columns.min_domains, take), Edge(_INTO_OTHERS, _END, 0, take)]
+        for domain, first, least, others in columns.bounds(level):
+            edges += [Edge(column + domain, _INTO_FIRST, first, 1), Edge(column + domain, _INTO_OTHERS, least, others)]
+        flow = circulation(column + columns.count, edges)
         if flow is not None:
             return _best_of_each(cell_of.ravel(), flow[: len(cells)])
     return None
 
 
-def _levels(take: int, rows: Levels, columns: Levels) -> Iterator[tuple[int, int]]:
-    return ((low, level) for low in rows.lowest(take) for level in columns.lowest(take))
+_START, _END, _FIRST, _OTHERS, _INTO_FIRST, _INTO_OTHERS, _NODES = range(7)
+"""Nodes of the flow; those of the domains follow."""
+
+
+def _levels(fewest: int, most: int, rows: Levels, columns: Levels) -> Iterator[tuple[int, int, int]]:
+    return (
+        (take, low, level)
+        for take in range(fewest, most + 1)
+        for low in rows.lowest(take)
+        for level in columns.lowest(take)
+    )
 
 
 def _best_of_each(cell_of: Ints, wanted: Sequence[int]) -> Ints:

@@ -29,7 +29,7 @@ class Domains:
         """Which domains may be used: all of them, or the best `max_domains` that can hold `take` within the skew.
 
         Domains rank by their best candidate. Small domains limit how many the others may hold, so domains below a
-        size are left out, for the smallest such size that suffices.
+        size are left out, for the smallest such size that suffices; where none does, the most are held.
         """
         everything = np.ones(self.count, np.bool_)
         if self.max_domains is None or self.max_domains >= self.count:
@@ -40,15 +40,44 @@ class Domains:
         by_rank = np.argsort(first, kind="stable")
         best, most = by_rank[: self.max_domains], -1
         for least in np.unique(np.minimum(sizes[sizes > 0], take)):
-            chosen = by_rank[sizes[by_rank] >= least][: self.max_domains]
-            holds = int(np.minimum(sizes[chosen], sizes[chosen].min() + self.max_skew).sum())
+            fitting = by_rank[sizes[by_rank] >= least]
+            if len(fitting) < self.min_domains:
+                break
+            room = np.minimum(sizes[fitting], least + self.max_skew)
+            chosen, holds = _best_with_room(room, self.max_domains, take)
             if holds > most:
-                best, most = chosen, holds
+                best, most = fitting[chosen], holds
             if holds >= take:
                 break
         opened = np.zeros(self.count, np.bool_)
         opened[best] = True
         return opened
+
+    def enough_used(self, taken: Ints) -> bool:
+        """Whether these lie in at least `min_domains` domains, as far as that is a must."""
+        return not self.must or self.min_domains <= 1 or len(np.unique(self.of[taken])) >= self.min_domains
+
+
+def _best_with_room(room: Ints, slots: int, wanted: int) -> tuple[list[int], int]:
+    """The first positions, at most so many, that have the wanted room together (else those with most), and their room.
+
+    From the roomiest on, each earlier position takes the place of the one with least room, while enough is left.
+    """
+    if room[:slots].sum() >= wanted:
+        return list(range(min(slots, len(room)))), int(room[:slots].sum())
+    roomiest = np.argsort(-room, kind="stable")[:slots].tolist()
+    holds = int(room[roomiest].sum())
+    chosen, leaving = set(roomiest), roomiest[::-1]
+    for position in range(len(room)):
+        if position in chosen:
+            continue
+        least = next((each for each in leaving if each in chosen and each > position), None)
+        if least is None:
+            break
+        if holds - room[least] + room[position] >= wanted:
+            chosen = chosen - {least} | {position}
+            holds += int(room[position] - room[least])
+    return sorted(chosen), holds
 
 
 @dataclass(frozen=True)
@@ -72,17 +101,18 @@ class Contest:
         if not self.domains:
             return self.order[:take]
         taken = np.array(_Filling(self, take, even).fill(), np.intp)
-        return taken if len(taken) >= min(take, self.fewest) else self._exact(taken)
+        while len(taken) >= self.fewest and not all(each.enough_used(taken) for each in self.domains):
+            # More were hoped for, and the domains that are still wanted were left to the last.
+            taken = np.array(_Filling(self, len(taken), even).fill(), np.intp)
+        return taken if len(taken) >= min(take, self.fewest) else self._exact(taken, take)
 
-    def _exact(self, taken: Ints) -> Ints:
+    def _exact(self, taken: Ints, most: int) -> Ints:
         """As few targets as will do, under two constraints that must hold, where one by one led to fewer."""
         musts = [each for each in self.domains if each.must]
         if len(musts) != 2 or any((each.max_domains or each.count) < each.count for each in musts):
             return taken
-        rows, columns = (
-            Levels(each.of[self.order], each.count, each.max_skew, all_used=each.min_domains > 1) for each in musts
-        )
-        found = choose(self.fewest, rows, columns)
+        rows, columns = (Levels(each.of[self.order], each.count, each.max_skew, each.min_domains) for each in musts)
+        found = choose(self.fewest, most, rows, columns)
         return taken if found is None else self.order[found]
 
     def enough(self, taken: Ints) -> bool:
@@ -112,7 +142,8 @@ class Contest:
         low, high = self.fewest, max(self.most, self.fewest)
         while low < high:
             middle = (low + high) // 2
-            if self.enough(self._roomiest_after(0).pick(middle)):
+            found = self._roomiest_after(0).pick(middle)
+            if len(found) >= self.fewest and self.enough(found):
                 high = middle
             else:
                 low = middle + 1

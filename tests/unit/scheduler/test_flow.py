@@ -16,15 +16,18 @@ from tests.unit.scheduler.builders import REGION, decide, request, target
 Cells = list[tuple[int, int]]
 
 
-def spread(cells: Cells, count: int, skews: tuple[int, int] = (1, 1)) -> Proposal:
+def spread(
+    cells: Cells, count: int, skews: tuple[int, int] = (1, 1), *, most: int = 0, domains: tuple[int, int] = (1, 1)
+) -> Proposal:
     """`count` targets of a fleet with one target per cell (region, zone), in which earlier ones score better."""
     fleet = [
         target(f"t{place:02}", region=f"r{row}", labels={ZONE_LABEL: f"z{column}"}, allocated={"cpu": place / 10})
         for place, (row, column) in enumerate(cells)
     ]
-    keys = zip((REGION, ZONE_LABEL), skews, strict=True)
-    constraints = [{"topologyKey": key, "maxSkew": skew} for key, skew in keys]
-    return decide(request({"targets": {"count": {"min": count}}, "spread": constraints}), fleet).proposal
+    keys = zip((REGION, ZONE_LABEL), skews, domains, strict=True)
+    constraints = [{"topologyKey": key, "maxSkew": skew, "minDomains": least} for key, skew, least in keys]
+    bounds = {"min": count, "max": max(count, most)}
+    return decide(request({"targets": {"count": bounds}, "spread": constraints}), fleet).proposal
 
 
 def keeps_the_skew(cells: Cells, chosen: Cells, skews: tuple[int, int]) -> bool:
@@ -50,16 +53,23 @@ def test_what_one_by_one_misses_is_found() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=9),
     st.integers(1, 6),
+    st.integers(1, 6),
     st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
 )
-def test_a_choice_under_two_keys_is_refused_only_where_there_is_none(cells, count, skews) -> None:
-    proposal = spread(cells, count, skews)
-    exists = any(keeps_the_skew(cells, list(chosen), skews) for chosen in combinations(cells, count))
+def test_a_choice_under_two_keys_is_refused_only_where_there_is_none(cells, count, most, skews, domains) -> None:
+    def fine(chosen: Cells) -> bool:
+        used = tuple(len({cell[key] for cell in chosen}) >= domains[key] for key in (0, 1))
+        return all(used) and keeps_the_skew(cells, chosen, skews)
+
+    proposal = spread(cells, count, skews, most=most, domains=domains)
+    sizes = range(count, max(count, most) + 1)
+    exists = any(fine(list(chosen)) for size in sizes for chosen in combinations(cells, size))
     assert (proposal.refusal is None) is exists
     if exists:
         chosen = chosen_of(cells, proposal)
-        assert len(chosen) == count
-        assert keeps_the_skew(cells, chosen, skews)
+        assert len(chosen) in sizes
+        assert fine(chosen)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +87,7 @@ def test_a_circulation_keeps_all_bounds_or_is_none(edges, expected) -> None:
 
 def test_too_much_work_is_not_begun() -> None:
     of = np.arange(1000)
-    assert choose(500, Levels(of, 1000, 1, all_used=False), Levels(of, 1000, 1, all_used=False)) is None
+    assert choose(500, 500, Levels(of, 1000, 1, 1), Levels(of, 1000, 1, 1)) is None
 
 
 def test_with_three_keys_a_choice_may_be_missed_as_documented() -> None:

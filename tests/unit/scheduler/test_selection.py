@@ -50,6 +50,8 @@ def taken(asked, fleet):
         (spread(4, maxDomains=2), {"a": 1, "b": 5, "c": 5}, {"b": 2, "c": 2}),  # with a, only 1 + 2
         (spread(2, maxDomains=1), {"a": 1, "b": 2}, {"b": 2}),
         (spread(1, maxDomains=1), {"a": 1, "b": 2}, {"a": 1}),
+        (spread(5, maxDomains=2, maxSkew=3), {"a": 2, "b": 2, "c": 3}, {"a": 2, "c": 3}),
+        (spread(3, most=6, minDomains=2, maxDomains=2, maxSkew=3), {"a": 2, "b": 2, "c": 3}, {"a": 2, "c": 3}),
     ],
 )
 def test_domains_are_filled_within_the_skew(asked, sizes, expected) -> None:
