@@ -1,8 +1,7 @@
 """How much a placement asks for: in one target with all its replicas, or with some of them."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,8 +9,8 @@ from services.scheduler.snapshot import Floats, Ints
 from shared.model import TOLERANCE, Request, Resources, WorkloadObject, add
 
 PODS = "pods"
-_RUN_AS_ONE_POD = frozenset({"Pod", "Job", "CronJob"})
 _RUNS_ON_EVERY_NODE = "DaemonSet"
+_PODS_WITHOUT_REPLICAS = frozenset({"Pod", "Job", "CronJob", _RUNS_ON_EVERY_NODE})
 
 
 def _positive(requests: Resources) -> Resources:
@@ -24,51 +23,33 @@ def _times(requests: Resources, factor: float) -> Resources:
 
 def _of_one(workload: WorkloadObject) -> Resources:
     """What one replica asks for, its pod counted in."""
-    is_pod = workload.replicas is not None or workload.kind in {*_RUN_AS_ONE_POD, _RUNS_ON_EVERY_NODE}
+    is_pod = workload.replicas is not None or workload.kind in _PODS_WITHOUT_REPLICAS
     return {**({PODS: 1.0} if is_pod else {}), **_positive(workload.requests)}
 
 
-@dataclass(frozen=True)
 class Demand:
-    """What a placement asks for.
+    """What a placement asks for. Nothing here depends on targets.
 
     `replicas` is the number that is divided: that of the workload with most replicas, None where nothing has any.
-    Workloads with fewer replicas are divided in the same proportion, rounded up in each target.
+    Workloads with fewer replicas are divided in the same proportion, rounded up in each target; `uniform` says that
+    there are none of these. Where replicas are divided, a target gets `at_least` so many.
     """
 
-    workload: tuple[WorkloadObject, ...]
-    divided: bool
-    at_least: int = 1
-    """Fewest replicas that a target gets where they are divided."""
-
-    @cached_property
-    def replicas(self) -> int | None:
-        counts = [each.replicas for each in self.workload if each.replicas is not None]
-        return max(counts) if counts else None
-
-    @cached_property
-    def uniform(self) -> bool:
-        """Whether everything that has replicas has the same number of them."""
-        return len({each.replicas for each in self.workload} - {None}) == 1
-
-    @cached_property
-    def total(self) -> Resources:
-        """What one target must give where it runs everything, besides what runs on every node."""
-        return self.of(self.replicas or 0)
-
-    @cached_property
-    def _each(self) -> list[tuple[int | None, Resources]]:
-        """Replicas of each workload but those that run on every node, and what one of them asks for."""
-        return [(each.replicas, _of_one(each)) for each in self.workload if each.kind != _RUNS_ON_EVERY_NODE]
-
-    @cached_property
-    def on_every_node(self) -> Resources:
+    def __init__(self, workload: Sequence[WorkloadObject], divided: bool, at_least: int = 1) -> None:
+        everywhere = [each for each in workload if each.kind == _RUNS_ON_EVERY_NODE]
+        counts = {each.replicas for each in workload if each.replicas is not None}
+        self.divided = divided
+        self.at_least = at_least
+        self.replicas: int | None = max(counts, default=None)
+        self.uniform = len(counts) == 1
+        self._each = [(each.replicas, _of_one(each)) for each in workload if each.kind != _RUNS_ON_EVERY_NODE]
+        self._known: dict[int, Resources] = {}
+        self.on_every_node = add(*map(_of_one, everywhere))
         """What the DaemonSets ask for on each node of a target, whatever its share of the replicas."""
-        return add(*(_of_one(each) for each in self.workload if each.kind == _RUNS_ON_EVERY_NODE))
-
-    @cached_property
-    def _known(self) -> dict[int, Resources]:
-        return {}
+        self.total = self.of(self.replicas or 0)
+        """What one target must give where it runs everything, besides what runs on every node."""
+        self.least = self.of(min(at_least, self.replicas)) if divided and self.replicas else self.total
+        """What a target must give to be of any use: everything, or its fewest replicas where they are divided."""
 
     def of(self, replicas: int) -> Resources:
         """What a target must give that runs this many of the replicas, besides what runs on every node."""
@@ -86,11 +67,6 @@ class Demand:
         """What the placement takes in a target with so many nodes: its share of the replicas (None: everything)."""
         share = self.of(replicas) if replicas is not None and self.divided else self.total
         return add(share, _times(self.on_every_node, nodes)) if self.on_every_node else share
-
-    @cached_property
-    def least(self) -> Resources:
-        """What a target must give to be of any use: everything, or its fewest replicas where they are divided."""
-        return self.of(min(self.at_least, self.replicas)) if self.divided and self.replicas else self.total
 
     def capacity(self, free: dict[str, Floats], targets: int) -> Ints:
         """How many replicas each target has room for, at most `replicas`; `free` by resource, one value per target,

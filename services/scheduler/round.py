@@ -38,10 +38,19 @@ class Round:
         self.settings = settings
         self.now = now
         self.outside = outside or {}
-        in_order = len(rows) > 0 and bool((rows == np.arange(len(rows))).all())
-        self.index: Ints | slice = slice(len(rows)) if in_order else rows  # a slice of a column copies nothing
+        self.index: Ints | slice = slice(len(rows)) if _in_order(rows) else rows  # a slice of a column copies nothing
         self._gathered: dict[tuple[str, Any], Array] = {}
-        self._used: dict[str, Floats] = {}
+        self._known: dict[tuple[str, str], Floats] = {}  # what was worked out from columns
+        self.previous = self._at(choice.target for choice in request.previous)
+        """Which candidates the placement is on already."""
+        self.leaving = self._at(request.leaving)
+        """Which candidates the placement has to leave: lost or expelling for longer than it is to be tolerated."""
+        self.waited_for = self.previous
+        """Which candidates are not ready, but run the placement, which need not leave yet."""
+        if request.previous:
+            self.waited_for = self.previous & ~self.leaving & ~self.values("ready")
+        self.quotas = snapshot.quotas(request.placement.workspace)
+        """The workspace paths whose quotas bound this placement, in some targets at least."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,10 +59,10 @@ class Round:
         """The same request on fewer rows."""
         if kept.all():
             return self
-        places = np.flatnonzero(kept)
+        (places,) = kept.nonzero()
         outside = {key: column[places] for key, column in self.outside.items()}
         fewer = Round(self.request, self.snapshot, self.rows[places], self.demand, self.settings, self.now, outside)
-        fewer._used = {resource: used[places] for resource, used in self._used.items()}
+        fewer._known = {fact: column[places] for fact, column in self._known.items()}
         return fewer
 
     def values(self, family: str, key: Any = None) -> Array:
@@ -63,29 +72,13 @@ class Round:
             column = self._gathered[family, key] = self.snapshot.values(family, key)[self.index]
         return column
 
-    def has(self, family: str, fact: str, key: Any = None) -> Bools:
+    def has(self, family: str, fact: str | None, key: Any = None) -> Bools:
         """Which candidates have that fact, see `snapshot.CODES`."""
         column = self.snapshot.codes(family, key)
-        return np.asarray(column.among((fact,))[column.data[self.index]], np.bool_)
+        found: Bools = column.among((fact,))[column.data[self.index]]
+        return found
 
-    @cached_property
-    def previous(self) -> Bools:
-        """Which candidates the placement is on already."""
-        return self._at(choice.target for choice in self.request.previous)
-
-    @cached_property
-    def leaving(self) -> Bools:
-        """Which candidates the placement has to leave: lost or expelling for longer than it is to be tolerated."""
-        return self._at(self.request.leaving)
-
-    @cached_property
-    def waited_for(self) -> Bools:
-        """Which candidates are not ready, but run the placement, which need not leave yet."""
-        if not self.request.previous:
-            return self.previous
-        return self.previous & ~self.leaving & ~self.values("ready")
-
-    @cached_property
+    @property
     def moves(self) -> bool:
         """Whether a healthy placement may move to better targets now: it wants to, and the last move is long ago."""
         rebalance = self.spec.stability.rebalance
@@ -94,21 +87,17 @@ class Round:
         moved_at = self.request.moved_at
         return not moved_at or self.now - moved_at >= duration_seconds(rebalance.cooldown)
 
-    def allocatable(self, resource: str) -> Floats:
-        """What workloads may request of a resource, all together."""
-        return self.values("allocatable", resource)
-
-    @cached_property
+    @property
     def nodes(self) -> Floats:
         """How many nodes each candidate has; one that does not say so counts as one."""
-        return np.maximum(self.values("nodes"), 1.0)
+        return self.values("nodes")
 
     def used(self, resource: str) -> Floats:
         """What others request of a resource, and what this placement runs on every node.
 
         Its own present reservation does not count against it.
         """
-        if resource not in self._used:
+        if ("used", resource) not in self._known:
             used: Floats = self.values("allocated", resource) + self.values("reserved", resource)
             placement = self.request.placement
             for target in self.snapshot.taken.get(placement, ()):
@@ -116,21 +105,18 @@ class Round:
                 if position is not None:
                     others = self.snapshot.reserved(target, resource, but=placement)
                     used[position] = self.snapshot.values("allocated", resource)[self.rows[position]] + others
-            self._used[resource] = used + self._on_every_node(resource)
-        return self._used[resource]
+            self._known["used", resource] = used + self._on_every_node(resource)
+        return self._known["used", resource]
 
     def free(self, resource: str) -> Floats:
         """What is left of a resource for this placement. A target that is waited for gives what it gave before."""
-        free = self.allocatable(resource) - self.used(resource)
-        for position, held in self._held.items():
-            on_nodes = self.demand.on_every_node.get(resource, 0.0) * self.nodes[position]
-            free[position] = held.get(resource, 0.0) - on_nodes
-        return free
-
-    @cached_property
-    def quotas(self) -> list[str]:
-        """The workspace paths whose quotas bound this placement, in some targets at least."""
-        return self.snapshot.quotas(self.request.placement.workspace)
+        if ("free", resource) not in self._known:
+            free = self.values("allocatable", resource) - self.used(resource)
+            for position, held in self._held.items():
+                on_nodes = self.demand.on_every_node.get(resource, 0.0) * self.nodes[position]
+                free[position] = held.get(resource, 0.0) - on_nodes
+            self._known["free", resource] = free
+        return self._known["free", resource]
 
     def quota_left(self, path: str, resource: str) -> Floats:
         """What the quota for a path leaves of a resource for this placement; inf where a candidate has none.
@@ -160,7 +146,7 @@ class Round:
             return {}
         taken = self.snapshot.taken.get(self.request.placement, {})
         ids = self.values("id")
-        found = ((position, taken.get(ids[position])) for position in np.flatnonzero(self.waited_for).tolist())
+        found = ((position, taken.get(ids[position])) for position in self.waited_for.nonzero()[0].tolist())
         return {position: reservation.resources if reservation else {} for position, reservation in found}
 
     def _on_every_node(self, resource: str) -> Floats | float:
@@ -182,11 +168,11 @@ class Round:
 
     def selected(self, selector: LabelSelector | None) -> Bools:
         """Which candidates' labels satisfy a selector."""
-        matched = np.ones(len(self.rows), np.bool_)
-        if selector is not None:
-            for key, value in selector.match_labels.items():
-                matched &= self._satisfied(LabelRequirement(key=key, operator="In", values=(value,)))
-            matched &= self.satisfied(selector.match_expressions)
+        if selector is None:
+            return self.satisfied(())
+        matched = self.satisfied(selector.match_expressions)
+        for key, value in selector.match_labels.items():
+            matched &= self.has("label", value, key)
         return matched
 
     def satisfied(self, requirements: Iterable[LabelRequirement | AffinityRequirement]) -> Bools:
@@ -217,7 +203,8 @@ class Round:
             case _:
                 labels = [{} if value is None else {requirement.key: value} for value in column.distinct]
                 answers = np.array([matches_all((requirement,), each) for each in labels] or [False])
-        return np.asarray(answers[column.data[self.index]], np.bool_)
+        found: Bools = answers[column.data[self.index]]
+        return found
 
     def _at(self, targets: Iterable[str]) -> Bools:
         marked = np.zeros(len(self.rows), np.bool_)
@@ -226,3 +213,8 @@ class Round:
             if position is not None:
                 marked[position] = True
         return marked
+
+
+def _in_order(rows: Ints) -> bool:
+    """Whether these are the first rows, one after the other."""
+    return len(rows) > 0 and int(rows[-1]) == len(rows) - 1 and bool((rows == np.arange(len(rows))).all())

@@ -61,7 +61,7 @@ VALUES: dict[str, tuple[type, Extract]] = {
     "ready": (np.bool_, lambda target, _: target.ready),
     "unschedulable": (np.bool_, lambda target, _: target.unschedulable),
     "lost_since": (np.float64, lambda target, _: target.lost_since),
-    "nodes": (np.float64, lambda target, _: max(target.nodes, 0)),
+    "nodes": (np.float64, lambda target, _: max(target.nodes, 1)),
     "allocatable": (np.float64, lambda target, name: _amount(target.allocatable, name)),
     "allocatable_or_nan": (np.float64, lambda target, name: _amount(target.allocatable, name) or math.nan),
     "allocated": (np.float64, lambda target, name: _amount(target.allocated, name)),

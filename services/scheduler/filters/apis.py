@@ -9,5 +9,5 @@ from services.scheduler.round import Round
 def missing_api(round: Round) -> Iterator[Verdict]:
     """Targets that lack a kind which the workload has objects of; of one that is waited for nothing is sure."""
     for api_version, kind in dict.fromkeys((each.api_version, each.kind) for each in round.request.workload):
-        lacking = ~round.values("serves", (api_version, kind))
-        yield Verdict("MissingAPI", f"lacks {api_version} {kind}", lacking & ~round.waited_for)
+        served = round.values("serves", (api_version, kind))
+        yield Verdict("MissingAPI", f"lacks {api_version} {kind}", ~(served | round.waited_for))

@@ -12,7 +12,8 @@ def not_ready(round: Round) -> Iterator[Verdict]:
     A target that is reachable but not ready may recover, and a lost one is waited for as long as it is tolerated:
     the controller says when that ended.
     """
-    out = ~round.values("ready") & ~round.waited_for
-    lost = round.values("lost_since") > 0.0
-    yield Verdict("Lost", "lost", out & lost)
-    yield Verdict("NotReady", "not ready", out & ~lost)
+    out = ~(round.values("ready") | round.waited_for)
+    if out.any():
+        lost = round.values("lost_since") > 0.0
+        yield Verdict("Lost", "lost", out & lost)
+        yield Verdict("NotReady", "not ready", out & ~lost)

@@ -18,7 +18,6 @@ def taints(round: Round) -> Iterator[Verdict]:
     """
     column = round.snapshot.codes("taints")
     tolerations = round.spec.targets.tolerations
-    codes = column.data[round.index]
     asked: list[tuple[tuple[str, ...], Bools]] = [(("NoSchedule", "NoExecute"), ~round.previous)]
     if round.request.previous:
         asked.append((("NoExecute",), round.previous))
@@ -26,7 +25,7 @@ def taints(round: Round) -> Iterator[Verdict]:
         messages = [_untolerated(each, tolerations, repel) for each in column.distinct]
         for message in dict.fromkeys(filter(None, messages)):
             names_it = np.array([each == message for each in messages])
-            yield Verdict("UntoleratedTaint", message, names_it[codes] & of)
+            yield Verdict("UntoleratedTaint", message, names_it[column.data[round.index]] & of)
     if round.request.leaving:
         yield Verdict("UntoleratedTaint", "tolerated for long enough", round.leaving & round.values("ready"))
 

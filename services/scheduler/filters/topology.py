@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from services.scheduler.filters.verdict import Verdict
 from services.scheduler.round import Round
-from shared.api.selectors import AffinityRequirement
 
 
 def topology(round: Round) -> Iterator[Verdict]:
@@ -12,5 +11,4 @@ def topology(round: Round) -> Iterator[Verdict]:
     for constraint in round.spec.spread:
         if constraint.when_unsatisfiable == "DoNotSchedule":
             key = constraint.topology_key
-            absent = round.satisfied((AffinityRequirement(key=key, operator="DoesNotExist"),))
-            yield Verdict("NoTopology", f"without label {key}", absent)
+            yield Verdict("NoTopology", f"without label {key}", round.has("label", None, key))
