@@ -130,11 +130,10 @@ def _present(
 def _propose(decision: _Decision, candidates: Round, policy: Floats | None, scorers: Wanted) -> Proposal:
     """The first tier that can take the whole placement does; without tiers, all that the filters left over."""
     kept = _filter(decision, candidates)
-    ordered = tiers(candidates, kept) if kept.any() else []
-    if not ordered:
+    if not candidates.spec.affinity.tiers or not kept.any():
         return _within(decision, candidates, kept, policy, scorers)
     said, code, before = [], "", len(decision.rejections)
-    for tier in ordered:
+    for tier in tiers(candidates, kept):
         decision.tier = tier.name
         decision.reject(candidates, "OtherTier", f"not in tier {tier.name}", kept & ~tier.members)
         try:
@@ -163,8 +162,9 @@ def _within(decision: _Decision, candidates: Round, kept: Bools, policy: Floats 
         raise Refused("NoFeasibleTarget", decision.reasons())
     contest = _contest(decision, feasible, ranking.totals, good)
     taken = _take(feasible, contest)
-    selected, alternates = _choices(decision, feasible, ranking, contest, taken)
-    return Proposal(strategy=spec.strategy.type, selected=selected, alternates=alternates, feasible=int(good.sum()))
+    choices = _choices(decision, feasible, ranking, contest, taken)
+    selected, alternates = choices[: len(taken)], choices[len(taken) :]
+    return Proposal(strategy=spec.strategy.type, selected=selected, alternates=alternates, feasible=len(contest.order))
 
 
 def _filter(decision: _Decision, candidates: Round) -> Bools:
@@ -185,7 +185,8 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
     moves = feasible.moves
     kept = np.zeros(len(feasible), np.bool_) if moves else feasible.previous
     ranked = order(feasible, totals, kept, spec.stability.rebalance.by if moves else 0.0)
-    ranked = ranked[good[ranked]]
+    if not good.all():
+        ranked = ranked[good[ranked]]
     fewest, most = spec.targets.bounds(len(ranked))
     if most is not None and fewest > most:
         raise Refused("Contradiction", f"at least {fewest} and at most {most} targets are wanted")
@@ -208,8 +209,8 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
         free = {resource: feasible.room(resource) for resource in feasible.demand.total}
         room = feasible.demand.capacity(free, len(feasible))
         # Fit and Quota saw to it that the least fits.
-        capacity = np.clip(room, least, spec.replicas.max_per_target or replicas)
-    return Contest(ranked, int(kept[ranked].sum()), domains, fewest, max(most, fewest), capacity, replicas)
+        capacity = room.clip(least, spec.replicas.max_per_target or replicas)
+    return Contest(ranked, int(np.count_nonzero(kept & good)), domains, fewest, max(most, fewest), capacity, replicas)
 
 
 def _constraints(round: Round) -> tuple[SpreadConstraint, ...]:
@@ -221,10 +222,11 @@ def _constraints(round: Round) -> tuple[SpreadConstraint, ...]:
 
 def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int) -> Domains:
     """Domains of one constraint, numbered without gaps over those that a ranked target lies in."""
-    codes = round.snapshot.codes("label", constraint.topology_key).data[round.index]
-    present = np.zeros(int(codes.max()) + 1, np.bool_)
+    column = round.snapshot.codes("label", constraint.topology_key)
+    codes = column.data[round.index]
+    present = np.zeros(len(column.distinct), np.bool_)
     present[codes[ranked]] = True
-    count = int(present.sum())
+    count = int(np.count_nonzero(present))
     must = constraint.when_unsatisfiable == "DoNotSchedule"
     least = constraint.min_domains or 1
     key, allowed = constraint.topology_key, constraint.max_domains or least
@@ -232,7 +234,7 @@ def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int
         there = f"at most {allowed}" if least > allowed else f"at most {most} targets are taken"
         there = f"{count} have a target that fits" if least > count else there
         raise Refused("Contradiction", f"at least {least} domains of {key} are wanted, {there}")
-    numbers = np.cumsum(present) - 1
+    numbers = present.cumsum() - 1
     return Domains(numbers[codes], count, constraint.max_skew, min(least, count), constraint.max_domains, must)
 
 
@@ -260,8 +262,8 @@ def _take(feasible: Round, contest: Contest) -> Ints:
 
 def _choices(
     decision: _Decision, feasible: Round, ranking: Ranking, contest: Contest, taken: Ints
-) -> tuple[tuple[Choice, ...], tuple[Choice, ...]]:
-    """Selected targets with their replicas, and those that come next."""
+) -> tuple[Choice, ...]:
+    """Selected targets with their replicas, and after them those that come next."""
     demand = feasible.demand
     if contest.replicas:
         replicas: list[int | None] = list(divide(feasible, taken, contest.capacity))
@@ -276,19 +278,7 @@ def _choices(
         spare: list[int | None] = [min(largest, room) for room in contest.capacity[others].tolist()]
     else:
         spare = [largest] * len(others)
-    selected = _chosen(decision, feasible, ranking, contest, taken, replicas)
-    return selected, _chosen(decision, feasible, ranking, contest, others, spare)
-
-
-def _chosen(
-    decision: _Decision,
-    feasible: Round,
-    ranking: Ranking,
-    contest: Contest,
-    positions: Ints,
-    replicas: Sequence[int | None],
-) -> tuple[Choice, ...]:
-    demand = feasible.demand
+    positions = np.concatenate([taken, others])
     places = np.zeros(len(feasible), np.intp)
     places[contest.order] = np.arange(1, len(contest.order) + 1)
     tier = f" in tier {decision.tier}" if decision.tier else ""
@@ -305,7 +295,7 @@ def _chosen(
             feasible.values("id")[positions].tolist(),
             ranking.totals[positions].tolist(),
             ranking.breakdowns(positions),
-            replicas,
+            [*replicas, *spare],
             feasible.previous[positions].tolist(),
             places[positions].tolist(),
             feasible.nodes[positions].tolist(),

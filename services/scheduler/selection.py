@@ -176,7 +176,8 @@ class _Constraint:
             fine &= self._opened
         if self._least > 1 and left < self._least - int((self.held > 0).sum()):
             fine &= self.held == 0
-        return np.asarray(fine[self.cells], np.bool_)
+        allowed: Bools = fine[self.cells]
+        return allowed
 
 
 class _Filling:
@@ -198,9 +199,10 @@ class _Filling:
             cell = _renumber(cell * each.count + each.of[order])
         cells = int(cell.max()) + 1
         # Sixteen bits are sorted by radix, which is linear.
-        self._queue = np.argsort(cell.astype(np.uint16) if cells < 1 << 16 else cell, kind="stable")
-        self._ends = np.cumsum(np.bincount(cell, minlength=cells))
-        self._next = np.concatenate([[0], self._ends[:-1]]).astype(np.intp)
+        self._queue = (cell.astype(np.uint16) if cells < 1 << 16 else cell).argsort(kind="stable")
+        sizes = np.bincount(cell)
+        self._ends = sizes.cumsum()
+        self._next = self._ends - sizes
         self._heads = self._queue[self._next]
         self._waiting = np.ones(cells, np.bool_)
         for constraint, each in zip(self._constraints, domains, strict=True):
@@ -211,7 +213,7 @@ class _Filling:
         taken: list[int] = []
         while len(taken) < self._take:
             allowed = self._allowed(self._take - len(taken) - 1)
-            cell = int(np.argmin(np.where(allowed, self._priority(), NEVER)))
+            cell = int(np.where(allowed, self._priority(), NEVER).argmin())
             if not allowed[cell]:
                 break
             taken.append(int(self._order[self._heads[cell]]))
@@ -239,10 +241,11 @@ class _Filling:
         """Cells that may give a target; of these, where there are any, those that also respect what is a wish."""
         must, wish = self._waiting, None
         for constraint in self._constraints:
+            allows = constraint.allows(left)
             if constraint.must:
-                must = must & constraint.allows(left)
+                must = must & allows
             else:
-                wish = constraint.allows(left) if wish is None else wish & constraint.allows(left)
+                wish = allows if wish is None else wish & allows
         if wish is None:
             return must
         wished = must & (wish | (self._heads < self._kept))  # a wish does not move what runs
