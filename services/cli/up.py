@@ -182,12 +182,17 @@ async def _stay(plan: Plan, *, as_json: bool) -> None:
 
 def describe(place: Place) -> str:
     """Where everything is and how to look around, for people."""
-    targets = "".join(f"  {name:<12} {path}\n" for name, path in sorted(place.targets.items()))
+
+    def listed(paths: Mapping[str, str]) -> str:
+        return "".join(f"  {name:<12} {path}\n" for name, path in sorted(paths.items()))
+
     return (
-        f"NATS         {place.nats}\n"
-        f"hub          {place.kubeconfig}\n"
-        f"logs         {place.logs}\n"
-        f"targets\n{targets}\n"
+        f"NATS           {place.nats}\n"
+        f"logs           {place.logs}\n"
+        f"kubeconfigs\n"
+        f"  {'hub':<12} {place.kubeconfig}\n"
+        f"of users\n{listed(place.users)}"
+        f"of targets\n{listed(place.targets)}\n"
         f"look around:\n"
         f"  kubectl --kubeconfig {place.kubeconfig} get workspaces\n"
         f"  nats --server {place.nats} sub 'moorage.pipeline.>'\n"

@@ -8,7 +8,7 @@ import yaml
 from services.cli.main import COMMANDS
 from services.registry import load_all
 from shared import topology
-from shared.api import decode_placement, validate_placement
+from shared.api import decode_placement, decode_synctarget, validate_placement
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -38,3 +38,17 @@ def test_the_example_is_a_valid_placement():
 def test_the_commands_are_those_that_there_are():
     for command in re.findall(r"moorage ([a-z]+)", README):
         assert command in (*COMMANDS, "places", "finds", "is"), command
+
+
+def test_the_clusters_to_try_placements_on_are_those_of_the_demo():
+    world = yaml.safe_load((ROOT / "examples/world.yaml").read_text())
+    paper = list(yaml.safe_load_all((ROOT / "examples/clusters.yaml").read_text()))
+    for target, manifest in zip(world["targets"], paper, strict=True):
+        synctarget = decode_synctarget(manifest)
+        assert synctarget.metadata.name == target["name"]
+        assert synctarget.metadata.labels == target["labels"]
+        assert synctarget.metadata.annotations == {"kcp.io/path": target["workspace"]}
+        assert manifest["spec"].get("taints", []) == target.get("taints", [])
+        assert manifest["spec"].get("allowedWorkspaces", {}).get("paths") == target.get("allowedWorkspaces")
+        assert manifest["status"]["capacity"] == manifest["status"]["allocatable"] == target["capacity"]
+        assert manifest["status"].get("allocated") == target.get("allocated")
