@@ -40,9 +40,9 @@ class Outcome:
         if self.feasible is None or self.ranking is None:
             return
         best_first = np.lexsort((self.feasible.values("id").astype(str), -self.ranking.totals))
-        ids, totals = self.feasible.values("id")[best_first], self.ranking.totals[best_first]
+        ids, totals = self.feasible.some("id", best_first), self.ranking.totals[best_first]
         breakdowns = self.ranking.breakdowns(best_first)
-        for target, score, breakdown in zip(ids.tolist(), totals.tolist(), breakdowns, strict=True):
+        for target, score, breakdown in zip(ids, totals.tolist(), breakdowns, strict=True):
             yield Choice(target=target, score=score, breakdown=breakdown)
 
 
@@ -63,7 +63,7 @@ class _Decision:
 
     def reject(self, round: Round, reason: str, message: str, excluded: Bools) -> None:
         """Note under one reason the targets of a round that it excludes."""
-        ids = tuple(round.values("id")[excluded].tolist())
+        ids = tuple(round.some("id", excluded))
         if ids:
             self.rejections.append(Rejection(reason=reason, message=message, targets=ids))
 
@@ -292,13 +292,13 @@ def _choices(
             reason=f"{'runs there already, ' if stays else ''}ranked {place} of {len(contest.order)}{tier}",
         )
         for target, score, breakdown, count, stays, place, nodes in zip(
-            feasible.values("id")[positions].tolist(),
+            feasible.some("id", positions),
             ranking.totals[positions].tolist(),
             ranking.breakdowns(positions),
             [*replicas, *spare],
             feasible.previous[positions].tolist(),
             places[positions].tolist(),
-            feasible.nodes[positions].tolist(),
+            feasible.some("nodes", positions),
             strict=True,
         )
     )

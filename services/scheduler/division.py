@@ -91,7 +91,7 @@ def divide(round: Round, taken: Ints, capacity: Ints) -> list[int]:
     target has stays while it fits; more replicas are divided as if they were all, fewer are taken in proportion.
     """
     seats = round.demand.replicas or 0
-    names = [str(target) for target in round.values("id")[taken].tolist()]
+    names: list[str] = round.some("id", taken)
     room = capacity[taken].tolist()
     least = round.spec.replicas.least
     fewest = [least] * len(names)

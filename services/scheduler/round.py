@@ -72,6 +72,11 @@ class Round:
             column = self._gathered[family, key] = self.snapshot.values(family, key)[self.index]
         return column
 
+    def some(self, family: str, which: Ints | Bools) -> list[Any]:
+        """One fact of some candidates, chosen by position or by a True for each."""
+        facts: list[Any] = self.snapshot.values(family)[self.rows[which]].tolist()
+        return facts
+
     def has(self, family: str, fact: str | None, key: Any = None) -> Bools:
         """Which candidates have that fact, see `snapshot.CODES`."""
         column = self.snapshot.codes(family, key)
@@ -87,25 +92,25 @@ class Round:
         moved_at = self.request.moved_at
         return not moved_at or self.now - moved_at >= duration_seconds(rebalance.cooldown)
 
-    @property
-    def nodes(self) -> Floats:
-        """How many nodes each candidate has; one that does not say so counts as one."""
-        return self.values("nodes")
-
     def used(self, resource: str) -> Floats:
         """What others request of a resource, and what this placement runs on every node.
 
         Its own present reservation does not count against it.
         """
         if ("used", resource) not in self._known:
-            used: Floats = self.values("allocated", resource) + self.values("reserved", resource)
+            used: Floats = self.values("used", resource)
             placement = self.request.placement
-            for target in self.snapshot.taken.get(placement, ()):
+            taken = self.snapshot.taken.get(placement, {})
+            if taken:
+                used = used.copy()
+            for target in taken:
                 position = self.position(target)
                 if position is not None:
-                    others = self.snapshot.reserved(target, resource, but=placement)
-                    used[position] = self.snapshot.values("allocated", resource)[self.rows[position]] + others
-            self._known["used", resource] = used + self._on_every_node(resource)
+                    there = self.snapshot.target(self.rows[position])
+                    used[position] = self.snapshot.used(there, resource, but=placement)
+            if resource in self.demand.on_every_node:
+                used = used + self._on_every_node(resource)
+            self._known["used", resource] = used
         return self._known["used", resource]
 
     def free(self, resource: str) -> Floats:
@@ -113,7 +118,7 @@ class Round:
         if ("free", resource) not in self._known:
             free = self.values("allocatable", resource) - self.used(resource)
             for position, held in self._held.items():
-                on_nodes = self.demand.on_every_node.get(resource, 0.0) * self.nodes[position]
+                on_nodes = self.demand.on_every_node.get(resource, 0.0) * self.values("nodes")[position]
                 free[position] = held.get(resource, 0.0) - on_nodes
             self._known["free", resource] = free
         return self._known["free", resource]
@@ -145,13 +150,16 @@ class Round:
         if not self.request.previous:
             return {}
         taken = self.snapshot.taken.get(self.request.placement, {})
-        ids = self.values("id")
-        found = ((position, taken.get(ids[position])) for position in self.waited_for.nonzero()[0].tolist())
-        return {position: reservation.resources if reservation else {} for position, reservation in found}
+        (positions,) = self.waited_for.nonzero()
+        found = map(taken.get, self.some("id", positions))
+        return {
+            position: reservation.resources if reservation else {}
+            for position, reservation in zip(positions.tolist(), found, strict=True)
+        }
 
     def _on_every_node(self, resource: str) -> Floats | float:
         each = self.demand.on_every_node.get(resource, 0.0)
-        return each * self.nodes if each else 0.0
+        return each * self.values("nodes") if each else 0.0
 
     def position(self, target: str) -> int | None:
         """Where among the candidates a target is."""

@@ -61,10 +61,9 @@ VALUES: dict[str, tuple[type, Extract]] = {
     "ready": (np.bool_, lambda target, _: target.ready),
     "unschedulable": (np.bool_, lambda target, _: target.unschedulable),
     "lost_since": (np.float64, lambda target, _: target.lost_since),
-    "nodes": (np.float64, lambda target, _: max(target.nodes, 1)),
+    "nodes": (np.float64, lambda target, _: max(target.nodes, 1)),  # one that does not say so counts as one
     "allocatable": (np.float64, lambda target, name: _amount(target.allocatable, name)),
     "allocatable_or_nan": (np.float64, lambda target, name: _amount(target.allocatable, name) or math.nan),
-    "allocated": (np.float64, lambda target, name: _amount(target.allocated, name)),
     "usage": (np.float64, lambda target, name: _or_nan(target.usage.get(name))),
     "latency": (np.float64, lambda target, origin: target.latency.get(origin, math.nan)),
     "serves": (np.bool_, _serves),
@@ -243,6 +242,10 @@ class Snapshot:
             if placement != but
         )
 
+    def used(self, target: Target, resource: str, but: PlacementRef | None = None) -> float:
+        """What others than Moorage request of a resource in a target, and what all placements (`but` one) take."""
+        return _amount(target.allocated, resource) + self.reserved(target.id, resource, but)
+
     def quotas(self, workspace: str) -> list[str]:
         """The paths that a workspace lies in and that some target has a quota for."""
         return [path for path in enclosing(workspace) if path in self._quotas] if self._quotas else []
@@ -262,7 +265,7 @@ class Snapshot:
         )
 
     def values(self, family: str, key: Any = None) -> Array:
-        """A column of `VALUES`, `reserved` by resource, or `quota_left` by path and resource; index it with rows."""
+        """A column of `VALUES`, `used` by resource, or `quota_left` by path and resource; index it with rows."""
         return self._column(family, key).data
 
     def codes(self, family: str, key: Any = None) -> Coded:
@@ -283,8 +286,8 @@ class Snapshot:
         return column
 
     def _new(self, family: str, key: Any) -> Column:
-        if family == "reserved":
-            return Column(np.float64, lambda target: self.reserved(target.id, key))
+        if family == "used":
+            return Column(np.float64, lambda target: self.used(target, key))
         if family == "quota_left":
             return Column(np.float64, lambda target: self.quota_left(target, *key))
         if family in CODES:
@@ -306,5 +309,5 @@ class Snapshot:
             return
         paths = enclosing(placement.workspace)
         for (family, key), column in self._columns.items():
-            if family == "reserved" or (family == "quota_left" and key[0] in paths):
+            if family == "used" or (family == "quota_left" and key[0] in paths):
                 column.refresh(row, self._targets)

@@ -20,7 +20,7 @@ def latency(round: Round, args: Args) -> Floats | None:
     cutoff = number(args, "cutoff", round.settings.latency_cutoff_milliseconds)
     total: Floats = sum((round.values("latency", origin) for origin in origins), np.zeros(len(round)))
     distance = total / len(origins)
-    nearest = distance.min(initial=np.inf, where=np.isfinite(distance))
+    nearest = np.fmin.reduce(distance, initial=np.inf)  # of NaN and a number, it takes the number
     if nearest == np.inf:
         return None
     if nearest >= cutoff:

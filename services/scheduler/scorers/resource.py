@@ -1,6 +1,6 @@
 """Resource: how the request sits in what a target has, by kube-scheduler's formulas, in doubles."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def resource(round: Round, args: Args) -> Floats | None:
         points = 100.0 * np.minimum(fractions, 1.0)
     else:
         points = _shaped(fractions, args)
-    return _weighted_mean(points, np.array([[weight] for weight in weights.values()]))
+    return _weighted_mean(points, list(weights.values()))
 
 
 def expected(round: Round) -> dict[str, float]:
@@ -58,10 +58,13 @@ def _fraction(round: Round, name: str, asked: float) -> Floats:
     return fraction
 
 
-def _weighted_mean(points: Floats, weights: Floats) -> Floats:
-    """Of each column, over the rows that are known there; 0 where none is. `weights` is one column, a value per row."""
-    weight = (~np.isnan(points) * weights).sum(axis=0)
-    total = (np.fmax(points, 0.0) * weights).sum(axis=0)  # of NaN and 0, fmax takes 0
+def _weighted_mean(points: Floats, weights: Sequence[float]) -> Floats:
+    """Of each column, over the rows that are known there; 0 where none is."""
+    weighing = np.repeat(weights, points.shape[1]).reshape(points.shape)
+    unknown = np.isnan(points)
+    points[unknown] = weighing[unknown] = 0.0
+    weight = weighing.sum(axis=0)
+    total = (points * weighing).sum(axis=0)
     return np.asarray(total / np.where(weight > 0, weight, 1.0), np.float64)
 
 

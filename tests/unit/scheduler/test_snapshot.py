@@ -60,14 +60,14 @@ def test_reservations_add_up_whatever_their_order_and_go_again() -> None:
     sums = []
     for order in (amounts, amounts[::-1]):
         snapshot = snapshot_of([target("a")])
-        assert value(snapshot, "a", "reserved", "cpu") == 0.0
+        assert value(snapshot, "a", "used", "cpu") == 0.0
         for amount in order:
             taken = Reservation(placement=placement(f"p{amount}"), head=HEAD, resources={"cpu": amount})
             snapshot.reserve("root/a", taken)
-        sums.append(value(snapshot, "a", "reserved", "cpu"))
+        sums.append(value(snapshot, "a", "used", "cpu"))
         for amount in amounts:
             snapshot.release("root/a", placement(f"p{amount}"))
-        assert value(snapshot, "a", "reserved", "cpu") == 0.0
+        assert value(snapshot, "a", "used", "cpu") == 0.0
         assert snapshot.taken == {}
         assert list(snapshot.neighbours("root:shop", "shop")) == []
     assert sums[0] == sums[1] == math.fsum(amounts)
@@ -88,7 +88,7 @@ def test_a_reservation_may_come_before_its_target() -> None:
     snapshot.reserve("root/a", Reservation(placement=placement(), head=HEAD, resources={"cpu": 2.0}))
     snapshot.release("root/a", placement("other"))
     snapshot.put(target("a"))
-    assert value(snapshot, "a", "reserved", "cpu") == 2.0
+    assert value(snapshot, "a", "used", "cpu") == 2.0
 
 
 def test_the_column_that_was_not_read_for_longest_goes_first() -> None:
@@ -115,7 +115,7 @@ def test_a_target_takes_less_than_a_kilobyte_in_the_columns() -> None:
     for family in ("id", "hash", "ready", "unschedulable", "lost_since", "nodes"):
         snapshot.values(family)
     for resource in ("cpu", "memory", "pods", "ephemeral-storage", "gpu"):
-        for family in ("allocatable", "allocated", "reserved", "usage"):
+        for family in ("allocatable", "allocatable_or_nan", "used", "usage"):
             snapshot.values(family, resource)
     for n in range(10):
         snapshot.values("latency", f"origin{n}")
