@@ -17,6 +17,7 @@ Served = frozenset[tuple[str, str]]
 """The apiVersion and kind of everything that a target serves."""
 
 NAMED_KINDS = 3  # missing kinds that a message names before it says how many more
+NAMED_VERSIONS = 3  # versions, the best ones, that it says are served in place of a missing one
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -116,7 +117,7 @@ def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict]
                 rejected["NotReady", target.reason or "not ready"].append(candidate.id)
             continue
         if candidate.served not in lacking:
-            lacking[candidate.served] = _lack(needed - candidate.served)
+            lacking[candidate.served] = _lack(needed - candidate.served, target)
         if lacking[candidate.served]:
             rejected["MissingAPI", lacking[candidate.served]].append(candidate.id)
         else:
@@ -139,10 +140,17 @@ _REFUSED: dict[Verdict, tuple[str, str]] = {
 }
 
 
-def _lack(missing: Served) -> str:
+def _lack(missing: Served, target: Target) -> str:
     """`lack batch/v1 CronJob`, as in "3 lack ..."; empty when nothing is missing."""
     if not missing:
         return ""
-    names = [f"{api_version} {kind}" for api_version, kind in sorted(missing)]
+    names = [f"{api_version} {kind}{_instead(api_version, kind, target)}" for api_version, kind in sorted(missing)]
     more = f" and {len(names) - NAMED_KINDS} more" if len(names) > NAMED_KINDS else ""
     return f"lack {', '.join(names[:NAMED_KINDS])}{more}"
+
+
+def _instead(api_version: str, kind: str, target: Target) -> str:
+    """` (serve v1beta1)` where the kind is served in other versions only."""
+    group = api_version.rpartition("/")[0]
+    versions = next((api.versions for api in target.apis if (api.group, api.kind) == (group, kind)), ())
+    return f" (serve {', '.join(versions[:NAMED_VERSIONS])})" if versions else ""

@@ -96,7 +96,7 @@ def test_a_selector_admits_workspaces_by_path_and_labels(fields, path, admitted)
         (target(ready=False), "Allowed", [], ("NotReady", "not ready")),
         (target(ready=False), "Denied", [], ("NotAuthorized", "not authorized")),
         (target(), "Allowed", ["batch/v1 CronJob"], ("MissingAPI", "lack batch/v1 CronJob")),
-        (target(), "Allowed", ["apps/v2 Deployment"], ("MissingAPI", "lack apps/v2 Deployment")),
+        (target(), "Allowed", ["apps/v2 Deployment"], ("MissingAPI", "lack apps/v2 Deployment (serve v1, v1beta1)")),
         (
             target(apis=()),
             "Allowed",
