@@ -3,9 +3,10 @@
 A reservation is one entry per target and placement, below the target's prefix. It is written only if nothing below that
 prefix changed since its sum was read, so two writers never give the same capacity away: the one that comes second sees
 a `Conflict`, reads the target's entries again, and finds what is left. A reservation that is released stays as an empty
-entry, so that the last revision of a target is always that of an entry that can be read.
+entry for as long as messages live, since its head keeps older ones from taking anything.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -61,12 +62,22 @@ class Ledger:
                 entry = self._view.entries.get(key)
                 if entry is not None:
                     self._note(entry)
+                else:
+                    self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        """An entry is deleted. Only what was released ever is: one that holds its place was written since."""
+        prefix, _ = _parts(key)
+        known = self._targets.get(prefix, {})
+        if key in known and known[key].value.released_at:
+            del known[key]
 
     def _note(self, entry: Entry[Reservation]) -> None:
         prefix, suffix = _parts(entry.key)
         known = self._targets.setdefault(prefix, {})
-        if entry.key not in known or known[entry.key].revision < entry.revision:
-            known[entry.key] = entry
+        if entry.key in known and known[entry.key].revision > entry.revision:
+            return
+        known[entry.key] = entry
         placed = self._placements.setdefault(suffix, set())
         (placed.discard if entry.value.released_at else placed.add)(prefix)
         if not placed:
@@ -158,6 +169,27 @@ class Ledger:
                 self._note(Entry(key, empty, revision))
                 return
         raise Crowded(f"{prefix} is contended, {TRIES} attempts to release in it lost")
+
+    async def forget_released(self, before: float, most: int) -> int:
+        """Delete what was released before a moment, in seconds since the epoch, `most` entries at once; how many.
+
+        It must be so long ago that no message of an older head is under way: nothing would keep it from taking.
+        """
+        old = (
+            entry
+            for entries in self._targets.values()
+            for entry in entries.values()
+            if 0 < entry.value.released_at < before
+        )
+        forgotten = 0
+        for entry in list(itertools.islice(old, most)):
+            try:
+                await self._table.delete(entry.key, entry.revision)
+            except Conflict:  # it was taken again, or another copy was faster
+                continue
+            self._drop(entry.key)
+            forgotten += 1
+        return forgotten
 
     async def restore(self, before: Mapping[str, Reservation], placement: PlacementRef, head: Head) -> None:
         """Undo what was reserved since `before` was taken by `held`: give back what is new and by how much it grew.

@@ -40,6 +40,9 @@ from shared.worker import Worker
 
 log = logging.getLogger("moorage.decision")
 
+FORGOTTEN_AT_ONCE = 10_000
+"""Released reservations that are deleted in one go, which takes some seconds."""
+
 
 class DecisionSettings(HubSettings, frozen=True, kw_only=True):
     """What the decision worker can be told."""
@@ -58,6 +61,10 @@ class DecisionSettings(HubSettings, frozen=True, kw_only=True):
             ge=0,
         ),
     ] = 3600.0
+    forget_released_seconds: Annotated[
+        float,
+        Meta(description="Seconds for which a released reservation is kept; longer than any message lives.", ge=3600),
+    ] = 172_800.0
 
 
 @dataclass
@@ -235,6 +242,13 @@ async def release_leftovers(deps: Decision) -> None:
             log.warning("reservations are looked at again later", extra={"of": str(ref), "error": str(error)})
         else:
             await deps.release_all_but(ref, head, selected_ids(status) | present)
+
+
+@worker.every(lambda settings: settings.release_seconds)
+async def forget_released(deps: Decision) -> None:
+    """Delete what was released so long ago that nobody can be about to take it with an older head."""
+    before = deps.runtime.clock() - deps.runtime.settings.forget_released_seconds
+    await deps.ledger.forget_released(before, FORGOTTEN_AT_ONCE)
 
 
 @worker.every(lambda settings: settings.release_seconds)

@@ -1,6 +1,7 @@
 """Reservations: nothing is given away twice, whoever writes, in whatever order."""
 
 import asyncio
+import math
 
 import msgspec
 import pytest
@@ -147,6 +148,64 @@ async def test_what_a_failed_round_reserved_is_undone_to_what_was_there_before()
     assert await ledger.reserve(NODE, ref("b"), head(1), {"cpu": 3.0})
 
 
+async def test_what_was_released_long_ago_is_forgotten_and_what_holds_its_place_is_not():
+    table = await new_table()
+    now = [1000.0]
+    ledger = Ledger(table, table.follow(), lambda: now[0])
+    for name in "abc":
+        await ledger.reserve(NODE, ref(name), head(1), {"cpu": 1.0})
+    await ledger.release(prefix_of(NODE.id), ref("a"), head(1))
+    now[0] = 2000.0
+    await ledger.release(prefix_of(NODE.id), ref("b"), head(1))
+    assert await ledger.forget_released(1500.0, 10) == 1
+    assert {entry.key for entry in await table.entries()} == {key_of(NODE.id, ref(name)) for name in "bc"}
+    assert await ledger.forget_released(1500.0, 10) == 0
+    assert await ledger.forget_released(3000.0, 10) == 1
+    assert await total(table) == 1.0
+    assert await ledger.reserve(NODE, ref("a"), head(2), {"cpu": 3.0})
+    assert not await ledger.reserve(NODE, ref("b"), head(2), {"cpu": 0.5})
+
+
+async def test_a_reservation_that_takes_nothing_holds_its_place_until_it_is_released():
+    table = await new_table()
+    ledger = Ledger(table, table.follow(), lambda: 1000.0)
+    await ledger.reserve(NODE, ref("a"), head(1), {}, orphan=True)
+    assert ledger.held_by(ref("a")) == {prefix_of(NODE.id)}
+    ((target, held),) = ledger.holders()
+    assert (target, held.orphan) == (NODE.id, True)
+    assert await ledger.forget_released(2000.0, 10) == 0
+    await ledger.release(prefix_of(NODE.id), ref("a"), head(1))
+    assert list(ledger.holders()) == []
+    assert await ledger.forget_released(2000.0, 10) == 1
+
+
+async def test_what_another_has_taken_again_meanwhile_is_not_forgotten():
+    table = await new_table()
+    late, quick = (Ledger(table, table.follow(), lambda: 1000.0) for _ in range(2))
+    await late.reserve(NODE, ref("a"), head(1), {"cpu": 1.0})
+    await late.release(prefix_of(NODE.id), ref("a"), head(1))
+    assert await quick.reserve(NODE, ref("a"), head(2), {"cpu": 4.0})
+    assert await late.forget_released(2000.0, 10) == 0
+    assert await total(table) == 4.0
+
+
+async def test_a_followed_ledger_goes_on_after_others_forgot_what_was_released():
+    table = await new_table()
+    view = table.follow()
+    following, other = Ledger(table, view), Ledger(table, table.follow(), lambda: 1000.0)
+    await other.reserve(NODE, ref("a"), head(1), {"cpu": 1.0})
+    await other.release(prefix_of(NODE.id), ref("a"), head(1))
+    tasks = [asyncio.create_task(view.run()), asyncio.create_task(following.follow())]
+    await view.synced.wait()
+    assert await other.forget_released(2000.0, 10) == 1
+    async with asyncio.timeout(5):
+        while await following.forget_released(math.inf, 10) or view.entries:  # noqa: ASYNC110 - waits for no time
+            await asyncio.sleep(0)
+    assert await following.reserve(NODE, ref("b"), head(1), {"cpu": 4.0})
+    for task in tasks:
+        task.cancel()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -163,6 +222,8 @@ def test_many_ledgers_at_once_never_give_out_more_than_there_is(steps):
         ledgers = [ledger_over(table) for _ in range(4)]
 
         async def step(number: int, name: int, cpu: float, release: bool, who: int) -> None:
+            if who == 3:
+                await ledgers[who].forget_released(math.inf, 2)
             if release:
                 await ledgers[who].release(prefix_of(NODE.id), ref(str(name)), head(number + 1))
                 return
