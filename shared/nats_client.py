@@ -123,30 +123,17 @@ class NatsClient:
         return self
 
     async def _dial(self, name: str, options: NatsOptions, connect_timeout: float) -> None:
-        # A third of a second to import: only who connects pays for it.
+        # These take a third of a second to import: only who connects is to pay for it.
         from nats.errors import Error
 
         from shared.nats_library import TolerantClient
 
-        self._nc = TolerantClient()
         try:
-            connecting = asyncio.create_task(
-                self._nc.connect(
-                    [one.strip() for one in self._url.split(",")],
-                    name=name,
-                    error_cb=self._on_error,
-                    disconnected_cb=self._on_disconnected,
-                    reconnected_cb=self._on_reconnected,
-                    closed_cb=self._on_closed,
-                    connect_timeout=connect_timeout,  # type: ignore[arg-type]  # annotated as int, used as seconds
-                    reconnect_time_wait=RECONNECT_EVERY,  # type: ignore[arg-type]  # the same
-                    max_reconnect_attempts=-1,
-                    ping_interval=10,
-                    **options.settings(),
-                )
-            )
-        except (OSError, ValueError) as error:
+            settings = options.settings()
+        except OSError as error:  # ssl.SSLError, for a file that is no certificate, is one too
             raise Refused(f"NATS options: {error}") from error
+        self._nc = TolerantClient()
+        connecting = asyncio.create_task(self._connect(name, settings, connect_timeout))
         try:
             await asyncio.wait({connecting, self._refused}, return_when=asyncio.FIRST_COMPLETED)
             if self._refused.done():
@@ -166,6 +153,22 @@ class NatsClient:
         self._was_up = True
         self._speak_again()
         self._up.set()
+
+    async def _connect(self, name: str, settings: Mapping[str, Any], connect_timeout: float) -> None:
+        """Try until it succeeds, as the library does; it tells `_on_error` about each attempt that failed."""
+        await self._nc.connect(
+            [one.strip() for one in self._url.split(",")],
+            name=name,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            connect_timeout=connect_timeout,  # type: ignore[arg-type]  # annotated as int, used as seconds
+            reconnect_time_wait=RECONNECT_EVERY,  # type: ignore[arg-type]  # the same
+            max_reconnect_attempts=-1,
+            ping_interval=10,
+            **settings,
+        )
 
     def _check_version(self) -> None:
         version = self._nc.connected_server_version

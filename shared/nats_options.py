@@ -32,11 +32,19 @@ class NatsOptions(msgspec.Struct, frozen=True, kw_only=True):
     def settings(self) -> dict[str, Any]:
         """Keyword arguments for the client library's `connect`.
 
-        Raises OSError for a file that cannot be read: the library looks only when a server asks for credentials.
+        Raises OSError, with its name, for a file that cannot be read: the library looks only when a server asks for
+        credentials, and what loads certificates does not say which file it means.
         """
-        for name in (self.credentials_file, self.nkey_seed_file):
-            if name is not None:
-                Path(name).open("rb").close()
+        files = (
+            self.credentials_file,
+            self.nkey_seed_file,
+            self.tls_ca_file,
+            self.tls_certificate_file,
+            self.tls_key_file,
+        )
+        for file in files:
+            if file is not None:
+                Path(file).open("rb").close()
         settings: dict[str, Any] = {
             "token": self.token,
             "user": self.user,

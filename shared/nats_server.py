@@ -52,13 +52,11 @@ class NatsServer:
         *,
         port: int = 0,
         host: str = "127.0.0.1",
-        monitoring_port: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         self._store = store_dir
         self._host = host
         self._port = port
-        self._monitoring_port = monitoring_port
         self._extra = dict(config or {})
         self._child: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
@@ -69,11 +67,6 @@ class NatsServer:
     def url(self) -> str:
         """Where clients connect; without credentials."""
         return f"nats://{self._host}:{self._port}"
-
-    @property
-    def monitoring_url(self) -> str:
-        """Where the server tells about itself, if it was given a monitoring port."""
-        return f"http://{self._host}:{self._monitoring_port}"
 
     @property
     def pid(self) -> int | None:
@@ -157,8 +150,6 @@ class NatsServer:
             # The limit is a promise to streams and no allocation; the bound of a server of one's own is the disk.
             "jetstream": {"store_dir": str(self._store), "max_file_store": 1 << 40},
         }
-        if self._monitoring_port is not None:
-            config["http"] = f"{self._host}:{self._monitoring_port or -1}"
         path = self._store / "server.conf"
         path.touch(mode=0o600)
         path.write_text(json.dumps(config | self._extra, indent=2))
@@ -193,8 +184,6 @@ class NatsServer:
         except TimeoutError:
             raise NatsServerError(f"nats-server was not ready within {READY_WITHIN:g} s: {self._complaint()}") from None
         self._port = int(found["nats"][0].rpartition(":")[2])
-        if self._monitoring_port is not None:
-            self._monitoring_port = int(found["monitoring"][0].rpartition(":")[2])
         self._ready.set()
 
     def _why(self) -> str:

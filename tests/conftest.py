@@ -1,7 +1,7 @@
 """What holds for all tests."""
 
-import pytest
+from hypothesis import HealthCheck, settings
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "servers: needs real Kubernetes servers; skipped with a reason where none are")
+# A busy machine makes examples slow; that is no counterexample. pytest's own timeout bounds every test.
+settings.register_profile("moorage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("moorage")

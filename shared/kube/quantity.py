@@ -40,26 +40,6 @@ def parse_quantity(value: str | int | float) -> float:
     return _finite(float(f"{number}e{power}"), value)
 
 
-def format_quantity(value: float, *, binary: bool = False) -> str:
-    """A quantity for people, rounded to three digits: `500m`, `1.5k`; bytes as `1.5Gi` with `binary`.
-
-    What is less than half of a billionth is 0. Raises QuantityError for what is not finite.
-    """
-    value = float(f"{_finite(value, value):.3g}") if not binary else _finite(value, value)
-    size = abs(value)
-    if size < 0.5e-9:
-        return "0"
-    if binary and size >= 1024:
-        steps = [(suffix, 2.0**power) for suffix, power in _BINARY.items()]
-    else:
-        steps = [(suffix, 10.0**power) for suffix, power in _DECIMAL.items() if not (binary and power > 0)]
-    suffix, unit = next((step for step in reversed(steps) if size >= step[1]), steps[0])
-    scaled = value / unit
-    decimals = max(0, 2 - math.floor(math.log10(abs(scaled))))
-    text = f"{scaled:.{decimals}f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text) + suffix
-
-
 def _finite(number: float, given: object) -> float:
     if not math.isfinite(number):
         raise QuantityError(f"{given!r} is out of range for a quantity")

@@ -129,11 +129,6 @@ class Informer(Generic[T]):
         self._task: asyncio.Task[None] | None = None
         self._ended = False
 
-    @property
-    def stalled(self) -> bool:
-        """Nothing was heard of the server for twice the longest silence that is normal: the cache may be old."""
-        return self._clock() - self.last_contact > 2 * self._idle
-
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run(), name=f"informer {self._resource.name}")
         return self

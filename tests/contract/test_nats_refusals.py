@@ -73,9 +73,10 @@ async def test_tls_with_certificates_on_both_sides(
 
 
 async def test_options_that_name_missing_files_are_one_clear_error(nats_server: NatsServer) -> None:
-    for options in (NatsOptions(tls_ca_file="missing.pem"), NatsOptions(credentials_file="missing.creds")):
+    names = ("credentials_file", "nkey_seed_file", "tls_ca_file", "tls_certificate_file", "tls_key_file")
+    for options in (NatsOptions(**{name: "missing.file"}) for name in names):
         async with asyncio.timeout(5):
-            with pytest.raises(Refused):
+            with pytest.raises(Refused, match=r"NATS options: .*missing\.file"):
                 await NatsBus.connect(nats_server.url, name="x", options=options)
 
 

@@ -96,16 +96,6 @@ async def test_the_configuration_that_may_hold_secrets_is_for_its_owner_alone(tm
         await client.close()
 
 
-async def test_monitoring_is_served_where_asked_for(tmp_path: Path) -> None:
-    async with NatsServer(tmp_path, monitoring_port=0) as server:
-        host, _, port = server.monitoring_url.removeprefix("http://").rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
-        assert b"200 OK" in await reader.readline()
-        writer.close()
-        await writer.wait_closed()
-
-
 def test_the_binary_of_the_wheel_comes_first_then_that_on_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,15 +190,6 @@ async def test_a_silent_stream_is_taken_for_dead(server, reply, follow):
         await silent.closed.wait()
 
 
-async def test_stalled_says_so_after_twice_the_normal_silence(server, reply, follow, clock):
-    server.on("GET", PATH, reply(listing("7")))
-    informer, _ = await follow(idle=90)
-    await server.watch()
-    assert not informer.stalled
-    clock.now += 181
-    assert informer.stalled
-
-
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_a_refusal_counts_from_the_second_time_and_is_then_retried_slowly(server, reply, follow, clock, status):
     server.on("GET", PATH, reply({"kind": "Status", "code": status, "message": "no"}, status))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kube.quantity import QuantityError, format_quantity, parse_quantity
+from shared.kube.quantity import QuantityError, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -79,36 +79,3 @@ def test_decimal_suffixes_are_powers_of_a_thousand(number, suffix):
 def test_any_text_is_parsed_to_a_finite_number_or_refused(text):
     with contextlib.suppress(QuantityError):
         assert math.isfinite(parse_quantity(text))
-
-
-@pytest.mark.parametrize(
-    ("value", "binary", "text"),
-    [
-        (0, False, "0"),
-        (0.5, False, "500m"),
-        (1.25, False, "1.25"),
-        (1500, False, "1.5k"),
-        (999.9, False, "1k"),
-        (-2e6, False, "-2M"),
-        (1e-7, False, "100n"),
-        (1e-12, False, "0"),
-        (1.5 * 2**30, True, "1.5Gi"),
-        (2**40, True, "1Ti"),
-        (512, True, "512"),
-        (1000, True, "1000"),
-        (0.5, True, "500m"),
-    ],
-)
-def test_formats_for_people(value, binary, text):
-    assert format_quantity(value, binary=binary) == text
-
-
-@given(st.floats(1e-8, 1e20), st.sampled_from([1, -1]), st.booleans())
-def test_what_is_formatted_parses_back_within_the_rounding(size, sign, binary):
-    text = format_quantity(size * sign, binary=binary)
-    assert parse_quantity(text) == pytest.approx(size * sign, rel=0.005)
-
-
-def test_format_refuses_what_is_not_finite():
-    with pytest.raises(QuantityError):
-        format_quantity(math.inf)
