@@ -149,7 +149,7 @@ def _propose(decision: _Decision, candidates: Round, policy: Floats | None, scor
 
 def _within(decision: _Decision, candidates: Round, kept: Bools, policy: Floats | None, scorers: Wanted) -> Proposal:
     """Score, select and divide among the candidates that are kept."""
-    if not kept.any():
+    if not np.count_nonzero(kept):
         raise Refused("NoFeasibleTarget", decision.reasons())
     spec = decision.request.spec
     feasible = decision.feasible = candidates.only(kept)
@@ -157,9 +157,10 @@ def _within(decision: _Decision, candidates: Round, kept: Bools, policy: Floats 
         feasible, scorers, None if policy is None else policy[kept], decision.settings.policy_weight
     )
     good = ranking.totals >= spec.strategy.minimum_score
-    decision.reject(feasible, "LowScore", "below the minimum score", ~good)
-    if not good.any():
-        raise Refused("NoFeasibleTarget", decision.reasons())
+    if not good.all():
+        decision.reject(feasible, "LowScore", "below the minimum score", ~good)
+        if not good.any():
+            raise Refused("NoFeasibleTarget", decision.reasons())
     contest = _contest(decision, feasible, ranking.totals, good)
     taken = _take(feasible, contest)
     choices = _choices(decision, feasible, ranking, contest, taken)
@@ -272,7 +273,8 @@ def _choices(
     wanted_alternates = min(max(len(taken), decision.settings.alternates), MOST_ALTERNATES)
     is_taken = np.zeros(len(feasible), np.bool_)
     is_taken[taken] = True
-    others = contest.order[~is_taken[contest.order]][:wanted_alternates]
+    first = contest.order[: len(taken) + wanted_alternates]
+    others = first[~is_taken[first]][:wanted_alternates]
     largest = max((count for count in replicas if count is not None), default=None)
     if contest.replicas and largest is not None:
         spare: list[int | None] = [min(largest, room) for room in contest.capacity[others].tolist()]

@@ -94,10 +94,10 @@ class Demand:
             fits_whole &= amounts >= self.total[name]
             each = one[name] - once.get(name, 0.0)
             if each > 0:
-                room = np.minimum(room, np.floor((amounts - once.get(name, 0.0)) / each))
+                room = np.minimum(room, (amounts - once.get(name, 0.0)) / each)
             else:
                 room = np.where(amounts >= once[name], room, 0.0)
-        return np.where(fits_whole, self.replicas or 0, np.maximum(room, 0.0)).astype(np.intp)
+        return np.where(fits_whole, self.replicas or 0, np.maximum(np.floor(room), 0.0)).astype(np.intp)
 
     def _asked(self, name: str, replicas: Ints) -> Floats:
         """What a target must give of a resource, for one number of replicas per target; see `of`."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,6 @@ MOST_SCORE = np.uint64((1 << 28) - 1)
 GRAIN = 1e6
 """Totals that agree to a millionth of a point are equal, so that rounding never decides."""
 
-
 Hashes = NDArray[np.uint64]
 
 
@@ -37,8 +37,7 @@ class Refused(Exception):
         self.refusal = Refusal(code=code, message=message)
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One scorer's points for all feasible targets, NaN where it knows nothing, and its weight (or one for each)."""
 
     name: str

@@ -185,10 +185,8 @@ class Round:
 
     def satisfied(self, requirements: Iterable[LabelRequirement | AffinityRequirement]) -> Bools:
         """Which candidates' labels satisfy every requirement."""
-        matched = np.ones(len(self.rows), np.bool_)
-        for requirement in requirements:
-            matched &= self._satisfied(requirement)
-        return matched
+        matched = [self._satisfied(requirement) for requirement in requirements]
+        return reduce(np.logical_and, matched) if matched else np.ones(len(self.rows), np.bool_)
 
     def any_of(self, terms: Sequence[AffinityTerm]) -> Bools:
         """Which candidates satisfy at least one of the terms, as core/v1 NodeSelector; without terms, all of them."""

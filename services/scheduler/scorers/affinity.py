@@ -19,7 +19,7 @@ def affinity(round: Round, args: Args) -> Floats | None:
     if not terms and discouraging is None:
         return None
     total = sum(term.weight for term in terms)
-    points: Floats = np.full(len(round), 0.0 if terms else 100.0)
+    points: Floats = np.zeros(len(round)) if terms else np.full(len(round), 100.0)
     for term in terms:
         points += round.satisfied(term.match_expressions) * (100.0 * term.weight / total)
     return points if discouraging is None else points - penalty * discouraging
