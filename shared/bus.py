@@ -1,7 +1,8 @@
-"""The port to the message broker, and what becomes of a message that a handler did not finish.
+"""What Moorage needs of a message broker, and what happens to a message whose handler did not finish.
 
-A handler either returns (the message is acknowledged), raises `Retry(delay)` or `Reject(reason)`, or has a bug. A bug
-is logged, redelivered with back-off, and after the last delivery parked in the dead-letter stream with its cause.
+A handler returns (then its message is acknowledged), raises `Retry(delay)` or `Reject(reason)`, or fails with any other
+exception. Such a failure is logged and the message delivered again, with growing pauses; after `max_failures`
+deliveries it goes to the dead-letter stream, with the cause.
 """
 
 import asyncio
@@ -35,10 +36,11 @@ CLAIM_ATTEMPTS = 3
 
 
 class Retry(Exception):
-    """Not now: deliver the message again after `delay` seconds.
+    """Raised by a handler to have its message delivered again after `delay` seconds.
 
-    It never gives a message up: what a message waits for may be away for hours. Its stream's `max_age` and a newer
-    message bound it. One that came `Consumer.patience` times comes at most every `Consumer.patient_delay` seconds.
+    A message may be retried without limit, because what it waits for may be missing for hours. It ends when its stream
+    drops it (`max_age`) or a newer message replaces it. After `Consumer.patience` deliveries, each retry waits for at
+    least `Consumer.patient_delay` seconds.
     """
 
     def __init__(self, delay: float, reason: str = "") -> None:
@@ -47,7 +49,7 @@ class Retry(Exception):
 
 
 class Reject(Exception):
-    """Never: the message cannot be handled by any redelivery; it goes to the dead-letter stream with this reason."""
+    """Raised by a handler for a message that no redelivery could help; it goes to the dead letters with this reason."""
 
 
 class BusError(Exception):
@@ -59,7 +61,11 @@ class Forbidden(BusError):
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream to be there: subjects, how long and how much is kept, whether only the last per subject counts."""
+    """A stream that the broker is to have.
+
+    `last_per_subject`: it keeps only the newest message of each subject. `max_age` (seconds) and `max_bytes` bound what
+    it keeps; the oldest messages go first. A message id is known as a duplicate for `duplicate_window` seconds.
+    """
 
     name: str
     subjects: tuple[str, ...]
@@ -72,27 +78,32 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable pull consumer that all copies of a worker share.
+    """A durable pull consumer that all copies of a worker share. `ack_wait` and `patient_delay` are in seconds.
 
-    There is no bound on deliveries that wait to come again: a bound is shared by all, so that a thousand messages that
-    wait for one target would stop the stage for everybody. `concurrency` bounds the work, the stream what waits.
+    The number of messages that wait to be delivered again has no bound of its own. Such a bound would hold for all
+    copies together, so that a thousand messages that wait for one target would stop the stage for everybody. Work in
+    progress is bounded by `concurrency`, waiting messages by the size of the stream.
     """
 
     name: str
     stream: str
     subject: str
     ack_wait: float = 30.0
-    max_failures: int = 5  # deliveries after which a failing handler gives the message up
-    patience: int = 100  # deliveries after which a retry waits for `patient_delay` at least
+    max_failures: int = 5  # a message whose handler failed (not: asked for a retry) this often is given up
+    patience: int = 100  # after this many deliveries, each further retry waits for at least `patient_delay`
     patient_delay: float = 10.0
-    # Deliveries after which the broker stops: a message that kills its worker again and again. A retry cannot come that
-    # often in the day that a stream keeps a message: 100 + 86,400 s / 10 s = 8,740.
+    # The broker itself stops after this many deliveries, for messages that kill their worker every time. Retries never
+    # reach it in the day that a stream keeps a message: 100 + 86,400 s / 10 s = 8,740.
     max_deliver: int = 10_000
     concurrency: int = 32
 
 
 class Delivery(Protocol):
-    """One message in hand, ours for `ack_wait`. Exactly one of `ack`, `nak` and `terminate` ends it."""
+    """One delivery of a message, which is ours for `ack_wait` seconds.
+
+    It ends with exactly one of `ack` (done), `nak` (deliver it again after `delay` seconds) and `terminate` (never
+    again). `in_progress` extends the time.
+    """
 
     subject: str
     payload: bytes
@@ -191,7 +202,7 @@ def backoff(attempt: int, *, first: float = 0.5, most: float = 30.0) -> float:
 
 
 def dead_letter_id(consumer: str, delivery: Delivery) -> str:
-    """The same message parked twice (a crash in between) is one dead letter."""
+    """An id by which the same message, parked twice because of a crash in between, is one dead letter."""
     digest = hashlib.sha256(delivery.payload).hexdigest()[:16]
     return f"dead:{consumer}:{delivery.headers.get(ID_HEADER, digest)}"
 
@@ -199,7 +210,10 @@ def dead_letter_id(consumer: str, delivery: Delivery) -> str:
 async def dispatch(
     bus: Bus, consumer: Consumer, delivery: Delivery, handle: "Callable[[Delivery], Awaitable[None]]"
 ) -> None:
-    """Run a handler on one delivery and settle the delivery by how it ended. Raises nothing but cancellation."""
+    """Run a handler on one delivery, and settle the delivery according to how the handler ended.
+
+    Raises nothing but cancellation.
+    """
     renewal = asyncio.create_task(_renew(delivery, consumer.ack_wait / 3))
     try:
         await handle(delivery)
@@ -223,7 +237,7 @@ async def dispatch(
 
 
 def _is_outage(error: Exception) -> bool:
-    """The broker's failure, which must not give up a message that has done nothing wrong."""
+    """Whether the broker failed, and not the handler: that must not count against the message."""
     return isinstance(error, BusError) and not isinstance(error, Forbidden)
 
 
@@ -244,7 +258,7 @@ def _one_line(text: str, limit: int = 500) -> str:
 
 
 async def _settle(settling: Awaitable[None]) -> None:
-    """When the broker cannot be told, nothing is lost: the message is redelivered after `ack_wait`."""
+    """Settle a delivery. If the broker cannot be reached, nothing is lost: it delivers the message again."""
     try:
         await settling
     except (BusError, OSError, TimeoutError) as error:

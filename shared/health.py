@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-READ_TIMEOUT = 5.0
-LIMIT = 8192
+READ_TIMEOUT = 5.0  # seconds
+LIMIT = 8192  # bytes of a request's head
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ KEPT = timedelta(hours=24)  # as long as a message may wait
 FRESH = timedelta(hours=1)  # age up to which a payload is not stored again: that far from its end, its claim is good
 ENCODING = "zlib"
 CHUNK = 128 * 1024  # bytes; the object store's own default
+LARGEST = 64 << 20  # bytes of a payload; a round over 10,000 targets has 3 MB
 
 CONFIG: dict[str, Any] = {
     "name": STREAM,
@@ -49,7 +50,9 @@ class Blobs:
         self._client = client
 
     async def put(self, payload: bytes) -> str:
-        """Store a payload, unless it is there whole and fresh; returns its SHA-256."""
+        """Store a payload, unless it is there whole and fresh; returns its SHA-256. Raises ValueError if too large."""
+        if len(payload) > LARGEST:
+            raise ValueError(f"a payload of {len(payload)} bytes: at most {LARGEST} are stored")
         name = hashlib.sha256(payload).hexdigest()
         present = await self._info(name)
         if present is not None and _age(present) < FRESH and await self._whole(present):
@@ -74,9 +77,9 @@ class Blobs:
         return name
 
     async def get(self, name: str) -> bytes:
-        """A payload; raises `KeyError` when it is gone or incomplete."""
+        """A payload; raises `KeyError` when it is gone, incomplete, or nothing that `put` would have stored."""
         info = await self._info(name)
-        if info is None:
+        if info is None or info["chunks"] * CHUNK > LARGEST + CHUNK:
             raise KeyError(name)
         parts: list[bytes] = []
         after = 0
@@ -89,7 +92,7 @@ class Blobs:
         payload = b"".join(parts)
         if (info.get("metadata") or {}).get("encoding") == ENCODING:  # an older version stored payloads as they are
             try:
-                payload = await asyncio.to_thread(zlib.decompress, payload)
+                payload = await asyncio.to_thread(zlib.decompressobj().decompress, payload, LARGEST)
             except zlib.error:
                 raise KeyError(name) from None
         if hashlib.sha256(payload).hexdigest() != name:

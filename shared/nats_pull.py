@@ -1,4 +1,8 @@
-"""An endless pull from one JetStream consumer: requests ahead of exhaustion, heartbeats, and starting over."""
+"""Fetching messages from one JetStream consumer without end.
+
+A pull request asks the server for a number of messages and stays open for some seconds. New requests are sent before
+the last one is used up. While nothing comes, the server sends heartbeats; when they fail to come, fetching starts over.
+"""
 
 import asyncio
 import contextlib
@@ -18,23 +22,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("moorage.nats")
 
-HEARTBEAT, EXPIRED = "100", ("404", "408")  # status codes; the latter: the request stood its time, nothing came
-MISSED = 2.5  # heartbeats after which the pull is taken for dead
+HEARTBEAT = "100"  # status code: the request is still open, and there are no messages
+EXPIRED = ("404", "408")  # status codes: the request was open for as long as it asked to be, and no message came
+MISSED = 2.5  # heartbeats that may be missing before the request counts as lost
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds before pulling again after a refusal
 
 
 class PullSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a pull request stands, and how often the server shows that it does while nothing comes; seconds."""
+    """How long a pull request stays open, and how often the server sends a heartbeat meanwhile; both in seconds."""
 
     expires: float = 30.0
     heartbeat: float = 5.0
 
 
 class Pull:
-    """Keeps pull requests open for as many messages as `room()` says there is room for.
+    """Keeps pull requests open for as many messages as `room()` allows.
 
-    Each message goes to `take`, which must not block. `on_lost` is told when messages may have been missed: after a
-    reconnect, when heartbeats fail to come, when the consumer is gone.
+    Each message is given to `take`, which must not block. `on_lost` is called when messages may have been missed: after
+    a reconnect, when heartbeats fail to come, or when the consumer is gone.
     """
 
     def __init__(

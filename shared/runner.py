@@ -31,7 +31,7 @@ from shared.worker import Handler, Source, Timer, Worker, messages_of
 log = logging.getLogger("moorage.runner")
 
 T = TypeVar("T")
-SYNC_TIMEOUT = 60.0
+SYNC_TIMEOUT = 60.0  # seconds until a bucket must have been read whole
 
 
 class StartError(Exception):

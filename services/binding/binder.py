@@ -29,9 +29,9 @@ from shared.tokens import join
 T = TypeVar("T")
 
 _LEASED = 0.5  # seconds; a binding is in others' hands for a few tenths of a second
-_HANDOVER, _HANDOVER_MOST = 1.0, 60.0
-_UNKNOWN = 30.0
-_WRITES = 5
+_HANDOVER, _HANDOVER_MOST = 1.0, 60.0  # seconds
+_UNKNOWN = 30.0  # seconds
+_WRITES = 5  # attempts, when others write at the same time
 
 
 class Binder:

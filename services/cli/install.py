@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MANIFESTS = Path(__file__).with_name("hub")
 FIELD_MANAGER = "moorage-install"
 ESTABLISHED_WITHIN = 60.0  # seconds
-PAUSE = 0.2
+PAUSE = 0.2  # seconds between two looks at what is waited for
 ADMISSION = "admissionregistration.k8s.io"
 RBAC = "rbac.authorization.k8s.io"
 

@@ -1,4 +1,4 @@
-"""What a handler does about an API server's refusal: come again later, or give up."""
+"""Which errors of an API server make a handler try again, and how soon."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from shared.bus import Retry
 from shared.kube.errors import ApiError, ConfigError, Unreachable
 
+# Seconds.
 SOON = 0.1
 LATER = 2.0
 MUCH_LATER = 15.0
@@ -13,9 +14,11 @@ MUCH_LATER = 15.0
 
 @contextmanager
 def as_retry() -> Iterator[None]:
-    """Turn what may pass into `Retry`: a lost race at once, an outage soon, missing rights or kinds slowly.
+    """Turn errors that may go away into `Retry`.
 
-    What is left (400, 422: we sent nonsense) is a bug and is raised as it is.
+    A write that lost a race is repeated almost at once, an outage after some seconds, and missing rights or kinds later
+    still, since somebody has to act. Everything else (400, 422: we sent something invalid) is a bug, and is raised as
+    it is.
     """
     try:
         yield

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared import nats_blobs
 from shared.bus import Bus
 from shared.nats_blobs import BUCKET, CONFIG, STREAM
 from shared.nats_bus import NatsBus
@@ -79,3 +80,15 @@ async def test_what_an_older_version_stored_is_read_and_its_bucket_taken_over(ow
     bus = await opened(own_lab)
     assert (await bus.client.api(f"STREAM.INFO.{STREAM}"))["config"]["discard"] == "old"
     assert await bus.get_blob(name) == payload
+
+
+async def test_what_unpacks_to_more_than_is_ever_stored_is_no_payload(
+    nats_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = await nats_lab.bus()
+    claim = await bus.put_blob(b"x" * 2_000)
+    monkeypatch.setattr(nats_blobs, "LARGEST", 1_000)
+    with pytest.raises(KeyError):
+        await bus.get_blob(claim)
+    with pytest.raises(ValueError, match="at most 1000 are stored"):
+        await bus.put_blob(b"y" * 2_000)
