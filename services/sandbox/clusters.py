@@ -4,10 +4,13 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
+from services.sandbox import errors
 from services.sandbox.data import KINDS
-from services.sandbox.resources import Resource, from_definition
-from services.sandbox.store import Sees
+from services.sandbox.errors import ApiError, Cause
+from services.sandbox.resources import Resource, Version, from_definition
+from services.sandbox.store import Key, Sees, Store
 
 Table = Mapping[tuple[str, str], Resource]
 ROOT = "root"
@@ -60,6 +63,23 @@ class Cluster:
         yield from self.builtin.values()
         yield from self.custom.values()
 
+    def address(self, group: str, plural: str, version: str = "", namespace: str = "", name: str = "") -> "Address":
+        """Where a resource is at a version, by default the one that is stored. Raises ApiError 404."""
+        resource = self.resource(group, plural)
+        found = resource.versions.get(version or resource.storage) if resource else None
+        if resource is None or found is None:
+            raise errors.no_such_path()
+        return Address(self, resource, found, namespace, name)
+
+    def withdraw(self, store: Store, group: str, plural: str) -> None:
+        """Serve a custom resource no more: its objects go, and its watches end."""
+        resource = self.custom[group, plural]
+        for entry in store.entries(self.name, resource.id):
+            store.remove(entry.key)
+        del self.custom[group, plural]
+        self.bound.pop((group, plural), None)
+        store.close_watches(self.name, resource.id)
+
     def by_kind(self, api_version: str, kind: str) -> Resource | None:
         """The resource of an object's kind, whichever of its versions is named."""
         group, _, version = api_version.rpartition("/")
@@ -67,6 +87,36 @@ class Cluster:
             if resource.kind == kind and resource.group == group and version in resource.versions:
                 return resource
         return None
+
+
+class Address(NamedTuple):
+    """A resource of a cluster at one version, maybe a namespace, maybe one object's name."""
+
+    cluster: Cluster
+    resource: Resource
+    version: Version
+    namespace: str = ""
+    name: str = ""
+
+    @property
+    def key(self) -> Key:
+        return Key(self.cluster.name, self.resource.id, self.namespace, self.name)
+
+    @property
+    def api_version(self) -> str:
+        return self.resource.api_version(self.version.name)
+
+    def invalid(self, *causes: Cause) -> ApiError:
+        """422 for the object here."""
+        return errors.invalid(self.resource.kind, self.resource.group, self.name, causes)
+
+    def forbidden(self, why: str) -> ApiError:
+        """403 for the object here."""
+        return errors.forbidden(f'{self.resource.id} "{self.name}" is forbidden: {why}', self.resource.id, self.name)
+
+    def conflict(self, why: str = "") -> ApiError:
+        """409 for the object here."""
+        return errors.conflict(self.resource.id, self.name, why)
 
 
 class Clusters:
@@ -82,15 +132,13 @@ class Clusters:
     def find(self, name: str) -> Cluster | None:
         return self._by_name.get(name) or self._by_id.get(name)
 
+    def home(self, key: Key) -> Cluster:
+        """The cluster of an object."""
+        return self._by_name[key.cluster]
+
     def add(self, cluster: Cluster) -> None:
         self._by_name[cluster.name] = cluster
         self._by_id[cluster.id] = cluster
 
-    def remove(self, cluster: Cluster) -> None:
-        del self._by_name[cluster.name]
-        del self._by_id[cluster.id]
-
-    def below(self, name: str) -> list[Cluster]:
-        """A workspace's descendants, the deepest first."""
-        found = [cluster for cluster in self if cluster.name.startswith(f"{name}:")]
-        return sorted(found, key=lambda cluster: -cluster.name.count(":"))
+    def remove(self, name: str) -> None:
+        del self._by_id[self._by_name.pop(name).id]

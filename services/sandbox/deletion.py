@@ -6,9 +6,8 @@ What a real cluster's controllers do a moment later is done here at once.
 from typing import Any
 
 from services.sandbox.clusters import Cluster
-from services.sandbox.commits import Commits
 from services.sandbox.errors import Document, bad_request, conflict, forbidden
-from services.sandbox.store import Entry, Key
+from services.sandbox.store import Entry, Key, Store
 
 FOREGROUND = "foregroundDeletion"
 _POLICIES = ("", "Background", "Foreground", "Orphan")
@@ -17,9 +16,8 @@ _POLICIES = ("", "Background", "Foreground", "Orphan")
 class Deleter:
     """Deletes objects and what hangs on them."""
 
-    def __init__(self, commits: Commits) -> None:
-        self._commits = commits
-        self._store = commits.store
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def delete(self, cluster: Cluster, entry: Entry, options: Document, now: str) -> tuple[Entry, bool]:
         """The last entry of the object, and whether it is gone (or waits for its finalizers).
@@ -46,7 +44,7 @@ class Deleter:
             if is_namespace:
                 document["status"] = {**document.get("status", {}), "phase": "Terminating"}
                 cluster.terminating.add(entry.key.name)
-            entry = self._commits.put(cluster, entry.key, document)
+            entry = self._store.put(entry.key, document)
         if is_namespace:
             for inner in self._store.contents(cluster.name, entry.key.name):
                 if self._store.get(inner.key) is inner:  # not yet taken along by its owner
@@ -59,7 +57,7 @@ class Deleter:
 
     def remove(self, cluster: Cluster, key: Key, now: str, last: Document | None = None) -> Entry:
         """Take an object out at once (as it was at `last`), then what it alone owned, then what waited for it to go."""
-        entry = self._commits.remove(cluster, key, last)
+        entry = self._store.remove(key, last)
         self._collect(cluster, entry.uid, now)
         for owner in entry.owners:
             for reference in entry.document()["metadata"]["ownerReferences"]:
@@ -82,7 +80,7 @@ class Deleter:
             self.delete(cluster, dependent, {}, now)
         elif len(left) < len(references):
             document["metadata"]["ownerReferences"] = left
-            self._commits.put(cluster, dependent.key, document)
+            self._store.put(dependent.key, document)
 
     @staticmethod
     def _stays(owner: Entry | None) -> bool:
@@ -101,7 +99,7 @@ class Deleter:
             document = dependent.document()
             metadata = document["metadata"]
             metadata["ownerReferences"] = [owner for owner in metadata["ownerReferences"] if owner["uid"] != entry.uid]
-            self._commits.put(cluster, dependent.key, document)
+            self._store.put(dependent.key, document)
 
     def _finish_foreground(self, cluster: Cluster, uid: str, key: Key, now: str) -> None:
         entry = self._store.get(key)
@@ -113,7 +111,7 @@ class Deleter:
             return
         finalizers.remove(FOREGROUND)
         if finalizers:
-            self._commits.put(cluster, key, document)
+            self._store.put(key, document)
         else:
             self.remove(cluster, key, now)
 

@@ -4,22 +4,19 @@ from dataclasses import replace
 
 import msgspec
 
-from services.sandbox import errors
 from services.sandbox.auth import ADMINS, RBAC_GROUP
-from services.sandbox.clusters import WORKSPACE_RESOURCES, Cluster, Clusters
-from services.sandbox.commits import Address, Commits, Effect
+from services.sandbox.clusters import WORKSPACE_RESOURCES, Address, Cluster, Clusters
 from services.sandbox.definitions import definition_problems
+from services.sandbox.envelope import born, dated
 from services.sandbox.errors import Cause, Document
-from services.sandbox.exports import BINDINGS, EXPORTS
 from services.sandbox.registry import Write
 from services.sandbox.resources import Resource, from_definition
-from services.sandbox.store import Event, Key
+from services.sandbox.store import Event, Store
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 REQUESTER = "placement.moorage.io/requester"
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 WORKSPACES = "workspaces.tenancy.kcp.io"
-LOGICAL_CLUSTERS = "logicalclusters.core.kcp.io"
 
 
 def admit(at: Address, new: Document, old: Document | None, write: Write) -> None:
@@ -49,12 +46,12 @@ def _check_fixed(at: Address, new: Document, old: Document) -> None:
     elif at.resource.id == DEFINITIONS and new["spec"].get("scope") != old["spec"].get("scope"):
         problem = "spec.scope", f'Invalid value: "{new["spec"].get("scope")}": field is immutable'
     if problem:
-        raise errors.invalid(at.resource.kind, at.resource.group, at.name, [Cause("FieldValueInvalid", *problem)])
+        raise at.invalid(Cause("FieldValueInvalid", *problem))
 
 
 def _check_definition(at: Address, document: Document) -> None:
     if problems := definition_problems(document["spec"]):
-        raise errors.invalid(at.resource.kind, at.resource.group, at.name, problems)
+        raise at.invalid(*problems)
     spec = document["spec"]
     try:
         resource = from_definition(spec)
@@ -62,11 +59,11 @@ def _check_definition(at: Address, document: Document) -> None:
         spec["names"] = {"singular": resource.singular, "listKind": resource.list_name, **spec["names"]}
     except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
         cause = Cause("FieldValueInvalid", "spec", f"Invalid value: {type(error).__name__}: {error}"[:500])
-        raise errors.invalid(at.resource.kind, at.resource.group, at.name, [cause]) from error
+        raise at.invalid(cause) from error
     wanted = resource.id if resource.group else f"{resource.plural}.core"  # kcp's name for the core group
     if at.name != wanted:
         cause = Cause("FieldValueInvalid", "metadata.name", f'Invalid value: "{at.name}": must be {wanted}')
-        raise errors.invalid(at.resource.kind, at.resource.group, at.name, [cause])
+        raise at.invalid(cause)
 
 
 def _stamp_requester(new: Document, old: Document | None, write: Write) -> None:
@@ -87,36 +84,26 @@ def _stamp_requester(new: Document, old: Document | None, write: Write) -> None:
 class Effects:
     """What follows from a change of a definition, a workspace or an RBAC object."""
 
-    def __init__(self, commits: Commits, clusters: Clusters, url: str) -> None:
-        self._commits = commits
-        self._store = commits.store
+    def __init__(self, store: Store, clusters: Clusters, url: str) -> None:
+        self._store = store
         self._clusters = clusters
         self._url = url
+        rbac = (f"{plural}.{RBAC_GROUP}" for plural in ("clusterroles", "clusterrolebindings", "roles", "rolebindings"))
+        store.effects |= {DEFINITIONS: self._define, WORKSPACES: self._workspace}
+        store.effects |= dict.fromkeys(rbac, self._forget_rules)
 
-    def table(self) -> dict[str, Effect]:
-        """By the resource that they follow."""
-        rbac = dict.fromkeys(("clusterroles", "clusterrolebindings", "roles", "rolebindings"), self._forget_rules)
-        return {
-            DEFINITIONS: self._define,
-            WORKSPACES: self._workspace,
-            **{f"{plural}.{RBAC_GROUP}": effect for plural, effect in rbac.items()},
-        }
+    def _forget_rules(self, event: Event) -> None:
+        self._clusters.home(event.entry.key).rules = None
 
-    @staticmethod
-    def _forget_rules(cluster: Cluster, _event: Event) -> None:
-        cluster.rules = None
-
-    def _define(self, cluster: Cluster, event: Event) -> None:
-        document = event.entry.document()
+    def _define(self, event: Event) -> None:
+        cluster, document = self._clusters.home(event.entry.key), event.entry.document()
         resource = from_definition(document["spec"])
         where = (resource.group, resource.plural)
         if where in cluster.bound:
             return  # what an APIBinding serves is not this definition's
         if event.type == "DELETED":
-            if cluster.custom.pop(where, None):
-                for entry in self._store.entries(cluster.name, resource.id):
-                    self._commits.remove(cluster, entry.key)
-                self._store.close_watches(cluster.name, resource.id)
+            if where in cluster.custom:
+                cluster.withdraw(self._store, *where)
             return
         if where in cluster.builtin:
             return  # the built-in kind stays what it is
@@ -126,7 +113,7 @@ class Effects:
             cluster.custom[where] = self._dated(resource, cluster.custom.get(where))
         status = _definition_status(document, resource, conflict)
         if document.get("status") != status:
-            self._commits.put(cluster, event.entry.key, {**document, "status": status})
+            self._store.put(event.entry.key, {**document, "status": status})
 
     def _dated(self, resource: Resource, before: Resource | None) -> Resource:
         """The resource with the revision at which its schemas changed, none for a new one."""
@@ -135,79 +122,47 @@ class Effects:
         schemas = [[version.schema for version in each.versions.values()] for each in (before, resource)]
         return replace(resource, since=before.since if schemas[0] == schemas[1] else self._store.revision)
 
-    def _workspace(self, parent: Cluster, event: Event) -> None:
-        path = f"{parent.name}:{event.entry.key.name}"
+    def _workspace(self, event: Event) -> None:
+        path = f"{event.entry.key.cluster}:{event.entry.key.name}"
         if event.type == "DELETED":
-            for cluster in (*self._clusters.below(path), self._clusters.find(path)):
-                if cluster:
-                    for plural in (BINDINGS, EXPORTS):  # which others are to see go
-                        for entry in self._store.entries(cluster.name, plural):
-                            self._commits.remove(cluster, entry.key)
-                    self._clusters.remove(cluster)
-                    self._store.drop(cluster.name)
+            self._store.drop(path)  # and with it, as an effect, the workspaces below
+            self._clusters.remove(path)
         elif event.type == "ADDED":
             cluster = Cluster(path, WORKSPACE_RESOURCES)
             document = event.entry.document()
-            url = self.furnish(cluster, document["metadata"]["creationTimestamp"])
+            made = document["metadata"]["creationTimestamp"]
+            url = self.furnish(cluster, made)
+            scheduled = {"type": "WorkspaceScheduled", "status": "True", "reason": "WorkspaceScheduled", "message": ""}
             document["spec"] = {**document.get("spec", {}), "cluster": cluster.id, "URL": url}
-            document["status"] = {"phase": "Ready", "conditions": [_condition("WorkspaceScheduled", document)]}
-            self._commits.put(parent, event.entry.key, document)
+            document["status"] = {"phase": "Ready", "conditions": dated(document, made, [scheduled])}
+            self._store.put(event.entry.key, document)
 
     def furnish(self, cluster: Cluster, now: str) -> str:
         """Add a cluster with what each is born with; returns its URL."""
         self._clusters.add(cluster)
         url = f"{self._url}/clusters/{cluster.name}"
         for name in ("default", "kube-system") if cluster.is_target else ("default",):
-            born = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
-            self._seed(cluster, "v1", "Namespace", "namespaces", name, now, born, {NAMESPACE_NAME: name})
+            at = cluster.address("", "namespaces", name=name)
+            document = born(at, now, spec={"finalizers": ["kubernetes"]}, status={"phase": "Active"})
+            document["metadata"]["labels"] = {NAMESPACE_NAME: name}
+            self._store.put(at.key, document)
         if not cluster.is_target:
-            ready = {"status": {"phase": "Ready", "URL": url}}
-            self._seed(cluster, "core.kcp.io/v1alpha1", "LogicalCluster", LOGICAL_CLUSTERS, "cluster", now, ready)
+            at = cluster.address("core.kcp.io", "logicalclusters", name="cluster")
+            document = born(at, now, status={"phase": "Ready", "URL": url})
+            document["metadata"]["annotations"]["kcp.io/path"] = cluster.name
+            self._store.put(at.key, document)
         return url
-
-    def _seed(
-        self,
-        cluster: Cluster,
-        api_version: str,
-        kind: str,
-        resource: str,
-        name: str,
-        now: str,
-        content: Document,
-        labels: Document | None = None,
-    ) -> None:
-        key = Key(cluster.name, resource, "", name)
-        metadata: Document = {"name": name, "uid": f"{cluster.id}-{kind.lower()}-{name}", "creationTimestamp": now}
-        if not cluster.is_target:
-            metadata["annotations"] = {"kcp.io/cluster": cluster.id, "kcp.io/path": cluster.name}
-        if labels:
-            metadata["labels"] = labels
-        document = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}
-        self._commits.put(cluster, key, document)
-
-
-def _condition(kind: str, document: Document) -> Document:
-    return {
-        "type": kind,
-        "status": "True",
-        "reason": kind,
-        "message": "",
-        "lastTransitionTime": document["metadata"]["creationTimestamp"],
-    }
 
 
 def _definition_status(document: Document, resource: Resource, conflict: str) -> Document:
-    if conflict:
-        refused = {"status": "False", "message": f"{resource.kind!r} is already in use by {conflict}"}
-        accepted = {**_condition("NamesAccepted", document), **refused, "reason": "KindConflict"}
-        established = {**_condition("Established", document), **refused, "reason": "NotAccepted"}
-        return {
-            "acceptedNames": {"plural": "", "kind": ""},
-            "storedVersions": [],
-            "conditions": [accepted, established],
-        }
+    status, said = ("False", f"{resource.kind!r} is already in use by {conflict}") if conflict else ("True", "")
+    reasons = ("KindConflict", "NotAccepted") if conflict else ("NamesAccepted", "Established")
+    conditions = [
+        {"type": kind, "status": status, "reason": reason, "message": said}
+        for kind, reason in zip(("NamesAccepted", "Established"), reasons, strict=True)
+    ]
     return {
-        "acceptedNames": document["spec"]["names"],
-        "storedVersions": [resource.storage],
-        "conditions": [_condition("NamesAccepted", document), _condition("Established", document)],
+        "acceptedNames": {"plural": "", "kind": ""} if conflict else document["spec"]["names"],
+        "storedVersions": [] if conflict else [resource.storage],
+        "conditions": dated(document, document["metadata"]["creationTimestamp"], conditions),
     }

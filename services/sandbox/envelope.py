@@ -2,11 +2,11 @@
 
 import re
 import uuid
+from collections.abc import Sequence
 
 from services.sandbox import errors
 from services.sandbox.auth import RBAC_GROUP
-from services.sandbox.clusters import Cluster
-from services.sandbox.commits import Address
+from services.sandbox.clusters import Address, Cluster
 from services.sandbox.errors import Cause, Document
 from services.sandbox.store import Entry
 
@@ -29,10 +29,10 @@ def specification(document: Document, at: Address) -> Document:
 def check_preconditions(at: Address, entry: Entry, metadata: Document) -> None:
     """Raise ApiError 409 where the writer saw another version, or another object of that name."""
     if metadata.get("resourceVersion") not in (None, "", str(entry.version)):
-        raise errors.conflict(at.resource.id, at.name)
+        raise at.conflict()
     if metadata.get("uid") not in (None, "", entry.uid):
         why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {entry.uid}"
-        raise errors.conflict(at.resource.id, at.name, why)
+        raise at.conflict(why)
 
 
 def keep(at: Address, old: Document, new: Document, subresource: str) -> Document:
@@ -63,9 +63,23 @@ def tidy(cluster: Cluster, metadata: Document) -> None:
         metadata["annotations"] = {**metadata.get("annotations", {}), CLUSTER: cluster.id}
 
 
+def born(at: Address, now: str, **content: Document) -> Document:
+    """An object that the control plane makes by itself."""
+    metadata = fresh(at, now)
+    tidy(at.cluster, metadata)
+    return {"apiVersion": at.api_version, "kind": at.resource.kind, "metadata": metadata, **content}
+
+
+def dated(document: Document, now: str, conditions: Sequence[Document]) -> list[Document]:
+    """Conditions with the time since when each has its status, which may be before `now`."""
+    old = {(found["type"], found["status"]): found for found in document.get("status", {}).get("conditions") or ()}
+    times = (old.get((each["type"], each["status"]), {}).get("lastTransitionTime", now) for each in conditions)
+    return [{**each, "lastTransitionTime": time} for each, time in zip(conditions, times, strict=True)]
+
+
 def check(at: Address, document: Document) -> Document:
     """Check that the object is what the URL says, and return its metadata."""
-    wanted = (at.resource.api_version(at.version.name), at.resource.kind)
+    wanted = (at.api_version, at.resource.kind)
     if (document.get("apiVersion", wanted[0]), document.get("kind", wanted[1])) != wanted:
         raise errors.bad_request(
             f"the API version or kind in the data ({document.get('apiVersion')}, {document.get('kind')}) "

@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 from services.sandbox import envelope, errors
 from services.sandbox.auth import Attributes, allowed
-from services.sandbox.clusters import Cluster, Clusters
-from services.sandbox.commits import Address, Commits, Effect
+from services.sandbox.clusters import Address, Cluster, Clusters
 from services.sandbox.errors import Cause, Document
 from services.sandbox.registry import Write
-from services.sandbox.resources import Resource, from_definition
-from services.sandbox.store import EVERY, Entry, Event, Key
+from services.sandbox.resources import Resource, from_definition, qualified
+from services.sandbox.store import EVERY, Entry, Event, Key, Store
 from services.sandbox.writes import now
 
 GROUP = "apis.kcp.io"
@@ -38,16 +37,12 @@ class Consumer(NamedTuple):
 class Exports:
     """Admits these kinds, makes them take effect, and knows the consumers of every export, by cluster name."""
 
-    def __init__(self, commits: Commits, clusters: Clusters, url: str) -> None:
-        self._commits = commits
-        self._store = commits.store
+    def __init__(self, store: Store, clusters: Clusters, url: str) -> None:
+        self._store = store
         self._clusters = clusters
         self._url = url
         self._consumers: dict[Key, dict[str, Consumer]] = {}
-
-    def table(self) -> dict[str, Effect]:
-        """What follows from a change, by resource."""
-        return {SCHEMAS: self._schema, EXPORTS: self._export, BINDINGS: self._binding, SLICES: self._slice}
+        store.effects |= {SCHEMAS: self._schema, EXPORTS: self._export, BINDINGS: self._binding, SLICES: self._slice}
 
     def find(self, path: str, name: str) -> Entry | None:
         """The export of that name in the workspace of that path or id."""
@@ -80,8 +75,7 @@ class Exports:
         elif at.resource.id == BINDINGS and old and spec["reference"] != old["spec"]["reference"]:
             problem = "reference is immutable"
         if problem:
-            cause = Cause("FieldValueInvalid", "spec", f"Invalid value: {problem}")
-            raise errors.invalid(at.resource.kind, GROUP, at.name, [cause])
+            raise at.invalid(Cause("FieldValueInvalid", "spec", f"Invalid value: {problem}"))
 
     def _may_bind(self, at: Address, reference: Document, write: Write) -> None:
         """One answer for what may not be bound and for what is not there, so that nothing leaks."""
@@ -91,103 +85,100 @@ class Exports:
         elsewhere = path not in (at.cluster.name, at.cluster.id)
         missing = host is None or (elsewhere and self.find(path, name) is None)
         if missing or not (host and allowed(self._store, host, write.user, wanted)):
-            message = f"unable to create APIBinding: no permission to bind to export {path}:{name}"
-            raise errors.forbidden(f'{at.resource.id} "{at.name}" is forbidden: {message}', at.resource.id, at.name)
+            raise at.forbidden(f"unable to create APIBinding: no permission to bind to export {path}:{name}")
 
-    def _schema(self, cluster: Cluster, event: Event) -> None:
-        for export in self._store.entries(cluster.name, EXPORTS):
+    def _schema(self, event: Event) -> None:
+        for export in self._store.entries(event.entry.key.cluster, EXPORTS):
             if event.entry.key.name in schema_names(export.document()):
                 self._rebind(export.key)
 
-    def _export(self, cluster: Cluster, event: Event) -> None:
+    def _export(self, event: Event) -> None:
         export = event.entry
         if event.type == "DELETED":
             self._consumers.pop(export.key, None)
         else:
-            document = export.document()
             holds: Conditions = [("IdentityValid", "", ""), ("VirtualWorkspaceURLsReady", "", "")]
-            status = {"identityHash": identity(export), "conditions": _conditions(document, holds)}
-            if document.get("status") != status:
-                self._commits.put(cluster, export.key, {**document, "status": status})
-            if event.type == "ADDED" and NO_SLICE not in document["metadata"].get("annotations", {}):
-                self._add_slice(cluster, export.key.name)
+            self._report(export, {"identityHash": identity(export)}, holds)
+            if event.type == "ADDED" and NO_SLICE not in export.document()["metadata"].get("annotations", {}):
+                self._add_slice(export.key)
         self._rebind(export.key)
         self._refresh_slices(export.key)
 
-    def _add_slice(self, cluster: Cluster, name: str) -> None:
+    def _add_slice(self, export: Key) -> None:
         """kcp gives each export a slice of its own name."""
-        resource = cluster.builtin[GROUP, "apiexportendpointslices"]
-        at = Address(cluster, resource, resource.versions[resource.storage], name=name)
-        if self._store.get(at.key):
-            return
-        metadata = envelope.fresh(at, now())
-        envelope.tidy(cluster, metadata)
-        head = {"apiVersion": resource.api_version(resource.storage), "kind": resource.kind, "metadata": metadata}
-        self._commits.put(cluster, at.key, {**head, "spec": {"export": {"path": cluster.name, "name": name}}})
+        cluster = self._clusters.home(export)
+        at = cluster.address(GROUP, "apiexportendpointslices", name=export.name)
+        if not self._store.get(at.key):
+            spec = {"export": {"path": cluster.name, "name": export.name}}
+            self._store.put(at.key, envelope.born(at, now(), spec=spec))
 
-    def _slice(self, cluster: Cluster, event: Event) -> None:
-        if event.type == "DELETED":
-            return
-        document = event.entry.document()
-        export = self._referenced(cluster, document["spec"]["export"])
-        at_work = export is not None and bool(self.consumers(export.key))
-        host = self._clusters.find(export.key.cluster) if export else None
-        url = f"{self._url}/services/apiexport/{host.id}/{export.key.name}" if export and host else ""
-        missing = ("APIExportValid", "" if export else "APIExportNotFound", "" if export else "the export is not found")
-        status = {"endpoints": [{"url": url}] if at_work else [], "conditions": _conditions(document, [missing])}
-        if document.get("status") != status:
-            self._commits.put(cluster, event.entry.key, {**document, "status": status})
+    def _slice(self, event: Event) -> None:
+        if event.type != "DELETED":
+            export = self._referenced(event.entry)
+            missing = "" if export else "the export is not found"
+            url = (
+                f"{self._url}/services/apiexport/{self._clusters.home(export.key).id}/{export.key.name}"
+                if export
+                else ""
+            )
+            found = {"endpoints": [{"url": url}] if export and self.consumers(export.key) else []}
+            self._report(event.entry, found, [("APIExportValid", missing and "APIExportNotFound", missing)])
 
     def _refresh_slices(self, export: Key) -> None:
-        for entry in self._store.entries(EVERY, SLICES):
-            if self._refers(entry, export, entry.document()["spec"]["export"]) and (home := self._home(entry)):
-                self._slice(home, Event("MODIFIED", entry, entry))
+        for entry in self._referring(SLICES, export):
+            self._slice(Event("MODIFIED", entry, entry))
 
     def _rebind(self, export: Key) -> None:
-        for entry in self._store.entries(EVERY, BINDINGS):
-            reference = entry.document()["spec"]["reference"]["export"]
-            if self._refers(entry, export, reference) and (home := self._home(entry)):
-                self._binding(home, Event("MODIFIED", entry, entry))
+        for entry in self._referring(BINDINGS, export):
+            self._binding(Event("MODIFIED", entry, entry))
 
-    def _home(self, entry: Entry) -> Cluster | None:
-        return self._clusters.find(entry.key.cluster)
+    def _referring(self, resource: str, export: Key) -> list[Entry]:
+        """The bindings or slices, anywhere, that name this export, whether it is there or not."""
+        return [entry for entry in self._store.entries(EVERY, resource) if self._reference(entry) == export]
 
-    def _refers(self, entry: Entry, export: Key, reference: Document) -> bool:
-        host = self._clusters.find(reference.get("path") or entry.key.cluster)
-        return host is not None and (host.name, reference["name"]) == (export.cluster, export.name)
+    def _reference(self, entry: Entry) -> Key | None:
+        spec = entry.document()["spec"]
+        export = spec.get("reference", spec)["export"]
+        host = self._clusters.find(export.get("path") or entry.key.cluster)
+        return Key(host.name, EXPORTS, "", export["name"]) if host else None
 
-    def _referenced(self, cluster: Cluster, reference: Document) -> Entry | None:
-        return self.find(reference.get("path") or cluster.name, reference["name"])
+    def _referenced(self, entry: Entry) -> Entry | None:
+        key = self._reference(entry)
+        return self._store.get(key) if key else None
 
     def _resource_schema(self, export: Entry, name: str) -> Entry | None:
         return self._store.get(Key(export.key.cluster, SCHEMAS, "", name))
 
-    def _binding(self, cluster: Cluster, event: Event) -> None:
+    def _binding(self, event: Event) -> None:
         entry = event.entry
         if event.type == "DELETED":
-            self._unbind(cluster, entry)
+            self._unbind(entry.key)
             return
-        document = entry.document()
-        export = self._referenced(cluster, document["spec"]["reference"]["export"])
-        if export is None:
-            self._report(cluster, entry, {}, [("APIExportValid", "APIExportNotFound", "the export is not found")])
-            return
-        content = export.document()
+        export = self._referenced(entry)
+        found, conditions = self._bind(entry, export) if export else ({}, [_NO_EXPORT])
+        if "boundResources" in found:
+            found["phase"] = "Bound"
+        elif entry.document().get("status", {}).get("phase") != "Bound":  # one that was bound stays so
+            found["phase"] = "Binding"
+            conditions = [*conditions, ("InitialBindingCompleted", "WaitingForEstablished", conditions[-1][2])]
+        self._report(entry, found, conditions)
+
+    def _bind(self, entry: Entry, export: Entry) -> tuple[Document, Conditions]:
+        """Serve what the export offers, if that can be; what the status of the binding says of it."""
+        cluster, document, content = self._clusters.home(entry.key), entry.document(), export.document()
         claimed = content["spec"].get("permissionClaims") or []
-        found: Document = {"apiExportClusterName": home.id if (home := self._home(export)) else ""}
-        found["exportPermissionClaims"] = claimed
+        found: Document = {
+            "apiExportClusterName": self._clusters.home(export.key).id,
+            "exportPermissionClaims": claimed,
+        }
         schemas = {name: self._resource_schema(export, name) for name in schema_names(content)}
         if missing := next((name for name, schema in schemas.items() if schema is None), None):
             why = f"Please contact the APIExport owner to resolve: APIResourceSchema {missing!r} not found"
-            self._report(cluster, entry, found, [("APIExportValid", "InternalError", f"Invalid APIExport. {why}")])
-            return
+            return found, [("APIExportValid", "InternalError", f"Invalid APIExport. {why}")]
         offered = [(schema, resource_of(schema.document())) for schema in schemas.values() if schema]
-        resources = [resource for _, resource in offered]
-        if taken := [each.id for each in resources if _taken(cluster, each, entry.key.name)]:
+        if taken := [resource.id for _, resource in offered if _taken(cluster, resource, entry.key.name)]:
             why = f"Unable to bind APIs: naming conflict with what is already served: {', '.join(taken)}"
-            conflict = ("BindingUpToDate", "NamingConflicts", why)
-            self._report(cluster, entry, found, [("APIExportValid", "", ""), conflict])
-            return
+            return found, [("APIExportValid", "", ""), ("BindingUpToDate", "NamingConflicts", why)]
         applied, problem = _applied(document["spec"].get("permissionClaims") or [], claimed)
         stored = {each["resource"]: each for each in document.get("status", {}).get("boundResources") or ()}
         found["appliedPermissionClaims"] = [claim for claim, _ in applied]
@@ -195,35 +186,27 @@ class Exports:
             _bound_resource(schema, resource, identity(export), stored.get(resource.plural, {}))
             for schema, resource in offered
         ]
-        self._serve(cluster, entry.key.name, resources)
-        claims = {_id(claim["group"], claim["resource"]): verbs for claim, verbs in applied}
-        self._consume(export.key, cluster, Consumer(entry.key.name, frozenset(r.id for r in resources), claims))
+        self._serve(cluster, entry.key.name, [resource for _, resource in offered])
+        claims = {qualified(claim["group"], claim["resource"]): verbs for claim, verbs in applied}
+        self._consume(export.key, cluster, Consumer(entry.key.name, frozenset(each.id for _, each in offered), claims))
         holds = ("APIExportValid", "BindingUpToDate", "InitialBindingCompleted", "PermissionClaimsApplied", "Ready")
         valid = ("PermissionClaimsValid", "InvalidPermissionClaims" if problem else "", problem)
-        self._report(cluster, entry, found, [*((name, "", "") for name in holds), valid], phase="Bound")
+        return found, [*((name, "", "") for name in holds), valid]
 
     def _serve(self, cluster: Cluster, binding: str, resources: list[Resource]) -> None:
         """Serve these by this binding, and no longer what it served before and does not any more."""
         wanted = {(each.group, each.plural): each for each in resources}
-        gone = [where for where, by in cluster.bound.items() if by == binding and where not in wanted]
-        for where in gone:
-            self._withdraw(cluster, where)
+        for where in [where for where, by in cluster.bound.items() if by == binding and where not in wanted]:
+            cluster.withdraw(self._store, *where)
         cluster.custom |= wanted
         cluster.bound |= dict.fromkeys(wanted, binding)
 
-    def _withdraw(self, cluster: Cluster, where: tuple[str, str]) -> None:
-        resource = cluster.custom[where]
-        for each in self._store.entries(cluster.name, resource.id):
-            self._commits.remove(cluster, each.key)
-        del cluster.custom[where], cluster.bound[where]
-        self._store.close_watches(cluster.name, resource.id)
-
-    def _unbind(self, cluster: Cluster, entry: Entry) -> None:
-        self._serve(cluster, entry.key.name, [])
+    def _unbind(self, binding: Key) -> None:
+        self._serve(self._clusters.home(binding), binding.name, [])
         for export, consumers in self._consumers.items():
-            found = consumers.get(cluster.name)
-            if found and found.binding == entry.key.name:
-                del consumers[cluster.name]
+            found = consumers.get(binding.cluster)
+            if found and found.binding == binding.name:
+                del consumers[binding.cluster]
                 self._refresh_slices(export)
 
     def _consume(self, export: Key, cluster: Cluster, consumer: Consumer) -> None:
@@ -236,16 +219,20 @@ class Exports:
         for resource, _ in set((before.claims if before else {}).items()) ^ set(consumer.claims.items()):
             self._store.close_watches(EVERY, resource, errors.expired("the permission claims changed; list again"))
 
-    def _report(self, cluster: Cluster, entry: Entry, found: Document, conditions: Conditions, phase: str = "") -> None:
-        """Write the status of a binding; one that was bound stays so whatever becomes of the export."""
+    def _report(self, entry: Entry, found: Document, conditions: Conditions) -> None:
+        """Write the status of an object, if it is another than before."""
         document = entry.document()
         old = document.get("status", {})
-        if not phase and old.get("phase") != "Bound":
-            conditions = [*conditions, ("InitialBindingCompleted", "WaitingForEstablished", conditions[-1][2])]
-        status = {**old, **found, "phase": phase or old.get("phase") or "Binding"}
-        status["conditions"] = _conditions(document, conditions)
+        status = {
+            **old,
+            **found,
+            "conditions": envelope.dated(document, now(), [_condition(*each) for each in conditions]),
+        }
         if old != status:
-            self._commits.put(cluster, entry.key, {**document, "status": status})
+            self._store.put(entry.key, {**document, "status": status})
+
+
+_NO_EXPORT = ("APIExportValid", "APIExportNotFound", "the export is not found")
 
 
 def identity(export: Entry) -> str:
@@ -280,10 +267,6 @@ def _taken(cluster: Cluster, resource: Resource, binding: str) -> bool:
     return where in cluster.builtin or (where in cluster.custom and cluster.bound.get(where) != binding)
 
 
-def _id(group: str, plural: str) -> str:
-    return f"{plural}.{group}" if group else plural
-
-
 def _claim_key(claim: Document) -> tuple[str, str, str]:
     return claim.get("group", ""), claim["resource"], claim.get("identityHash", "")
 
@@ -295,7 +278,7 @@ def _applied(accepted: list[Document], claimed: list[Document]) -> tuple[list[tu
     for claim in accepted:
         key = _claim_key(claim)
         if key not in asked:
-            odd.append(_id(*key[:2]))
+            odd.append(qualified(*key[:2]))
         elif claim.get("state") == "Accepted":
             verbs, offered = set(claim.get("verbs") or ()), set(asked[key].get("verbs") or ())
             both = offered if "*" in verbs else verbs if "*" in offered else verbs & offered
@@ -313,14 +296,8 @@ def _bound_resource(schema: Entry, resource: Resource, identity_hash: str, store
     }
 
 
-def _conditions(document: Document, wanted: Conditions) -> list[Document]:
-    """Conditions in kcp's form; the transition time changes only with the status."""
-    old = {found["type"]: found for found in document.get("status", {}).get("conditions") or ()}
-    result = []
-    for kind, reason, message in wanted:
-        status = "False" if reason else "True"
-        before = old.get(kind, {})
-        since = before["lastTransitionTime"] if before.get("status") == status else now()
-        why = {"severity": "Error", "reason": reason, "message": message} if reason else {}
-        result.append({"type": kind, "status": status, "lastTransitionTime": since, **why})
-    return result
+def _condition(kind: str, reason: str, message: str) -> Document:
+    """A condition in kcp's form."""
+    if not reason:
+        return {"type": kind, "status": "True"}
+    return {"type": kind, "status": "False", "severity": "Error", "reason": reason, "message": message}

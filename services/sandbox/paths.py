@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from services.sandbox.clusters import ROOT
 from services.sandbox.http import Request
+from services.sandbox.resources import qualified
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
@@ -22,7 +23,7 @@ class Named(NamedTuple):
 
     @property
     def id(self) -> str:
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+        return qualified(self.group, self.plural)
 
     @property
     def asked(self) -> str:

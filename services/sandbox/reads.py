@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from services.sandbox import errors, selectors, tables
-from services.sandbox.commits import Address
+from services.sandbox.clusters import Address
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.http import Request, Response
 from services.sandbox.store import Entry, Event, Store, WatchClosed, encode
@@ -48,7 +48,7 @@ def wants_table(request: Request) -> bool:
 
 def _bodies(request: Request, at: Address, entries: list[Entry]) -> list[bytes]:
     """Each object as it is asked for: whole, in the version of the path, or its metadata alone."""
-    api_version, since = _api_version(at), at.resource.since
+    api_version, since = at.api_version, at.resource.since
     if not wants_metadata(request):
         return [as_version(e.body if e.version > since else _defaulted(at, e), api_version) for e in entries]
     head = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
@@ -67,15 +67,11 @@ def wants_metadata(request: Request) -> bool:
 
 
 def _table(request: Request, at: Address, entries: list[Entry], metadata: Document, *, head: bool = True) -> bytes:
-    documents = [msgspec.json.decode(as_version(e.body, _api_version(at))) for e in entries]
+    documents = [msgspec.json.decode(as_version(e.body, at.api_version)) for e in entries]
     include = request.query.get("includeObject", "Metadata")
     return encode(
         tables.table(documents, at.version, datetime.now(UTC), metadata, include, head=head, custom=at.resource.custom)
     )
-
-
-def _api_version(at: Address) -> str:
-    return at.resource.api_version(at.version.name)
 
 
 def get(store: Store, at: Address, request: Request) -> Response:
@@ -116,7 +112,7 @@ def list_(store: Store, at: Address, request: Request) -> Response:
         entries = select(store, at, matches)
     if wants_table(request):
         return Response(200, _table(request, at, entries, metadata))
-    kind, api_version = at.resource.list_name, _api_version(at)
+    kind, api_version = at.resource.list_name, at.api_version
     if wants_metadata(request):
         kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
     head = encode({"kind": kind, "apiVersion": api_version, "metadata": metadata})
@@ -213,7 +209,7 @@ class _Frames:
         if initial:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         kind = "Table" if self._table else self._at.resource.kind
-        api_version = "meta.k8s.io/v1" if self._table else _api_version(self._at)
+        api_version = "meta.k8s.io/v1" if self._table else self._at.api_version
         marker: Any = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
         if self._table:
             marker |= {"columnDefinitions": [], "rows": []}

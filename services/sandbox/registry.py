@@ -8,11 +8,11 @@ import msgspec
 
 from services.sandbox import apply, envelope, errors, managed, patch
 from services.sandbox.auth import User
-from services.sandbox.commits import Address, Commits
+from services.sandbox.clusters import Address
 from services.sandbox.deletion import Deleter
 from services.sandbox.errors import Cause, Document
 from services.sandbox.schema import Nulls
-from services.sandbox.store import Entry, Key
+from services.sandbox.store import Entry, Key, Store
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _BEFORE_APPLY = "before-first-apply"  # owns what nobody owned before somebody applied
@@ -40,9 +40,8 @@ Admission = Callable[[Address, Document, Document | None, Write], None]
 class Registry:
     """The writing half of the API. `admit` may change or refuse any object before it is stored."""
 
-    def __init__(self, commits: Commits, deleter: Deleter, admit: Admission) -> None:
-        self._commits = commits
-        self._store = commits.store
+    def __init__(self, store: Store, deleter: Deleter, admit: Admission) -> None:
+        self._store = store
         self._deleter = deleter
         self._admit = admit
 
@@ -63,20 +62,26 @@ class Registry:
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._generate_name(at, metadata["generateName"])
-        at = at._replace(name=metadata.get("name") or "")
+        metadata.pop("managedFields", None)
+        return self._insert(at._replace(name=metadata.get("name") or ""), document, write)
+
+    def _insert(self, at: Address, document: Document, write: Write, *, applied: bool = False) -> Entry:
+        """Store an object that is not there yet; it says whose it is if it was applied."""
         envelope.check_name(at)
         self._check_namespace(at)
-        for name in (*envelope.SERVER_SET, "managedFields", "selfLink"):
+        metadata = document["metadata"]
+        for name in (*envelope.SERVER_SET, "resourceVersion", "selfLink"):
             metadata.pop(name, None)
         metadata |= envelope.fresh(at, write.now)
         if at.version.status:
             document.pop("status", None)
-        self._conform(at, document, write)
+        self._conform(at, document, write, applied=applied)
         self._admit(at, document, None, write)
         if existing := self._store.get(at.key):
             dying = "deletionTimestamp" in existing.document()["metadata"]
             raise errors.already_exists(at.resource.id, at.name, dying=dying)
-        self._own(at, None, document, write)
+        if not applied:
+            self._own(at, None, document, write)
         return self._put(at, document, write)
 
     def _generate_name(self, at: Address, prefix: str) -> str:
@@ -89,11 +94,9 @@ class Registry:
         """Replace the object, or its status. Raises ApiError: 404, 409 on a stale resourceVersion, 422 invalid."""
         entry = self.current(at)
         metadata = envelope.check(at, document)
-        version = metadata.get("resourceVersion")
-        if not version and at.resource.custom:
-            cause = Cause(
-                "FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0: must be specified for an update"
-            )
+        if not metadata.get("resourceVersion") and at.resource.custom:
+            said = "Invalid value: 0: must be specified for an update"
+            cause = Cause("FieldValueInvalid", "metadata.resourceVersion", said)
             raise errors.invalid(at.resource.plural, at.resource.group, at.name, [cause])
         return self._replace(at, entry, document, write)
 
@@ -121,9 +124,7 @@ class Registry:
         if metadata.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
         if entry is None and metadata.get("uid"):
-            raise errors.conflict(
-                at.resource.id, at.name, f"uid mismatch: {metadata['uid']} was asked for, none is there"
-            )
+            raise at.conflict(f"uid mismatch: {metadata['uid']} was asked for, none is there")
         structure = at.version.schema.structure
         if problems := apply.mistyped(config, structure):
             kind = f"{at.resource.group}/{at.version.name}, Kind={at.resource.kind}"
@@ -148,27 +149,15 @@ class Registry:
         document = managed.with_part(live, applied.document, before)
         managed.record(document, applied.owners, owner, None if applied.document == before else write.now)
         if entry is None:
-            return self._create_applied(at, document, write)
+            return self._insert(at, document, write, applied=True)
         if version := metadata.get("resourceVersion"):
             document["metadata"]["resourceVersion"] = version
         return self._replace(at, entry, document, write, owned=True)
 
-    def _create_applied(self, at: Address, document: Document, write: Write) -> Entry:
-        self._check_namespace(at)
-        envelope.check_name(at)
-        metadata = document["metadata"]
-        metadata |= envelope.fresh(at, write.now)
-        metadata.pop("resourceVersion", None)
-        if at.version.status:
-            document.pop("status", None)
-        self._conform(at, document, write, applied=True)
-        self._admit(at, document, None, write)
-        return self._put(at, document, write)
-
     def _replace(self, at: Address, entry: Entry, new: Document, write: Write, *, owned: bool = False) -> Entry:
         old = self._read(at, entry)
         if causes := envelope.deletion_causes(old["metadata"], new["metadata"]):
-            raise errors.invalid(at.resource.kind, at.resource.group, at.name, causes)
+            raise at.invalid(*causes)
         envelope.check_preconditions(at, entry, new["metadata"])
         new = envelope.keep(at, old, new, write.subresource)
         metadata, old_metadata = new["metadata"], old["metadata"]
@@ -192,7 +181,7 @@ class Registry:
 
     def _read(self, at: Address, entry: Entry) -> Document:
         document: Document = entry.document()
-        document["apiVersion"] = at.resource.api_version(at.version.name)
+        document["apiVersion"] = at.api_version
         return document
 
     def _put(self, at: Address, document: Document, write: Write) -> Entry:
@@ -200,7 +189,7 @@ class Registry:
         if write.dry_run:
             return self._store.entry(at.key, stored, self._store.revision)
         previous = self._store.get(at.key)
-        entry = self._commits.put(at.cluster, at.key, stored)
+        entry = self._store.put(at.key, stored)
         if entry.owners and entry.owners != (previous.owners if previous else ()):
             self._deleter.reconsider(at.cluster, entry, write.now)  # its owner may be gone by now
         return entry
@@ -212,7 +201,7 @@ class Registry:
         before, after = (self._part(at, each, write) for each in (born if old is None else old, new))
         owners = managed.owners(new)
         if before != after and (owners or old is None):
-            owner = apply.Owner(write.manager, "Update", at.resource.api_version(at.version.name), write.subresource)
+            owner = apply.Owner(write.manager, "Update", at.api_version, write.subresource)
             managed.record(new, apply.update(before, after, owner, owners, structure), owner, write.now)
 
     @staticmethod
@@ -240,7 +229,7 @@ class Registry:
             blocked = any(each.reason in _BLOCKING for each in causes)
             causes += [_UNCHECKED] if blocked else at.version.rules.check(document, old)
         if causes:
-            raise errors.invalid(at.resource.kind, at.resource.group, at.name, causes)
+            raise at.invalid(*causes)
 
     def _check_namespace(self, at: Address) -> None:
         if not at.resource.namespaced:
@@ -248,11 +237,9 @@ class Registry:
         if not self._store.get(Key(at.cluster.name, "namespaces", "", at.namespace)):
             raise errors.not_found("namespaces", at.namespace)
         if at.namespace in at.cluster.terminating:
-            message = (
-                f'{at.resource.id} "{at.name}" is forbidden: unable to create new content in namespace '
-                f"{at.namespace} because it is being terminated"
+            refused = at.forbidden(
+                f"unable to create new content in namespace {at.namespace} because it is being terminated"
             )
-            refused = errors.forbidden(message, at.resource.id, at.name)
             cause = {"reason": "NamespaceTerminating", "message": f"namespace {at.namespace} is being terminated"}
             refused.details = {**(refused.details or {}), "causes": [{**cause, "field": "metadata.namespace"}]}
             raise refused

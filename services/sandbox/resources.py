@@ -13,6 +13,11 @@ from services.sandbox.schema import Schema, compile_schema
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
+def qualified(group: str, plural: str) -> str:
+    """How a resource is named in one word, as in `deployments.apps`."""
+    return f"{plural}.{group}" if group else plural
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of `kubectl get`: `path` is a JSONPath without braces; `priority` above 0 shows with `-o wide`."""
@@ -57,7 +62,7 @@ class Resource:
     id: str = field(init=False)  # plural.group, under which it is stored and named in errors
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", f"{self.plural}.{self.group}" if self.group else self.plural)
+        object.__setattr__(self, "id", qualified(self.group, self.plural))
 
     def api_version(self, version: str) -> str:
         return f"{self.group}/{version}" if self.group else version

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from services.sandbox import auth, errors
 from services.sandbox.auth import Attributes, User
-from services.sandbox.commits import Address
+from services.sandbox.clusters import Address
 from services.sandbox.errors import Document
 from services.sandbox.store import Store
 
@@ -73,7 +73,7 @@ def review(store: Store, at: Address, document: Document, caller: User) -> Docum
     spec = document.get("spec") or {}
     if not isinstance(spec, dict):
         raise errors.bad_request("spec must be an object")
-    envelope = {"apiVersion": at.resource.api_version(at.version.name), "kind": at.resource.kind}
+    envelope = {"apiVersion": at.api_version, "kind": at.resource.kind}
     metadata = document.get("metadata") or {}
     status = REVIEWS[at.resource.plural](store, at, caller, spec)
     return {**envelope, "metadata": metadata, "spec": spec, "status": status}

@@ -9,8 +9,15 @@ from typing import NamedTuple
 
 from services.sandbox import auth, control, discovery, errors, patch, paths, reads, reviews, virtual, writes
 from services.sandbox.auth import Attributes, Tokens, User
-from services.sandbox.clusters import ROOT, TARGET_PREFIX, WORKSPACE_RESOURCES, Cluster, Clusters, target_resources
-from services.sandbox.commits import Address, Commits
+from services.sandbox.clusters import (
+    ROOT,
+    TARGET_PREFIX,
+    WORKSPACE_RESOURCES,
+    Address,
+    Cluster,
+    Clusters,
+    target_resources,
+)
 from services.sandbox.deletion import Deleter
 from services.sandbox.effects import Effects, admit
 from services.sandbox.errors import ApiError, Document
@@ -19,7 +26,6 @@ from services.sandbox.faults import Call, Faults
 from services.sandbox.http import Request, Response, answer, check_accept, parse_object, refusal
 from services.sandbox.paths import Named, Path
 from services.sandbox.registry import Registry, Write
-from services.sandbox.resources import Version
 from services.sandbox.store import Store
 
 logger = logging.getLogger(__name__)
@@ -50,12 +56,10 @@ class Sandbox:
         self.clusters = Clusters()
         self.tokens = Tokens()
         self.faults = Faults()
-        self._commits = Commits(self.store)
-        self._effects = Effects(self._commits, self.clusters, url)
-        self.exports = Exports(self._commits, self.clusters, url)
-        self._commits.effects = {**self._effects.table(), **self.exports.table()}
-        self.deleter = Deleter(self._commits)
-        self.registry = Registry(self._commits, self.deleter, self._admit)
+        self._effects = Effects(self.store, self.clusters, url)
+        self.exports = Exports(self.store, self.clusters, url)
+        self.deleter = Deleter(self.store)
+        self.registry = Registry(self.store, self.deleter, self._admit)
         self.on_target: Callable[[Cluster], None] | None = None  # told of each target that is added
         self._effects.furnish(Cluster(ROOT, WORKSPACE_RESOURCES), writes.now())
 
@@ -66,8 +70,7 @@ class Sandbox:
             where = at.resource.plural, at.namespace
             if rule := auth.exceeding(self.store, at.cluster, write.user, where, new):
                 who = f'user "{write.user.name}" (groups={list(write.user.groups)})'
-                message = f"{who} is attempting to grant RBAC permissions not currently held: {rule}"[:1000]
-                raise errors.forbidden(f'{at.resource.id} "{at.name}" is forbidden: {message}', at.resource.id, at.name)
+                raise at.forbidden(f"{who} is attempting to grant RBAC permissions not currently held: {rule}"[:1000])
 
     def add_user(self, name: str, groups: tuple[str, ...] = (), *, token: str = "", cluster: str = "") -> str:
         """A bearer token for a user, known in all workspaces, or in the one target cluster that is named."""
@@ -101,7 +104,7 @@ class Sandbox:
         found = self.clusters.find(cluster)
         if found is None:
             raise errors.not_found("clusters", cluster)
-        return _address(found, group, version, plural)._replace(namespace=namespace, name=name)
+        return found.address(group, plural, version, namespace, name)
 
     def create(self, cluster: str, group_version: str, plural: str, document: Document) -> None:
         """Create an object on the control plane's own behalf, with its status. Raises ApiError."""
@@ -202,8 +205,7 @@ class Sandbox:
     def _resource(self, asked: Asked, named: Named) -> Response:
         request, verb = asked.request, paths.verb(asked.request, named)
         check_accept(request)
-        at = _address(asked.cluster, named.group, named.version, named.plural)
-        at = at._replace(namespace=named.namespace, name=named.name)
+        at = asked.cluster.address(named.group, named.plural, named.version, named.namespace, named.name)
         served = {"": True, "status": at.version.status, "scale": at.version.scale is not None}
         if named.rest or not served.get(named.subresource) or (at.namespace and not at.resource.namespaced):
             raise errors.no_such_path()
@@ -226,11 +228,3 @@ class Sandbox:
         if verb in ("delete", "deletecollection"):
             return writes.delete(self.store, self.deleter, at, request)
         return writes.write(self.registry, at, request, asked.user, named.subresource)
-
-
-def _address(cluster: Cluster, group: str, version: str, plural: str) -> Address:
-    resource = cluster.resource(group, plural)
-    found: Version | None = resource.versions.get(version) if resource else None
-    if resource is None or found is None:
-        raise errors.no_such_path()
-    return Address(cluster, resource, found)

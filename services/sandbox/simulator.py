@@ -5,8 +5,7 @@ import contextlib
 import logging
 from typing import Self
 
-from services.sandbox.clusters import Cluster
-from services.sandbox.commits import Address
+from services.sandbox.clusters import Address, Cluster
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.store import WatchClosed

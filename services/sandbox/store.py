@@ -1,6 +1,7 @@
 """All objects in memory: one revision counter, immutable entries of encoded JSON, watchers and a replay log.
 
-Knows nothing of Kubernetes beyond `metadata`. Everything but waiting for events is synchronous, so
+Knows nothing of Kubernetes beyond `metadata`: what a change of some kind means to the server itself is an effect, which
+runs at once. Everything but waiting for events is synchronous, so
 a caller that reads and writes without awaiting in between needs no lock.
 """
 
@@ -52,6 +53,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     type: EventType
     entry: Entry
     previous: Entry | None
+
+
+Effect = Callable[[Event], None]
 
 
 class WatchClosed(Exception):
@@ -130,7 +134,8 @@ def _scopes(event: Event) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 class Store:
-    """See the module. `replay` and `queue` bound the events kept for replay, and per watcher."""
+    """See the module. `replay` and `queue` bound the events kept for replay, and per watcher; `effects` follow each
+    change of an object of their resource."""
 
     def __init__(self, *, first_revision: int = 1, replay: int = 10_000, queue: int = 10_000, pages: int = 64) -> None:
         self.revision = first_revision
@@ -143,6 +148,7 @@ class Store:
         self._watchers: dict[tuple[str, str], set[Watcher]] = {}
         self._snapshots: dict[tuple[str, str, str, int], list[Entry]] = {}
         self._pages = pages
+        self.effects: dict[str, Effect] = {}
 
     def get(self, key: Key) -> Entry | None:
         table = self._tables.get(key[:2])
@@ -235,6 +241,8 @@ class Store:
         for scope in _scopes(event):
             for watcher in tuple(self._watchers.get(scope, ())):
                 watcher.offer(event)
+        if effect := self.effects.get(event.entry.key.resource):
+            effect(event)
 
     def watch(
         self,
@@ -293,5 +301,6 @@ class Store:
     def drop(self, cluster: str) -> None:
         """Remove a cluster's content, telling its watchers before they are closed."""
         for entry in list(self.contents(cluster)):
-            self.remove(entry.key)
+            if self.get(entry.key):  # not yet taken along by another
+                self.remove(entry.key)
         self.close_watches(cluster)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from services.sandbox import errors, patch, reads, tables
 from services.sandbox.auth import User
-from services.sandbox.commits import Address
+from services.sandbox.clusters import Address
 from services.sandbox.deletion import Deleter, check_deletable
 from services.sandbox.errors import Cause, Document
 from services.sandbox.http import Request, Response, answer, parse, parse_object
@@ -66,7 +66,7 @@ def write(registry: Registry, at: Address, request: Request, user: User, subreso
 
 
 def _stored(at: Address, options: Write, entry: Entry, status: int) -> Response:
-    response = Response(status, reads.as_version(entry.body, at.resource.api_version(at.version.name)))
+    response = Response(status, reads.as_version(entry.body, at.api_version))
     if options.warnings:
         quoted = "; ".join(options.warnings)[:1000].replace("\\", "\\\\").replace('"', '\\"')
         response.headers["warning"] = f'299 - "{quoted}"'
@@ -108,7 +108,7 @@ def _scale(registry: Registry, at: Address, request: Request, options: Write) ->
     inner[last] = replicas
     if version := scale.get("metadata", {}).get("resourceVersion"):
         document["metadata"]["resourceVersion"] = version
-    document["apiVersion"] = at.resource.api_version(at.version.name)
+    document["apiVersion"] = at.api_version
     entry = registry.update(at, document, options)
     return answer(_scale_of(at, entry.document()))
 
@@ -122,7 +122,7 @@ def delete(store: Store, deleter: Deleter, at: Address, request: Request) -> Res
         for entry in doomed:
             deleter.delete(at.cluster, entry, options, now())
         listed = [entry.document() for entry in doomed]
-        kind, version = at.resource.list_name, at.resource.api_version(at.version.name)
+        kind, version = at.resource.list_name, at.api_version
         return answer({"kind": kind, "apiVersion": version, "metadata": {}, "items": listed})
     check_deletable(at.resource.id, at.name)
     found = store.get(at.key)
@@ -130,6 +130,6 @@ def delete(store: Store, deleter: Deleter, at: Address, request: Request) -> Res
         raise errors.not_found(at.resource.id, at.name)
     entry, gone = deleter.delete(at.cluster, found, options, now())
     if not gone:
-        return Response(200, reads.as_version(entry.body, at.resource.api_version(at.version.name)))
+        return Response(200, reads.as_version(entry.body, at.api_version))
     details = {"name": at.name, "group": at.resource.group, "kind": at.resource.plural, "uid": entry.uid}
     return answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
