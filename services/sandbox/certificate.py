@@ -1,7 +1,12 @@
-"""A self-signed certificate for development, so that kubectl, which sends no token without TLS, can be used."""
+"""A self-signed certificate for development, so that kubectl, which sends no token without TLS, can be used.
+
+`python -m services.sandbox.certificate HOST...` prints it, and its key: the library that makes it takes 12 MB, which a
+server that needs it once need not keep.
+"""
 
 import ipaddress
-from datetime import datetime, timedelta
+import sys
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -45,3 +50,7 @@ def _alternative_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host.encode("idna").decode())
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(b"".join(self_signed(sys.argv[1:], datetime.now(UTC))))

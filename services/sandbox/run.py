@@ -5,16 +5,16 @@ import contextlib
 import signal
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from services.sandbox.certificate import self_signed
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.server import listen, serving
 from services.sandbox.simulator import Simulator
 from services.sandbox.world import World, build, write_kubeconfigs, write_private
+
+CERTIFICATE_SECONDS = 30.0
 
 
 class Ready(msgspec.Struct):
@@ -37,20 +37,31 @@ async def serve(
     known_as = advertise or host
     with listen(host, port) as sock:
         sandbox = Sandbox(f"{'https' if tls else 'http'}://{_authority(known_as, sock.getsockname()[1])}")
-        certificate, key, authority = _certificate(known_as, directory) if tls else (None, None, b"")
+        certificate, authority = await _certificate(known_as, directory) if tls else (None, b"")
         paths = write_kubeconfigs(build(sandbox, world, authority), directory)
-        async with Simulator(sandbox, world.delay), serving(sandbox, sock, certificate=certificate, key=key):
+        async with Simulator(sandbox, world.delay), serving(sandbox, sock, certificate=certificate):
             yield Ready(sandbox, sandbox.url, paths)
 
 
-def _certificate(host: str, directory: Path) -> tuple[Path, Path, bytes]:
-    """A fresh certificate: where it and its key were written, and what clients must trust."""
-    hosts = list(dict.fromkeys(("localhost", "127.0.0.1", "::1", host)))
-    certificate, key = self_signed(hosts, datetime.now(UTC))
-    paths = directory / "sandbox.crt", directory / "sandbox.key"
-    write_private(paths[0], certificate)
-    write_private(paths[1], key)
-    return *paths, certificate
+async def _certificate(host: str, directory: Path) -> tuple[Path, bytes]:
+    """A fresh certificate: the file with it and its key, and what clients must trust. Raises OSError."""
+    hosts = dict.fromkeys(("localhost", "127.0.0.1", "::1", host))
+    made = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.sandbox.certificate", *hosts, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(CERTIFICATE_SECONDS):
+            both, _ = await made.communicate()
+    except TimeoutError:
+        made.kill()
+        raise OSError("no certificate could be made in time") from None
+    end = b"-----END CERTIFICATE-----\n"
+    certificate, found, _ = both.partition(end)
+    if not found:
+        raise OSError(f"no certificate could be made for {host}")
+    write_private(directory / "sandbox.pem", both)
+    write_private(directory / "sandbox.crt", certificate + end)
+    return directory / "sandbox.pem", certificate + end
 
 
 def _authority(host: str, port: int) -> str:

@@ -24,6 +24,7 @@ HEAD_SECONDS = 10.0
 HEAD_LIMIT = 64 * 1024
 BODY_SECONDS = 30.0
 SHUTDOWN_SECONDS = 2
+PIECE = 2048  # bytes of a stream in one write: a TLS connection keeps a buffer of its largest as long as it lives
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -40,11 +41,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    sandbox: Sandbox, sock: socket.socket, *, certificate: Path | None = None, key: Path | None = None
-) -> AsyncIterator[None]:
-    """Serve on a socket within this block, by TLS where a certificate is given, then drop the watches and stop."""
-    server = _server(sandbox, certificate, key)
+async def serving(sandbox: Sandbox, sock: socket.socket, *, certificate: Path | None = None) -> AsyncIterator[None]:
+    """Serve on a socket within this block, then drop the watches and stop; by TLS where a file with a certificate and its
+    key is given."""
+    server = _server(sandbox, certificate)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         while not server.started:
@@ -60,7 +60,7 @@ async def serving(
         await task
 
 
-def _server(sandbox: Sandbox, certificate: Path | None, key: Path | None) -> "Server":
+def _server(sandbox: Sandbox, certificate: Path | None) -> "Server":
     import uvicorn
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -118,7 +118,6 @@ def _server(sandbox: Sandbox, certificate: Path | None, key: Path | None) -> "Se
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         ssl_certfile=certificate,
-        ssl_keyfile=key,
     )
     return Quiet(config)
 
@@ -183,29 +182,31 @@ async def _read(receive: Receive, announced: str) -> bytes:
         raise ApiError(408, "Timeout", "the body of the request was too slow in coming") from None
 
 
-async def _left(receive: Receive) -> None:
-    """Wait until the client has gone."""
+async def _left(receive: Receive, sending: asyncio.Task[None]) -> None:
+    """Stop sending once the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
+    sending.cancel()
 
 
 async def _stream(stream: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
     """Send chunks until the stream ends or the client goes."""
-
-    async def pump() -> None:
+    sending = asyncio.current_task()
+    assert sending is not None
+    leaving = asyncio.ensure_future(_left(receive, sending))
+    try:
         # An empty chunk makes the server send the headers, which clients wait for, before the first event.
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         async for chunk in stream:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            for start in range(0, len(chunk), PIECE):
+                await send({"type": "http.response.body", "body": chunk[start : start + PIECE], "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-
-    sending = asyncio.ensure_future(pump())
-    leaving = asyncio.ensure_future(_left(receive))
-    try:
-        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+    except CutError:
+        pass  # without its end, the server cuts the answer off
+    except asyncio.CancelledError:
+        if not leaving.done():
+            raise  # the server stops
+        sending.uncancel()
     finally:
-        for task in (sending, leaving):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, OSError, CutError):  # without its end, the server cuts it off
-            await sending
+        leaving.cancel()
         await stream.aclose()  # type: ignore[attr-defined]  # our streams are generators
