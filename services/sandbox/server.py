@@ -42,8 +42,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def serving(sandbox: Sandbox, sock: socket.socket, *, certificate: Path | None = None) -> AsyncIterator[None]:
-    """Serve on a socket within this block, then drop the watches and stop; by TLS where a file with a certificate and its
-    key is given."""
+    """Serve on a socket within this block, then drop the watches and stop; by TLS where a file that holds a certificate
+    and its key is given."""
     server = _server(sandbox, certificate)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:
