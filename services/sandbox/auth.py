@@ -5,36 +5,16 @@ from itertools import chain, islice, product
 from typing import Any, NamedTuple
 
 from services.sandbox.clusters import Cluster
+from services.sandbox.data import load
 from services.sandbox.errors import Document
 from services.sandbox.store import Key, Store
 
 ADMINS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 RBAC_GROUP = "rbac.authorization.k8s.io"
-_EVERYTHING = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
-_READ = {"verbs": ["get", "list", "watch"], "apiGroups": ["*"], "resources": ["*"]}
-# Roles that every cluster has. `view` and `edit` are coarser than Kubernetes' own.
-BUILTIN_ROLES: Mapping[str, list[Document]] = {
-    "cluster-admin": [_EVERYTHING, {"verbs": ["*"], "nonResourceURLs": ["*"]}],
-    "admin": [_EVERYTHING],
-    "edit": [_EVERYTHING],
-    "view": [_READ],
-}
-# What anybody authenticated may do everywhere: system:discovery and system:basic-user.
-_DISCOVERY = (
-    "/api",
-    "/api/*",
-    "/apis",
-    "/apis/*",
-    "/openapi",
-    "/openapi/*",
-    "/version",
-    "/healthz",
-    "/livez",
-    "/readyz",
-)
+_ROLES = load("roles.yaml")
+BUILTIN_ROLES: Mapping[str, list[Document]] = _ROLES["roles"]
 _MOST_ASKED = 1000
-_SELF_REVIEWS = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"})
 
 
 class User(NamedTuple):
@@ -59,6 +39,9 @@ class Bound(NamedTuple):
     subjects: frozenset[tuple[str, str]]
     namespace: str
     rule: Document
+
+
+_EVERYBODYS = [Bound(frozenset(), "", rule) for rule in _ROLES["everybody"]]
 
 
 class Tokens:
@@ -88,7 +71,7 @@ def allowed(store: Store, cluster: Cluster, user: User, wanted: Attributes) -> b
     if user.name.startswith("system:serviceaccount:"):
         subjects.add(("ServiceAccount", user.name.removeprefix("system:serviceaccount:")))
     mine = [bound for bound in rules if subjects & bound.subjects]
-    if AUTHENTICATED in user.groups and _for_everybody(wanted):
+    if AUTHENTICATED in user.groups and any(_covers(bound, wanted) for bound in _EVERYBODYS):
         return True
     if not cluster.is_target and not any(_covers(bound, Attributes("access", path="/")) for bound in mine):
         return False
@@ -131,12 +114,6 @@ def _asked(rule: Document, namespace: str) -> Iterable[Attributes]:
     )
     named = (Attributes(verb, group, plural, namespace, name) for verb, group, plural, name in things)
     return chain(paths, named)
-
-
-def _for_everybody(wanted: Attributes) -> bool:
-    if wanted.path:
-        return wanted.verb == "get" and _matches_path(_DISCOVERY, wanted.path)
-    return wanted.verb == "create" and wanted.resource in _SELF_REVIEWS
 
 
 def _covers(bound: Bound, wanted: Attributes) -> bool:

@@ -8,21 +8,20 @@ import msgspec
 from services.sandbox.clusters import Cluster
 from services.sandbox.errors import Document, no_such_path
 from services.sandbox.http import Response, answer
-from services.sandbox.resources import Resource, Version, version_priority
+from services.sandbox.resources import Resource, version_priority
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 VERSION: Document = {
+    **dict.fromkeys(("gitCommit", "goVersion", "compiler"), ""),
     "major": "1",
     "minor": "36",
     "gitVersion": "v1.36.0+moorage-sandbox",
-    "gitCommit": "",
+    "platform": "sandbox",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",
-    "goVersion": "",
-    "compiler": "",
-    "platform": "sandbox",
 }
 _STATUS_VERBS = ["get", "patch", "update"]
+_SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
 
 
 def serve(cluster: Cluster, parts: tuple[str, ...], accept: str) -> Response:
@@ -35,7 +34,7 @@ def serve(cluster: Cluster, parts: tuple[str, ...], accept: str) -> Response:
         case ("api" | "apis" as root,) if wants_aggregated:
             return Response(200, msgspec.json.encode(aggregated(cluster, core=root == "api")), AGGREGATED)
         case ("api",):
-            found = core_versions()
+            found = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
         case ("apis",):
             found = group_list(cluster)
         case ("api", version):
@@ -83,29 +82,28 @@ def aggregated(cluster: Cluster, *, core: bool) -> Document:
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
 
-def _aggregated(resource: Resource, name: str) -> Document:
+def _subresources(resource: Resource, name: str) -> dict[str, Document]:
+    """The kinds of the subresources of a version."""
     version = resource.versions[name]
-    kind = {"group": resource.group, "version": name, "kind": resource.kind}
-    subresources = []
-    if version.status:
-        subresources.append({"subresource": "status", "responseKind": kind, "verbs": _STATUS_VERBS})
-    if version.scale:
-        scale = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
-        subresources.append({"subresource": "scale", "responseKind": scale, "verbs": _STATUS_VERBS})
+    status = {"status": {"group": resource.group, "version": name, "kind": resource.kind}} if version.status else {}
+    return {**status, **({"scale": _SCALE} if version.scale else {})}
+
+
+def _aggregated(resource: Resource, name: str) -> Document:
+    subresources = [
+        {"subresource": each, "responseKind": kind, "verbs": _STATUS_VERBS}
+        for each, kind in _subresources(resource, name).items()
+    ]
     return {
         "resource": resource.plural,
-        "responseKind": kind,
+        "responseKind": {"group": resource.group, "version": name, "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
-        "verbs": list(resource.verbs),
-        **({"shortNames": list(resource.short_names)} if resource.short_names else {}),
-        **({"categories": list(resource.categories)} if resource.categories else {}),
+        "verbs": resource.verbs,
+        **({"shortNames": resource.short_names} if resource.short_names else {}),
+        **({"categories": resource.categories} if resource.categories else {}),
         **({"subresources": subresources} if subresources else {}),
     }
-
-
-def core_versions() -> Document:
-    return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
 
 
 def group_list(cluster: Cluster) -> Document:
@@ -127,29 +125,24 @@ def resource_list(cluster: Cluster, group_name: str, version: str) -> Document |
     resources = _groups(cluster).get(group_name, {}).get(version)
     if not resources:
         return None
-    listed = [item for resource in resources for item in _legacy(resource, resource.versions[version])]
+    listed = [item for resource in resources for item in _legacy(resource, version)]
     group_version = f"{group_name}/{version}" if group_name else version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": listed}
 
 
-def _legacy(resource: Resource, version: Version) -> list[Document]:
+def _legacy(resource: Resource, name: str) -> list[Document]:
     base: Document = {
         "name": resource.plural,
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": list(resource.verbs),
-        "shortNames": list(resource.short_names),
-        "categories": list(resource.categories),
+        "verbs": resource.verbs,
+        "shortNames": resource.short_names,
+        "categories": resource.categories,
     }
     part = {"singularName": "", "namespaced": resource.namespaced, "verbs": _STATUS_VERBS}
-    result = [base]
-    if version.status:
-        result.append({"name": f"{resource.plural}/status", "kind": resource.kind, **part})
-    if version.scale:
-        scale = {"kind": "Scale", "group": "autoscaling", "version": "v1"}
-        result.append({"name": f"{resource.plural}/scale", **scale, **part})
-    return result
+    inner = _subresources(resource, name).items()
+    return [base, *({"name": f"{resource.plural}/{each}", **kind, **part} for each, kind in inner)]
 
 
 def openapi_index(cluster: Cluster) -> Document:

@@ -1,13 +1,16 @@
 """What a cluster would report of its workloads: who finds room, and the status of each kind. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
+from services.sandbox.data import load
+from services.sandbox.envelope import dated
 from services.sandbox.errors import Document
 from shared.kube.quantity import parse_quantity
 
 FAIL = "sandbox.moorage.io/fail"
 Room = dict[str, float]
+STATUS = load("workloads.yaml")
 
 
 class Outcome(NamedTuple):
@@ -15,9 +18,12 @@ class Outcome(NamedTuple):
 
     wanted: int
     ready: int
-    failing: bool
-    why: str
-    now: str
+    failing: bool = False
+    why: str = ""
+
+    @property
+    def state(self) -> str:
+        return "failing" if self.failing else "short" if self.ready < self.wanted else "ready"
 
 
 def allocatable(nodes: Iterable[Document]) -> Room:
@@ -45,19 +51,14 @@ def settle(objects: Iterable[Document], nodes: list[Document], now: str) -> list
     ordered = sorted(
         objects, key=lambda o: (o["kind"] != "Pod", o["metadata"]["creationTimestamp"], o["metadata"]["name"])
     )
-    result = []
-    for item in ordered:
-        kind = item["kind"]
-        outcome = _schedule(item, free, len(nodes), now)
-        result.append((item, STATUS[kind](item, outcome)))
-    return result
+    return [(item, _status(item, _schedule(item, free, len(nodes)), now)) for item in ordered]
 
 
-def _schedule(item: Document, free: Room, nodes: int, now: str) -> Outcome:
+def _schedule(item: Document, free: Room, nodes: int) -> Outcome:
     spec = item.get("spec", {})
     template = item if item["kind"] == "Pod" else spec.get("template")
     if template is None:
-        return Outcome(1, 1, failing=False, why="", now=now)
+        return Outcome(1, 1)
     by_kind = {"Pod": 1, "DaemonSet": nodes, "Job": spec.get("parallelism", 1)}
     wanted = by_kind.get(item["kind"], spec.get("replicas", 1))
     each = requests(template.get("spec") or {})
@@ -69,120 +70,47 @@ def _schedule(item: Document, free: Room, nodes: int, now: str) -> Outcome:
     for name, amount in each.items():
         free[name] = free.get(name, 0.0) - amount * fits
     if any(_annotation(part) == "true" for part in (item, template)):
-        return Outcome(wanted, 0, failing=True, why=f"{FAIL} is set", now=now)
+        return Outcome(wanted, 0, failing=True, why=f"{FAIL} is set")
     why = f"0/{nodes} nodes are available: {nodes} Insufficient {short}." if short else ""
-    return Outcome(wanted, fits, failing=False, why=why, now=now)
+    return Outcome(wanted, fits, why=why)
 
 
 def _annotation(item: Document) -> str | None:
     return ((item.get("metadata") or {}).get("annotations") or {}).get(FAIL)
 
 
-def _conditions(item: Document, now: str, *wanted: tuple[str, bool, str, str]) -> list[Document]:
-    """Conditions by type, status, reason and message; the transition time changes only with the status."""
-    old = {found["type"]: found for found in item.get("status", {}).get("conditions") or ()}
-    result = []
-    for kind, holds, reason, message in wanted:
-        status = "True" if holds else "False"
-        before = old.get(kind, {})
-        since = before.get("lastTransitionTime", now) if before.get("status") == status else now
-        condition = {"type": kind, "status": status, "reason": reason, "message": message}
-        result.append({**condition, "lastTransitionTime": since})
-    return result
-
-
-def _rollout(item: Document, outcome: Outcome) -> list[Document]:
-    available = outcome.ready >= outcome.wanted
-    reason = "MinimumReplicasAvailable" if available else "MinimumReplicasUnavailable"
-    wanted = [("Available", available, reason, outcome.why)]
-    if outcome.failing:
-        wanted.append(("Progressing", False, "ProgressDeadlineExceeded", "the workload has timed out progressing"))
-    else:
-        reason = "NewReplicaSetAvailable" if available else "ReplicaSetUpdated"
-        wanted.append(("Progressing", True, reason, ""))
-        if outcome.why:
-            wanted.append(("ReplicaFailure", True, "FailedScheduling", outcome.why))
-    return _conditions(item, outcome.now, *wanted)
-
-
-def _deployment(item: Document, outcome: Outcome) -> Document:
-    missing = outcome.wanted - outcome.ready
-    return {
-        "observedGeneration": item["metadata"].get("generation", 1),
-        "replicas": outcome.wanted,
-        "updatedReplicas": outcome.wanted,
-        "readyReplicas": outcome.ready,
-        "availableReplicas": outcome.ready,
-        **({"unavailableReplicas": missing} if missing else {}),
-        "conditions": _rollout(item, outcome),
+def _status(item: Document, outcome: Outcome, now: str) -> Document:
+    """The status as the tables have it, with the facts of this object put in."""
+    metadata, spec, before = item["metadata"], item.get("spec", {}), item.get("status", {})
+    generation, missing = metadata.get("generation", 1), outcome.wanted - outcome.ready
+    balanced = spec.get("type") == "LoadBalancer"
+    address = f"192.0.2.{sum(metadata['uid'].encode()) % 254 + 1}"
+    facts = {
+        "generation": generation,
+        "wanted": outcome.wanted,
+        "ready": outcome.ready,
+        "unavailable": missing,
+        "missing": missing or None,
+        "why": outcome.why,
+        "revision": f"{metadata['name']}-{generation}",
+        "started": before.get("startTime", now),
+        "completed": before.get("completionTime", now),
+        "completions": spec.get("completions", 1),
+        "modes": spec.get("accessModes") or [],
+        "requested": (spec.get("resources") or {}).get("requests") or {},
+        "ingress": [{"ip": address}] if balanced else None,
     }
+    states = STATUS[item["kind"]]
+    status: Document = _filled(states.get(outcome.state, states["ready"]), facts)
+    if "conditions" in status:
+        status["conditions"] = dated(item, now, status["conditions"])
+    return status
 
 
-def _stateful_set(item: Document, outcome: Outcome) -> Document:
-    revision = f"{item['metadata']['name']}-{item['metadata'].get('generation', 1)}"
-    status = _deployment(item, outcome) | {"currentReplicas": outcome.wanted}
-    status.pop("unavailableReplicas", None)
-    return {**status, "currentRevision": revision, "updateRevision": revision}
-
-
-def _daemon_set(item: Document, outcome: Outcome) -> Document:
-    return {
-        "observedGeneration": item["metadata"].get("generation", 1),
-        "desiredNumberScheduled": outcome.wanted,
-        "currentNumberScheduled": outcome.wanted,
-        "updatedNumberScheduled": outcome.wanted,
-        "numberReady": outcome.ready,
-        "numberAvailable": outcome.ready,
-        "numberMisscheduled": 0,
-        "numberUnavailable": outcome.wanted - outcome.ready,
-    }
-
-
-def _job(item: Document, outcome: Outcome) -> Document:
-    before = item.get("status", {})
-    started = before.get("startTime", outcome.now)
-    if outcome.failing:
-        failed = _conditions(item, outcome.now, ("Failed", True, "BackoffLimitExceeded", outcome.why))
-        return {"startTime": started, "failed": 1, "conditions": failed}
-    if outcome.ready < outcome.wanted:
-        return {"startTime": started, "active": outcome.ready, "ready": outcome.ready}
-    complete = _conditions(item, outcome.now, ("Complete", True, "CompletionsReached", ""))
-    done = {"startTime": started, "completionTime": before.get("completionTime", outcome.now)}
-    return {**done, "succeeded": item["spec"].get("completions", 1), "conditions": complete}
-
-
-def _pod(item: Document, outcome: Outcome) -> Document:
-    ready = outcome.ready == 1
-    scheduled = ready or outcome.failing
-    reason = "" if scheduled else "Unschedulable"
-    conditions = _conditions(
-        item,
-        outcome.now,
-        ("PodScheduled", scheduled, reason, outcome.why),
-        ("Ready", ready, "" if ready else "ContainersNotReady", outcome.why),
-    )
-    return {"phase": "Running" if ready else "Pending", "conditions": conditions}
-
-
-def _claim(item: Document, _outcome: Outcome) -> Document:
-    spec = item.get("spec", {})
-    capacity = (spec.get("resources") or {}).get("requests") or {}
-    return {"phase": "Bound", "accessModes": spec.get("accessModes") or [], "capacity": capacity}
-
-
-def _service(item: Document, _outcome: Outcome) -> Document:
-    if item.get("spec", {}).get("type") != "LoadBalancer":
-        return {"loadBalancer": {}}
-    number = sum(item["metadata"]["uid"].encode()) % 254 + 1
-    return {"loadBalancer": {"ingress": [{"ip": f"192.0.2.{number}"}]}}
-
-
-STATUS: Mapping[str, Callable[[Document, Outcome], Document]] = {
-    "Deployment": _deployment,
-    "StatefulSet": _stateful_set,
-    "DaemonSet": _daemon_set,
-    "Job": _job,
-    "Pod": _pod,
-    "PersistentVolumeClaim": _claim,
-    "Service": _service,
-}
+def _filled(template: Any, facts: Document) -> Any:
+    if isinstance(template, dict):
+        filled = {name: _filled(value, facts) for name, value in template.items()}
+        return {name: value for name, value in filled.items() if value is not None}
+    if isinstance(template, list):
+        return [_filled(value, facts) for value in template]
+    return facts.get(template[1:]) if isinstance(template, str) and template.startswith("$") else template
