@@ -54,7 +54,7 @@ def route(sandbox: "Sandbox", user: User, request: Request, parts: tuple[str, ..
 
 
 def _faults(sandbox: "Sandbox", request: Request, rest: list[str]) -> Response:
-    """GET, POST and DELETE on all, GET, PUT and DELETE on `/<id>`; a body has the fields of `faults.Fault`."""
+    """GET, POST and DELETE on all, GET and DELETE on `/<id>`; a body has the fields of `faults.Fault`."""
     known = sandbox.faults.listed()
     if rest and (len(rest) > 1 or rest[0] not in known):
         raise errors.not_found("faults", "/".join(rest))
@@ -66,10 +66,6 @@ def _faults(sandbox: "Sandbox", request: Request, rest: list[str]) -> Response:
         case "POST", []:
             fault = _fault(sandbox, request)
             return answer(_shown(sandbox.faults.add(fault), fault), 201)
-        case "PUT", [id]:
-            fault = _fault(sandbox, request)
-            sandbox.faults.replace(id, fault)
-            return answer(_shown(id, fault))
         case "DELETE", []:
             sandbox.faults.clear()
             return answer({"items": []})

@@ -19,7 +19,7 @@ def definition_problems(spec: Document) -> list[Cause]:
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         here = f"spec.versions[{number}].schema.openAPIV3Schema"
         if not isinstance(schema, dict):
-            found.append(Cause("FieldValueRequired", here, "Required value: schemas are required"))
+            found.append(Cause.required(here, "schemas are required"))
         else:
             found += _schema_problems(schema, here)
     return found
@@ -28,16 +28,14 @@ def definition_problems(spec: Document) -> list[Cause]:
 def _problems(spec: Document) -> Iterator[Cause]:
     versions, plural = _list(spec.get("versions")), (spec.get("names") or {}).get("plural", "")
     if not versions:
-        yield Cause("FieldValueRequired", "spec.versions", "Required value: must have at least one version")
+        yield Cause.required("spec.versions", "must have at least one version")
     elif sum(version.get("storage") is True for version in versions) != 1:
-        yield Cause(
-            "FieldValueInvalid", "spec.versions", "Invalid value: must have exactly one version marked as storage"
-        )
+        yield Cause.invalid("spec.versions", "must have exactly one version marked as storage")
     if spec.get("scope") not in ("Cluster", "Namespaced"):
         supported = '"Cluster", "Namespaced"'
-        yield Cause("FieldValueNotSupported", "spec.scope", f"Unsupported value: supported values: {supported}")
+        yield Cause.unsupported("spec.scope", f"supported values: {supported}")
     if not _DNS_LABEL.fullmatch(str(plural)):
-        yield Cause("FieldValueInvalid", "spec.names.plural", f'Invalid value: "{plural}": must be a DNS-1035 label')
+        yield Cause.invalid("spec.names.plural", f'"{plural}": must be a DNS-1035 label')
 
 
 def _list(value: Any) -> list[Document]:
@@ -48,26 +46,20 @@ def _schema_problems(schema: Document, path: str) -> Iterator[Cause]:
     """Where a schema is not structural, or contradicts itself."""
     kind, open_to_all = schema.get("type"), schema.get("x-kubernetes-preserve-unknown-fields")
     if kind is None and not schema.get("x-kubernetes-int-or-string") and not open_to_all:
-        yield Cause(
-            "FieldValueRequired", f"{path}.type", "Required value: must not be empty for specified object fields"
-        )
+        yield Cause.required(f"{path}.type", "must not be empty for specified object fields")
     elif kind is not None and kind not in _TYPES:
         supported = ", ".join(_TYPES)
-        yield Cause(
-            "FieldValueNotSupported", f"{path}.type", f'Unsupported value: "{kind}": supported values: {supported}'
-        )
+        yield Cause.unsupported(f"{path}.type", f'"{kind}": supported values: {supported}')
         return
     items = schema.get("items")
     if kind == "array" and not isinstance(items, dict):
-        yield Cause("FieldValueRequired", f"{path}.items", "Required value: must be specified")
+        yield Cause.required(f"{path}.items", "must be specified")
         return
     for key in schema.get("x-kubernetes-list-map-keys") or ():
         if key not in ((items or {}).get("properties") or {}) and not (items or {}).get(
             "x-kubernetes-preserve-unknown-fields"
         ):
-            yield Cause(
-                "FieldValueInvalid", f"{path}.x-kubernetes-list-map-keys", f'Invalid value: "{key}": no such field'
-            )
+            yield Cause.invalid(f"{path}.x-kubernetes-list-map-keys", f'"{key}": no such field')
     if "default" in schema and schema["default"] is not None:
         wrapped = Schema({"type": "object", "properties": {"default": {**schema, "default": None}}})
         for cause in wrapped.conform({"default": copy.deepcopy(schema["default"])})[1]:

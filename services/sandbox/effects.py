@@ -58,11 +58,11 @@ def _check_definition(at: Address, document: Document) -> None:
         spec.setdefault("conversion", {"strategy": "None"})
         spec["names"] = {"singular": resource.singular, "listKind": resource.list_name, **spec["names"]}
     except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
-        cause = Cause("FieldValueInvalid", "spec", f"Invalid value: {type(error).__name__}: {error}"[:500])
+        cause = Cause.invalid("spec", f"{type(error).__name__}: {error}"[:500])
         raise at.invalid(cause) from error
     wanted = resource.id if resource.group else f"{resource.plural}.core"  # kcp's name for the core group
     if at.name != wanted:
-        cause = Cause("FieldValueInvalid", "metadata.name", f'Invalid value: "{at.name}": must be {wanted}')
+        cause = Cause.invalid("metadata.name", f'"{at.name}": must be {wanted}')
         raise at.invalid(cause)
 
 

@@ -117,7 +117,7 @@ def metadata_causes(metadata: Document) -> list[Cause]:
     finalizers = metadata.get("finalizers") or ()
     wrong += [("metadata.finalizers", name) for name in finalizers if not _qualified(str(name))]
     said = "a valid value must consist of alphanumeric characters, '-', '_' or '.', a name may have a prefix"
-    return [Cause("FieldValueInvalid", field, f'Invalid value: "{str(bad)[:100]}": {said}') for field, bad in wrong]
+    return [Cause.invalid(field, f'"{str(bad)[:100]}": {said}') for field, bad in wrong]
 
 
 def deletion_causes(old: Document, new: Document) -> list[Cause]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -16,6 +16,18 @@ class Cause(NamedTuple):
     reason: str
     field: str
     message: str
+
+    @classmethod
+    def invalid(cls, field: str, said: str) -> Self:
+        return cls("FieldValueInvalid", field, f"Invalid value: {said}")
+
+    @classmethod
+    def required(cls, field: str, said: str) -> Self:
+        return cls("FieldValueRequired", field, f"Required value: {said}")
+
+    @classmethod
+    def unsupported(cls, field: str, said: str) -> Self:
+        return cls("FieldValueNotSupported", field, f"Unsupported value: {said}")
 
 
 class ApiError(Exception):
@@ -60,7 +72,7 @@ def undecodable(kind: str, version: str, why: str, patched: Document | None) -> 
     if patched is None:
         return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
     quoted = _encode(_encode(patched).decode()).decode()
-    return invalid("", "", "", [Cause("FieldValueInvalid", "patch", f"Invalid value: {quoted}: {why}")])
+    return invalid("", "", "", [Cause.invalid("patch", f"{quoted}: {why}")])
 
 
 def rejected() -> ApiError:

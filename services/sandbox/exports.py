@@ -75,7 +75,7 @@ class Exports:
         elif at.resource.id == BINDINGS and old and spec["reference"] != old["spec"]["reference"]:
             problem = "reference is immutable"
         if problem:
-            raise at.invalid(Cause("FieldValueInvalid", "spec", f"Invalid value: {problem}"))
+            raise at.invalid(Cause.invalid("spec", f"{problem}"))
 
     def _may_bind(self, at: Address, reference: Document, write: Write) -> None:
         """One answer for what may not be bound and for what is not there, so that nothing leaks."""

@@ -86,12 +86,8 @@ class Faults:
 
     def add(self, fault: Fault) -> str:
         self._count += 1
-        self.replace(str(self._count), fault)
+        self._active[str(self._count)] = _Active(fault)
         return str(self._count)
-
-    def replace(self, id: str, fault: Fault) -> None:
-        """Start anew with this fault in place of the one of that id."""
-        self._active[id] = _Active(fault)
 
     def listed(self) -> dict[str, tuple[Fault, int]]:
         """Each fault with how often it hit."""

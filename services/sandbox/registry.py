@@ -253,10 +253,9 @@ _BLOCKING = (
     "FieldValueTooMany",
     "FieldValueTypeInvalid",
 )
-_UNCHECKED = Cause(
-    "FieldValueInvalid",
+_UNCHECKED = Cause.invalid(
     "<nil>",
-    "Invalid value: null: some validation rules were not checked because the object was invalid; "
+    "null: some validation rules were not checked because the object was invalid; "
     "correct the existing errors to complete validation",
 )
 

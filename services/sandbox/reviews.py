@@ -10,7 +10,7 @@ from services.sandbox.store import Store
 
 
 def _invalid(why: str) -> errors.ApiError:
-    cause = errors.Cause("FieldValueInvalid", "spec", f"Invalid value: {why}")
+    cause = errors.Cause.invalid("spec", f"{why}")
     return errors.invalid("SubjectAccessReview", "authorization.k8s.io", "", [cause])
 
 

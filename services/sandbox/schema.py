@@ -181,7 +181,7 @@ def _cause(error: Any) -> Cause:
             said = f"{field} in body should match '{kind.pattern}'"
         case _:
             said = error.message[:500]
-    return Cause("FieldValueInvalid", field or "<nil>", f"Invalid value: {shown}: {said}")
+    return Cause.invalid(field or "<nil>", f"{shown}: {said}")
 
 
 def _type_name(value: Any) -> str:

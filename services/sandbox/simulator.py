@@ -5,8 +5,8 @@ import contextlib
 import logging
 from typing import Self
 
-from services.sandbox.clusters import Address, Cluster
-from services.sandbox.errors import ApiError, Document
+from services.sandbox.clusters import Cluster
+from services.sandbox.errors import ApiError
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.store import WatchClosed
 from services.sandbox.workloads import STATUS, settle
@@ -56,19 +56,15 @@ class Simulator:
     def _settle(self, cluster: Cluster) -> None:
         """Write every status that is not what it should be."""
         store = self._sandbox.store
-        objects: list[Document] = []
-        addresses: dict[str, Address] = {}
-        for resource in cluster.resources():
-            if resource.kind in STATUS:
-                addresses[resource.kind] = Address(cluster, resource, resource.versions[resource.storage])
-                objects += [entry.document() for entry in store.entries(cluster.name, resource.id)]
+        kinds = {found.kind: found for found in cluster.resources() if found.kind in STATUS}
+        entries = (entry for found in kinds.values() for entry in store.entries(cluster.name, found.id))
         nodes = [entry.document() for entry in store.entries(cluster.name, "nodes")]
         write = self._sandbox.system_write("status")
-        for item, status in settle(objects, nodes, write.now):
+        for item, status in settle((entry.document() for entry in entries), nodes, write.now):
             if item.get("status") == status:
                 continue
-            metadata = item["metadata"]
-            at = addresses[item["kind"]]._replace(namespace=metadata["namespace"], name=metadata["name"])
+            kind, metadata = kinds[item["kind"]], item["metadata"]
+            at = cluster.address(kind.group, kind.plural, "", metadata["namespace"], metadata["name"])
             try:
                 self._sandbox.registry.update(at, {**item, "status": status}, write)
             except ApiError as error:

@@ -26,13 +26,13 @@ def writing(request: Request, user: User, subresource: str) -> Write:
     manager = query.get("fieldManager") or agent
     wrong = []
     if query.get("dryRun", "All") != "All":
-        wrong.append(Cause("FieldValueNotSupported", "dryRun", f"Unsupported value: {query['dryRun'][:20]!r}"))
+        wrong.append(Cause.unsupported("dryRun", f"{query['dryRun'][:20]!r}"))
     if validation not in ("Strict", "Warn", "Ignore"):
-        wrong.append(Cause("FieldValueNotSupported", "fieldValidation", f"Unsupported value: {validation[:20]!r}"))
+        wrong.append(Cause.unsupported("fieldValidation", f"{validation[:20]!r}"))
     if len(manager) > 128:
         wrong.append(Cause("FieldValueTooLong", "fieldManager", "Too long: may not be more than 128 bytes"))
     if applies and not query.get("fieldManager"):
-        wrong.append(Cause("FieldValueRequired", "fieldManager", "Required value: is required for apply patch"))
+        wrong.append(Cause.required("fieldManager", "is required for apply patch"))
     if request.flag("force") and not applies:
         wrong.append(Cause("FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch"))
     if wrong:
