@@ -1,6 +1,7 @@
 """The state in JetStream key-value buckets; laid out as other NATS clients and the `nats` tool read them."""
 
 import asyncio
+import base64
 import json
 import logging
 import time
@@ -22,6 +23,9 @@ log = logging.getLogger("moorage.nats")
 
 LARGEST_VALUE = 1_000_000
 """Bytes; a message of a default server holds 1 MiB, headers included."""
+
+NO_MESSAGE = 10037
+"""JetStream's error code for a subject without a message."""
 
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 TOMBSTONES_KEPT = "3600"  # seconds; a watcher that was away for longer finds the key gone when it reads all again
@@ -111,13 +115,27 @@ class NatsBucket(RawBucket):
         return max((raw.revision for raw in await self.entries(within)), default=0)
 
     async def _last(self, subject: str) -> Raw | None:
-        message = await self._client.request(f"$JS.API.DIRECT.GET.{self._stream}.{subject}")
-        status = status_of(message)
-        if status == "404":
+        stored = await self._last_stored(subject)
+        if stored is None:
             return None
-        if status is not None:
-            raise BusError(f"{self._stream}: status {status}")
-        return self._stored(message)
+        message, headers = stored
+        value = None if _is_deletion(headers) else base64.b64decode(message.get("data", ""))
+        return Raw(message["subject"].removeprefix(self._prefix), value, int(message["seq"]))
+
+    async def _last_stored(self, subject: str) -> tuple[dict[str, Any], Mapping[str, str]] | None:
+        """The last message of a subject and its headers, from the leader of the stream.
+
+        A direct get may be answered by a copy that is some milliseconds behind the leader.
+        """
+        try:
+            answer = await self._client.api(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject})
+        except ApiError as error:
+            if error.code == NO_MESSAGE:
+                return None
+            raise
+        message: dict[str, Any] = answer["message"]
+        lines = base64.b64decode(message.get("hdrs", "")).decode(errors="replace").split("\r\n")
+        return message, dict(line.split(": ", 1) for line in lines if ": " in line)
 
     async def _write(self, key: str, value: bytes, headers: Mapping[str, str]) -> int:
         if len(value) > LARGEST_VALUE:
@@ -136,9 +154,8 @@ class NatsBucket(RawBucket):
 
     async def _written(self, subject: str, write: str) -> int | None:
         """The revision of the last write, if it is the one with this id."""
-        message = await self._client.request(f"$JS.API.DIRECT.GET.{self._stream}.{subject}")
-        headers = message.headers or {}
-        return int(headers["Nats-Sequence"]) if headers.get(ID_HEADER) == write else None
+        stored = await self._last_stored(subject)
+        return int(stored[0]["seq"]) if stored is not None and stored[1].get(ID_HEADER) == write else None
 
     def _below(self, prefix: str) -> str:
         return f"{self._prefix}{prefix}.>" if prefix else f"{self._prefix}>"
@@ -153,9 +170,12 @@ class NatsBucket(RawBucket):
         return self._raw(message.subject, message, message.metadata.sequence.stream)
 
     def _raw(self, subject: str, message: "Msg", revision: int) -> Raw:
-        headers = message.headers or {}
-        deleted = "KV-Operation" in headers or "Nats-Marker-Reason" in headers
-        return Raw(subject.removeprefix(self._prefix), None if deleted else message.data, revision)
+        value = None if _is_deletion(message.headers or {}) else message.data
+        return Raw(subject.removeprefix(self._prefix), value, revision)
+
+
+def _is_deletion(headers: Mapping[str, str]) -> bool:
+    return "KV-Operation" in headers or "Nats-Marker-Reason" in headers
 
 
 class _Reader:

@@ -19,7 +19,7 @@ log = logging.getLogger("moorage.state")
 
 
 class Conflict(Exception):
-    """A compare-and-set lost: somebody wrote in between. Read again and decide anew."""
+    """A compare-and-set failed, because somebody else has written since. Read again and decide anew."""
 
 
 class Raw(msgspec.Struct, frozen=True):
@@ -33,7 +33,9 @@ class Raw(msgspec.Struct, frozen=True):
 class RawBucket(Protocol):
     """One bucket of a key-value store. Revisions grow over the whole bucket and are never reused."""
 
-    async def get(self, key: str) -> Raw | None: ...
+    async def get(self, key: str) -> Raw | None:
+        """The entry as it is now: in a cluster, as the leader has it and not a copy that may be behind."""
+        ...
 
     async def put(self, key: str, value: bytes) -> int:
         """Write whatever is there; returns the new revision."""
@@ -50,7 +52,10 @@ class RawBucket(Protocol):
     async def delete(self, key: str, revision: int | None = None) -> int: ...
 
     async def entries(self, prefix: str = "") -> list[Raw]:
-        """All present entries below a prefix of whole tokens (all, when empty)."""
+        """All present entries below a prefix of whole tokens (all, when empty).
+
+        In a cluster they may be some milliseconds old; a compare-and-set with their revisions finds that out.
+        """
         ...
 
     def watch(self) -> AsyncIterator[Raw | None]:
@@ -141,12 +146,11 @@ class Table(Generic[T]):
 
 
 class View(Generic[T]):
-    """A bucket's present content in memory, kept current by watching.
+    """The content of a bucket in memory, kept current by watching. It may be some milliseconds behind the bucket.
 
-    Nothing here is authoritative: it may be some milliseconds behind. `moved`, `reached` and `changes` wait for news.
-    An entry that cannot be read is logged and stays as it was, with the revision that it had: one bad entry must not
-    end all who follow the bucket, and what was true before is a better guess than that there is nothing. Its owner
-    finds out when it writes, by the conflict.
+    `moved`, `reached` and `changes` wait for news. An entry that cannot be decoded is logged, and the view keeps the
+    entry that it had before: one bad entry must not stop everybody who follows the bucket, and the old value is a
+    better guess than none. The owner of the bucket notices when its next compare-and-set of that entry fails.
     """
 
     def __init__(self, table: Table[T]) -> None:
