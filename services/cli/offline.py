@@ -5,15 +5,16 @@ server could know is taken from the manifests: a SyncTarget without a Ready cond
 `status.apis` serves everything, and everybody is authorized.
 """
 
-import sys
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from services.cli.manifests import InvalidManifest, of_kind, where
 from services.controller.core import moved_at
 from services.controller.workload import summarize
 from services.discovery.core import Candidate, Workspaces, screen
@@ -22,6 +23,8 @@ from services.scheduler.core import Outcome, refusal_of, schedule
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from shared.api import (
+    KINDS,
+    InvalidObject,
     PlacementSpec,
     ServedAPI,
     decode_decision,
@@ -30,6 +33,7 @@ from shared.api import (
     decode_synctarget,
     get_condition,
     matches,
+    validate_placement,
 )
 from shared.messages import Discovered, Evaluated
 from shared.model import (
@@ -48,6 +52,7 @@ from shared.model import (
 )
 
 Manifest = Mapping[str, Any]
+Decoded = TypeVar("Decoded")
 
 PATH_ANNOTATIONS = ("kcp.io/path", "kcp.io/cluster")
 AFTER_FILTERS = {"LowScore": "MinimumScore", "OtherTier": "Tiers"}
@@ -56,49 +61,38 @@ RULE_SECONDS = 2.0
 RULE_MEMORY = 512 << 20
 
 
-class InvalidManifest(ValueError):
-    """A file that cannot be used; the message names the file and what is wrong."""
-
-
-def read(path: str) -> list[Manifest]:
-    """All objects of a file of YAML or JSON documents, lists unfolded; `-` is standard input.
-
-    Raises `InvalidManifest`.
-    """
-    import yaml
-
-    name = "standard input" if path == "-" else path
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        documents = list(yaml.load_all(text, loader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidManifest(f"{name}: {' '.join(str(error).split())}") from None
-    found: list[Manifest] = []
-    for document in documents:
-        if document is None:
-            continue
-        if not isinstance(document, Mapping) or not isinstance(document.get("kind"), str):
-            raise InvalidManifest(f"{name}: a document is no Kubernetes object, since it has no kind")
-        listed = document["kind"].endswith("List") and isinstance(document.get("items"), list)
-        found.extend(document["items"] if listed else [document])
-    return found
-
-
-def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
-    """The manifests of one kind."""
-    return [each for each in manifests if each.get("kind") == kind]
-
-
 def workspace_of(manifest: Manifest) -> str:
     """The workspace that a manifest says it lives in, as kcp annotates it; empty where it says nothing."""
     annotations = (manifest.get("metadata") or {}).get("annotations") or {}
     return next((str(annotations[key]) for key in PATH_ANNOTATIONS if key in annotations), "")
 
 
+def named(manifest: Manifest) -> str:
+    """An object's kind and name, and where it was found, for messages."""
+    return f"{where(manifest)}: {manifest['kind']} {_name(manifest)[1]}"
+
+
+def decoded(decode: Callable[[Manifest], Decoded], manifest: Manifest) -> Decoded:
+    """What a manifest stands for. Raises `InvalidManifest`."""
+    try:
+        return decode(manifest)
+    except ValueError as error:
+        raise InvalidManifest(f"{named(manifest)}: {error}") from None
+
+
+def _unique(manifests: Iterable[Manifest]) -> Iterator[Manifest]:
+    """The manifests, as long as no two of them are one object. Raises `InvalidManifest`."""
+    seen: dict[tuple[str, ...], Manifest] = {}
+    for each in manifests:
+        first = seen.setdefault((each["kind"], workspace_of(each), *_name(each)), each)
+        if first is not each:
+            raise InvalidManifest(f"{named(each)} is there twice: it is also {where(first)}")
+        yield each
+
+
 def target_from(manifest: Manifest) -> Target:
-    """A SyncTarget as the inventory would know it."""
-    found = decode_synctarget(manifest)
+    """A SyncTarget as the inventory would know it. Raises `InvalidManifest`."""
+    found = decoded(decode_synctarget, manifest)
     status = found.status
     ready = get_condition(status.conditions, "Ready")
     target = target_of(workspace_of(manifest), found, None, None, Viewpoint())
@@ -122,15 +116,19 @@ def _api(served: ServedAPI) -> ApiKind:
     )
 
 
+Group = tuple[str, str, str, str]
+"""Workspace, apiVersion, kind and namespace of objects."""
+
+
 @dataclass
 class Plane:
-    """What is decided upon. `settings` are the scheduler's."""
+    """What is decided upon. `settings` are the scheduler's; `objects` by workspace (none given: any) and identity."""
 
     targets: dict[str, Target]
     policies: tuple[PolicyEntry, ...] = ()
-    objects: tuple[tuple[WorkloadObject, Manifest], ...] = ()
-    previous: dict[tuple[str, str], tuple[PreviousChoice, ...]] = field(default_factory=dict)
-    moved_at: dict[tuple[str, str], float] = field(default_factory=dict)
+    objects: Mapping[Group, dict[str, WorkloadObject]] = field(default_factory=dict)
+    previous: dict[PlacementRef, tuple[PreviousChoice, ...]] = field(default_factory=dict)
+    moved_at: dict[PlacementRef, float] = field(default_factory=dict)
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     snapshot: Snapshot = field(default_factory=Snapshot)
 
@@ -151,35 +149,37 @@ def plane_of(
     policies: Iterable[Manifest],
     previous: Iterable[Manifest],
 ) -> Plane:
-    """The plane that some manifests describe. Raises `InvalidObject` for one that does not fit its kind."""
-    placements = list(placements)
-    others = [each for each in placements if each.get("kind") != "Placement"]
-    objects = tuple((summarize(each, "default"), each) for each in others)
-    needed = {(each.api_version, each.kind) for each, _ in objects} | set(_selected_kinds(placements))
-    known = [target_from(each) for each in of_kind(targets, "SyncTarget")]
+    """The plane that some manifests describe. Raises `InvalidManifest`."""
+    placements = list(_unique(placements))
+    objects: defaultdict[Group, dict[str, WorkloadObject]] = defaultdict(dict)
+    for manifest in placements:
+        if manifest["kind"] not in KINDS:
+            found = decoded(lambda each: summarize(each, "default"), manifest)
+            objects[workspace_of(manifest), found.api_version, found.kind, found.namespace][found.name] = found
+    needed = {(api_version, kind) for _, api_version, kind, _ in objects} | set(_selected_kinds(placements))
+    known = [target_from(each) for each in _unique(of_kind(targets, "SyncTarget"))]
     everything = tuple(_served(api_version, kind) for api_version, kind in sorted(needed))
     complete = [each if each.apis else msgspec.structs.replace(each, apis=everything) for each in known]
     plane = Plane({each.id: each for each in complete}, _policies(policies), objects)
-    labels = {_name(each): (each.get("metadata") or {}).get("labels") or {} for each in placements}
-    for manifest in of_kind(previous, "PlacementDecision"):
-        status = decode_decision(manifest).status
+    labels = {_ref(each): each["metadata"].get("labels") or {} for each in of_kind(placements, "Placement")}
+    for manifest in _unique(of_kind(previous, "PlacementDecision")):
+        status = decoded(decode_decision, manifest).status
         selected = status.selected
-        namespace, name = _name(manifest)
-        plane.moved_at[namespace, name] = moved_at(status.history)
-        placement = PlacementRef(workspace=workspace_of(manifest), namespace=namespace, name=name)
+        placement = _ref(manifest)
+        plane.moved_at[placement] = moved_at(status.history)
         ids = [f"{each.target.workspace}/{each.target.name}" for each in selected]
-        plane.previous[namespace, name] = tuple(
+        plane.previous[placement] = tuple(
             PreviousChoice(target=target, replicas=each.replicas) for target, each in zip(ids, selected, strict=True)
         )
         for target, each in zip(ids, selected, strict=True):
-            plane.reserve(placement, labels.get((namespace, name), {}), target, each.reserved)
+            plane.reserve(placement, labels.get(placement, {}), target, each.reserved)
     return plane
 
 
 def _policies(manifests: Iterable[Manifest]) -> tuple[PolicyEntry, ...]:
     return tuple(
-        PolicyEntry(workspace=workspace_of(each), name=_name(each)[1], spec=decode_policy(each).spec)
-        for each in of_kind(manifests, "PlacementPolicy")
+        PolicyEntry(workspace=workspace_of(each), name=_name(each)[1], spec=decoded(decode_policy, each).spec)
+        for each in _unique(of_kind(manifests, "PlacementPolicy"))
     )
 
 
@@ -188,11 +188,18 @@ def _name(manifest: Manifest) -> tuple[str, str]:
     return str(metadata.get("namespace") or "default"), str(metadata.get("name") or "")
 
 
-def _selected_kinds(placements: Iterable[Manifest]) -> Iterable[tuple[str, str]]:
+def _ref(manifest: Manifest) -> PlacementRef:
+    namespace, name = _name(manifest)
+    return PlacementRef(workspace=workspace_of(manifest), namespace=namespace, name=name)
+
+
+def _selected_kinds(placements: Iterable[Manifest]) -> Iterator[tuple[str, str]]:
+    """What Placements name, as far as they can be read: what is wrong with them is said of each."""
     for each in of_kind(placements, "Placement"):
-        spec = each.get("spec") or {}
-        for named in (*(spec.get("workload") or ()), *(spec.get("manifests") or ())):
-            yield str(named.get("apiVersion", "")), str(named.get("kind", ""))
+        with contextlib.suppress(InvalidObject):
+            spec = decode_placement(each).spec
+            yield from ((selector.api_version, selector.kind) for selector in spec.workload)
+            yield from ((str(one.get("apiVersion", "")), str(one.get("kind", ""))) for one in spec.manifests)
 
 
 def _served(api_version: str, kind: str) -> ApiKind:
@@ -201,41 +208,54 @@ def _served(api_version: str, kind: str) -> ApiKind:
 
 
 def request_from(plane: Plane, manifest: Manifest, now: float) -> Request:
-    """What the controller would ask for a Placement. Raises `InvalidObject`."""
-    placement = decode_placement(manifest)
-    namespace, name = _name(manifest)
+    """What the controller would ask for a Placement; with an `error` for one that it would not take as it is."""
+    ref, error = _ref(manifest), ""
+    spec, uid = PlacementSpec(), ""
+    workload: tuple[WorkloadObject, ...] = ()
+    try:
+        placement = decode_placement(manifest)
+        spec, uid = placement.spec, placement.metadata.uid
+        error = "; ".join(validate_placement(placement))
+        if not error:
+            workload = _workload(plane, spec, ref)
+    except ValueError as wrong:
+        error = str(wrong)
     return Request(
-        placement=PlacementRef(workspace=workspace_of(manifest), namespace=namespace, name=name),
-        head=Head(uid=placement.metadata.uid or f"{namespace}/{name}", generation=1, attempt=1),
+        placement=ref,
+        head=Head(uid=uid or f"{ref.namespace}/{ref.name}", generation=1, attempt=1),
         cause=Cause(code="Created"),
-        spec=placement.spec,
-        labels=placement.metadata.labels,
-        workload=_workload(plane, placement.spec, namespace),
-        previous=plane.previous.get((namespace, name), ()),
-        moved_at=plane.moved_at.get((namespace, name), 0.0),
+        spec=spec,
+        labels=manifest["metadata"].get("labels") or {},
+        workload=workload,
+        previous=plane.previous.get(ref, ()),
+        moved_at=plane.moved_at.get(ref, 0.0),
         requested_at=now,
+        error=error,
     )
 
 
-def _workload(plane: Plane, spec: PlacementSpec, namespace: str) -> tuple[WorkloadObject, ...]:
-    """The selected objects; one that is named but not in the files counts as one replica without requests."""
-    found = [summarize(each, namespace) for each in spec.manifests]
+def _workload(plane: Plane, spec: PlacementSpec, ref: PlacementRef) -> tuple[WorkloadObject, ...]:
+    """The selected objects, each once; one that is named but not in the files counts as one replica without requests.
+
+    Raises ValueError for inline manifests that no API server would take.
+    """
+    found = []
     for selector in spec.workload:
-        of_this = [
-            each
-            for each, _ in plane.objects
-            if (each.api_version, each.kind, each.namespace) == (selector.api_version, selector.kind, namespace)
-            and (each.name == selector.name if selector.name else matches(selector.label_selector, each.labels))
-        ]
+        kind = (selector.api_version, selector.kind, ref.namespace)
+        there = plane.objects.get(("", *kind), {}) | plane.objects.get((ref.workspace, *kind), {})
+        named = [there[selector.name]] if selector.name in there else []
         unknown = WorkloadObject(
             api_version=selector.api_version,
             kind=selector.kind,
-            namespace=namespace,
+            namespace=ref.namespace,
             name=selector.name or "",
             replicas=1,
         )
-        found += of_this or [unknown]
-    return tuple(found)
+        labelled = (each for each in there.values() if matches(selector.label_selector, each.labels))
+        found += (named if selector.name else list(labelled)) or [unknown]
+    found += [summarize(each, ref.namespace) for each in spec.manifests]
+    unique = {each.ref: each for each in found}
+    return tuple(unique[name] for name in sorted(unique))
 
 
 @dataclass(frozen=True)

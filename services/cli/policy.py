@@ -54,12 +54,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check or test; the exit code is 1 when a rule is not well. Raises UsageError for a file that cannot be used."""
-    from services.cli.offline import InvalidManifest
-    from shared.api import InvalidObject
+    from services.cli.manifests import InvalidManifest
 
     try:
         code: int = args.act(args)
-    except (InvalidManifest, InvalidObject) as error:
+    except InvalidManifest as error:
         raise UsageError(str(error)) from None
     return code
 
@@ -123,21 +122,22 @@ def _test(args: argparse.Namespace) -> int:
 
 def _policies(path: str) -> "Iterator[InForce]":
     """The policies of a file, and the Placements' own rules."""
-    from services.cli.offline import of_kind, read, workspace_of
+    from services.cli.manifests import of_kind, read
+    from services.cli.offline import decoded, workspace_of
     from services.policy.core import InForce, from_spec
     from shared.api import decode_placement, decode_policy
 
     manifests = read(path)
     policies = [
-        from_spec(decoded.metadata.name, workspace_of(each), decoded.spec)
+        from_spec(policy.metadata.name, workspace_of(each), policy.spec)
         for each in of_kind(manifests, "PlacementPolicy")
-        for decoded in (decode_policy(each),)
+        for policy in (decoded(decode_policy, each),)
     ]
     policies += [
-        InForce(f"placement {decoded.metadata.name}", workspace_of(each), decoded.spec.policies)
+        InForce(f"placement {placement.metadata.name}", workspace_of(each), placement.spec.policies)
         for each in of_kind(manifests, "Placement")
-        for decoded in (decode_placement(each),)
-        if decoded.spec.policies
+        for placement in (decoded(decode_placement, each),)
+        if placement.spec.policies
     ]
     if not policies:
         raise UsageError(f"{path}: there is no PlacementPolicy, and no Placement with rules, in it")
@@ -145,7 +145,8 @@ def _policies(path: str) -> "Iterator[InForce]":
 
 
 def _targets(path: str) -> "list[Target]":
-    from services.cli.offline import of_kind, read, target_from
+    from services.cli.manifests import of_kind, read
+    from services.cli.offline import target_from
 
     targets = [target_from(each) for each in of_kind(read(path), "SyncTarget")]
     if not targets:
@@ -154,13 +155,17 @@ def _targets(path: str) -> "list[Target]":
 
 
 def _request(path: str, now: float) -> Any:
-    from services.cli.offline import of_kind, plane_of, read, request_from
+    from services.cli.manifests import of_kind, read
+    from services.cli.offline import plane_of, request_from
 
     manifests = read(path)
     placements = of_kind(manifests, "Placement")
     if not placements:
         raise UsageError(f"{path}: there is no Placement in it")
-    return request_from(plane_of((), manifests, (), ()), placements[0], now)
+    request = request_from(plane_of((), manifests, (), ()), placements[0], now)
+    if request.error:
+        raise UsageError(f"{path}: {request.error}")
+    return request
 
 
 def _live(args: argparse.Namespace) -> "list[Target]":

@@ -16,14 +16,27 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Run policy and scheduler on manifests, with no server: to try rules on a plane, or to test them in CI.
 
-Files hold YAML or JSON, several documents each; - is standard input. The file of --placement may also hold the objects
-that its Placements select (Deployments and so on), for what they request; an object that is not there counts as one
-replica without requests. A SyncTarget without `status.apis` serves everything, one without a Ready condition is ready.
-What --previous selected takes its capacity. Placements do not see each other, unless --reserve is given.
+  moorage schedule --targets clusters.yaml --placement web.yaml
+  cat *.yaml | moorage schedule --targets - --placement - --policy - -o json | jq .refusal
+
+Files hold YAML or JSON, several documents each; - is standard input, and may be given for several of them. The file of
+--placement may also hold the objects that its Placements select (Deployments and so on), for what they request; an
+object that is not there counts as one replica without requests. A SyncTarget without `status.apis` serves everything,
+one without a Ready condition is ready. The annotation kcp.io/path says in which workspace an object lives. What
+--previous selected takes its capacity. Placements do not see each other, unless --reserve is given.
 
 Exit codes: 0 all placed, 1 a placement was refused, 2 a file or the command line cannot be used.
 With -o json, each placement is one line: placement, strategy, selected[], alternates[], scores[], rejected{}, refusal.
+A Placement that is wrong in itself is refused as InvalidPlacement, and the others are decided; whatever else cannot be
+used ends the command before it decides anything, in one line that names the file, the document and the field.
 """
+KINDS = {
+    "targets": "SyncTarget",
+    "placement": "Placement",
+    "policy": "PlacementPolicy",
+    "previous": "PlacementDecision",
+}
+"""Options that name a file, and what is looked for in it."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,20 +57,21 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Decide all placements of the files; 1 when one was refused."""
+    """Decide all placements of the files; 1 when one was refused. Raises UsageError for a file that cannot be used."""
     from services.cli.errors import UsageError
-    from services.cli.offline import InvalidManifest, plane_of, read
-    from shared.api import InvalidObject
+    from services.cli.manifests import InvalidManifest, of_kind, read
+    from services.cli.offline import plane_of
 
+    given = {option: path for option in KINDS if (path := vars(args)[option]) is not None}
     try:
-        files = {
-            each: read(path) for each in ("targets", "placement", "policy", "previous") if (path := vars(args)[each])
-        }
-        plane = plane_of(files["targets"], files["placement"], files.get("policy", ()), files.get("previous", ()))
-        placements = [each for each in files["placement"] if each.get("kind") == "Placement"]
-        return asyncio.run(_decide_all(plane, placements, args))
-    except (InvalidManifest, InvalidObject) as error:
+        files = {path: read(path) for path in dict.fromkeys(given.values())}
+        plane = plane_of(*(files.get(given.get(option, ""), ()) for option in KINDS))
+    except InvalidManifest as error:
         raise UsageError(str(error)) from None
+    for option in ("placement", "policy"):
+        if option in given and not of_kind(files[given[option]], KINDS[option]):
+            raise UsageError(f"{given[option]}: there is no {KINDS[option]} in it")
+    return asyncio.run(_decide_all(plane, of_kind(files[args.placement], "Placement"), args))
 
 
 async def _decide_all(plane: Any, placements: Iterable[Any], args: argparse.Namespace) -> int:

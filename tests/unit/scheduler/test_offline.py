@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.cli import schedule
-from services.cli.errors import CommandError
+from services.cli.errors import UsageError
 
 HEAD = "apiVersion: placement.moorage.io/v1alpha1\n"
 TARGETS = f"""
@@ -194,18 +195,84 @@ def test_placements_see_each_other_when_asked_to(decided: Run) -> None:
     assert answers[-1]["refusal"]["message"].startswith("0/4 targets: 2 insufficient cpu")
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, decided: Run) -> None:
-    code, (answer,) = decided(placement=placement(spec="strategy: {scorers: [{name: Bst}]}"))
-    assert (code, answer["refusal"]["code"]) == (1, "UnknownScorer")
-    for text, message in (
-        ("{", "placement.yaml: while parsing"),
-        ("a: b", "has no kind"),
-        (placement(spec="priority: high"), "Placement: "),
-    ):
-        with pytest.raises(CommandError, match=message):
-            command(tmp_path, placement=text)
-    with pytest.raises(CommandError, match="No such file"):
+def test_a_wrong_placement_is_refused_as_in_the_pipeline_and_the_others_are_decided(decided: Run) -> None:
+    wrong = {
+        "scorer": "strategy: {scorers: [{name: Bst}]}",
+        "count": "targets: {count: {min: 2, max: 1}}",
+        "percent": "targets: {count: {min: 101%}}",
+        "type": "targets: 3",
+        "twice": "spread: [{topologyKey: r}, {topologyKey: r}]",
+    }
+    documents = [placement(name, spec) for name, spec in wrong.items()]
+    code, answers = decided(placement="---\n".join([placement("first"), *documents, placement("last")]))
+    assert code == 1
+    refused = {each["placement"]: each["refusal"] and each["refusal"]["message"] for each in answers}
+    assert refused.pop("shop/first") is None
+    assert refused.pop("shop/last") is None
+    assert {each["refusal"]["code"] for each in answers if each["refusal"]} == {"InvalidPlacement"}
+    assert refused["shop/scorer"].startswith("spec.strategy.scorers[0].name: 'Bst' is no known scorer; known are")
+    assert refused["shop/count"] == "spec.targets.count: min 2 must not be above max 1."
+    assert "$.spec.targets.count.min" in refused["shop/percent"]
+    assert refused["shop/type"] == "Placement: Expected `object`, got `int` - at `$.spec.targets`"
+    assert refused["shop/twice"] == "spec.spread: topologyKey 'r' is given 2 times, it must be unique."
+
+
+RUNNING = f"{HEAD}kind: PlacementDecision\nmetadata: {{name: web}}\nstatus: {{selected: [{{}}]}}\n"
+BOMB = "a: &a [x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{o}'] * 9)}]\n" for o, n in pairwise("abcdefghi"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"placement": "{"}, "placement.yaml: while parsing"),
+        ({"placement": "a: b"}, "placement.yaml: is no Kubernetes object, since it has no kind"),
+        ({"placement": f"{DEPLOYMENT}---\nkind: X"}, "placement.yaml: document 2: X: metadata.name must be given"),
+        ({"placement": DEPLOYMENT}, "placement.yaml: there is no Placement in it"),
+        ({"policy": ""}, "policy.yaml: there is no PlacementPolicy in it"),
+        ({"placement": "[" * 100_000}, "placement.yaml: is nested too deeply"),
+        ({"placement": "a: &a [*a]"}, "placement.yaml: alias a stands for what it is part of"),
+        ({"placement": BOMB}, "is nested too deeply, or too large with its aliases"),
+        ({"placement": DEPLOYMENT.replace("6", "-6")}, "Deployment web: spec.replicas: '-6' is no number of replicas"),
+        ({"placement": DEPLOYMENT.replace("{app: web}", "{app: 1}", 1)}, "metadata.labels must map text to text"),
+        ({"targets": TARGETS.replace("1e3", "1e3Ki")}, "targets.yaml: document 1: SyncTarget eu-1: SyncTarget: Expec"),
+        ({"targets": TARGETS.replace("eu-2", "eu-1")}, "SyncTarget eu-1 is there twice: it is also .*document 1"),
+        ({"targets": TARGETS.replace("{name: down}", "{}")}, "document 3, item 2: SyncTarget: metadata.name must be"),
+        ({"previous": RUNNING}, "previous.yaml: PlacementDecision web: PlacementDecision: Object missing"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line_with_its_place(tmp_path: Path, texts, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        command(tmp_path, **{"placement": placement(), **texts})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.yaml: No such file or directory"):
         command(tmp_path, "--policy", str(tmp_path / "none.yaml"), placement=placement())
+
+
+def test_times_without_quotes_are_text(decided: Run) -> None:
+    scored = TARGETS.replace("usage: {cpu: 0.1m}", "scores: [{name: s, value: 9, validUntil: 2999-01-01T00:00:00Z}]")
+    code, (answer,) = decided(targets=scored, placement=placement(spec="strategy: {scorers: [{name: 'Custom:s'}]}"))
+    assert (code, answer["scores"][-1]["score"]) == (0, 9.0)
+
+
+def test_an_object_that_is_selected_twice_counts_once(decided: Run) -> None:
+    twice = placement().replace("workload: [", "workload: [{apiVersion: apps/v1, kind: Deployment, name: web}, ")
+    heavy = DEPLOYMENT.replace("500m", "1")  # six cores of ten fit once
+    assert decided(placement=f"{twice}---{heavy}")[0] == 0
+
+
+def test_workspaces_keep_placements_of_one_name_apart(decided: Run) -> None:
+    def at(workspace: str, text: str) -> str:
+        return text.replace("metadata: {", f"metadata: {{annotations: {{'kcp.io/path': '{workspace}'}}, ", 1)
+
+    previous = f"{HEAD}kind: PlacementDecision\nmetadata: {{name: web, namespace: shop}}\n"
+    previous += "status: {selected: [{target: {name: us-1, workspace: 'root:us'}, reserved: {cpu: 1}}]}\n"
+    both = f"{at('root:a', placement())}---\n{at('root:b', placement())}---{at('root:b', DEPLOYMENT)}"
+    _, (first, second) = decided(placement=both, previous=at("root:b", previous))
+    assert [each["selected"][0]["replicas"] for each in (first, second)] == [1, 6]
+    assert "Steady" not in first["selected"][0]["breakdown"]
+    assert second["selected"][0]["target"] == "root:us/us-1"
 
 
 def test_the_table_is_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

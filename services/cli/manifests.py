@@ -1,0 +1,117 @@
+"""Manifests in files: YAML or JSON, several documents each, every object with where it was found."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DEEPEST = 200
+"""Levels of nesting. PyYAML's C loader recurses in C, without a bound: a hundred thousand would end the process."""
+MOST_NODES = 10_000_000
+"""In one document, its aliases written out: a few hundred bytes of them can stand for billions."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _ManifestLoader(_Loader):  # type: ignore[misc]  # which of the two it is, is known at run time only
+    """Leaves times as text, as Kubernetes has them."""
+
+
+_ManifestLoader.yaml_implicit_resolvers = {
+    first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+class InvalidManifest(ValueError):
+    """What cannot be used; the message names the file, the document and what is wrong."""
+
+
+class Manifest(dict[str, Any]):
+    """An object as it was written; `where` says in which document of which file."""
+
+    def __init__(self, content: Mapping[str, Any], where: str) -> None:
+        super().__init__(content)
+        self.where = where
+
+
+def read(path: str) -> list[Manifest]:
+    """All objects of a file of YAML or JSON documents, lists unfolded; `-` is standard input.
+
+    Raises `InvalidManifest`.
+    """
+    name = "standard input" if path == "-" else path
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        _check(text)
+        documents = list(yaml.load_all(text, _ManifestLoader))
+    except OSError as error:
+        raise InvalidManifest(f"{name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidManifest(f"{name}: is no text: byte {error.start} is not UTF-8") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number with thousands of digits
+        raise InvalidManifest(f"{name}: {' '.join(str(error).split())}") from None
+    found = []
+    for number, document in enumerate(documents, 1):
+        where = f"{name}: document {number}" if len(documents) > 1 else name
+        if isinstance(document, Mapping) and isinstance(document.get("items"), list):
+            listed = enumerate(document["items"], 1)
+            found += [_object(each, f"{where}, item {position}") for position, each in listed]
+        elif document is not None:
+            found.append(_object(document, where))
+    return found
+
+
+def _object(content: Any, where: str) -> Manifest:
+    if not isinstance(content, Mapping) or not isinstance(content.get("kind"), str):
+        raise InvalidManifest(f"{where}: is no Kubernetes object, since it has no kind")
+    metadata = content.get("metadata")
+    if not isinstance(metadata, Mapping) or not metadata.get("name") or not isinstance(metadata["name"], str):
+        raise InvalidManifest(f"{where}: {content['kind']}: metadata.name must be given")
+    for field in ("labels", "annotations"):
+        pairs = metadata.get(field) or {}
+        if not isinstance(pairs, Mapping) or not all(isinstance(part, str) for pair in pairs.items() for part in pair):
+            raise InvalidManifest(f"{where}: {content['kind']}: metadata.{field} must map text to text")
+    return Manifest(content, where)
+
+
+def where(manifest: Mapping[str, Any]) -> str:
+    """Where a manifest was found, for messages."""
+    return getattr(manifest, "where", "a manifest")
+
+
+def of_kind(manifests: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    """The manifests of one kind."""
+    return [each for each in manifests if each.get("kind") == kind]
+
+
+def _check(text: str) -> None:
+    """Raises yaml.YAMLError for a text that is nested too deeply, or too large with its aliases written out."""
+    anchored: dict[str, int] = {}
+    parts: list[tuple[str | None, int]] = []
+    nodes = 0
+    for event in yaml.parse(text, _Loader):
+        match event:
+            case yaml.DocumentStartEvent():
+                nodes = 0
+                anchored.clear()
+            case yaml.CollectionStartEvent():
+                parts.append((event.anchor, nodes))
+                nodes += 1
+            case yaml.CollectionEndEvent():
+                anchor, before = parts.pop()
+                if anchor:
+                    anchored[anchor] = nodes - before
+            case yaml.ScalarEvent():
+                nodes += 1
+                if event.anchor:
+                    anchored[event.anchor] = 1
+            case yaml.AliasEvent():
+                if event.anchor not in anchored:
+                    raise yaml.YAMLError(f"alias {event.anchor} stands for what it is part of, or for nothing")
+                nodes += anchored[event.anchor]
+        if len(parts) > DEEPEST or nodes > MOST_NODES:
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise yaml.YAMLError(f"is nested too deeply, or too large with its aliases, from line {line} on")
