@@ -6,11 +6,11 @@ What a real cluster's controllers do a moment later is done here at once.
 from typing import Any
 
 from services.sandbox.clusters import Cluster
-from services.sandbox.errors import Document, bad_request, conflict, forbidden
+from services.sandbox.errors import Cause, Document, conflict, forbidden, invalid
 from services.sandbox.store import Entry, Key, Store
 
 FOREGROUND = "foregroundDeletion"
-_POLICIES = ("", "Background", "Foreground", "Orphan")
+_POLICIES = ("Foreground", "Background", "Orphan")
 
 
 class Deleter:
@@ -25,7 +25,7 @@ class Deleter:
         Raises ApiError 409 where the options' preconditions do not hold.
         """
         _check_preconditions(entry, options.get("preconditions") or {})
-        policy = _policy(options)
+        policy = policy_of(options)
         if options.get("dryRun"):
             return entry, True
         document = entry.document()
@@ -125,10 +125,14 @@ class Deleter:
             self.remove(cluster, key, now)
 
 
-def _policy(options: Document) -> str:
+def policy_of(options: Document) -> str:
+    """What shall become of dependents; empty for the default. Raises ApiError 422."""
     policy = options.get("propagationPolicy") or ("Orphan" if options.get("orphanDependents") else "")
-    if policy not in _POLICIES:
-        raise bad_request(f"invalid propagationPolicy {policy!r}")
+    if policy and policy not in _POLICIES:
+        supported = ", ".join(f'"{each}"' for each in (*_POLICIES, "nil"))
+        message = f'Unsupported value: "{str(policy)[:50]}": supported values: {supported}'
+        cause = Cause("FieldValueNotSupported", "propagationPolicy", message)
+        raise invalid("DeleteOptions", "meta.k8s.io", "", [cause])
     return str(policy)
 
 
@@ -140,8 +144,13 @@ def check_deletable(resource: str, name: str) -> None:
 
 def _check_preconditions(entry: Entry, preconditions: Document) -> None:
     check_deletable(entry.key.resource, entry.key.name)
-    for field, actual in (("uid", entry.uid), ("resourceVersion", str(entry.version))):
+    for field, shown, actual, else_said in (
+        ("uid", "UID", entry.uid, "deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", str(entry.version), "modified"),
+    ):
         wanted = preconditions.get(field)
         if wanted is not None and wanted != actual:
-            why = f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {actual}"
-            raise conflict(entry.key.resource, entry.key.name, why)
+            why = f"the {shown} in the precondition ({wanted}) does not match the {shown} in record ({actual})"
+            _, dot, group = entry.key.resource.partition(".")
+            named = f"{entry.document()['kind']}{dot}{group}"
+            raise conflict(named, entry.key.name, f"{why}. The object might have been {else_said}")

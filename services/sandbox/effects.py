@@ -1,5 +1,6 @@
 """Kinds that mean something to the server itself: what it admits of them, and what follows from them."""
 
+import base64
 from dataclasses import replace
 
 import msgspec
@@ -14,6 +15,7 @@ from services.sandbox.resources import Resource, from_definition
 from services.sandbox.store import Event, Store
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
+_ROLE_REF = {"APIGroup": "apiGroup", "Kind": "kind", "Name": "name"}  # told by the names of Go's fields
 REQUESTER = "placement.moorage.io/requester"
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 WORKSPACES = "workspaces.tenancy.kcp.io"
@@ -27,6 +29,9 @@ def admit(at: Address, new: Document, old: Document | None, write: Write) -> Non
         new["status"] = {"phase": "Active"}
         new.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
         new["metadata"]["labels"] = {**(new["metadata"].get("labels") or {}), NAMESPACE_NAME: at.name}
+    elif at.resource.id == "secrets" and (strings := new.pop("stringData", None)):
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in strings.items()}
+        new["data"] = {**(new.get("data") or {}), **encoded}
     elif at.resource.id == WORKSPACES and old is None:
         new["status"] = {"phase": "Scheduling"}
     elif at.resource.id == DEFINITIONS and not write.subresource:
@@ -42,7 +47,8 @@ def _check_fixed(at: Address, new: Document, old: Document) -> None:
         if any(new.get(name) != old.get(name) for name in ("data", "binaryData", "immutable")):
             problem = "data", "Forbidden: field is immutable when `immutable` is set"
     elif "roleRef" in old and at.resource.group == RBAC_GROUP and new.get("roleRef") != old["roleRef"]:
-        problem = "roleRef", "Invalid value: cannot change roleRef"
+        told = {name: new.get("roleRef", {}).get(given, "") for name, given in _ROLE_REF.items()}
+        problem = "roleRef", f"Invalid value: {msgspec.json.encode(told).decode()}: cannot change roleRef"
     elif at.resource.id == DEFINITIONS and new["spec"].get("scope") != old["spec"].get("scope"):
         problem = "spec.scope", f'Invalid value: "{new["spec"].get("scope")}": field is immutable'
     if problem:

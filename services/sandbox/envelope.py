@@ -1,17 +1,14 @@
 """What surrounds an object's content: kind, names, and the metadata that the server itself keeps. Pure but for uids."""
 
-import re
 import uuid
 from collections.abc import Sequence
 
-from services.sandbox import errors
+from services.sandbox import errors, names
 from services.sandbox.auth import RBAC_GROUP
 from services.sandbox.clusters import Address, Cluster
 from services.sandbox.errors import Cause, Document
 from services.sandbox.store import Entry
 
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL = re.compile(r"(?=.{1,63}$)[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 CLUSTER = "kcp.io/cluster"
 SERVER_SET = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name")
 
@@ -40,7 +37,8 @@ def keep(at: Address, old: Document, new: Document, subresource: str) -> Documen
     if subresource == "status":
         fields = new["metadata"].get("managedFields")
         metadata = {**old["metadata"], **({"managedFields": fields} if fields is not None else {})}
-        return {**old, "metadata": metadata, "status": new.get("status", {})}
+        status = {"status": new["status"]} if "status" in new else {} if at.resource.custom else {"status": {}}
+        return {**without(old, "status"), "metadata": metadata, **status}
     if at.version.status:
         new = {**without(new, "status"), **({"status": old["status"]} if "status" in old else {})}
     metadata = without(new["metadata"], *SERVER_SET)
@@ -49,9 +47,10 @@ def keep(at: Address, old: Document, new: Document, subresource: str) -> Documen
 
 
 def fresh(at: Address, now: str) -> Document:
-    """The metadata that a new object gets; generations are counted where there is a spec to count."""
+    """The metadata that a new object gets; of the core group's kinds, only Pods count generations."""
     fresh: Document = {"name": at.name, "uid": str(uuid.uuid4()), "creationTimestamp": now}
-    return {**fresh, "generation": 1} if at.resource.custom or at.version.status else fresh
+    counts = at.version.status and (at.resource.group or at.resource.plural == "pods")
+    return {**fresh, "generation": 1} if at.resource.custom or counts else fresh
 
 
 def tidy(cluster: Cluster, metadata: Document) -> None:
@@ -99,25 +98,14 @@ def check(at: Address, document: Document) -> Document:
             )
     else:
         metadata.pop("namespace", None)
-    if at.name and metadata.setdefault("name", at.name) != at.name:
+    if at.name and not metadata.get("name"):
+        said = f"the name of the object ({at.name} based on URL) was undeterminable: name must be provided"
+        raise errors.bad_request(said)
+    if at.name and metadata["name"] != at.name:
         raise errors.bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({at.name})"
         )
     return metadata
-
-
-def metadata_causes(metadata: Document) -> list[Cause]:
-    """Labels, annotations and finalizers whose names or values no object can have."""
-    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    if not isinstance(labels, dict) or not isinstance(annotations, dict):
-        return []  # the schema says so
-    wrong = [("metadata.labels", name) for name in labels if not _qualified(name)]
-    wrong += [("metadata.labels", value) for value in labels.values() if value and not _LABEL.fullmatch(str(value))]
-    wrong += [("metadata.annotations", name) for name in annotations if not _qualified(name)]
-    finalizers = metadata.get("finalizers") or ()
-    wrong += [("metadata.finalizers", name) for name in finalizers if not _qualified(str(name))]
-    said = "a valid value must consist of alphanumeric characters, '-', '_' or '.', a name may have a prefix"
-    return [Cause.invalid(field, f'"{str(bad)[:100]}": {said}') for field, bad in wrong]
 
 
 def deletion_causes(old: Document, new: Document) -> list[Cause]:
@@ -127,27 +115,22 @@ def deletion_causes(old: Document, new: Document) -> list[Cause]:
         message = f'Invalid value: "{claimed}": field is immutable'
         return [Cause("FieldValueInvalid", "metadata.deletionTimestamp", message)]
     added = sorted(set(new.get("finalizers") or ()) - set(old.get("finalizers") or ())) if begun else []
-    message = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added}"
+    listed = ", ".join(f'"{each}"' for each in added)
+    message = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
+    message += f"[]string{{{listed}}}"
     return [Cause("FieldValueForbidden", "metadata.finalizers", message)] if added else []
-
-
-def _qualified(name: str) -> bool:
-    """`[prefix/]name`"""
-    prefix, slash, rest = name.rpartition("/")
-    return bool(_LABEL.fullmatch(rest)) and (not slash or bool(len(prefix) <= 253 and _SUBDOMAIN.fullmatch(prefix)))
 
 
 def check_name(at: Address) -> None:
     """Raise ApiError 422 for a name that an object of this kind cannot have."""
-    name = at.name
-    if not name:
-        message, reason = "Required value: name or generateName is required", "FieldValueRequired"
+    if not at.name:
+        causes = [Cause("FieldValueRequired", "metadata.name", "Required value: name or generateName is required")]
     elif at.resource.group == RBAC_GROUP:
-        if name not in (".", "..") and "/" not in name and "%" not in name:
-            return
-        message, reason = f'Invalid value: "{name[:253]}": must be a path segment', "FieldValueInvalid"
-    elif _SUBDOMAIN.fullmatch(name) and len(name) <= (63 if at.resource.id == "namespaces" else 253):
-        return
+        wrong = [f"may not be '{at.name}'"] if at.name in (".", "..") else []
+        wrong += [f"may not contain '{each}'" for each in "/%" if each in at.name]
+        causes = list(names.invalid("metadata.name", at.name, wrong))
     else:
-        message, reason = f'Invalid value: "{name[:253]}": must be a lowercase RFC 1123 subdomain', "FieldValueInvalid"
-    raise errors.invalid(at.resource.kind, at.resource.group, name[:253], [Cause(reason, "metadata.name", message)])
+        form = names.LABEL if at.resource.id in ("namespaces", "services") else names.SUBDOMAIN
+        causes = list(names.invalid("metadata.name", at.name, form.misfits(at.name)))
+    if causes:
+        raise errors.invalid(at.resource.kind, at.resource.group, at.name, causes)

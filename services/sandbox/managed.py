@@ -57,12 +57,13 @@ def readable(entries: Any) -> bool:
         return False
 
 
-def record(document: Document, by_owner: apply.Owners, writer: apply.Owner, now: str | None) -> None:
-    """Write the owners into the object. The writer's entry gets the time; none, if what it writes was there before."""
-    known = {_owner(entry): entry for entry in _entries(document)}
+def record(document: Document, by_owner: apply.Owners, writer: apply.Owner, now: str, *, changed: bool = True) -> None:
+    """Write the owners into the object. The writer's entry gets the time if it changed anything."""
+    times = {identity(_owner(entry)): entry.get("time") for entry in _entries(document)}
     entries = []
     for owner, fields in by_owner.items():
-        time = now if now and owner == writer else known.get(owner, {}).get("time")
+        before = times.get(identity(owner), None if owner == writer else now)
+        time = now if changed and owner == writer else before
         entries.append(
             {
                 "manager": owner.manager,
@@ -77,6 +78,11 @@ def record(document: Document, by_owner: apply.Owners, writer: apply.Owner, now:
     document["metadata"]["managedFields"] = sorted(entries, key=_rank)
     if not entries:
         del document["metadata"]["managedFields"]
+
+
+def identity(owner: apply.Owner) -> apply.Owner:
+    """An applier is the same one in whatever version it applies."""
+    return owner._replace(api_version="") if owner.operation == "Apply" else owner
 
 
 def _rank(entry: Document) -> tuple[str, ...]:

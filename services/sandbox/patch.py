@@ -35,14 +35,18 @@ def _json_patch(document: Any, patch: Any) -> Any:
     copied = 0
     try:
         for operation in patch:
-            action = operation["op"]
+            action, values = operation["op"], {}
             if action == "replace" and isinstance(JsonPointer(operation["path"]).to_last(document)[0], dict):
-                action = "add"  # Kubernetes replaces what is not there
+                action = "add"  # Kubernetes replaces what is not there, and copies a null from there
             elif action == "copy":
-                copied += len(encode(resolve_pointer(document, operation["from"])))
+                parent, name = JsonPointer(operation["from"]).to_last(document)
+                if isinstance(parent, dict) and name is not None and name not in parent:
+                    action, values = "add", {"value": None}
+                else:
+                    copied += len(encode(resolve_pointer(document, operation["from"])))
                 if copied > _MAX_COPIED:
                     raise too_large(_MAX_COPIED)
-            document = jsonpatch.JsonPatch([{**operation, "op": action}]).apply(document, in_place=True)
+            document = jsonpatch.JsonPatch([{**operation, "op": action, **values}]).apply(document, in_place=True)
     except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, KeyError, AttributeError) as error:
         raise rejected() from error
     return document

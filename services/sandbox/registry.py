@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from services.sandbox import apply, envelope, errors, managed, patch
+from services.sandbox import apply, envelope, errors, managed, names, patch
 from services.sandbox.auth import User
+from services.sandbox.checks import CHECKS
 from services.sandbox.clusters import Address
 from services.sandbox.deletion import Deleter
 from services.sandbox.errors import Cause, Document
@@ -92,8 +93,8 @@ class Registry:
 
     def update(self, at: Address, document: Document, write: Write) -> Entry:
         """Replace the object, or its status. Raises ApiError: 404, 409 on a stale resourceVersion, 422 invalid."""
-        entry = self.current(at)
         metadata = envelope.check(at, document)
+        entry = self.current(at)
         if not metadata.get("resourceVersion") and at.resource.custom:
             said = "Invalid value: 0: must be specified for an update"
             cause = Cause("FieldValueInvalid", "metadata.resourceVersion", said)
@@ -118,22 +119,13 @@ class Registry:
         entry = self._store.get(at.key)
         if entry is None and write.subresource:
             raise errors.not_found(at.resource.id, at.name)
-        given = config.get("metadata")
-        namespace = given.get("namespace", "") if isinstance(given, dict) else ""
-        metadata = envelope.check(at, config)
-        if metadata.get("managedFields"):
-            raise errors.bad_request("metadata.managedFields must be nil")
-        if entry is None and metadata.get("uid"):
-            raise at.conflict(f"uid mismatch: {metadata['uid']} was asked for, none is there")
+        metadata = _check_applied(at, config, known=entry is not None)
         structure = at.version.schema.structure
-        if problems := apply.mistyped(config, structure):
-            kind = f"{at.resource.group}/{at.version.name}, Kind={at.resource.kind}"
-            raise errors.not_applicable(f"{namespace}/{at.name}; {kind}", problems)
         live = self._read(at, entry) if entry else {**config, "metadata": metadata}
         owners = managed.owners(live)
         owner = apply.Owner(write.manager, "Apply", config["apiVersion"], write.subresource)
         for known in list(owners):
-            if known._replace(api_version=owner.api_version) == owner:  # it may have applied by another version
+            if managed.identity(known) == managed.identity(owner):
                 owners[owner] = owners.pop(known)
         before = self._part(at, live, write) if entry else {}
         if entry and not owners:
@@ -147,7 +139,8 @@ class Registry:
                 raise _conflict(error) from error
             applied = apply.apply(before, wanted, owner, owners, structure, force=True)
         document = managed.with_part(live, applied.document, before)
-        managed.record(document, applied.owners, owner, None if applied.document == before else write.now)
+        unchanged = applied.document == before and apply.merge(live, config, structure) == live
+        managed.record(document, applied.owners, owner, write.now, changed=not unchanged)
         if entry is None:
             return self._insert(at, document, write, applied=True)
         if version := metadata.get("resourceVersion"):
@@ -214,13 +207,15 @@ class Registry:
         envelope.tidy(at.cluster, document["metadata"])
         patched = document if write.is_patch else None
         nulls = Nulls.NOWHERE if not at.resource.custom else Nulls.ANYWHERE if applied else Nulls.UNDECLARED
-        dropped, broken = at.version.schema.conform(document, nulls)
+        dropped, causes = at.version.schema.conform(document, nulls)
         if dropped and write.validation == "Strict":
             unknown = ", ".join(f'unknown field "{path}"' for path in dropped)
             raise errors.undecodable(at.resource.kind, at.version.name, f"strict decoding error: {unknown}", patched)
         if write.validation == "Warn":
             write.warnings += [f'unknown field "{path}"' for path in dropped]
-        causes = [*envelope.metadata_causes(document["metadata"]), *broken]
+        if not causes and not at.resource.custom and (check := CHECKS.get(at.resource.id)):
+            causes = list(check(document))
+        causes = names.metadata_causes(document["metadata"]) + causes
         typed = [each for each in causes if each.reason == "FieldValueTypeInvalid"]
         if typed and (not at.resource.custom or typed[0].field.startswith("metadata")):
             listed = ", ".join(f"{each.field}: {each.message}" for each in typed)
@@ -265,6 +260,23 @@ def _stored(at: Address, document: Document) -> Document:
     head = {"apiVersion": at.resource.api_version(at.resource.storage), "kind": at.resource.kind}
     rest = envelope.without(document, "apiVersion", "kind", "metadata")
     return {**head, "metadata": document["metadata"], **rest}
+
+
+def _check_applied(at: Address, config: Document, *, known: bool) -> Document:
+    """The metadata of a configuration that can be applied to an object that is known, or is to be made."""
+    given = config.setdefault("metadata", {})
+    namespace = given.get("namespace", "") if isinstance(given, dict) else ""
+    if known and isinstance(given, dict):
+        given.setdefault("name", at.name)
+    metadata = envelope.check(at, config)
+    if metadata.get("managedFields"):
+        raise errors.bad_request("metadata.managedFields must be nil")
+    if not known and metadata.get("uid"):
+        raise at.conflict(f"uid mismatch: {metadata['uid']} was asked for, none is there")
+    if problems := apply.mistyped(config, at.version.schema.structure):
+        kind = f"{at.resource.group}/{at.version.name}, Kind={at.resource.kind}"
+        raise errors.not_applicable(f"{namespace}/{at.name}; {kind}", problems)
+    return metadata
 
 
 def _moves_from_client_side(live: Document, error: apply.ConflictsError, write: Write, structure: Document) -> bool:

@@ -117,11 +117,12 @@ def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice:
     """`twice` are the items of sets and keyed lists that are there twice."""
     if isinstance(value, list):
         element, seen = item_element(schema), Counter[str]()
+        one_key = len(schema.get("x-kubernetes-list-map-keys") or ()) < 2  # of built-in kinds, ports may be there twice
         for position, item in enumerate(value):
             here = f"{path}[{position}]"
             if element:
                 seen[name := element(item)] += 1
-                if seen[name] == 2:
+                if seen[name] == 2 and (one_key or nulls is not Nulls.NOWHERE):
                     twice.append(Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}"))
             _conform(item, schema.get("items") or {}, here, dropped, twice, nulls)
     elif isinstance(value, dict):

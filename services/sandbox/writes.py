@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from services.sandbox import errors, patch, reads, tables
 from services.sandbox.auth import User
 from services.sandbox.clusters import Address
-from services.sandbox.deletion import Deleter, check_deletable
+from services.sandbox.deletion import Deleter, check_deletable, policy_of
 from services.sandbox.errors import Cause, Document
 from services.sandbox.http import Request, Response, answer, parse, parse_object
 from services.sandbox.registry import Registry, Write
@@ -83,7 +83,7 @@ def _scale_of(at: Address, document: Document) -> Document:
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {name: metadata[name] for name in kept if name in metadata},
-        "spec": {"replicas": next(iter(tables.find(document, spec_path)), 0)},
+        "spec": {"replicas": replicas} if (replicas := next(iter(tables.find(document, spec_path)), 0)) else {},
         "status": {**status, "selector": selector[0]} if selector else status,
     }
 
@@ -98,9 +98,12 @@ def _scale(registry: Registry, at: Address, request: Request, options: Write) ->
     scale = parse(request)
     if request.method == "PATCH":
         scale = patch.patched(request.media_type, _scale_of(at, document), scale, {})
-    replicas = (scale.get("spec") or {}).get("replicas") if isinstance(scale, dict) else None
-    if not isinstance(replicas, int) or replicas < 0:
-        raise errors.bad_request("spec.replicas must be a number, 0 or more")
+    replicas = (scale.get("spec") or {}).get("replicas", 0) if isinstance(scale, dict) else None
+    if not isinstance(replicas, int):
+        raise errors.bad_request("spec.replicas must be a number")
+    if replicas < 0:
+        said = f"Invalid value: {replicas}: must be greater than or equal to 0"
+        raise errors.invalid("Scale", "autoscaling", at.name, [Cause("FieldValueInvalid", "spec.replicas", said)])
     *path, last = (at.version.scale or (".spec.replicas",))[0].strip(".").split(".")
     inner = document
     for name in path:
@@ -117,6 +120,7 @@ def delete(store: Store, deleter: Deleter, at: Address, request: Request) -> Res
     """One object, or with no name all that the selectors match."""
     options = parse_object(request) if request.body else {}
     options = {**options, **{k: v for k, v in request.query.items() if k in ("propagationPolicy", "dryRun")}}
+    policy_of(options)
     if not at.name:
         doomed = reads.select(store, at, reads.matching(at, request))
         for entry in doomed:
@@ -131,5 +135,6 @@ def delete(store: Store, deleter: Deleter, at: Address, request: Request) -> Res
     entry, gone = deleter.delete(at.cluster, found, options, now())
     if not gone:
         return Response(200, reads.as_version(entry.body, at.api_version))
-    details = {"name": at.name, "group": at.resource.group, "kind": at.resource.plural, "uid": entry.uid}
+    group = {"group": at.resource.group} if at.resource.group else {}
+    details = {"name": at.name, **group, "kind": at.resource.plural, "uid": entry.uid}
     return answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})

@@ -24,16 +24,26 @@ from tests.conformance.widgets import install
 )
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """A running API server. Skips, and says why, where it cannot be had; fails where it must be there."""
-    folder = tmp_path_factory.mktemp(request.param)
     with ExitStack() as stack:
-        try:
-            found = stack.enter_context(BACKENDS[request.param](folder))
-        except NotHere as reason:
-            if os.environ.get(REQUIRED) and request.param == "kubernetes":
-                pytest.fail(f"{REQUIRED} is set, and there is {reason}")
-            pytest.skip(str(reason))
-        asyncio.run(install(found.admin))
-        yield found
+        yield _started(stack, request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Backend]]:
+    """The sandbox, and a real API server beside it."""
+    with ExitStack() as stack:
+        yield [_started(stack, name, tmp_path_factory) for name in ("kubernetes", "sandbox")]
+
+
+def _started(stack: ExitStack, name: str, folders: pytest.TempPathFactory) -> Backend:
+    try:
+        found = stack.enter_context(BACKENDS[name](folders.mktemp(name)))
+    except NotHere as reason:
+        if os.environ.get(REQUIRED) and name == "kubernetes":
+            pytest.fail(f"{REQUIRED} is set, and there is {reason}")
+        pytest.skip(str(reason))
+    asyncio.run(install(found.admin))
+    return found
 
 
 @pytest.fixture

@@ -319,7 +319,10 @@ async def test_writes_by_the_virtual_workspace_arrive_in_the_consumer(hub, provi
     await bind(one)
     there = hub.at(hub.sandbox.clusters.find("root:one").id).below("/services/apiexport/root:provider/things")
     await there("POST", WIDGETS, {"metadata": {"name": "w"}}, expect=201)
-    await there.apply(f"{WIDGETS}/w", {"apiVersion": "example.io/v1", "kind": "Widget", "spec": {"size": 1}})
+    await there.apply(
+        f"{WIDGETS}/w",
+        {"apiVersion": "example.io/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}},
+    )
     assert (await one("GET", f"{WIDGETS}/w"))["metadata"]["name"] == "w"
 
 

@@ -216,7 +216,9 @@ async def test_the_requester_of_a_placement_is_recorded_and_cannot_be_forged(hub
     body = {"metadata": {"annotations": {f"{group}/requester": "forged", "x": "y"}}}
     changed = await alice.patch(f"{path}/p", body)
     assert changed["metadata"]["annotations"] == {f"{group}/requester": stamp, "kcp.io/cluster": "root", "x": "y"}
-    applied = await alice.apply(f"{path}/q", {"apiVersion": f"{group}/v1alpha1", "kind": "Placement"}, expect=201)
+    applied = await alice.apply(
+        f"{path}/q", {"apiVersion": f"{group}/v1alpha1", "kind": "Placement", "metadata": {"name": "q"}}, expect=201
+    )
     assert json.loads(applied["metadata"]["annotations"][f"{group}/requester"])["username"] == "alice"
     by_admin = await hub.patch(f"{path}/p", body)
     assert by_admin["metadata"]["annotations"][f"{group}/requester"] == "forged"

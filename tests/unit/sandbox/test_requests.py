@@ -117,7 +117,7 @@ async def test_apply_creates_changes_and_conflicts_over_http(hub):
 
 async def test_status_is_applied_by_itself(target):
     path = "/apis/apps/v1/namespaces/default/deployments"
-    kind = {"apiVersion": "apps/v1", "kind": "Deployment"}
+    kind = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
     spec = {"selector": {}, "template": {"spec": {"containers": []}}}
     await target.apply(f"{path}/web/status", {**kind, "status": {"replicas": 1}}, expect=404)
     await target.apply(f"{path}/web", {**kind, "spec": spec}, expect=201)
