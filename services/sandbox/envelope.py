@@ -133,4 +133,4 @@ def check_name(at: Address) -> None:
         form = names.LABEL if at.resource.id in ("namespaces", "services") else names.SUBDOMAIN
         causes = list(names.invalid("metadata.name", at.name, form.misfits(at.name)))
     if causes:
-        raise errors.invalid(at.resource.kind, at.resource.group, at.name, causes)
+        raise at.invalid(*causes)
