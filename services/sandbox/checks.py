@@ -20,20 +20,16 @@ _NEEDED = {  # what a Secret of a type has to hold
 }
 
 
-def _required(field: str, said: str = "") -> Cause:
-    return Cause("FieldValueRequired", field, f"Required value: {said}".removesuffix(": "))
-
-
 def _unsupported(field: str, value: str, *supported: str) -> Cause:
     listed = ", ".join(f'"{each}"' for each in supported)
-    return Cause("FieldValueNotSupported", field, f'Unsupported value: "{value}": supported values: {listed}')
+    return Cause.unsupported(field, f'"{value}": supported values: {listed}')
 
 
 def _role(document: Document) -> Iterator[Cause]:
     for position, rule in enumerate(document.get("rules") or ()):
         here = f"rules[{position}]"
         if not rule.get("verbs"):
-            yield _required(f"{here}.verbs", "verbs must contain at least one value")
+            yield Cause.required(f"{here}.verbs", "verbs must contain at least one value")
         if rule.get("nonResourceURLs"):
             for refused, said in (
                 (document["kind"] == "Role", "namespaced rules cannot apply to non-resource URLs"),
@@ -43,11 +39,11 @@ def _role(document: Document) -> Iterator[Cause]:
                 ),
             ):
                 if refused:
-                    yield Cause("FieldValueInvalid", f"{here}.nonResourceURLs", f"Invalid value: {said}")
+                    yield Cause.invalid(f"{here}.nonResourceURLs", said)
             continue
         for name, what in (("apiGroups", "api group"), ("resources", "resource")):
             if not rule.get(name):
-                yield _required(f"{here}.{name}", f"resource rules must supply at least one {what}")
+                yield Cause.required(f"{here}.{name}", f"resource rules must supply at least one {what}")
 
 
 def _binding(document: Document) -> Iterator[Cause]:
@@ -58,15 +54,15 @@ def _binding(document: Document) -> Iterator[Cause]:
     if reference.get("kind") not in kinds:
         yield _unsupported("roleRef.kind", reference.get("kind", ""), *kinds)
     if not reference.get("name"):
-        yield _required("roleRef.name")
+        yield Cause.required("roleRef.name")
     for position, subject in enumerate(document.get("subjects") or ()):
         here, kind, name = f"subjects[{position}]", subject.get("kind"), subject.get("name", "")
         if not name:
-            yield _required(f"{here}.name")
+            yield Cause.required(f"{here}.name")
         if kind == "ServiceAccount":
             yield from invalid(f"{here}.name", name, SUBDOMAIN.misfits(name) if name else [])
             if not (namespaced or subject.get("namespace")):
-                yield _required(f"{here}.namespace")
+                yield Cause.required(f"{here}.namespace")
         elif kind not in ("User", "Group"):
             yield _unsupported(f"{here}.kind", kind or "", "ServiceAccount", "User", "Group")
         group = "" if kind == "ServiceAccount" else RBAC
@@ -78,20 +74,19 @@ def _service(document: Document) -> Iterator[Cause]:
     spec = document.get("spec") or {}
     ports = spec.get("ports") or []
     if not ports and spec.get("clusterIP") != "None" and spec.get("type") != "ExternalName":
-        yield _required("spec.ports")
+        yield Cause.required("spec.ports")
     named: set[str] = set()
     for position, port in enumerate(ports):
         here, name, number = f"spec.ports[{position}]", port.get("name", ""), port.get("port")
         if name:
             yield from invalid(f"{here}.name", name, LABEL.misfits(name))
         elif len(ports) > 1:
-            yield _required(f"{here}.name")
+            yield Cause.required(f"{here}.name")
         if name in named:
             yield Cause("FieldValueDuplicate", f"{here}.name", f'Duplicate value: "{name}"')
         named |= {name} - {""}
         if not isinstance(number, int) or not 1 <= number <= 65535:
-            said = f"Invalid value: {number}: must be between 1 and 65535, inclusive"
-            yield Cause("FieldValueInvalid", f"{here}.port", said)
+            yield Cause.invalid(f"{here}.port", f"{number}: must be between 1 and 65535, inclusive")
 
 
 def _data(document: Document) -> Iterator[Cause]:
@@ -107,7 +102,7 @@ def _data(document: Document) -> Iterator[Cause]:
         held = {**(document.get("data") or {}), **(document.get("stringData") or {})}
         for key in _NEEDED.get(document.get("type", ""), ()):
             if key not in held:
-                yield _required(f"data[{key}]")
+                yield Cause.required(f"data[{key}]")
 
 
 def _not_base64(text: str) -> int | None:

@@ -22,8 +22,8 @@ class Cause(NamedTuple):
         return cls("FieldValueInvalid", field, f"Invalid value: {said}")
 
     @classmethod
-    def required(cls, field: str, said: str) -> Self:
-        return cls("FieldValueRequired", field, f"Required value: {said}")
+    def required(cls, field: str, said: str = "") -> Self:
+        return cls("FieldValueRequired", field, f"Required value: {said}".removesuffix(": "))
 
     @classmethod
     def unsupported(cls, field: str, said: str) -> Self:

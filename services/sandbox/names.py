@@ -71,7 +71,7 @@ def label_key(key: str) -> list[str]:
 def invalid(field: str, value: str, wrong: list[str]) -> Iterator[Cause]:
     """A cause for everything that is wrong with a text."""
     for each in wrong:
-        yield Cause("FieldValueInvalid", field, f'Invalid value: "{value[:1000]}": {each}')
+        yield Cause.invalid(field, f'"{value[:1000]}": {each}')
 
 
 def metadata_causes(metadata: Document) -> list[Cause]:
@@ -102,5 +102,4 @@ def _owner_causes(owners: object) -> Iterator[Cause]:
     controllers = [f"{each.get('kind')}/{each.get('name')}" for each in references if each.get("controller") is True]
     for other in controllers[1:]:
         said = 'Only one reference can have Controller set to true. Found "true" in references for'
-        said = f"Invalid value: {said} {controllers[0]} and {other}"
-        yield Cause("FieldValueInvalid", "metadata.ownerReferences", said)
+        yield Cause.invalid("metadata.ownerReferences", f"{said} {controllers[0]} and {other}")
