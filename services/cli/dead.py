@@ -12,6 +12,14 @@ from services.cli.errors import CommandError, UsageError
 from shared.bus import Bus, DeadLetter
 from shared.settings import NatsSettings, add_arguments
 
+DESCRIPTION = """\
+Messages that no worker could handle go to the dead-letter stream, with the cause.
+
+  moorage dead list          one line per message: its number, when, by whom, on which subject, and why
+  moorage dead show 17       its headers and content
+  moorage dead replay 17     once the cause is gone: send it again to where it came from
+"""
+
 Action = Callable[[argparse.Namespace, Bus], Coroutine[Any, Any, int]]
 
 
@@ -20,8 +28,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "dead",
         help="list, show and replay messages that were given up",
-        description="Messages that no worker could handle are parked with their cause in the dead-letter stream. "
-        "Replaying one sends it again to where it came from.",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = _add_action(actions, "list", _list, "one line per message")

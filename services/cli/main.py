@@ -36,12 +36,21 @@ Moorage places workloads across workspaces and clusters.
   moorage up                 NATS, a sandbox control plane and all workers on this machine, until Ctrl-C
   moorage worker scheduler   one worker, as you would run it in production
 """
+EPILOG = """\
+`moorage COMMAND --help` explains a command.
+
+Exit codes: 0 it is done; 1 it could not be done, or what was checked is not well; 2 the command line, a setting or a
+file cannot be used. With -o json, standard output is JSON and nothing else.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
-        prog="moorage", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="moorage",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"moorage {version('moorage')}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)

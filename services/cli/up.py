@@ -207,12 +207,7 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
     Raises CommandError, in one line, for what could not be started.
     """
     say = say or _to_stderr
-    try:
-        plan.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        logs = plan.data / "logs"
-        logs.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot use {plan.data}: {error.strerror}") from None
+    logs = _folder_for_logs(plan.data)
     async with AsyncExitStack() as stack:
         server = None if plan.nats else await _start_nats(plan, stack)
         nats = server.url if server else plan.nats
@@ -242,6 +237,16 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
             logs=str(logs),
         )
         yield Up(place, children, server)
+
+
+def _folder_for_logs(data: Path) -> Path:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        logs = data / "logs"
+        logs.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot use {data}: {error.strerror}") from None
+    return logs
 
 
 async def _start_nats(plan: Plan, stack: AsyncExitStack) -> "NatsServer":
