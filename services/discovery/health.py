@@ -45,6 +45,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     failing_since: float = 0.0
     refused: int = 0  # in a row
     latency: float = 0.0  # moving average, milliseconds
+    steady: float = 0.0  # the latency that is told; the average, but for small moves
+    moved: bool = False  # whether `steady` is news since the last probe
     lost_since: float = 0.0
     back_since: float = 0.0  # first good probe of a target that is still held to be lost
     losses: tuple[float, ...] = ()
@@ -112,7 +114,7 @@ def resume(entry: Target | None, now: float) -> Health:
 
 def observe(health: Health, probe: Probe, now: float, rules: Rules) -> Health:
     """Health after one more probe at `now`."""
-    health = msgspec.structs.replace(health, judged_at=now)
+    health = msgspec.structs.replace(health, judged_at=now, moved=False)
     match probe.outcome:
         case "answered":
             return _good(health, probe, now, rules)
@@ -124,8 +126,17 @@ def observe(health: Health, probe: Probe, now: float, rules: Rules) -> Health:
 
 def _good(health: Health, probe: Probe, now: float, rules: Rules) -> Health:
     average = health.latency + SMOOTHING * (probe.latency - health.latency) if health.latency else probe.latency
+    steady = steady_latency(health.steady, average)
     good = msgspec.structs.replace(
-        health, answered_at=now, failing_since=0.0, refused=0, latency=average, problem="", detail=""
+        health,
+        answered_at=now,
+        failing_since=0.0,
+        refused=0,
+        latency=average,
+        steady=steady,
+        moved=steady != health.steady,
+        problem="",
+        detail="",
     )
     if not health.lost_since:
         return good
@@ -152,8 +163,8 @@ def hold(losses: tuple[float, ...], now: float, rules: Rules) -> float:
     return 0.0 if recent < 2 else float(min(LONGEST_HOLD, rules.lost_after * 2 ** (recent - 2)))
 
 
-def steady_latency(previous: float | None, measured: float) -> float:
-    """A latency to store, in whole milliseconds: the previous one unless it is off by over 5 ms and a quarter of it."""
-    if previous is not None and abs(measured - previous) <= max(5.0, previous / 4):
+def steady_latency(previous: float, measured: float) -> float:
+    """A latency to tell, in whole milliseconds: the previous (0: none) unless it is off by over 5 ms and a quarter."""
+    if previous and abs(measured - previous) <= max(5.0, previous / 4):
         return previous
     return float(max(1, round(measured)))

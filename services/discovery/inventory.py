@@ -118,8 +118,9 @@ def _with(target: Target, seen: Seen, viewpoint: Viewpoint) -> Target:
         target = msgspec.structs.replace(target, apis=seen.apis)
     health = seen.health
     latency = dict(target.latency)
-    if health.latency:
-        latency[viewpoint.origin] = steady_latency(latency.get(viewpoint.origin), health.latency)
+    told = latency.get(viewpoint.origin, 0.0)
+    if health.steady and (health.moved or not told):  # copies measure differently, and must not correct each other
+        latency[viewpoint.origin] = steady_latency(told, health.steady)
     target = msgspec.structs.replace(
         target, latency=latency, kubernetes_version=seen.kubernetes_version or target.kubernetes_version
     )

@@ -1,6 +1,7 @@
 """Binding and status together: health on PlacementBindings, and what others change in targets."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from shared.kube.resources import BINDINGS, PLACEMENTS
 from shared.model import PlacementRef
+from shared.times import seconds
 from tests.integration.status.conftest import Pipeline
 from tests.support.scene import BOUND, DEPLOYMENTS, Scene, condition
 
@@ -101,15 +103,26 @@ async def test_a_deleted_object_comes_back(strict: Pipeline) -> None:
     assert binding["status"]["objects"][0]["uid"] == after["metadata"]["uid"]
 
 
-async def test_what_is_corrected_once_is_left_alone_for_a_while(pipeline: Pipeline) -> None:
-    scene = pipeline.scene
-    ref = await ready(pipeline)
+async def test_what_was_applied_just_now_is_left_alone(idle: Pipeline) -> None:
+    await idle.start("binding", drift_seconds=3600.0)
+    await idle.start("status")
+    scene = idle.scene
+    ref = await ready(idle)
     await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
     await until_bound(scene, ref, in_phase("Degraded"))
     assert await scene.in_target() is None
-    await pipeline.stop("binding")
-    await pipeline.start("binding", drift_seconds=0.0)
+
+
+async def test_what_was_left_alone_for_a_while_is_corrected_then(idle: Pipeline) -> None:
+    await idle.start("binding", drift_seconds=2.0)
+    await idle.start("status")
+    scene = idle.scene
+    ref = await ready(idle)
+    applied = await until_bound(scene, ref, in_phase("Ready"))
+    rested = seconds(condition(applied, "Progressing")["lastTransitionTime"]) + 2.0
+    await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
     await until_in_target(scene, bool)
+    assert time.time() >= rested
 
 
 async def test_fields_that_somebody_removed_come_back(strict: Pipeline) -> None:

@@ -117,11 +117,18 @@ def test_latency_is_smoothed():
     assert after((0, GOOD), (20, BAD)).latency == 10.0
 
 
+def test_a_latency_is_news_when_it_moved_and_only_once():
+    far = Probe("answered", latency=110.0)
+    looks = [after(*((20 * n, each) for n, each in enumerate(found))) for found in ([GOOD], [GOOD, GOOD], [GOOD, far])]
+    assert [(health.steady, health.moved) for health in looks] == [(10.0, True), (10.0, False), (40.0, True)]
+    assert not after((0, GOOD), (20, BAD)).moved
+
+
 @pytest.mark.parametrize(
     ("previous", "measured", "stored"),
-    [(None, 0.2, 1), (None, 12.4, 12), (1, 5.9, 1), (1, 6.1, 6), (100, 124, 100), (100, 126, 126), (100, 74, 74)],
+    [(0, 0.2, 1), (0, 12.4, 12), (1, 5.9, 1), (1, 6.1, 6), (100, 124, 100), (100, 126, 126), (100, 74, 74)],
 )
-def test_a_latency_is_stored_anew_only_when_it_moved(previous, measured, stored):
+def test_a_latency_is_told_anew_only_when_it_moved(previous, measured, stored):
     assert steady_latency(previous, measured) == stored
 
 

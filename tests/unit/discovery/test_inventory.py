@@ -26,7 +26,7 @@ from shared.times import rfc3339
 NOW = 1_700_000_000.0
 SECRETS = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))
 NODES = Nodes(3, frozenset({"n1", "n2"}), {"cpu": 8.0}, {"cpu": 7.5, "memory": 2.0**33})
-WELL = Health(answered_at=NOW, latency=12.0)
+WELL = Health(answered_at=NOW, latency=12.0, steady=12.0, moved=True)
 LOOK = Seen(health=WELL, nodes=NODES, apis=(SECRETS,), kubernetes_version="v1.36.0")
 
 
@@ -264,6 +264,16 @@ def test_what_was_counted_is_written_where_it_differs(present, seen, patch):
     found = offered({"allocated": present})
     expected = None if patch is None else {"status": {"allocated": patch}}
     assert allocated_patch(found, entry(seen, found)) == expected
+
+
+def test_copies_that_measure_differently_do_not_correct_each_other():
+    far = Seen(health=msgspec.structs.replace(WELL, latency=40.0, steady=40.0))
+    near = Seen(health=msgspec.structs.replace(WELL, moved=False))
+    known = entry(far)
+    assert known.latency == {"hub": 40.0}
+    assert entry(near, previous=known).latency == {"hub": 40.0}
+    assert entry(Seen(health=WELL), previous=known).latency == {"hub": 12.0}
+    assert entry(near).latency == {"hub": 12.0}  # nobody has told any
 
 
 def test_a_copy_that_is_not_sure_leaves_the_verdict_of_another():
