@@ -61,7 +61,7 @@ CauseCode = Literal[
 
 
 class Cause(Value, frozen=True, kw_only=True):
-    """Why a placement is looked at now."""
+    """Why a round is made for a placement now."""
 
     code: CauseCode
     detail: str = ""
@@ -143,8 +143,11 @@ class Target(Value, frozen=True, kw_only=True):
     ready: bool = False
     reason: str = ""  # why it is not ready, in a few words
     lost_since: float = 0.0  # seconds since the epoch since when it has been unreachable; 0 when it is not
-    doubted_at: float = 0.0  # since when a copy of discovery takes it for lost and waits for others to disagree; or 0
-    answered_at: float = 0.0  # when a copy last got an answer that others had doubted or did not get; not each answer
+    # Copies of discovery agree on whether a target is lost by these two times (seconds since the epoch, or 0). A copy
+    # that cannot reach the target writes `doubted_at`; a copy that does reach it then clears the doubt and writes
+    # `answered_at`. Answers without a preceding doubt are not written.
+    doubted_at: float = 0.0
+    answered_at: float = 0.0
     evict_after: float | None = None  # seconds; None: the placement's own tolerance decides
     capacity: Resources = {}
     allocatable: Resources = {}
@@ -206,7 +209,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 class Rejection(Value, frozen=True, kw_only=True):
-    """Targets that fell out for one reason: a code for programs, a few words for people, the targets' ids."""
+    """Targets that were rejected for one reason: a code for programs, a few words for people, the targets' ids."""
 
     reason: str
     message: str
@@ -244,7 +247,7 @@ class Score(Value, frozen=True, kw_only=True):
 class Choice(Value, frozen=True, kw_only=True):
     """One target, as the scheduler proposes or ranks it.
 
-    `replicas` maps nothing for workloads without replicas (None); `reserve` is what the placement takes there.
+    `replicas` is None for workloads without replicas; `reserve` is what the placement needs there.
     """
 
     target: str
@@ -300,9 +303,9 @@ class HeadEntry(Value, frozen=True, kw_only=True):
 
 
 class Waiting(Value, frozen=True, kw_only=True):
-    """A placement that could not be decided: since when, how often and when last it was tried, when it is tried again.
+    """A placement that could not be decided: waiting since when, tried how often and when last, to be tried again when.
 
-    Times are seconds since the epoch. Something that could help wakes it before `next_try`.
+    Times are seconds since the epoch. It is tried before `next_try` when something changes that could help.
     """
 
     placement: PlacementRef
@@ -314,7 +317,7 @@ class Waiting(Value, frozen=True, kw_only=True):
 
 
 class Reservation(Value, frozen=True, kw_only=True):
-    """What one placement, with these labels, takes in one target; perhaps nothing, as a ConfigMap does.
+    """What one placement, with these labels, reserves in one target; that may be nothing, as for a ConfigMap.
 
     One that was released stays for a while, since its head keeps older ones from taking anything.
     """

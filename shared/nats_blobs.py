@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BUCKET = "moorage-payloads"
 STREAM = f"OBJ_{BUCKET}"
 KEPT = timedelta(hours=24)  # as long as a message may wait
-FRESH = timedelta(hours=1)  # age up to which a payload is not stored again: that far from its end, its claim is good
+FRESH = timedelta(hours=1)  # a younger payload is not stored again, since it will be kept for long enough
 ENCODING = "zlib"
 CHUNK = 128 * 1024  # bytes; the object store's own default
 LARGEST = 64 << 20  # bytes of a payload; a round over 10,000 targets has 3 MB

@@ -1,4 +1,4 @@
-"""One connection to NATS: waiting for it, requests that outlive its interruptions, and its errors in our words."""
+"""One connection to NATS: it waits for the server, repeats requests over interruptions, and translates errors."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ class Refused(Forbidden):
 
 
 class Listener(Protocol):
-    """Something that must act when the connection changes under it."""
+    """Something that must act when the connection was restored, or permissions deny a subject."""
 
     def reconnected(self) -> None: ...
 
@@ -94,7 +94,7 @@ class NatsClient:
         self._nc: Client
         self.listeners: set[Listener] = set()
         self.resends = 0
-        """How often a request was sent again; while it stands still, every answer is the answer to a first attempt."""
+        """How often any request was sent again. If it has not grown, an answer belongs to the first attempt."""
 
     @classmethod
     async def connect(
@@ -337,7 +337,7 @@ class NatsClient:
             listener.denied(subject, reason)
 
     def _say_waiting(self, reason: str) -> None:
-        """The library reports every attempt, several a second; the log hears of it ever less often."""
+        """Log that we wait, ever less often: the library reports each of its attempts, several a second."""
         now = asyncio.get_running_loop().time()
         if now < self._silent_until:
             return

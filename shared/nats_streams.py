@@ -1,4 +1,4 @@
-"""What we declare about streams and consumers, in JetStream's words."""
+"""Streams and consumers as configurations of JetStream."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ NAME_IN_USE = 10058
 ADVISORIES = Stream(
     name="MOORAGE_ADVISORIES",
     subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>"),
-    description="What the broker itself says about messages that were given up: a backstop to the dead letters",
+    description="What the broker itself reports about messages that were given up, should the dead letters miss one",
     max_bytes=64 << 20,
 )
 

@@ -156,7 +156,7 @@ class Running:
         return step
 
     def _superseded(self, message: Message) -> bool:
-        """Whether a newer head is known. It only saves work: what is written is guarded by compare-and-set."""
+        """Whether a newer head is known. This only saves work; compare-and-set keeps outdated writes out."""
         known = self._heads.get(join(*_of(message))) if self._heads is not None else None
         return known is not None and message.at.older_than(known.head)
 
@@ -164,14 +164,14 @@ class Running:
         await send(self.runtime.bus, message.subject(), encode(message), id=message.id(), headers=headers)
 
     async def _announce(self, name: str, message: Message) -> None:
-        """Publish what a source or timer came up with; it begins a trace."""
+        """Publish a message of a source or timer; a new trace begins with it."""
         with self.telemetry.span(
             f"{self.worker.name} {name}", headers={}, about=str(message.about), kind="producer"
         ) as headers:
             await self._publish(message, headers)
 
     async def _keep(self, source: Source) -> None:
-        """Run a source for ever; when it fails, say so and start it anew with back-off."""
+        """Run a source for ever; when it fails, log that and start it again, with growing pauses."""
         failures = 0
         while True:
             try:
@@ -268,7 +268,7 @@ async def run_process(workers: Sequence[tuple[Worker, Settings]]) -> None:
 
 
 async def _run_one(worker: Worker, settings: Settings, stop: asyncio.Event) -> None:
-    """One worker of a process, from its first probe to its last span; the probes answer while NATS is waited for."""
+    """Run one worker of this process, and answer its health probes from the start, also while it waits for NATS."""
     running: list[Running] = []
 
     def unready() -> str:

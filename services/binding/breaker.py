@@ -13,7 +13,7 @@ class _Circuit:
 class Breakers:
     """After `threshold` failures in a row a target is not asked for `first`·2ⁿ seconds, at most `most`.
 
-    When that time is over, one request is let through; the others wait on until it has told how it went.
+    When that time is over, one request is let through. All others go on waiting until its result is known.
     """
 
     def __init__(self, clock: Callable[[], float], *, threshold: int, first: float, most: float) -> None:
@@ -39,7 +39,7 @@ class Breakers:
         self._circuits.pop(target, None)
 
     def failed(self, target: str) -> None:
-        """The target did not answer, or only that it cannot."""
+        """The target did not answer, or answered with a server error."""
         circuit = self._circuits.setdefault(target, _Circuit())
         circuit.failures += 1
         doublings = min(max(circuit.failures - self._threshold, 0), 32)

@@ -17,7 +17,11 @@ _LEASED = 2.0  # seconds; a correction is not urgent
 
 
 class Observations:
-    """Takes observations in. Health alone is written without telling status of it, who said it: that ends the talk."""
+    """Records what status observed, and has drift corrected.
+
+    A change of health alone is written without a message to status, which reported it; otherwise the two would go on
+    telling each other.
+    """
 
     def __init__(
         self,
@@ -54,10 +58,10 @@ class Observations:
         return await self._binder.correct(message, drifted)
 
     async def _overtaken(self, message: Observed) -> bool:
-        """Whether status said something newer since. Asked after the binding was read, so that what is old loses.
+        """Whether there is a newer report than the one in this message.
 
-        Whoever wrote something newer on the binding did so before it was read, and then this sees the newer report; or
-        does so afterwards, and then our own write is refused.
+        It must be asked after the binding was read. If a newer report was recorded on the binding before that, it is
+        found here; if it is recorded afterwards, our own write fails, because the binding has changed.
         """
         ref = message.placement
         entry = await self._reports.fresh(join(ref.workspace, ref.namespace, ref.name, message.target))

@@ -1,8 +1,9 @@
 """The life of a PlacementBinding: who may act on it now, and what is written when. Values in, values out.
 
-A binding is worked on under a lease: whoever writes the condition Progressing=True (by compare-and-set) has it for
-`lease` seconds from then, and everybody else waits. It ends when Progressing becomes False, or with the time, so that
-nobody waits for the dead. Whatever happens in a target therefore happens one after the other.
+A binding is worked on under a lease: the worker that sets the condition Progressing=True (by compare-and-set) holds it
+for `lease` seconds, and all others wait. The lease ends when Progressing becomes False. It also ends when its time is
+over, so that nobody waits for a worker that died. So what is done for a binding in its target is done by one worker at
+a time.
 """
 
 from collections.abc import Iterable
@@ -53,10 +54,10 @@ def judge(
     binding: PlacementBinding | None,
     newest: int,
 ) -> Verdict:
-    """What is to be done now, whatever was to be done when the message was sent.
+    """What has to be done now, which may differ from what the message asked for when it was sent.
 
-    `newest` is the newest attempt that is known of this placement. The PlacementDecision says what holds; it was
-    written before any message that follows from it was sent.
+    `newest` is the newest attempt that is known of this placement. The PlacementDecision counts, not the message: a
+    decision is written before the messages that follow from it are sent.
     """
     if binding is not None and attempt_of(binding) > message.head.attempt:
         return "drop"
@@ -116,15 +117,15 @@ def settled(binding: PlacementBinding) -> bool:
 
 
 def unfinished(binding: PlacementBinding) -> bool:
-    """Whether all that the spec names was in the target once, and an attempt to put it right again did not succeed.
+    """Whether everything in the spec was applied once, but a later correction of drift did not succeed.
 
-    Until it was there once, whoever was told to apply it keeps trying.
+    (What was never applied completely is not meant: the worker that was told to apply it keeps trying.)
     """
     return not settled(binding) and binding.status.observed_generation == binding.metadata.generation
 
 
 def concerns(binding: PlacementBinding, message: Observed) -> bool:
-    """Whether an observation is of what this binding says now, and not of an earlier round or of one to come."""
+    """Whether an observation belongs to the attempt that this binding was written for, and not to another one."""
     written_for = (binding.spec.placement_ref.uid, attempt_of(binding))
     applied = settled(binding) or unfinished(binding)
     return applied and not deleting(binding) and written_for == (message.head.uid, message.head.attempt)
@@ -209,7 +210,7 @@ def intended(
 
 
 def begun(binding: PlacementBinding, phase: Literal["Applying", "Removing"], now: float) -> PlacementBinding:
-    """Take the lease. The time is written whenever it is taken, also from somebody who let it run out."""
+    """Take the lease. Its time begins anew, also when it is taken over from a worker that let it run out."""
     at = rfc3339(now)
     conditions = tuple(each for each in binding.status.conditions if each.type != "Progressing")
     conditions = set_condition(conditions, "Progressing", "True", phase, f"{phase} since {at}.", at)
@@ -266,7 +267,7 @@ def _doing(binding: PlacementBinding, objects: tuple[BoundObject, ...], at: str)
 
 
 def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> PlacementBinding:
-    """It could not be applied (or removed), and why; the lease is given back."""
+    """The binding with the reason why it could not be applied (or removed); the lease is given back."""
     at, generation = rfc3339(now), binding.metadata.generation
     conditions = binding.status.conditions
     for name in dict.fromkeys(("Applied", trouble.condition)):
@@ -277,7 +278,7 @@ def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> Placement
 
 
 def message_of(binding: PlacementBinding) -> str:
-    """The one sentence that tells people how it stands."""
+    """The sentence that tells people what the state is."""
     applied = get_condition(binding.status.conditions, "Applied")
     return "" if applied is None else applied.message
 

@@ -13,8 +13,9 @@ MANAGER = "moorage"
 class Trouble(Exception):
     """Why it is not applied, in one sentence.
 
-    `condition` is the one that is False because of it. Trouble that is `lasting` waits for somebody to act, and makes
-    the binding Failed; other trouble passes, and is tried again soon. `delay` is what the server asked for, in seconds.
+    `condition` is the condition that becomes False because of it. With `lasting` trouble somebody has to act: the
+    binding becomes Failed and is tried again slowly. Other trouble is expected to pass, and the binding is tried again
+    soon. `delay` is how long the server asked to wait, in seconds.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ def of(error: Exception, where: str) -> Trouble:
 
 
 def silent(error: KubeError) -> bool:
-    """Whether the target did not answer, or only that it cannot: what the circuit breaker counts."""
+    """Whether the target did not answer, or answered with a server error: that is what the circuit breaker counts."""
     return not isinstance(error, ApiError | ConfigError) or (isinstance(error, ApiError) and error.status >= 500)
 
 
