@@ -132,15 +132,15 @@ def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice:
                 value[name] = copy.deepcopy(field["default"])
         keep = others is True or schema.get("x-kubernetes-preserve-unknown-fields")
         embedded = schema.get("x-kubernetes-embedded-resource", False)
-        for name in list(value):
+        for name, item in list(value.items()):
             declared = properties.get(name, others)
             here = f"{path}.{name}" if path else name
             known = declared if isinstance(declared, dict) else None
-            if _is_nothing(value[name], known, nulls, required=name in (schema.get("required") or ())):
+            if not item and _is_nothing(item, known, nulls, required=name in (schema.get("required") or ())):
                 del value[name]
-            elif known is not None:
-                _conform(value[name], known, here, dropped, twice, nulls)
-            elif not (keep or (embedded and name in _ENVELOPE)):
+            elif known is not None and isinstance(item, dict | list):
+                _conform(item, known, here, dropped, twice, nulls)
+            elif known is None and not (keep or (embedded and name in _ENVELOPE)):
                 del value[name]
                 dropped.append(here)
 
