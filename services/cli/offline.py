@@ -242,8 +242,12 @@ def _workload(plane: Plane, spec: PlacementSpec, ref: PlacementRef) -> tuple[Wor
     found = []
     for selector in spec.workload:
         kind = (selector.api_version, selector.kind, ref.namespace)
-        there = plane.objects.get(("", *kind), {}) | plane.objects.get((ref.workspace, *kind), {})
-        named = [there[selector.name]] if selector.name in there else []
+        homes = [plane.objects.get((workspace, *kind), {}) for workspace in dict.fromkeys((ref.workspace, ""))]
+        if selector.name:
+            selected = [home[selector.name] for home in homes if selector.name in home][:1]
+        else:
+            objects = (each for home in homes for each in home.values())
+            selected = [each for each in objects if matches(selector.label_selector, each.labels)]
         unknown = WorkloadObject(
             api_version=selector.api_version,
             kind=selector.kind,
@@ -251,8 +255,7 @@ def _workload(plane: Plane, spec: PlacementSpec, ref: PlacementRef) -> tuple[Wor
             name=selector.name or "",
             replicas=1,
         )
-        labelled = (each for each in there.values() if matches(selector.label_selector, each.labels))
-        found += (named if selector.name else list(labelled)) or [unknown]
+        found += selected or [unknown]
     found += [summarize(each, ref.namespace) for each in spec.manifests]
     unique = {each.ref: each for each in found}
     return tuple(unique[name] for name in sorted(unique))
