@@ -1,17 +1,15 @@
 """How fast a chain of six stages is: six processes that each take a message, publish the next one and acknowledge.
 
-    python -m tests.bench.bus_throughput [messages]
+    python -m tests.bench.bus_throughput --messages 10000
 
 Prints messages a second through the whole chain, the processor time that one step costs (which says more where the
 machine has other work as well), and the latency of single messages through an idle chain.
 """
 
+import argparse
 import asyncio
 import multiprocessing
-import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +19,7 @@ import psutil
 from shared.bus import DEAD_STREAM, Consumer, Delivery, Stream
 from shared.nats_bus import NatsBus
 from shared.nats_server import NatsServer
+from tests.bench.machine import machine
 
 STAGES = 6
 STREAM = Stream(
@@ -105,9 +104,7 @@ async def main(number: int) -> None:
                 stage.terminate()
                 stage.join()
     quantiles = statistics.quantiles(singles, n=100)
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {STAGES} processes, uvloop"
-    )
+    print(f"machine: {machine()}")
     print(f"throughput  {throughput:,.0f} messages/s through all {STAGES} stages ({number:,} of {len(PAYLOAD)} B)")
     print(f"cost        {step * 1e6:.0f} µs of processor time per message and stage")
     print(f"latency     p50 {quantiles[49] * 1e3:.1f} ms  p99 {quantiles[98] * 1e3:.1f} ms (one message at a time)")
@@ -116,4 +113,6 @@ async def main(number: int) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=10_000, help="messages through the chain (default: 10000)")
+    uvloop.run(main(parser.parse_args().messages))

@@ -6,6 +6,7 @@ Import: the median of several fresh processes, without the start of the interpre
 `moorage up` over a small world, once all are ready.
 """
 
+import argparse
 import asyncio
 import resource
 import statistics
@@ -26,7 +27,8 @@ def import_seconds(module: str) -> float:
     """Seconds that importing a module takes in a fresh process, as that process measures it."""
     code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
     runs = [
-        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout) for _ in range(RUNS)
+        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60).stdout)
+        for _ in range(RUNS)
     ]
     return statistics.median(runs)
 
@@ -43,6 +45,7 @@ def _resident(pid: int) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(f"machine: {machine()}")
     started = time.perf_counter()
     memory = asyncio.run(idle_memory())

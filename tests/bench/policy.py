@@ -1,6 +1,8 @@
-"""Speed of the policy stage: `python tests/bench/policy.py`. Compares with plain cel-python in the same run.
+"""Speed of the policy stage, compared with plain cel-python in the same run.
 
-Prints milliseconds: the median of several runs, on CPU time of this process.
+    python -m tests.bench.policy --plain 200
+
+Prints milliseconds of this process's processor time, the median of several runs.
 """
 
 import argparse
@@ -169,7 +171,7 @@ def plain(count: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument("--plain", type=int, default=200, help="targets that plain cel-python is measured on")
     given = parser.parse_args()
