@@ -47,13 +47,17 @@ async def _certificate(host: str, directory: Path) -> tuple[Path, bytes]:
     """A fresh certificate: the file with it and its key, and what clients must trust. Raises OSError."""
     hosts = dict.fromkeys(("localhost", "127.0.0.1", "::1", host))
     made = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.sandbox.certificate", *hosts, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        *("-m", "services.sandbox.certificate", *hosts),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         async with asyncio.timeout(CERTIFICATE_SECONDS):
             both, _ = await made.communicate()
     except TimeoutError:
         made.kill()
+        await made.wait()
         raise OSError("no certificate could be made in time") from None
     end = b"-----END CERTIFICATE-----\n"
     certificate, found, _ = both.partition(end)

@@ -15,7 +15,7 @@ import pytest
 from services.sandbox.http import BODY_LIMIT
 from services.sandbox.run import serve
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.server import listen, serving
+from services.sandbox.server import PIECE, listen, serving
 from services.sandbox.world import DEFAULT, World
 
 CONFIGS = "/clusters/root/api/v1/namespaces/default/configmaps"
@@ -51,6 +51,20 @@ async def test_a_watch_sends_its_headers_before_the_first_event_and_then_each_ev
         async with client.post(CONFIGS, json={"metadata": {"name": "one"}}):
             event = json.loads(await stream.content.readline())
         assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "one")
+
+
+async def test_an_event_larger_than_a_piece_of_a_stream_arrives_whole(client):
+    text = "x" * (3 * PIECE)
+    async with client.post(CONFIGS, json={"metadata": {"name": "big"}, "data": {"text": text}}):
+        pass
+    async with asyncio.timeout(10), client.get(f"{CONFIGS}?watch=1") as stream:
+        assert json.loads(await stream.content.readline())["object"]["data"]["text"] == text
+
+
+async def test_a_host_that_no_certificate_can_name_is_refused(tmp_path):
+    with pytest.raises(OSError, match=r"no certificate could be made for a\.\.b"):
+        async with serve(World(), "127.0.0.1", 0, tmp_path, advertise="a..b"):
+            pass
 
 
 async def test_a_body_over_the_limit_is_refused(client):
