@@ -50,11 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="moorage sandbox fault", description="Let a running sandbox fail: see docs/sandbox.md."
     )
     default = Path(os.environ.get("KUBECONFIG") or KUBECONFIG)
-    parser.add_argument(
-        "--kubeconfig", type=Path, default=default, help="of the sandbox's administrator (default: %(default)s)"
-    )
+    text = f"of the sandbox's administrator (default: {default})"
+    parser.add_argument("--kubeconfig", type=Path, default=default, metavar="FILE", help=text)
+    anywhere = argparse.ArgumentParser(add_help=False)  # the same flag, after the action
+    anywhere.add_argument("--kubeconfig", type=Path, default=argparse.SUPPRESS, metavar="FILE", help=text)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
-    add = actions.add_parser("add", help="begin to fail; prints the id of the fault")
+    add = actions.add_parser("add", parents=[anywhere], help="begin to fail; prints the id of the fault")
     add.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     for name, examples in PATTERNS.items():
         add.add_argument(f"--{name}", default="*", help=f"which, as a shell pattern (such as {examples}; default: all)")
@@ -62,9 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--seconds", type=float, default=1.0, help="how late, how long, or Retry-After (default: 1)")
     add.add_argument("--times", type=int, default=0, help="end after so many hits (default: never)")
     add.add_argument("--seed", type=int, default=0, help="of the chance that rate takes (default: 0)")
-    listing = actions.add_parser("list", help="the faults that are on, with how often each hit")
+    listing = actions.add_parser("list", parents=[anywhere], help="the faults that are on, with how often each hit")
     listing.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json: for scripts")
-    clear = actions.add_parser("clear", help="end one fault, or all")
+    clear = actions.add_parser("clear", parents=[anywhere], help="end one fault, or all")
     clear.add_argument("id", nargs="?", default="", help="what `add` printed (default: all)")
     return parser
 

@@ -88,7 +88,7 @@ def test_a_wrong_command_line_is_exit_code_2(capsys, argv):
         pytest.param(["install", "kubernetes", "--kubeconfig", "/nowhere"], "/nowhere cannot be read", id="no hub"),
         pytest.param(["uninstall", "kubernetes", "--kubeconfig", "/nowhere"], "/nowhere cannot be read", id="no hub"),
         pytest.param(
-            ["sandbox", "fault", "--kubeconfig", "/nowhere", "list"], "/nowhere cannot be read", id="no sandbox"
+            ["sandbox", "fault", "list", "--kubeconfig", "/nowhere"], "/nowhere cannot be read", id="no sandbox"
         ),
         pytest.param(["policy", "check", "/nowhere"], "/nowhere", id="no policy"),
         pytest.param(["schedule", "--targets", "/nowhere", "--placement", "/nowhere"], "/nowhere", id="no plane"),
