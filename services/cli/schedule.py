@@ -29,6 +29,7 @@ Exit codes: 0 all placed, 1 a placement was refused, 2 a file or the command lin
 With -o json, each placement is one line: placement, strategy, selected[], alternates[], scores[], rejected{}, refusal.
 A Placement that is wrong in itself is refused as InvalidPlacement, and the others are decided; whatever else cannot be
 used ends the command before it decides anything, in one line that names the file, the document and the field.
+Fields that a kind does not know are ignored, as by an API server, and named on standard error.
 """
 KINDS = {
     "targets": "SyncTarget",
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     """Decide all placements of the files; 1 when one was refused. Raises UsageError for a file that cannot be used."""
     from services.cli.errors import UsageError
     from services.cli.manifests import InvalidManifest, of_kind, read
-    from services.cli.offline import plane_of
+    from services.cli.offline import named, plane_of
+    from shared.api.unknown import unknown_fields
 
     given = {option: path for option in KINDS if (path := vars(args)[option]) is not None}
     try:
@@ -71,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
     for option in ("placement", "policy"):
         if option in given and not of_kind(files[given[option]], KINDS[option]):
             raise UsageError(f"{given[option]}: there is no {KINDS[option]} in it")
+    for option, path in given.items():
+        for manifest in of_kind(files[path], KINDS[option]):
+            for unknown in unknown_fields(manifest):
+                sys.stderr.write(f"moorage: {named(manifest)}: unknown field {unknown} is ignored\n")
     return asyncio.run(_decide_all(plane, of_kind(files[args.placement], "Placement"), args))
 
 

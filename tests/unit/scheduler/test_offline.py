@@ -245,6 +245,12 @@ def test_what_cannot_be_used_is_said_in_one_line_with_its_place(tmp_path: Path, 
         command(tmp_path, **{"placement": placement(), **texts})
 
 
+def test_fields_that_nobody_knows_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(tmp_path, placement=placement(spec="targts: {}")) == 0
+    where = tmp_path / "placement.yaml"
+    assert capsys.readouterr().err == f"moorage: {where}: Placement web: unknown field spec.targts is ignored\n"
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml: No such file or directory"):
         command(tmp_path, "--policy", str(tmp_path / "none.yaml"), placement=placement())
