@@ -215,7 +215,9 @@ async def run(
 ) -> None:
     """Run a worker until `stop` is set, then drain. Raises what makes it impossible to go on."""
     if settings.provision:
-        await bus.provision(topology.streams(settings.stream_replicas), topology.consumers(worker))
+        await bus.provision(
+            topology.streams(settings.stream_replicas, settings.pipeline_max_bytes), topology.consumers(worker)
+        )
         await store.provision(BUCKETS)
     async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
         runtime = Runtime(settings, bus, store, tasks)

@@ -60,6 +60,10 @@ class ProvisionSettings(NatsSettings, frozen=True, kw_only=True):
     stream_replicas: Annotated[
         int, Meta(description="Copies of each stream and bucket in a NATS cluster.", ge=1, le=5)
     ] = 1
+    pipeline_max_bytes: Annotated[
+        int,
+        Meta(description="Bytes of messages that the pipeline keeps at most; beyond them the oldest go.", ge=1 << 16),
+    ] = 1 << 30
 
 
 class Settings(ProvisionSettings, frozen=True, kw_only=True):

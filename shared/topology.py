@@ -13,14 +13,15 @@ class TopologyError(ValueError):
     """Declarations that do not fit together: a message that nobody consumes, or that nobody emits."""
 
 
-def streams(replicas: int = 1) -> tuple[Stream, ...]:
-    """The streams, the same whatever workers there are."""
+def streams(replicas: int = 1, max_bytes: int = 1 << 30) -> tuple[Stream, ...]:
+    """The streams, the same whatever workers there are; `max_bytes` is what the pipeline keeps at most."""
     return (
         Stream(
             name=PIPELINE_STREAM,
             subjects=(f"{PIPELINE}.>",),
             description="The pipeline: the last message per stage and placement",
             last_per_subject=True,
+            max_bytes=max_bytes,
             replicas=replicas,
         ),
         Stream(

@@ -31,13 +31,12 @@ from shared.api import (
     get_condition,
     set_condition,
 )
-from shared.kube.names import PLACEMENT_LABEL, binding_name, label_value
+from shared.kube.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, binding_name, label_value
 from shared.messages import Assigned, Observed
 from shared.model import ObjectHealth, split_target
 from shared.times import rfc3339, seconds
 
 FINALIZER = "placement.moorage.io/applied"
-ATTEMPT_ANNOTATION = "placement.moorage.io/attempt"
 
 _MESSAGE = 2048  # characters that the schema allows
 _GRAVITY: tuple[Health, ...] = ("Unhealthy", "Degraded", "Unknown", "Progressing", "Healthy")

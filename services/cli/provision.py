@@ -34,7 +34,7 @@ async def _provision(args: argparse.Namespace) -> None:
     from shared.state import BUCKETS
 
     settings = settings_of(args, ProvisionSettings)
-    streams = topology.streams(settings.stream_replicas)
+    streams = topology.streams(settings.stream_replicas, settings.pipeline_max_bytes)
     consumers = tuple(consumer for worker in load_all() for consumer in topology.consumers(worker))
     async with broker(settings, replicas=settings.stream_replicas) as (bus, store):
         await bus.provision(streams, consumers)

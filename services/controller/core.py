@@ -5,7 +5,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from shared.api import HistoryEntry, PlacementSpec, Rebalance, Taint, Toleration, duration_seconds, tolerates
+from shared.api import (
+    HistoryEntry,
+    PlacementSpec,
+    PlacementStatus,
+    Rebalance,
+    Taint,
+    Toleration,
+    duration_seconds,
+    tolerates,
+)
 from shared.model import (
     Cause,
     CauseCode,
@@ -26,6 +35,8 @@ from shared.times import seconds
 NO_EXECUTE = "NoExecute"
 WAKE_FIRST = 1.0
 WAKE_MOST = 30.0
+APPLIED = frozenset({"Applied", "Ready", "Degraded"})  # phases of a target in which everything is there
+UNDECIDED = frozenset({"Pending", "Scheduling", "Unschedulable"})
 DOUBLINGS = 16  # of a pause; by then every pause is at its bound
 
 
@@ -154,6 +165,20 @@ def may_improve(
     return now - moved_at >= duration_seconds(rebalance.cooldown)
 
 
+def settled(status: PlacementStatus, decision: Decision, attempts: Mapping[str, int]) -> bool:
+    """Whether what was decided is in place: in each selected target there is a PlacementBinding of this round
+    (`attempts` by target), and the Placement's status says that it is applied.
+
+    Otherwise somebody is still at work, or the message that told him was lost.
+    """
+    if not decision.selected or status.phase in UNDECIDED:
+        return False
+    applied = {f"{each.workspace}/{each.name}" for each in status.targets if each.phase in APPLIED}
+    return all(
+        choice.target in applied and attempts.get(choice.target) == decision.attempt for choice in decision.selected
+    )
+
+
 def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
     """Whether a placement that no target fitted is tried again: its time has come, or something changed that may help.
 
@@ -197,13 +222,15 @@ def next_cause(
     *,
     is_due: bool,
     unanswered: bool,
+    unsettled: bool = False,
     may_improve: bool = False,
 ) -> Cause | None:
     """Why a live placement needs another round now, or None when it needs none.
 
     `leaving` are selected targets that it has to leave, `left_over` reachable targets that it is still bound in though
     they are not selected; `is_due` says that its waiting ended, `unanswered` that its newest request was made long ago,
-    `may_improve` that it is time to look for better targets.
+    `unsettled` that what came of it should be in place by now and is not, `may_improve` that it is time to look for
+    better targets.
     """
     if entry is None or entry.deleted or entry.head.uid != uid:
         return Cause(code="Created")
@@ -216,6 +243,8 @@ def next_cause(
             return Cause(code="TargetLost", detail=_some(leaving))
         if left_over and unanswered:
             return Cause(code="Resync", detail=f"left over in {_some(left_over)}")
+        if unsettled:
+            return Cause(code="Resync", detail="not in place for long")
         return Cause(code="Rebalance") if may_improve else None
     return Cause(code="Resync", detail="no answer to the last request") if unanswered else None
 

@@ -129,6 +129,7 @@ class Reconciler:
             self.left_over(ref, decision) if decision else (),
             is_due=waiting is not None and core.due(waiting, self.world_changed_at, now),
             unanswered=self._overdue(known),
+            unsettled=bool(decision and known and self.unsettled(ref, placement, decision, known, now)),
             may_improve=bool(decision and known and self.may_improve(placement, decision, known, now)),
         )
 
@@ -136,6 +137,15 @@ class Reconciler:
         """Whether it is time to look for better targets for a healthy placement."""
         rebalance, pause = placement.spec.stability.rebalance, self.settings.rebalance_seconds
         return core.may_improve(rebalance, decision.moved_at, head.requested_at, self.world_changed_at, pause, now)
+
+    def unsettled(
+        self, ref: PlacementRef, placement: Placement, decision: Decision, head: HeadEntry, now: float
+    ) -> bool:
+        """Whether what was decided for a placement should be in place by now, and is not."""
+        if placement.spec.suspend or now - head.requested_at < self.settings.unsettled_seconds:
+            return False
+        watch = self.watches.get(ref.workspace)
+        return watch is not None and not core.settled(placement.status, decision, watch.attempts(ref))
 
     def leaving(self, placement: Placement, decision: Decision, now: float) -> list[str]:
         """The selected targets that a placement has to leave now."""

@@ -13,6 +13,14 @@ class ControllerSettings(HubSettings, frozen=True, kw_only=True):
     resync_seconds: Annotated[
         float, Meta(description="Seconds after which a request that got no answer is made again.", gt=0)
     ] = 30.0
+    unsettled_seconds: Annotated[
+        float,
+        Meta(
+            description="Seconds after which a placement that was decided and is not in place everywhere has another"
+            " round: whoever was told to apply it may not have heard, or may have given up.",
+            gt=0,
+        ),
+    ] = 600.0
     sweep_seconds: Annotated[
         float, Meta(description="How often waiting placements and lost targets are looked through, in seconds.", gt=0)
     ] = 1.0

@@ -79,7 +79,8 @@ def _sweep_targets(deps: Controller, watch: WorkspaceWatch, now: float) -> None:
         stray = watch.bound_in(ref) - {choice.target for choice in decision.selected}
         head = deps.heads.get(key_of(ref))
         improvable = head is not None and deps.reconciler.may_improve(placement, decision, head, now)
-        if stray or improvable or deps.reconciler.leaving(placement, decision, now):
+        unsettled = head is not None and deps.reconciler.unsettled(ref, placement, decision, head, now)
+        if stray or improvable or unsettled or deps.reconciler.leaving(placement, decision, now):
             deps.queue.add(ref)
 
 

@@ -17,7 +17,7 @@ from shared.kube.client import Client
 from shared.kube.discovery import RestMapper
 from shared.kube.errors import ApiError
 from shared.kube.hub import Hub
-from shared.kube.names import PLACEMENT_LABEL, REQUESTER_ANNOTATION
+from shared.kube.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REQUESTER_ANNOTATION
 from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, SYNCTARGETS, Resource
 from shared.kube.watch import Informer
 from shared.model import PlacementRef, PolicyEntry, PreviousChoice
@@ -36,10 +36,11 @@ class Unreadable(Exception):
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """What the controller needs to know of a PlacementBinding: whose it is, and in which target (by id)."""
+    """What the controller needs to know of a PlacementBinding: whose it is, in which target (by id), of which round."""
 
     placement: str
     target: str
+    attempt: int
 
 
 class WorkspaceWatch:
@@ -60,7 +61,7 @@ class WorkspaceWatch:
         self._bindings = Informer(client, BINDINGS, decode=_binding)
         self._workloads: dict[KindKey, Informer[Selected]] = {}
         self.referred = Referred(client, notify)
-        self._bound: dict[PlacementRef, dict[str, str]] = {}  # placement -> PlacementBinding -> target
+        self._bound: dict[PlacementRef, dict[str, Binding]] = {}  # by the name of the PlacementBinding
         self._bound_known = asyncio.Event()
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -111,7 +112,7 @@ class WorkspaceWatch:
             if change.kind == "Synced":
                 self._bound_known.set()
             elif change.object is not None:
-                self._bound.setdefault(self._owner(change.key, change.object), {})[change.key[1]] = change.object.target
+                self._bound.setdefault(self._owner(change.key, change.object), {})[change.key[1]] = change.object
             elif change.old is not None:
                 owner = self._owner(change.key, change.old)
                 self._bound.get(owner, {}).pop(change.key[1], None)
@@ -158,7 +159,11 @@ class WorkspaceWatch:
 
     def bound_in(self, ref: PlacementRef) -> set[str]:
         """The ids of the targets that a placement has PlacementBindings for."""
-        return set(self._bound.get(ref, {}).values())
+        return set(self.attempts(ref))
+
+    def attempts(self, ref: PlacementRef) -> dict[str, int]:
+        """For which attempt each of a placement's PlacementBindings was last written, by the id of its target."""
+        return {binding.target: binding.attempt for binding in self._bound.get(ref, {}).values()}
 
     async def workload(self, api_version: str, kind: str) -> Informer[Selected]:
         """A live cache of one kind of the workspace's objects, complete when this returns.
@@ -248,9 +253,11 @@ def _binding(raw: bytes) -> Binding:
     obj = _LABELLED.decode(raw)
     spec, labels = obj.get("spec") or {}, obj["metadata"].get("labels") or {}
     target = spec.get("target") or {}
+    attempt = str((obj["metadata"].get("annotations") or {}).get(ATTEMPT_ANNOTATION, ""))
     return Binding(
         placement=(spec.get("placementRef") or {}).get("name") or labels.get(PLACEMENT_LABEL, ""),
         target=f"{target.get('workspace', '')}/{target.get('name', '')}",
+        attempt=int(attempt) if attempt.isdecimal() else 0,
     )
 
 

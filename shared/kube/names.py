@@ -8,6 +8,9 @@ PLACEMENT_LABEL = "placement.moorage.io/placement"
 REQUESTER_ANNOTATION = "placement.moorage.io/requester"
 """On Placements: who created them, as JSON with username and groups; stamped by the API server's admission."""
 
+ATTEMPT_ANNOTATION = "placement.moorage.io/attempt"
+"""On PlacementBindings: the attempt of the placement that they were last written for."""
+
 FINALIZER = "placement.moorage.io/placed"
 """On Placements: nothing of theirs is placed any more once it is gone."""
 

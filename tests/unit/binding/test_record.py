@@ -21,6 +21,7 @@ from shared.api import (
     TargetReference,
     get_condition,
 )
+from shared.kube.names import ATTEMPT_ANNOTATION
 from shared.messages import Assigned, Observed
 from shared.model import Head, ObjectHealth, PlacementRef
 
@@ -157,7 +158,7 @@ def test_the_same_intention_again_is_the_same_object() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
 def test_an_attempt_that_is_no_number_is_older_than_any(text: str) -> None:
-    meta = ObjectMeta(annotations={record.ATTEMPT_ANNOTATION: text})
+    meta = ObjectMeta(annotations={ATTEMPT_ANNOTATION: text})
     assert record.attempt_of(msgspec.structs.replace(binding(), metadata=meta)) == 0
 
 

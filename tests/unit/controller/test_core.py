@@ -4,7 +4,17 @@ import msgspec
 import pytest
 
 from services.controller import core
-from shared.api import HistoryEntry, PlacementPolicySpec, PlacementSpec, Rebalance, Taint, TargetReference, Toleration
+from shared.api import (
+    HistoryEntry,
+    PlacedTarget,
+    PlacementPolicySpec,
+    PlacementSpec,
+    PlacementStatus,
+    Rebalance,
+    Taint,
+    TargetReference,
+    Toleration,
+)
 from shared.model import (
     Head,
     HeadEntry,
@@ -278,3 +288,35 @@ def test_what_was_suspended_needs_a_round_when_that_ends():
     assert not core.suspended(None, "u")
     found = core.next_cause(known, "u", "a.b.c", DECIDED, None, (), (), is_due=False, unanswered=False)
     assert found.code == "SpecChanged"
+
+
+@pytest.mark.parametrize(
+    ("phase", "targets", "attempts", "expected"),
+    [
+        ("Ready", {"a": "Ready", "b": "Ready"}, {"a": 3, "b": 3}, True),
+        ("Degraded", {"a": "Ready", "b": "Degraded"}, {"a": 3, "b": 3}, True),
+        ("Applying", {"a": "Ready", "b": "Applied", "left": "Removing"}, {"a": 3, "b": 3, "left": 2}, True),
+        ("Applying", {"a": "Ready", "b": "Applying"}, {"a": 3, "b": 3}, False),
+        ("Degraded", {"a": "Ready", "b": "Failed"}, {"a": 3, "b": 3}, False),
+        ("Ready", {"a": "Ready"}, {"a": 3}, False),
+        ("Ready", {"a": "Ready", "b": "Ready"}, {"a": 3, "b": 2}, False),
+        ("Unschedulable", {"a": "Ready", "b": "Ready"}, {"a": 3, "b": 3}, False),
+        ("Pending", {}, {}, False),
+    ],
+)
+def test_a_placement_is_settled_when_it_is_applied_in_all_that_was_selected(phase, targets, attempts, expected):
+    placed = tuple(PlacedTarget(workspace="root:p", name=name, phase=each) for name, each in targets.items())
+    decision = core.Decision(attempt=3, selected=(PreviousChoice(target="root:p/a"), PreviousChoice(target="root:p/b")))
+    written = {f"root:p/{name}": attempt for name, attempt in attempts.items()}
+    assert core.settled(PlacementStatus(phase=phase, targets=placed), decision, written) is expected
+
+
+def test_a_refusal_that_nobody_waits_with_is_not_settled():
+    assert not core.settled(PlacementStatus(phase="Unschedulable"), core.Decision(attempt=3), {})
+
+
+def test_what_was_decided_and_is_not_in_place_has_another_round():
+    found = core.next_cause(
+        entry(), "u", "a.b.c", DECIDED, None, (), (), is_due=False, unanswered=True, unsettled=True, may_improve=True
+    )
+    assert (found.code, found.detail) == ("Resync", "not in place for long")
