@@ -38,7 +38,7 @@ class Request:
         """A query parameter that is a whole number, 0 where absent. Raises ApiError 400."""
         text = self.query.get(name) or "0"
         if not text.isdigit() or len(text) > 18:
-            raise errors.bad_request(f"invalid {name}: {text[:50]!r}")
+            raise errors.bad_request(f'strconv.ParseInt: parsing "{text[:50]}": invalid syntax')
         return int(text)
 
     @property

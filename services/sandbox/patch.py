@@ -65,43 +65,60 @@ def merge(target: Any, patch: Any) -> Any:
     return result
 
 
-def _strategic(target: Any, patch: Any, schema: Any) -> Any:
-    """Merge patch in which lists with a merge key (the first of the schema's list keys) merge item by item."""
-    if isinstance(patch, dict):
-        directive = patch.get("$patch")
-        if directive == "replace":
-            return {name: value for name, value in patch.items() if name != "$patch"}
-        result = dict(target) if isinstance(target, dict) else {}
-        for name, value in patch.items():
-            if name.startswith("$deleteFromPrimitiveList/"):
-                field = name.partition("/")[2]
-                result[field] = [item for item in result.get(field, ()) if item not in value]
-            elif name.startswith("$"):
-                continue  # setElementOrder and retainKeys only order and tidy
-            elif value is None or (isinstance(value, dict) and value.get("$patch") == "delete"):
-                result.pop(name, None)
-            else:
-                result[name] = _strategic(result.get(name), value, child(schema, name))
-        return result
+def _strategic(target: Any, patch: Any, schema: Any, order: list[Any] | None = None) -> Any:
+    """Merge patch in which lists with a merge key (the first of the schema's list keys) merge item by item. `order` is
+    how the client wants a list's items ordered."""
     if isinstance(patch, list):
-        return _strategic_list(target if isinstance(target, list) else [], patch, schema)
-    return patch
-
-
-def _strategic_list(target: list[Any], patch: list[Any], schema: Any) -> list[Any]:
-    kind = schema.get("x-kubernetes-list-type")
-    if kind == "set":
-        return target + [item for item in patch if item not in target]
-    if kind != "map" or any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
-        return [item for item in patch if not (isinstance(item, dict) and "$patch" in item)]
-    merge_key = schema["x-kubernetes-list-map-keys"][0]
-    result = {item.get(merge_key): item for item in target}
-    for item in patch:
-        if not isinstance(item, dict) or merge_key not in item:
-            raise bad_request(f"every item of the patched list needs its merge key {merge_key}")
-        name = item[merge_key]
-        if item.get("$patch") == "delete":
+        return _strategic_list(target if isinstance(target, list) else [], patch, schema, order)
+    if not isinstance(patch, dict):
+        return patch
+    if patch.get("$patch") == "replace":
+        return {name: value for name, value in patch.items() if name != "$patch"}
+    result = dict(target) if isinstance(target, dict) else {}
+    orders = {name.partition("/")[2]: value for name, value in patch.items() if name.startswith("$setElementOrder/")}
+    for name, value in {**{name: [] for name in orders}, **patch}.items():
+        if name.startswith("$deleteFromPrimitiveList/"):
+            field = name.partition("/")[2]
+            result[field] = [item for item in result.get(field, ()) if item not in value]
+        elif name.startswith("$") or (value == [] and name in orders and name not in result):
+            continue
+        elif value is None or (isinstance(value, dict) and value.get("$patch") == "delete"):
             result.pop(name, None)
         else:
-            result[name] = _strategic(result.get(name), item, schema.get("items") or {})
-    return list(result.values())
+            result[name] = _strategic(result.get(name), value, child(schema, name), orders.get(name))
+    if (kept := patch.get("$retainKeys")) is not None:
+        result = {name: value for name, value in result.items() if name in kept}
+    return result
+
+
+def _strategic_list(target: list[Any], patch: list[Any], schema: Any, order: list[Any] | None) -> list[Any]:
+    kind = schema.get("x-kubernetes-list-type")
+    if kind not in ("set", "map") or any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
+        return [item for item in patch if not (isinstance(item, dict) and "$patch" in item)]
+    merge_key = schema["x-kubernetes-list-map-keys"][0] if kind == "map" else ""
+
+    def name(item: Any) -> Any:
+        if merge_key and not (isinstance(item, dict) and merge_key in item):
+            raise bad_request(f"map: {item} does not contain declared merge key: {merge_key}")
+        return item[merge_key] if merge_key else item
+
+    result = {name(item): item for item in target}
+    before = list(result)
+    for item in patch:
+        if merge_key and item.get("$patch") == "delete":
+            result.pop(name(item), None)
+        else:
+            result[name(item)] = _strategic(result.get(name(item)), item, schema.get("items") or {})
+    wanted = [name(item) for item in (patch if order is None else order)]
+    return [result[each] for each in _interleaved(wanted, before) if each in result]
+
+
+def _interleaved(wanted: list[Any], before: list[Any]) -> list[Any]:
+    """What is wanted, in that order, and what else there was, before the first of those that it came before."""
+    others = [each for each in before if each not in wanted]
+    ordered: list[Any] = []
+    for each in wanted:
+        while others and each in before and before.index(others[0]) < before.index(each):
+            ordered.append(others.pop(0))
+        ordered.append(each)
+    return ordered + others

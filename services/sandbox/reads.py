@@ -28,7 +28,7 @@ def as_version(body: bytes, api_version: str) -> bytes:
 def matching(at: Address, request: Request) -> Match:
     """The request's selectors as one predicate. Raises ApiError 400."""
     labels = selectors.labels(request.query.get("labelSelector", ""))
-    fields = selectors.fields(request.query.get("fieldSelector", ""), at.version.selectable)
+    fields = selectors.fields(request.query.get("fieldSelector", ""), at.version.selectable, custom=at.resource.custom)
 
     def matches(entry: Entry) -> bool:
         return (labels is None or labels(entry.labels)) and (fields is None or fields(entry.document()))

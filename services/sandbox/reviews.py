@@ -8,16 +8,19 @@ from services.sandbox.clusters import Address
 from services.sandbox.errors import Document
 from services.sandbox.store import Store
 
+_ONE = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
 
-def _invalid(why: str) -> errors.ApiError:
-    cause = errors.Cause.invalid("spec", f"{why}")
-    return errors.invalid("SubjectAccessReview", "authorization.k8s.io", "", [cause])
+
+def _invalid(field: str, why: str) -> errors.ApiError:
+    return errors.invalid("", "authorization.k8s.io", "", [errors.Cause.invalid(f"spec.{field}", why)])
 
 
 def _attributes(spec: Document) -> Attributes:
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if (resource is None) == (path is None):
-        raise _invalid("exactly one of resourceAttributes and nonResourceAttributes must be specified")
+    if resource is not None and path is not None:
+        raise _invalid("nonResourceAttributes", "cannot be specified in combination with resourceAttributes")
+    if resource is None and path is None:
+        raise _invalid("resourceAttributes", f"null: {_ONE}")
     if path is not None:
         return Attributes(path.get("verb", ""), path=path.get("path", ""))
     asked = resource or {}
@@ -36,9 +39,9 @@ def _access(store: Store, at: Address, user: User, spec: Document) -> Document:
 def _subject_access(store: Store, at: Address, _caller: User, spec: Document) -> Document:
     name, groups = spec.get("user", ""), tuple(spec.get("groups") or ())
     if not name and not groups:
-        raise _invalid("at least one of user and groups must be specified")
+        raise _invalid("user", '"": at least one of user or group must be specified')
     if at.namespace and (spec.get("resourceAttributes") or {}).get("namespace") != at.namespace:
-        raise _invalid(f"spec.resourceAttributes.namespace must be {at.namespace}")
+        raise _invalid("resourceAttributes.namespace", f"must be {at.namespace}")
     return _access(store, at, User(name, groups), spec)
 
 

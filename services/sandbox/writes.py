@@ -26,9 +26,10 @@ def writing(request: Request, user: User, subresource: str) -> Write:
     manager = query.get("fieldManager") or agent
     wrong = []
     if query.get("dryRun", "All") != "All":
-        wrong.append(Cause.unsupported("dryRun", f"{query['dryRun'][:20]!r}"))
+        wrong.append(Cause.unsupported("dryRun", f'["{query["dryRun"][:50]}"]: supported values: "All"'))
     if validation not in ("Strict", "Warn", "Ignore"):
-        wrong.append(Cause.unsupported("fieldValidation", f"{validation[:20]!r}"))
+        said = f'"{validation[:50]}": supported values: "", "Ignore", "Strict", "Warn"'
+        wrong.append(Cause.unsupported("fieldValidation", said))
     if len(manager) > 128:
         wrong.append(Cause("FieldValueTooLong", "fieldManager", "Too long: may not be more than 128 bytes"))
     if applies and not query.get("fieldManager"):

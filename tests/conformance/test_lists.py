@@ -33,6 +33,10 @@ async def labelled(api: Api) -> None:
         ("app,!tier", "b"),
         (" app = web , tier ", "a"),
         ("absent", ""),
+        ("tier>1", ""),
+        ("tier in ()", "c"),
+        ("tier in (,front)", "ac"),
+        ("", "abcd"),
     ],
 )
 async def test_label_selectors(api: Api, selector, expected):
@@ -49,9 +53,38 @@ async def test_what_is_no_label_selector_is_refused(api: Api, selector):
 
 
 @pytest.mark.parametrize(
+    ("selector", "message"),
+    [
+        ("app=a b", "found 'b', expected: ',' or 'end of string'"),
+        ("app=a,", "found '', expected: identifier after ','"),
+        ("(app)", "found '(', expected: !, identifier, or 'end of string'"),
+        ("!", "unable to parse requirement: found '', expected: identifier"),
+        ("app is a", "unable to parse requirement: found 'is', expected: in, notin, =, ==, !=, gt, lt"),
+        ("app in a", "unable to parse requirement: found 'a' expected: '('"),
+        ("app in (a", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ("app>x", "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value"),
+        ("-a=1", 'unable to parse requirement: <nil>: Invalid value: "-a": name part must consist of'),
+        ("a=-", 'unable to parse requirement: values[0][a]: Invalid value: "-": a valid label must be'),
+    ],
+)
+async def test_a_refusal_says_where_a_label_selector_goes_wrong(api: Api, selector, message):
+    error = await refusal(api.admin.list(CONFIGMAPS, api.namespace, label_selector=selector))
+    assert error.message.startswith(message)
+
+
+async def test_labels_are_compared_as_numbers(api: Api):
+    for name, count in (("a", "9"), ("b", "10"), ("c", "many"), ("d", "0")):
+        await api.make(name, labels={"count": count})
+    await api.make("e")
+    assert await api.names(label_selector="count>8") == ["a", "b"]
+    assert await api.names(label_selector="count<9") == ["d"]
+
+
+@pytest.mark.parametrize(
     ("selector", "expected"),
     [
         ("metadata.name=a", "a"),
+        ("metadata.name=a,", "a"),
         ("metadata.name==a", "a"),
         ("metadata.name!=a", "bcd"),
         ("metadata.name=a,metadata.name=b", ""),

@@ -114,7 +114,7 @@ async def test_json_patch_and_strategic_merge(target):
     assert (await target.patch(f"{DEPLOYMENTS}/web", operations, "json-patch+json"))["spec"]["replicas"] == 4
     sidecar = {"spec": {"template": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}}
     merged = await target.patch(f"{DEPLOYMENTS}/web", sidecar, "strategic-merge-patch+json")
-    assert [c["name"] for c in merged["spec"]["template"]["spec"]["containers"]] == ["main", "side"]
+    assert [c["name"] for c in merged["spec"]["template"]["spec"]["containers"]] == ["side", "main"]
     failed = [{"op": "test", "path": "/spec/replicas", "value": 1}]
     await target.patch(f"{DEPLOYMENTS}/web", failed, "json-patch+json", expect=422)
 

@@ -50,7 +50,14 @@ def test_merge_patch(target, change, expected):
         (BOTH, {"items": [{"name": "a", "$patch": "delete"}]}, [{"name": "b"}]),
         (BOTH, {"items": [{"$patch": "replace"}, {"name": "c"}]}, [{"name": "c"}]),
         (BOTH, {"items": None}, None),
-        (BOTH, {"items": [{"name": "c"}], "$setElementOrder/items": []}, [*BOTH["items"], {"name": "c"}]),
+        (BOTH, {"items": [{"name": "c"}]}, [{"name": "c"}, *BOTH["items"]]),
+        (
+            BOTH,
+            {"items": [{"name": "c"}], "$setElementOrder/items": [{"name": "b"}, {"name": "c"}]},
+            [*BOTH["items"], {"name": "c"}],
+        ),
+        (BOTH, {"$setElementOrder/items": [{"name": "b"}, {"name": "a"}]}, BOTH["items"][::-1]),
+        ({}, {"$setElementOrder/items": [{"name": "b"}]}, None),
     ],
 )
 def test_strategic_merge_of_keyed_lists(target, change, expected):
@@ -65,6 +72,7 @@ def test_strategic_merge_of_keyed_lists(target, change, expected):
         ({"map": {"$patch": "replace", "y": 2}}, {"set": ["a", "b"], "map": {"y": 2}}),
         ({"map": {"$patch": "delete"}}, {"set": ["a", "b"]}),
         ({"map": {"y": 2}}, {"set": ["a", "b"], "map": {"x": 1, "y": 2}}),
+        ({"map": {"$retainKeys": ["y"], "y": 2}}, {"set": ["a", "b"], "map": {"y": 2}}),
     ],
 )
 def test_strategic_merge_of_sets_and_maps(change, expected):
@@ -72,7 +80,7 @@ def test_strategic_merge_of_sets_and_maps(change, expected):
 
 
 def test_strategic_merge_needs_the_merge_key():
-    with pytest.raises(ApiError, match="merge key name"):
+    with pytest.raises(ApiError, match="merge key: name"):
         patch.patched(patch.STRATEGIC, BOTH, {"items": [{"value": 1}]}, KEYED)
 
 
