@@ -5,7 +5,7 @@ The rules are those of k8s.io/apimachinery: `api/validate/content` and `api/vali
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.sandbox.errors import Cause, Document
 
@@ -76,24 +76,28 @@ def invalid(field: str, value: str, wrong: list[str]) -> Iterator[Cause]:
 
 def metadata_causes(metadata: Document) -> list[Cause]:
     """What no object can have in its metadata. What is of another type than it should be, the schema tells."""
+    labels, annotations = (_if(dict, metadata.get(field)) for field in ("labels", "annotations"))
     found: list[Cause] = []
-    for field, check in (("labels", label_key), ("annotations", lambda key: label_key(key.lower()))):
-        values = metadata.get(field)
-        for name, value in values.items() if isinstance(values, dict) else ():
-            found += invalid(f"metadata.{field}", name, check(name))
-            if field == "labels":
-                found += invalid("metadata.labels", str(value), LABEL_VALUE.misfits(str(value)))
-    for name in metadata.get("finalizers") or ():
+    for name, value in labels.items():
+        found += invalid("metadata.labels", name, label_key(name))
+        found += invalid("metadata.labels", str(value), LABEL_VALUE.misfits(str(value)))
+    for name in annotations:
+        found += invalid("metadata.annotations", name, label_key(name.lower()))
+    for name in _if(list, metadata.get("finalizers")):
         found += invalid("metadata.finalizers", str(name), label_key(str(name)))
-    annotations = metadata.get("annotations") or {}
-    if sum(len(name) + len(str(value)) for name, value in dict(annotations).items()) > MOST_ANNOTATED:
+    if sum(len(name) + len(str(value)) for name, value in annotations.items()) > MOST_ANNOTATED:
         said = f"Too long: may not be more than {MOST_ANNOTATED} bytes"
         found.append(Cause("FieldValueTooLong", "metadata.annotations", said))
-    return [*found, *_owner_causes(metadata.get("ownerReferences"))]
+    references = [each for each in _if(list, metadata.get("ownerReferences")) if isinstance(each, dict)]
+    return [*found, *_owner_causes(references)]
 
 
-def _owner_causes(owners: object) -> Iterator[Cause]:
-    references = [each for each in owners if isinstance(each, dict)] if isinstance(owners, list) else []
+def _if(kind: Any, value: Any) -> Any:
+    """The value if it is of this type, else an empty one."""
+    return value if isinstance(value, kind) else kind()
+
+
+def _owner_causes(references: list[Document]) -> Iterator[Cause]:
     for reference in references:
         for name in ("apiVersion", "kind", "name", "uid"):
             if reference.get(name) == "":
