@@ -89,6 +89,13 @@ def _service(document: Document) -> Iterator[Cause]:
             yield Cause.invalid(f"{here}.port", f"{number}: must be between 1 and 65535, inclusive")
 
 
+def _deployment(document: Document) -> Iterator[Cause]:
+    strategy = document["spec"].get("strategy") or {}
+    if strategy.get("type") == "Recreate" and strategy.get("rollingUpdate") is not None:
+        said = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
+        yield Cause("FieldValueForbidden", "spec.strategy.rollingUpdate", said)
+
+
 def _data(document: Document) -> Iterator[Cause]:
     """Of a ConfigMap or a Secret."""
     secret = document["kind"] == "Secret"
@@ -120,6 +127,7 @@ CHECKS: Mapping[str, Callable[[Document], Iterator[Cause]]] = {
     f"clusterroles.{RBAC}": _role,
     f"rolebindings.{RBAC}": _binding,
     f"clusterrolebindings.{RBAC}": _binding,
+    "deployments.apps": _deployment,
     "services": _service,
     "configmaps": _data,
     "secrets": _data,

@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,11 @@ _ROLE_REF = {"APIGroup": "apiGroup", "Kind": "kind", "Name": "name"}  # told by 
 REQUESTER = "placement.moorage.io/requester"
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 WORKSPACES = "workspaces.tenancy.kcp.io"
+_FIXED = {  # fields that stay as they were made
+    DEFINITIONS: "spec.scope",
+    "secrets": "type",
+    **dict.fromkeys(("deployments.apps", "daemonsets.apps", "replicasets.apps"), "spec.selector"),
+}
 
 
 def admit(at: Address, new: Document, old: Document | None, write: Write) -> None:
@@ -49,10 +55,18 @@ def _check_fixed(at: Address, new: Document, old: Document) -> None:
     elif "roleRef" in old and at.resource.group == RBAC_GROUP and new.get("roleRef") != old["roleRef"]:
         told = {name: new.get("roleRef", {}).get(given, "") for name, given in _ROLE_REF.items()}
         problem = "roleRef", f"Invalid value: {msgspec.json.encode(told).decode()}: cannot change roleRef"
-    elif at.resource.id == DEFINITIONS and new["spec"].get("scope") != old["spec"].get("scope"):
-        problem = "spec.scope", f'Invalid value: "{new["spec"].get("scope")}": field is immutable'
+    elif field := _FIXED.get(at.resource.id):
+        before, after = (_at(each, field) for each in (old, new))
+        if before != after:
+            problem = field, f"Invalid value: {msgspec.json.encode(after).decode()}: field is immutable"
     if problem:
         raise at.invalid(Cause("FieldValueInvalid", *problem))
+
+
+def _at(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _check_definition(at: Address, document: Document) -> None:

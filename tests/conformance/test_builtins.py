@@ -156,6 +156,25 @@ async def test_a_strategic_patch_may_name_the_keys_that_stay(there: Api):
     assert found["spec"]["strategy"] == {"type": "Recreate"}
 
 
+async def test_a_strategy_without_rolling_takes_nothing_for_it(there: Api):
+    await there.admin.create(DEPLOYMENTS, deployment(there))
+    change = {"spec": {"strategy": {"type": "Recreate"}}}
+    error = await refusal(there.admin.merge_patch(DEPLOYMENTS, "a", change, there.namespace))
+    assert (error.status, causes(error)) == (422, {("FieldValueForbidden", "spec.strategy.rollingUpdate")})
+
+
+async def test_selectors_of_workloads_and_types_of_secrets_are_for_good(there: Api):
+    await there.admin.create(SECRETS, made(there, SECRETS))
+    error = await refusal(there.admin.merge_patch(SECRETS, "a", {"type": "example.com/x"}, there.namespace))
+    assert causes(error) == {("FieldValueInvalid", "type")}
+    await there.admin.create(DEPLOYMENTS, deployment(there))
+    other = {"app": "b"}
+    change = {"spec": {"selector": {"matchLabels": other}, "template": {"metadata": {"labels": other}}}}
+    error = await refusal(there.admin.merge_patch(DEPLOYMENTS, "a", change, there.namespace))
+    assert causes(error) == {("FieldValueInvalid", "spec.selector")}
+    assert "field is immutable" in error.message
+
+
 async def test_a_scale_below_zero_is_refused(there: Api):
     await there.admin.create(DEPLOYMENTS, deployment(there))
     path = DEPLOYMENTS.path(there.namespace, "a", "scale")
