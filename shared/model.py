@@ -182,11 +182,14 @@ class Workspace(Value, frozen=True, kw_only=True):
     """One workspace of the tree: its path, its labels.
 
     `root` marks where the walk begins; such an entry is written only after the first walk below it was complete.
+    `rbac` stands for the state of the workspace's ClusterRoles and ClusterRoleBindings, where it offers targets: a
+    digest of their versions; empty where these are not known.
     """
 
     path: str
     labels: dict[str, str] = {}
     root: bool = False
+    rbac: str = ""
 
 
 class PolicyEntry(Value, frozen=True, kw_only=True):

@@ -189,7 +189,7 @@ class Reconciler:
         return [target for target, known in found if known is not None and not known.lost_since]
 
     def note_world(self) -> None:
-        """Something changed that may help those that wait: the inventory, or capacity that was given back."""
+        """Something changed that may help those that wait: a target, a workspace, or capacity that was given back."""
         self.world_changed_at = self.clock()
 
     def _policies_in_force(self, workspace: str) -> list[PolicyEntry]:

@@ -106,8 +106,9 @@ def _ref(key: str) -> PlacementRef:
 
 
 async def follow_workspaces(deps: Controller, workspaces: View[Workspace], tasks: asyncio.TaskGroup) -> None:
-    """Watch every workspace that discovery found."""
+    """Watch every workspace that discovery found. A change in one (its labels, its RBAC) may help those that wait."""
     async for _ in workspaces.changes():
+        deps.reconciler.note_world()
         deps.watches.set_workspaces({entry.value.path for entry in workspaces.entries.values()}, tasks)
 
 

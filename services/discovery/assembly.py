@@ -59,7 +59,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
         reviews = settings.authorization == "SubjectAccessReview"
-        authorizer: Authorizer = AccessReviews(hub, settings, runtime.clock) if reviews else AllowAll()
+        authorizer: Authorizer = AccessReviews(hub, settings, runtime.clock, tree_stored) if reviews else AllowAll()
         targets = Targets(stored, clients, authorizer, settings, runtime.clock)
         tree = Tree(hub, settings, tree_stored, targets)
         try:

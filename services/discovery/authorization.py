@@ -1,27 +1,33 @@
 """May this requester use that target? The target's own workspace is asked."""
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from services.discovery.core import Verdict
+from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.hub import Hub
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SUBJECTACCESSREVIEWS, SYNCTARGETS, Resource
 from shared.kube.watch import Informer
-from shared.model import Requester, split_target
+from shared.model import Requester, Workspace, split_target
+from shared.tokens import join
 
 log = logging.getLogger("moorage.discovery")
 
 REMEMBERED = 100_000  # answers; about 30 MB
 MOST_ROLES = Bounds(objects=20_000, bytes=256 << 20)  # of one kind in one workspace; 0.5 KB each are kept
 RETRY_DELAYS = (0.1, 0.5)  # seconds before each further try of a review that failed
+SETTLING = 1.0
+"""Seconds from a change of RBAC until others are told of it. API servers follow RBAC by watching as well, so that one
+may still answer by the old state while another has told us of the new one. Changes come in bursts, too."""
 
 EVERY = ""
 """In place of a name: all targets of the workspace."""
@@ -55,13 +61,24 @@ class AllowAll(Authorizer):
 
 
 class _Question(NamedTuple):
-    """`change` counts the changes of RBAC in the workspace: after one, the same words are another question."""
+    """`state` is that of RBAC in the workspace: after a change, the same words are another question."""
 
     username: str
     groups: tuple[str, ...]
     workspace: str
     name: str
-    change: int
+    state: tuple[int, int]
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str
+
+
+class _Object(msgspec.Struct):
+    metadata: _Meta
+
+
+_OBJECT = msgspec.json.Decoder(_Object)
 
 
 class _ReviewStatus(msgspec.Struct):
@@ -81,12 +98,20 @@ class AccessReviews(Authorizer):
     In a workspace that is followed, a change of RBAC ends all of them at once: of ClusterRoles and ClusterRoleBindings,
     since a Role cannot give rights on what has no namespace. What decides elsewhere (a webhook; in kcp, the export's
     policy) takes until then.
+
+    Such a change is also recorded on the stored workspace (`Workspace.rbac`), so that the controller has placements
+    tried again that wait. All copies of the worker derive the same record from the same objects, so one of them writes
+    it, and none of them when it starts and nothing has changed. Answers are forgotten before that, and by copies that
+    have not seen the change themselves, when they see the record.
     """
 
-    def __init__(self, hub: Hub, settings: DiscoverySettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hub: Hub, settings: DiscoverySettings, clock: Callable[[], float], workspaces: Projection[Workspace]
+    ) -> None:
         self._hub = hub
         self._settings = settings
         self._clock = clock
+        self._workspaces = workspaces
         self._answers: OrderedDict[_Question, tuple[Verdict, float]] = OrderedDict()
         self._pending: dict[_Question, asyncio.Task[Verdict]] = {}
         self._changes: Counter[str] = Counter()
@@ -103,20 +128,49 @@ class AccessReviews(Authorizer):
         return {target: verdict for answer in answers for target, verdict in answer.items()}
 
     async def follow(self, workspace: str, client: Client) -> None:
-        """Forget all answers of a workspace when its RBAC changes, until cancelled.
+        """Forget all answers of a workspace when its RBAC changes, and record the change, until cancelled.
 
         Where that may not be watched it is tried again from time to time, and answers end by their time alone.
         """
+        changed = asyncio.Event()
+        informers = [self._informer(client, resource) for resource in (CLUSTERROLES, CLUSTERROLEBINDINGS)]
         async with asyncio.TaskGroup() as tasks:
-            for resource in (CLUSTERROLES, CLUSTERROLEBINDINGS):
-                tasks.create_task(self._follow(workspace, client, resource))
+            for informer in informers:
+                tasks.create_task(self._forget(workspace, informer, changed))
+            while True:
+                await changed.wait()
+                await asyncio.sleep(SETTLING)
+                changed.clear()
+                if all(informer.synced.is_set() for informer in informers):
+                    self._changes[workspace] += 1  # an answer since may have been by the old state
+                    self._record(workspace, (each for informer in informers for each in informer.objects.values()))
 
-    async def _follow(self, workspace: str, client: Client, resource: Resource) -> None:
-        refused = self._settings.absent_retry_seconds
-        # Of an object, its version is all that is kept.
-        async with Informer(client, resource, decode=lambda _: True, refused=refused, limit=MOST_ROLES) as informer:
+    def _informer(self, client: Client, resource: Resource) -> Informer[str]:
+        """Of an object, its version is all that is kept."""
+        return Informer(
+            client, resource, decode=_version, refused=self._settings.absent_retry_seconds, limit=MOST_ROLES
+        )
+
+    async def _forget(self, workspace: str, informer: Informer[str], changed: asyncio.Event) -> None:
+        async with informer:
             async for _ in informer.events():
                 self._changes[workspace] += 1
+                changed.set()
+
+    def _record(self, workspace: str, versions: Iterable[str]) -> None:
+        """Have the stored workspace say what state its RBAC is in. One that is not stored (yet) is news by itself."""
+        rbac = hashlib.sha256(" ".join(sorted(versions)).encode()).hexdigest()[:16]
+
+        def recorded(stored: Workspace | None) -> Workspace | None:
+            return None if stored is None else msgspec.structs.replace(stored, rbac=rbac)
+
+        key = join(workspace)
+        self._workspaces.want(key, recorded(self._workspaces.latest(key)), recorded)
+
+    def _state(self, workspace: str) -> tuple[int, int]:
+        """How new RBAC is as far as it is known here: by the changes seen, and by what any copy has recorded."""
+        stored = self._workspaces.view.entries.get(join(workspace))
+        return self._changes[workspace], stored.revision if stored is not None else 0
 
     async def close(self) -> None:
         """Give up what is still being asked."""
@@ -126,11 +180,11 @@ class AccessReviews(Authorizer):
 
     async def _workspace(self, requester: Requester, workspace: str, names: list[str]) -> dict[str, Verdict]:
         groups = tuple(sorted(requester.groups))
-        change = self._changes[workspace]
-        whole = await self._ask(_Question(requester.username, groups, workspace, EVERY, change))
+        state = self._state(workspace)
+        whole = await self._ask(_Question(requester.username, groups, workspace, EVERY, state))
         if whole != "Denied":  # one that cannot be asked about the whole cannot be asked about the parts
             return {f"{workspace}/{name}": whole for name in names}
-        questions = [_Question(requester.username, groups, workspace, name, change) for name in names]
+        questions = [_Question(requester.username, groups, workspace, name, state) for name in names]
         verdicts = await asyncio.gather(*(self._ask(question) for question in questions))
         return {f"{workspace}/{name}": verdict for name, verdict in zip(names, verdicts, strict=True)}
 
@@ -172,6 +226,10 @@ class AccessReviews(Authorizer):
                 continue
             return "Allowed" if review.status.allowed else "Denied"
         raise AssertionError
+
+
+def _version(raw: bytes) -> str:
+    return _OBJECT.decode(raw).metadata.resource_version
 
 
 def _review_of(question: _Question) -> dict[str, Any]:

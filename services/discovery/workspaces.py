@@ -172,8 +172,14 @@ class Tree:
         return True
 
     def _store(self, workspace: Workspace) -> None:
+        """Have it stored as the walk found it. The state of its RBAC is not the walk's, and stays."""
+
+        def found(stored: Workspace | None) -> Workspace:
+            return msgspec.structs.replace(workspace, rbac=stored.rbac if stored is not None else "")
+
         if not (workspace.root and self._unread):
-            self._projection.want(join(workspace.path), workspace)
+            key = join(workspace.path)
+            self._projection.want(key, found(self._projection.latest(key)), found)
 
     def _enter(self, workspace: Workspace, client: Client, depth: int, tasks: asyncio.TaskGroup) -> None:
         """Begin to follow a workspace, or take over what is new of one that is followed."""

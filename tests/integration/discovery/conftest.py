@@ -35,6 +35,7 @@ from shared.state import BUCKETS, INVENTORY, Table
 from shared.state import WORKSPACES as STORED_WORKSPACES
 from shared.telemetry import Telemetry
 from shared.tokens import join
+from shared.worker import Worker
 
 BOUND = 15.0  # seconds that a test waits for a condition at most
 CRD = yaml.safe_load((Path(__file__).parents[3] / "deploy/crds/synctargets.yaml").read_text())
@@ -86,8 +87,14 @@ class Scene:
             "absent_retry_seconds": 0.1,
             "rewalk_interval_seconds": 0.5,
         }
+        async with self.running_worker(worker, **{**quick, **settings}):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def running_worker(self, worker: Worker, **settings: Any) -> AsyncIterator[None]:
+        """Any worker, on the same hub, bus and state; leaving stops it."""
         kubeconfig = str(self.kubeconfigs["admin"])
-        chosen = worker.settings(**{"kubeconfig": kubeconfig, "health_port": -1, **quick, **settings})
+        chosen = worker.settings(**{"kubeconfig": kubeconfig, "health_port": -1, **settings})
         stop, ready = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(
             run(
@@ -96,7 +103,7 @@ class Scene:
                 self.bus,
                 self.store,
                 stop=stop,
-                telemetry=Telemetry("discovery", {}),
+                telemetry=Telemetry(worker.name, {}),
                 on_ready=ready.set,
             )
         )

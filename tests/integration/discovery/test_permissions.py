@@ -1,16 +1,21 @@
 """Who may use which target, and how long an answer to that is believed."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 
 from services.discovery.authorization import AccessReviews
+from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from services.sandbox.errors import ApiError
 from services.sandbox.http import refusal
 from shared.kube.hub import Hub
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SYNCTARGETS
-from shared.model import Requester
+from shared.kube.resources import WORKSPACES as HUB_WORKSPACES
+from shared.model import Requester, Workspace
+from shared.state import WORKSPACES, Entry, Table
+from shared.tokens import join
 
 BOUND = 30.0  # seconds
 PLATFORM = "root:platform"
@@ -21,11 +26,22 @@ REVIEW = "POST /clusters/root:platform/apis/authorization.k8s.io/v1/subjectacces
 
 async def allow(scene, user, *names):
     """Let a user use targets of the platform; without names, all of them."""
+    await permit(scene, *names)
+    await bind(scene, user)
+
+
+async def permit(scene, *names):
+    """The ClusterRole alone, which gives nobody anything."""
     rule = {"verbs": ["use"], "apiGroups": [SYNCTARGETS.group], "resources": [SYNCTARGETS.plural]}
     role = {"metadata": {"name": "use"}, "rules": [{**rule, "resourceNames": list(names)} if names else rule]}
-    client = scene.hub.cluster(PLATFORM)
-    await client.create(CLUSTERROLES, {"apiVersion": CLUSTERROLES.api_version, "kind": "ClusterRole", **role})
-    await client.create(
+    await scene.hub.cluster(PLATFORM).create(
+        CLUSTERROLES, {"apiVersion": CLUSTERROLES.api_version, "kind": "ClusterRole", **role}
+    )
+
+
+async def bind(scene, user):
+    """Give a user what was permitted."""
+    await scene.hub.cluster(PLATFORM).create(
         CLUSTERROLEBINDINGS,
         {
             "apiVersion": CLUSTERROLES.api_version,
@@ -112,10 +128,117 @@ class Asking:
                     return targets
 
 
-async def watching(scene):
-    """Wait until RBAC of the platform is watched."""
+async def watching(scene, requests=2):
+    """Wait until RBAC of the platform is watched: it was listed, and asked for once more."""
     for path in RBAC:
-        await scene.until(lambda path=path: scene.requests[f"GET {PREFIX}{path}"] >= 2)  # listed, and watched
+        await scene.until(lambda path=path: scene.requests[f"GET {PREFIX}{path}"] >= requests)
+
+
+async def platform(scene) -> Entry[Workspace]:
+    """The stored workspace of the targets."""
+    return await Table(scene.store, WORKSPACES).get(join(PLATFORM))
+
+
+async def another(scene, rbac: str) -> Entry[Workspace]:
+    """The stored workspace, once the state of its RBAC is recorded and is another than `rbac`."""
+
+    async def look():
+        found = await platform(scene)
+        return found if found and found.value.rbac not in {"", rbac} else None
+
+    return await scene.until(look)
+
+
+@contextlib.asynccontextmanager
+async def access_reviews(scene):
+    """Reviews that remember for long, beside the worker's own."""
+    table = Table(scene.store, WORKSPACES)
+    view = table.follow()
+    following = asyncio.create_task(view.run())
+    settings = DiscoverySettings(allowed_ttl_seconds=3600.0, denied_ttl_seconds=3600.0)
+    reviews = AccessReviews(Hub(scene.hub, "kcp"), settings, time.time, Projection(table, view))
+    async with asyncio.timeout(BOUND):
+        await view.synced.wait()
+    yield reviews
+    await reviews.close()
+    following.cancel()
+    await asyncio.wait([following])
+
+
+async def test_each_change_of_rbac_is_recorded_once_whatever_the_number_of_copies(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    await permit(scene)
+    async with scene.running(), scene.running():
+        before = await another(scene, "")
+        await bind(scene, "tess")
+        allowed = await another(scene, before.value.rbac)
+        await deny(scene)
+        denied = await another(scene, allowed.value.rbac)
+        assert denied.value.rbac == before.value.rbac  # nothing is left of the change
+        # Revisions count the writes of the whole bucket, in which nothing else changes.
+        assert (allowed.revision, denied.revision) == (before.revision + 1, before.revision + 2)
+
+
+async def test_a_start_writes_nothing_where_rbac_is_as_it_was(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    await permit(scene)
+    async with scene.running():
+        before = await another(scene, "")
+    async with scene.running():
+        await watching(scene, 4)
+        await bind(scene, "tess")
+        assert (await another(scene, before.value.rbac)).revision == before.revision + 1
+
+
+async def test_a_start_records_what_changed_while_nobody_was_looking(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        before = await another(scene, "")
+    await allow(scene, "tess")
+    async with scene.running():
+        assert (await another(scene, before.value.rbac)).value.path == PLATFORM
+
+
+async def test_labels_and_the_state_of_rbac_do_not_overwrite_each_other(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        before = await another(scene, "")
+        await scene.hub.cluster("root").merge_patch(
+            HUB_WORKSPACES, "platform", {"metadata": {"labels": {"tier": "gold"}}}
+        )
+
+        async def labelled():
+            found = await platform(scene)
+            return found if found.value.labels else None
+
+        assert (await scene.until(labelled)).value.rbac == before.value.rbac
+        await allow(scene, "tess")
+        assert (await another(scene, before.value.rbac)).value.labels == {"tier": "gold"}
+
+
+async def test_a_copy_that_is_behind_forgets_by_what_another_has_recorded(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running(), access_reviews(scene) as behind:
+        before = await another(scene, "")
+
+        async def verdict():
+            (found,) = (await behind.verdicts(Requester(username="tess"), ["root:platform/east"])).values()
+            return found
+
+        assert await verdict() == "Denied"
+        await allow(scene, "tess")
+        assert await verdict() == "Denied"  # it follows no RBAC itself, and remembers
+        await another(scene, before.value.rbac)
+
+        async def allowed():
+            return await verdict() == "Allowed"
+
+        await scene.until(allowed)
 
 
 async def test_a_change_of_rbac_ends_what_is_remembered(scene):
@@ -147,7 +270,6 @@ async def test_an_answer_to_what_was_asked_before_the_change_is_not_remembered(s
         return response
 
     scene.sandbox.handle = slow
-    reviews = AccessReviews(Hub(scene.hub, "kcp"), DiscoverySettings(), time.time)
 
     async def verdict(username):
         (found,) = (await reviews.verdicts(Requester(username=username), ["root:platform/east"])).values()
@@ -158,22 +280,22 @@ async def test_an_answer_to_what_was_asked_before_the_change_is_not_remembered(s
         await verdict(username)
         return scene.requests[REVIEW] > asked
 
-    following = asyncio.create_task(reviews.follow(PLATFORM, scene.hub.cluster(PLATFORM)))
-    await watching(scene)
-    assert await verdict("mallory") == "Denied"
-    hold = True
-    first = asyncio.create_task(verdict("tess"))
-    async with asyncio.timeout(BOUND):
-        await held.wait()
-    await deny(scene)
-    await scene.until(lambda: until_asked("mallory"))  # the change has been seen
-    assert await verdict("tess") == "Denied"  # it does not wait for the answer that is old
-    release.set()
-    assert await first == "Allowed"
-    assert await verdict("tess") == "Denied"
-    following.cancel()
-    await asyncio.wait([following])
-    await reviews.close()
+    async with access_reviews(scene) as reviews:
+        following = asyncio.create_task(reviews.follow(PLATFORM, scene.hub.cluster(PLATFORM)))
+        await watching(scene)
+        assert await verdict("mallory") == "Denied"
+        hold = True
+        first = asyncio.create_task(verdict("tess"))
+        async with asyncio.timeout(BOUND):
+            await held.wait()
+        await deny(scene)
+        await scene.until(lambda: until_asked("mallory"))  # the change has been seen
+        assert await verdict("tess") == "Denied"  # it does not wait for the answer that is old
+        release.set()
+        assert await first == "Allowed"
+        assert await verdict("tess") == "Denied"
+        following.cancel()
+        await asyncio.wait([following])
 
 
 async def test_where_rbac_may_not_be_watched_answers_end_by_their_time(scene):

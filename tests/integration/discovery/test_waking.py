@@ -1,0 +1,79 @@
+"""A placement that waits for a right, with discovery and controller at work; what decides is played by the test."""
+
+import asyncio
+import time
+
+from services.controller.worker import worker as controller
+from shared.kube.client import Client
+from shared.kube.config import load_kubeconfig
+from shared.kube.resources import (
+    CLUSTERROLEBINDINGS,
+    CLUSTERROLES,
+    CONFIGMAPS,
+    CRDS,
+    NAMESPACES,
+    PLACEMENTS,
+    SYNCTARGETS,
+)
+from shared.messages import Decided, encode
+from shared.model import Refusal
+from shared.state import WAITING, Table
+from shared.tokens import join
+from tests.support.scene import PLATFORM, TEAM, definitions
+
+BOUND = 30.0  # seconds
+PATIENT = {"waiting_initial_seconds": 3600.0, "waiting_max_seconds": 3600.0, "sweep_seconds": 0.05}
+
+
+async def may_use(scene, user):
+    """Let a user use the targets of the platform."""
+    client = scene.hub.cluster(PLATFORM)
+    kinds = {"apiGroups": [SYNCTARGETS.group], "resources": [SYNCTARGETS.plural]}
+    group, named = CLUSTERROLES.group, {"metadata": {"name": "use"}}
+    role = {"apiVersion": CLUSTERROLES.api_version, "kind": "ClusterRole", **named}
+    await client.create(CLUSTERROLES, {**role, "rules": [{"verbs": ["use"], **kinds}]})
+    binding = {"apiVersion": CLUSTERROLEBINDINGS.api_version, "kind": "ClusterRoleBinding", **named}
+    reference = {"apiGroup": group, "kind": "ClusterRole", "name": "use"}
+    subjects = [{"kind": "User", "name": user, "apiGroup": group}]
+    await client.create(CLUSTERROLEBINDINGS, {**binding, "roleRef": reference, "subjects": subjects})
+
+
+async def place(scene, name):
+    """A Placement of a ConfigMap, made by tess."""
+    async with Client(load_kubeconfig(scene.kubeconfigs["user-tess"])) as tess:
+        await tess.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+        metadata = {"name": name, "namespace": "shop"}
+        await tess.create(CONFIGMAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        spec = {"workload": [{"apiVersion": "v1", "kind": "ConfigMap", "name": name}]}
+        placement = {"apiVersion": PLACEMENTS.api_version, "kind": "Placement", "metadata": metadata, "spec": spec}
+        await tess.create(PLACEMENTS, placement)
+
+
+async def refuse(scene, found):
+    """What decision says where no target is left."""
+    request, refusal = found.request, Refusal(code="Unschedulable", message="0/1 targets: 1 not authorized")
+    message = Decided(placement=request.placement, head=request.head, refusal=refusal)
+    await scene.bus.publish(message.subject(), encode(message), id=message.id())
+
+
+async def test_a_placement_that_waits_for_a_right_is_tried_again_once_it_is_given(scene):
+    for definition in definitions():
+        await scene.hub.cluster(PLATFORM).create(CRDS, definition)
+        await scene.hub.cluster(TEAM).create(CRDS, definition)
+    await scene.offer(PLATFORM, "east")
+    quiet = {"probe_interval_seconds": 3600.0, "denied_ttl_seconds": 3600.0}
+    async with scene.running(**quiet), scene.running_worker(controller, **PATIENT):
+        await scene.ready(PLATFORM, "east")
+        await place(scene, "web")
+        async with asyncio.timeout(BOUND):
+            found = await scene.answers.get()
+            assert [each.reason for each in found.rejections] == ["NotAuthorized"]
+            await refuse(scene, found)
+            await scene.until(lambda: Table(scene.store, WAITING).get(join(TEAM, "shop", "web")))
+            await may_use(scene, "tess")
+            given = time.monotonic()
+            while not (found := await scene.answers.get()).targets:
+                await refuse(scene, found)
+        assert found.targets == ("root:platform/east",)
+        assert found.request.cause.code == "Waiting"
+        assert time.monotonic() - given < 10.0  # without a word it would be an hour
