@@ -308,7 +308,8 @@ class HeadEntry(Value, frozen=True, kw_only=True):
 class Waiting(Value, frozen=True, kw_only=True):
     """A placement that could not be decided: waiting since when, tried how often and when last, to be tried again when.
 
-    Times are seconds since the epoch. It is tried before `next_try` when something changes that could help.
+    Times are seconds since the epoch; that of a try is when it was asked for. It is tried before `next_try` when
+    something has changed since then that could help.
     """
 
     placement: PlacementRef

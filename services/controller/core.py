@@ -197,18 +197,27 @@ def gives_back(old: Decision, new: Decision) -> bool:
 
 
 def wait(
-    ref: PlacementRef, head: Head, previous: Waiting | None, now: float, *, contended: bool, first: float, most: float
+    ref: PlacementRef,
+    head: Head,
+    previous: Waiting | None,
+    asked_at: float,
+    now: float,
+    *,
+    contended: bool,
+    first: float,
+    most: float,
 ) -> Waiting:
     """The waiting of a placement that was refused now: longer every time, from `first` up to `most` seconds.
 
-    Who only lost a race for capacity comes again within moments.
+    Who only lost a race for capacity comes again within moments. The round was asked for at `asked_at`: what changed
+    since then it may have been too early to see.
     """
     again = previous is not None and previous.head.uid == head.uid
     tries = previous.tries + 1 if previous is not None and again else 1
     since = previous.since if previous is not None and again else now
     doublings = min(tries, DOUBLINGS)
     delay = min(0.1 * 2**doublings, 5.0) if contended else min(first * 2 ** (doublings - 1), most)
-    return Waiting(placement=ref, head=head, since=since, tries=tries, tried_at=now, next_try=now + delay)
+    return Waiting(placement=ref, head=head, since=since, tries=tries, tried_at=asked_at, next_try=now + delay)
 
 
 def next_cause(

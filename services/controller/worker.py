@@ -119,11 +119,13 @@ async def note_answer(message: Decided, deps: Controller) -> None:
         if entry is not None:
             await _or_again(deps.waiting.delete(key, entry.revision))
         return
+    now, known = deps.reconciler.clock(), deps.heads.get(key)
     waiting = core.wait(
         message.placement,
         message.head,
         entry.value if entry else None,
-        deps.reconciler.clock(),
+        known.requested_at if known is not None and known.head == message.head else now,
+        now,
         contended=message.contended,
         first=deps.settings.waiting_initial_seconds,
         most=deps.settings.waiting_max_seconds,

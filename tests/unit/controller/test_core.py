@@ -261,23 +261,29 @@ def test_waiting_grows_up_to_its_bound_and_starts_anew_for_another_object():
     room = None
     delays = []
     for attempt in range(1, 9):
-        room = core.wait(REF, head(attempt), room, 100.0, contended=False, first=10.0, most=300.0)
+        room = core.wait(REF, head(attempt), room, 99.0, 100.0, contended=False, first=10.0, most=300.0)
         delays.append(room.next_try - 100.0)
     assert delays == [10, 20, 40, 80, 160, 300, 300, 300]
     assert room.since == 100.0
-    anew = core.wait(REF, head(1, uid="v"), room, 200.0, contended=False, first=10.0, most=300.0)
+    anew = core.wait(REF, head(1, uid="v"), room, 199.0, 200.0, contended=False, first=10.0, most=300.0)
     assert (anew.tries, anew.since, anew.next_try) == (1, 200.0, 210.0)
 
 
 @pytest.mark.parametrize("contended", [True, False])
 def test_waiting_has_no_last_try(contended):
-    room = core.wait(REF, head(), waiting(tries=100_000), 100.0, contended=contended, first=10.0, most=300.0)
+    room = core.wait(REF, head(), waiting(tries=100_000), 99.0, 100.0, contended=contended, first=10.0, most=300.0)
     assert room.next_try == (105.0 if contended else 400.0)
 
 
 def test_who_lost_a_race_comes_again_within_moments():
-    room = core.wait(REF, head(), None, 100.0, contended=True, first=10.0, most=300.0)
+    room = core.wait(REF, head(), None, 99.0, 100.0, contended=True, first=10.0, most=300.0)
     assert room.next_try == pytest.approx(100.2)
+
+
+@pytest.mark.parametrize(("changed_at", "expected"), [(98.9, False), (99.1, True), (100.1, True)])
+def test_what_changes_while_a_round_is_under_way_counts_as_a_change_after_it(changed_at, expected):
+    room = core.wait(REF, head(), None, 99.0, 100.0, contended=False, first=10.0, most=300.0)
+    assert core.due(room, changed_at, 101.0) is expected
 
 
 def test_what_was_suspended_needs_a_round_when_that_ends():
