@@ -9,20 +9,22 @@ from contextlib import contextmanager
 import pytest
 import pytest_asyncio
 
-from shared.kube.resources import NAMESPACES, PLACEMENTS, WORKSPACES
+from shared.kube.resources import CLUSTERROLEBINDINGS, NAMESPACES, PLACEMENTS, WORKSPACES
 from shared.runner import connect
 from shared.settings import Settings
 from shared.state import REPORTS, RESERVATIONS, Table
-from tests.e2e.system import DEPLOYMENTS, System, running_system, until
+from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
 from tests.support import worlds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
 
 DOOMED, UNHEARD = "root:vanishing", "root:unheard"
+PRIVATE = "private"  # a target that alice may not use
 BRISK = {
     "MOORAGE_RELEASE_SECONDS": "0.5",
     "MOORAGE_REWALK_INTERVAL_SECONDS": "1",
     "MOORAGE_VANISHED_SECONDS": "2",
+    "MOORAGE_WAITING_INITIAL_SECONDS": "300",  # what waits is to be woken, not to come again by itself
 }
 
 
@@ -32,6 +34,7 @@ async def system(tmp_path_factory):
     for path in (DOOMED, UNHEARD):
         world["workspaces"].append(path)
         world["users"][0]["workspaces"][path] = "admin"
+    world["targets"].append({**world["targets"][0], "name": PRIVATE, "groups": ["insiders"]})
     async with running_system(tmp_path_factory.mktemp("life"), world, env=BRISK) as found:
         yield found
 
@@ -137,6 +140,26 @@ async def test_a_suspended_placement_can_be_deleted(system: System):
         return not await system.placed("stopped")
 
     await until(removed, "what it placed is removed")
+
+
+# --- a right that is given late --------------------------------------------------------------------------------------
+
+
+async def test_a_placement_that_waits_for_a_right_is_placed_soon_after_it_is_given(system: System):
+    await system.place_app("hopeful", targets={"names": [PRIVATE]})
+    await shows(system, "hopeful", "Unschedulable")
+    assert "not authorized" in condition(await system.status("hopeful"), "Scheduled")["message"]
+    group = CLUSTERROLEBINDINGS.group
+    binding = {
+        "apiVersion": CLUSTERROLEBINDINGS.api_version,
+        "kind": CLUSTERROLEBINDINGS.kind,
+        "metadata": {"name": "at-last"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": f"moorage-use-{PRIVATE}"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": worlds.USER}],
+    }
+    await system.admin.cluster(worlds.PLATFORM).create(CLUSTERROLEBINDINGS, binding)
+    await shows(system, "hopeful", "Ready")
+    assert await system.chosen("hopeful") == [PRIVATE]
 
 
 # --- a workspace that vanishes -------------------------------------------------------------------------------------
