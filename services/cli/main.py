@@ -5,13 +5,15 @@ that they name cannot be used. One line on standard error says why.
 """
 
 import argparse
+import errno
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from services.cli.errors import CommandError
+from services.cli.errors import CommandError, UsageError
 
 COMMANDS = (
     "demo",
@@ -61,15 +63,35 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script."""
-    args = parser().parse_args(argv)
-    logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        code = args.run(args)
+        code = _run(argv)
     except CommandError as error:
         sys.stderr.write(f"moorage: {error}\n")
         code = error.code
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `moorage ... | head`
+        _drop_output()
         code = 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        _drop_output()
+        sys.stderr.write(f"moorage: output cannot be written: {error.strerror}\n")
+        code = UsageError.code
     sys.exit(code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    if sys.stdout is None:
+        raise UsageError("standard output is closed")
+    args = parser().parse_args(argv)
+    logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
+    code = int(args.run(args))
+    sys.stdout.flush()
+    return code
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere: the interpreter would try to write it once more as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

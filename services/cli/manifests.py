@@ -1,5 +1,7 @@
 """Manifests in files: YAML or JSON, several documents each, every object with where it was found."""
 
+import errno
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,6 +9,11 @@ from typing import Any
 
 import yaml
 
+from shared.api import GROUP, KINDS
+
+LISTS = frozenset({"List", *(f"{kind}List" for kind in KINDS)})
+_BYTE_ORDER_MARKS = re.compile("^\ufeff", re.MULTILINE)
+"""One may stand before each document, where files were joined."""
 DEEPEST = 200
 """Levels of nesting. PyYAML's C loader recurses in C, without a bound: a hundred thousand would end the process."""
 MOST_NODES = 10_000_000
@@ -44,7 +51,7 @@ def read(path: str) -> list[Manifest]:
     """
     name = "standard input" if path == "-" else path
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = _BYTE_ORDER_MARKS.sub("", _bytes(path).decode())
         _check(text)
         documents = list(yaml.load_all(text, _ManifestLoader))
     except OSError as error:
@@ -56,25 +63,66 @@ def read(path: str) -> list[Manifest]:
     found = []
     for number, document in enumerate(documents, 1):
         where = f"{name}: document {number}" if len(documents) > 1 else name
-        if isinstance(document, Mapping) and isinstance(document.get("items"), list):
-            listed = enumerate(document["items"], 1)
-            found += [_object(each, f"{where}, item {position}") for position, each in listed]
+        if isinstance(document, Mapping) and _is_list(document):
+            items = document.get("items") or []
+            found += [_object(_item(each, document), f"{where}, item {at}") for at, each in enumerate(items, 1)]
         elif document is not None:
             found.append(_object(document, where))
     return found
 
 
+def _bytes(path: str) -> bytes:
+    if path != "-":
+        return Path(path).read_bytes()
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "is closed")
+    return sys.stdin.buffer.read()
+
+
+def _is_list(document: Mapping[str, Any]) -> bool:
+    items = document.get("items")
+    return isinstance(items, list) or (items is None and document.get("kind") in LISTS)
+
+
+def _item(content: Any, of: Mapping[str, Any]) -> Any:
+    """An item of a list. As with kubectl, one without kind is of the list's: API servers send them so."""
+    kind = of.get("kind")
+    if not isinstance(content, Mapping) or "kind" in content or kind == "List" or not str(kind).endswith("List"):
+        return content
+    return {"apiVersion": of.get("apiVersion"), "kind": str(kind).removesuffix("List"), **content}
+
+
 def _object(content: Any, where: str) -> Manifest:
     if not isinstance(content, Mapping) or not isinstance(content.get("kind"), str):
         raise InvalidManifest(f"{where}: is no Kubernetes object, since it has no kind")
+    where_and_kind = f"{where}: {content['kind']}"
     metadata = content.get("metadata")
-    if not isinstance(metadata, Mapping) or not metadata.get("name") or not isinstance(metadata["name"], str):
-        raise InvalidManifest(f"{where}: {content['kind']}: metadata.name must be given")
+    if not isinstance(metadata, Mapping) or metadata.get("name") in (None, ""):
+        raise InvalidManifest(f"{where_and_kind}: metadata.name must be given")
+    for field in ("name", "namespace"):
+        value = metadata.get(field) or ""
+        if not isinstance(value, str):
+            raise InvalidManifest(f"{where_and_kind}: metadata.{field} must be text: {_in_quotes(value)}")
+        if "/" in value or not value.isprintable():
+            raise InvalidManifest(f"{where_and_kind}: metadata.{field} {value!r} holds what no name can")
     for field in ("labels", "annotations"):
         pairs = metadata.get(field) or {}
-        if not isinstance(pairs, Mapping) or not all(isinstance(part, str) for pair in pairs.items() for part in pair):
-            raise InvalidManifest(f"{where}: {content['kind']}: metadata.{field} must map text to text")
-    return Manifest(content, where)
+        if not isinstance(pairs, Mapping):
+            raise InvalidManifest(f"{where_and_kind}: metadata.{field} must map text to text")
+        for part in (part for pair in pairs.items() for part in pair):
+            if not isinstance(part, str):
+                raise InvalidManifest(f"{where_and_kind}: metadata.{field} must map text to text: {_in_quotes(part)}")
+    # As kubectl and API servers do, nothing is made of `spec:` or `labels:` with nothing behind it.
+    return Manifest({**_given(content), "metadata": _given(metadata)}, where)
+
+
+def _in_quotes(value: Any) -> str:
+    """YAML 1.1 reads yes, no, on and off as truth values, and 1_000 or 12:30 as numbers."""
+    return f"put quotes around what is read as {value!r}"
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def where(manifest: Mapping[str, Any]) -> str:
@@ -82,9 +130,14 @@ def where(manifest: Mapping[str, Any]) -> str:
     return getattr(manifest, "where", "a manifest")
 
 
+def is_ours(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is of Moorage's API group: others have kinds of the same names."""
+    return str(manifest.get("apiVersion", GROUP)).partition("/")[0] == GROUP
+
+
 def of_kind(manifests: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
-    """The manifests of one kind."""
-    return [each for each in manifests if each.get("kind") == kind]
+    """The manifests of one of Moorage's kinds."""
+    return [each for each in manifests if each.get("kind") == kind and is_ours(each)]
 
 
 def _check(text: str) -> None:

@@ -1,25 +1,21 @@
-"""A plane on paper: targets, policies, decisions and workloads from manifests, and what would be decided on it.
+"""A plane on paper: targets, policies, decisions and workloads from manifests, and what is asked for on it.
 
-The pipeline's own code decides: discovery's selection of workspaces, policy's rules, the scheduler's core. What only a
-server could know is taken from the manifests: a SyncTarget without a Ready condition is ready, one without
-`status.apis` serves everything, and everybody is authorized.
+What only a server could know is taken from the manifests: a SyncTarget without a Ready condition is ready, one without
+`status.apis` serves everything.
 """
 
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 
-from services.cli.manifests import InvalidManifest, of_kind, where
+from services.cli.manifests import InvalidManifest, is_ours, of_kind, where
 from services.controller.core import moved_at
 from services.controller.workload import summarize
-from services.discovery.core import Candidate, Workspaces, screen
 from services.discovery.inventory import Viewpoint, target_of
-from services.scheduler.core import Outcome, refusal_of, schedule
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from shared.api import (
@@ -35,7 +31,6 @@ from shared.api import (
     matches,
     validate_placement,
 )
-from shared.messages import Discovered, Evaluated
 from shared.model import (
     ApiKind,
     Cause,
@@ -43,10 +38,9 @@ from shared.model import (
     PlacementRef,
     PolicyEntry,
     PreviousChoice,
-    Proposal,
-    Rejection,
     Request,
     Reservation,
+    Resources,
     Target,
     WorkloadObject,
 )
@@ -55,10 +49,6 @@ Manifest = Mapping[str, Any]
 Decoded = TypeVar("Decoded")
 
 PATH_ANNOTATIONS = ("kcp.io/path", "kcp.io/cluster")
-AFTER_FILTERS = {"LowScore": "MinimumScore", "OtherTier": "Tiers"}
-"""What else excludes a target that every filter let pass, by reason."""
-RULE_SECONDS = 2.0
-RULE_MEMORY = 512 << 20
 
 
 def workspace_of(manifest: Manifest) -> str:
@@ -84,7 +74,8 @@ def _unique(manifests: Iterable[Manifest]) -> Iterator[Manifest]:
     """The manifests, as long as no two of them are one object. Raises `InvalidManifest`."""
     seen: dict[tuple[str, ...], Manifest] = {}
     for each in manifests:
-        first = seen.setdefault((each["kind"], workspace_of(each), *_name(each)), each)
+        group = str(each.get("apiVersion", "")).rpartition("/")[0]
+        first = seen.setdefault((group, each["kind"], workspace_of(each), *_name(each)), each)
         if first is not each:
             raise InvalidManifest(f"{named(each)} is there twice: it is also {where(first)}")
         yield each
@@ -136,11 +127,14 @@ class Plane:
         for target in self.targets.values():
             self.snapshot.put(target)
 
-    def reserve(self, placement: PlacementRef, labels: Mapping[str, str], target: str, resources: Any) -> None:
-        """Take capacity for a placement, as decision would."""
+    def hold(self, placement: PlacementRef, labels: Mapping[str, str], taken: Mapping[str, Resources]) -> None:
+        """Note what a placement with these labels takes by target, in place of all that it took before."""
         head = Head(uid=str(placement), generation=1, attempt=1)
-        taken = Reservation(placement=placement, head=head, resources=dict(resources), labels=dict(labels))
-        self.snapshot.reserve(target, taken)
+        for target in self.snapshot.taken.get(placement, {}).keys() - taken.keys():
+            self.snapshot.release(target, placement)
+        for target, resources in taken.items():
+            reservation = Reservation(placement=placement, head=head, resources=resources, labels=dict(labels))
+            self.snapshot.reserve(target, reservation)
 
 
 def plane_of(
@@ -153,7 +147,7 @@ def plane_of(
     placements = list(_unique(placements))
     objects: defaultdict[Group, dict[str, WorkloadObject]] = defaultdict(dict)
     for manifest in placements:
-        if manifest["kind"] not in KINDS:
+        if manifest["kind"] not in KINDS or not is_ours(manifest):
             found = decoded(lambda each: summarize(each, "default"), manifest)
             objects[workspace_of(manifest), found.api_version, found.kind, found.namespace][found.name] = found
     needed = {(api_version, kind) for _, api_version, kind, _ in objects} | set(_selected_kinds(placements))
@@ -171,8 +165,8 @@ def plane_of(
         plane.previous[placement] = tuple(
             PreviousChoice(target=target, replicas=each.replicas) for target, each in zip(ids, selected, strict=True)
         )
-        for target, each in zip(ids, selected, strict=True):
-            plane.reserve(placement, labels.get(placement, {}), target, each.reserved)
+        taken = {target: each.reserved for target, each in zip(ids, selected, strict=True)}
+        plane.hold(placement, labels.get(placement, {}), taken)
     return plane
 
 
@@ -259,95 +253,3 @@ def _workload(plane: Plane, spec: PlacementSpec, ref: PlacementRef) -> tuple[Wor
     found += [summarize(each, ref.namespace) for each in spec.manifests]
     unique = {each.ref: each for each in found}
     return tuple(unique[name] for name in sorted(unique))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was decided, and by stage whom the stages before the scheduler rejected."""
-
-    outcome: Outcome
-    earlier: Mapping[str, tuple[Rejection, ...]]
-
-    def rejected(self) -> dict[str, list[dict[str, str]]]:
-        """Every reason why each target fell out, with the filter (or earlier stage) that says so."""
-        found: dict[str, list[dict[str, str]]] = {}
-
-        def note(targets: Iterable[str], filter: str, reason: str, message: str) -> None:
-            for target in targets:
-                found.setdefault(target, []).append({"filter": filter, "reason": reason, "message": message})
-
-        for stage, rejections in self.earlier.items():
-            for each in rejections:
-                note(each.targets, stage, each.reason, each.message)
-        if self.outcome.candidates is not None:
-            ids = self.outcome.candidates.values("id")
-            for name, verdict in self.outcome.verdicts:
-                note(ids[verdict.excluded].tolist(), name, verdict.reason, verdict.message)
-        for each in self.outcome.rejections:
-            if each.reason in AFTER_FILTERS:
-                note(each.targets, AFTER_FILTERS[each.reason], each.reason, each.message)
-        return dict(sorted(found.items()))
-
-
-class Planner:
-    """Decides placements on a plane, one after the other, in one process. Close it with `async with`."""
-
-    def __init__(self, plane: Plane) -> None:
-        self.plane = plane
-        self._stack = AsyncExitStack()
-        self._engine: Any = None
-        self._inventory: Any = None
-        self._candidates = [Candidate(target.id, target, frozenset()) for target in plane.targets.values()]
-
-    async def __aenter__(self) -> "Planner":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-
-    async def decide(self, request: Request, now: float) -> "Answer":
-        """What the scheduler proposes for a request, and who had fallen out before it was asked."""
-        screened = screen(request, self._candidates, Workspaces({}))
-        discovered = Discovered(
-            request=request,
-            targets=tuple(each.id for each in screened.candidates),
-            rejections=screened.rejections,
-            inventory_revision=0,
-        )
-        evaluated = await self._evaluate(discovered, now)
-        by_policy = evaluated.rejections[len(screened.rejections) :]
-        refusal = refusal_of(request, evaluated.error)
-        if refusal is not None:
-            outcome = Outcome(Proposal(strategy=request.spec.strategy.type, refusal=refusal))
-        else:
-            outcome = schedule(
-                request,
-                self.plane.snapshot,
-                evaluated.targets,
-                now=now,
-                settings=self.plane.settings,
-                policy_scores=evaluated.scores,
-                upstream=evaluated.rejections,
-            )
-        return Answer(outcome, {"Discovery": screened.rejections, "Policy": by_policy})
-
-    async def _evaluate(self, discovered: Discovered, now: float) -> Evaluated:
-        if not self.plane.policies and not discovered.request.spec.policies:
-            return Evaluated(
-                request=discovered.request,
-                targets=discovered.targets,
-                rejections=discovered.rejections,
-                inventory_revision=0,
-            )
-        from services.policy import stage
-
-        if self._engine is None:
-            from services.policy.cel.engine import Engine
-            from services.policy.cel.isolation import Isolation
-            from services.policy.columns import Inventory
-
-            isolation = Isolation(children=1, deadline=RULE_SECONDS, memory=RULE_MEMORY)
-            self._stack.push_async_callback(isolation.close)
-            self._engine, self._inventory = Engine(isolation), Inventory()
-            self._inventory.update(self.plane.targets)
-        return await stage.evaluate(discovered, self._inventory, self.plane.policies, self._engine, now)

@@ -31,6 +31,7 @@ REPLICAS: dict[str, tuple[str, ...]] = {
     "Job": ("spec", "parallelism"),
 }
 """Where each kind keeps its number of replicas; absent there means one."""
+PODS_OF_A_RUN = ("spec", "jobTemplate", "spec", "parallelism")
 MOST_REPLICAS = 2**31 - 1
 """The API has 32 bits for them."""
 
@@ -62,12 +63,19 @@ def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadOb
             namespace=metadata.get("namespace") or default_namespace,
             name=metadata.get("name") or "",
             replicas=_replicas(obj, REPLICAS[kind]) if kind in REPLICAS else None,
-            requests=pod_requests(_at(obj, POD_SPECS[kind], {})) if kind in POD_SPECS else {},
+            requests=_requests_of(obj, kind) if kind in POD_SPECS else {},
             labels=metadata.get("labels") or {},
             hash=content_hash(strip_server_fields(obj)),
         )
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(str(error)) from None
+
+
+def _requests_of(obj: Mapping[str, Any], kind: str) -> Resources:
+    """What one replica asks for; of a CronJob, which has none, one run with all its pods."""
+    one = pod_requests(_at(obj, POD_SPECS[kind], {}))
+    at_once = _replicas(obj, PODS_OF_A_RUN) if kind == "CronJob" else 1
+    return {name: amount * at_once for name, amount in one.items()} if at_once != 1 else one
 
 
 def _replicas(obj: Mapping[str, Any], path: tuple[str, ...]) -> int:

@@ -197,12 +197,12 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
     if replicas is not None:
         if replicas < fewest * least:
             each = f", at least {least} in each" if least > 1 else ""
-            raise Refused("Contradiction", f"{fewest} targets are wanted for {replicas} replicas{each}")
+            many = "replica" if replicas == 1 else "replicas"
+            raise Refused("Contradiction", f"{fewest} targets are wanted for {replicas} {many}{each}")
         most = min(most, replicas // least)
     if len(ranked) < fewest:
-        raise Refused(
-            "TooFewTargets", f"{fewest} targets are wanted, {len(ranked)} fit; {decision.reasons(fit=len(ranked))}"
-        )
+        why = f"; {decision.reasons(fit=len(ranked))}" if len(ranked) < decision.considered else ""
+        raise Refused("TooFewTargets", f"{fewest} targets are wanted, {len(ranked)} fit{why}")
     domains = tuple(_domains(feasible, ranked, constraint, most) for constraint in _constraints(feasible))
     fewest = max([fewest, *(each.min_domains for each in domains if each.must)])
     capacity = np.zeros(len(feasible), np.intp)
@@ -233,7 +233,7 @@ def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int
     key, allowed = constraint.topology_key, constraint.max_domains or least
     if must and least > min(count, most, allowed):
         there = f"at most {allowed}" if least > allowed else f"at most {most} targets are taken"
-        there = f"{count} have a target that fits" if least > count else there
+        there = f"{count} {'has' if count == 1 else 'have'} a target that fits" if least > count else there
         raise Refused("Contradiction", f"at least {least} domains of {key} are wanted, {there}")
     numbers = present.cumsum() - 1
     return Domains(numbers[codes], count, constraint.max_skew, min(least, count), constraint.max_domains, must)

@@ -13,15 +13,16 @@ def cost(round: Round, args: Args) -> Floats | None:  # noqa: ARG001 - every sco
     """100 · cheapest / price: 100 for the cheapest feasible target, 50 for one at twice its price.
 
     The price is that of the requested cpu and memory for an hour; what has a zero price is as good as the cheapest
-    only beside others of zero. A target without prices is unknown; abstains where none has any.
+    only beside others of zero, and what costs more than a double can say gets 0. A target without prices is unknown;
+    abstains where none has any.
     """
     asked = round.demand.total
-    price = round.values("cost_per_cpu_hour") * asked.get("cpu", 0.0)
-    price = price + round.values("cost_per_gib_hour") * (asked.get("memory", 0.0) / GIB)
-    known = price[np.isfinite(price)]
-    if not len(known):
+    with np.errstate(over="ignore", invalid="ignore"):  # none of what is infinitely dear has no price that is known
+        price: Floats = round.values("cost_per_cpu_hour") * asked.get("cpu", 0.0)
+        price = price + round.values("cost_per_gib_hour") * (asked.get("memory", 0.0) / GIB)
+    cheapest = np.fmin.reduce(price, initial=np.inf)  # of NaN and a number, it takes the number
+    if cheapest == np.inf:
         return None
-    cheapest = known.min()
-    points: Floats = np.full(len(round), 100.0)
-    np.divide(100.0 * cheapest, price, out=points, where=price > cheapest)
-    return np.where(np.isfinite(price), points, np.nan)
+    share: Floats = np.where(np.isnan(price), np.nan, 1.0)
+    np.divide(cheapest, price, out=share, where=price > cheapest)
+    return 100.0 * share

@@ -18,11 +18,11 @@ def latency(round: Round, args: Args) -> Floats | None:
     if not isinstance(origins, list | tuple) or not origins or not all(isinstance(each, str) for each in origins):
         raise BadArguments("from must be the name of an origin, or a list of names")
     cutoff = number(args, "cutoff", round.settings.latency_cutoff_milliseconds)
-    total: Floats = sum((round.values("latency", origin) for origin in origins), np.zeros(len(round)))
-    distance = total / len(origins)
+    measured = [round.values("latency", origin) for origin in origins]
+    distance: Floats = np.sum([np.where(each >= 0.0, each, np.nan) / len(origins) for each in measured], axis=0)
     nearest = np.fmin.reduce(distance, initial=np.inf)  # of NaN and a number, it takes the number
     if nearest == np.inf:
         return None
     if nearest >= cutoff:
         return np.where(np.isnan(distance), np.nan, 0.0)
-    return np.asarray(100.0 * (cutoff - distance) / (cutoff - nearest), np.float64)
+    return np.asarray(100.0 * (cutoff - np.minimum(distance, cutoff)) / (cutoff - nearest), np.float64)

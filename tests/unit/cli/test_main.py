@@ -53,6 +53,23 @@ def test_nats_that_is_not_there_is_named_without_its_password_and_exit_code_1(ca
     assert "hunter2" not in err
 
 
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        ("{} > /dev/full", 2, "moorage: output cannot be written: No space left on device"),
+        ("{} >&-", 2, "moorage: standard output is closed"),
+        ("{} --targets - <&-", 2, "moorage: standard input: is closed"),
+        ("{{ {}; echo $? >&2; }} | true", 0, "0"),
+    ],
+)
+def test_output_that_goes_nowhere_ends_in_one_line(tmp_path, shell, code, said):
+    (tmp_path / "web.yaml").write_text("kind: Placement\nmetadata: {name: web}\nspec: {manifests: [{kind: A}]}\n")
+    moorage = f"{sys.executable} -c 'from services.cli.main import main; main()'"
+    schedule = f"{moorage} schedule --placement {tmp_path}/web.yaml --targets {tmp_path}/web.yaml"
+    done = subprocess.run(["/bin/sh", "-c", shell.format(schedule)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (code, said)
+
+
 def test_the_version_is_printed(capsys):
     code, out, _ = run(capsys, "--version")
     assert (code, out.split()[0]) == (0, "moorage")

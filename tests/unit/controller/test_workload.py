@@ -56,10 +56,18 @@ def test_replicas_are_read_where_the_kind_keeps_them(kind, spec, replicas):
     assert found.replicas == replicas
 
 
-def test_a_cron_job_asks_for_what_one_of_its_pods_asks_for():
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ({}, {"cpu": 2, "pods": 1}),
+        ({"parallelism": 3}, {"cpu": 6, "pods": 3}),
+        ({"parallelism": 0}, {"cpu": 0, "pods": 0}),
+    ],
+)
+def test_a_cron_job_asks_for_what_the_pods_of_one_run_ask_for(job, expected):
     template = {"spec": {"containers": [container("2")]}}
-    spec = {"jobTemplate": {"spec": {"template": template}}}
-    assert summarize({"kind": "CronJob", "metadata": {"name": "x"}, "spec": spec}).requests == {"cpu": 2, "pods": 1}
+    spec = {"jobTemplate": {"spec": {"template": template, **job}}}
+    assert summarize({"kind": "CronJob", "metadata": {"name": "x"}, "spec": spec}).requests == expected
 
 
 def test_the_hash_is_of_the_content_and_not_of_what_the_server_keeps():

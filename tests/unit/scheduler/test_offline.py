@@ -195,6 +195,21 @@ def test_placements_see_each_other_when_asked_to(decided: Run) -> None:
     assert answers[-1]["refusal"]["message"].startswith("0/4 targets: 2 insufficient cpu")
 
 
+def test_a_placement_that_moves_gives_back_what_it_held(decided: Run) -> None:
+    held = "{target: {workspace: 'root:us', name: us-1}, reserved: {cpu: 8}}"
+    previous = (
+        f"{HEAD}kind: PlacementDecision\nmetadata: {{name: one, namespace: shop}}\nstatus: {{selected: [{held}]}}"
+    )
+    one, two = placement("one", "targets: {names: [eu-2]}"), placement("two", "targets: {names: [us-1]}")
+    both = f"{one}---\n{two}---{DEPLOYMENT}"
+    code, (_, second) = decided(placement=both, previous=previous)
+    assert (code, second["rejected"]["root:us/us-1"][0]["message"]) == (1, "insufficient cpu")
+    assert decided("--reserve", placement=both, previous=previous)[0] == 0
+    refused = f"{one.replace('eu-2', 'down')}---\n{two}---{DEPLOYMENT}"  # keeps what it has
+    code, (_, second) = decided("--reserve", placement=refused, previous=previous)
+    assert second["rejected"]["root:us/us-1"][0]["message"] == "insufficient cpu"
+
+
 def test_a_wrong_placement_is_refused_as_in_the_pipeline_and_the_others_are_decided(decided: Run) -> None:
     wrong = {
         "scorer": "strategy: {scorers: [{name: Bst}]}",
@@ -237,6 +252,16 @@ BOMB = "a: &a [x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{o}'] * 9)}]\n" for o
         ({"targets": TARGETS.replace("1e3", "1e3Ki")}, "targets.yaml: document 1: SyncTarget eu-1: SyncTarget: Expec"),
         ({"targets": TARGETS.replace("eu-2", "eu-1")}, "SyncTarget eu-1 is there twice: it is also .*document 1"),
         ({"targets": TARGETS.replace("{name: down}", "{}")}, "document 3, item 2: SyncTarget: metadata.name must be"),
+        (
+            {"placement": DEPLOYMENT.replace("{app: web}", "{on: x}", 1)},
+            "text to text: put quotes around what is read as T",
+        ),
+        (
+            {"placement": DEPLOYMENT.replace("name: web", "name: 12", 1)},
+            "metadata.name must be text: put quotes around wh",
+        ),
+        ({"placement": DEPLOYMENT.replace("name: web", "name: a/b", 1)}, "metadata.name 'a/b' holds what"),
+        ({"placement": DEPLOYMENT.replace("shop", '"a\\nb"', 1)}, "metadata.namespace 'a.*nb' holds what no name can"),
         ({"previous": RUNNING}, "previous.yaml: PlacementDecision web: PlacementDecision: Object missing"),
     ],
 )
@@ -249,6 +274,31 @@ def test_fields_that_nobody_knows_are_named(tmp_path: Path, capsys: pytest.Captu
     assert command(tmp_path, placement=placement(spec="targts: {}")) == 0
     where = tmp_path / "placement.yaml"
     assert capsys.readouterr().err == f"moorage: {where}: Placement web: unknown field spec.targts is ignored\n"
+
+
+def test_kinds_of_the_same_name_in_other_groups_are_not_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = "apiVersion: workload.kcp.io/v1alpha1\nkind: SyncTarget\nmetadata: {name: eu-2}\n"
+    service = "kind: Service\nmetadata: {name: web, namespace: shop}\n"
+    services = f"---\napiVersion: v1\n{service}---\napiVersion: serving.knative.dev/v1\n{service}"
+    assert command(tmp_path, targets=f"{TARGETS}\n---\n{others}", placement=placement() + services) == 0
+    assert capsys.readouterr().err.endswith("SyncTarget eu-2: is of workload.kcp.io/v1alpha1, and ignored\n")
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        ([f"{HEAD}kind: SyncTargetList\nitems: [{{metadata: {{name: a}}}}]"], ["a"]),  # as an API server answers
+        (["apiVersion: v1\nkind: List\nitems:\n"], []),
+        ([f"{HEAD}kind: SyncTarget\nmetadata: {{name: a, labels: null}}\nspec:\nstatus:\n"], ["a"]),
+        ([f"\ufeff{HEAD}kind: SyncTarget\r\nmetadata: {{name: {name}}}\r\n" for name in "ab"], ["a", "b"]),
+    ],
+)
+def test_what_servers_and_editors_write_is_read(decided: Run, texts, found) -> None:
+    idle = placement(spec="targets: {all: true}") + "---" + DEPLOYMENT.replace("replicas: 6", "replicas: 0")
+    _, (answer,) = decided(placement=idle, targets="---\n".join(texts))
+    assert [each["target"] for each in answer["scores"]] == found
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -302,7 +352,7 @@ spec:
     metadata: {{name: big}}
     spec: {{replicas: 3, template: {{spec: {{containers: [{{name: c, resources: {{requests: {{cpu: 3}}}}}}]}}}}}}
 """
-    monkeypatch.setattr("sys.stdin", io.StringIO(inline))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(inline.encode())))
     parser = argparse.ArgumentParser()
     schedule.add_parser(parser.add_subparsers())
     (tmp_path / "targets.yaml").write_text(TARGETS)

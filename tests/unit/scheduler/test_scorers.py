@@ -140,7 +140,7 @@ def test_latency_falls_from_the_nearest_to_the_cut_off() -> None:
         target("d", latency={"hub": 400.0}),
     ]
     # b: (300 − 90)/(300 − 20) of 100
-    assert points("Latency", request(), fleet) == pytest.approx([100.0, 75.0, NAN, -35.714286], nan_ok=True)
+    assert points("Latency", request(), fleet) == pytest.approx([100.0, 75.0, NAN, 0.0], nan_ok=True)
     assert points("Latency", request(), fleet, {"cutoff": 160})[1] == 50.0
     assert points("Latency", request(), fleet, {"cutoff": 10})[:2] == [0.0, 0.0]
     assert points("Latency", request(), fleet, origin="nowhere") is None
@@ -153,6 +153,14 @@ def test_latency_from_several_origins_is_their_mean() -> None:
         target("c", latency={"x": 1.0}),
     ]
     assert points("Latency", request(), fleet, {"from": ["x", "y"]}) == pytest.approx([100.0, 50.0, NAN], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"), [(1e308, 0.0), (math.inf, 0.0), (-math.inf, NAN), (-1.0, NAN), (NAN, NAN)]
+)
+def test_an_absurd_latency_is_far_away_and_a_negative_one_is_unknown(odd: float, expected: float) -> None:
+    fleet = [target("near", latency={"x": 20.0, "y": 20.0}), target("odd", latency={"x": odd, "y": 1e308})]
+    assert points("Latency", request(), fleet, {"from": ["x", "y"]}) == pytest.approx([100.0, expected], nan_ok=True)
 
 
 def test_locality_falls_from_zone_to_provider() -> None:
@@ -180,6 +188,14 @@ def test_cost_compares_with_the_cheapest() -> None:
     assert points("Cost", asked, fleet[2:]) is None
     free = target("free", cost_per_cpu_hour=0.0, cost_per_gib_hour=0.0)
     assert points("Cost", asked, [free, *fleet[:1]]) == [100.0, 0.0]
+    dear, endless = (
+        target("dear", cost_per_cpu_hour=1e308, cost_per_gib_hour=1e308),
+        target("endless", cost_per_cpu_hour=math.inf, cost_per_gib_hour=0.0),
+    )
+    assert points("Cost", asked, [*fleet[:1], dear, endless]) == [100.0, 0.0, 0.0]
+    assert points("Cost", asked, [dear, endless]) is None
+    idle = request(workload=[deployment(memory=GIB)])
+    assert points("Cost", idle, [endless, *fleet[:1]]) == pytest.approx([NAN, 100.0], nan_ok=True)
 
 
 def test_steady_favours_where_it_runs_and_abstains_at_first() -> None:
