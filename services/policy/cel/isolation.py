@@ -69,10 +69,12 @@ class _Child:
     writer: asyncio.StreamWriter
     fit: bool = True  # for another job
 
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        self.writer.close()
+
+async def _end(child: _Child) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.process.kill()
+    child.writer.close()
+    await child.process.wait()
 
 
 @dataclass
@@ -138,8 +140,7 @@ class Isolation:
     async def close(self) -> None:
         """End all children."""
         for child in self._idle:
-            child.kill()
-            await child.process.wait()
+            await _end(child)
         self._idle.clear()
 
     @contextlib.asynccontextmanager
@@ -156,8 +157,7 @@ class Isolation:
                 if child.fit:
                     self._idle.append(child)
                 else:
-                    child.kill()
-                    await child.process.wait()
+                    await _end(child)
 
     @contextlib.asynccontextmanager
     async def _turn(self, tenant: str) -> AsyncIterator[None]:
@@ -190,8 +190,11 @@ class Isolation:
             async with asyncio.timeout(START_SECONDS):
                 await child.reader.readexactly(1)  # it is up; its start is not on the rule's time
         except (TimeoutError, asyncio.IncompleteReadError):
-            child.kill()
+            await _end(child)
             raise RuntimeError("the process that evaluates rules does not start") from None
+        except asyncio.CancelledError:
+            await _end(child)
+            raise
         return child
 
     async def _ask(

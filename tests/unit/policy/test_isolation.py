@@ -18,6 +18,11 @@ def job(expression: str, targets: int = 1, digest: str = "") -> Job:
     return Job(digest or expression, expression, (), {}, [{"name": f"n{n}"} for n in range(targets)])
 
 
+def _children() -> set[str]:
+    """The process ids of this process's children."""
+    return {pid for tasks in Path("/proc/self/task").iterdir() for pid in (tasks / "children").read_text().split()}
+
+
 @pytest.fixture
 async def isolation() -> AsyncIterator[Isolation]:
     made = Isolation(children=2, deadline=0.8, memory=512 << 20)
@@ -69,6 +74,19 @@ async def test_another_tenant_does_not_wait_for_a_hostile_one(isolation: Isolati
     assert time.monotonic() - begun < isolation.deadline
     await asyncio.gather(*hostile)
     assert time.monotonic() - begun < 3 * isolation.deadline
+
+
+async def test_a_child_whose_start_is_cancelled_ends(isolation: Isolation) -> None:
+    task = asyncio.create_task(isolation.run(job("true"), "a"))
+    async with asyncio.timeout(15):
+        while not (started := _children()):  # noqa: ASYNC110 - nothing says when a process is there
+            await asyncio.sleep(0)
+        for _ in range(20):  # its pipes are connected
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not started & _children()
 
 
 async def test_what_was_answered_before_the_deadline_is_kept() -> None:
