@@ -1,6 +1,7 @@
 """Manifests in files: YAML or JSON, several documents each, every object with where it was found."""
 
 import errno
+import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ import yaml
 from shared.api import GROUP, KINDS
 
 LISTS = frozenset({"List", *(f"{kind}List" for kind in KINDS)})
+_SPACE = re.compile(r"\s*")
 _BYTE_ORDER_MARKS = re.compile("^\ufeff", re.MULTILINE)
 """One may stand before each document, where files were joined."""
 DEEPEST = 200
@@ -30,6 +32,14 @@ _ManifestLoader.yaml_implicit_resolvers = {
     first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
+
+
+def _no_json(constant: str) -> Any:
+    """NaN and Infinity, which Python takes for JSON."""
+    raise ValueError(constant)
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_json)
 
 
 class InvalidManifest(ValueError):
@@ -52,8 +62,10 @@ def read(path: str) -> list[Manifest]:
     name = "standard input" if path == "-" else path
     try:
         text = _BYTE_ORDER_MARKS.sub("", _bytes(path).decode())
-        _check(text)
-        documents = list(yaml.load_all(text, _ManifestLoader))
+        documents = _json(text)
+        if documents is None:
+            _check(text)
+            documents = list(yaml.load_all(text, _ManifestLoader))
     except OSError as error:
         raise InvalidManifest(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -77,6 +89,30 @@ def _bytes(path: str) -> bytes:
     if sys.stdin is None:
         raise OSError(errno.EBADF, "is closed")
     return sys.stdin.buffer.read()
+
+
+def _json(text: str) -> list[Any] | None:
+    """The objects of a text that is JSON, one after the other, in a tenth of the time that YAML takes; else None."""
+    found: list[Any] = []
+    at = _start(text, 0)
+    try:
+        while at < len(text):
+            if text[at] != "{":
+                return None
+            value, end = _JSON.raw_decode(text, at)
+            found.append(value)
+            at = _start(text, end)
+        if "\\ud" in text.lower():  # half of a surrogate pair is no text, and nobody could print it
+            json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None  # YAML's reader says what is wrong, and where
+    return found
+
+
+def _start(text: str, at: int) -> int:
+    """Where the next value begins."""
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
 
 
 def _is_list(document: Mapping[str, Any]) -> bool:

@@ -240,6 +240,11 @@ BOMB = "a: &a [x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{o}'] * 9)}]\n" for o
     ("texts", "message"),
     [
         ({"placement": "{"}, "placement.yaml: while parsing"),
+        (
+            {"targets": '{"kind": "X", "metadata": {"name": "x", "labels": {"x": "\\ud83d"}}}'},
+            "invalid Unicode character",
+        ),
+        ({"targets": '{"a": ' * 100_000}, "targets.yaml: is nested too deeply"),
         ({"placement": "a: b"}, "placement.yaml: is no Kubernetes object, since it has no kind"),
         ({"placement": f"{DEPLOYMENT}---\nkind: X"}, "placement.yaml: document 2: X: metadata.name must be given"),
         ({"placement": DEPLOYMENT}, "placement.yaml: there is no Placement in it"),
@@ -292,6 +297,11 @@ def test_kinds_of_the_same_name_in_other_groups_are_not_ours(
         ([f"{HEAD}kind: SyncTargetList\nitems: [{{metadata: {{name: a}}}}]"], ["a"]),  # as an API server answers
         (["apiVersion: v1\nkind: List\nitems:\n"], []),
         ([f"{HEAD}kind: SyncTarget\nmetadata: {{name: a, labels: null}}\nspec:\nstatus:\n"], ["a"]),
+        (
+            ['{"kind": "SyncTarget",\n\t"metadata": {"name": "a"}}\n{"kind": "SyncTarget", "metadata": {"name": "b"}}'],
+            ["a", "b"],
+        ),
+        (['{"kind": "SyncTarget", "metadata": {"name": "a", "labels": {"x": "\\ud83d\\ude00"}}}'], ["a"]),
         ([f"\ufeff{HEAD}kind: SyncTarget\r\nmetadata: {{name: {name}}}\r\n" for name in "ab"], ["a", "b"]),
     ],
 )
