@@ -198,11 +198,11 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
         if replicas < fewest * least:
             each = f", at least {least} in each" if least > 1 else ""
             many = "replica" if replicas == 1 else "replicas"
-            raise Refused("Contradiction", f"{fewest} targets are wanted for {replicas} {many}{each}")
+            raise Refused("Contradiction", f"{_targets_are(fewest)} wanted for {replicas} {many}{each}")
         most = min(most, replicas // least)
     if len(ranked) < fewest:
         why = f"; {decision.reasons(fit=len(ranked))}" if len(ranked) < decision.considered else ""
-        raise Refused("TooFewTargets", f"{fewest} targets are wanted, {len(ranked)} fit{why}")
+        raise Refused("TooFewTargets", f"{_targets_are(fewest)} wanted, {len(ranked)} fit{why}")
     domains = tuple(_domains(feasible, ranked, constraint, most) for constraint in _constraints(feasible))
     fewest = max([fewest, *(each.min_domains for each in domains if each.must)])
     capacity = np.zeros(len(feasible), np.intp)
@@ -232,7 +232,7 @@ def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int
     least = constraint.min_domains or 1
     key, allowed = constraint.topology_key, constraint.max_domains or least
     if must and least > min(count, most, allowed):
-        there = f"at most {allowed}" if least > allowed else f"at most {most} targets are taken"
+        there = f"at most {allowed}" if least > allowed else f"at most {_targets_are(most)} taken"
         there = f"{count} {'has' if count == 1 else 'have'} a target that fits" if least > count else there
         raise Refused("Contradiction", f"at least {least} domains of {key} are wanted, {there}")
     numbers = present.cumsum() - 1
@@ -247,16 +247,17 @@ def _take(feasible: Round, contest: Contest) -> Ints:
     if len(taken) < contest.fewest:
         raise Refused(
             "TooFewTargets",
-            f"{contest.fewest} targets are wanted; {len(contest.order)} fit, "
+            f"{_targets_are(contest.fewest)} wanted; {len(contest.order)} fit, "
             f"and the spread constraints allow {len(taken)} of them",
         )
     if not contest.enough(taken):
         room = int(contest.capacity[taken].sum())
         within = " within their quotas" if feasible.quotas else ""
+        roomiest = (
+            f"the {len(taken)} targets with most room have" if len(taken) > 1 else "the target with most room has"
+        )
         raise Refused(
-            "InsufficientCapacity",
-            f"{contest.replicas} replicas are wanted; "
-            f"the {len(taken)} targets with most room have room for {room}{within}",
+            "InsufficientCapacity", f"{contest.replicas} replicas are wanted; {roomiest} room for {room}{within}"
         )
     return taken
 
@@ -304,6 +305,10 @@ def _choices(
             strict=True,
         )
     )
+
+
+def _targets_are(count: int) -> str:
+    return "1 target is" if count == 1 else f"{count} targets are"
 
 
 def refusal_of(request: Request, error: str) -> Refusal | None:

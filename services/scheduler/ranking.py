@@ -177,7 +177,8 @@ def order(round: Round, totals: Floats, kept: Bools, bonus: float) -> Ints:
     The tie-break is a rendezvous hash of placement and target: ties spread over targets from placement to placement,
     and stay put from attempt to attempt.
     """
-    worth = totals + bonus * round.previous if bonus else totals
+    # A grain less than the bonus, so that a move that gains just that much is one, and no hash decides.
+    worth = totals + (bonus - 1.0 / GRAIN) * round.previous if bonus else totals
     score = np.rint(worth * GRAIN).astype(np.uint64)
     ties = _rendezvous(round)
     # One sort key in 64 bits: whether it is kept, 28 bits of score (at most 200 points), and as much of the hash as

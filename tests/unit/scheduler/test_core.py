@@ -72,7 +72,7 @@ def test_the_score_is_the_sum_of_its_breakdown() -> None:
          [target("a", region="x"), target("b", region="x")], "Contradiction",
          f"at least 2 domains of {REGION} are wanted, 1 has a target that fits"),
         ({"spread": [{"topologyKey": REGION, "minDomains": 2}]}, [target("a", region="x"), target("b", region="y")],
-         "Contradiction", f"at least 2 domains of {REGION} are wanted, at most 1 targets are taken"),
+         "Contradiction", f"at least 2 domains of {REGION} are wanted, at most 1 target is taken"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_sentence(spec, fleet, code, message) -> None:

@@ -64,7 +64,7 @@ def test_replicas_per_target_are_bounded(wanted: int, bounds: dict[str, Any], ex
 @pytest.mark.parametrize(
     ("wanted", "bounds", "code", "message"),
     [
-        (3, {"minPerTarget": 4}, "Contradiction", "1 targets are wanted for 3 replicas, at least 4 in each"),
+        (3, {"minPerTarget": 4}, "Contradiction", "1 target is wanted for 3 replicas, at least 4 in each"),
         (
             13,
             {"maxPerTarget": 3},

@@ -68,14 +68,17 @@ def test_stickiness_is_worth_exactly_its_points() -> None:
     [
         ({"type": "Never"}, 9.0, False),
         ({"type": "WhenBetter", "by": 20}, 1.0, False),
+        ({"type": "WhenBetter", "by": 20}, 3.999999, False),
+        ({"type": "WhenBetter", "by": 20}, 4.0, True),
         ({"type": "WhenBetter", "by": 20}, 5.0, True),
     ],
 )
 def test_it_moves_only_when_that_gains_enough(rebalance, advantage, moves) -> None:
     spec = {"stability": {"stickiness": 0, "rebalance": rebalance}, "strategy": {"scorers": [{"name": "Resource"}]}}
     fleet = [target("here", allocated={"cpu": advantage}), target("there")]  # 5 points per core
-    (choice,) = decide(request(spec, previous=["root/here"]), fleet).proposal.selected
-    assert choice.target == ("root/there" if moves else "root/here")
+    for name in "abcdefgh":  # whichever the hash prefers
+        (choice,) = decide(request(spec, name=name, previous=["root/here"]), fleet).proposal.selected
+        assert choice.target == ("root/there" if moves else "root/here")
 
 
 def test_ties_spread_over_targets_from_placement_to_placement_and_stay_put() -> None:
