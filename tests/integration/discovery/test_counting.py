@@ -82,15 +82,18 @@ async def allocated(scene, **expected):
     return await scene.until(look)
 
 
-async def condition(scene, status):
-    """Wait until the condition PodsCounted is this; its message, and what is written as allocated."""
+async def condition(scene, status, **amounts):
+    """Wait until the condition PodsCounted is this, and that is written as allocated, if given; the condition's message
+    and what is written as allocated.
+    """
 
     async def look():
         found = (await scene.hub.cluster(PLATFORM).get(SYNCTARGETS, "east")).get("status") or {}
         messages = {
             each["type"]: each.get("message", "") for each in found.get("conditions", ()) if each["status"] == status
         }
-        return (messages["PodsCounted"], found.get("allocated")) if "PodsCounted" in messages else None
+        written = found.get("allocated")
+        return (messages["PodsCounted"], written) if "PodsCounted" in messages and amounts in ({}, written) else None
 
     return await scene.until(look)
 
@@ -107,7 +110,7 @@ async def test_pods_are_counted_but_for_those_of_what_was_placed(scene, east):
         assert entry.counted
         await east.place()
         await allocated(scene, cpu=0.5, pods=1.0)
-        assert await condition(scene, "True") == ("", {"cpu": "500m", "pods": "1"})
+        assert (await condition(scene, "True", cpu="500m", pods="1"))[0] == ""
         await east.client.delete(PODS, "other", "shop")
         await allocated(scene)
 
