@@ -223,6 +223,8 @@ class Ledger:
         """Read a target's entries anew; True when that told something new."""
         before = self._revision(prefix)
         entries = await self._table.entries(prefix)
+        for key in self._targets.pop(prefix, {}).keys() - {entry.key for entry in entries}:
+            self._placements.get(_parts(key)[1], set()).discard(prefix)
         self._targets[prefix] = {}
         for entry in entries:
             self._note(entry)

@@ -236,3 +236,14 @@ def test_many_ledgers_at_once_never_give_out_more_than_there_is(steps):
         assert await total(table) <= 4.0
 
     asyncio.run(scenario())
+
+
+async def test_a_reservation_that_was_deleted_behind_our_back_is_not_held_any_more():
+    table = await new_table()
+    ledger, other = ledger_over(table), ledger_over(table)
+    await ledger.reserve(NODE, ref("a"), head(1), {"cpu": 1.0})
+    await table.delete(key_of(NODE.id, ref("a")))
+    await other.reserve(NODE, ref("b"), head(1), {"cpu": 2.0})
+    await ledger.reserve(NODE, ref("c"), head(1), {"cpu": 1.0})  # loses to the other, and reads again
+    assert ledger.held(ref("a")) == {}
+    assert ledger.held_by(ref("c")) == {prefix_of(NODE.id)}
