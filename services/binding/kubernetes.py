@@ -116,7 +116,7 @@ class Records:
         try:
             await self._hub.at(workspace).get(SYNCTARGETS, name)
         except ApiError as error:
-            if error.not_found or (error.forbidden and await self.workspace_is_gone(workspace)):
+            if error.absent(name) or (error.forbidden and await self.workspace_is_gone(workspace)):
                 return False
             raise
         return True
@@ -129,7 +129,7 @@ class Records:
         try:
             return await self._client(ref).get(resource, name, ref.namespace, type=kind)
         except ApiError as error:
-            if error.not_found:
+            if error.absent(name):
                 return None
             raise
 

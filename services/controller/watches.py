@@ -204,8 +204,7 @@ class WorkspaceWatch:
         except ApiError as error:
             if not error.not_found:
                 raise
-            # Where the kind itself is not served (a CRD being replaced) the answer is 404 as well, but names no object.
-            return error.details.get("name") == name
+            return error.absent(name)
         return False
 
     def _policy(self, raw: bytes) -> PolicyEntry:

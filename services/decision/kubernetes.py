@@ -26,7 +26,7 @@ class Decisions:
         try:
             found = await self._client(ref).get(DECISIONS, ref.name, ref.namespace)
         except ApiError as error:
-            if error.not_found:
+            if error.absent(ref.name):
                 return None, None
             raise
         return decode_decision(found).status, found
@@ -66,7 +66,7 @@ class Decisions:
         try:
             metadata = (await self._client(ref).get(PLACEMENTS, ref.name, ref.namespace))["metadata"]
         except ApiError as error:
-            if error.not_found:
+            if error.absent(ref.name):
                 return False
             raise
         return metadata.get("uid") == uid and not metadata.get("deletionTimestamp")

@@ -110,6 +110,6 @@ class Records:
         try:
             return await self._hub.at(workspace).get(resource, name, namespace, type=kind)
         except ApiError as error:
-            if error.not_found:
+            if error.absent(name):
                 return None
             raise

@@ -57,6 +57,14 @@ class ApiError(KubeError):
     def not_found(self) -> bool:
         return self.status == 404
 
+    def absent(self, name: str) -> bool:
+        """Whether there is certainly no object of this name.
+
+        A 404 that does not name it may mean that the kind is not served (yet): its CRD is being replaced, or the API
+        server has only just begun.
+        """
+        return self.not_found and self.details.get("name") == name
+
     @property
     def already_exists(self) -> bool:
         return self.status == 409 and self.reason == "AlreadyExists"

@@ -57,7 +57,7 @@ class Hub:
         try:
             await self.at(parent).get(WORKSPACES, name)
         except ApiError as error:
-            if error.not_found and error.details.get("name") == name:
+            if error.absent(name):
                 return True
             if error.forbidden or error.not_found:
                 return await self.is_gone(parent)

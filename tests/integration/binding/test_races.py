@@ -9,8 +9,9 @@ import pytest
 from services.binding.binder import Binder
 from services.sandbox.http import Request
 from shared.bus import Retry
+from shared.kube.errors import ApiError
 from shared.kube.names import binding_name
-from shared.kube.resources import BINDINGS, CONFIGMAPS
+from shared.kube.resources import BINDINGS, CONFIGMAPS, CRDS
 from shared.messages import Assigned
 from shared.model import PlacementRef
 from tests.support.scene import PLATFORM, Scene
@@ -274,3 +275,17 @@ async def kill_at(scene: Scene, binder: Binder, message: Assigned, number: int, 
         with contextlib.suppress(asyncio.CancelledError, Retry):
             await working
     return reached.is_set()
+
+
+@pytest.mark.parametrize("kind", ["placements", "placementdecisions", "placementbindings"])
+async def test_a_kind_that_is_not_served_for_a_while_says_nothing_of_its_objects(
+    scene: Scene, binder: Binder, kind: str
+) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    await scene.insist(binder, message)
+    await scene.team.delete(CRDS, f"{kind}.placement.moorage.io")
+    with pytest.raises(ApiError, match="404"):
+        await binder.bind(message)
+    assert await scene.managed() == {"Deployment web"}

@@ -13,7 +13,7 @@ from services.sandbox.faults import Fault
 from shared.bus import Retry
 from shared.kube.errors import KubeError
 from shared.kube.hub import Hub, TargetClients
-from shared.kube.resources import WORKSPACES
+from shared.kube.resources import CRDS, WORKSPACES
 from shared.messages import Assigned
 from shared.state import INVENTORY
 from tests.support.scene import PLATFORM, RIVAL, TEAM, Scene, follow
@@ -140,3 +140,15 @@ async def test_a_target_whose_workspace_is_gone_as_well_is_out_of_reach(
     bound = await vanished.remove(unknown)
     assert bound is not None
     assert bound.phase == "Removed"
+
+
+async def test_that_targets_are_not_served_does_not_mean_that_there_is_none(
+    scene: Scene, vanished: Vanished, applied: Assigned
+) -> None:
+    await drop(scene, TEAM)
+    await scene.hub.cluster(PLATFORM).delete(CRDS, "synctargets.placement.moorage.io")
+    unknown = Assigned(
+        placement=applied.placement, head=applied.head, target=f"{PLATFORM}/later", remove=True, vanished=True
+    )
+    with pytest.raises(KubeError):
+        await vanished.remove(unknown)
