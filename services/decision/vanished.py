@@ -12,7 +12,8 @@ class Vanished:
     """Which workspaces are gone for certain, and since when this worker has seen so.
 
     A workspace counts once the hub has said for `grace` seconds, at every look, that it is gone. Any other answer, and
-    none, begins the time anew, as a worker that starts does.
+    none, begins the time anew, as a worker that starts does. `clock` gives seconds and is never set: one that is put
+    forward would end the time at once.
     """
 
     def __init__(self, is_gone: Callable[[str], Awaitable[bool]], clock: Callable[[], float], grace: float) -> None:

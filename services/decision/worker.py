@@ -1,6 +1,7 @@
 """The decision worker: reserves, writes the PlacementDecision, tells binding and status."""
 
 import logging
+import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decision]:
         runtime.background(ledger.follow(), "ledger")
         inventory, heads = await runtime.follow(INVENTORY), await runtime.follow(HEADS)
         workspaces = await runtime.follow(WORKSPACES)
-        vanished = Vanished(hub.is_gone, runtime.clock, runtime.settings.vanished_seconds)
+        vanished = Vanished(hub.is_gone, time.monotonic, runtime.settings.vanished_seconds)
         yield Decision(runtime, inventory, heads, ledger, decisions, workspaces, vanished)
 
 
