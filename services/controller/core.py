@@ -92,11 +92,18 @@ def suspended(entry: HeadEntry | None, uid: str) -> bool:
     return entry is not None and entry.head.uid == uid and entry.digest == SUSPENDED
 
 
+UNFOLLOWED = "unfollowed"
+"""The digest of a placement whose workspace is followed no more. If it comes back (from a backup, with all that its
+objects say), it may be long after what they say was removed from the targets: a round finds out."""
+
+
 CHANGES: tuple[CauseCode, CauseCode, CauseCode] = ("SpecChanged", "WorkloadChanged", "PolicyChanged")
 
 
 def change(old: str, new: str) -> Cause:
     """What kind of change made one digest into the other; the first part that differs speaks."""
+    if old == UNFOLLOWED:
+        return Cause(code="Resync", detail="its workspace is back")
     codes = (
         code for code, before, after in zip(CHANGES, old.split("."), new.split("."), strict=False) if before != after
     )

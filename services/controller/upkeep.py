@@ -1,8 +1,11 @@
 """What keeps the controller's picture current: the views that it follows, and a sweep for what no event tells of."""
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
+
+import msgspec
 
 from services.controller import core
 from services.controller.reconcile import Reconciler, key_of
@@ -46,6 +49,10 @@ async def sweep(deps: Controller) -> None:
             await deps.heads_table.delete(key, head.revision)
         elif age >= deps.settings.resync_seconds and not _answered(deps, key, head.value):
             deps.queue.add(_ref(key))
+        elif _unfollowed(deps, key, head.value):
+            with contextlib.suppress(Conflict):
+                marked = msgspec.structs.replace(head.value, digest=core.UNFOLLOWED)
+                await deps.heads_table.update(key, marked, head.revision)
     for policy in list(deps.reconciler.policies.entries.values()):
         path, name = policy.value.workspace, policy.value.name
         watch = deps.watches.get(path)
@@ -54,6 +61,13 @@ async def sweep(deps: Controller) -> None:
     for watch in deps.watches.all():
         _sweep_unseen(deps, watch)
         _sweep_targets(deps, watch, now)
+
+
+def _unfollowed(deps: Controller, key: str, entry: HeadEntry) -> bool:
+    """Whether the workspace of a placement has left the tree, and the head does not say so yet."""
+    if entry.deleted or entry.digest == core.UNFOLLOWED or deps.watches.get(_ref(key).workspace) is not None:
+        return False
+    return bool(deps.watches.all())  # none at all: the tree is not read yet
 
 
 def _sweep_unseen(deps: Controller, watch: WorkspaceWatch) -> None:

@@ -17,12 +17,17 @@ from shared.kube.resources import (
 )
 from shared.messages import Decided, encode
 from shared.model import Refusal
-from shared.state import WAITING, WORKSPACES, Table
+from shared.state import HEADS, WAITING, WORKSPACES, Table
 from shared.tokens import join
 from tests.support.scene import PLATFORM, TEAM, definitions
 
 BOUND = 30.0  # seconds; without a word it would be an hour
-PATIENT = {"waiting_initial_seconds": 3600.0, "waiting_max_seconds": 3600.0, "sweep_seconds": 0.05}
+PATIENT = {
+    "waiting_initial_seconds": 3600.0,
+    "waiting_max_seconds": 3600.0,
+    "resync_seconds": 3600.0,
+    "sweep_seconds": 0.05,
+}
 
 
 async def may_use(scene, user):
@@ -62,14 +67,14 @@ async def recorded(scene):
 
 
 @contextlib.asynccontextmanager
-async def refused_for_want_of_a_right(scene):
+async def refused_for_want_of_a_right(scene, **settings):
     """Both workers, and what discovery says of a Placement of tess, who may use no target."""
     for definition in definitions():
         await scene.hub.cluster(PLATFORM).create(CRDS, definition)
         await scene.hub.cluster(TEAM).create(CRDS, definition)
     await scene.offer(PLATFORM, "east")
     quiet = {"probe_interval_seconds": 3600.0, "denied_ttl_seconds": 3600.0}
-    async with scene.running(**quiet), scene.running_worker(controller, **PATIENT):
+    async with scene.running(**quiet, **settings), scene.running_worker(controller, **PATIENT):
         await scene.ready(PLATFORM, "east")
         await scene.until(lambda: recorded(scene))
         await place(scene, "web")
@@ -107,3 +112,21 @@ async def test_a_right_that_is_given_while_a_round_is_under_way_is_not_missed(sc
         await scene.until(changed)
         await refuse(scene, found)  # by what was found before
         assert (await allowed(scene)).targets == ("root:platform/east",)
+
+
+async def test_a_placement_whose_workspace_comes_back_is_decided_anew(scene):
+    """What it had placed may have been removed meanwhile, and its capacity given back."""
+    heads, workspaces = Table(scene.store, HEADS), Table(scene.store, WORKSPACES)
+    async with refused_for_want_of_a_right(scene, rewalk_interval_seconds=3600.0) as found:
+        left = await workspaces.get(join(TEAM))
+        known = await heads.get(join(TEAM, "shop", "web"))
+        await workspaces.delete(join(TEAM))
+
+        async def noted():
+            return await heads.get(join(TEAM, "shop", "web")) != known
+
+        await scene.until(noted)
+        await workspaces.put(join(TEAM), left.value)
+        again = await scene.answers.get()
+        assert again.request.cause.code == "Resync"
+        assert found.request.head.older_than(again.request.head)
