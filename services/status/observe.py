@@ -107,8 +107,11 @@ class Observer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def look(self, target: str, known: ObjectHealth) -> ObjectHealth:
-        """The object's health as it is seen now; what is not followed yet stays as it is known."""
+    def look(self, target: str, known: ObjectHealth, *, late: bool = False) -> ObjectHealth:
+        """The object's health as it is seen now; what is not followed yet stays as it is known.
+
+        One that was never seen may just have been applied, and counts as gone only when it is `late`.
+        """
         api_version, kind, namespace, name = parse_ref(known.ref)
         informer = self._informers.get(target, {}).get((api_version, kind))
         if informer is None or not informer.synced.is_set():
@@ -124,7 +127,7 @@ class Observer:
                 ready=found.ready,
                 owned_fields=seen.owned_fields,
             )
-        if known.message == NOT_SEEN:
+        if known.message == NOT_SEEN and not late:
             return known
         return ObjectHealth(ref=known.ref, health="Unhealthy", message=GONE)
 

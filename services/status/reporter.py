@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from services.status import core
 from services.status.kubernetes import Records
 from services.status.observe import Kind, Observer
-from services.status.reports import Reports, merged, news, observed, parse_ref, reported
+from services.status.reports import NOT_SEEN, Reports, key_of, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
 from shared.api import Placement, get_condition
 from shared.bus import Retry
@@ -152,9 +152,9 @@ class Reporter:
             self._awake.clear()
             turn, self._news = self._news, {}
             for (ref, target), also in turn.items():
-                entry, changed = await self._reports.observe(
-                    ref, target, functools.partial(self._observer.look, target), self._clock()
-                )
+                late = self._late(self._by_target.get(target, {}).get(key_of(ref, target)))
+                look = functools.partial(self._observer.look, target, late=late)
+                entry, changed = await self._reports.observe(ref, target, look, self._clock())
                 if entry is None:
                     continue
                 told = entry.key in self._announced
@@ -174,9 +174,20 @@ class Reporter:
             await self._observer.close()
 
     def check(self) -> None:
-        """Look for targets that fell silent, or were heard of again."""
-        for target in list(self._by_target):
+        """Look for targets that fell silent, or were heard of again, and for objects that should have been seen."""
+        for target, reports in list(self._by_target.items()):
             self._check(target, f"-since-{int(self._clock() - self._observer.silence(target))}")
+            for report in reports.values():
+                if self._late(report) and any(
+                    self._observer.look(target, each, late=True) != each for each in report.objects
+                ):
+                    self._changed(report.placement, target)
+
+    def _late(self, report: TargetReport | None) -> bool:
+        """Whether an object of the report was applied long ago and was never seen."""
+        if report is None or self._clock() - report.observed_at < self._settings.unseen_seconds:
+            return False
+        return any(each.message == NOT_SEEN for each in report.objects)
 
     def silent(self, target: str) -> str:
         """Why nothing is known of a target now, in one sentence; empty when something is."""

@@ -24,6 +24,10 @@ class StatusSettings(HubSettings, frozen=True, kw_only=True):
     stale_check_seconds: Annotated[
         float, Meta(description="How often targets without news are looked for, in seconds.", gt=0)
     ] = 15.0
+    unseen_seconds: Annotated[
+        float,
+        Meta(description="Seconds after which what was applied, and is not seen in its target, counts as gone.", gt=0),
+    ] = 60.0
     unhealthy_share: Annotated[
         float,
         Meta(description="Share of unhealthy objects (or targets) from which the whole is Unhealthy.", ge=0, le=1),

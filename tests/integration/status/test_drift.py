@@ -9,6 +9,7 @@ import pytest
 
 from shared.kube.resources import BINDINGS, PLACEMENTS
 from shared.model import PlacementRef
+from shared.state import REPORTS, Table
 from shared.times import seconds
 from tests.integration.status.conftest import Pipeline
 from tests.support.scene import BOUND, DEPLOYMENTS, Scene, condition
@@ -234,3 +235,19 @@ async def test_a_correction_that_a_worker_died_in_is_finished(idle: Pipeline) ->
     await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
     await until_in_target(scene, bool)
     await until_bound(scene, ref, in_phase("Ready"))
+
+
+async def test_what_was_gone_before_anybody_looked_is_put_back(idle: Pipeline) -> None:
+    """The records say that it is in place, the reports were lost, and in the target it is not."""
+    scene = idle.scene
+    await idle.start("binding", drift_seconds=0.0)
+    await idle.start("status", unseen_seconds=0.2)
+    ref = await ready(idle)
+    await idle.stop("status")
+    reports = Table(scene.store, REPORTS)
+    for entry in await reports.entries():
+        await reports.delete(entry.key)
+    await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
+    await idle.start("status", unseen_seconds=0.2)
+    await idle.decide(ref, "east")
+    await until_in_target(scene, lambda found: found["metadata"]["name"] == "web")
