@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 
 import numpy as np
 
@@ -114,7 +113,7 @@ def _present(
     outside: Outside,
 ) -> tuple[Round, Floats | None]:
     """The candidates that the inventory still has, and their policy scores."""
-    rows = np.fromiter(map(snapshot.rows.get, targets, repeat(-1)), np.intp, len(targets))
+    rows = snapshot.locate(targets)
     policy = np.array(policy_scores, np.float64) if len(policy_scores) else None
     if (rows < 0).any():
         gone = tuple(target for target, row in zip(targets, rows.tolist(), strict=True) if row < 0)

@@ -7,7 +7,8 @@ that nothing is copied per decision and no fact is kept that nobody reads. Rows 
 import hashlib
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,7 @@ class Snapshot:
         self._namespaces: dict[tuple[str, str], dict[PlacementRef, None]] = {}
         self._columns: OrderedDict[tuple[str, Any], Column] = OrderedDict()
         self._most_bytes = most_bytes
+        self._located: tuple[tuple[str, ...], Ints] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -179,6 +181,7 @@ class Snapshot:
         row = self.rows.get(target.id)
         if row is None:
             row = self.rows[target.id] = self._vacant.pop() if self._vacant else len(self._targets)
+            self._located = None
             if row == len(self._targets):
                 self._targets.append(None)
         before, self._targets[row] = self._targets[row], target
@@ -192,9 +195,23 @@ class Snapshot:
         """Forget a target (not what is reserved there: it may come back)."""
         row = self.rows.pop(target, None)
         if row is not None:
+            self._located = None
             self._count_quotas(self._targets[row], None)
             self._targets[row] = None
             self._vacant.append(row)
+
+    def locate(self, targets: Sequence[str]) -> Ints:
+        """The row of each target, -1 for one that is not here; not to be written to.
+
+        The last answer is kept: most placements ask for the same candidates as the one before, and to compare ids is
+        several times as fast as to look each of them up.
+        """
+        asked = tuple(targets)
+        if self._located is None or self._located[0] != asked:
+            rows = np.fromiter(map(self.rows.get, asked, repeat(-1)), np.intp, len(asked))
+            rows.flags.writeable = False
+            self._located = (asked, rows)
+        return self._located[1]
 
     def target(self, row: int) -> Target:
         """What the inventory says of the target in a row."""

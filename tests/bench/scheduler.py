@@ -115,16 +115,22 @@ def turns_ms(work: Callable[[int], object], times: int) -> list[float]:
     return taken
 
 
-def decide(size: int, times: int, spec: dict[str, object] = SPEC, regions: int = 22) -> list[float]:
-    """CPU milliseconds of each decision over so many targets."""
+def decide(
+    size: int, times: int, spec: dict[str, object] = SPEC, regions: int = 22, *, alike: bool = True
+) -> list[float]:
+    """CPU milliseconds of each decision over so many targets. `alike`: the candidates are those of the last one."""
     targets, settings = fleet(size, regions), SchedulerSettings()
     snapshot = snapshot_of(targets)
-    ids = tuple(target.id for target in targets)
     policy = tuple(float(number % 101) for number in range(size))
     requests = [request(number, spec) for number in range(8)]
+    # As decoded from messages, no two of which share their strings.
+    candidates = [tuple(target.id for target in targets) for _ in requests]
 
     def once(number: int) -> None:
-        outcome = schedule(requests[number % 8], snapshot, ids, now=1.0, settings=settings, policy_scores=policy)
+        ids, scores = candidates[number % 8], policy
+        if not alike:
+            ids, scores = ids[number % 2 :], scores[number % 2 :]
+        outcome = schedule(requests[number % 8], snapshot, ids, now=1.0, settings=settings, policy_scores=scores)
         assert outcome.proposal.selected, outcome.proposal.refusal
 
     return turns_ms(once, times)
@@ -182,6 +188,7 @@ def main() -> None:
     both = {**wide, "spread": [{"topologyKey": REGION, "maxSkew": 1, "maxDomains": 50}, {"topologyKey": ZONE}]}
     taken = decide(10_000, 10, both, 100)
     print(f"the same over at most 50 regions, and over zones as well: {statistics.median(taken):.1f} ms")
+    print(f"candidates unlike the last decision's, 10,000: {statistics.median(decide(10_000, 20, alike=False)):.2f} ms")
     print(
         f"a changed target in 10,000: {update_us(10_000, 300):.0f} µs; columns: {bytes_per_target(10_000):.0f} B each"
     )

@@ -41,6 +41,18 @@ def test_a_removed_target_makes_room_for_another() -> None:
     assert not value(snapshot, "c", "ready")
 
 
+def test_candidates_are_found_anew_when_targets_come_or_go() -> None:
+    snapshot = snapshot_of(target("a"), target("b"))
+    ids = [target(name).id for name in ("a", "b", "c")]
+    assert snapshot.locate(ids).tolist() == snapshot.locate(ids).tolist() == [0, 1, -1]
+    snapshot.remove(ids[0])
+    assert snapshot.locate(ids).tolist() == [-1, 1, -1]
+    snapshot.put(target("c"))
+    assert snapshot.locate(ids).tolist() == [-1, 1, 0]
+    ids.reverse()
+    assert snapshot.locate(ids).tolist() == [0, 1, -1]
+
+
 def test_columns_grow_with_the_inventory() -> None:
     snapshot = snapshot_of([target("a")])
     snapshot.values("allocatable", "cpu")
