@@ -42,7 +42,7 @@ def test_a_removed_target_makes_room_for_another() -> None:
 
 
 def test_candidates_are_found_anew_when_targets_come_or_go() -> None:
-    snapshot = snapshot_of(target("a"), target("b"))
+    snapshot = snapshot_of([target("a"), target("b")])
     ids = [target(name).id for name in ("a", "b", "c")]
     assert snapshot.locate(ids).tolist() == snapshot.locate(ids).tolist() == [0, 1, -1]
     snapshot.remove(ids[0])
