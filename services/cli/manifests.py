@@ -18,6 +18,8 @@ _BYTE_ORDER_MARKS = re.compile("^\ufeff", re.MULTILINE)
 """One may stand before each document, where files were joined."""
 DEEPEST = 200
 """Levels of nesting. PyYAML's C loader recurses in C, without a bound: a hundred thousand would end the process."""
+MOST_BITS = 1000
+"""In an integer; the largest float has some more."""
 MOST_NODES = 10_000_000
 """In one document, its aliases written out: a few hundred bytes of them can stand for billions."""
 
@@ -40,6 +42,17 @@ def _no_json(constant: str) -> Any:
 
 
 _JSON = json.JSONDecoder(parse_constant=_no_json)
+
+
+def _integer(loader: Any, node: yaml.ScalarNode) -> int:
+    """In hexadecimal, octal and binary Python reads integers of any length, which it refuses to write or to compare."""
+    value: int = loader.construct_yaml_int(node)
+    if value.bit_length() > MOST_BITS:
+        raise ValueError(f"line {node.start_mark.line + 1}: a number of more than {MOST_BITS} bits")
+    return value
+
+
+_ManifestLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 class InvalidManifest(ValueError):

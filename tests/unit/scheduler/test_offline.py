@@ -252,6 +252,10 @@ BOMB = "a: &a [x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{o}'] * 9)}]\n" for o
         ({"placement": "[" * 100_000}, "placement.yaml: is nested too deeply"),
         ({"placement": "a: &a [*a]"}, "placement.yaml: alias a stands for what it is part of"),
         ({"placement": BOMB}, "is nested too deeply, or too large with its aliases"),
+        *(
+            ({"placement": f"kind: Placement\nmetadata: {{name: {number}}}"}, "line 2: a number of more than 1000 bits")
+            for number in ("0x" + "f" * 10_000, "0b" + "1" * 10_000, "0" + "7" * 10_000, "1" + ":59" * 1_000)
+        ),
         ({"placement": DEPLOYMENT.replace("6", "-6")}, "Deployment web: spec.replicas: '-6' is no number of replicas"),
         ({"placement": DEPLOYMENT.replace("{app: web}", "{app: 1}", 1)}, "metadata.labels must map text to text"),
         ({"targets": TARGETS.replace("1e3", "1e3Ki")}, "targets.yaml: document 1: SyncTarget eu-1: SyncTarget: Expec"),
