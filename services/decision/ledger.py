@@ -78,8 +78,12 @@ class Ledger:
         if entry.key in known and known[entry.key].revision > entry.revision:
             return
         known[entry.key] = entry
+        self._hold(prefix, suffix, holds=not entry.value.released_at)
+
+    def _hold(self, prefix: str, suffix: str, *, holds: bool) -> None:
+        """Note whether a placement holds something in a target."""
         placed = self._placements.setdefault(suffix, set())
-        (placed.discard if entry.value.released_at else placed.add)(prefix)
+        (placed.add if holds else placed.discard)(prefix)
         if not placed:
             del self._placements[suffix]
 
@@ -224,7 +228,7 @@ class Ledger:
         before = self._revision(prefix)
         entries = await self._table.entries(prefix)
         for key in self._targets.pop(prefix, {}).keys() - {entry.key for entry in entries}:
-            self._placements.get(_parts(key)[1], set()).discard(prefix)
+            self._hold(prefix, _parts(key)[1], holds=False)
         self._targets[prefix] = {}
         for entry in entries:
             self._note(entry)
