@@ -51,9 +51,10 @@ def age(then: str, now: datetime) -> str:
 
 
 def _cell(document: Document, column: Column, now: datetime) -> Any:
+    """The cell as Kubernetes has it for custom kinds; null where there is nothing to show."""
     values = [value for value in find(document, column.path) if value is not None]
     if not values:
-        return "<unknown>" if column.type == "date" else 0 if column.type == "integer" else ""
+        return None
     if column.type == "date":
         return age(str(values[0]), now)
     if len(values) == 1 and isinstance(values[0], int | float | str):

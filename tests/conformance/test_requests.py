@@ -161,7 +161,7 @@ async def test_a_custom_kind_is_shown_in_the_columns_of_its_definition(api: Api)
     ]
     (a, b) = found["rows"]
     assert a["cells"][:4] == ["a", 7, "red", "True"]
-    assert b["cells"][:2] == ["b", 1]
+    assert b["cells"][:4] == ["b", 1, None, None]
     assert a["object"]["kind"] == "PartialObjectMetadata"
     assert a["object"]["metadata"]["name"] == "a"
     assert "spec" not in a["object"]
