@@ -296,13 +296,17 @@ class ObjectHealth(Value, frozen=True, kw_only=True):
 
 
 class HeadEntry(Value, frozen=True, kw_only=True):
-    """The newest head of a placement, a digest of the input that it stands for, and which targets it has to leave."""
+    """The newest head of a placement, a digest of the input that it stands for, and which targets it has to leave.
+
+    `in_vain` counts the rounds in a row that were asked for since what was decided was not in place.
+    """
 
     head: Head
     digest: str
     leaving: tuple[str, ...] = ()
     requested_at: float = 0.0
     deleted: bool = False
+    in_vain: int = 0
 
 
 class Waiting(Value, frozen=True, kw_only=True):

@@ -38,6 +38,8 @@ WAKE_MOST = 30.0
 APPLIED = frozenset({"Applied", "Ready", "Degraded"})  # phases of a target in which everything is there
 UNDECIDED = frozenset({"Pending", "Scheduling", "Unschedulable"})
 DOUBLINGS = 16  # of a pause; by then every pause is at its bound
+SETTLING_DOUBLINGS = 4
+NOT_IN_PLACE = Cause(code="Resync", detail="not in place for long")
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +188,16 @@ def settled(status: PlacementStatus, decision: Decision, attempts: Mapping[str, 
     )
 
 
+def settling(first: float, head: HeadEntry) -> float:
+    """Seconds that a placement has to be in place once a round was asked for.
+
+    Twice as many after each round in vain, up to 16 times `first`; and up to half as many again, by a hash of its uid, so
+    that many placements do not come all at once.
+    """
+    share = int.from_bytes(hashlib.blake2b(head.head.uid.encode(), digest_size=2).digest(), "big") / 0x10000
+    return first * 2 ** min(head.in_vain, SETTLING_DOUBLINGS) * (1 + share / 2)
+
+
 def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
     """Whether a placement that no target fitted is tried again: its time has come, or something changed that may help.
 
@@ -260,7 +272,7 @@ def next_cause(
         if left_over and unanswered:
             return Cause(code="Resync", detail=f"left over in {_some(left_over)}")
         if unsettled:
-            return Cause(code="Resync", detail="not in place for long")
+            return NOT_IN_PLACE
         return Cause(code="Rebalance") if may_improve else None
     return Cause(code="Resync", detail="no answer to the last request") if unanswered else None
 

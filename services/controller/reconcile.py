@@ -87,7 +87,8 @@ class Reconciler:
         cause = self._cause(ref, placement, entry, digest, decision, leaving)
         if cause is None:
             return None
-        head = await self._advance(ref, placement, entry, decision, digest, leaving=tuple(leaving))
+        in_vain = entry.value.in_vain + 1 if entry and cause == core.NOT_IN_PLACE else 0
+        head = await self._advance(ref, placement, entry, decision, digest, leaving=tuple(leaving), in_vain=in_vain)
         if head is None:
             raise Retry(0.0, "another controller was faster")
         request = Request(
@@ -142,7 +143,7 @@ class Reconciler:
         self, ref: PlacementRef, placement: Placement, decision: Decision, head: HeadEntry, now: float
     ) -> bool:
         """Whether what was decided for a placement should be in place by now, and is not."""
-        if placement.spec.suspend or now - head.requested_at < self.settings.unsettled_seconds:
+        if placement.spec.suspend or now - head.requested_at < core.settling(self.settings.unsettled_seconds, head):
             return False
         watch = self.watches.get(ref.workspace)
         return watch is not None and not core.settled(placement.status, decision, watch.attempts(ref))
@@ -216,6 +217,7 @@ class Reconciler:
         *,
         leaving: tuple[str, ...] = (),
         deleted: bool = False,
+        in_vain: int = 0,
     ) -> Head | None:
         """Move the head on by one attempt; None when somebody else did meanwhile."""
         known = entry.value.head if entry else Head(uid="", generation=0, attempt=0)
@@ -223,7 +225,14 @@ class Reconciler:
         uid = placement.metadata.uid if placement else known.uid
         generation = placement.metadata.generation if placement else known.generation
         head = Head(uid=uid, generation=generation, attempt=attempt)
-        value = HeadEntry(head=head, digest=digest, leaving=leaving, requested_at=self.clock(), deleted=deleted)
+        value = HeadEntry(
+            head=head,
+            digest=digest,
+            leaving=leaving,
+            requested_at=self.clock(),
+            deleted=deleted,
+            in_vain=in_vain,
+        )
         try:
             await self.heads.update(key_of(ref), value, entry.revision if entry else 0)
         except Conflict:

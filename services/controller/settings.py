@@ -17,7 +17,8 @@ class ControllerSettings(HubSettings, frozen=True, kw_only=True):
         float,
         Meta(
             description="Seconds after which a placement that was decided and is not in place everywhere has another"
-            " round: whoever was told to apply it may not have heard, or may have given up.",
+            " round: whoever was told to apply it may not have heard, or may have given up. Each round in vain doubles"
+            " them, up to 16 times.",
             gt=0,
         ),
     ] = 600.0

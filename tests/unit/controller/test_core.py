@@ -321,6 +321,16 @@ def test_a_refusal_that_nobody_waits_with_is_not_settled():
     assert not core.settled(PlacementStatus(phase="Unschedulable"), core.Decision(attempt=3), {})
 
 
+@pytest.mark.parametrize(("in_vain", "least"), [(0, 600), (1, 1200), (2, 2400), (4, 9600), (5, 9600), (1000, 9600)])
+def test_each_round_in_vain_gives_a_placement_twice_as_long_to_be_in_place(in_vain, least):
+    assert least <= core.settling(600, entry(in_vain=in_vain)) < 1.5 * least
+
+
+def test_placements_that_are_not_in_place_do_not_come_all_at_once():
+    times = [core.settling(600, entry(head=Head(uid=f"u{n}", generation=1, attempt=1))) for n in range(100)]
+    assert all(any(low <= each < low + 60 for each in times) for low in range(600, 900, 60))
+
+
 def test_what_was_decided_and_is_not_in_place_has_another_round():
     found = core.next_cause(
         entry(), "u", "a.b.c", DECIDED, None, (), (), is_due=False, unanswered=True, unsettled=True, may_improve=True
