@@ -191,8 +191,8 @@ def settled(status: PlacementStatus, decision: Decision, attempts: Mapping[str, 
 def settling(first: float, head: HeadEntry) -> float:
     """Seconds that a placement has to be in place once a round was asked for.
 
-    Twice as many after each round in vain, up to 16 times `first`; and up to half as many again, by a hash of its uid, so
-    that many placements do not come all at once.
+    Twice as many after each round in vain, up to 16 times `first`; and up to half as many again, by a hash of its uid,
+    so that many placements do not come all at once.
     """
     share = int.from_bytes(hashlib.blake2b(head.head.uid.encode(), digest_size=2).digest(), "big") / 0x10000
     return first * 2 ** min(head.in_vain, SETTLING_DOUBLINGS) * (1 + share / 2)
