@@ -195,7 +195,7 @@ def settling(first: float, head: HeadEntry) -> float:
     so that many placements do not come all at once.
     """
     share = int.from_bytes(hashlib.blake2b(head.head.uid.encode(), digest_size=2).digest(), "big") / 0x10000
-    return first * 2 ** min(head.in_vain, SETTLING_DOUBLINGS) * (1 + share / 2)
+    return first * (1 << min(head.in_vain, SETTLING_DOUBLINGS)) * (1 + share / 2)
 
 
 def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
