@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from services.cli.uninstall import GONE_WITHIN
 from shared.kube.client import Client
 from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError
@@ -19,6 +20,9 @@ from tests.support.worlds import deployment, placement
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False, "ClusterRole")
 FINALIZER = "placement.moorage.io/cleanup"
+WITHIN = GONE_WITHIN + 30  # seconds: a busy API server may need its time to take a CRD away
+
+pytestmark = pytest.mark.timeout(2 * WITHIN)
 
 
 class Hub:
@@ -33,7 +37,7 @@ class Hub:
     async def run(self, *words: str) -> tuple[int, str]:
         command = ["moorage", *words, "--kubeconfig", str(self.backend.admin)]
         async with process(command, os.environ) as running:
-            return await running.ends(), running.output
+            return await running.ends(WITHIN), running.output
 
     async def install(self, *more: str) -> str:
         code, output = await self.run("install", "kubernetes", *self.without, *more)

@@ -54,9 +54,9 @@ class Process:
         assert record is not None, f"it ended without saying so:\n{self.output}"
         return record
 
-    async def ends(self) -> int:
+    async def ends(self, within: float = BOUND) -> int:
         """Its exit code, and all it wrote is in `lines`."""
-        async with asyncio.timeout(BOUND):
+        async with asyncio.timeout(within):
             await self._reading
             return await self.child.wait()
 
