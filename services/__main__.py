@@ -4,10 +4,10 @@ import os
 import sys
 
 from services.registry import load_all
-from shared import topology
-from shared.runner import run_until_stopped
-from shared.settings import SettingsError, load
-from shared.telemetry import set_up_logging
+from shared.pipeline import topology
+from shared.pipeline.runner import run_until_stopped
+from shared.process.settings import SettingsError, load
+from shared.process.telemetry import set_up_logging
 
 
 def main() -> int:

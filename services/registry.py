@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterable
 
 from services import PIPELINE
-from shared.worker import Worker
+from shared.pipeline.worker import Worker
 
 
 class UnknownWorker(ValueError):

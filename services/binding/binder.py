@@ -17,14 +17,14 @@ from services.binding.settings import BindingSettings
 from services.binding.trouble import Trouble
 from services.binding.workspace import Workspaces
 from shared.api import PlacementBinding
-from shared.bus import Retry
+from shared.broker.bus import Retry
+from shared.broker.store import View
+from shared.broker.tokens import join
+from shared.hub.retry import SOON
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.retry import SOON
-from shared.messages import Assigned, Bound, Observed
-from shared.model import HeadEntry, ObjectHealth, PlacementRef, TargetReport
-from shared.state import View
-from shared.times import seconds
-from shared.tokens import join
+from shared.kube.times import seconds
+from shared.model.model import HeadEntry, ObjectHealth, PlacementRef, TargetReport
+from shared.pipeline.messages import Assigned, Bound, Observed
 
 T = TypeVar("T")
 

@@ -24,14 +24,14 @@ from services.binding.core import (
 )
 from services.binding.trouble import MANAGER, Trouble, lasting, managers, passing
 from shared.api import BoundObject, ObjectReference
-from shared.kube.apply import APPLYSET_PART_OF, applyset_id, applyset_parent, owned_fields
+from shared.hub.names import SYSTEM_NAMESPACE
+from shared.hub.references import pod_template
+from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
-from shared.kube.discovery import RestMapper, UnknownKind
 from shared.kube.errors import ApiError
-from shared.kube.names import SYSTEM_NAMESPACE
-from shared.kube.references import pod_template
+from shared.kube.objects import APPLYSET_PART_OF, applyset_id, applyset_parent, owned_fields
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, Resource
-from shared.model import PlacementRef
+from shared.model.model import PlacementRef
 
 KINDS_ANNOTATION = "placement.moorage.io/kinds"
 """On the parent: `<apiVersion> <kind>`, by comma. The ApplySet's own annotation leaves the version out."""

@@ -8,9 +8,9 @@ import jsonpatch
 import msgspec
 
 from shared.api import ManifestReference, ObjectReference, PlacementSpec, TargetOverride, matches
-from shared.kube.apply import applyset_member, content_hash, strip_server_fields
-from shared.kube.names import binding_name
-from shared.model import PlacementRef
+from shared.hub.names import binding_name
+from shared.kube.objects import applyset_member, content_hash, strip_server_fields
+from shared.model.model import PlacementRef
 
 Object = dict[str, Any]
 

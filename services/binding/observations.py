@@ -7,11 +7,11 @@ from services.binding.binder import Binder
 from services.binding.kubernetes import Records
 from services.binding.settings import BindingSettings
 from shared.api import PlacementBinding
-from shared.bus import Retry
-from shared.messages import Bound, Observed
-from shared.model import TargetReport
-from shared.state import View
-from shared.tokens import join
+from shared.broker.bus import Retry
+from shared.broker.store import View
+from shared.broker.tokens import join
+from shared.model.model import TargetReport
+from shared.pipeline.messages import Bound, Observed
 
 _LEASED = 2.0  # seconds; a correction is not urgent
 

@@ -10,12 +10,12 @@ from services.binding.cluster import Cluster
 from services.binding.kubernetes import Clusters
 from services.binding.settings import BindingSettings
 from services.binding.trouble import Trouble
-from shared.bus import Retry, backoff
-from shared.kube.discovery import UnknownKind
+from shared.broker.bus import Retry, backoff
+from shared.broker.store import View
+from shared.broker.tokens import join
+from shared.kube.apis import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, KubeError
-from shared.model import PlacementRef, Target, split_target
-from shared.state import View
-from shared.tokens import join
+from shared.model.model import PlacementRef, Target, split_target
 
 T = TypeVar("T")
 

@@ -31,10 +31,10 @@ from shared.api import (
     get_condition,
     set_condition,
 )
-from shared.kube.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, binding_name, label_value
-from shared.messages import Assigned, Observed
-from shared.model import ObjectHealth, split_target
-from shared.times import rfc3339, seconds
+from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, binding_name, label_value
+from shared.kube.times import rfc3339, seconds
+from shared.model.model import ObjectHealth, split_target
+from shared.pipeline.messages import Assigned, Observed
 
 FINALIZER = "placement.moorage.io/applied"
 

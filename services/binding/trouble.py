@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from shared.kube.discovery import UnknownKind
+from shared.kube.apis import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, KubeError
 
 ConditionType = Literal["Applied", "PermissionGranted", "ConflictFree"]

@@ -6,9 +6,9 @@ from services.binding.core import Identity
 from services.binding.kubernetes import Records
 from services.binding.reach import Reach
 from services.binding.trouble import Trouble
-from shared.bus import Retry
-from shared.messages import Assigned, Bound
-from shared.model import PlacementRef
+from shared.broker.bus import Retry
+from shared.model.model import PlacementRef
+from shared.pipeline.messages import Assigned, Bound
 
 _UNKNOWN = 30.0  # seconds until a target that is in no inventory is looked for again
 

@@ -11,13 +11,13 @@ from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
 from services.binding.vanished import Vanished
 from services.binding.workspace import Workspaces
-from shared.bus import send
-from shared.kube.hub import TargetClients, open_hub
-from shared.kube.retry import as_retry
-from shared.messages import Assigned, Bound, Observed, encode
-from shared.runner import Runtime
-from shared.state import HEADS, INVENTORY, REPORTS
-from shared.worker import Worker
+from shared.broker.bus import send
+from shared.broker.store import HEADS, INVENTORY, REPORTS
+from shared.hub.hub import TargetClients, open_hub
+from shared.hub.retry import as_retry
+from shared.pipeline.messages import Assigned, Bound, Observed, encode
+from shared.pipeline.runner import Runtime
+from shared.pipeline.worker import Worker
 
 
 @dataclass(frozen=True)

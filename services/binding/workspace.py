@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from services.binding.core import Collected, Object
 from services.binding.trouble import lasting
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
+from shared.hub.hub import Hub
+from shared.hub.references import REFERRED, SERVICES, Reference, references, selecting
+from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
-from shared.kube.discovery import RestMapper, UnknownKind
 from shared.kube.errors import ApiError
-from shared.kube.hub import Hub
-from shared.kube.references import REFERRED, SERVICES, Reference, references, selecting
-from shared.model import PlacementRef
+from shared.model.model import PlacementRef
 
 _WORKSPACES = 1000  # whose kinds are remembered
 _TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.cli.errors import CommandError, UsageError
-from shared.bus import Bus, BusError
-from shared.settings import NatsSettings, S, SettingsError, load
-from shared.state import Store
+from shared.broker.bus import Bus, BusError
+from shared.broker.store import Store
+from shared.process.settings import NatsSettings, S, SettingsError, load
 
 CONNECT_TIMEOUT = 10.0  # seconds
 
@@ -28,8 +28,8 @@ async def broker(settings: NatsSettings, *, replicas: int = 1) -> AsyncIterator[
 
     Raises CommandError when NATS does not answer, refuses the connection, or fails while the block runs.
     """
-    from shared.nats_options import without_credentials
-    from shared.runner import connect
+    from shared.broker.nats.options import without_credentials
+    from shared.pipeline.runner import connect
 
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):

@@ -9,8 +9,8 @@ from typing import Any
 
 from services.cli.broker import broker, settings_of
 from services.cli.errors import CommandError, UsageError
-from shared.bus import Bus, DeadLetter
-from shared.settings import NatsSettings, add_arguments
+from shared.broker.bus import Bus, DeadLetter
+from shared.process.settings import NatsSettings, add_arguments
 
 DESCRIPTION = """\
 Messages that no worker could handle go to the dead-letter stream, with the cause.

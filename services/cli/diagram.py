@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
 def run(_args: argparse.Namespace) -> int:
     """Print it."""
     from services.registry import load_all
-    from shared.topology import diagram
+    from shared.pipeline.topology import diagram
 
     sys.stdout.write(diagram(load_all()))
     return 0

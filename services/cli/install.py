@@ -94,7 +94,7 @@ def manifests(*, admission: bool = True) -> list[dict[str, Any]]:
     """Everything that is installed, in the order in which it is applied."""
     import yaml
 
-    from shared.api.crds import crd
+    from shared.api.generate.crds import crd
     from shared.api.resources import RESOURCES
 
     files = ("namespace.yaml", "rbac.yaml", *(("admission.yaml",) if admission else ()))
@@ -111,10 +111,10 @@ def as_yaml(objects: Sequence[dict[str, Any]]) -> str:
 
 def open_client(kubeconfig: Path | None) -> "Client":
     """A client of the hub. Raises ConfigError."""
-    from shared.kube import config
+    from shared.kube.auth.kubeconfig import default, load_kubeconfig
     from shared.kube.client import Client
 
-    credentials = config.load_kubeconfig(kubeconfig) if kubeconfig else config.default()
+    credentials = load_kubeconfig(kubeconfig) if kubeconfig else default()
     return Client(credentials, user_agent=FIELD_MANAGER, timeout=30)
 
 

@@ -31,7 +31,7 @@ from shared.api import (
     matches,
     validate_placement,
 )
-from shared.model import (
+from shared.model.model import (
     ApiKind,
     Cause,
     Head,

@@ -12,8 +12,8 @@ from typing import Any
 from services.cli.offline import Plane
 from services.discovery.core import Candidate, Workspaces, screen
 from services.scheduler.core import Outcome, refusal_of, schedule
-from shared.messages import Discovered, Evaluated
-from shared.model import Proposal, Rejection, Request
+from shared.model.model import Proposal, Rejection, Request
+from shared.pipeline.messages import Discovered, Evaluated
 
 AFTER_FILTERS = {"LowScore": "MinimumScore", "OtherTier": "Tiers"}
 """What else excludes a target that every filter let pass, by reason."""
@@ -105,7 +105,7 @@ class Planner:
         if self._engine is None:
             from services.policy.cel.engine import Engine
             from services.policy.cel.isolation import Isolation
-            from services.policy.columns import Inventory
+            from services.policy.evaluation.columns import Inventory
 
             isolation = Isolation(children=1, deadline=RULE_SECONDS, memory=RULE_MEMORY)
             self._stack.push_async_callback(isolation.close)

@@ -14,7 +14,7 @@ from services.cli.errors import UsageError
 if TYPE_CHECKING:
     from services.policy.admission import Finding, Planned, Tested
     from services.policy.core import InForce
-    from shared.model import Target
+    from shared.model.model import Target
 
 CHECK = """\
 Parse, lint and type-check every expression of the PlacementPolicies and Placements in a file, as admission does.
@@ -34,7 +34,7 @@ LIVE = "live"
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command."""
-    from shared.settings import NatsSettings, add_arguments
+    from shared.process.settings import NatsSettings, add_arguments
 
     parser = subparsers.add_parser("policy", help="check rules, and try them on targets")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -170,8 +170,8 @@ def _request(path: str, now: float) -> Any:
 
 def _live(args: argparse.Namespace) -> "list[Target]":
     from services.cli.broker import broker, settings_of
-    from shared.settings import NatsSettings
-    from shared.state import INVENTORY, Table
+    from shared.broker.store import INVENTORY, Table
+    from shared.process.settings import NatsSettings
 
     async def read_inventory() -> "list[Target]":
         async with broker(settings_of(args, NatsSettings)) as (_, store):

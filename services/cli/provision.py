@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from services.cli.broker import broker, settings_of
-from shared.settings import ProvisionSettings, add_arguments
+from shared.process.settings import ProvisionSettings, add_arguments
 
 
 def add_parser(commands: Any) -> None:
@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _provision(args: argparse.Namespace) -> None:
     from services.registry import load_all
-    from shared import topology
-    from shared.state import BUCKETS
+    from shared.broker.store import BUCKETS
+    from shared.pipeline import topology
 
     settings = settings_of(args, ProvisionSettings)
     streams = topology.streams(settings.stream_replicas, settings.pipeline_max_bytes)

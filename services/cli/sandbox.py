@@ -94,8 +94,8 @@ def fault(argv: list[str]) -> int:
 
 
 async def _ask(kubeconfig: Path, action: str, options: dict[str, Any]) -> Any:
+    from shared.kube.auth.kubeconfig import load_kubeconfig
     from shared.kube.client import Client
-    from shared.kube.config import load_kubeconfig
 
     credentials = load_kubeconfig(kubeconfig)
     server = urlsplit(credentials.server)

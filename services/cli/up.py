@@ -18,10 +18,10 @@ from services import PIPELINE
 from services.cli import world
 from services.cli.errors import CommandError, UsageError
 from services.cli.processes import Child
-from shared.nats_options import without_credentials
+from shared.broker.nats.options import without_credentials
 
 if TYPE_CHECKING:
-    from shared.nats_server import NatsServer
+    from shared.broker.nats.server import NatsServer
 
 DEFAULT_DATA = Path(".moorage")
 DEFAULT_WORLD = Path(__file__).with_name("world.yaml")
@@ -250,7 +250,7 @@ def _folder_for_logs(data: Path) -> Path:
 
 
 async def _start_nats(plan: Plan, stack: AsyncExitStack) -> "NatsServer":
-    from shared.nats_server import NatsServer, NatsServerError
+    from shared.broker.nats.server import NatsServer, NatsServerError
 
     try:
         return await stack.enter_async_context(NatsServer(plan.data / "nats", port=plan.nats_port))

@@ -28,9 +28,9 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load only the worker that is asked for, and run it."""
     from services.registry import load
-    from shared.runner import run_until_stopped
-    from shared.settings import parse
-    from shared.telemetry import set_up_logging
+    from shared.pipeline.runner import run_until_stopped
+    from shared.process.settings import parse
+    from shared.process.telemetry import set_up_logging
 
     worker = load(args.name)
     prog = f"moorage worker {worker.name}"

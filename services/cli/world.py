@@ -93,11 +93,11 @@ def read(path: Path) -> World:
 
 async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
     """Install the CRDs and offer the clusters; returns how many. Raises KubeError, and UsageError for a file."""
-    from shared.api.crds import crd
+    from shared.api.generate.crds import crd
     from shared.api.resources import RESOURCES
+    from shared.hub.hub import Hub
+    from shared.kube.auth.kubeconfig import load_kubeconfig
     from shared.kube.client import Client
-    from shared.kube.config import load_kubeconfig
-    from shared.kube.hub import Hub
     from shared.kube.resources import CRDS
 
     kubeconfigs = {offer.name: _kubeconfig(targets / f"target-{offer.name}.kubeconfig") for offer in world.targets}
@@ -124,11 +124,11 @@ def _kubeconfig(path: Path) -> bytes:
 
 async def until_ready(world: World, kubeconfig: Path) -> None:
     """Wait until discovery has found every cluster of a world ready; raises CommandError when it does not in time."""
+    from shared.hub.hub import Hub
+    from shared.kube.auth.kubeconfig import load_kubeconfig
     from shared.kube.client import Client
-    from shared.kube.config import load_kubeconfig
-    from shared.kube.hub import Hub
+    from shared.kube.informer import Informer
     from shared.kube.resources import SYNCTARGETS
-    from shared.kube.watch import Informer
 
     missing = {(offer.workspace, offer.name) for offer in world.targets}
 

@@ -15,7 +15,8 @@ from shared.api import (
     duration_seconds,
     tolerates,
 )
-from shared.model import (
+from shared.kube.times import seconds
+from shared.model.model import (
     Cause,
     CauseCode,
     Head,
@@ -30,7 +31,6 @@ from shared.model import (
     WorkloadObject,
     fits,
 )
-from shared.times import seconds
 
 NO_EXECUTE = "NoExecute"
 WAKE_FIRST = 1.0

@@ -11,12 +11,13 @@ from services.controller.core import Decision
 from services.controller.settings import ControllerSettings
 from services.controller.watches import Watches, WorkspaceWatch
 from shared.api import Placement
-from shared.bus import Retry
-from shared.kube.names import FINALIZER, REQUESTER_ANNOTATION
+from shared.broker.bus import Retry
+from shared.broker.store import Conflict, Entry, Table, View
+from shared.broker.tokens import join
+from shared.hub.names import FINALIZER, REQUESTER_ANNOTATION
+from shared.hub.retry import as_retry
 from shared.kube.resources import PLACEMENTS
-from shared.kube.retry import as_retry
-from shared.messages import Reported, Requested, Withdrawn
-from shared.model import (
+from shared.model.model import (
     Cause,
     Head,
     HeadEntry,
@@ -28,8 +29,7 @@ from shared.model import (
     Waiting,
     split_target,
 )
-from shared.state import Conflict, Entry, Table, View
-from shared.tokens import join
+from shared.pipeline.messages import Reported, Requested, Withdrawn
 
 log = logging.getLogger("moorage.controller")
 

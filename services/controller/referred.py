@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from services.controller.workload import Selected
-from shared.kube.changes import Change
+from shared.hub.references import REFERRED, SERVICES, selects
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.references import REFERRED, SERVICES, selects
-from shared.kube.watch import Informer
-from shared.model import PlacementRef
+from shared.kube.informer import Informer
+from shared.kube.subscription import Change
+from shared.model.model import PlacementRef
 
 KINDS = {**REFERRED, "Service": SERVICES}
 Labels = dict[str, str]

@@ -6,9 +6,9 @@ from typing import Any
 from services.controller.watches import SYNC_TIMEOUT, Unreadable, WorkspaceWatch
 from services.controller.workload import Selected, select
 from shared.api import Placement, WorkloadSelector, matches, validate_placement
-from shared.bus import Retry
-from shared.kube.discovery import UnknownKind
-from shared.model import PlacementRef, WorkloadObject
+from shared.broker.bus import Retry
+from shared.kube.apis import UnknownKind
+from shared.model.model import PlacementRef, WorkloadObject
 
 
 async def of(

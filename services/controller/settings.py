@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.settings import HubSettings
+from shared.process.settings import HubSettings
 
 
 class ControllerSettings(HubSettings, frozen=True, kw_only=True):

@@ -11,10 +11,10 @@ from services.controller import core
 from services.controller.reconcile import Reconciler, key_of
 from services.controller.settings import ControllerSettings
 from services.controller.watches import Watches, WorkspaceWatch
-from shared.model import HeadEntry, PlacementRef, PolicyEntry, Waiting, Workspace
-from shared.state import Conflict, Table, View
-from shared.tokens import join, split
-from shared.workqueue import WorkQueue
+from shared.aio.workqueue import WorkQueue
+from shared.broker.store import Conflict, Table, View
+from shared.broker.tokens import join, split
+from shared.model.model import HeadEntry, PlacementRef, PolicyEntry, Waiting, Workspace
 
 log = logging.getLogger("moorage.controller")
 

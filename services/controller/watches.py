@@ -13,14 +13,14 @@ from services.controller.core import Decision, gives_back, moved_at
 from services.controller.referred import Referred
 from services.controller.workload import Selected, select
 from shared.api import Placement, decode_decision, decode_placement, decode_policy
+from shared.hub.hub import Hub
+from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REQUESTER_ANNOTATION
+from shared.kube.apis import RestMapper
 from shared.kube.client import Client
-from shared.kube.discovery import RestMapper
 from shared.kube.errors import ApiError
-from shared.kube.hub import Hub
-from shared.kube.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REQUESTER_ANNOTATION
+from shared.kube.informer import Informer
 from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, SYNCTARGETS, Resource
-from shared.kube.watch import Informer
-from shared.model import PlacementRef, PolicyEntry, PreviousChoice
+from shared.model.model import PlacementRef, PolicyEntry, PreviousChoice
 
 log = logging.getLogger("moorage.controller")
 

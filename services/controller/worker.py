@@ -10,14 +10,14 @@ from services.controller.reconcile import Reconciler, Said, key_of
 from services.controller.settings import ControllerSettings
 from services.controller.upkeep import Controller
 from services.controller.watches import Watches
-from shared.bus import Retry
-from shared.kube.hub import open_hub
-from shared.messages import Decided
-from shared.model import PlacementRef
-from shared.runner import Runtime
-from shared.state import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES, Conflict
-from shared.worker import Worker
-from shared.workqueue import WorkQueue
+from shared.aio.workqueue import WorkQueue
+from shared.broker.bus import Retry
+from shared.broker.store import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES, Conflict
+from shared.hub.hub import open_hub
+from shared.model.model import PlacementRef
+from shared.pipeline.messages import Decided
+from shared.pipeline.runner import Runtime
+from shared.pipeline.worker import Worker
 
 log = logging.getLogger("moorage.controller")
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from shared.kube.apply import content_hash, strip_server_fields
-from shared.kube.pods import effective_requests
+from shared.hub.pods import effective_requests
+from shared.hub.references import Reference, pod_labels, references
+from shared.kube.objects import content_hash, strip_server_fields
 from shared.kube.quantity import QuantityError, parse_quantity
-from shared.kube.references import Reference, pod_labels, references
-from shared.model import Resources, WorkloadObject
+from shared.model.model import Resources, WorkloadObject
 
 POD_SPECS: dict[str, tuple[str, ...]] = {
     "Pod": ("spec",),

@@ -12,8 +12,8 @@ from shared.api import (
     TargetReference,
 )
 from shared.api import Rejection as RejectedTargets
-from shared.messages import Assigned, Decided, Scheduled
-from shared.model import (
+from shared.kube.times import rfc3339
+from shared.model.model import (
     Choice,
     Head,
     PlacementRef,
@@ -25,7 +25,7 @@ from shared.model import (
     Resources,
     split_target,
 )
-from shared.times import rfc3339
+from shared.pipeline.messages import Assigned, Decided, Scheduled
 
 SAMPLES = 10
 

@@ -7,12 +7,12 @@ import msgspec
 from services.decision.core import target_id
 from shared.api import Placement, PlacementDecisionStatus, PlacementSpec, decode_decision, decode_placement, to_dict
 from shared.api.decision import PlacementDecision
+from shared.hub.hub import Hub
+from shared.hub.names import PLACEMENT_LABEL, label_value
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.hub import Hub
-from shared.kube.names import PLACEMENT_LABEL, label_value
 from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS
-from shared.model import Head, PlacementRef, Reservation
+from shared.model.model import Head, PlacementRef, Reservation
 
 
 class Decisions:

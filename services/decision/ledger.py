@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from shared.model import Head, PlacementRef, Reservation, Resources, Target, add, fits, subtract
-from shared.quota import left
-from shared.state import Conflict, Entry, Table, View
-from shared.tokens import join, split
+from shared.broker.store import Conflict, Entry, Table, View
+from shared.broker.tokens import join, split
+from shared.model.model import Head, PlacementRef, Reservation, Resources, Target, add, fits, subtract
+from shared.model.quota import left
 
 TRIES = 16
 

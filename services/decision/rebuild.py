@@ -5,11 +5,11 @@ import logging
 
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
+from shared.broker.store import RESERVATIONS, WORKSPACES, Conflict, Table
+from shared.broker.tokens import join
 from shared.kube.errors import ApiError, KubeError
-from shared.model import Head, PlacementRef, Reservation
-from shared.runner import Runtime
-from shared.state import RESERVATIONS, WORKSPACES, Conflict, Table
-from shared.tokens import join
+from shared.model.model import Head, PlacementRef, Reservation
+from shared.pipeline.runner import Runtime
 
 log = logging.getLogger("moorage.decision")
 

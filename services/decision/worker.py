@@ -15,12 +15,13 @@ from services.decision.ledger import Crowded, Ledger, Superseded, prefix_of
 from services.decision.rebuild import rebuild
 from services.decision.vanished import Vanished
 from shared.api import PlacementDecisionStatus
-from shared.bus import Retry
+from shared.broker.bus import Retry
+from shared.broker.store import HEADS, INVENTORY, RESERVATIONS, WORKSPACES, View
+from shared.broker.tokens import join
+from shared.hub.hub import open_hub
+from shared.hub.retry import as_retry
 from shared.kube.errors import KubeError
-from shared.kube.hub import open_hub
-from shared.kube.retry import as_retry
-from shared.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
-from shared.model import (
+from shared.model.model import (
     Choice,
     Head,
     HeadEntry,
@@ -32,12 +33,11 @@ from shared.model import (
     Target,
     Workspace,
 )
-from shared.runner import Runtime
-from shared.settings import HubSettings
-from shared.state import HEADS, INVENTORY, RESERVATIONS, WORKSPACES, View
-from shared.telemetry import current_trace
-from shared.tokens import join
-from shared.worker import Worker
+from shared.pipeline.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
+from shared.pipeline.runner import Runtime
+from shared.pipeline.worker import Worker
+from shared.process.settings import HubSettings
+from shared.process.telemetry import current_trace
 
 log = logging.getLogger("moorage.decision")
 

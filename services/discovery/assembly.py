@@ -11,10 +11,10 @@ from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from services.discovery.targets import Targets
 from services.discovery.workspaces import Tree, roots_of
-from shared.kube.hub import TargetClients, open_hub
-from shared.model import Target, Workspace
-from shared.runner import Runtime, StartError
-from shared.state import INVENTORY, WORKSPACES, View
+from shared.broker.store import INVENTORY, WORKSPACES, View
+from shared.hub.hub import TargetClients, open_hub
+from shared.model.model import Target, Workspace
+from shared.pipeline.runner import Runtime, StartError
 
 USER_AGENT = "moorage-discovery"
 

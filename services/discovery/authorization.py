@@ -12,13 +12,13 @@ import msgspec
 from services.discovery.core import Verdict
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
+from shared.broker.tokens import join
+from shared.hub.hub import Hub
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.hub import Hub
+from shared.kube.informer import Informer
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SUBJECTACCESSREVIEWS, SYNCTARGETS, Resource
-from shared.kube.watch import Informer
-from shared.model import Requester, Workspace, split_target
-from shared.tokens import join
+from shared.model.model import Requester, Workspace, split_target
 
 log = logging.getLogger("moorage.discovery")
 

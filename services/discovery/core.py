@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from shared.api import LabelSelector, WorkspaceSelector, matches
-from shared.messages import Discovered
-from shared.model import Rejection, Request, Target
+from shared.model.model import Rejection, Request, Target
+from shared.pipeline.messages import Discovered
 
 Verdict = Literal["Allowed", "Denied", "Unknown", "NoRequester"]
 """What the authorizer says of one target; Unknown: it could not be asked."""

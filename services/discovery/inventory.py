@@ -18,8 +18,8 @@ from shared.api import (
     duration_seconds,
     set_condition,
 )
-from shared.model import ApiKind, KubeconfigRef, OutsideScore, Resources, Target
-from shared.times import rfc3339, seconds
+from shared.kube.times import rfc3339, seconds
+from shared.model.model import ApiKind, KubeconfigRef, OutsideScore, Resources, Target
 
 NO_NODES = "without a ready node"
 NO_CAPACITY = "without known capacity"

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from shared.bus import BusError, backoff
-from shared.state import Conflict, Table, View
+from shared.broker.bus import BusError, backoff
+from shared.broker.store import Conflict, Table, View
 
 log = logging.getLogger("moorage.discovery")
 

@@ -18,13 +18,13 @@ from services.discovery.probing import Prober
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from shared.api import SyncTarget, SyncTargetStatus, decode_synctarget
+from shared.broker.tokens import join
+from shared.hub.hub import TargetClients
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.hub import TargetClients
+from shared.kube.informer import Informer
 from shared.kube.resources import SYNCTARGETS
-from shared.kube.watch import Informer
-from shared.model import Target
-from shared.tokens import join
+from shared.model.model import Target
 
 log = logging.getLogger("moorage.discovery")
 

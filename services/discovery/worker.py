@@ -3,11 +3,11 @@
 from services.discovery.assembly import Discovery, open_discovery
 from services.discovery.core import Workspaces, answer, screen
 from services.discovery.settings import DiscoverySettings
-from shared.bus import Retry
-from shared.messages import Discovered, Requested
-from shared.model import split_target
-from shared.tokens import join
-from shared.worker import Worker
+from shared.broker.bus import Retry
+from shared.broker.tokens import join
+from shared.model.model import split_target
+from shared.pipeline.messages import Discovered, Requested
+from shared.pipeline.worker import Worker
 
 PATIENCE = 30.0
 """Seconds for which a placement waits for a target that it is on to be in the inventory, which may be being rebuilt."""

@@ -21,13 +21,13 @@ import msgspec
 
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
+from shared.broker.tokens import join
+from shared.hub.hub import HUB_WORKSPACE, Hub
 from shared.kube.client import Client, workspace_url
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.hub import HUB_WORKSPACE, Hub
+from shared.kube.informer import Informer
 from shared.kube.resources import WORKSPACES
-from shared.kube.watch import Informer
-from shared.model import Workspace
-from shared.tokens import join
+from shared.model.model import Workspace
 
 log = logging.getLogger("moorage.discovery")
 

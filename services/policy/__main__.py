@@ -1,6 +1,6 @@
 """Run the policy worker alone: `python -m services.policy`."""
 
 from services.policy.worker import worker
-from shared.runner import main
+from shared.pipeline.runner import main
 
 main(worker)

@@ -8,12 +8,12 @@ import numpy as np
 from services.policy.cel.engine import Engine, Scene
 from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import compile_rule
-from services.policy.columns import Inventory
 from services.policy.core import InForce
-from services.policy.diagnostics import Diagnostic, InvalidExpression
-from services.policy.variables import read_request
+from services.policy.evaluation.columns import Inventory
+from services.policy.language.diagnostics import Diagnostic, InvalidExpression
+from services.policy.language.variables import read_request
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
-from shared.model import Cause, Head, PlacementRef, PolicyFinding, Request, Target, WorkloadObject
+from shared.model.model import Cause, Head, PlacementRef, PolicyFinding, Request, Target, WorkloadObject
 
 COLUMNS = {"columns": "all targets at once", "memo": "once per distinct values", "target": "once per target"}
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from services.policy.cel.isolation import Isolation
 from services.policy.core import INLINE
 from services.policy.tally import Identity, Tallies, Tally, added, checked, identity
-from shared.bus import BusError
-from shared.model import PolicyCheck, PolicyEntry, RuleResult, split_target
-from shared.state import Conflict, Entry, Table, View
-from shared.tokens import join
-from shared.workqueue import WorkQueue
+from shared.aio.workqueue import WorkQueue
+from shared.broker.bus import BusError
+from shared.broker.store import Conflict, Entry, Table, View
+from shared.broker.tokens import join
+from shared.model.model import PolicyCheck, PolicyEntry, RuleResult, split_target
 
 log = logging.getLogger("moorage.policy")
 

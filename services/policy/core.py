@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable, matches
-from shared.model import PolicyEntry, Rejection, Request, RuleResult, Target
+from shared.model.model import PolicyEntry, Rejection, Request, RuleResult, Target
 
 INLINE = "placement"
 """The name under which the placement's own rules appear."""

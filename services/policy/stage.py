@@ -7,13 +7,13 @@ import numpy as np
 
 from services.policy.cel.engine import Engine, Evaluation, Exhausted, Pending, Scene, Wording
 from services.policy.cel.program import Program
-from services.policy.columns import Inventory
 from services.policy.core import ERROR, FALSE, INLINE, NONE, TRUE, InForce, Judged, Mask, Outcomes, in_force, judge
-from services.policy.diagnostics import InvalidExpression
-from services.policy.variables import read_request
+from services.policy.evaluation.columns import Inventory
+from services.policy.language.diagnostics import InvalidExpression
+from services.policy.language.variables import read_request
 from shared.api import Rule
-from shared.messages import Discovered, Evaluated
-from shared.model import PolicyEntry, Rejection
+from shared.model.model import PolicyEntry, Rejection
+from shared.pipeline.messages import Discovered, Evaluated
 
 DECISIVE = {"Forbid": TRUE, "Require": FALSE}
 """The outcome with which a rule excludes a target."""

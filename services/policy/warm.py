@@ -6,10 +6,10 @@ from services.policy import stage
 from services.policy.admission import example_request, example_target
 from services.policy.cel.engine import Engine
 from services.policy.cel.isolation import Isolation
-from services.policy.columns import Inventory
+from services.policy.evaluation.columns import Inventory
 from shared.api import PlacementPolicySpec, Rule, Variable
-from shared.messages import Discovered
-from shared.model import PolicyEntry
+from shared.model.model import PolicyEntry
+from shared.pipeline.messages import Discovered
 
 RULES = (
     Rule(name="columns", expression='variables.region.startsWith("eu") && utilization(target, "cpu") < 0.7'),

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from services.policy.settings import PolicySettings
-from shared.bus import Retry
-from shared.messages import Discovered, Evaluated
-from shared.model import PolicyEntry, Target
-from shared.state import CHECKS, INVENTORY, POLICIES, Entry, View
-from shared.worker import Worker
+from shared.broker.bus import Retry
+from shared.broker.store import CHECKS, INVENTORY, POLICIES, Entry, View
+from shared.model.model import PolicyEntry, Target
+from shared.pipeline.messages import Discovered, Evaluated
+from shared.pipeline.worker import Worker
 
 if TYPE_CHECKING:
     from services.policy.cel.engine import Engine
     from services.policy.checks import Checks
-    from services.policy.columns import Inventory
-    from shared.runner import Runtime
+    from services.policy.evaluation.columns import Inventory
+    from shared.pipeline.runner import Runtime
 
 RETRY_SECONDS = 0.5
 
@@ -54,7 +54,7 @@ async def open_policy(runtime: "Runtime") -> AsyncIterator[Policy]:
     from services.policy.cel.engine import Engine
     from services.policy.cel.isolation import Isolation
     from services.policy.checks import Checks
-    from services.policy.columns import Inventory
+    from services.policy.evaluation.columns import Inventory
     from services.policy.warm import warm_up
 
     settings: PolicySettings = runtime.settings

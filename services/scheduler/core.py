@@ -16,8 +16,8 @@ from services.scheduler.snapshot import Bools, Floats, Ints, Snapshot
 from services.scheduler.strategies import STRATEGIES
 from services.scheduler.tiers import tiers
 from shared.api import SpreadConstraint
-from shared.model import Choice, Proposal, Refusal, Rejection, Request
-from shared.reasons import sentence
+from shared.model.model import Choice, Proposal, Refusal, Rejection, Request
+from shared.model.reasons import sentence
 
 MOST_ALTERNATES = 32
 

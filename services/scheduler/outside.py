@@ -19,9 +19,9 @@ from services.scheduler.round import Outside
 from services.scheduler.scorers.outside import PREFIX
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Array, Snapshot
-from shared.bus import Bus, BusError
-from shared.model import Request, Resources, WorkloadObject
-from shared.tokens import escape
+from shared.broker.bus import Bus, BusError
+from shared.broker.tokens import escape
+from shared.model.model import Request, Resources, WorkloadObject
 
 log = logging.getLogger("moorage.scheduler")
 
@@ -73,7 +73,7 @@ class Excluded(msgspec.Struct, frozen=True):
 
 def asking(bus: Bus) -> Ask | None:
     """How to ask over a bus; None where it has no requests (the bus in memory)."""
-    from shared.nats_bus import NatsBus
+    from shared.broker.nats.bus import NatsBus
 
     if not isinstance(bus, NatsBus):
         return None

@@ -13,7 +13,7 @@ from services.scheduler.scorers import KNOWN, SCORERS, BadArguments, find
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Bools, Floats, Ints, stable_hash
 from shared.api import ScorerWeight
-from shared.model import Refusal, Request, Score
+from shared.model.model import Refusal, Request, Score
 
 POLICY = "Policy"
 STEADY = "Steady"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.settings import Settings
+from shared.process.settings import Settings
 
 
 class SchedulerSettings(Settings, frozen=True, kw_only=True):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.model import PlacementRef, Reservation, Target
-from shared.quota import enclosing, lies_in
+from shared.model.model import PlacementRef, Reservation, Target
+from shared.model.quota import enclosing, lies_in
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

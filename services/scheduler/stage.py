@@ -8,11 +8,11 @@ from services.scheduler.outside import Plugins
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.turns import Turns
-from shared.bus import Retry
-from shared.messages import Evaluated, Scheduled
-from shared.model import Proposal, Reservation, RuleResult, Target
-from shared.state import View
-from shared.tokens import split
+from shared.broker.bus import Retry
+from shared.broker.store import View
+from shared.broker.tokens import split
+from shared.model.model import Proposal, Reservation, RuleResult, Target
+from shared.pipeline.messages import Evaluated, Scheduled
 
 RETRY_SECONDS = 1.0
 OUTCOMES = {"t": "true", "f": "false", "e": "error"}

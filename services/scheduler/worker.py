@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.scheduler.settings import SchedulerSettings
-from shared.messages import Evaluated, Scheduled
-from shared.state import INVENTORY, RESERVATIONS
-from shared.worker import Worker
+from shared.broker.store import INVENTORY, RESERVATIONS
+from shared.pipeline.messages import Evaluated, Scheduled
+from shared.pipeline.worker import Worker
 
 if TYPE_CHECKING:
     from services.scheduler.stage import Stage
-    from shared.runner import Runtime
+    from shared.pipeline.runner import Runtime
 
 FETCHED = 256
 """Messages at hand, among which turns are fair."""

@@ -1,7 +1,7 @@
 """Run the status worker alone: `python -m services.status`."""
 
 from services.status.worker import worker
-from shared.runner import main
+from shared.pipeline.runner import main
 
 if __name__ == "__main__":
     main(worker)

@@ -20,8 +20,8 @@ from shared.api import (
     get_condition,
     set_condition,
 )
-from shared.messages import Decided
-from shared.model import ObjectHealth, TargetReport, split_target
+from shared.model.model import ObjectHealth, TargetReport, split_target
+from shared.pipeline.messages import Decided
 
 APPLIED = frozenset({"Applied", "Ready", "Degraded"})
 """Phases of a binding in which everything is in the target."""

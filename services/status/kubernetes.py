@@ -16,12 +16,12 @@ from shared.api import (
     PlacementStatus,
     to_dict,
 )
+from shared.hub.hub import Hub
+from shared.hub.names import binding_name
 from shared.kube.errors import ApiError
-from shared.kube.hub import Hub
-from shared.kube.names import binding_name
 from shared.kube.resources import BINDINGS, DECISIONS, EVENTS, PLACEMENTS, POLICIES, Resource
-from shared.model import PlacementRef
-from shared.times import rfc3339
+from shared.kube.times import rfc3339
+from shared.model.model import PlacementRef
 
 log = logging.getLogger("moorage.status")
 

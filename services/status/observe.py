@@ -10,16 +10,16 @@ import msgspec
 
 from services.status.reports import GONE, NOT_SEEN, parse_ref
 from services.status.rules import Finding, health
-from shared.kube.apply import owned_fields
-from shared.kube.changes import Change
+from shared.hub.hub import TargetClients
+from shared.hub.retry import LATER
+from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Bounds, Client
-from shared.kube.discovery import RestMapper, UnknownKind
 from shared.kube.errors import ApiError, ConfigError, KubeError
-from shared.kube.hub import TargetClients
-from shared.kube.retry import LATER
+from shared.kube.informer import Informer
+from shared.kube.objects import owned_fields
+from shared.kube.subscription import Change
 from shared.kube.transport import Closed
-from shared.kube.watch import Informer
-from shared.model import ObjectHealth, PlacementRef, Target
+from shared.model.model import ObjectHealth, PlacementRef, Target
 
 log = logging.getLogger("moorage.status")
 

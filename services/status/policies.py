@@ -7,12 +7,12 @@ from collections.abc import Callable
 from services.status.compiled import counts_alone, is_news, policy_status, reason, sentence
 from services.status.kubernetes import Records
 from services.status.settings import StatusSettings
-from shared.bus import Retry
-from shared.kube.retry import MUCH_LATER, as_retry
-from shared.model import PolicyCheck
-from shared.state import View
-from shared.times import rfc3339
-from shared.workqueue import WorkQueue
+from shared.aio.workqueue import WorkQueue
+from shared.broker.bus import Retry
+from shared.broker.store import View
+from shared.hub.retry import MUCH_LATER, as_retry
+from shared.kube.times import rfc3339
+from shared.model.model import PolicyCheck
 
 log = logging.getLogger("moorage.status")
 

@@ -11,14 +11,14 @@ from services.status.observe import Kind, Observer
 from services.status.reports import NOT_SEEN, Reports, key_of, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
 from shared.api import Placement, get_condition
-from shared.bus import Retry
-from shared.kube.hub import TargetClients
-from shared.kube.retry import SOON
-from shared.messages import Bound, Decided, Observed, Reported
-from shared.model import Head, PlacementRef, Target, TargetReport, split_target
-from shared.state import Conflict, View
-from shared.times import rfc3339
-from shared.tokens import join
+from shared.broker.bus import Retry
+from shared.broker.store import Conflict, View
+from shared.broker.tokens import join
+from shared.hub.hub import TargetClients
+from shared.hub.retry import SOON
+from shared.kube.times import rfc3339
+from shared.model.model import Head, PlacementRef, Target, TargetReport, split_target
+from shared.pipeline.messages import Bound, Decided, Observed, Reported
 
 _RACES = 10
 _REMEMBERED = 10_000  # placements whose last write is remembered

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from shared.api import BoundObject
-from shared.messages import Observed, Reported
-from shared.model import Head, ObjectHealth, PlacementRef, TargetReport
-from shared.state import Conflict, Entry, Table
-from shared.tokens import join
+from shared.broker.store import Conflict, Entry, Table
+from shared.broker.tokens import join
+from shared.model.model import Head, ObjectHealth, PlacementRef, TargetReport
+from shared.pipeline.messages import Observed, Reported
 
 _RACES = 20
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from services.status.core import Thresholds
-from shared.settings import HubSettings
+from shared.process.settings import HubSettings
 
 
 class StatusSettings(HubSettings, frozen=True, kw_only=True):

@@ -8,12 +8,12 @@ from services.status.policies import Policies
 from services.status.reporter import Reporter
 from services.status.reports import Reports
 from services.status.settings import StatusSettings
-from shared.kube.hub import TargetClients, open_hub
-from shared.kube.retry import as_retry
-from shared.messages import Bound, Decided, Observed, Reported
-from shared.runner import Runtime
-from shared.state import CHECKS, INVENTORY, REPORTS
-from shared.worker import Worker
+from shared.broker.store import CHECKS, INVENTORY, REPORTS
+from shared.hub.hub import TargetClients, open_hub
+from shared.hub.retry import as_retry
+from shared.pipeline.messages import Bound, Decided, Observed, Reported
+from shared.pipeline.runner import Runtime
+from shared.pipeline.worker import Worker
 
 
 @asynccontextmanager

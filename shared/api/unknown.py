@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import inspect as mi
 
 from shared.api.codec import KINDS
-from shared.api.schema import unwrap
+from shared.api.generate.schema import unwrap
 
 
 def unknown_fields(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from shared.kube.config import Credentials
+from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.errors import ApiError, Unreachable
 from shared.kube.resources import Resource
 from shared.kube.transport import JSON, MAX_BODY, TooLarge, Transport, encode_params

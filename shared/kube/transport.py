@@ -12,10 +12,10 @@ import aiohttp
 import yarl
 
 from shared.kube import errors
-from shared.kube.config import Credentials
+from shared.kube.auth.kubeconfig import Credentials
+from shared.kube.auth.plugin import Issued
+from shared.kube.auth.tls import tls_context
 from shared.kube.errors import ApiError, Unreachable
-from shared.kube.plugin import Issued
-from shared.kube.tls import tls_context
 
 JSON = "application/json"
 

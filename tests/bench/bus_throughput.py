@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
-from shared.bus import DEAD_STREAM, Consumer, Delivery, Stream
-from shared.nats_bus import NatsBus
-from shared.nats_server import NatsServer
+from shared.broker.bus import DEAD_STREAM, Consumer, Delivery, Stream
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.server import NatsServer
 from tests.bench.machine import machine
 
 STAGES = 6

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from services.cli.up import Plan, up
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
+from shared.kube.informer import Informer
 from shared.kube.resources import DECISIONS, NAMESPACES, PLACEMENTS, Resource
-from shared.kube.watch import Informer
 from tests.bench.machine import machine, spread
 from tests.support import worlds
 

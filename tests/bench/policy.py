@@ -19,12 +19,12 @@ from services.policy.cel import reference
 from services.policy.cel.engine import Engine, Scene
 from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import compile_rule
-from services.policy.columns import Inventory
+from services.policy.evaluation.columns import Inventory
+from services.policy.language.variables import read_request, read_target
 from services.policy.stage import evaluate
-from services.policy.variables import read_request, read_target
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, Taint, WorkloadSelector
-from shared.messages import Discovered
-from shared.model import ApiKind, Cause, Head, PlacementRef, PolicyEntry, Request, Target, WorkloadObject
+from shared.model.model import ApiKind, Cause, Head, PlacementRef, PolicyEntry, Request, Target, WorkloadObject
+from shared.pipeline.messages import Discovered
 
 NOW = 1_800_000_000.0
 

@@ -22,8 +22,8 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.stage import Stage
 from shared.api import PlacementSpec, Taint
-from shared.messages import Evaluated, decoder, encode
-from shared.model import ApiKind, Cause, Head, PlacementRef, Request, Target, WorkloadObject
+from shared.model.model import ApiKind, Cause, Head, PlacementRef, Request, Target, WorkloadObject
+from shared.pipeline.messages import Evaluated, decoder, encode
 
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 APIS = (

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from tests.support import apiserver, servers
 
 STRANGER = "stranger"

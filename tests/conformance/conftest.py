@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from tests.conformance.api import Api, namespace
 from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
 from tests.conformance.widgets import install

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS, Resource
 from tests.conformance.api import Api, refusal, until
 from tests.conformance.backends import STRANGER

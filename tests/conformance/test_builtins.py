@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.resources import CONFIGMAPS, Resource
 from tests.conformance.api import DEPLOYMENTS, SERVICES, Api, causes, namespace, refusal
 

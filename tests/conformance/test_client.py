@@ -2,8 +2,8 @@
 
 import asyncio
 
+from shared.kube.informer import Informer
 from shared.kube.resources import CONFIGMAPS
-from shared.kube.watch import Informer
 from tests.conformance.api import Api
 from tests.conformance.widgets import WIDGETS, widget
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError
 from shared.kube.resources import NAMESPACES
 from tests.conformance.backends import Backend

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
+from shared.kube.apis import discover
 from shared.kube.client import Client
-from shared.kube.discovery import discover
 from tests.conformance.api import Api
 from tests.conformance.widgets import GROUP
 

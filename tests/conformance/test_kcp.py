@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS, WORKSPACES, Resource
 from tests.conformance.api import Api, refusal, until, watching
 from tests.conformance.backends import STRANGER

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, Resource
 from tests.conformance.api import until

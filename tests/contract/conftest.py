@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shared.bus import DEAD_STREAM, Bus, Consumer, DeadLetter, Stream
-from shared.memory_bus import MemoryBroker, MemoryBus
-from shared.memory_state import MemoryStore
-from shared.nats_bus import NatsBus
-from shared.nats_client import NatsClient
-from shared.nats_pull import PullSettings
-from shared.nats_server import NatsServer
-from shared.nats_state import NatsStore
-from shared.state import Bucket, Store
+from shared.broker.bus import DEAD_STREAM, Bus, Consumer, DeadLetter, Stream
+from shared.broker.memory.bus import MemoryBroker, MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.pull import PullSettings
+from shared.broker.nats.server import NatsServer
+from shared.broker.nats.store import NatsStore
+from shared.broker.store import Bucket, Store
 
 QUICK = PullSettings(expires=2.0, heartbeat=0.2)
 numbers = itertools.count(1)

@@ -3,9 +3,7 @@
 import asyncio
 from collections import Counter
 
-from shared.bus import (
-    Delivery,
-)
+from shared.broker.bus import Delivery
 from tests.contract.conftest import Lab, elapse, until
 
 

@@ -5,16 +5,8 @@ import hashlib
 
 import pytest
 
-from shared.bus import (
-    CLAIM_HEADER,
-    ID_HEADER,
-    BusError,
-    Delivery,
-    Retry,
-    payload_of,
-    send,
-)
-from shared.tokens import join
+from shared.broker.bus import CLAIM_HEADER, ID_HEADER, BusError, Delivery, Retry, payload_of, send
+from shared.broker.tokens import join
 from tests.contract.conftest import Lab, elapse, until
 
 

@@ -7,15 +7,7 @@ from collections import Counter
 
 import pytest
 
-from shared.bus import (
-    CAUSE_HEADER,
-    CONSUMER_HEADER,
-    ID_HEADER,
-    ORIGIN_HEADER,
-    Delivery,
-    Reject,
-    Retry,
-)
+from shared.broker.bus import CAUSE_HEADER, CONSUMER_HEADER, ID_HEADER, ORIGIN_HEADER, Delivery, Reject, Retry
 from tests.contract.conftest import Lab, elapse, until
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from shared import nats_blobs
-from shared.bus import Bus
-from shared.nats_blobs import BUCKET, CONFIG, STREAM
-from shared.nats_bus import NatsBus
-from shared.nats_client import api_answer
+from shared.broker.bus import Bus
+from shared.broker.nats import blobs
+from shared.broker.nats.blobs import BUCKET, CONFIG, STREAM
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.client import api_answer
 from tests.contract.conftest import Lab
 
 LARGE = json.dumps([{"target": f"root:platform/east-{n}", "message": "lack batch/v1 CronJob"} for n in range(10_000)])
@@ -87,7 +87,7 @@ async def test_what_unpacks_to_more_than_is_ever_stored_is_no_payload(
 ) -> None:
     bus = await nats_lab.bus()
     claim = await bus.put_blob(b"x" * 2_000)
-    monkeypatch.setattr(nats_blobs, "LARGEST", 1_000)
+    monkeypatch.setattr(blobs, "LARGEST", 1_000)
     with pytest.raises(KeyError):
         await bus.get_blob(claim)
     with pytest.raises(ValueError, match="at most 1000 are stored"):

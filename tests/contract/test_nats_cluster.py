@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from shared import topology
-from shared.bus import CLAIM_ABOVE, Consumer, Delivery, payload_of, send
-from shared.nats_bus import NatsBus
-from shared.nats_client import NatsClient
-from shared.nats_server import NatsServer
-from shared.nats_state import NatsStore
-from shared.state import BUCKETS
+from shared.broker.bus import CLAIM_ABOVE, Consumer, Delivery, payload_of, send
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.server import NatsServer
+from shared.broker.nats.store import NatsStore
+from shared.broker.store import BUCKETS
+from shared.pipeline import topology
 
 NAMES = ("a", "b", "c")
 LARGE = b"x" * (CLAIM_ABOVE + 1)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.bus import BusError, Delivery
-from shared.nats_bus import NatsBus
-from shared.nats_client import NatsClient
-from shared.nats_server import NatsServer
-from shared.nats_state import NatsStore
-from shared.state import Table
+from shared.broker.bus import BusError, Delivery
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.server import NatsServer
+from shared.broker.nats.store import NatsStore
+from shared.broker.store import Table
 from tests.contract.conftest import QUICK, Lab, elapse, new_bucket, until
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from shared.bus import BusError, Delivery, Forbidden, Reject
-from shared.nats_bus import NatsBus
-from shared.nats_client import NatsClient, Refused
-from shared.nats_options import NatsOptions
-from shared.nats_server import NatsServer
-from shared.nats_streams import ADVISORIES
+from shared.broker.bus import BusError, Delivery, Forbidden, Reject
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.client import NatsClient, Refused
+from shared.broker.nats.options import NatsOptions
+from shared.broker.nats.server import NatsServer
+from shared.broker.nats.streams import ADVISORIES
 from tests.contract.conftest import Lab, elapse, until
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from shared.nats_client import NatsClient
-from shared.nats_options import NatsOptions
-from shared.nats_server import NatsServer, NatsServerError, find_binary
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.options import NatsOptions
+from shared.broker.nats.server import NatsServer, NatsServerError, find_binary
 from tests.contract.conftest import until
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.state import Bucket, Conflict, Entry, Raw, Store, Table, View
-from shared.tokens import join, split
+from shared.broker.store import Bucket, Conflict, Entry, Raw, Store, Table, View
+from shared.broker.tokens import join, split
 from tests.contract.conftest import new_bucket
 
 

@@ -8,11 +8,11 @@ import pytest
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-from shared.bus import DEAD_STREAM, Bus, Consumer, Delivery, Reject, Retry, Stream, payload_of, send
-from shared.nats_bus import NatsBus
-from shared.nats_client import NatsClient
-from shared.nats_state import NatsStore
-from shared.state import Bucket, Conflict, Table
+from shared.broker.bus import DEAD_STREAM, Bus, Consumer, Delivery, Reject, Retry, Stream, payload_of, send
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.store import NatsStore
+from shared.broker.store import Bucket, Conflict, Table
 from tests.support.compose import ROOT, SERVICES
 
 pytestmark = pytest.mark.docker

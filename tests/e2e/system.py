@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.up import Plan, Up, up
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError
 from shared.kube.resources import BINDINGS, DECISIONS, NAMESPACES, PLACEMENTS, Resource
 from tests.support import worlds

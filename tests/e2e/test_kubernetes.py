@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 
 from services import PIPELINE
+from shared.broker.nats.server import NatsServer
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError
 from shared.kube.resources import (
     BINDINGS,
@@ -26,7 +27,6 @@ from shared.kube.resources import (
     SYNCTARGETS,
     Resource,
 )
-from shared.nats_server import NatsServer
 from tests.e2e.system import DEPLOYMENTS, condition, until
 from tests.support import apiserver, kubelets, servers
 from tests.support.process import process

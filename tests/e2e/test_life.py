@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 import pytest_asyncio
 
+from shared.broker.store import REPORTS, RESERVATIONS, Table
 from shared.kube.resources import CLUSTERROLEBINDINGS, NAMESPACES, PLACEMENTS, WORKSPACES
-from shared.runner import connect
-from shared.settings import Settings
-from shared.state import REPORTS, RESERVATIONS, Table
+from shared.pipeline.runner import connect
+from shared.process.settings import Settings
 from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
 from tests.support import worlds
 

@@ -7,7 +7,7 @@ import nats
 import pytest
 
 from shared.kube.resources import PLACEMENTS
-from shared.topology import PIPELINE_STREAM
+from shared.pipeline.topology import PIPELINE_STREAM
 from tests.e2e.system import running_system, until
 from tests.support import worlds
 

@@ -7,12 +7,12 @@ import pytest
 import pytest_asyncio
 
 from services.registry import load_all
+from shared.broker.store import INVENTORY, RESERVATIONS, WORKSPACES, Table
+from shared.broker.tokens import join
 from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, EVENTS, PLACEMENTS, POLICIES, SYNCTARGETS
-from shared.runner import connect
-from shared.settings import Settings
-from shared.state import INVENTORY, RESERVATIONS, WORKSPACES, Table
-from shared.tokens import join
+from shared.pipeline.runner import connect
+from shared.process.settings import Settings
 from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
 from tests.support import otlp, worlds
 

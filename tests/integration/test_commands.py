@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from services import PIPELINE
 from shared.api import PlacementSpec
-from shared.bus import send
-from shared.messages import Evaluated, encode
-from shared.model import Cause, Head, PlacementRef, Request
-from shared.nats_bus import NatsBus
-from shared.nats_server import NatsServer
+from shared.broker.bus import send
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.server import NatsServer
+from shared.model.model import Cause, Head, PlacementRef, Request
+from shared.pipeline.messages import Evaluated, encode
 from tests.support.compose import ROOT, SERVICES, command
 from tests.support.otlp import receiver
 from tests.support.process import Process, http_get, process

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from services.cli.uninstall import GONE_WITHIN
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, NAMESPACES, PLACEMENTS, Resource
 from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere

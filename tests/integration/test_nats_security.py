@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from services.sandbox.certificate import self_signed
-from shared.bus import Forbidden
-from shared.nats_client import NatsClient
-from shared.nats_options import NatsOptions
-from shared.nats_server import find_binary
+from shared.broker.bus import Forbidden
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.options import NatsOptions
+from shared.broker.nats.server import find_binary
 from tests.support.compose import ROOT
 from tests.support.process import Process, http_get, process
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from services import PIPELINE
-from shared.nats_server import NatsServer
+from shared.broker.nats.server import NatsServer
 from tests.support.compose import ROOT
 from tests.support.process import BIN, Process, process
 from tests.support.worlds import deployment, placement

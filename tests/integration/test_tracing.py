@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from services import PIPELINE
-from shared import runner, topology
 from shared.api import PlacementSpec
-from shared.bus import send
-from shared.memory_bus import MemoryBroker, MemoryBus
-from shared.memory_state import MemoryStore
-from shared.messages import Discovered, Evaluated, Message, Requested, encode
-from shared.model import Cause, Head, PlacementRef, Request
-from shared.settings import Settings
-from shared.telemetry import Telemetry, current_trace, wanted
-from shared.worker import Worker
+from shared.broker.bus import send
+from shared.broker.memory.bus import MemoryBroker, MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.model.model import Cause, Head, PlacementRef, Request
+from shared.pipeline import runner, topology
+from shared.pipeline.messages import Discovered, Evaluated, Message, Requested, encode
+from shared.pipeline.worker import Worker
+from shared.process.settings import Settings
+from shared.process.telemetry import Telemetry, current_trace, wanted
 from tests.support.otlp import Receiver, Span, receiver
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
@@ -263,7 +263,7 @@ def test_the_standard_variables_decide(env: dict[str, str], expected: bool) -> N
 @pytest.mark.parametrize("worker", PIPELINE)
 def test_the_sdk_is_loaded_only_where_spans_are_wanted(worker: str) -> None:
     code = (
-        "import sys; from services.registry import load; from shared.telemetry import Telemetry; "
+        "import sys; from services.registry import load; from shared.process.telemetry import Telemetry; "
         f"load({worker!r}); Telemetry({worker!r}, {{}}); "
         "print(sorted(name for name in sys.modules if name.startswith('opentelemetry')))"
     )

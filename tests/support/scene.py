@@ -17,11 +17,14 @@ from services.sandbox.http import Request, Response
 from services.sandbox.run import Ready, serve
 from services.sandbox.world import Target as SandboxTarget
 from services.sandbox.world import World as SandboxWorld
-from shared.bus import Retry
+from shared.broker.bus import Retry
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, HEADS, INVENTORY, Table, View
+from shared.broker.tokens import join
+from shared.hub.names import binding_name
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError
-from shared.kube.names import binding_name
 from shared.kube.resources import (
     BINDINGS,
     CONFIGMAPS,
@@ -33,11 +36,8 @@ from shared.kube.resources import (
     SYNCTARGETS,
     Resource,
 )
-from shared.memory_state import MemoryStore
-from shared.messages import Assigned, Bound
-from shared.model import Head, HeadEntry, KubeconfigRef, PlacementRef, Target
-from shared.state import BUCKETS, HEADS, INVENTORY, Table, View
-from shared.tokens import join
+from shared.model.model import Head, HeadEntry, KubeconfigRef, PlacementRef, Target
+from shared.pipeline.messages import Assigned, Bound
 
 ROOT = Path(__file__).parents[2]
 BOUND = 10.0  # seconds that a test waits for a condition at most

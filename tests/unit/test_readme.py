@@ -7,8 +7,8 @@ import yaml
 
 from services.cli.main import COMMANDS
 from services.registry import load_all
-from shared import topology
 from shared.api import decode_placement, decode_synctarget, validate_placement
+from shared.pipeline import topology
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -7,10 +7,10 @@ from typing import Any
 
 from services.cli.errors import CommandError, UsageError
 from services.cli.world import Content
+from shared.kube.apis import RestMapper, UnknownKind
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
-from shared.kube.discovery import RestMapper, UnknownKind
-from shared.model import PlacementRef
+from shared.model.model import PlacementRef
 
 FIELD_MANAGER = "kubectl"  # as if the user had done it by hand
 ORDER = {"Namespace": 0, "PlacementPolicy": 2, "Placement": 3}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from services.cli.demo.picture import Picture, put
 from shared.api.codec import decode_binding, decode_decision, decode_placement, decode_synctarget
+from shared.broker.nats.client import NatsClient
 from shared.kube.client import Client
+from shared.kube.informer import Informer
 from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS, Resource
-from shared.kube.watch import Informer
-from shared.messages import PIPELINE
-from shared.model import PlacementRef
-from shared.nats_client import NatsClient
+from shared.model.model import PlacementRef
+from shared.pipeline.messages import PIPELINE
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg

@@ -7,9 +7,9 @@ from typing import Literal, TypeVar
 
 from shared.api import Placement, PlacementBinding, PlacementDecision, SyncTarget, TargetReference, get_condition
 from shared.api.placement import PlacedTarget
-from shared.messages import MESSAGES, PIPELINE
-from shared.model import PlacementRef
-from shared.tokens import unescape
+from shared.broker.tokens import unescape
+from shared.model.model import PlacementRef
+from shared.pipeline.messages import MESSAGES, PIPELINE
 
 K = TypeVar("K")
 V = TypeVar("V")

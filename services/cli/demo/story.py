@@ -19,11 +19,11 @@ from services.cli.demo.screen import Screen
 from services.cli.errors import CommandError, UsageError
 from services.cli.up import Plan, Up, up
 from services.cli.world import World
-from shared.bus import BusError
+from shared.broker.bus import BusError
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import KubeError
-from shared.model import split_target
+from shared.model.model import split_target
 
 WITHIN = 90.0  # seconds that any step may take
 PATIENCE = 5.0  # seconds; a placement that waits longer than this for a lost cluster is not worth watching

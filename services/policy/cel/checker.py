@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from services.policy.diagnostics import Diagnostic
 from services.policy.functions import FUNCTIONS
-from services.policy.lint import suggest
-from services.policy.variables import RECORDS, VARIABLES
+from services.policy.language.diagnostics import Diagnostic
+from services.policy.language.lint import suggest
+from services.policy.language.variables import RECORDS, VARIABLES
 
 PACKAGE = "moorage"
 

@@ -18,7 +18,7 @@ from services.policy.cel import reference
 from services.policy.cel.expand import Tree
 from services.policy.cel.isolation import Answer, Job, Review
 from services.policy.cel.program import tree_of
-from services.policy.diagnostics import InvalidExpression
+from services.policy.language.diagnostics import InvalidExpression
 from shared.api import PlacementPolicySpec, Rule
 
 FLUSH_SECONDS = 0.05

@@ -6,8 +6,20 @@ from celpy import celtypes
 from celpy.evaluation import celbytes, celstr
 from lark import Token, Tree
 
-from services.policy.diagnostics import Diagnostic, InvalidExpression
-from services.policy.syntax import MACROS, Call, Has, Index, Listing, Literal, Macro, Mapping, Name, Node, Select
+from services.policy.language.diagnostics import Diagnostic, InvalidExpression
+from services.policy.language.syntax import (
+    MACROS,
+    Call,
+    Has,
+    Index,
+    Listing,
+    Literal,
+    Macro,
+    Mapping,
+    Name,
+    Node,
+    Select,
+)
 
 _OPERATORS = {
     "relation_lt": "_<_",

@@ -17,16 +17,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from services.policy import memo
-from services.policy.allowance import Allowances, Work
 from services.policy.cel import reference
 from services.policy.cel.isolation import Isolation, Job
 from services.policy.cel.program import Definitions, Program, Programs, digest_of
-from services.policy.columns import Inventory, Rows, freeze
 from services.policy.core import ERROR, Outcomes
-from services.policy.syntax import Node
-from services.policy.variables import read_target
-from services.policy.vector import Failed, Unvectorisable, Vectoriser
+from services.policy.evaluation import memo
+from services.policy.evaluation.allowance import Allowances, Work
+from services.policy.evaluation.columns import Inventory, Rows, freeze
+from services.policy.evaluation.vector import Failed, Unvectorisable, Vectoriser
+from services.policy.language.syntax import Node
+from services.policy.language.variables import read_target
 
 INLINE_COST = 1_000
 """Nodes that celpy may visit in this process for one rule of one message: some 20 milliseconds."""

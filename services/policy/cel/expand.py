@@ -9,8 +9,8 @@ from typing import Any
 
 import lark
 
-from services.policy.diagnostics import Diagnostic, InvalidExpression
 from services.policy.functions import FUNCTIONS
+from services.policy.language.diagnostics import Diagnostic, InvalidExpression
 
 MAX_NODES = 20_000
 """Nodes of a tree with all variables in place: variables that use variables twice double in size at each step."""

@@ -4,7 +4,7 @@ celpy's grammar needs this: an unterminated string with backslashes costs its le
 and every level of nesting costs some fifty Python frames.
 """
 
-from services.policy.diagnostics import Diagnostic
+from services.policy.language.diagnostics import Diagnostic
 
 MAX_LENGTH = 16_384
 """Characters of one expression; the API's schema says the same."""

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from services.policy.allowance import Allowances
+from services.policy.evaluation.allowance import Allowances
 from shared.api import PlacementPolicySpec
-from shared.model import PolicyFinding
+from shared.model.model import PolicyFinding
 
 log = logging.getLogger("moorage.policy")
 

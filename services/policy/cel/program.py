@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from services.policy import memo
 from services.policy.cel import reference
 from services.policy.cel.checker import Checker
 from services.policy.cel.convert import Origins, convert
 from services.policy.cel.expand import Tree, expand
-from services.policy.diagnostics import Diagnostic, InvalidExpression
-from services.policy.lint import lint
-from services.policy.syntax import Call, Literal, Node, walk
-from services.policy.variables import VARIABLES
+from services.policy.evaluation import memo
+from services.policy.language.diagnostics import Diagnostic, InvalidExpression
+from services.policy.language.lint import lint
+from services.policy.language.syntax import Call, Literal, Node, walk
+from services.policy.language.variables import VARIABLES
 
 PROGRAMS = 1_000
 """Compiled expressions that are kept, least recently used first out."""

@@ -21,8 +21,8 @@ from celpy.evaluation import Activation, CELEvalError, Evaluator, base_functions
 
 from services.policy.cel.expand import Tree, bounded
 from services.policy.cel.guards import scan
-from services.policy.diagnostics import Diagnostic, InvalidExpression
 from services.policy.functions import FUNCTIONS, Function, FunctionError
+from services.policy.language.diagnostics import Diagnostic, InvalidExpression
 
 logging.getLogger("celpy").setLevel(logging.CRITICAL)  # its debug and error lines hold the variables' values
 

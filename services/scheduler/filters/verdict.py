@@ -10,7 +10,7 @@ from services.scheduler.snapshot import Bools
 class Verdict(NamedTuple):
     """Candidates that one reason excludes: a code for programs, a few words for people, True where it does.
 
-    The words continue "8 targets ...": they are counted and joined into one sentence (shared/reasons.py).
+    The words continue "8 targets ...": they are counted and joined into one sentence (shared/model/reasons.py).
     """
 
     reason: str

@@ -11,9 +11,9 @@ from services.binding.kubernetes import Clusters, Records
 from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
 from services.binding.workspace import Workspaces
-from shared.kube.hub import Hub, TargetClients
-from shared.messages import Bound
-from shared.state import HEADS, INVENTORY, REPORTS
+from shared.broker.store import HEADS, INVENTORY, REPORTS
+from shared.hub.hub import Hub, TargetClients
+from shared.pipeline.messages import Bound
 from tests.support.scene import Scene, follow, opened
 
 

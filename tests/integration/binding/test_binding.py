@@ -9,9 +9,9 @@ from services.binding.binder import Binder
 from services.binding.cluster import applyset_of
 from services.binding.core import set_name
 from services.sandbox.http import Request
-from shared.bus import Retry
-from shared.kube.apply import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
-from shared.kube.names import binding_name
+from shared.broker.bus import Retry
+from shared.hub.names import binding_name
+from shared.kube.objects import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
 from shared.kube.resources import BINDINGS, CONFIGMAPS, NAMESPACES, PLACEMENTS, SECRETS, Resource
 from tests.support.scene import DEPLOYMENTS, PLATFORM, RIVAL, SERVICES, TEAM, Scene, condition, deployment
 

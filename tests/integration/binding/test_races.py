@@ -8,12 +8,12 @@ import pytest
 
 from services.binding.binder import Binder
 from services.sandbox.http import Request
-from shared.bus import Retry
+from shared.broker.bus import Retry
+from shared.hub.names import binding_name
 from shared.kube.errors import ApiError
-from shared.kube.names import binding_name
 from shared.kube.resources import BINDINGS, CONFIGMAPS, CRDS
-from shared.messages import Assigned
-from shared.model import PlacementRef
+from shared.model.model import PlacementRef
+from shared.pipeline.messages import Assigned
 from tests.support.scene import PLATFORM, Scene
 
 ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}

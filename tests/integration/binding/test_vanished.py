@@ -10,12 +10,12 @@ from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
 from services.binding.vanished import Vanished
 from services.sandbox.faults import Fault
-from shared.bus import Retry
+from shared.broker.bus import Retry
+from shared.broker.store import INVENTORY
+from shared.hub.hub import Hub, TargetClients
 from shared.kube.errors import KubeError
-from shared.kube.hub import Hub, TargetClients
 from shared.kube.resources import CRDS, WORKSPACES
-from shared.messages import Assigned
-from shared.state import INVENTORY
+from shared.pipeline.messages import Assigned
 from tests.support.scene import PLATFORM, RIVAL, TEAM, Scene, follow
 
 ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}

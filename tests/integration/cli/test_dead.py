@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.bus import DEAD, DEAD_STREAM, Consumer, Delivery, Reject, Stream, dispatch
-from shared.nats_bus import NatsBus
-from shared.nats_server import NatsServer
+from shared.broker.bus import DEAD, DEAD_STREAM, Consumer, Delivery, Reject, Stream, dispatch
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.server import NatsServer
 from tests.support.process import process
 
 CAUSE = "this is no message of ours"

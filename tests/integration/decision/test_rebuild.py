@@ -8,19 +8,19 @@ from services.decision.ledger import key_of
 from services.decision.rebuild import MARKER, rebuild
 from services.sandbox.run import serve
 from services.sandbox.world import World
-from shared.api.crds import crd
+from shared.api.generate.crds import crd
 from shared.api.resources import RESOURCES
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, RESERVATIONS, WORKSPACES, Table
+from shared.broker.tokens import join
+from shared.hub.hub import Hub
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
-from shared.kube.hub import Hub
 from shared.kube.resources import CRDS, DECISIONS, NAMESPACES
-from shared.memory_bus import MemoryBus
-from shared.memory_state import MemoryStore
-from shared.model import PlacementRef, Workspace
-from shared.runner import Runtime
-from shared.settings import Settings
-from shared.state import BUCKETS, RESERVATIONS, WORKSPACES, Table
-from shared.tokens import join
+from shared.model.model import PlacementRef, Workspace
+from shared.pipeline.runner import Runtime
+from shared.process.settings import Settings
 
 BOUND = 20.0
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}}

@@ -8,11 +8,11 @@ from services.decision.rebuild import MARKER
 from services.decision.worker import DecisionSettings, clear_vanished, open_decision
 from services.sandbox.run import serve
 from services.sandbox.world import World
-from shared.memory_bus import MemoryBus
-from shared.memory_state import MemoryStore
-from shared.model import Head, PlacementRef, Reservation
-from shared.runner import Runtime
-from shared.state import BUCKETS, RESERVATIONS, Table
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, RESERVATIONS, Table
+from shared.model.model import Head, PlacementRef, Reservation
+from shared.pipeline.runner import Runtime
 
 BOUND = 20.0
 LOST = PlacementRef(workspace="root:lost", namespace="apps", name="web")

@@ -19,23 +19,23 @@ from services.sandbox.http import Response, refusal
 from services.sandbox.run import serve
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.world import Person, Target, World
-from shared import topology
 from shared.api import PlacementSpec
-from shared.bus import Consumer
+from shared.broker.bus import Consumer
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, INVENTORY, Table
+from shared.broker.store import WORKSPACES as STORED_WORKSPACES
+from shared.broker.tokens import join
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.resources import CRDS, SECRETS, SYNCTARGETS, WORKSPACES
-from shared.memory_bus import MemoryBus
-from shared.memory_state import MemoryStore
-from shared.messages import Discovered, Requested, decoder, encode
-from shared.model import Cause, Head, PlacementRef, Request, Requester, WorkloadObject
-from shared.model import Target as Entry
-from shared.runner import run
-from shared.state import BUCKETS, INVENTORY, Table
-from shared.state import WORKSPACES as STORED_WORKSPACES
-from shared.telemetry import Telemetry
-from shared.tokens import join
-from shared.worker import Worker
+from shared.model.model import Cause, Head, PlacementRef, Request, Requester, WorkloadObject
+from shared.model.model import Target as Entry
+from shared.pipeline import topology
+from shared.pipeline.messages import Discovered, Requested, decoder, encode
+from shared.pipeline.runner import run
+from shared.pipeline.worker import Worker
+from shared.process.telemetry import Telemetry
 
 BOUND = 15.0  # seconds that a test waits for a condition at most
 CRD = yaml.safe_load((Path(__file__).parents[3] / "deploy/crds/synctargets.yaml").read_text())

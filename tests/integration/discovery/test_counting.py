@@ -3,10 +3,10 @@
 import pytest
 
 from services.discovery import counting, probing
-from shared.kube.apply import APPLYSET_PART_OF, applyset_id, applyset_member, applyset_parent
+from shared.hub.names import SYSTEM_NAMESPACE
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Bounds, Client
-from shared.kube.config import load_kubeconfig
-from shared.kube.names import SYSTEM_NAMESPACE
+from shared.kube.objects import APPLYSET_PART_OF, applyset_id, applyset_member, applyset_parent
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, NODES, PODS, SYNCTARGETS, Resource
 
 PLATFORM = "root:platform"

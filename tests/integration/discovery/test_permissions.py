@@ -10,12 +10,12 @@ from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from services.sandbox.errors import ApiError
 from services.sandbox.http import refusal
-from shared.kube.hub import Hub
+from shared.broker.store import WORKSPACES, Entry, Table
+from shared.broker.tokens import join
+from shared.hub.hub import Hub
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SYNCTARGETS
 from shared.kube.resources import WORKSPACES as HUB_WORKSPACES
-from shared.model import Requester, Workspace
-from shared.state import WORKSPACES, Entry, Table
-from shared.tokens import join
+from shared.model.model import Requester, Workspace
 
 BOUND = 30.0  # seconds
 PLATFORM = "root:platform"

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 
 from services.controller.worker import worker as controller
+from shared.broker.store import HEADS, WAITING, WORKSPACES, Table
+from shared.broker.tokens import join
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.resources import (
     CLUSTERROLEBINDINGS,
     CLUSTERROLES,
@@ -15,10 +17,8 @@ from shared.kube.resources import (
     PLACEMENTS,
     SYNCTARGETS,
 )
-from shared.messages import Decided, encode
-from shared.model import Refusal
-from shared.state import HEADS, WAITING, WORKSPACES, Table
-from shared.tokens import join
+from shared.model.model import Refusal
+from shared.pipeline.messages import Decided, encode
 from tests.support.scene import PLATFORM, TEAM, definitions
 
 BOUND = 30.0  # seconds; without a word it would be an hour

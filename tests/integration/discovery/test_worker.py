@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from services.discovery.probing import Prober
+from shared.broker.store import INVENTORY, Table
+from shared.broker.store import WORKSPACES as STORED_WORKSPACES
+from shared.broker.tokens import join
 from shared.kube.resources import CRDS, SYNCTARGETS, WORKSPACES
-from shared.state import INVENTORY, Table
-from shared.state import WORKSPACES as STORED_WORKSPACES
-from shared.tokens import join
 
 PLATFORM = "root:platform"
 EVERYTHING = {"root", PLATFORM, "root:platform:edge", "root:team", "root:empty"}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.client import Client
-from shared.kube.config import Credentials
 
 BOUND = 5.0  # seconds that a test waits for a condition at most
 

@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
+from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.client import Bounds, Client
-from shared.kube.config import Credentials
 from shared.kube.errors import ApiError, ConfigError, Unreachable
 from shared.kube.resources import CONFIGMAPS, Resource
 from shared.kube.transport import TooLarge

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.kube.discovery import ApiKind, RestMapper, UnknownKind, discover
+from shared.kube.apis import ApiKind, RestMapper, UnknownKind, discover
 from shared.kube.errors import ApiError, Unreachable
 from shared.kube.resources import Resource
 

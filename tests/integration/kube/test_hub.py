@@ -8,10 +8,10 @@ import pytest
 from services.sandbox.faults import Fault
 from services.sandbox.run import Ready, serve
 from services.sandbox.world import World
+from shared.hub.hub import Hub
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.hub import Hub
 from shared.kube.resources import WORKSPACES
 
 TEAM, DEEP = "root:org:team", "root:org:team:deep"

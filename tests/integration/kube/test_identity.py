@@ -13,8 +13,8 @@ import pytest
 import yaml
 from aiohttp import web
 
+from shared.kube.auth.kubeconfig import Credentials, load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import Credentials, load_kubeconfig
 from shared.kube.errors import ApiError, ConfigError, Unreachable
 
 PLUGIN = """
@@ -162,5 +162,5 @@ async def test_a_plugin_that_fails_is_a_config_error_without_its_output(server, 
 
 
 def test_kubernetes_asyncio_is_not_loaded_without_a_plugin():
-    code = "import sys, shared.kube.watch, shared.kube.discovery; sys.exit('kubernetes_asyncio' in sys.modules)"
+    code = "import sys, shared.kube.informer, shared.kube.apis; sys.exit('kubernetes_asyncio' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.status.observe import Observer
+from shared.hub.hub import Hub, TargetClients
 from shared.kube.client import Client
-from shared.kube.hub import Hub, TargetClients
-from shared.model import KubeconfigRef, PlacementRef, Target
+from shared.model.model import KubeconfigRef, PlacementRef, Target
 
 BOUND = 5.0
 MAPS, SECRETS = "/api/v1/configmaps", "/api/v1/secrets"

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.kube.changes import Change
 from shared.kube.client import Bounds
 from shared.kube.errors import ApiError, KubeError
+from shared.kube.informer import Informer
 from shared.kube.resources import PLACEMENTS
+from shared.kube.subscription import Change
 from shared.kube.transport import TooLarge
-from shared.kube.watch import Informer
 
 BOUND = 5.0
 PATH = "/apis/placement.moorage.io/v1alpha1/placements"

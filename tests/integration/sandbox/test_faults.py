@@ -9,8 +9,8 @@ import pytest
 from services.cli.main import main
 from services.sandbox.run import Ready, serve
 from services.sandbox.world import World
+from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.config import load_kubeconfig
 from shared.kube.errors import ApiError, Unreachable
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"

@@ -9,8 +9,8 @@ from pathlib import Path
 from services.scheduler.core import schedule
 from services.scheduler.outside import Plugins, asking
 from services.scheduler.settings import SchedulerSettings
-from shared.nats_bus import NatsBus
-from shared.nats_server import NatsServer
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.server import NatsServer
 from tests.unit.scheduler.builders import NOW, request, snapshot_of, target
 
 DOCS = Path(__file__).parents[3] / "docs" / "scheduler.md"

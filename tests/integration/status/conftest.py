@@ -13,16 +13,16 @@ from services.binding.settings import BindingSettings
 from services.binding.worker import worker as binding
 from services.status.settings import StatusSettings
 from services.status.worker import worker as status
-from shared import runner
-from shared.bus import send
-from shared.memory_bus import MemoryBus
-from shared.messages import Decided, Message, encode
-from shared.model import Choice, Head, PlacementRef, Refusal, Target
-from shared.settings import Settings
-from shared.state import INVENTORY, Table
-from shared.telemetry import Telemetry
-from shared.tokens import join
-from shared.worker import Worker
+from shared.broker.bus import send
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.store import INVENTORY, Table
+from shared.broker.tokens import join
+from shared.model.model import Choice, Head, PlacementRef, Refusal, Target
+from shared.pipeline import runner
+from shared.pipeline.messages import Decided, Message, encode
+from shared.pipeline.worker import Worker
+from shared.process.settings import Settings
+from shared.process.telemetry import Telemetry
 from tests.support.scene import PLATFORM, Scene, opened
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

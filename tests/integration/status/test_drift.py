@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from shared.broker.store import REPORTS, Table
 from shared.kube.resources import BINDINGS, PLACEMENTS
-from shared.model import PlacementRef
-from shared.state import REPORTS, Table
-from shared.times import seconds
+from shared.kube.times import seconds
+from shared.model.model import PlacementRef
 from tests.integration.status.conftest import Pipeline
 from tests.support.scene import BOUND, DEPLOYMENTS, Scene, condition
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from shared.broker.store import CHECKS, Table
+from shared.broker.tokens import join
 from shared.kube.resources import EVENTS, POLICIES
-from shared.model import PolicyCheck, PolicyFinding, RuleTally
-from shared.state import CHECKS, Table
-from shared.tokens import join
+from shared.model.model import PolicyCheck, PolicyFinding, RuleTally
 from tests.integration.status.conftest import Pipeline
 from tests.support.scene import BOUND, PLATFORM, Scene, condition
 

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
+from shared.broker.store import REPORTS, Table
 from shared.kube.resources import EVENTS, PLACEMENTS, WORKSPACES
-from shared.messages import Bound, Reported
-from shared.model import Head, PlacementRef
-from shared.state import REPORTS, Table
+from shared.model.model import Head, PlacementRef
+from shared.pipeline.messages import Bound, Reported
 from tests.integration.status.conftest import TRACE, Pipeline
 from tests.support.scene import BOUND, DEPLOYMENTS, PLATFORM, Scene
 

@@ -28,7 +28,7 @@ from shared.api import (
     encode,
     to_dict,
 )
-from shared.api.schema import object_schema
+from shared.api.generate.schema import object_schema
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=4),

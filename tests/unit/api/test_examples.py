@@ -17,8 +17,8 @@ from shared.api import (
     to_dict,
     validate_placement,
 )
-from shared.api.__main__ import ROOT
-from shared.api.schema import object_schema
+from shared.api.generate.__main__ import ROOT
+from shared.api.generate.schema import object_schema
 
 EXAMPLES = ROOT / "examples"
 WORLD = yaml.safe_load((EXAMPLES / "world.yaml").read_text())

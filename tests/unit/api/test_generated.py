@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 from shared.api import GROUP, KINDS, SyncTarget
-from shared.api.__main__ import ROOT, main
-from shared.api.crds import HEADER, api_export, api_resource_schema, crd, generated_files
-from shared.api.reference import reference_page
+from shared.api.generate.__main__ import ROOT, main
+from shared.api.generate.crds import HEADER, api_export, api_resource_schema, crd, generated_files
+from shared.api.generate.reference import reference_page
+from shared.api.generate.schema import object_schema
 from shared.api.resources import RESOURCES
-from shared.api.schema import object_schema
 
 FILES = generated_files()
 
@@ -55,7 +55,7 @@ def test_nothing_stale_lies_beside_the_generated_files():
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("shared.api.__main__.ROOT", tmp_path)
+    monkeypatch.setattr("shared.api.generate.__main__.ROOT", tmp_path)
     main()
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     main()

@@ -26,9 +26,9 @@ from shared.api import (
     Toleration,
     WorkloadSelector,
 )
-from shared.api.__main__ import ROOT
+from shared.api.generate.__main__ import ROOT
+from shared.api.generate.schema import object_schema
 from shared.api.resources import RESOURCES
-from shared.api.schema import object_schema
 
 ENVIRONMENT = cel.NewEnv(
     variables=dict.fromkeys(("self", "request", "object", "oldObject", "variables"), cel.Type.DYN),

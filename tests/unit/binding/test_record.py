@@ -21,9 +21,9 @@ from shared.api import (
     TargetReference,
     get_condition,
 )
-from shared.kube.names import ATTEMPT_ANNOTATION
-from shared.messages import Assigned, Observed
-from shared.model import Head, ObjectHealth, PlacementRef
+from shared.hub.names import ATTEMPT_ANNOTATION
+from shared.model.model import Head, ObjectHealth, PlacementRef
+from shared.pipeline.messages import Assigned, Observed
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
 HERE, THERE = "root:platform/east", "root:platform/west"

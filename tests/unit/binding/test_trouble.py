@@ -4,7 +4,7 @@ import pytest
 
 from services.binding import trouble
 from services.binding.breaker import Breakers
-from shared.kube.discovery import UnknownKind
+from shared.kube.apis import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, Unreachable
 
 CONFLICT = ApiError(

@@ -15,7 +15,7 @@ from shared.api import (
     TargetReference,
     Toleration,
 )
-from shared.model import (
+from shared.model.model import (
     Head,
     HeadEntry,
     PlacementRef,

@@ -12,10 +12,10 @@ from services.controller.core import Decision
 from services.controller.reconcile import Reconciler
 from services.controller.settings import ControllerSettings
 from shared.api import Placement, Taint, decode_placement
-from shared.memory_state import MemoryStore
-from shared.model import Head, HeadEntry, PreviousChoice, Target
-from shared.state import BUCKETS, INVENTORY, Table
-from shared.tokens import join
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, INVENTORY, Table
+from shared.broker.tokens import join
+from shared.model.model import Head, HeadEntry, PreviousChoice, Target
 
 ON_T = Decision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
 T = Target(workspace="root:p", name="t", ready=True)

@@ -5,8 +5,7 @@ import pytest
 
 from services.decision import core
 from shared.api import PlacementDecisionStatus, PlacementSpec
-from shared.messages import Scheduled
-from shared.model import (
+from shared.model.model import (
     Cause,
     Choice,
     Head,
@@ -18,6 +17,7 @@ from shared.model import (
     Request,
     Score,
 )
+from shared.pipeline.messages import Scheduled
 
 HEAD = Head(uid="u", generation=1, attempt=2)
 REF = PlacementRef(workspace="root:team", namespace="apps", name="web")

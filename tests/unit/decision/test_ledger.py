@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.decision.ledger import Ledger, Superseded, key_of, prefix_of
-from shared.memory_state import MemoryStore
-from shared.model import Head, PlacementRef, Target
-from shared.state import RESERVATIONS, Table
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import RESERVATIONS, Table
+from shared.model.model import Head, PlacementRef, Target
 
 NODE = Target(workspace="root:platform", name="one", ready=True, allocatable={"cpu": 4.0, "pods": 10.0})
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.decision.ledger import Ledger, Superseded, prefix_of
-from shared.memory_state import MemoryStore
-from shared.model import Head, PlacementRef, Resources, Target
-from shared.quota import lies_in
-from shared.state import RESERVATIONS, Table
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import RESERVATIONS, Table
+from shared.model.model import Head, PlacementRef, Resources, Target
+from shared.model.quota import lies_in
 
 QUOTAS: dict[str, Resources] = {"root:a": {"cpu": 5.0, "pods": 3.0}, "root:a:x": {"cpu": 2.0}, "root:b!": {"cpu": 1.0}}
 NODE = Target(

@@ -11,11 +11,11 @@ import pytest
 from services.decision.ledger import Ledger, key_of
 from services.decision.worker import Decision, settle
 from shared.api import PlacementSpec
-from shared.memory_state import MemoryStore
-from shared.messages import Scheduled
-from shared.model import Cause, Choice, Head, PlacementRef, PreviousChoice, Proposal, Request, Reservation, Target
-from shared.state import BUCKETS, INVENTORY, RESERVATIONS, Table
-from shared.tokens import join
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, INVENTORY, RESERVATIONS, Table
+from shared.broker.tokens import join
+from shared.model.model import Cause, Choice, Head, PlacementRef, PreviousChoice, Proposal, Request, Reservation, Target
+from shared.pipeline.messages import Scheduled
 
 REF = PlacementRef(workspace="root:team", namespace="apps", name="web")
 READY = {"ready": True, "allocatable": {"cpu": 4.0}}

@@ -6,8 +6,8 @@ import pytest
 
 from services import PIPELINE
 from services.registry import load
-from shared.settings import HubSettings, fields
-from shared.settings import load as load_settings
+from shared.process.settings import HubSettings, fields
+from shared.process.settings import load as load_settings
 from tests.support.compose import COMPOSE, ROOT, SERVICES, command
 from tests.support.process import BIN
 

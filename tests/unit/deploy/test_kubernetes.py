@@ -11,8 +11,8 @@ from services.policy.settings import PolicySettings
 from services.registry import load
 from shared.api.resources import RESOURCES
 from shared.kube.quantity import parse_quantity
-from shared.settings import HubSettings, fields
-from shared.settings import load as load_settings
+from shared.process.settings import HubSettings, fields
+from shared.process.settings import load as load_settings
 from tests.support.compose import ENTRYPOINT, ROOT, SERVICES
 from tests.support.process import BIN
 

@@ -20,8 +20,8 @@ from services.discovery.inventory import (
 from services.discovery.nodes import Node, Nodes, sum_nodes
 from services.discovery.quantities import amounts, quantities
 from shared.api import SyncTarget, decode_synctarget
-from shared.model import ApiKind, Target
-from shared.times import rfc3339
+from shared.kube.times import rfc3339
+from shared.model.model import ApiKind, Target
 
 NOW = 1_700_000_000.0
 SECRETS = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))

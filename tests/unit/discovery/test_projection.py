@@ -6,10 +6,10 @@ import contextlib
 import pytest
 
 from services.discovery.projection import Projection
-from shared.bus import BusError
-from shared.memory_state import MemoryStore
-from shared.model import Workspace
-from shared.state import WORKSPACES, Table
+from shared.broker.bus import BusError
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import WORKSPACES, Table
+from shared.model.model import Workspace
 
 BOUND = 5.0
 

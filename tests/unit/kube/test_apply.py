@@ -33,7 +33,7 @@ def test_metadata_loses_what_the_server_and_other_tools_put_there():
     }
     source["status"] = {"phase": "Active"}
     before = copy.deepcopy(source)
-    assert apply.strip_server_fields(source) == {
+    assert objects.strip_server_fields(source) == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
@@ -109,7 +109,7 @@ TOKEN_VOLUME = {"name": "kube-api-access-x7"}
     ],
 )
 def test_well_known_kinds_lose_what_their_cluster_allocated(source, field, expected):
-    assert apply.strip_server_fields(source).get(field) == expected
+    assert objects.strip_server_fields(source).get(field) == expected
 
 
 JSON = st.recursive(
@@ -126,18 +126,18 @@ PARTS = st.sampled_from(["spec", "metadata", "status", "template", "ports", "vol
 )
 def test_malformed_manifests_are_stripped_without_failing_and_stripping_is_idempotent(kind, fields):
     source = {"apiVersion": "batch/v1" if kind == "Job" else "v1", "kind": kind, **fields}
-    once = apply.strip_server_fields(source)
-    assert apply.strip_server_fields(once) == once
+    once = objects.strip_server_fields(source)
+    assert objects.strip_server_fields(once) == once
 
 
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=5))
 def test_the_content_hash_does_not_depend_on_the_order_of_keys(value):
-    assert apply.content_hash(value) == apply.content_hash(dict(reversed(value.items())))
+    assert objects.content_hash(value) == objects.content_hash(dict(reversed(value.items())))
 
 
 def test_the_content_hash_tells_contents_apart():
-    assert apply.content_hash({"a": 1}) != apply.content_hash({"a": "1"})
-    assert apply.content_hash({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    assert objects.content_hash({"a": 1}) != objects.content_hash({"a": "1"})
+    assert objects.content_hash({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
 
 def entry(manager: str = "moorage", operation: str = "Apply", **more: Any) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def entry(manager: str = "moorage", operation: str = "Apply", **more: Any) -> di
 
 
 def owning(*entries: Any) -> str:
-    return apply.owned_fields({"metadata": {"managedFields": list(entries)}}, "moorage")
+    return objects.owned_fields({"metadata": {"managedFields": list(entries)}}, "moorage")
 
 
 def test_what_a_manager_owns_is_what_it_applied_and_nobody_took_since():
@@ -159,12 +159,12 @@ def test_what_a_manager_owns_is_what_it_applied_and_nobody_took_since():
 
 @pytest.mark.parametrize("metadata", [None, {}, {"managedFields": None}, {"managedFields": ["x"]}])
 def test_an_object_of_which_nobody_says_who_owns_it_is_owned_by_nobody(metadata):
-    assert apply.owned_fields({"metadata": metadata}, "moorage") == owning()
+    assert objects.owned_fields({"metadata": metadata}, "moorage") == owning()
 
 
 def test_the_applyset_id_is_the_one_of_the_convention():
     # printf 'web.moorage-system.Secret.' | sha256sum, base64url without padding
-    assert apply.applyset_id("web", "moorage-system", "Secret", "") == EXPECTED_ID
+    assert objects.applyset_id("web", "moorage-system", "Secret", "") == EXPECTED_ID
 
 
 EXPECTED_ID = "applyset-ot5d93rg6Cq8gAYxxvu25wfIIuPB7glhigzjPURg-U0-v1"
@@ -179,8 +179,8 @@ def test_the_parent_names_the_kinds_and_the_other_namespaces_of_its_members():
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "other"}},
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "x"}},
     ]
-    marked = apply.applyset_parent(parent, members, tooling="moorage/v1.2.3")
-    identity = apply.applyset_id("web", "shop", "ConfigMap", "")
+    marked = objects.applyset_parent(parent, members, tooling="moorage/v1.2.3")
+    identity = objects.applyset_id("web", "shop", "ConfigMap", "")
     assert marked["metadata"]["labels"] == {"keep": "me", apply.APPLYSET_ID: identity}
     assert marked["metadata"]["annotations"] == {
         apply.APPLYSET_TOOLING: "moorage/v1.2.3",
@@ -192,7 +192,7 @@ def test_the_parent_names_the_kinds_and_the_other_namespaces_of_its_members():
 
 def test_a_member_is_labelled_and_the_original_left_alone():
     source = obj("ConfigMap")
-    assert apply.applyset_member(source, "applyset-x-v1")["metadata"]["labels"] == {
+    assert objects.applyset_member(source, "applyset-x-v1")["metadata"]["labels"] == {
         apply.APPLYSET_PART_OF: "applyset-x-v1"
     }
     assert "labels" not in source["metadata"]

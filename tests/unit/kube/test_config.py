@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import yaml
 
-from shared.kube.config import Credentials, default, in_cluster, load_kubeconfig
+from shared.kube.auth.kubeconfig import Credentials, default, in_cluster, load_kubeconfig
 from shared.kube.errors import ConfigError
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.kube.references import Reference, pod_template, references, selecting
+from shared.hub.references import Reference, pod_template, references, selecting
 
 
 def workload(kind: str = "Deployment", api_version: str = "apps/v1", **pod: Any) -> dict[str, Any]:

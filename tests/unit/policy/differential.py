@@ -22,11 +22,11 @@ from services.policy.cel import reference
 from services.policy.cel.engine import Engine, Scene
 from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import Program, prepare, tree_of
-from services.policy.columns import Inventory
-from services.policy.diagnostics import InvalidExpression
+from services.policy.evaluation.columns import Inventory
 from services.policy.functions import FUNCTIONS
-from services.policy.variables import read_target
-from shared.model import Target
+from services.policy.language.diagnostics import InvalidExpression
+from services.policy.language.variables import read_target
+from shared.model.model import Target
 
 from .expressions import NOW, rules, targets
 

@@ -8,13 +8,13 @@ from typing import Any
 from services.policy.settings import PolicySettings
 from services.policy.worker import Policy, evaluate, open_policy
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
-from shared.memory_bus import MemoryBus
-from shared.memory_state import MemoryStore
-from shared.messages import Discovered, Evaluated
-from shared.model import Cause, Head, PlacementRef, PolicyCheck, PolicyEntry, Request, Target
-from shared.runner import Runtime
-from shared.state import BUCKETS, CHECKS, INVENTORY, POLICIES, Table
-from shared.tokens import join
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, CHECKS, INVENTORY, POLICIES, Table
+from shared.broker.tokens import join
+from shared.model.model import Cause, Head, PlacementRef, PolicyCheck, PolicyEntry, Request, Target
+from shared.pipeline.messages import Discovered, Evaluated
+from shared.pipeline.runner import Runtime
 
 POLICY = join("root", "p")
 BOUND = 30.0  # seconds that a test waits for a condition at most

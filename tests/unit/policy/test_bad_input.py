@@ -6,7 +6,7 @@ import pytest
 
 from services.policy.cel import reference
 from services.policy.cel.program import compile_rule
-from services.policy.diagnostics import InvalidExpression
+from services.policy.language.diagnostics import InvalidExpression
 
 SECRET = "s3cr3t-of-another-tenant"
 VARIABLES = {

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.policy.allowance import REMEMBERED, Allowances, Work
 from services.policy.cel.engine import INLINE_SECONDS, Engine, Evaluation, Exhausted, Pending, Scene
 from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import compile_rule
-from services.policy.columns import Inventory
-from shared.model import Target
+from services.policy.evaluation.allowance import REMEMBERED, Allowances, Work
+from services.policy.evaluation.columns import Inventory
+from shared.model.model import Target
 
 ROWS = 5_000
 HONEST = compile_rule('target.labels.region == "eu" && target.nodes < 7')

@@ -5,9 +5,9 @@ import pytest
 from services.policy.admission import check, example_request, plan, run
 from services.policy.cel.program import Programs, compile_rule
 from services.policy.core import InForce
-from services.policy.diagnostics import InvalidExpression
+from services.policy.language.diagnostics import InvalidExpression
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable
-from shared.model import Target
+from shared.model.model import Target
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from services.policy.cel.isolation import Isolation
 from services.policy.checks import Checks
 from shared.api import PlacementPolicySpec, Rule, Variable
-from shared.memory_state import MemoryStore
-from shared.model import PolicyCheck, PolicyFinding, RuleResult, RuleTally
-from shared.state import BUCKETS, CHECKS, POLICIES
-from shared.tokens import join
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, CHECKS, POLICIES
+from shared.broker.tokens import join
+from shared.model.model import PolicyCheck, PolicyFinding, RuleResult, RuleTally
 
 from .lab import POLICY, Lab, running
 

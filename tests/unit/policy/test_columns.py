@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from services.policy import memo
-from services.policy.allowance import Work
-from services.policy.columns import MAX_COLUMNS, Inventory, freeze, reader
-from shared.model import Target
+from services.policy.evaluation import memo
+from services.policy.evaluation.allowance import Work
+from services.policy.evaluation.columns import MAX_COLUMNS, Inventory, freeze, reader
+from shared.model.model import Target
 
 
 def target(name: str, **fields: Any) -> Target:

@@ -10,8 +10,8 @@ from services.policy.admission import example_request, example_target
 from services.policy.cel import reference
 from services.policy.cel.program import compile_rule
 from services.policy.functions import FUNCTIONS, FunctionError
-from services.policy.variables import read_request, read_target
-from shared.model import ApiKind, Target
+from services.policy.language.variables import read_request, read_target
+from shared.model.model import ApiKind, Target
 
 from .expressions import LABELS, NOW, RESOURCES, WORDS, targets
 

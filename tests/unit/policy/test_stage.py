@@ -7,11 +7,11 @@ import pytest
 
 from services.policy.cel.engine import Engine
 from services.policy.cel.isolation import Isolation
-from services.policy.columns import Inventory
+from services.policy.evaluation.columns import Inventory
 from services.policy.stage import evaluate
 from shared.api import LabelSelector, PlacementPolicySpec, PlacementSpec, Rule, Variable, WorkloadSelector
-from shared.messages import Discovered, Evaluated
-from shared.model import Cause, Head, PlacementRef, PolicyEntry, Request, Target
+from shared.model.model import Cause, Head, PlacementRef, PolicyEntry, Request, Target
+from shared.pipeline.messages import Discovered, Evaluated
 
 NOW = 1_800_000_000.0
 WORKLOAD = (WorkloadSelector(api_version="apps/v1", kind="Deployment", name="cart"),)

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from services.policy.worker import worker
-from shared.bus import Retry
-from shared.messages import Discovered, Evaluated
-from shared.tokens import join
+from shared.broker.bus import Retry
+from shared.broker.tokens import join
+from shared.pipeline.messages import Discovered, Evaluated
 
 from .lab import running
 

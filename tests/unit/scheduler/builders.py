@@ -12,7 +12,7 @@ from services.scheduler.round import Round
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from shared.api import PlacementSpec
-from shared.model import (
+from shared.model.model import (
     ApiKind,
     Cause,
     Head,

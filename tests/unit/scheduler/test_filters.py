@@ -6,7 +6,7 @@ import pytest
 
 from services.scheduler.filters import FILTERS
 from shared.api import Taint
-from shared.model import ApiKind, Head, Request, Reservation
+from shared.model.model import ApiKind, Head, Request, Reservation
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,

@@ -8,8 +8,8 @@ import pytest
 
 from services.scheduler.outside import BATCH, REMEMBERED, Plugins, asking
 from services.scheduler.settings import SchedulerSettings
-from shared.bus import BusError
-from shared.memory_bus import MemoryBus
+from shared.broker.bus import BusError
+from shared.broker.memory.bus import MemoryBus
 from tests.unit.scheduler.builders import decide, deployment, request, snapshot_of, target
 
 WANTED = {"strategy": {"scorers": [{"name": "Bus:green", "weight": 1, "args": {"year": 2026}}]}}

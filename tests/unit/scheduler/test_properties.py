@@ -12,7 +12,7 @@ from services.scheduler.core import Outcome
 from services.scheduler.division import webster
 from services.scheduler.snapshot import Snapshot
 from shared.api import Taint
-from shared.model import Head, Request, Reservation, Target, fits, subtract
+from shared.model.model import Head, Request, Reservation, Target, fits, subtract
 from tests.unit.scheduler.builders import REGION, decide, deployment, placement, request, snapshot_of, target
 
 ZONE = "topology.kubernetes.io/zone"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.model import Rejection
-from shared.reasons import sentence
+from shared.model.model import Rejection
+from shared.model.reasons import sentence
 
 
 def rejection(message: str, count: int) -> Rejection:

@@ -9,7 +9,7 @@ import pytest
 from services.scheduler.scorers import BadArguments, find
 from services.scheduler.scorers.cost import GIB
 from shared.api import PROVIDER_LABEL, ZONE_LABEL, Taint
-from shared.model import Head, OutsideScore, Reservation, Target
+from shared.model.model import Head, OutsideScore, Reservation, Target
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,

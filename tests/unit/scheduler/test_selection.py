@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from shared.api import ZONE_LABEL
-from shared.model import Head, Reservation
+from shared.model.model import Head, Reservation
 from tests.unit.scheduler.builders import REGION, decide, placement, request, snapshot_of, target
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from services.scheduler.snapshot import Snapshot
-from shared.model import Head, Reservation
+from shared.model.model import Head, Reservation
 from tests.unit.scheduler.builders import REGION, placement, snapshot_of, target
 
 HEAD = Head(uid="u", generation=1, attempt=1)

@@ -10,14 +10,14 @@ import pytest
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.turns import Turns
 from services.scheduler.worker import Scheduler, open_scheduler, propose, worker
-from shared.bus import Retry
-from shared.memory_bus import MemoryBus
-from shared.memory_state import MemoryStore
-from shared.messages import Evaluated, Scheduled
-from shared.model import Head, Rejection, Reservation, RuleResult, Target
-from shared.runner import Runtime
-from shared.state import BUCKETS, INVENTORY, RESERVATIONS, Table
-from shared.tokens import join
+from shared.broker.bus import Retry
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, INVENTORY, RESERVATIONS, Table
+from shared.broker.tokens import join
+from shared.model.model import Head, Rejection, Reservation, RuleResult, Target
+from shared.pipeline.messages import Evaluated, Scheduled
+from shared.pipeline.runner import Runtime
 from tests.unit.scheduler.builders import NOW, REGION, deployment, placement, request, target
 
 HEAD = Head(uid="u", generation=1, attempt=1)

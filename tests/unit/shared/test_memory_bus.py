@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from shared.bus import BusError, Consumer, Delivery, Retry, Stream
-from shared.memory_bus import MemoryBroker, MemoryBus
+from shared.broker.bus import BusError, Consumer, Delivery, Retry, Stream
+from shared.broker.memory.bus import MemoryBroker, MemoryBus
 
 WORKER = Consumer(name="worker", stream="S", subject="s.>", ack_wait=3600.0)
 

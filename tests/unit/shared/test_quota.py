@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.model import Head, PlacementRef, Reservation
-from shared.quota import enclosing, left, lies_in
+from shared.model.model import Head, PlacementRef, Reservation
+from shared.model.quota import enclosing, left, lies_in
 
 HEAD = Head(uid="u", generation=1, attempt=1)
 names = st.sampled_from(["root", "a", "ab", "b"])

@@ -10,19 +10,19 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from shared import topology
 from shared.api import PlacementSpec
-from shared.bus import CAUSE_HEADER
-from shared.memory_bus import MemoryBus
-from shared.memory_state import MemoryStore
-from shared.messages import Assigned, Discovered, Requested, Withdrawn, encode
-from shared.model import Cause, Head, HeadEntry, PlacementRef, Request
-from shared.runner import Running, Runtime, run
-from shared.settings import Settings
-from shared.state import BUCKETS, HEADS, Table
-from shared.telemetry import TRACEPARENT, Telemetry, current_trace
-from shared.tokens import join
-from shared.worker import Worker
+from shared.broker.bus import CAUSE_HEADER
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import BUCKETS, HEADS, Table
+from shared.broker.tokens import join
+from shared.model.model import Cause, Head, HeadEntry, PlacementRef, Request
+from shared.pipeline import topology
+from shared.pipeline.messages import Assigned, Discovered, Requested, Withdrawn, encode
+from shared.pipeline.runner import Running, Runtime, run
+from shared.pipeline.worker import Worker
+from shared.process.settings import Settings
+from shared.process.telemetry import TRACEPARENT, Telemetry, current_trace
 
 REF = PlacementRef(workspace="root:a", namespace="n", name="p")
 SPEC = msgspec.convert({"workload": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}, PlacementSpec)

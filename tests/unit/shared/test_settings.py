@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from services import PIPELINE
 from services.registry import load as load_worker
-from shared.settings import HubSettings, Settings, SettingsError, fields, load, parse
+from shared.process.settings import HubSettings, Settings, SettingsError, fields, load, parse
 
 
 class Toy(Settings, frozen=True, kw_only=True):

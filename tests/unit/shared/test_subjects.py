@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.subjects import below, check_key, check_subject, covers
+from shared.broker.subjects import below, check_key, check_subject, covers
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.times import rfc3339, seconds
+from shared.kube.times import rfc3339, seconds
 
 NOW = 1_800_000_000.25
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.subjects import check_key, check_subject
-from shared.tokens import escape, join, split, unescape
+from shared.broker.subjects import check_key, check_subject
+from shared.broker.tokens import escape, join, split, unescape
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)  # surrogates are no text and have no UTF-8
 TOKEN = re.compile(r"[A-Za-z0-9=_-]+")

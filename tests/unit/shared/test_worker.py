@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shared import topology
-from shared.messages import Decided, Discovered, Evaluated, Requested, Withdrawn
-from shared.settings import Settings
-from shared.worker import DeclarationError, Worker, messages_of
+from shared.pipeline import topology
+from shared.pipeline.messages import Decided, Discovered, Evaluated, Requested, Withdrawn
+from shared.pipeline.worker import DeclarationError, Worker, messages_of
+from shared.process.settings import Settings
 
 
 @asynccontextmanager
@@ -111,12 +111,12 @@ def test_what_a_handler_returned_is_taken_as_messages():
 
 
 def _ref():
-    from shared.model import PlacementRef
+    from shared.model.model import PlacementRef
 
     return PlacementRef(workspace="w", namespace="n", name="p")
 
 
 def _head():
-    from shared.model import Head
+    from shared.model.model import Head
 
     return Head(uid="u", generation=1, attempt=1)

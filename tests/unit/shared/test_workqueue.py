@@ -2,7 +2,7 @@
 
 import asyncio
 
-from shared.workqueue import WorkQueue
+from shared.aio.workqueue import WorkQueue
 
 
 async def test_keys_come_in_order_and_once():

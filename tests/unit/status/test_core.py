@@ -22,8 +22,8 @@ from shared.api import (
     TargetReference,
     get_condition,
 )
-from shared.messages import Decided
-from shared.model import Choice, Head, ObjectHealth, PlacementRef, Refusal, TargetReport
+from shared.model.model import Choice, Head, ObjectHealth, PlacementRef, Refusal, TargetReport
+from shared.pipeline.messages import Decided
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
 HEAD = Head(uid="u1", generation=3, attempt=5)

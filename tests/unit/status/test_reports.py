@@ -8,10 +8,10 @@ import pytest
 
 from services.status.reports import GONE, NOT_SEEN, Reports, key_of, merged, news, observed, parse_ref
 from shared.api import BoundObject
-from shared.memory_state import MemoryStore
-from shared.messages import Reported
-from shared.model import Head, ObjectHealth, PlacementRef, TargetReport
-from shared.state import REPORTS, Conflict, Table
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import REPORTS, Conflict, Table
+from shared.model.model import Head, ObjectHealth, PlacementRef, TargetReport
+from shared.pipeline.messages import Reported
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web.1")
 EAST = "root:platform/east"

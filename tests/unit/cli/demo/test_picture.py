@@ -3,8 +3,8 @@
 import pytest
 
 from services.cli.demo.picture import STAGES, Picture, figures, put
-from shared.messages import Bound, Requested
-from shared.model import PlacementRef
+from shared.model.model import PlacementRef
+from shared.pipeline.messages import Bound, Requested
 from tests.unit.cli.demo.pictures import PLATFORM, REF, binding, cluster, decision, key, picture, placement, running
 
 EU, US = f"{PLATFORM}/eu", f"{PLATFORM}/us"

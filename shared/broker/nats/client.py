@@ -1,0 +1,393 @@
+"""One connection to NATS: it waits for the server, repeats requests over interruptions, and translates errors."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shared.broker.bus import BusError, Forbidden
+from shared.broker.nats.options import NatsOptions, without_credentials
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+log = logging.getLogger("moorage.nats")
+
+OLDEST_SERVER = (2, 12)
+"""Older ones silently ignore settings that our streams rely on (message TTLs, schedules)."""
+
+RECONNECT_EVERY = 0.25  # seconds; a broker restarts in tens of milliseconds
+LONGEST_SILENCE = 60.0  # seconds between two log lines that say that we are still waiting
+ATTEMPT_TIMEOUT = 2.0  # seconds until a request is sent again, with the same id
+DEADLINE = 15.0  # seconds until a request is given up
+NO_RESPONDERS = "503"
+
+_QUOTED = re.compile(r'"([^"]*)"')
+
+
+class ApiError(BusError):
+    """JetStream refused; `code` is its error code (10071: wrong last sequence ...)."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{description} ({code})")
+        self.code = code
+
+
+class Refused(Forbidden):
+    """The server does not let us in: wrong or missing credentials, an untrusted certificate, too old a server."""
+
+
+class Listener(Protocol):
+    """Something that must act when the connection was restored, or permissions deny a subject."""
+
+    def reconnected(self) -> None: ...
+
+    def denied(self, subject: str, reason: str) -> None:
+        """Permissions deny a subject (in lower case)."""
+        ...
+
+
+class _Reply:
+    """What a request is waiting for: the first message, or (`many`) all up to a status message."""
+
+    def __init__(self, subject: str, many: bool) -> None:
+        self.subject = subject
+        self.many = many
+        self.parts: list[Msg] = []
+        self.done: asyncio.Future[list[Msg]] = asyncio.get_running_loop().create_future()
+
+    def take(self, message: "Msg") -> None:
+        self.parts.append(message)
+        if not self.done.done() and (not self.many or status_of(message)):
+            self.done.set_result(self.parts)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class _Interrupted(Exception):
+    """The connection broke, or an answer is overdue: ask again."""
+
+
+class NatsClient:
+    """Connects, stays connected, and carries requests; see `connect`."""
+
+    def __init__(self, url: str, on_wait: Callable[[str], None] | None) -> None:
+        self._url = url
+        self._address = without_credentials(url)  # the one that messages show
+        self._on_wait = on_wait or log.warning
+        self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._up = asyncio.Event()
+        self._was_up = False
+        self._closing = False
+        self._silence, self._silent_until = 1.0, 0.0
+        self._replies: dict[str, _Reply] = {}
+        self._count = 0
+        self._inbox = ""
+        self._nc: Client
+        self.listeners: set[Listener] = set()
+        self.resends = 0
+        """How often any request was sent again. If it has not grown, an answer belongs to the first attempt."""
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        name: str,
+        options: NatsOptions | None = None,
+        connect_timeout: float = 2.0,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> "NatsClient":
+        """Connect to the servers in `url` (comma-separated); waits for as long as none is there, until cancelled.
+
+        While it waits, `on_wait` (by default: a warning in the log) is told so, ever less often. Each attempt is
+        given `connect_timeout` seconds. Raises `Refused` at once where waiting cannot help.
+        """
+        self = cls(url, on_wait)
+        await self._dial(name, options or NatsOptions(), connect_timeout)
+        try:
+            self._check_version()
+            self._inbox = f"{self._nc.new_inbox()}."
+            await self._nc.subscribe(f"{self._inbox}*", cb=self._on_reply)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def _dial(self, name: str, options: NatsOptions, connect_timeout: float) -> None:
+        # These take a third of a second to import: only who connects is to pay for it.
+        from nats.errors import Error
+
+        from shared.broker.nats.library import TolerantClient
+
+        try:
+            settings = options.settings()
+        except OSError as error:  # ssl.SSLError, for a file that is no certificate, is one too
+            raise Refused(f"NATS options: {error}") from error
+        self._nc = TolerantClient()
+        connecting = asyncio.create_task(self._connect(name, settings, connect_timeout))
+        try:
+            await asyncio.wait({connecting, self._refused}, return_when=asyncio.FIRST_COMPLETED)
+            if self._refused.done():
+                self._refused.result()
+            await connecting
+        except ModuleNotFoundError as error:
+            raise Refused('credential files need the nkeys package: pip install "nats-py[nkeys]"') from error
+        except (Error, OSError, ValueError) as error:
+            raise Refused(f"NATS at {self._address}: {_text(error)}") from error
+        finally:
+            if not self._nc.is_connected:
+                self._closing = True
+                connecting.cancel()
+                await asyncio.gather(connecting, return_exceptions=True)
+                with contextlib.suppress(Exception):
+                    await self._nc.close()
+        self._was_up = True
+        self._speak_again()
+        self._up.set()
+
+    async def _connect(self, name: str, settings: Mapping[str, Any], connect_timeout: float) -> None:
+        """Try until it succeeds, as the library does; it tells `_on_error` about each attempt that failed."""
+        await self._nc.connect(
+            [one.strip() for one in self._url.split(",")],
+            name=name,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            connect_timeout=connect_timeout,  # type: ignore[arg-type]  # annotated as int, used as seconds
+            reconnect_time_wait=RECONNECT_EVERY,  # type: ignore[arg-type]  # the same
+            max_reconnect_attempts=-1,
+            ping_interval=10,
+            **settings,
+        )
+
+    def _check_version(self) -> None:
+        version = self._nc.connected_server_version
+        if (version.major, version.minor) < OLDEST_SERVER:
+            oldest = ".".join(map(str, OLDEST_SERVER))
+            raise Refused(f"{version!r} at {self._address} is too old: Moorage needs NATS {oldest} or newer")
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up at this moment."""
+        return self._nc.is_connected
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed for good."""
+        return self._closing or self._nc.is_closed
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that the server takes in one message, headers included."""
+        return self._nc.max_payload
+
+    async def close(self) -> None:
+        """Close at once; requests under way fail."""
+        self._closing = True
+        with contextlib.suppress(OSError):  # it was broken already, and what it still held cannot be sent
+            await self._nc.close()
+        self._fail_replies(BusError("the connection was closed"))
+        self._up.set()  # who waits for the connection finds it closed
+
+    # Requests
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        deadline: float = DEADLINE,
+    ) -> "Msg":
+        """Ask until answered, over reconnects; for requests that are the same when sent twice.
+
+        Raises `BusError` when there was no answer within `deadline` seconds, `Forbidden` when permissions deny it.
+        """
+        return (await self._ask(subject, payload, headers, many=False, deadline=deadline))[0]
+
+    async def request_many(self, subject: str, payload: bytes = b"", *, deadline: float = DEADLINE) -> "list[Msg]":
+        """The same for requests with many answers, the last of which is a status message."""
+        return await self._ask(subject, payload, None, many=True, deadline=deadline)
+
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A request to the JetStream API (subject below `$JS.API`), its answer decoded; raises `ApiError`."""
+        answer = await self.request(f"$JS.API.{subject}", json.dumps(body).encode() if body is not None else b"")
+        return api_answer(answer)
+
+    async def _ask(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None, *, many: bool, deadline: float
+    ) -> "list[Msg]":
+        reason = "no answer"
+        try:
+            async with asyncio.timeout(deadline):
+                while True:
+                    try:
+                        parts = await self._ask_once(subject, payload, headers, many)
+                    except _Interrupted as interrupted:
+                        reason = str(interrupted)
+                        self.resends += 1
+                        continue
+                    if status_of(parts[0]) != NO_RESPONDERS:
+                        return parts
+                    reason = "nobody answers there (no such stream, or JetStream is not ready)"
+                    await asyncio.sleep(RECONNECT_EVERY)
+        except TimeoutError:
+            raise BusError(f"NATS, {subject}: {reason}, for {deadline:g} s") from None
+
+    async def _ask_once(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None, many: bool
+    ) -> "list[Msg]":
+        if self.closed:
+            raise BusError("the connection was closed")
+        await self._up.wait()
+        self._count += 1
+        token = str(self._count)
+        reply = self._replies[token] = _Reply(subject, many)
+        try:
+            await self.send(subject, payload, reply=self._inbox + token, headers=headers)
+            async with asyncio.timeout(ATTEMPT_TIMEOUT):
+                return await reply.done
+        except TimeoutError:
+            raise _Interrupted("no answer") from None
+        finally:
+            del self._replies[token]
+            reply.done.cancel()
+
+    async def send(
+        self, subject: str, payload: bytes = b"", *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Publish without waiting for anything; while reconnecting it is buffered, up to a bound."""
+        from nats.errors import Error
+
+        try:
+            await self._nc.publish(subject, payload, reply, dict(headers) if headers else None)
+        except (Error, OSError) as error:
+            raise BusError(f"NATS, {subject}: {_text(error)}") from error
+
+    async def subscribe(self, subject: str, handle: "Callable[[Msg], Awaitable[None]]") -> "Subscription":
+        """Plain subscription; it is restored after reconnects."""
+        from nats.errors import Error
+
+        try:
+            return await self._nc.subscribe(subject, cb=handle)
+        except (Error, OSError) as error:
+            raise BusError(f"NATS, {subject}: {_text(error)}") from error
+
+    async def flush(self, timeout: float = ATTEMPT_TIMEOUT) -> None:
+        """Wait until the server has taken what was sent so far, and its complaints about it are here."""
+        from nats.errors import Error
+
+        try:
+            async with asyncio.timeout(timeout):
+                await self._nc.flush()  # its PING overtakes what the library still holds in its buffer,
+                await self._nc.flush()  # so only a second one comes after all of that
+        except (Error, OSError, TimeoutError) as error:
+            raise BusError(f"NATS does not answer: {_text(error)}") from error
+
+    async def drain(self, subscription: "Subscription") -> None:
+        """End a subscription; what the server had sent for it has been handled when this returns."""
+        await self._nc._send_unsubscribe(subscription._id)  # noqa: SLF001 - the library's drain does not wait for it
+        await self.flush()
+        await subscription.drain()  # type: ignore[no-untyped-call]  # the library left it so
+
+    def new_inbox(self) -> str:
+        """A subject that nobody else uses."""
+        return self._nc.new_inbox()
+
+    async def _on_reply(self, message: "Msg") -> None:
+        reply = self._replies.get(message.subject.removeprefix(self._inbox))
+        if reply is not None:
+            reply.take(message)
+
+    def _fail_replies(self, error: Exception, subject: str | None = None) -> None:
+        for reply in self._replies.values():
+            if subject in (None, reply.subject.lower()):
+                reply.fail(error)
+
+    # What the client library tells us
+
+    async def _on_error(self, error: Exception) -> None:
+        text = _text(error)
+        lower = text.lower()
+        if "permissions violation" in lower:
+            self._deny(text)
+        elif not self._was_up and not self._refused.done() and _is_refusal(error, lower):
+            self._refused.set_exception(Refused(f"NATS at {self._address} refused the connection: {text}"))
+        elif not self._closing and not self.connected:
+            self._say_waiting(text)
+
+    def _deny(self, text: str) -> None:
+        reason = f"NATS permissions: {text.removeprefix('nats: ')}"
+        quoted = _QUOTED.search(text.lower())  # the library passes it on in lower case, and one day might not
+        subject = quoted.group(1) if quoted else ""
+        log.error(reason)
+        replies_denied = subject.startswith(self._inbox.lower())
+        self._fail_replies(Forbidden(reason), None if replies_denied else subject)
+        for listener in tuple(self.listeners):
+            listener.denied(subject, reason)
+
+    def _say_waiting(self, reason: str) -> None:
+        """Log that we wait, ever less often: the library reports each of its attempts, several a second."""
+        now = asyncio.get_running_loop().time()
+        if now < self._silent_until:
+            return
+        self._silent_until = now + self._silence
+        self._silence = min(self._silence * 2, LONGEST_SILENCE)
+        self._on_wait(f"waiting for NATS at {self._address}: {reason}")
+
+    def _speak_again(self) -> None:
+        self._silence, self._silent_until = 1.0, 0.0
+
+    async def _on_disconnected(self) -> None:
+        self._up.clear()
+        self._fail_replies(_Interrupted("the connection was lost"))
+        if self._was_up and not self._closing:
+            log.warning("lost the connection to NATS", extra={"url": self._address})
+
+    async def _on_reconnected(self) -> None:
+        self._speak_again()
+        self._up.set()
+        log.info("connected to NATS again", extra={"url": self._address})
+        for listener in tuple(self.listeners):
+            listener.reconnected()
+
+    async def _on_closed(self) -> None:
+        self._fail_replies(BusError("the connection was closed"))
+        self._up.set()  # who waits for the connection finds it closed
+        if not self._closing:
+            log.error("NATS closed the connection for good", extra={"reason": str(self._nc.last_error)})
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _is_refusal(error: Exception, text: str) -> bool:
+    return isinstance(error, ssl.SSLError) or "authorization" in text or "authentication" in text
+
+
+def status_of(message: "Msg") -> str | None:
+    """The status code of a message that the server itself made; None for all others.
+
+    A stored message may carry a header of that name as well; it is answered together with the stream's name.
+    """
+    headers = message.headers
+    return headers.get("Status") if headers and not message.data and "Nats-Stream" not in headers else None
+
+
+def api_answer(message: "Msg") -> dict[str, Any]:
+    """A JetStream answer, decoded; raises `ApiError` where it is an error."""
+    answer: dict[str, Any] = json.loads(message.data)
+    if error := answer.get("error"):
+        raise ApiError(error.get("err_code", 0), error.get("description", "unknown error"))
+    return answer

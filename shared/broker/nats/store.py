@@ -1,0 +1,323 @@
+"""The state in JetStream key-value buckets; laid out as other NATS clients and the `nats` tool read them."""
+
+import asyncio
+import base64
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from shared.broker.bus import ID_HEADER, BusError, Forbidden
+from shared.broker.nats.client import ApiError, NatsClient, api_answer, status_of
+from shared.broker.nats.pull import Pull, PullSettings
+from shared.broker.nats.streams import ensure_stream
+from shared.broker.store import Bucket, Conflict, Raw, RawBucket, Store
+from shared.broker.subjects import check_key
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+log = logging.getLogger("moorage.nats")
+
+LARGEST_VALUE = 1_000_000
+"""Bytes; a message of a default server holds 1 MiB, headers included."""
+
+NO_MESSAGE = 10037
+"""JetStream's error code for a subject without a message."""
+
+WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+TOMBSTONES_KEPT = "3600"  # seconds; a watcher that was away for longer finds the key gone when it reads all again
+AT_ONCE = 500  # entries that a watcher asks for ahead
+DIRECT_LIMIT = "413"  # a direct get answers at most 1,024 subjects
+
+
+class NatsBucket(RawBucket):
+    """One bucket; see the port."""
+
+    def __init__(self, client: NatsClient, name: str, pull: PullSettings) -> None:
+        self._client = client
+        self._stream = f"KV_{name}"
+        self._prefix = f"$KV.{name}."
+        self._pull = pull
+
+    async def get(self, key: str) -> Raw | None:
+        raw = await self._last(self._prefix + check_key(key))
+        return None if raw is None or raw.value is None else raw
+
+    async def put(self, key: str, value: bytes) -> int:
+        return await self._write(key, value, {})
+
+    async def update(self, key: str, value: bytes, revision: int, *, within: str | None = None) -> int:
+        group = self._below(within) if within is not None else self._prefix + key
+        try:
+            return await self._write(key, value, _expecting(revision, group))
+        except Conflict:
+            last = await self._last(group)
+            if last is None or last.value is not None or await self._present(key, within) != revision:
+                raise
+            # What was written last is a deletion, and what is present is what the caller has read.
+            return await self._write(key, value, _expecting(last.revision, group))
+
+    async def delete(self, key: str, revision: int | None = None) -> int:
+        headers = {"KV-Operation": "DEL", "Nats-TTL": TOMBSTONES_KEPT}
+        if revision is not None:
+            headers |= _expecting(revision, self._prefix + key)
+        return await self._write(key, b"", headers)
+
+    async def entries(self, prefix: str = "") -> list[Raw]:
+        request = {"multi_last": [self._below(prefix)]}
+        subject = f"$JS.API.DIRECT.GET.{self._stream}"
+        messages = await self._client.request_many(subject, json.dumps(request).encode())
+        status = status_of(messages[-1])
+        if status == DIRECT_LIMIT:
+            return await self._entries_by_consumer(prefix)
+        if status not in ("204", "404"):
+            raise BusError(f"{self._stream}: status {status}")
+        found = [self._stored(message) for message in messages[:-1]]
+        return [raw for raw in found if raw.value is not None]
+
+    async def watch(self) -> AsyncIterator[Raw | None]:
+        known: dict[str, int] = {}  # what was delivered as present
+        synced = False
+        while True:
+            async with _Reader(self._client, self._stream, self._below(""), self._pull) as reader:
+                read: set[str] = set()
+                async for message in reader.present():
+                    raw = self._delivered(message)
+                    read.add(raw.key)
+                    news = known.get(raw.key) != raw.revision if raw.value is not None else raw.key in known
+                    if news or not synced:
+                        yield _remember(known, raw)
+                if reader.lost:
+                    continue
+                for key in known.keys() - read:  # deleted so long ago that its tombstone is gone as well
+                    yield Raw(key, None, known.pop(key))
+                if not synced:
+                    synced = True
+                    yield None
+                async for message in reader.changes():
+                    yield _remember(known, self._delivered(message))
+
+    async def _entries_by_consumer(self, prefix: str) -> list[Raw]:
+        while True:
+            async with _Reader(self._client, self._stream, self._below(prefix), self._pull) as reader:
+                found = [self._delivered(message) async for message in reader.present()]
+                if not reader.lost:
+                    return [raw for raw in found if raw.value is not None]
+
+    async def _present(self, key: str, within: str | None) -> int:
+        """The last revision of any key of the group that is present, 0 where none is."""
+        if within is None:
+            raw = await self.get(key)
+            return 0 if raw is None else raw.revision
+        return max((raw.revision for raw in await self.entries(within)), default=0)
+
+    async def _last(self, subject: str) -> Raw | None:
+        stored = await self._last_stored(subject)
+        if stored is None:
+            return None
+        message, headers = stored
+        value = None if _is_deletion(headers) else base64.b64decode(message.get("data", ""))
+        return Raw(message["subject"].removeprefix(self._prefix), value, int(message["seq"]))
+
+    async def _last_stored(self, subject: str) -> tuple[dict[str, Any], Mapping[str, str]] | None:
+        """The last message of a subject and its headers, from the leader of the stream.
+
+        A direct get may be answered by a copy that is some milliseconds behind the leader.
+        """
+        try:
+            answer = await self._client.api(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject})
+        except ApiError as error:
+            if error.code == NO_MESSAGE:
+                return None
+            raise
+        message: dict[str, Any] = answer["message"]
+        lines = base64.b64decode(message.get("hdrs", "")).decode(errors="replace").split("\r\n")
+        return message, dict(line.split(": ", 1) for line in lines if ": " in line)
+
+    async def _write(self, key: str, value: bytes, headers: Mapping[str, str]) -> int:
+        if len(value) > LARGEST_VALUE:
+            raise ValueError(f"value of {len(value)} bytes under {key}: a bucket holds at most {LARGEST_VALUE}")
+        subject, write, resends = self._prefix + check_key(key), uuid.uuid4().hex, self._client.resends
+        try:
+            answer = api_answer(await self._client.request(subject, value, {**headers, ID_HEADER: write}))
+        except ApiError as error:
+            if error.code not in WRONG_LAST_SEQUENCE:
+                raise
+            # When the answer to the first attempt was lost, the second one conflicts with the first.
+            if resends != self._client.resends and (own := await self._written(subject, write)):
+                return own
+            raise Conflict(f"{key}: {error}") from None
+        return int(answer["seq"])
+
+    async def _written(self, subject: str, write: str) -> int | None:
+        """The revision of the last write, if it is the one with this id."""
+        stored = await self._last_stored(subject)
+        return int(stored[0]["seq"]) if stored is not None and stored[1].get(ID_HEADER) == write else None
+
+    def _below(self, prefix: str) -> str:
+        return f"{self._prefix}{prefix}.>" if prefix else f"{self._prefix}>"
+
+    def _stored(self, message: "Msg") -> Raw:
+        """From a direct get, which answers subject and sequence as headers."""
+        headers = message.headers or {}
+        return self._raw(headers["Nats-Subject"], message, int(headers["Nats-Sequence"]))
+
+    def _delivered(self, message: "Msg") -> Raw:
+        """From a consumer, which answers the sequence in the reply subject."""
+        return self._raw(message.subject, message, message.metadata.sequence.stream)
+
+    def _raw(self, subject: str, message: "Msg", revision: int) -> Raw:
+        value = None if _is_deletion(message.headers or {}) else message.data
+        return Raw(subject.removeprefix(self._prefix), value, revision)
+
+
+def _is_deletion(headers: Mapping[str, str]) -> bool:
+    return "KV-Operation" in headers or "Nats-Marker-Reason" in headers
+
+
+class _Reader:
+    """Reads the last message of every subject, then what is added, in order, until something is lost."""
+
+    def __init__(self, client: NatsClient, stream: str, subject: str, pull: PullSettings) -> None:
+        self._client = client
+        self._stream = stream
+        self._subject = subject
+        self._settings = pull
+        self._queue: asyncio.Queue[Msg | None] = asyncio.Queue()  # bounded by what is asked for: AT_ONCE
+        self._pending = 0
+        self._sequence = 0
+        self._pull: Pull
+        self.lost = False
+
+    async def __aenter__(self) -> "_Reader":
+        self._name = f"watch-{uuid.uuid4().hex[:16]}"
+        self._pending = await self._create()
+        self._pull = Pull(
+            self._client,
+            self._stream,
+            self._name,
+            take=self._queue.put_nowait,
+            room=lambda: AT_ONCE - self._queue.qsize(),
+            at_once=AT_ONCE,
+            on_lost=self._on_lost,
+            settings=self._settings,
+        )
+        await self._pull.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._pull.abandon()
+
+    async def present(self) -> "AsyncIterator[Msg]":
+        """What was there when the reader was made."""
+        while self._pending and (message := await self._take()) is not None:
+            self._pending = message.metadata.num_pending
+            yield message
+
+    async def changes(self) -> "AsyncIterator[Msg]":
+        """What is added, for as long as nothing is lost."""
+        while (message := await self._take()) is not None:
+            yield message
+
+    async def _take(self) -> "Msg | None":
+        message = None if self.lost else await self._queue.get()
+        self._pull.kick()
+        if message is None:
+            return None
+        self._sequence += 1
+        if message.metadata.sequence.consumer != self._sequence:
+            self._on_lost("a gap in the sequence")
+            return None
+        return message
+
+    def _on_lost(self, reason: str) -> None:
+        log.info("reading the bucket again", extra={"stream": self._stream, "reason": reason})
+        self.lost = True
+        self._queue.put_nowait(None)
+
+    async def _create(self) -> int:
+        """Make the consumer, however long it takes for the bucket to be there; returns how many messages wait."""
+        config = {
+            "name": self._name,
+            "deliver_policy": "last_per_subject",
+            "ack_policy": "none",
+            "filter_subject": self._subject,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(60e9),
+        }
+        request = {"stream_name": self._stream, "config": config}
+        pause = 0.05
+        while True:
+            try:
+                answer = await self._client.api(f"CONSUMER.CREATE.{self._stream}.{self._name}.{self._subject}", request)
+                return int(answer["num_pending"])
+            except BusError as error:
+                if isinstance(error, Forbidden) or self._client.closed:
+                    raise
+                log.warning("cannot watch a bucket yet", extra={"stream": self._stream, "reason": str(error)})
+                await asyncio.sleep(pause)
+                pause = min(2.0, pause * 2)
+
+
+class NatsStore(Store):
+    """Buckets on a NATS connection, which may be shared with the bus."""
+
+    def __init__(self, client: NatsClient, *, replicas: int = 1, pull: PullSettings | None = None) -> None:
+        self._client = client
+        self._replicas = replicas
+        self._pull = pull or PullSettings()
+
+    async def provision(self, buckets: tuple[Bucket[Any], ...]) -> None:
+        for bucket in buckets:
+            await ensure_stream(self._client, bucket_config(bucket, self._replicas, int(time.time() * 1000)))
+
+    def raw(self, bucket: Bucket[Any]) -> NatsBucket:
+        return NatsBucket(self._client, bucket_name(bucket), self._pull)
+
+
+def bucket_name(bucket: Bucket[Any]) -> str:
+    """The name in NATS."""
+    return f"moorage-{bucket.name}"
+
+
+def bucket_config(bucket: Bucket[Any], replicas: int, first_revision: int) -> dict[str, Any]:
+    """A bucket as a JetStream stream. Revisions start at `first_revision`: when that is the time in milliseconds, they
+    go on growing even when the bucket is deleted and made again, and whoever has seen an old one is not misled."""
+    name = bucket_name(bucket)
+    return {
+        "name": f"KV_{name}",
+        "description": bucket.description,
+        "subjects": [f"$KV.{name}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_bytes": bucket.max_bytes,
+        "max_age": 0,
+        "duplicate_window": int(120e9),
+        "num_replicas": replicas,
+        "first_seq": first_revision,
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "allow_msg_ttl": True,
+        "deny_delete": True,
+    }
+
+
+def _expecting(revision: int, subject: str) -> dict[str, str]:
+    return {
+        "Nats-Expected-Last-Subject-Sequence": str(revision),
+        "Nats-Expected-Last-Subject-Sequence-Subject": subject,
+    }
+
+
+def _remember(known: dict[str, int], raw: Raw) -> Raw:
+    if raw.value is None:
+        known.pop(raw.key, None)
+    else:
+        known[raw.key] = raw.revision
+    return raw

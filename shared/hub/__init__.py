@@ -1,0 +1,1 @@
+"""The hub as Moorage sees it: our resources and names, workspaces, the way to target clusters."""

@@ -1,0 +1,1 @@
+"""The values inside messages and state: frozen, comparable, free of I/O."""

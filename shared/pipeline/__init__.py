@@ -1,0 +1,1 @@
+"""How stages of the pipeline are declared, wired and run."""

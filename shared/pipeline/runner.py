@@ -1,0 +1,340 @@
+"""One process: it reads settings, connects, opens a worker, handles messages, and drains when told to stop.
+
+SIGTERM or SIGINT: not ready any more; sources and timers stop; nothing new is fetched; what is in hand is finished and
+acknowledged within `drain_seconds`; exit 0. What could not finish is redelivered to another copy.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import msgspec
+
+from shared.broker.bus import Bus, BusError, Consumption, Delivery, Reject, backoff, payload_of, send
+from shared.broker.store import BUCKETS, HEADS, Bucket, Store, Table, View
+from shared.broker.tokens import join
+from shared.kube.errors import KubeError
+from shared.model.model import HeadEntry
+from shared.pipeline import topology
+from shared.pipeline.messages import Message, decoder, encode
+from shared.pipeline.worker import Handler, Source, Timer, Worker, messages_of
+from shared.process import health
+from shared.process.settings import NatsSettings, Settings, parse
+from shared.process.telemetry import Telemetry, set_up_logging
+
+log = logging.getLogger("moorage.runner")
+
+T = TypeVar("T")
+SYNC_TIMEOUT = 60.0  # seconds until a bucket must have been read whole
+
+
+class StartError(Exception):
+    """The process cannot start; the message is the one line that the user sees."""
+
+
+class Runtime:
+    """What a worker gets when it opens: its settings, shared state, a clock, and background tasks."""
+
+    def __init__(
+        self,
+        settings: Any,
+        bus: Bus,
+        store: Store,
+        tasks: asyncio.TaskGroup,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.bus = bus
+        self.store = store
+        self.clock = clock
+        self._tasks = tasks
+        self._views: dict[str, View[Any]] = {}
+        self._background: list[asyncio.Task[None]] = []
+
+    def table(self, bucket: Bucket[T]) -> Table[T]:
+        """Read and write access to a bucket; only its owner writes."""
+        return Table(self.store, bucket)
+
+    async def follow(self, bucket: Bucket[T]) -> View[T]:
+        """A live copy of a bucket, complete when this returns; one per bucket and process."""
+        if bucket.name not in self._views:
+            view = self._views[bucket.name] = self.table(bucket).follow()
+            self.background(view.run(), f"follow {bucket.name}")
+        view = self._views[bucket.name]
+        try:
+            async with asyncio.timeout(SYNC_TIMEOUT):
+                await view.synced.wait()
+        except TimeoutError:
+            raise StartError(f"bucket {bucket.name} could not be read within {SYNC_TIMEOUT:g} s") from None
+        return view
+
+    def background(self, work: Any, name: str) -> None:
+        """Run a coroutine for as long as the worker runs; its failure ends the process."""
+        self._background.append(self._tasks.create_task(work, name=name))
+
+    async def end(self) -> None:
+        """End all background work, before what it works with is closed."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
+class Running:
+    """A worker at work, over one bus and one store."""
+
+    def __init__(self, worker: Worker, runtime: Runtime, telemetry: Telemetry) -> None:
+        self.worker = worker
+        self.runtime = runtime
+        self.telemetry = telemetry
+        self.state = "starting"
+        self._deps: Any = None
+        self._heads: View[HeadEntry] | None = None
+        self._consumptions: list[Consumption] = []
+        self._own: list[asyncio.Task[None]] = []
+
+    def unready(self) -> str:
+        """Why it does not take work, or an empty string."""
+        if self.state != "running":
+            return f"{self.worker.name} is {self.state}"
+        return "" if self.runtime.bus.healthy() else f"{self.worker.name} has no connection to NATS"
+
+    async def start(self, deps: Any, tasks: asyncio.TaskGroup) -> None:
+        """Begin to consume, and start sources and timers."""
+        self._deps = deps
+        self._heads = await self.runtime.follow(HEADS)
+        for handler in self.worker.handlers:
+            consumer = topology.consumer(self.worker, handler.consumes, handler.concurrency)
+            self._consumptions.append(await self.runtime.bus.consume(consumer, self._step(handler)))
+        self._own += [tasks.create_task(self._keep(source), name=source.name) for source in self.worker.sources]
+        self._own += [tasks.create_task(self._tick(timer), name=timer.name) for timer in self.worker.timers]
+        self.state = "running"
+
+    async def drain(self) -> None:
+        """Stop taking work and finish what is in hand, within `drain_seconds`."""
+        self.state = "draining"
+        for task in self._own:
+            task.cancel()
+        bound = self.runtime.settings.drain_seconds
+        finished = await asyncio.gather(*(consumption.drain(bound) for consumption in self._consumptions))
+        if not all(finished):
+            log.warning("some work did not finish in time and is left to others", extra={"seconds": bound})
+        await self.runtime.end()
+
+    def _step(self, handler: Handler) -> Callable[[Delivery], Awaitable[None]]:
+        """Decode, drop what is superseded, handle, publish; the bus acknowledges when this returns."""
+        decode = decoder(handler.consumes).decode
+        name = f"{self.worker.name} {handler.name}"
+
+        async def step(delivery: Delivery) -> None:
+            payload = await payload_of(self.runtime.bus, delivery)
+            try:
+                message: Message = decode(payload)
+            except msgspec.DecodeError as error:
+                raise Reject(f"not a valid {handler.consumes.__name__}: {error}") from None
+            if message.subject() != delivery.subject:
+                raise Reject(f"its content belongs to subject {message.subject()}")
+            if self._superseded(message) and not handler.keep_superseded:
+                return
+            attributes: dict[str, str | int] = {
+                "messaging.system": "nats",
+                "messaging.destination.name": delivery.subject,
+                "moorage.attempt": message.at.attempt,
+                "moorage.delivery": delivery.attempt,
+            }
+            with self.telemetry.span(
+                name, headers=delivery.headers, about=str(message.about), kind="consumer", attributes=attributes
+            ) as headers:
+                emitted = messages_of(await handler.call(message, self._deps))
+                await asyncio.gather(*(self._publish(each, headers) for each in emitted))
+
+        return step
+
+    def _superseded(self, message: Message) -> bool:
+        """Whether a newer head is known. This only saves work; compare-and-set keeps outdated writes out."""
+        known = self._heads.get(join(*_of(message))) if self._heads is not None else None
+        return known is not None and message.at.older_than(known.head)
+
+    async def _publish(self, message: Message, headers: dict[str, str]) -> None:
+        await send(self.runtime.bus, message.subject(), encode(message), id=message.id(), headers=headers)
+
+    async def _announce(self, name: str, message: Message) -> None:
+        """Publish a message of a source or timer; a new trace begins with it."""
+        with self.telemetry.span(
+            f"{self.worker.name} {name}", headers={}, about=str(message.about), kind="producer"
+        ) as headers:
+            await self._publish(message, headers)
+
+    async def _keep(self, source: Source) -> None:
+        """Run a source for ever; when it fails, log that and start it again, with growing pauses."""
+        failures = 0
+        while True:
+            try:
+                async with contextlib.aclosing(source.call(self._deps)) as messages:
+                    async for message in messages:
+                        await self._announce(source.name, message)
+                        failures = 0
+            except BusError as error:
+                failures += 1
+                log.warning("source waits for the bus", extra={"source": source.name, "error": str(error)})
+            except Exception:
+                failures += 1
+                log.exception("source failed", extra={"source": source.name})
+            await asyncio.sleep(backoff(failures or 1))
+
+    async def _tick(self, timer: Timer) -> None:
+        while True:
+            await asyncio.sleep(timer.every(self.runtime.settings))
+            try:
+                for message in messages_of(await timer.call(self._deps)):
+                    await self._announce(timer.name, message)
+            except Exception:
+                log.exception("timer failed, it runs again at its next turn", extra={"timer": timer.name})
+
+
+def _of(message: Message) -> tuple[str, str, str]:
+    about = message.about
+    return about.workspace, about.namespace, about.name
+
+
+async def run(
+    worker: Worker,
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    *,
+    stop: asyncio.Event,
+    telemetry: Telemetry,
+    on_start: Callable[[Running], None] = lambda _running: None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Run a worker until `stop` is set, then drain. Raises what makes it impossible to go on."""
+    if settings.provision:
+        await bus.provision(
+            topology.streams(settings.stream_replicas, settings.pipeline_max_bytes), topology.consumers(worker)
+        )
+        await store.provision(BUCKETS)
+    async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+        runtime = Runtime(settings, bus, store, tasks)
+        running = Running(worker, runtime, telemetry)
+        on_start(running)
+        try:
+            deps = await stack.enter_async_context(worker.open(runtime))
+            await running.start(deps, tasks)
+            on_ready()
+            await stop.wait()
+            log.info("stopping: finishing what is in hand")
+        finally:
+            await running.drain()
+
+
+async def connect(name: str, settings: NatsSettings, *, replicas: int = 1) -> tuple[Bus, Store]:
+    """The bus and the store on NATS; waits, and says so, while NATS is not there.
+
+    `replicas` is how many copies of each bucket there are to be, for who provisions them.
+    """
+    from shared.broker.nats.bus import NatsBus
+    from shared.broker.nats.options import NatsOptions
+    from shared.broker.nats.store import NatsStore
+
+    options = NatsOptions(
+        user=settings.nats_user or None,
+        password=settings.nats_password or None,
+        token=settings.nats_token or None,
+        credentials_file=settings.nats_creds or None,
+        nkey_seed_file=settings.nats_nkey or None,
+        tls_ca_file=settings.nats_ca or None,
+        tls_certificate_file=settings.nats_certificate or None,
+        tls_key_file=settings.nats_key or None,
+        tls_handshake_first=settings.nats_tls_first,
+        inbox_prefix=settings.nats_inbox_prefix,
+    )
+    bus = await NatsBus.connect(settings.nats_url, name=name, options=options)
+    return bus, NatsStore(bus.client, replicas=replicas)
+
+
+async def run_process(workers: Sequence[tuple[Worker, Settings]]) -> None:
+    """Run workers in this process, each on its own connection, until a signal comes."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as tasks:
+        for worker, settings in workers:
+            tasks.create_task(_run_one(worker, settings, stop), name=worker.name)
+
+
+async def _run_one(worker: Worker, settings: Settings, stop: asyncio.Event) -> None:
+    """Run one worker of this process, and answer its health probes from the start, also while it waits for NATS."""
+    running: list[Running] = []
+
+    def unready() -> str:
+        return running[0].unready() if running else f"{worker.name} waits for NATS"
+
+    async with health.serve(settings.health_host, settings.health_port, unready) as port:
+
+        def ready() -> None:
+            log.info("ready", extra={"health_port": port, "pid": os.getpid()})
+
+        await _connect_and_run(worker, settings, stop, on_start=running.append, on_ready=ready)
+
+
+async def _connect_and_run(
+    worker: Worker,
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    on_start: Callable[[Running], None],
+    on_ready: Callable[[], None],
+) -> None:
+    connecting = asyncio.create_task(connect(f"moorage-{worker.name}", settings, replicas=settings.stream_replicas))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not connecting.done():
+        connecting.cancel()
+        return
+    stopping.cancel()
+    bus, store = await connecting
+    telemetry = Telemetry(worker.name, os.environ)
+    try:
+        await run(worker, settings, bus, store, stop=stop, telemetry=telemetry, on_start=on_start, on_ready=on_ready)
+    finally:
+        await bus.close()
+        await asyncio.to_thread(telemetry.close)
+
+
+def main(worker: Worker, argv: Sequence[str] | None = None) -> None:
+    """Run one worker as a process: settings from flags and environment, exit code 0 after a drain, 1 on failure."""
+    prog = f"python -m services.{worker.name}"
+    settings = parse(
+        worker.settings, sys.argv[1:] if argv is None else argv, os.environ, prog=prog, summary=worker.summary
+    )
+    set_up_logging(worker.name, settings.log_level, settings.log_format)
+    sys.exit(run_until_stopped([(worker, settings)]))
+
+
+def run_until_stopped(workers: Sequence[tuple[Worker, Settings]]) -> int:
+    """Run workers on uvloop; the exit code. What went wrong is one log line."""
+    import uvloop
+
+    code = 0
+    try:
+        uvloop.run(run_process(workers))
+    except* (StartError, BusError, KubeError, OSError) as group:
+        code = 1
+        for error in _leaves(group):
+            log.error("cannot go on: %s", error)  # noqa: TRY400 - one clear line; the trace would bury it
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -1,0 +1,72 @@
+"""What the broker must hold, derived from the workers' declarations."""
+
+from collections.abc import Iterable, Sequence
+
+from shared.broker.bus import DEAD, DEAD_STREAM, Consumer, Stream
+from shared.pipeline.messages import PIPELINE, Message
+from shared.pipeline.worker import Worker
+
+PIPELINE_STREAM = "MOORAGE_PIPELINE"
+
+
+class TopologyError(ValueError):
+    """Declarations that do not fit together: a message that nobody consumes, or that nobody emits."""
+
+
+def streams(replicas: int = 1, max_bytes: int = 1 << 30) -> tuple[Stream, ...]:
+    """The streams, the same whatever workers there are; `max_bytes` is what the pipeline keeps at most."""
+    return (
+        Stream(
+            name=PIPELINE_STREAM,
+            subjects=(f"{PIPELINE}.>",),
+            description="The pipeline: the last message per stage and placement",
+            last_per_subject=True,
+            max_bytes=max_bytes,
+            replicas=replicas,
+        ),
+        Stream(
+            name=DEAD_STREAM,
+            subjects=(f"{DEAD}.>",),
+            description="Messages that were given up, with their cause",
+            max_age=30 * 86_400.0,
+            max_bytes=256 << 20,
+            replicas=replicas,
+        ),
+    )
+
+
+def consumer(worker: Worker, kind: type[Message], concurrency: int = 32) -> Consumer:
+    """The durable consumer by which all copies of a worker share one stage."""
+    return Consumer(
+        name=f"{worker.name}-{kind.stage}",
+        stream=PIPELINE_STREAM,
+        subject=f"{PIPELINE}.{kind.stage}.>",
+        concurrency=concurrency,
+    )
+
+
+def consumers(worker: Worker) -> tuple[Consumer, ...]:
+    """All consumers of one worker."""
+    return tuple(consumer(worker, handler.consumes, handler.concurrency) for handler in worker.handlers)
+
+
+def check(workers: Iterable[Worker], external: Sequence[type[Message]] = ()) -> None:
+    """Raise `TopologyError` unless whatever is emitted is consumed, and the other way round, `external` aside."""
+    workers = tuple(workers)
+    emitted = {kind for worker in workers for kind in worker.emits}
+    consumed = {kind for worker in workers for kind in worker.consumes}
+    for kind in sorted(emitted - consumed - set(external), key=lambda kind: kind.__name__):
+        raise TopologyError(f"{kind.__name__} is emitted but nobody consumes it; declare it external if that is meant")
+    for kind in sorted(consumed - emitted - set(external), key=lambda kind: kind.__name__):
+        raise TopologyError(f"{kind.__name__} is consumed but nobody emits it; declare it external if that is meant")
+
+
+def diagram(workers: Iterable[Worker]) -> str:
+    """The pipeline as a Mermaid flowchart, for the README; a test compares it with what stands there."""
+    workers = tuple(workers)
+    lines = ["flowchart LR"]
+    for kind in dict.fromkeys(kind for worker in workers for kind in worker.emits):
+        senders = [worker.name for worker in workers if kind in worker.emits]
+        receivers = [worker.name for worker in workers if kind in worker.consumes]
+        lines += [f"    {sender} -- {kind.__name__} --> {receiver}" for sender in senders for receiver in receivers]
+    return "\n".join(lines) + "\n"
