@@ -5,9 +5,9 @@ import sys
 
 from services.registry import load_all
 from shared.pipeline import topology
-from shared.pipeline.runner import run_until_stopped
+from shared.pipeline.process import run_workers
+from shared.process.logs import set_up_logging
 from shared.process.settings import SettingsError, load
-from shared.process.telemetry import set_up_logging
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
         sys.stderr.write(f"moorage: {error}\n")
         return 2
     set_up_logging("all", settings[0][1].log_level, settings[0][1].log_format)
-    return run_until_stopped(settings)
+    return run_workers(settings)
 
 
 if __name__ == "__main__":

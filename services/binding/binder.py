@@ -18,12 +18,14 @@ from services.binding.trouble import Trouble
 from services.binding.workspace import Workspaces
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
-from shared.broker.store import View
+from shared.broker.table import View
 from shared.broker.tokens import join
 from shared.hub.retry import SOON
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.times import seconds
-from shared.model.model import HeadEntry, ObjectHealth, PlacementRef, TargetReport
+from shared.model.refs import PlacementRef
+from shared.model.report import ObjectHealth, TargetReport
+from shared.model.request import HeadEntry
 from shared.pipeline.messages import Assigned, Bound, Observed
 
 T = TypeVar("T")

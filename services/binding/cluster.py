@@ -27,11 +27,12 @@ from shared.api import BoundObject, ObjectReference
 from shared.hub.names import SYSTEM_NAMESPACE
 from shared.hub.references import pod_template
 from shared.kube.apis import RestMapper, UnknownKind
+from shared.kube.applyset import APPLYSET_PART_OF, applyset_id, applyset_parent
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.objects import APPLYSET_PART_OF, applyset_id, applyset_parent, owned_fields
+from shared.kube.objects import owned_fields
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, Resource
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 KINDS_ANNOTATION = "placement.moorage.io/kinds"
 """On the parent: `<apiVersion> <kind>`, by comma. The ApplySet's own annotation leaves the version out."""

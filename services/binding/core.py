@@ -9,8 +9,9 @@ import msgspec
 
 from shared.api import ManifestReference, ObjectReference, PlacementSpec, TargetOverride, matches
 from shared.hub.names import binding_name
-from shared.kube.objects import applyset_member, content_hash, strip_server_fields
-from shared.model.model import PlacementRef
+from shared.kube.applyset import applyset_member
+from shared.kube.objects import content_hash, strip_server_fields
+from shared.model.refs import PlacementRef
 
 Object = dict[str, Any]
 

@@ -10,13 +10,16 @@ from services.binding.cluster import Cluster
 from services.binding.core import Identity, identity
 from services.binding.record import FINALIZER
 from shared.api import Placement, PlacementBinding, PlacementDecision, decode_binding, to_dict
-from shared.hub.hub import Hub, TargetClients
+from shared.hub.hub import Hub
 from shared.hub.names import PLACEMENT_LABEL, binding_name, label_value
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
+from shared.hub.targets import TargetClients
 from shared.kube.apis import RestMapper
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS, Resource
-from shared.model.model import PlacementRef, Target, split_target
+from shared.kube.resources import Resource
+from shared.model.refs import PlacementRef, split_target
+from shared.model.target import Target
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -8,9 +8,9 @@ from services.binding.kubernetes import Records
 from services.binding.settings import BindingSettings
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
-from shared.broker.store import View
+from shared.broker.table import View
 from shared.broker.tokens import join
-from shared.model.model import TargetReport
+from shared.model.report import TargetReport
 from shared.pipeline.messages import Bound, Observed
 
 _LEASED = 2.0  # seconds; a correction is not urgent

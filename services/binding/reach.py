@@ -10,12 +10,14 @@ from services.binding.cluster import Cluster
 from services.binding.kubernetes import Clusters
 from services.binding.settings import BindingSettings
 from services.binding.trouble import Trouble
-from shared.broker.bus import Retry, backoff
-from shared.broker.store import View
+from shared.aio.backoff import backoff
+from shared.broker.bus import Retry
+from shared.broker.table import View
 from shared.broker.tokens import join
 from shared.kube.apis import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, KubeError
-from shared.model.model import PlacementRef, Target, split_target
+from shared.model.refs import PlacementRef, split_target
+from shared.model.target import Target
 
 T = TypeVar("T")
 

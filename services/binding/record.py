@@ -33,7 +33,8 @@ from shared.api import (
 )
 from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, binding_name, label_value
 from shared.kube.times import rfc3339, seconds
-from shared.model.model import ObjectHealth, split_target
+from shared.model.refs import split_target
+from shared.model.report import ObjectHealth
 from shared.pipeline.messages import Assigned, Observed
 
 FINALIZER = "placement.moorage.io/applied"

@@ -7,7 +7,7 @@ from services.binding.kubernetes import Records
 from services.binding.reach import Reach
 from services.binding.trouble import Trouble
 from shared.broker.bus import Retry
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 from shared.pipeline.messages import Assigned, Bound
 
 _UNKNOWN = 30.0  # seconds until a target that is in no inventory is looked for again

@@ -11,10 +11,11 @@ from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
 from services.binding.vanished import Vanished
 from services.binding.workspace import Workspaces
-from shared.broker.bus import send
-from shared.broker.store import HEADS, INVENTORY, REPORTS
-from shared.hub.hub import TargetClients, open_hub
+from shared.broker.claims import send
+from shared.hub.hub import open_hub
 from shared.hub.retry import as_retry
+from shared.hub.targets import TargetClients
+from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
 from shared.pipeline.messages import Assigned, Bound, Observed, encode
 from shared.pipeline.runner import Runtime
 from shared.pipeline.worker import Worker

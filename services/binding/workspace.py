@@ -12,7 +12,7 @@ from shared.hub.references import REFERRED, SERVICES, Reference, references, sel
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 _WORKSPACES = 1000  # whose kinds are remembered
 _TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret

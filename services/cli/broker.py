@@ -28,8 +28,8 @@ async def broker(settings: NatsSettings, *, replicas: int = 1) -> AsyncIterator[
 
     Raises CommandError when NATS does not answer, refuses the connection, or fails while the block runs.
     """
+    from shared.broker.nats.connection import connect
     from shared.broker.nats.options import without_credentials
-    from shared.pipeline.runner import connect
 
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from services.cli.errors import CommandError, UsageError
+from shared.hub.resources import PLACEMENTS
 from shared.kube.errors import ApiError, ConfigError, KubeError
-from shared.kube.resources import CRDS, NAMESPACES, PLACEMENTS, Resource
+from shared.kube.resources import CRDS, NAMESPACES, Resource
 
 if TYPE_CHECKING:
     from shared.kube.client import Client

@@ -31,19 +31,12 @@ from shared.api import (
     matches,
     validate_placement,
 )
-from shared.model.model import (
-    ApiKind,
-    Cause,
-    Head,
-    PlacementRef,
-    PolicyEntry,
-    PreviousChoice,
-    Request,
-    Reservation,
-    Resources,
-    Target,
-    WorkloadObject,
-)
+from shared.model.decision import Reservation
+from shared.model.policy import PolicyEntry
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, PreviousChoice, Request, WorkloadObject
+from shared.model.resources import Resources
+from shared.model.target import ApiKind, Target
 
 Manifest = Mapping[str, Any]
 Decoded = TypeVar("Decoded")

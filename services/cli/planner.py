@@ -12,7 +12,8 @@ from typing import Any
 from services.cli.offline import Plane
 from services.discovery.core import Candidate, Workspaces, screen
 from services.scheduler.core import Outcome, refusal_of, schedule
-from shared.model.model import Proposal, Rejection, Request
+from shared.model.decision import Proposal, Rejection
+from shared.model.request import Request
 from shared.pipeline.messages import Discovered, Evaluated
 
 AFTER_FILTERS = {"LowScore": "MinimumScore", "OtherTier": "Tiers"}

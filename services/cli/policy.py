@@ -14,7 +14,7 @@ from services.cli.errors import UsageError
 if TYPE_CHECKING:
     from services.policy.admission import Finding, Planned, Tested
     from services.policy.core import InForce
-    from shared.model.model import Target
+    from shared.model.target import Target
 
 CHECK = """\
 Parse, lint and type-check every expression of the PlacementPolicies and Placements in a file, as admission does.
@@ -170,7 +170,8 @@ def _request(path: str, now: float) -> Any:
 
 def _live(args: argparse.Namespace) -> "list[Target]":
     from services.cli.broker import broker, settings_of
-    from shared.broker.store import INVENTORY, Table
+    from shared.broker.table import Table
+    from shared.pipeline.buckets import INVENTORY
     from shared.process.settings import NatsSettings
 
     async def read_inventory() -> "list[Target]":

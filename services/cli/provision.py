@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _provision(args: argparse.Namespace) -> None:
     from services.registry import load_all
-    from shared.broker.store import BUCKETS
     from shared.pipeline import topology
+    from shared.pipeline.buckets import BUCKETS
 
     settings = settings_of(args, ProvisionSettings)
     streams = topology.streams(settings.stream_replicas, settings.pipeline_max_bytes)

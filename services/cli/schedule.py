@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from services.cli.planner import Answer
-    from shared.model.model import Choice, Request
+    from shared.model.decision import Choice
+    from shared.model.request import Request
 
 DESCRIPTION = """\
 Run policy and scheduler on manifests, with no server: to try rules on a plane, or to test them in CI.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from services.cli.errors import CommandError, UsageError
 from services.cli.install import KINDS, PAUSE, add_hub_argument, label, manifests, open_client
+from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.errors import ApiError, ConfigError, KubeError
-from shared.kube.resources import BINDINGS, CRDS, NAMESPACES, PLACEMENTS, Resource
+from shared.kube.resources import CRDS, NAMESPACES, Resource
 
 if TYPE_CHECKING:
     from shared.kube.client import Client

@@ -28,13 +28,13 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load only the worker that is asked for, and run it."""
     from services.registry import load
-    from shared.pipeline.runner import run_until_stopped
+    from shared.pipeline.process import run_workers
+    from shared.process.logs import set_up_logging
     from shared.process.settings import parse
-    from shared.process.telemetry import set_up_logging
 
     worker = load(args.name)
     prog = f"moorage worker {worker.name}"
     settings = parse(worker.settings, args.settings, os.environ, prog=prog, summary=worker.summary)
     set_up_logging(worker.name, settings.log_level, settings.log_format)
     sys.stderr.flush()
-    return run_until_stopped([(worker, settings)])
+    return run_workers([(worker, settings)])

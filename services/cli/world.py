@@ -125,10 +125,10 @@ def _kubeconfig(path: Path) -> bytes:
 async def until_ready(world: World, kubeconfig: Path) -> None:
     """Wait until discovery has found every cluster of a world ready; raises CommandError when it does not in time."""
     from shared.hub.hub import Hub
+    from shared.hub.resources import SYNCTARGETS
     from shared.kube.auth.kubeconfig import load_kubeconfig
     from shared.kube.client import Client
     from shared.kube.informer import Informer
-    from shared.kube.resources import SYNCTARGETS
 
     missing = {(offer.workspace, offer.name) for offer in world.targets}
 
@@ -156,7 +156,8 @@ def _is_ready(target: dict[str, Any]) -> bool:
 
 
 async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
-    from shared.kube.resources import NAMESPACES, SECRETS, SYNCTARGETS
+    from shared.hub.resources import SYNCTARGETS
+    from shared.kube.resources import NAMESPACES, SECRETS
 
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
     await workspace.apply(NAMESPACES, namespace, field_manager=FIELD_MANAGER)
@@ -191,7 +192,8 @@ async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
 
 async def _allow(workspace: "Client", name: str, targets: list[str], groups: Iterable[str]) -> None:
     """Let groups use targets: the verb `use` on these SyncTargets, by ClusterRole and ClusterRoleBinding."""
-    from shared.kube.resources import SYNCTARGETS, Resource
+    from shared.hub.resources import SYNCTARGETS
+    from shared.kube.resources import Resource
 
     roles = Resource(RBAC_GROUP, "v1", "clusterroles", namespaced=False, kind="ClusterRole")
     bindings = Resource(RBAC_GROUP, "v1", "clusterrolebindings", namespaced=False, kind="ClusterRoleBinding")

@@ -1,7 +1,7 @@
 """`python -m services.controller`: this worker alone."""
 
 from services.controller.worker import worker
-from shared.pipeline.runner import main
+from shared.pipeline.process import main
 
 if __name__ == "__main__":
     main(worker)

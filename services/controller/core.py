@@ -16,21 +16,11 @@ from shared.api import (
     tolerates,
 )
 from shared.kube.times import seconds
-from shared.model.model import (
-    Cause,
-    CauseCode,
-    Head,
-    HeadEntry,
-    PlacementRef,
-    PolicyEntry,
-    PreviousChoice,
-    Requester,
-    Resources,
-    Target,
-    Waiting,
-    WorkloadObject,
-    fits,
-)
+from shared.model.policy import PolicyEntry
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, CauseCode, HeadEntry, PreviousChoice, Requester, Waiting, WorkloadObject
+from shared.model.resources import Resources, fits
+from shared.model.target import Target
 
 NO_EXECUTE = "NoExecute"
 WAKE_FIRST = 1.0

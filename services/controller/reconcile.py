@@ -12,23 +12,16 @@ from services.controller.settings import ControllerSettings
 from services.controller.watches import Watches, WorkspaceWatch
 from shared.api import Placement
 from shared.broker.bus import Retry
-from shared.broker.store import Conflict, Entry, Table, View
+from shared.broker.store import Conflict
+from shared.broker.table import Entry, Table, View
 from shared.broker.tokens import join
 from shared.hub.names import FINALIZER, REQUESTER_ANNOTATION
+from shared.hub.resources import PLACEMENTS
 from shared.hub.retry import as_retry
-from shared.kube.resources import PLACEMENTS
-from shared.model.model import (
-    Cause,
-    Head,
-    HeadEntry,
-    PlacementRef,
-    PolicyEntry,
-    Request,
-    Requester,
-    Target,
-    Waiting,
-    split_target,
-)
+from shared.model.policy import PolicyEntry
+from shared.model.refs import Head, PlacementRef, split_target
+from shared.model.request import Cause, HeadEntry, Request, Requester, Waiting
+from shared.model.target import Target
 from shared.pipeline.messages import Reported, Requested, Withdrawn
 
 log = logging.getLogger("moorage.controller")

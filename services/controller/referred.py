@@ -12,7 +12,7 @@ from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
 from shared.kube.subscription import Change
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 KINDS = {**REFERRED, "Service": SERVICES}
 Labels = dict[str, str]

@@ -8,7 +8,8 @@ from services.controller.workload import Selected, select
 from shared.api import Placement, WorkloadSelector, matches, validate_placement
 from shared.broker.bus import Retry
 from shared.kube.apis import UnknownKind
-from shared.model.model import PlacementRef, WorkloadObject
+from shared.model.refs import PlacementRef
+from shared.model.request import WorkloadObject
 
 
 async def of(

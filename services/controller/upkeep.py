@@ -12,9 +12,13 @@ from services.controller.reconcile import Reconciler, key_of
 from services.controller.settings import ControllerSettings
 from services.controller.watches import Watches, WorkspaceWatch
 from shared.aio.workqueue import WorkQueue
-from shared.broker.store import Conflict, Table, View
+from shared.broker.store import Conflict
+from shared.broker.table import Table, View
 from shared.broker.tokens import join, split
-from shared.model.model import HeadEntry, PlacementRef, PolicyEntry, Waiting, Workspace
+from shared.model.policy import PolicyEntry
+from shared.model.refs import PlacementRef
+from shared.model.request import HeadEntry, Waiting
+from shared.model.target import Workspace
 
 log = logging.getLogger("moorage.controller")
 

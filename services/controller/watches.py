@@ -15,12 +15,15 @@ from services.controller.workload import Selected, select
 from shared.api import Placement, decode_decision, decode_placement, decode_policy
 from shared.hub.hub import Hub
 from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REQUESTER_ANNOTATION
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.kube.apis import RestMapper
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.informer import Informer
-from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, SYNCTARGETS, Resource
-from shared.model.model import PlacementRef, PolicyEntry, PreviousChoice
+from shared.kube.resources import Resource
+from shared.model.policy import PolicyEntry
+from shared.model.refs import PlacementRef
+from shared.model.request import PreviousChoice
 
 log = logging.getLogger("moorage.controller")
 

@@ -12,9 +12,10 @@ from services.controller.upkeep import Controller
 from services.controller.watches import Watches
 from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import Retry
-from shared.broker.store import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES, Conflict
+from shared.broker.store import Conflict
 from shared.hub.hub import open_hub
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
+from shared.pipeline.buckets import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES
 from shared.pipeline.messages import Decided
 from shared.pipeline.runner import Runtime
 from shared.pipeline.worker import Worker

@@ -9,7 +9,8 @@ from shared.hub.pods import effective_requests
 from shared.hub.references import Reference, pod_labels, references
 from shared.kube.objects import content_hash, strip_server_fields
 from shared.kube.quantity import QuantityError, parse_quantity
-from shared.model.model import Resources, WorkloadObject
+from shared.model.request import WorkloadObject
+from shared.model.resources import Resources
 
 POD_SPECS: dict[str, tuple[str, ...]] = {
     "Pod": ("spec",),

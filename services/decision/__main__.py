@@ -1,7 +1,7 @@
 """`python -m services.decision`: this worker alone."""
 
 from services.decision.worker import worker
-from shared.pipeline.runner import main
+from shared.pipeline.process import main
 
 if __name__ == "__main__":
     main(worker)

@@ -13,18 +13,10 @@ from shared.api import (
 )
 from shared.api import Rejection as RejectedTargets
 from shared.kube.times import rfc3339
-from shared.model.model import (
-    Choice,
-    Head,
-    PlacementRef,
-    Proposal,
-    Refusal,
-    Rejection,
-    Request,
-    Reservation,
-    Resources,
-    split_target,
-)
+from shared.model.decision import Choice, Proposal, Refusal, Rejection, Reservation
+from shared.model.refs import Head, PlacementRef, split_target
+from shared.model.request import Request
+from shared.model.resources import Resources
 from shared.pipeline.messages import Assigned, Decided, Scheduled
 
 SAMPLES = 10

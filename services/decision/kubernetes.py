@@ -9,10 +9,11 @@ from shared.api import Placement, PlacementDecisionStatus, PlacementSpec, decode
 from shared.api.decision import PlacementDecision
 from shared.hub.hub import Hub
 from shared.hub.names import PLACEMENT_LABEL, label_value
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS
-from shared.model.model import Head, PlacementRef, Reservation
+from shared.model.decision import Reservation
+from shared.model.refs import Head, PlacementRef
 
 
 class Decisions:

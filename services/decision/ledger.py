@@ -12,10 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from shared.broker.store import Conflict, Entry, Table, View
+from shared.broker.store import Conflict
+from shared.broker.table import Entry, Table, View
 from shared.broker.tokens import join, split
-from shared.model.model import Head, PlacementRef, Reservation, Resources, Target, add, fits, subtract
+from shared.model.decision import Reservation
 from shared.model.quota import left
+from shared.model.refs import Head, PlacementRef
+from shared.model.resources import Resources, add, fits, subtract
+from shared.model.target import Target
 
 TRIES = 16
 

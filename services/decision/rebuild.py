@@ -5,10 +5,13 @@ import logging
 
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
-from shared.broker.store import RESERVATIONS, WORKSPACES, Conflict, Table
+from shared.broker.store import Conflict
+from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.kube.errors import ApiError, KubeError
-from shared.model.model import Head, PlacementRef, Reservation
+from shared.model.decision import Reservation
+from shared.model.refs import Head, PlacementRef
+from shared.pipeline.buckets import RESERVATIONS, WORKSPACES
 from shared.pipeline.runner import Runtime
 
 log = logging.getLogger("moorage.decision")

@@ -16,28 +16,22 @@ from services.decision.rebuild import rebuild
 from services.decision.vanished import Vanished
 from shared.api import PlacementDecisionStatus
 from shared.broker.bus import Retry
-from shared.broker.store import HEADS, INVENTORY, RESERVATIONS, WORKSPACES, View
+from shared.broker.table import View
 from shared.broker.tokens import join
 from shared.hub.hub import open_hub
 from shared.hub.retry import as_retry
 from shared.kube.errors import KubeError
-from shared.model.model import (
-    Choice,
-    Head,
-    HeadEntry,
-    PlacementRef,
-    Refusal,
-    Request,
-    Reservation,
-    Resources,
-    Target,
-    Workspace,
-)
+from shared.model.decision import Choice, Refusal, Reservation
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import HeadEntry, Request
+from shared.model.resources import Resources
+from shared.model.target import Target, Workspace
+from shared.pipeline.buckets import HEADS, INVENTORY, RESERVATIONS, WORKSPACES
 from shared.pipeline.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
 from shared.pipeline.runner import Runtime
 from shared.pipeline.worker import Worker
 from shared.process.settings import HubSettings
-from shared.process.telemetry import current_trace
+from shared.process.tracing import current_trace
 
 log = logging.getLogger("moorage.decision")
 

@@ -1,6 +1,6 @@
 """Run the discovery worker alone: `python -m services.discovery`."""
 
 from services.discovery.worker import worker
-from shared.pipeline.runner import main
+from shared.pipeline.process import main
 
 main(worker)

@@ -11,10 +11,13 @@ from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from services.discovery.targets import Targets
 from services.discovery.workspaces import Tree, roots_of
-from shared.broker.store import INVENTORY, WORKSPACES, View
-from shared.hub.hub import TargetClients, open_hub
-from shared.model.model import Target, Workspace
-from shared.pipeline.runner import Runtime, StartError
+from shared.broker.table import View
+from shared.hub.hub import open_hub
+from shared.hub.targets import TargetClients
+from shared.model.target import Target, Workspace
+from shared.pipeline.buckets import INVENTORY, WORKSPACES
+from shared.pipeline.runner import Runtime
+from shared.process.main import StartError
 
 USER_AGENT = "moorage-discovery"
 

@@ -14,11 +14,14 @@ from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from shared.broker.tokens import join
 from shared.hub.hub import Hub
+from shared.hub.resources import SYNCTARGETS
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
-from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SUBJECTACCESSREVIEWS, SYNCTARGETS, Resource
-from shared.model.model import Requester, Workspace, split_target
+from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SUBJECTACCESSREVIEWS, Resource
+from shared.model.refs import split_target
+from shared.model.request import Requester
+from shared.model.target import Workspace
 
 log = logging.getLogger("moorage.discovery")
 

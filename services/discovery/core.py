@@ -7,7 +7,9 @@ from typing import Literal
 import msgspec
 
 from shared.api import LabelSelector, WorkspaceSelector, matches
-from shared.model.model import Rejection, Request, Target
+from shared.model.decision import Rejection
+from shared.model.request import Request
+from shared.model.target import Target
 from shared.pipeline.messages import Discovered
 
 Verdict = Literal["Allowed", "Denied", "Unknown", "NoRequester"]

@@ -6,12 +6,13 @@ from contextlib import aclosing
 
 from services.discovery.pods import Link, Metadata, Owner, Partial, Pod, Tally, TooManyOwners, others
 from shared.hub.names import SYSTEM_NAMESPACE
+from shared.kube.applyset import APPLYSET_ID, APPLYSET_NAMESPACES
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError
-from shared.kube.objects import APPLYSET_ID, APPLYSET_NAMESPACES
 from shared.kube.resources import CONFIGMAPS, PODS, Resource
 from shared.kube.transport import TooLarge
-from shared.model.model import ApiKind, Resources
+from shared.model.resources import Resources
+from shared.model.target import ApiKind
 
 PAGE = 250  # pods; a page is about 2 MB, and as many targets are read at once as are probed at once
 MOST_PODS = Bounds(objects=200_000, bytes=4 << 30)  # Kubernetes is tested to 150,000 in a cluster

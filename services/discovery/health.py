@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.model.model import Target
+from shared.model.target import Target
 
 SMOOTHING = 0.3  # weight of the newest latency in the moving average
 FLAP_WINDOW = 600.0  # seconds; what was lost more than once in this time must prove itself before it counts as back

@@ -19,7 +19,8 @@ from shared.api import (
     set_condition,
 )
 from shared.kube.times import rfc3339, seconds
-from shared.model.model import ApiKind, KubeconfigRef, OutsideScore, Resources, Target
+from shared.model.resources import Resources
+from shared.model.target import ApiKind, KubeconfigRef, OutsideScore, Target
 
 NO_NODES = "without a ready node"
 NO_CAPACITY = "without known capacity"

@@ -6,7 +6,7 @@ import msgspec
 
 from services.discovery.quantities import LARGEST, MOST_RESOURCES, amounts
 from shared.api import Quantity
-from shared.model.model import Resources
+from shared.model.resources import Resources
 
 CONTROL_PLANE = frozenset({"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"})
 

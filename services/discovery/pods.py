@@ -10,8 +10,8 @@ import msgspec
 
 from services.discovery.quantities import LARGEST, MOST_RESOURCES, amounts
 from shared.hub.pods import effective_requests
-from shared.kube.objects import APPLYSET_PART_OF
-from shared.model.model import Resources
+from shared.kube.applyset import APPLYSET_PART_OF
+from shared.model.resources import Resources
 
 MOST_OWNERS = 50_000  # sums that are kept of one cluster at once
 DEEPEST = 8  # owners between a pod and what was placed; Pod, Job, CronJob are two steps

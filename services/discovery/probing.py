@@ -11,12 +11,12 @@ from services.discovery.health import Health, Probe, Rules, observe
 from services.discovery.inventory import Seen
 from services.discovery.nodes import Node, Nodes, sum_nodes
 from services.discovery.settings import DiscoverySettings
-from shared.hub.hub import TargetClients
+from shared.hub.targets import TargetClients
 from shared.kube.apis import Served, discover
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, ConfigError, KubeError, Unreachable
 from shared.kube.resources import NODES
-from shared.model.model import ApiKind, Target
+from shared.model.target import ApiKind, Target
 
 log = logging.getLogger("moorage.discovery")
 

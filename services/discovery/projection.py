@@ -5,8 +5,10 @@ import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from shared.broker.bus import BusError, backoff
-from shared.broker.store import Conflict, Table, View
+from shared.aio.backoff import backoff
+from shared.broker.bus import BusError
+from shared.broker.store import Conflict
+from shared.broker.table import Table, View
 
 log = logging.getLogger("moorage.discovery")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from shared.api import Quantity
 from shared.kube.quantity import parse_quantity
-from shared.model.model import Resources
+from shared.model.resources import Resources
 
 MOST_RESOURCES = 64  # kinds of resources that are added up of one cluster: a node has about ten
 LARGEST = 2.0**63  # no Kubernetes quantity is larger; its own type caps what is

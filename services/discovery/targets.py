@@ -19,12 +19,12 @@ from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from shared.api import SyncTarget, SyncTargetStatus, decode_synctarget
 from shared.broker.tokens import join
-from shared.hub.hub import TargetClients
+from shared.hub.resources import SYNCTARGETS
+from shared.hub.targets import TargetClients
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
-from shared.kube.resources import SYNCTARGETS
-from shared.model.model import Target
+from shared.model.target import Target
 
 log = logging.getLogger("moorage.discovery")
 

@@ -5,7 +5,7 @@ from services.discovery.core import Workspaces, answer, screen
 from services.discovery.settings import DiscoverySettings
 from shared.broker.bus import Retry
 from shared.broker.tokens import join
-from shared.model.model import split_target
+from shared.model.refs import split_target
 from shared.pipeline.messages import Discovered, Requested
 from shared.pipeline.worker import Worker
 

@@ -23,11 +23,11 @@ from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from shared.broker.tokens import join
 from shared.hub.hub import HUB_WORKSPACE, Hub
+from shared.hub.resources import WORKSPACES
 from shared.kube.client import Client, workspace_url
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
-from shared.kube.resources import WORKSPACES
-from shared.model.model import Workspace
+from shared.model.target import Workspace
 
 log = logging.getLogger("moorage.discovery")
 

@@ -13,7 +13,10 @@ from services.policy.evaluation.columns import Inventory
 from services.policy.language.diagnostics import Diagnostic, InvalidExpression
 from services.policy.language.variables import read_request
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
-from shared.model.model import Cause, Head, PlacementRef, PolicyFinding, Request, Target, WorkloadObject
+from shared.model.policy import PolicyFinding
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, Request, WorkloadObject
+from shared.model.target import Target
 
 COLUMNS = {"columns": "all targets at once", "memo": "once per distinct values", "target": "once per target"}
 

@@ -14,9 +14,11 @@ from services.policy.core import INLINE
 from services.policy.tally import Identity, Tallies, Tally, added, checked, identity
 from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import BusError
-from shared.broker.store import Conflict, Entry, Table, View
+from shared.broker.store import Conflict
+from shared.broker.table import Entry, Table, View
 from shared.broker.tokens import join
-from shared.model.model import PolicyCheck, PolicyEntry, RuleResult, split_target
+from shared.model.policy import PolicyCheck, PolicyEntry, RuleResult
+from shared.model.refs import split_target
 
 log = logging.getLogger("moorage.policy")
 

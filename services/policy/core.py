@@ -16,7 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable, matches
-from shared.model.model import PolicyEntry, Rejection, Request, RuleResult, Target
+from shared.model.decision import Rejection
+from shared.model.policy import PolicyEntry, RuleResult
+from shared.model.request import Request
+from shared.model.target import Target
 
 INLINE = "placement"
 """The name under which the placement's own rules appear."""

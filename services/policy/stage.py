@@ -12,7 +12,8 @@ from services.policy.evaluation.columns import Inventory
 from services.policy.language.diagnostics import InvalidExpression
 from services.policy.language.variables import read_request
 from shared.api import Rule
-from shared.model.model import PolicyEntry, Rejection
+from shared.model.decision import Rejection
+from shared.model.policy import PolicyEntry
 from shared.pipeline.messages import Discovered, Evaluated
 
 DECISIVE = {"Forbid": TRUE, "Require": FALSE}

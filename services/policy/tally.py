@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
-from shared.model.model import PolicyCheck, PolicyEntry, PolicyFinding, RuleResult, RuleTally
+from shared.model.policy import PolicyCheck, PolicyEntry, PolicyFinding, RuleResult, RuleTally
 
 MOST_FINDINGS = 16
 """Findings of one policy that are recorded; of the rest, how many they are."""

@@ -8,7 +8,7 @@ from services.policy.cel.engine import Engine
 from services.policy.cel.isolation import Isolation
 from services.policy.evaluation.columns import Inventory
 from shared.api import PlacementPolicySpec, Rule, Variable
-from shared.model.model import PolicyEntry
+from shared.model.policy import PolicyEntry
 from shared.pipeline.messages import Discovered
 
 RULES = (

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from services.policy.settings import PolicySettings
 from shared.broker.bus import Retry
-from shared.broker.store import CHECKS, INVENTORY, POLICIES, Entry, View
-from shared.model.model import PolicyEntry, Target
+from shared.broker.table import Entry, View
+from shared.model.policy import PolicyEntry
+from shared.model.target import Target
+from shared.pipeline.buckets import CHECKS, INVENTORY, POLICIES
 from shared.pipeline.messages import Discovered, Evaluated
 from shared.pipeline.worker import Worker
 

@@ -16,8 +16,9 @@ from services.scheduler.snapshot import Bools, Floats, Ints, Snapshot
 from services.scheduler.strategies import STRATEGIES
 from services.scheduler.tiers import tiers
 from shared.api import SpreadConstraint
-from shared.model.model import Choice, Proposal, Refusal, Rejection, Request
+from shared.model.decision import Choice, Proposal, Refusal, Rejection
 from shared.model.reasons import sentence
+from shared.model.request import Request
 
 MOST_ALTERNATES = 32
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.scheduler.snapshot import Floats, Ints
-from shared.model.model import TOLERANCE, Request, Resources, WorkloadObject, add
+from shared.model.request import Request, WorkloadObject
+from shared.model.resources import TOLERANCE, Resources, add
 
 PODS = "pods"
 _RUNS_ON_EVERY_NODE = "DaemonSet"

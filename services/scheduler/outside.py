@@ -21,7 +21,8 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Array, Snapshot
 from shared.broker.bus import Bus, BusError
 from shared.broker.tokens import escape
-from shared.model.model import Request, Resources, WorkloadObject
+from shared.model.request import Request, WorkloadObject
+from shared.model.resources import Resources
 
 log = logging.getLogger("moorage.scheduler")
 

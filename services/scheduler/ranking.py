@@ -13,7 +13,8 @@ from services.scheduler.scorers import KNOWN, SCORERS, BadArguments, find
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Bools, Floats, Ints, stable_hash
 from shared.api import ScorerWeight
-from shared.model.model import Refusal, Request, Score
+from shared.model.decision import Refusal, Score
+from shared.model.request import Request
 
 POLICY = "Policy"
 STEADY = "Steady"

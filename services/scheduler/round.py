@@ -11,7 +11,8 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Array, Bools, Floats, Ints, Snapshot
 from shared.api import AffinityTerm, LabelSelector, duration_seconds
 from shared.api.selectors import AffinityRequirement, LabelRequirement, matches_all
-from shared.model.model import Request, Resources
+from shared.model.request import Request
+from shared.model.resources import Resources
 
 Outside = Mapping[tuple[str, str], Array]
 """What plugins outside said: a column per kind (scorer, filter) and name, one value per candidate."""

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.model.model import PlacementRef, Reservation, Target
+from shared.model.decision import Reservation
 from shared.model.quota import enclosing, lies_in
+from shared.model.refs import PlacementRef
+from shared.model.target import Target
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -9,9 +9,11 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.turns import Turns
 from shared.broker.bus import Retry
-from shared.broker.store import View
+from shared.broker.table import View
 from shared.broker.tokens import split
-from shared.model.model import Proposal, Reservation, RuleResult, Target
+from shared.model.decision import Proposal, Reservation
+from shared.model.policy import RuleResult
+from shared.model.target import Target
 from shared.pipeline.messages import Evaluated, Scheduled
 
 RETRY_SECONDS = 1.0

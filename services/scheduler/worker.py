@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.scheduler.settings import SchedulerSettings
-from shared.broker.store import INVENTORY, RESERVATIONS
+from shared.pipeline.buckets import INVENTORY, RESERVATIONS
 from shared.pipeline.messages import Evaluated, Scheduled
 from shared.pipeline.worker import Worker
 

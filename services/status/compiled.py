@@ -3,7 +3,7 @@
 from typing import Literal
 
 from shared.api import PlacementPolicyStatus, RuleCount, get_condition, set_condition
-from shared.model.model import PolicyCheck, PolicyFinding
+from shared.model.policy import PolicyCheck, PolicyFinding
 
 COMPILED = "Compiled"
 INVALID = "InvalidExpression"

@@ -20,7 +20,8 @@ from shared.api import (
     get_condition,
     set_condition,
 )
-from shared.model.model import ObjectHealth, TargetReport, split_target
+from shared.model.refs import split_target
+from shared.model.report import ObjectHealth, TargetReport
 from shared.pipeline.messages import Decided
 
 APPLIED = frozenset({"Applied", "Ready", "Degraded"})

@@ -18,10 +18,11 @@ from shared.api import (
 )
 from shared.hub.hub import Hub
 from shared.hub.names import binding_name
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES
 from shared.kube.errors import ApiError
-from shared.kube.resources import BINDINGS, DECISIONS, EVENTS, PLACEMENTS, POLICIES, Resource
+from shared.kube.resources import EVENTS, Resource
 from shared.kube.times import rfc3339
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 log = logging.getLogger("moorage.status")
 

@@ -10,8 +10,8 @@ import msgspec
 
 from services.status.reports import GONE, NOT_SEEN, parse_ref
 from services.status.rules import Finding, health
-from shared.hub.hub import TargetClients
 from shared.hub.retry import LATER
+from shared.hub.targets import TargetClients
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, ConfigError, KubeError
@@ -19,7 +19,9 @@ from shared.kube.informer import Informer
 from shared.kube.objects import owned_fields
 from shared.kube.subscription import Change
 from shared.kube.transport import Closed
-from shared.model.model import ObjectHealth, PlacementRef, Target
+from shared.model.refs import PlacementRef
+from shared.model.report import ObjectHealth
+from shared.model.target import Target
 
 log = logging.getLogger("moorage.status")
 

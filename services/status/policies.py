@@ -9,10 +9,10 @@ from services.status.kubernetes import Records
 from services.status.settings import StatusSettings
 from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import Retry
-from shared.broker.store import View
+from shared.broker.table import View
 from shared.hub.retry import MUCH_LATER, as_retry
 from shared.kube.times import rfc3339
-from shared.model.model import PolicyCheck
+from shared.model.policy import PolicyCheck
 
 log = logging.getLogger("moorage.status")
 

@@ -12,12 +12,15 @@ from services.status.reports import NOT_SEEN, Reports, key_of, merged, news, obs
 from services.status.settings import StatusSettings
 from shared.api import Placement, get_condition
 from shared.broker.bus import Retry
-from shared.broker.store import Conflict, View
+from shared.broker.store import Conflict
+from shared.broker.table import View
 from shared.broker.tokens import join
-from shared.hub.hub import TargetClients
 from shared.hub.retry import SOON
+from shared.hub.targets import TargetClients
 from shared.kube.times import rfc3339
-from shared.model.model import Head, PlacementRef, Target, TargetReport, split_target
+from shared.model.refs import Head, PlacementRef, split_target
+from shared.model.report import TargetReport
+from shared.model.target import Target
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 
 _RACES = 10

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from shared.api import BoundObject
-from shared.broker.store import Conflict, Entry, Table
+from shared.broker.store import Conflict
+from shared.broker.table import Entry, Table
 from shared.broker.tokens import join
-from shared.model.model import Head, ObjectHealth, PlacementRef, TargetReport
+from shared.model.refs import Head, PlacementRef
+from shared.model.report import ObjectHealth, TargetReport
 from shared.pipeline.messages import Observed, Reported
 
 _RACES = 20

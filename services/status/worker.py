@@ -8,9 +8,10 @@ from services.status.policies import Policies
 from services.status.reporter import Reporter
 from services.status.reports import Reports
 from services.status.settings import StatusSettings
-from shared.broker.store import CHECKS, INVENTORY, REPORTS
-from shared.hub.hub import TargetClients, open_hub
+from shared.hub.hub import open_hub
 from shared.hub.retry import as_retry
+from shared.hub.targets import TargetClients
+from shared.pipeline.buckets import CHECKS, INVENTORY, REPORTS
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 from shared.pipeline.runner import Runtime
 from shared.pipeline.worker import Worker

@@ -1,38 +1,14 @@
-"""What Moorage needs of a message broker, and what happens to a message whose handler did not finish.
+"""What Moorage needs of a message broker."""
 
-A handler returns (then its message is acknowledged), raises `Retry(delay)` or `Reject(reason)`, or fails with any other
-exception. Such a failure is logged and the message delivered again, with growing pauses; after `max_failures`
-deliveries it goes to the dead-letter stream, with the cause.
-"""
-
-import asyncio
-import contextlib
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import ClassVar, Protocol
 
 import msgspec
 
-from shared.broker.subjects import is_subject
-
 log = logging.getLogger("moorage.bus")
 
-CLAIM_HEADER = "Moorage-Claim"
-CAUSE_HEADER = "Moorage-Cause"
-ORIGIN_HEADER = "Moorage-Subject"
-CONSUMER_HEADER = "Moorage-Consumer"
 ID_HEADER = "Nats-Msg-Id"
-
-DEAD = "moorage.dead"
-DEAD_STREAM = "MOORAGE_DEAD"
-"""Where parked messages lie: the stream of this name on `moorage.dead.>` is provisioned like any other."""
-
-CLAIM_ABOVE = 256 * 1024
-"""Payloads above this many bytes travel by claim check: the message holds a reference to the object store."""
-
-CLAIM_ATTEMPTS = 3
-"""Deliveries after which a payload that is not in the object store counts as gone."""
 
 
 class Retry(Exception):
@@ -171,107 +147,6 @@ class Bus(Protocol):
     async def close(self) -> None: ...
 
 
-async def send(bus: Bus, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
-    """Publish, by claim check where the payload is large."""
-    if len(payload) <= CLAIM_ABOVE:
-        return await bus.publish(subject, payload, id=id, headers=headers)
-    claim = await bus.put_blob(payload)
-    return await bus.publish(subject, b"", id=id, headers={**(headers or {}), CLAIM_HEADER: claim})
-
-
-async def payload_of(bus: Bus, delivery: Delivery) -> bytes:
-    """The payload, fetched from the object store where the message is a claim.
-
-    A claim that is not there is tried again before the message is rejected: in a cluster, the server that answers may
-    be some milliseconds behind the one that stored the payload.
-    """
-    claim = delivery.headers.get(CLAIM_HEADER)
-    if claim is None:
-        return delivery.payload
-    try:
-        return await bus.get_blob(claim)
-    except KeyError:
-        if delivery.attempt < CLAIM_ATTEMPTS:
-            raise Retry(backoff(delivery.attempt), f"payload {claim} is not in the object store yet") from None
-        raise Reject(f"payload {claim} is no longer in the object store") from None
-
-
-def backoff(attempt: int, *, first: float = 0.5, most: float = 30.0) -> float:
-    """Seconds before delivery number `attempt + 1`: exponential, bounded."""
-    return float(min(most, first * 2.0 ** min(attempt - 1, 64)))
-
-
-def dead_letter_id(consumer: str, delivery: Delivery) -> str:
-    """An id by which the same message, parked twice because of a crash in between, is one dead letter."""
-    digest = hashlib.sha256(delivery.payload).hexdigest()[:16]
-    return f"dead:{consumer}:{delivery.headers.get(ID_HEADER, digest)}"
-
-
-async def dispatch(
-    bus: Bus, consumer: Consumer, delivery: Delivery, handle: "Callable[[Delivery], Awaitable[None]]"
-) -> None:
-    """Run a handler on one delivery, and settle the delivery according to how the handler ended.
-
-    Raises nothing but cancellation.
-    """
-    renewal = asyncio.create_task(_renew(delivery, consumer.ack_wait / 3))
-    try:
-        await handle(delivery)
-    except Retry as retry:
-        patient = delivery.attempt >= consumer.patience
-        await _settle(delivery.nak(max(retry.delay, consumer.patient_delay) if patient else retry.delay))
-    except Reject as reason:
-        await _settle(_park(bus, consumer, delivery, str(reason)))
-    except Exception as error:
-        log.exception("handler failed", extra={"consumer": consumer.name, "subject": delivery.subject})
-        if delivery.attempt >= consumer.max_failures and not _is_outage(error):
-            await _settle(_park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
-        else:
-            await _settle(delivery.nak(backoff(delivery.attempt)))
-    else:
-        await _settle(delivery.ack())
-    finally:
-        renewal.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await renewal
-
-
-def _is_outage(error: Exception) -> bool:
-    """Whether the broker failed, and not the handler: that must not count against the message."""
-    return isinstance(error, BusError) and not isinstance(error, Forbidden)
-
-
-async def _park(bus: Bus, consumer: Consumer, delivery: Delivery, cause: str) -> None:
-    headers = {name: value for name, value in delivery.headers.items() if not name.startswith("Nats-")}
-    headers |= {CAUSE_HEADER: _one_line(cause), ORIGIN_HEADER: delivery.subject, CONSUMER_HEADER: consumer.name}
-    place = f"{DEAD}.{delivery.subject.removeprefix('moorage.')}"
-    if not is_subject(place):  # strangers can publish on what we would not
-        place = f"{DEAD}.garbage"
-    await bus.publish(place, delivery.payload, id=dead_letter_id(consumer.name, delivery), headers=headers)
-    await delivery.terminate(_one_line(cause))
-    log.error("message parked", extra={"consumer": consumer.name, "subject": delivery.subject, "cause": cause})
-
-
-def _one_line(text: str, limit: int = 500) -> str:
-    """Header values may not hold line breaks, and causes may be long."""
-    return " ".join(text.split())[:limit]
-
-
-async def _settle(settling: Awaitable[None]) -> None:
-    """Settle a delivery. If the broker cannot be reached, nothing is lost: it delivers the message again."""
-    try:
-        await settling
-    except (BusError, OSError, TimeoutError) as error:
-        log.warning("could not settle a delivery, it will come again", extra={"error": str(error)})
-
-
-async def _renew(delivery: Delivery, every: float) -> None:
-    while True:
-        await asyncio.sleep(every)
-        with contextlib.suppress(BusError, OSError, TimeoutError):
-            await delivery.in_progress()
-
-
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A parked message, as the command line lists it."""
 
@@ -282,14 +157,3 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     payload: bytes
     headers: dict[str, str]
-
-
-def replay_id(letter: DeadLetter) -> str:
-    """A new id, as the old one may still be known as a duplicate; replaying the same letter twice is one message."""
-    return f"replay:{letter.sequence}:{letter.time}"
-
-
-def replay_headers(letter: DeadLetter) -> dict[str, str]:
-    """The headers that the message had before it was parked."""
-    parking = (CAUSE_HEADER, ORIGIN_HEADER, CONSUMER_HEADER, ID_HEADER)
-    return {name: value for name, value in letter.headers.items() if name not in parking}

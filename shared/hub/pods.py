@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from shared.model.model import Resources, add
+from shared.model.resources import Resources, add
 
 _POD_LEVEL = ("cpu", "memory")
 

@@ -1,4 +1,4 @@
-"""The resources that Moorage touches, and where each lives below an API server's root."""
+"""Resources, and where each lives below an API server's root."""
 
 from urllib.parse import quote
 
@@ -40,22 +40,16 @@ class Resource(msgspec.Struct, frozen=True):
         return f"{path}/{subresource}" if subresource else path
 
 
+def group_of(api_version: str) -> str:
+    """The group of an `apiVersion`: `apps` of `apps/v1`, empty for the core group."""
+    return api_version.rpartition("/")[0]
+
+
 def _segment(text: str) -> str:
     if text in {".", ".."}:
         raise ValueError(f"{text!r} is no name")
     return quote(text, safe=":")
 
-
-_GROUP, _VERSION = "placement.moorage.io", "v1alpha1"
-
-PLACEMENTS = Resource(_GROUP, _VERSION, "placements", kind="Placement")
-SYNCTARGETS = Resource(_GROUP, _VERSION, "synctargets", namespaced=False, kind="SyncTarget")
-POLICIES = Resource(_GROUP, _VERSION, "placementpolicies", namespaced=False, kind="PlacementPolicy")
-DECISIONS = Resource(_GROUP, _VERSION, "placementdecisions", kind="PlacementDecision")
-BINDINGS = Resource(_GROUP, _VERSION, "placementbindings", kind="PlacementBinding")
-OVERRIDES = Resource(_GROUP, _VERSION, "placementoverrides", namespaced=False, kind="PlacementOverride")
-
-WORKSPACES = Resource("tenancy.kcp.io", "v1alpha1", "workspaces", namespaced=False, kind="Workspace")
 
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False, kind="Namespace")
 NODES = Resource("", "v1", "nodes", namespaced=False, kind="Node")

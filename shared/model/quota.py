@@ -7,7 +7,8 @@ empty path for every workspace. All quotas of a target that a workspace lies in 
 import math
 from collections.abc import Iterable, Mapping
 
-from shared.model.model import Reservation, Resources, add
+from shared.model.decision import Reservation
+from shared.model.resources import Resources, add
 
 
 def enclosing(workspace: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from shared.model.model import Rejection
+from shared.model.decision import Rejection
 
 MOST_REASONS = 6
 

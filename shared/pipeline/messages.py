@@ -16,17 +16,11 @@ from typing import Any, ClassVar
 import msgspec
 
 from shared.broker.tokens import join
-from shared.model.model import (
-    Choice,
-    Head,
-    ObjectHealth,
-    PlacementRef,
-    Proposal,
-    Refusal,
-    Rejection,
-    Request,
-    RuleResult,
-)
+from shared.model.decision import Choice, Proposal, Refusal, Rejection
+from shared.model.policy import RuleResult
+from shared.model.refs import Head, PlacementRef
+from shared.model.report import ObjectHealth
+from shared.model.request import Request
 
 PIPELINE = "moorage.pipeline"
 

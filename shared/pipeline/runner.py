@@ -1,42 +1,38 @@
-"""One process: it reads settings, connects, opens a worker, handles messages, and drains when told to stop.
+"""A worker at work: it opens, handles messages, runs its sources and timers, and drains when told to stop.
 
-SIGTERM or SIGINT: not ready any more; sources and timers stop; nothing new is fetched; what is in hand is finished and
-acknowledged within `drain_seconds`; exit 0. What could not finish is redelivered to another copy.
+Told to stop, it is not ready any more; sources and timers stop; nothing new is fetched; what is in hand is finished and
+acknowledged within `drain_seconds`. What could not finish is redelivered to another copy.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import msgspec
 
-from shared.broker.bus import Bus, BusError, Consumption, Delivery, Reject, backoff, payload_of, send
-from shared.broker.store import BUCKETS, HEADS, Bucket, Store, Table, View
+from shared.aio.backoff import backoff
+from shared.broker.bus import Bus, BusError, Consumption, Delivery, Reject
+from shared.broker.claims import payload_of, send
+from shared.broker.store import Bucket, Store
+from shared.broker.table import Table, View
 from shared.broker.tokens import join
-from shared.kube.errors import KubeError
-from shared.model.model import HeadEntry
+from shared.model.request import HeadEntry
 from shared.pipeline import topology
+from shared.pipeline.buckets import BUCKETS, HEADS
 from shared.pipeline.messages import Message, decoder, encode
 from shared.pipeline.worker import Handler, Source, Timer, Worker, messages_of
-from shared.process import health
-from shared.process.settings import NatsSettings, Settings, parse
-from shared.process.telemetry import Telemetry, set_up_logging
+from shared.process.main import StartError
+from shared.process.settings import Settings
+from shared.process.tracing import Telemetry
 
 log = logging.getLogger("moorage.runner")
 
 T = TypeVar("T")
 SYNC_TIMEOUT = 60.0  # seconds until a bucket must have been read whole
-
-
-class StartError(Exception):
-    """The process cannot start; the message is the one line that the user sees."""
 
 
 class Runtime:
@@ -232,109 +228,3 @@ async def run(
             log.info("stopping: finishing what is in hand")
         finally:
             await running.drain()
-
-
-async def connect(name: str, settings: NatsSettings, *, replicas: int = 1) -> tuple[Bus, Store]:
-    """The bus and the store on NATS; waits, and says so, while NATS is not there.
-
-    `replicas` is how many copies of each bucket there are to be, for who provisions them.
-    """
-    from shared.broker.nats.bus import NatsBus
-    from shared.broker.nats.options import NatsOptions
-    from shared.broker.nats.store import NatsStore
-
-    options = NatsOptions(
-        user=settings.nats_user or None,
-        password=settings.nats_password or None,
-        token=settings.nats_token or None,
-        credentials_file=settings.nats_creds or None,
-        nkey_seed_file=settings.nats_nkey or None,
-        tls_ca_file=settings.nats_ca or None,
-        tls_certificate_file=settings.nats_certificate or None,
-        tls_key_file=settings.nats_key or None,
-        tls_handshake_first=settings.nats_tls_first,
-        inbox_prefix=settings.nats_inbox_prefix,
-    )
-    bus = await NatsBus.connect(settings.nats_url, name=name, options=options)
-    return bus, NatsStore(bus.client, replicas=replicas)
-
-
-async def run_process(workers: Sequence[tuple[Worker, Settings]]) -> None:
-    """Run workers in this process, each on its own connection, until a signal comes."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with asyncio.TaskGroup() as tasks:
-        for worker, settings in workers:
-            tasks.create_task(_run_one(worker, settings, stop), name=worker.name)
-
-
-async def _run_one(worker: Worker, settings: Settings, stop: asyncio.Event) -> None:
-    """Run one worker of this process, and answer its health probes from the start, also while it waits for NATS."""
-    running: list[Running] = []
-
-    def unready() -> str:
-        return running[0].unready() if running else f"{worker.name} waits for NATS"
-
-    async with health.serve(settings.health_host, settings.health_port, unready) as port:
-
-        def ready() -> None:
-            log.info("ready", extra={"health_port": port, "pid": os.getpid()})
-
-        await _connect_and_run(worker, settings, stop, on_start=running.append, on_ready=ready)
-
-
-async def _connect_and_run(
-    worker: Worker,
-    settings: Settings,
-    stop: asyncio.Event,
-    *,
-    on_start: Callable[[Running], None],
-    on_ready: Callable[[], None],
-) -> None:
-    connecting = asyncio.create_task(connect(f"moorage-{worker.name}", settings, replicas=settings.stream_replicas))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if not connecting.done():
-        connecting.cancel()
-        return
-    stopping.cancel()
-    bus, store = await connecting
-    telemetry = Telemetry(worker.name, os.environ)
-    try:
-        await run(worker, settings, bus, store, stop=stop, telemetry=telemetry, on_start=on_start, on_ready=on_ready)
-    finally:
-        await bus.close()
-        await asyncio.to_thread(telemetry.close)
-
-
-def main(worker: Worker, argv: Sequence[str] | None = None) -> None:
-    """Run one worker as a process: settings from flags and environment, exit code 0 after a drain, 1 on failure."""
-    prog = f"python -m services.{worker.name}"
-    settings = parse(
-        worker.settings, sys.argv[1:] if argv is None else argv, os.environ, prog=prog, summary=worker.summary
-    )
-    set_up_logging(worker.name, settings.log_level, settings.log_format)
-    sys.exit(run_until_stopped([(worker, settings)]))
-
-
-def run_until_stopped(workers: Sequence[tuple[Worker, Settings]]) -> int:
-    """Run workers on uvloop; the exit code. What went wrong is one log line."""
-    import uvloop
-
-    code = 0
-    try:
-        uvloop.run(run_process(workers))
-    except* (StartError, BusError, KubeError, OSError) as group:
-        code = 1
-        for error in _leaves(group):
-            log.error("cannot go on: %s", error)  # noqa: TRY400 - one clear line; the trace would bury it
-    return code
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found

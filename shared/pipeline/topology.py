@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from shared.broker.bus import DEAD, DEAD_STREAM, Consumer, Stream
+from shared.broker.bus import Consumer, Stream
+from shared.broker.dead import DEAD, DEAD_STREAM
 from shared.pipeline.messages import PIPELINE, Message
 from shared.pipeline.worker import Worker
 

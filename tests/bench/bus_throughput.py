@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from shared.broker.bus import DEAD_STREAM, Consumer, Delivery, Stream
+from shared.broker.bus import Consumer, Delivery, Stream
+from shared.broker.dead import DEAD_STREAM
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.server import NatsServer
 from tests.bench.machine import machine

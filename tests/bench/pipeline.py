@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 from services.cli.up import Plan, up
+from shared.hub.resources import DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.informer import Informer
-from shared.kube.resources import DECISIONS, NAMESPACES, PLACEMENTS, Resource
+from shared.kube.resources import NAMESPACES, Resource
 from tests.bench.machine import machine, spread
 from tests.support import worlds
 

@@ -23,7 +23,10 @@ from services.policy.evaluation.columns import Inventory
 from services.policy.language.variables import read_request, read_target
 from services.policy.stage import evaluate
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, Taint, WorkloadSelector
-from shared.model.model import ApiKind, Cause, Head, PlacementRef, PolicyEntry, Request, Target, WorkloadObject
+from shared.model.policy import PolicyEntry
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, Request, WorkloadObject
+from shared.model.target import ApiKind, Target
 from shared.pipeline.messages import Discovered
 
 NOW = 1_800_000_000.0

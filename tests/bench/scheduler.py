@@ -22,7 +22,9 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.stage import Stage
 from shared.api import PlacementSpec, Taint
-from shared.model.model import ApiKind, Cause, Head, PlacementRef, Request, Target, WorkloadObject
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, Request, WorkloadObject
+from shared.model.target import ApiKind, Target
 from shared.pipeline.messages import Evaluated, decoder, encode
 
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"

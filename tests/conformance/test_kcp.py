@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from shared.hub.resources import WORKSPACES
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS, WORKSPACES, Resource
+from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS, Resource
 from tests.conformance.api import Api, refusal, until, watching
 from tests.conformance.backends import STRANGER
 from tests.conformance.test_access import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, document, reference, subject

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shared.broker.bus import DEAD_STREAM, Bus, Consumer, DeadLetter, Stream
+from shared.broker.bus import Bus, Consumer, DeadLetter, Stream
+from shared.broker.dead import DEAD_STREAM
 from shared.broker.memory.bus import MemoryBroker, MemoryBus
 from shared.broker.memory.store import MemoryStore
 from shared.broker.nats.bus import NatsBus

@@ -5,7 +5,8 @@ import hashlib
 
 import pytest
 
-from shared.broker.bus import CLAIM_HEADER, ID_HEADER, BusError, Delivery, Retry, payload_of, send
+from shared.broker.bus import ID_HEADER, BusError, Delivery, Retry
+from shared.broker.claims import CLAIM_HEADER, payload_of, send
 from shared.broker.tokens import join
 from tests.contract.conftest import Lab, elapse, until
 

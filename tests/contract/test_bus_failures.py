@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from shared.broker.bus import CAUSE_HEADER, CONSUMER_HEADER, ID_HEADER, ORIGIN_HEADER, Delivery, Reject, Retry
+from shared.broker.bus import ID_HEADER, Delivery, Reject, Retry
+from shared.broker.dead import CAUSE_HEADER, CONSUMER_HEADER, ORIGIN_HEADER
 from tests.contract.conftest import Lab, elapse, until
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from shared.broker.bus import CLAIM_ABOVE, Consumer, Delivery, payload_of, send
+from shared.broker.bus import Consumer, Delivery
+from shared.broker.claims import CLAIM_ABOVE, payload_of, send
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.server import NatsServer
 from shared.broker.nats.store import NatsStore
-from shared.broker.store import BUCKETS
 from shared.pipeline import topology
+from shared.pipeline.buckets import BUCKETS
 
 NAMES = ("a", "b", "c")
 LARGE = b"x" * (CLAIM_ABOVE + 1)

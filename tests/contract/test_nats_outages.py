@@ -15,7 +15,7 @@ from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.server import NatsServer
 from shared.broker.nats.store import NatsStore
-from shared.broker.store import Table
+from shared.broker.table import Table
 from tests.contract.conftest import QUICK, Lab, elapse, new_bucket, until
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.broker.store import Bucket, Conflict, Entry, Raw, Store, Table, View
+from shared.broker.store import Bucket, Conflict, Raw, Store
+from shared.broker.table import Entry, Table, View
 from shared.broker.tokens import join, split
 from tests.contract.conftest import new_bucket
 

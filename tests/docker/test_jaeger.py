@@ -11,7 +11,7 @@ import pytest
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-from shared.process.telemetry import Telemetry, current_trace
+from shared.process.tracing import Telemetry, current_trace
 from tests.support.compose import SERVICES
 
 pytestmark = pytest.mark.docker

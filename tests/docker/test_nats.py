@@ -8,11 +8,14 @@ import pytest
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-from shared.broker.bus import DEAD_STREAM, Bus, Consumer, Delivery, Reject, Retry, Stream, payload_of, send
+from shared.broker.bus import Bus, Consumer, Delivery, Reject, Retry, Stream
+from shared.broker.claims import payload_of, send
+from shared.broker.dead import DEAD_STREAM
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.store import NatsStore
-from shared.broker.store import Bucket, Conflict, Table
+from shared.broker.store import Bucket, Conflict
+from shared.broker.table import Table
 from tests.support.compose import ROOT, SERVICES
 
 pytestmark = pytest.mark.docker

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.up import Plan, Up, up
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import BINDINGS, DECISIONS, NAMESPACES, PLACEMENTS, Resource
+from shared.kube.resources import NAMESPACES, Resource
 from tests.support import worlds
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")

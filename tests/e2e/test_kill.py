@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from services import PIPELINE
+from shared.hub.resources import DECISIONS, PLACEMENTS
 from shared.kube.quantity import parse_quantity
-from shared.kube.resources import DECISIONS, PLACEMENTS
 from tests.e2e.system import DEPLOYMENTS, System, running_system, until
 from tests.support import worlds
 

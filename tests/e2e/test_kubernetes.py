@@ -13,20 +13,11 @@ import pytest_asyncio
 
 from services import PIPELINE
 from shared.broker.nats.server import NatsServer
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import (
-    BINDINGS,
-    CONFIGMAPS,
-    DECISIONS,
-    EVENTS,
-    NAMESPACES,
-    PLACEMENTS,
-    SECRETS,
-    SYNCTARGETS,
-    Resource,
-)
+from shared.kube.resources import CONFIGMAPS, EVENTS, NAMESPACES, SECRETS, Resource
 from tests.e2e.system import DEPLOYMENTS, condition, until
 from tests.support import apiserver, kubelets, servers
 from tests.support.process import process

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 import pytest
 import pytest_asyncio
 
-from shared.broker.store import REPORTS, RESERVATIONS, Table
-from shared.kube.resources import CLUSTERROLEBINDINGS, NAMESPACES, PLACEMENTS, WORKSPACES
-from shared.pipeline.runner import connect
+from shared.broker.nats.connection import connect
+from shared.broker.table import Table
+from shared.hub.resources import PLACEMENTS, WORKSPACES
+from shared.kube.resources import CLUSTERROLEBINDINGS, NAMESPACES
+from shared.pipeline.buckets import REPORTS, RESERVATIONS
 from shared.process.settings import Settings
 from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
 from tests.support import worlds

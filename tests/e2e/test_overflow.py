@@ -6,7 +6,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from shared.kube.resources import PLACEMENTS
+from shared.hub.resources import PLACEMENTS
 from shared.pipeline.topology import PIPELINE_STREAM
 from tests.e2e.system import running_system, until
 from tests.support import worlds

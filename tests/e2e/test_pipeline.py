@@ -7,11 +7,13 @@ import pytest
 import pytest_asyncio
 
 from services.registry import load_all
-from shared.broker.store import INVENTORY, RESERVATIONS, WORKSPACES, Table
+from shared.broker.nats.connection import connect
+from shared.broker.table import Table
 from shared.broker.tokens import join
+from shared.hub.resources import PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.kube.errors import ApiError
-from shared.kube.resources import CONFIGMAPS, EVENTS, PLACEMENTS, POLICIES, SYNCTARGETS
-from shared.pipeline.runner import connect
+from shared.kube.resources import CONFIGMAPS, EVENTS
+from shared.pipeline.buckets import INVENTORY, RESERVATIONS, WORKSPACES
 from shared.process.settings import Settings
 from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
 from tests.support import otlp, worlds

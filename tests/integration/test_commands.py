@@ -14,10 +14,11 @@ import pytest_asyncio
 
 from services import PIPELINE
 from shared.api import PlacementSpec
-from shared.broker.bus import send
+from shared.broker.claims import send
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.server import NatsServer
-from shared.model.model import Cause, Head, PlacementRef, Request
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, Request
 from shared.pipeline.messages import Evaluated, encode
 from tests.support.compose import ROOT, SERVICES, command
 from tests.support.otlp import receiver

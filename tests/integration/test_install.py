@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from services.cli.uninstall import GONE_WITHIN
+from shared.hub.resources import PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import CRDS, NAMESPACES, PLACEMENTS, Resource
+from shared.kube.resources import CRDS, NAMESPACES, Resource
 from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
 from tests.support.process import process
 from tests.support.worlds import deployment, placement

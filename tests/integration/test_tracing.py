@@ -13,15 +13,16 @@ import pytest
 
 from services import PIPELINE
 from shared.api import PlacementSpec
-from shared.broker.bus import send
+from shared.broker.claims import send
 from shared.broker.memory.bus import MemoryBroker, MemoryBus
 from shared.broker.memory.store import MemoryStore
-from shared.model.model import Cause, Head, PlacementRef, Request
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, Request
 from shared.pipeline import runner, topology
 from shared.pipeline.messages import Discovered, Evaluated, Message, Requested, encode
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
-from shared.process.telemetry import Telemetry, current_trace, wanted
+from shared.process.tracing import Telemetry, current_trace, wanted
 from tests.support.otlp import Receiver, Span, receiver
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
@@ -263,7 +264,7 @@ def test_the_standard_variables_decide(env: dict[str, str], expected: bool) -> N
 @pytest.mark.parametrize("worker", PIPELINE)
 def test_the_sdk_is_loaded_only_where_spans_are_wanted(worker: str) -> None:
     code = (
-        "import sys; from services.registry import load; from shared.process.telemetry import Telemetry; "
+        "import sys; from services.registry import load; from shared.process.tracing import Telemetry; "
         f"load({worker!r}); Telemetry({worker!r}, {{}}); "
         "print(sorted(name for name in sys.modules if name.startswith('opentelemetry')))"
     )

@@ -19,24 +19,18 @@ from services.sandbox.world import Target as SandboxTarget
 from services.sandbox.world import World as SandboxWorld
 from shared.broker.bus import Retry
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, HEADS, INVENTORY, Table, View
+from shared.broker.table import Table, View
 from shared.broker.tokens import join
 from shared.hub.names import binding_name
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import (
-    BINDINGS,
-    CONFIGMAPS,
-    CRDS,
-    DECISIONS,
-    NAMESPACES,
-    PLACEMENTS,
-    SECRETS,
-    SYNCTARGETS,
-    Resource,
-)
-from shared.model.model import Head, HeadEntry, KubeconfigRef, PlacementRef, Target
+from shared.kube.resources import CONFIGMAPS, CRDS, NAMESPACES, SECRETS, Resource
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import HeadEntry
+from shared.model.target import KubeconfigRef, Target
+from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY
 from shared.pipeline.messages import Assigned, Bound
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from services.cli.world import Content
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 FIELD_MANAGER = "kubectl"  # as if the user had done it by hand
 ORDER = {"Namespace": 0, "PlacementPolicy": 2, "Placement": 3}

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from services.cli.demo.picture import Picture, put
 from shared.api.codec import decode_binding, decode_decision, decode_placement, decode_synctarget
 from shared.broker.nats.client import NatsClient
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.client import Client
 from shared.kube.informer import Informer
-from shared.kube.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS, Resource
-from shared.model.model import PlacementRef
+from shared.kube.resources import Resource
+from shared.model.refs import PlacementRef
 from shared.pipeline.messages import PIPELINE
 
 if TYPE_CHECKING:

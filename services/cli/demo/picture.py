@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from shared.api import Placement, PlacementBinding, PlacementDecision, SyncTarget, TargetReference, get_condition
 from shared.api.placement import PlacedTarget
 from shared.broker.tokens import unescape
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 from shared.pipeline.messages import MESSAGES, PIPELINE
 
 K = TypeVar("K")

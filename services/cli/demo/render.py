@@ -10,7 +10,7 @@ from services.cli.demo.picture import Figures, Loss, Picture, State, cluster_id,
 from services.cli.up import Place
 from shared.api import REGION_LABEL, SyncTarget, TargetReference
 from shared.api.decision import ScoredTarget
-from shared.model.model import PlacementRef, split_target
+from shared.model.refs import PlacementRef, split_target
 
 STYLES: dict[State, str] = {"waiting": "dim", "refused": "yellow", "binding": "cyan", "running": "green"}
 HEALTH = {"Healthy": "green", "Progressing": "cyan", "Degraded": "yellow", "Unhealthy": "red", "Unknown": "yellow"}

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from services.cli.demo import render
 from services.cli.demo.picture import Picture
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 
 class Screen:

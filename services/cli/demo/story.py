@@ -23,7 +23,7 @@ from shared.broker.bus import BusError
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import KubeError
-from shared.model.model import split_target
+from shared.model.refs import split_target
 
 WITHIN = 90.0  # seconds that any step may take
 PATIENCE = 5.0  # seconds; a placement that waits longer than this for a lost cluster is not worth watching

@@ -20,7 +20,7 @@ import msgspec
 
 from services.policy.evaluation.allowance import Allowances
 from shared.api import PlacementPolicySpec
-from shared.model.model import PolicyFinding
+from shared.model.policy import PolicyFinding
 
 log = logging.getLogger("moorage.policy")
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.policy.language.variables import TARGET
-from shared.model.model import Target
+from shared.model.target import Target
 
 MAX_COLUMNS = 512
 """Columns that are kept, least recently used first out."""

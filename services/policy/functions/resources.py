@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.policy.functions.function import Function, FunctionError
-from shared.model.model import Target
+from shared.model.target import Target
 
 _TARGET_AND_NAME = (("Target", "string"),)
 

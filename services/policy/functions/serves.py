@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.policy.functions.function import Function
-from shared.model.model import Target
+from shared.model.target import Target
 
 
 def serves(target: Mapping[str, Any], api_version: str, kind: str) -> bool:

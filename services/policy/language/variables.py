@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.model.model import Request, Resources, Target
+from shared.model.request import Request
+from shared.model.resources import Resources
+from shared.model.target import Target
 
 Plain = Any
 """A value of a rule: str, bool, int, float, datetime, list of Plain, dict from str to Plain."""

@@ -8,7 +8,7 @@ from services.scheduler.filters.verdict import Verdict
 from services.scheduler.round import Round
 from services.scheduler.snapshot import Bools
 from shared.api import PlacementAffinityTerm, matches
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 
 def neighbours(round: Round) -> Iterator[Verdict]:

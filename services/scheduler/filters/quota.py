@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from services.scheduler.filters.verdict import Verdict
 from services.scheduler.round import Round
-from shared.model.model import TOLERANCE
+from shared.model.resources import TOLERANCE
 
 
 def quota(round: Round) -> Iterator[Verdict]:

@@ -15,23 +15,17 @@ from typing import ClassVar
 
 import msgspec
 
-from shared.broker.bus import (
+from shared.broker.bus import ID_HEADER, Bus, BusError, Consumer, DeadLetter, Delivery, Stream
+from shared.broker.dead import (
     CAUSE_HEADER,
     CONSUMER_HEADER,
     DEAD,
     DEAD_STREAM,
-    ID_HEADER,
     ORIGIN_HEADER,
-    Bus,
-    BusError,
-    Consumer,
-    DeadLetter,
-    Delivery,
-    Stream,
-    dispatch,
     replay_headers,
     replay_id,
 )
+from shared.broker.dispatch import dispatch
 from shared.broker.subjects import check_subject, covers
 
 log = logging.getLogger("moorage.bus")

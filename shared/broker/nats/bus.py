@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from shared.broker.bus import (
+from shared.broker.bus import ID_HEADER, Bus, BusError, Consumer, DeadLetter, Delivery, Stream
+from shared.broker.dead import (
     CAUSE_HEADER,
     CONSUMER_HEADER,
     DEAD,
     DEAD_STREAM,
-    ID_HEADER,
     ORIGIN_HEADER,
-    Bus,
-    BusError,
-    Consumer,
-    DeadLetter,
-    Delivery,
-    Stream,
-    dispatch,
     replay_headers,
     replay_id,
 )
+from shared.broker.dispatch import dispatch
 from shared.broker.nats.blobs import CONFIG as BLOBS_CONFIG
 from shared.broker.nats.blobs import Blobs
 from shared.broker.nats.client import ApiError, NatsClient, api_answer, status_of

@@ -11,8 +11,9 @@ from services.binding.kubernetes import Clusters, Records
 from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
 from services.binding.workspace import Workspaces
-from shared.broker.store import HEADS, INVENTORY, REPORTS
-from shared.hub.hub import Hub, TargetClients
+from shared.hub.hub import Hub
+from shared.hub.targets import TargetClients
+from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
 from shared.pipeline.messages import Bound
 from tests.support.scene import Scene, follow, opened
 

@@ -11,8 +11,9 @@ from services.binding.core import set_name
 from services.sandbox.http import Request
 from shared.broker.bus import Retry
 from shared.hub.names import binding_name
-from shared.kube.objects import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
-from shared.kube.resources import BINDINGS, CONFIGMAPS, NAMESPACES, PLACEMENTS, SECRETS, Resource
+from shared.hub.resources import BINDINGS, PLACEMENTS
+from shared.kube.applyset import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
+from shared.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS, Resource
 from tests.support.scene import DEPLOYMENTS, PLATFORM, RIVAL, SERVICES, TEAM, Scene, condition, deployment
 
 RBAC = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False, kind="ClusterRole")

@@ -10,9 +10,10 @@ from services.binding.binder import Binder
 from services.sandbox.http import Request
 from shared.broker.bus import Retry
 from shared.hub.names import binding_name
+from shared.hub.resources import BINDINGS
 from shared.kube.errors import ApiError
-from shared.kube.resources import BINDINGS, CONFIGMAPS, CRDS
-from shared.model.model import PlacementRef
+from shared.kube.resources import CONFIGMAPS, CRDS
+from shared.model.refs import PlacementRef
 from shared.pipeline.messages import Assigned
 from tests.support.scene import PLATFORM, Scene
 

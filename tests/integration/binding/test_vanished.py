@@ -11,10 +11,12 @@ from services.binding.settings import BindingSettings
 from services.binding.vanished import Vanished
 from services.sandbox.faults import Fault
 from shared.broker.bus import Retry
-from shared.broker.store import INVENTORY
-from shared.hub.hub import Hub, TargetClients
+from shared.hub.hub import Hub
+from shared.hub.resources import WORKSPACES
+from shared.hub.targets import TargetClients
 from shared.kube.errors import KubeError
-from shared.kube.resources import CRDS, WORKSPACES
+from shared.kube.resources import CRDS
+from shared.pipeline.buckets import INVENTORY
 from shared.pipeline.messages import Assigned
 from tests.support.scene import PLATFORM, RIVAL, TEAM, Scene, follow
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.broker.bus import DEAD, DEAD_STREAM, Consumer, Delivery, Reject, Stream, dispatch
+from shared.broker.bus import Consumer, Delivery, Reject, Stream
+from shared.broker.dead import DEAD, DEAD_STREAM
+from shared.broker.dispatch import dispatch
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.server import NatsServer
 from tests.support.process import process

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.controller.watches import WorkspaceWatch
-from shared.kube.resources import DECISIONS
+from shared.hub.resources import DECISIONS
 from tests.support.scene import BOUND, PLATFORM, Scene, opened
 
 

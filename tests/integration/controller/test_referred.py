@@ -11,7 +11,7 @@ from services.controller.referred import KINDS, Referred
 from services.controller.workload import select
 from services.sandbox.http import Request, Response
 from shared.kube.resources import CONFIGMAPS, SECRETS
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 from tests.support.scene import BOUND, SERVICES, TEAM, Scene, deployment, opened
 
 WEB = PlacementRef(workspace=TEAM, namespace="shop", name="web")

@@ -12,13 +12,16 @@ from shared.api.generate.crds import crd
 from shared.api.resources import RESOURCES
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, RESERVATIONS, WORKSPACES, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.hub import Hub
+from shared.hub.resources import DECISIONS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.resources import CRDS, DECISIONS, NAMESPACES
-from shared.model.model import PlacementRef, Workspace
+from shared.kube.resources import CRDS, NAMESPACES
+from shared.model.refs import PlacementRef
+from shared.model.target import Workspace
+from shared.pipeline.buckets import BUCKETS, RESERVATIONS, WORKSPACES
 from shared.pipeline.runner import Runtime
 from shared.process.settings import Settings
 

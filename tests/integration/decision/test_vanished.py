@@ -10,8 +10,10 @@ from services.sandbox.run import serve
 from services.sandbox.world import World
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, RESERVATIONS, Table
-from shared.model.model import Head, PlacementRef, Reservation
+from shared.broker.table import Table
+from shared.model.decision import Reservation
+from shared.model.refs import Head, PlacementRef
+from shared.pipeline.buckets import BUCKETS, RESERVATIONS
 from shared.pipeline.runner import Runtime
 
 BOUND = 20.0

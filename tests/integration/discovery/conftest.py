@@ -23,19 +23,22 @@ from shared.api import PlacementSpec
 from shared.broker.bus import Consumer
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, INVENTORY, Table
-from shared.broker.store import WORKSPACES as STORED_WORKSPACES
+from shared.broker.table import Table
 from shared.broker.tokens import join
+from shared.hub.resources import SYNCTARGETS, WORKSPACES
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.resources import CRDS, SECRETS, SYNCTARGETS, WORKSPACES
-from shared.model.model import Cause, Head, PlacementRef, Request, Requester, WorkloadObject
-from shared.model.model import Target as Entry
+from shared.kube.resources import CRDS, SECRETS
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, Request, Requester, WorkloadObject
+from shared.model.target import Target as Entry
 from shared.pipeline import topology
+from shared.pipeline.buckets import BUCKETS, INVENTORY
+from shared.pipeline.buckets import WORKSPACES as STORED_WORKSPACES
 from shared.pipeline.messages import Discovered, Requested, decoder, encode
 from shared.pipeline.runner import run
 from shared.pipeline.worker import Worker
-from shared.process.telemetry import Telemetry
+from shared.process.tracing import Telemetry
 
 BOUND = 15.0  # seconds that a test waits for a condition at most
 CRD = yaml.safe_load((Path(__file__).parents[3] / "deploy/crds/synctargets.yaml").read_text())

@@ -4,10 +4,11 @@ import pytest
 
 from services.discovery import counting, probing
 from shared.hub.names import SYSTEM_NAMESPACE
+from shared.hub.resources import SYNCTARGETS
+from shared.kube.applyset import APPLYSET_PART_OF, applyset_id, applyset_member, applyset_parent
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Bounds, Client
-from shared.kube.objects import APPLYSET_PART_OF, applyset_id, applyset_member, applyset_parent
-from shared.kube.resources import CONFIGMAPS, NAMESPACES, NODES, PODS, SYNCTARGETS, Resource
+from shared.kube.resources import CONFIGMAPS, NAMESPACES, NODES, PODS, Resource
 
 PLATFORM = "root:platform"
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")

@@ -10,10 +10,12 @@ from services.discovery.health import Probe
 from services.discovery.probing import Prober
 from services.discovery.targets import FAULT
 from services.sandbox.http import Response
-from shared.broker.store import INVENTORY, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
+from shared.hub.resources import SYNCTARGETS
 from shared.kube.client import Bounds
-from shared.kube.resources import SECRETS, SYNCTARGETS
+from shared.kube.resources import SECRETS
+from shared.pipeline.buckets import INVENTORY
 
 PLATFORM = "root:platform"
 BOUND = 15.0

@@ -4,7 +4,7 @@ import asyncio
 
 from services.sandbox.errors import ApiError
 from services.sandbox.http import Response, refusal
-from shared.kube.resources import WORKSPACES
+from shared.hub.resources import WORKSPACES
 
 TEAM = "root:team"
 KEPT = {"metadata": {"finalizers": ["test/keep"]}}

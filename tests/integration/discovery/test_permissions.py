@@ -10,12 +10,15 @@ from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from services.sandbox.errors import ApiError
 from services.sandbox.http import refusal
-from shared.broker.store import WORKSPACES, Entry, Table
+from shared.broker.table import Entry, Table
 from shared.broker.tokens import join
 from shared.hub.hub import Hub
-from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SYNCTARGETS
-from shared.kube.resources import WORKSPACES as HUB_WORKSPACES
-from shared.model.model import Requester, Workspace
+from shared.hub.resources import SYNCTARGETS
+from shared.hub.resources import WORKSPACES as HUB_WORKSPACES
+from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES
+from shared.model.request import Requester
+from shared.model.target import Workspace
+from shared.pipeline.buckets import WORKSPACES
 
 BOUND = 30.0  # seconds
 PLATFORM = "root:platform"

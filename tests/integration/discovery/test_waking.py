@@ -4,20 +4,14 @@ import asyncio
 import contextlib
 
 from services.controller.worker import worker as controller
-from shared.broker.store import HEADS, WAITING, WORKSPACES, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
+from shared.hub.resources import PLACEMENTS, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.resources import (
-    CLUSTERROLEBINDINGS,
-    CLUSTERROLES,
-    CONFIGMAPS,
-    CRDS,
-    NAMESPACES,
-    PLACEMENTS,
-    SYNCTARGETS,
-)
-from shared.model.model import Refusal
+from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, CONFIGMAPS, CRDS, NAMESPACES
+from shared.model.decision import Refusal
+from shared.pipeline.buckets import HEADS, WAITING, WORKSPACES
 from shared.pipeline.messages import Decided, encode
 from tests.support.scene import PLATFORM, TEAM, definitions
 

@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from services.discovery.probing import Prober
-from shared.broker.store import INVENTORY, Table
-from shared.broker.store import WORKSPACES as STORED_WORKSPACES
+from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.kube.resources import CRDS, SYNCTARGETS, WORKSPACES
+from shared.hub.resources import SYNCTARGETS, WORKSPACES
+from shared.kube.resources import CRDS
+from shared.pipeline.buckets import INVENTORY
+from shared.pipeline.buckets import WORKSPACES as STORED_WORKSPACES
 
 PLATFORM = "root:platform"
 EVERYTHING = {"root", PLATFORM, "root:platform:edge", "root:team", "root:empty"}

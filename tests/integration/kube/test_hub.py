@@ -9,10 +9,10 @@ from services.sandbox.faults import Fault
 from services.sandbox.run import Ready, serve
 from services.sandbox.world import World
 from shared.hub.hub import Hub
+from shared.hub.resources import WORKSPACES
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.resources import WORKSPACES
 
 TEAM, DEEP = "root:org:team", "root:org:team:deep"
 

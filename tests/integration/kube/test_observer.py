@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.status.observe import Observer
-from shared.hub.hub import Hub, TargetClients
+from shared.hub.hub import Hub
+from shared.hub.targets import TargetClients
 from shared.kube.client import Client
-from shared.model.model import KubeconfigRef, PlacementRef, Target
+from shared.model.refs import PlacementRef
+from shared.model.target import KubeconfigRef, Target
 
 BOUND = 5.0
 MAPS, SECRETS = "/api/v1/configmaps", "/api/v1/secrets"

@@ -9,13 +9,14 @@ import pytest
 
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.server import listen, serving
+from shared.hub.resources import WORKSPACES
 from shared.kube.apis import RestMapper
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.informer import Informer
 from shared.kube.objects import strip_server_fields
-from shared.kube.resources import CONFIGMAPS, WORKSPACES, Resource
+from shared.kube.resources import CONFIGMAPS, Resource
 
 BOUND = 10.0
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.hub.resources import PLACEMENTS
 from shared.kube.client import Bounds
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
-from shared.kube.resources import PLACEMENTS
 from shared.kube.subscription import Change
 from shared.kube.transport import TooLarge
 

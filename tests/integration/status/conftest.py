@@ -13,16 +13,19 @@ from services.binding.settings import BindingSettings
 from services.binding.worker import worker as binding
 from services.status.settings import StatusSettings
 from services.status.worker import worker as status
-from shared.broker.bus import send
+from shared.broker.claims import send
 from shared.broker.memory.bus import MemoryBus
-from shared.broker.store import INVENTORY, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.model.model import Choice, Head, PlacementRef, Refusal, Target
+from shared.model.decision import Choice, Refusal
+from shared.model.refs import Head, PlacementRef
+from shared.model.target import Target
 from shared.pipeline import runner
+from shared.pipeline.buckets import INVENTORY
 from shared.pipeline.messages import Decided, Message, encode
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
-from shared.process.telemetry import Telemetry
+from shared.process.tracing import Telemetry
 from tests.support.scene import PLATFORM, Scene, opened
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from shared.broker.store import REPORTS, Table
-from shared.kube.resources import BINDINGS, PLACEMENTS
+from shared.broker.table import Table
+from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.times import seconds
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
+from shared.pipeline.buckets import REPORTS
 from tests.integration.status.conftest import Pipeline
 from tests.support.scene import BOUND, DEPLOYMENTS, Scene, condition
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 
-from shared.broker.store import CHECKS, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.kube.resources import EVENTS, POLICIES
-from shared.model.model import PolicyCheck, PolicyFinding, RuleTally
+from shared.hub.resources import POLICIES
+from shared.kube.resources import EVENTS
+from shared.model.policy import PolicyCheck, PolicyFinding, RuleTally
+from shared.pipeline.buckets import CHECKS
 from tests.integration.status.conftest import Pipeline
 from tests.support.scene import BOUND, PLATFORM, Scene, condition
 

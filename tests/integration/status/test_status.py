@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
-from shared.broker.store import REPORTS, Table
-from shared.kube.resources import EVENTS, PLACEMENTS, WORKSPACES
-from shared.model.model import Head, PlacementRef
+from shared.broker.table import Table
+from shared.hub.resources import PLACEMENTS, WORKSPACES
+from shared.kube.resources import EVENTS
+from shared.model.refs import Head, PlacementRef
+from shared.pipeline.buckets import REPORTS
 from shared.pipeline.messages import Bound, Reported
 from tests.integration.status.conftest import TRACE, Pipeline
 from tests.support.scene import BOUND, DEPLOYMENTS, PLATFORM, Scene

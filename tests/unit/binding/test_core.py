@@ -11,7 +11,7 @@ from services.binding import core
 from services.binding.cluster import applyset_of, kinds_of
 from services.binding.workspace import selector_text
 from shared.api import LabelRequirement, LabelSelector, PlacementSpec
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
 

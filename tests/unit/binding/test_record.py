@@ -22,7 +22,8 @@ from shared.api import (
     get_condition,
 )
 from shared.hub.names import ATTEMPT_ANNOTATION
-from shared.model.model import Head, ObjectHealth, PlacementRef
+from shared.model.refs import Head, PlacementRef
+from shared.model.report import ObjectHealth
 from shared.pipeline.messages import Assigned, Observed
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")

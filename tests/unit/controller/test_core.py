@@ -15,17 +15,10 @@ from shared.api import (
     TargetReference,
     Toleration,
 )
-from shared.model.model import (
-    Head,
-    HeadEntry,
-    PlacementRef,
-    PolicyEntry,
-    PreviousChoice,
-    Requester,
-    Target,
-    Waiting,
-    WorkloadObject,
-)
+from shared.model.policy import PolicyEntry
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import HeadEntry, PreviousChoice, Requester, Waiting, WorkloadObject
+from shared.model.target import Target
 
 REF = PlacementRef(workspace="root:a", namespace="n", name="p")
 SPEC = msgspec.convert({"workload": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}, PlacementSpec)

@@ -13,9 +13,12 @@ from services.controller.reconcile import Reconciler
 from services.controller.settings import ControllerSettings
 from shared.api import Placement, Taint, decode_placement
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, INVENTORY, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.model.model import Head, HeadEntry, PreviousChoice, Target
+from shared.model.refs import Head
+from shared.model.request import HeadEntry, PreviousChoice
+from shared.model.target import Target
+from shared.pipeline.buckets import BUCKETS, INVENTORY
 
 ON_T = Decision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
 T = Target(workspace="root:p", name="t", ready=True)

@@ -5,18 +5,9 @@ import pytest
 
 from services.decision import core
 from shared.api import PlacementDecisionStatus, PlacementSpec
-from shared.model.model import (
-    Cause,
-    Choice,
-    Head,
-    PlacementRef,
-    PreviousChoice,
-    Proposal,
-    Refusal,
-    Rejection,
-    Request,
-    Score,
-)
+from shared.model.decision import Choice, Proposal, Refusal, Rejection, Score
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, PreviousChoice, Request
 from shared.pipeline.messages import Scheduled
 
 HEAD = Head(uid="u", generation=1, attempt=2)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from services.decision.ledger import Ledger, Superseded, key_of, prefix_of
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import RESERVATIONS, Table
-from shared.model.model import Head, PlacementRef, Target
+from shared.broker.table import Table
+from shared.model.refs import Head, PlacementRef
+from shared.model.target import Target
+from shared.pipeline.buckets import RESERVATIONS
 
 NODE = Target(workspace="root:platform", name="one", ready=True, allocatable={"cpu": 4.0, "pods": 10.0})
 

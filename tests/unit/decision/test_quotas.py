@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from services.decision.ledger import Ledger, Superseded, prefix_of
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import RESERVATIONS, Table
-from shared.model.model import Head, PlacementRef, Resources, Target
+from shared.broker.table import Table
 from shared.model.quota import lies_in
+from shared.model.refs import Head, PlacementRef
+from shared.model.resources import Resources
+from shared.model.target import Target
+from shared.pipeline.buckets import RESERVATIONS
 
 QUOTAS: dict[str, Resources] = {"root:a": {"cpu": 5.0, "pods": 3.0}, "root:a:x": {"cpu": 2.0}, "root:b!": {"cpu": 1.0}}
 NODE = Target(

@@ -12,9 +12,13 @@ from services.decision.ledger import Ledger, key_of
 from services.decision.worker import Decision, settle
 from shared.api import PlacementSpec
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, INVENTORY, RESERVATIONS, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.model.model import Cause, Choice, Head, PlacementRef, PreviousChoice, Proposal, Request, Reservation, Target
+from shared.model.decision import Choice, Proposal, Reservation
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, PreviousChoice, Request
+from shared.model.target import Target
+from shared.pipeline.buckets import BUCKETS, INVENTORY, RESERVATIONS
 from shared.pipeline.messages import Scheduled
 
 REF = PlacementRef(workspace="root:team", namespace="apps", name="web")

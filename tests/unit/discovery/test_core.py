@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from services.discovery.core import Candidate, Workspaces, answer, screen, served
 from shared.api import PlacementSpec, WorkspaceSelector
-from shared.model.model import ApiKind, Cause, Head, PlacementRef, PreviousChoice, Request, Target, WorkloadObject
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, PreviousChoice, Request, WorkloadObject
+from shared.model.target import ApiKind, Target
 
 APPS = ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1", "v1beta1"))
 BATCH = ApiKind(group="batch", resource="cronjobs", kind="CronJob", versions=("v1",))

@@ -18,7 +18,7 @@ from services.discovery.health import (
     resume,
     steady_latency,
 )
-from shared.model.model import Target
+from shared.model.target import Target
 
 RULES = Rules(lost_after=60.0, refused_limit=3)
 GOOD = Probe("answered", latency=10.0)

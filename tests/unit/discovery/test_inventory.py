@@ -21,7 +21,7 @@ from services.discovery.nodes import Node, Nodes, sum_nodes
 from services.discovery.quantities import amounts, quantities
 from shared.api import SyncTarget, decode_synctarget
 from shared.kube.times import rfc3339
-from shared.model.model import ApiKind, Target
+from shared.model.target import ApiKind, Target
 
 NOW = 1_700_000_000.0
 SECRETS = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))

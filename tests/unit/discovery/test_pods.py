@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.discovery import pods
 from services.discovery.pods import Link, Owner, Partial, Pod, Tally, TooManyOwners, others
-from shared.kube.objects import APPLYSET_PART_OF
+from shared.kube.applyset import APPLYSET_PART_OF
 
 NODES = frozenset({"n1", "n2"})
 

@@ -8,8 +8,9 @@ import pytest
 from services.discovery.projection import Projection
 from shared.broker.bus import BusError
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import WORKSPACES, Table
-from shared.model.model import Workspace
+from shared.broker.table import Table
+from shared.model.target import Workspace
+from shared.pipeline.buckets import WORKSPACES
 
 BOUND = 5.0
 

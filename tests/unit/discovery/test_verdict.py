@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.discovery.health import FLAPPING, UNREACHABLE, Health, Probe, Rules, observe, verdict
-from shared.model.model import Target
+from shared.model.target import Target
 
 RULES = Rules(lost_after=60.0, refused_limit=3)
 NOW = 10_000.0

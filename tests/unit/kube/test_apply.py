@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kube import apply
+from shared.kube import applyset, objects
 
 
 def obj(kind: str, api_version: str = "v1", **fields: Any) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def test_metadata_loses_what_the_server_and_other_tools_put_there():
         "ownerReferences": [{}],
         "finalizers": ["a/b"],
         "generateName": "web-",
-        "labels": {"app": "web", apply.APPLYSET_PART_OF: "applyset-x-v1"},
+        "labels": {"app": "web", applyset.APPLYSET_PART_OF: "applyset-x-v1"},
         "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kcp.io/cluster": "abc"},
     }
     source["status"] = {"phase": "Active"}
@@ -164,7 +164,7 @@ def test_an_object_of_which_nobody_says_who_owns_it_is_owned_by_nobody(metadata)
 
 def test_the_applyset_id_is_the_one_of_the_convention():
     # printf 'web.moorage-system.Secret.' | sha256sum, base64url without padding
-    assert objects.applyset_id("web", "moorage-system", "Secret", "") == EXPECTED_ID
+    assert applyset.applyset_id("web", "moorage-system", "Secret", "") == EXPECTED_ID
 
 
 EXPECTED_ID = "applyset-ot5d93rg6Cq8gAYxxvu25wfIIuPB7glhigzjPURg-U0-v1"
@@ -179,20 +179,20 @@ def test_the_parent_names_the_kinds_and_the_other_namespaces_of_its_members():
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "other"}},
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "x"}},
     ]
-    marked = objects.applyset_parent(parent, members, tooling="moorage/v1.2.3")
-    identity = objects.applyset_id("web", "shop", "ConfigMap", "")
-    assert marked["metadata"]["labels"] == {"keep": "me", apply.APPLYSET_ID: identity}
+    marked = applyset.applyset_parent(parent, members, tooling="moorage/v1.2.3")
+    identity = applyset.applyset_id("web", "shop", "ConfigMap", "")
+    assert marked["metadata"]["labels"] == {"keep": "me", applyset.APPLYSET_ID: identity}
     assert marked["metadata"]["annotations"] == {
-        apply.APPLYSET_TOOLING: "moorage/v1.2.3",
-        apply.APPLYSET_GROUP_KINDS: "ClusterRole.rbac.authorization.k8s.io,ConfigMap,Deployment.apps",
-        apply.APPLYSET_NAMESPACES: "other",
+        applyset.APPLYSET_TOOLING: "moorage/v1.2.3",
+        applyset.APPLYSET_GROUP_KINDS: "ClusterRole.rbac.authorization.k8s.io,ConfigMap,Deployment.apps",
+        applyset.APPLYSET_NAMESPACES: "other",
     }
     assert parent["metadata"]["labels"] == {"keep": "me"}
 
 
 def test_a_member_is_labelled_and_the_original_left_alone():
     source = obj("ConfigMap")
-    assert objects.applyset_member(source, "applyset-x-v1")["metadata"]["labels"] == {
-        apply.APPLYSET_PART_OF: "applyset-x-v1"
+    assert applyset.applyset_member(source, "applyset-x-v1")["metadata"]["labels"] == {
+        applyset.APPLYSET_PART_OF: "applyset-x-v1"
     }
     assert "labels" not in source["metadata"]

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.hub.resources import PLACEMENTS, SYNCTARGETS
 from shared.kube.apis import version_priority
 from shared.kube.auth.tls import tls_context
 from shared.kube.client import workspace_url
 from shared.kube.errors import ApiError, ConfigError, from_event, from_response
 from shared.kube.informer import Backoff
-from shared.kube.resources import CONFIGMAPS, NAMESPACES, PLACEMENTS, SYNCTARGETS
+from shared.kube.resources import CONFIGMAPS, NAMESPACES
 from shared.kube.subscription import Change, Subscription
 from shared.kube.transport import encode_params
 

@@ -26,7 +26,7 @@ from services.policy.evaluation.columns import Inventory
 from services.policy.functions import FUNCTIONS
 from services.policy.language.diagnostics import InvalidExpression
 from services.policy.language.variables import read_target
-from shared.model.model import Target
+from shared.model.target import Target
 
 from .expressions import NOW, rules, targets
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from shared.api import Taint
-from shared.model.model import ApiKind, OutsideScore, Target
+from shared.model.target import ApiKind, OutsideScore, Target
 
 NOW = 1_800_000_000.0
 NAN, INFINITY = float("nan"), float("inf")

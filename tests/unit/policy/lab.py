@@ -10,9 +10,13 @@ from services.policy.worker import Policy, evaluate, open_policy
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, CHECKS, INVENTORY, POLICIES, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.model.model import Cause, Head, PlacementRef, PolicyCheck, PolicyEntry, Request, Target
+from shared.model.policy import PolicyCheck, PolicyEntry
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, Request
+from shared.model.target import Target
+from shared.pipeline.buckets import BUCKETS, CHECKS, INVENTORY, POLICIES
 from shared.pipeline.messages import Discovered, Evaluated
 from shared.pipeline.runner import Runtime
 

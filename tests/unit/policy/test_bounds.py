@@ -10,7 +10,7 @@ from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import compile_rule
 from services.policy.evaluation.allowance import REMEMBERED, Allowances, Work
 from services.policy.evaluation.columns import Inventory
-from shared.model.model import Target
+from shared.model.target import Target
 
 ROWS = 5_000
 HONEST = compile_rule('target.labels.region == "eu" && target.nodes < 7')

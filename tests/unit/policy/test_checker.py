@@ -7,7 +7,7 @@ from services.policy.cel.program import Programs, compile_rule
 from services.policy.core import InForce
 from services.policy.language.diagnostics import InvalidExpression
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable
-from shared.model.model import Target
+from shared.model.target import Target
 
 
 @pytest.mark.parametrize(

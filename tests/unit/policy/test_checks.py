@@ -7,9 +7,9 @@ from services.policy.cel.isolation import Isolation
 from services.policy.checks import Checks
 from shared.api import PlacementPolicySpec, Rule, Variable
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, CHECKS, POLICIES
 from shared.broker.tokens import join
-from shared.model.model import PolicyCheck, PolicyFinding, RuleResult, RuleTally
+from shared.model.policy import PolicyCheck, PolicyFinding, RuleResult, RuleTally
+from shared.pipeline.buckets import BUCKETS, CHECKS, POLICIES
 
 from .lab import POLICY, Lab, running
 

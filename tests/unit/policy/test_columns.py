@@ -11,7 +11,7 @@ from msgspec import structs
 from services.policy.evaluation import memo
 from services.policy.evaluation.allowance import Work
 from services.policy.evaluation.columns import MAX_COLUMNS, Inventory, freeze, reader
-from shared.model.model import Target
+from shared.model.target import Target
 
 
 def target(name: str, **fields: Any) -> Target:

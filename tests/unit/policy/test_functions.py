@@ -11,7 +11,7 @@ from services.policy.cel import reference
 from services.policy.cel.program import compile_rule
 from services.policy.functions import FUNCTIONS, FunctionError
 from services.policy.language.variables import read_request, read_target
-from shared.model.model import ApiKind, Target
+from shared.model.target import ApiKind, Target
 
 from .expressions import LABELS, NOW, RESOURCES, WORDS, targets
 

@@ -10,7 +10,10 @@ from services.policy.cel.isolation import Isolation
 from services.policy.evaluation.columns import Inventory
 from services.policy.stage import evaluate
 from shared.api import LabelSelector, PlacementPolicySpec, PlacementSpec, Rule, Variable, WorkloadSelector
-from shared.model.model import Cause, Head, PlacementRef, PolicyEntry, Request, Target
+from shared.model.policy import PolicyEntry
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, Request
+from shared.model.target import Target
 from shared.pipeline.messages import Discovered, Evaluated
 
 NOW = 1_800_000_000.0

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from services.policy.tally import MOST_FINDINGS, UNTOLD, Tallies, Tally, added, checked
 from shared.api import PlacementPolicySpec, Rule
-from shared.model.model import PolicyEntry, PolicyFinding, RuleResult, RuleTally
+from shared.model.policy import PolicyEntry, PolicyFinding, RuleResult, RuleTally
 
 POLICY = PolicyEntry(
     workspace="root",

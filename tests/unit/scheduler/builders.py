@@ -12,17 +12,10 @@ from services.scheduler.round import Round
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from shared.api import PlacementSpec
-from shared.model.model import (
-    ApiKind,
-    Cause,
-    Head,
-    PlacementRef,
-    PreviousChoice,
-    Request,
-    Reservation,
-    Target,
-    WorkloadObject,
-)
+from shared.model.decision import Reservation
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, PreviousChoice, Request, WorkloadObject
+from shared.model.target import ApiKind, Target
 
 DEPLOYMENT = ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1",))
 REGION = "topology.kubernetes.io/region"

@@ -5,7 +5,7 @@ import pytest
 from services.scheduler.scorers import KNOWN
 from services.scheduler.scorers.resource import MODES
 from services.scheduler.snapshot import Snapshot
-from shared.model.model import Rejection
+from shared.model.decision import Rejection
 from tests.unit.scheduler.builders import REGION, decide, deployment, request, target
 
 

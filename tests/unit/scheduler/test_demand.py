@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.scheduler.demand import Demand
-from shared.model.model import fits
+from shared.model.resources import fits
 from tests.unit.scheduler.builders import deployment
 
 amounts = st.sampled_from([0.0, 0.1, 0.25, 1.0, 3.0])

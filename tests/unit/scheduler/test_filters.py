@@ -6,7 +6,10 @@ import pytest
 
 from services.scheduler.filters import FILTERS
 from shared.api import Taint
-from shared.model.model import ApiKind, Head, Request, Reservation
+from shared.model.decision import Reservation
+from shared.model.refs import Head
+from shared.model.request import Request
+from shared.model.target import ApiKind
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,

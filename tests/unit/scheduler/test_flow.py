@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.scheduler.flow import Edge, Levels, choose, circulation
 from shared.api import ZONE_LABEL
-from shared.model.model import Proposal
+from shared.model.decision import Proposal
 from tests.unit.scheduler.builders import REGION, decide, request, target
 
 Cells = list[tuple[int, int]]

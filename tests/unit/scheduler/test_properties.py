@@ -12,7 +12,11 @@ from services.scheduler.core import Outcome
 from services.scheduler.division import webster
 from services.scheduler.snapshot import Snapshot
 from shared.api import Taint
-from shared.model.model import Head, Request, Reservation, Target, fits, subtract
+from shared.model.decision import Reservation
+from shared.model.refs import Head
+from shared.model.request import Request
+from shared.model.resources import fits, subtract
+from shared.model.target import Target
 from tests.unit.scheduler.builders import REGION, decide, deployment, placement, request, snapshot_of, target
 
 ZONE = "topology.kubernetes.io/zone"

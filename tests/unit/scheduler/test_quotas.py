@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.scheduler.snapshot import Snapshot
-from shared.model.model import Head, PlacementRef, Request, Reservation, Target
+from shared.model.decision import Reservation
 from shared.model.quota import left, lies_in
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Request
+from shared.model.target import Target
 from tests.unit.scheduler.builders import daemonset, decide, deployment, request, round_of, snapshot_of, target
 
 HEAD = Head(uid="u", generation=1, attempt=1)

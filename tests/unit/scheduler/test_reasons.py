@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.model.model import Rejection
+from shared.model.decision import Rejection
 from shared.model.reasons import sentence
 
 

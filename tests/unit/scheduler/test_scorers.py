@@ -9,7 +9,9 @@ import pytest
 from services.scheduler.scorers import BadArguments, find
 from services.scheduler.scorers.cost import GIB
 from shared.api import PROVIDER_LABEL, ZONE_LABEL, Taint
-from shared.model.model import Head, OutsideScore, Reservation, Target
+from shared.model.decision import Reservation
+from shared.model.refs import Head
+from shared.model.target import OutsideScore, Target
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from shared.api import ZONE_LABEL
-from shared.model.model import Head, Reservation
+from shared.model.decision import Reservation
+from shared.model.refs import Head
 from tests.unit.scheduler.builders import REGION, decide, placement, request, snapshot_of, target
 
 

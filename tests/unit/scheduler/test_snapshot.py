@@ -5,7 +5,8 @@ import math
 import pytest
 
 from services.scheduler.snapshot import Snapshot
-from shared.model.model import Head, Reservation
+from shared.model.decision import Reservation
+from shared.model.refs import Head
 from tests.unit.scheduler.builders import REGION, placement, snapshot_of, target
 
 HEAD = Head(uid="u", generation=1, attempt=1)

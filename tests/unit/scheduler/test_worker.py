@@ -13,9 +13,13 @@ from services.scheduler.worker import Scheduler, open_scheduler, propose, worker
 from shared.broker.bus import Retry
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, INVENTORY, RESERVATIONS, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.model.model import Head, Rejection, Reservation, RuleResult, Target
+from shared.model.decision import Rejection, Reservation
+from shared.model.policy import RuleResult
+from shared.model.refs import Head
+from shared.model.target import Target
+from shared.pipeline.buckets import BUCKETS, INVENTORY, RESERVATIONS
 from shared.pipeline.messages import Evaluated, Scheduled
 from shared.pipeline.runner import Runtime
 from tests.unit.scheduler.builders import NOW, REGION, deployment, placement, request, target

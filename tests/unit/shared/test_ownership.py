@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import services
-from shared.broker.store import BUCKETS
+from shared.pipeline.buckets import BUCKETS
 
 ROOT = Path(services.__file__).parent
 OWNERS = {bucket.name.upper(): bucket.owner for bucket in BUCKETS}

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.model.model import Head, PlacementRef, Reservation
+from shared.model.decision import Reservation
 from shared.model.quota import enclosing, left, lies_in
+from shared.model.refs import Head, PlacementRef
 
 HEAD = Head(uid="u", generation=1, attempt=1)
 names = st.sampled_from(["root", "a", "ab", "b"])

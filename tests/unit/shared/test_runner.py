@@ -11,18 +11,20 @@ import pytest
 from msgspec import Meta
 
 from shared.api import PlacementSpec
-from shared.broker.bus import CAUSE_HEADER
+from shared.broker.dead import CAUSE_HEADER
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import BUCKETS, HEADS, Table
+from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.model.model import Cause, Head, HeadEntry, PlacementRef, Request
+from shared.model.refs import Head, PlacementRef
+from shared.model.request import Cause, HeadEntry, Request
 from shared.pipeline import topology
+from shared.pipeline.buckets import BUCKETS, HEADS
 from shared.pipeline.messages import Assigned, Discovered, Requested, Withdrawn, encode
 from shared.pipeline.runner import Running, Runtime, run
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
-from shared.process.telemetry import TRACEPARENT, Telemetry, current_trace
+from shared.process.tracing import TRACEPARENT, Telemetry, current_trace
 
 REF = PlacementRef(workspace="root:a", namespace="n", name="p")
 SPEC = msgspec.convert({"workload": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}, PlacementSpec)

@@ -111,12 +111,12 @@ def test_what_a_handler_returned_is_taken_as_messages():
 
 
 def _ref():
-    from shared.model.model import PlacementRef
+    from shared.model.refs import PlacementRef
 
     return PlacementRef(workspace="w", namespace="n", name="p")
 
 
 def _head():
-    from shared.model.model import Head
+    from shared.model.refs import Head
 
     return Head(uid="u", generation=1, attempt=1)

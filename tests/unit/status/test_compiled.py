@@ -5,7 +5,7 @@ import pytest
 
 from services.status.compiled import counts_alone, is_news, policy_status, sentence
 from shared.api import PlacementPolicyStatus, RuleCount
-from shared.model.model import PolicyCheck, PolicyFinding, RuleTally
+from shared.model.policy import PolicyCheck, PolicyFinding, RuleTally
 
 NOW, LATER = "2027-01-15T08:00:00Z", "2027-01-15T09:00:00Z"
 TYPO = PolicyFinding(

@@ -22,7 +22,9 @@ from shared.api import (
     TargetReference,
     get_condition,
 )
-from shared.model.model import Choice, Head, ObjectHealth, PlacementRef, Refusal, TargetReport
+from shared.model.decision import Choice, Refusal
+from shared.model.refs import Head, PlacementRef
+from shared.model.report import ObjectHealth, TargetReport
 from shared.pipeline.messages import Decided
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")

@@ -9,8 +9,11 @@ import pytest
 from services.status.reports import GONE, NOT_SEEN, Reports, key_of, merged, news, observed, parse_ref
 from shared.api import BoundObject
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import REPORTS, Conflict, Table
-from shared.model.model import Head, ObjectHealth, PlacementRef, TargetReport
+from shared.broker.store import Conflict
+from shared.broker.table import Table
+from shared.model.refs import Head, PlacementRef
+from shared.model.report import ObjectHealth, TargetReport
+from shared.pipeline.buckets import REPORTS
 from shared.pipeline.messages import Reported
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web.1")

@@ -18,7 +18,7 @@ from shared.api import (
 from shared.api.binding import BoundObject, PlacementBindingSpec, PlacementBindingStatus
 from shared.api.decision import HistoryEntry, PlacementDecisionStatus, Rejection, ScoredTarget, ScorePart
 from shared.api.placement import PlacedTarget, PlacementStatus, Stability
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 
 PLATFORM = "root:platform"
 REF = PlacementRef(workspace="root:shop", namespace="shop", name="web")

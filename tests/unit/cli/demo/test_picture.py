@@ -3,7 +3,7 @@
 import pytest
 
 from services.cli.demo.picture import STAGES, Picture, figures, put
-from shared.model.model import PlacementRef
+from shared.model.refs import PlacementRef
 from shared.pipeline.messages import Bound, Requested
 from tests.unit.cli.demo.pictures import PLATFORM, REF, binding, cluster, decision, key, picture, placement, running
 

@@ -1,18 +1,14 @@
-"""Traces and logs of one process.
+"""Traces of one process.
 
 The W3C `traceparent` header always travels on, so that one placement is one trace over all workers. Spans are made only
 where OpenTelemetry's standard variables name an exporter (`OTEL_EXPORTER_OTLP_ENDPOINT` or the one for traces), and the
 SDK is loaded only then: it costs some 20 MB and 0.2 s.
 """
 
-import json
-import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 TRACEPARENT = "traceparent"
@@ -21,12 +17,15 @@ TRACESTATE = "tracestate"
 _trace: ContextVar[str] = ContextVar("moorage_trace", default="")
 _about: ContextVar[str] = ContextVar("moorage_placement", default="")
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
 
 def current_trace() -> str:
     """The id of the trace that is under way here (32 hexadecimal digits), or empty."""
     return _trace.get()
+
+
+def current_placement() -> str:
+    """The placement that is worked on here, or empty."""
+    return _about.get()
 
 
 class Telemetry:
@@ -109,64 +108,3 @@ def wanted(env: Mapping[str, str]) -> bool:
 def _new_traceparent() -> str:
     """A fresh trace that nobody samples: it ties log lines together."""
     return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, trace, placement, and what the call gave as `extra`."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__()
-        self._service = service
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "service": self._service,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= _context()
-        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-class TextFormatter(logging.Formatter):
-    """For people: time, level, service, message, then `name=value`."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__()
-        self._service = service
-
-    def format(self, record: logging.LogRecord) -> str:
-        clock = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
-        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD} | _context()
-        parts = [clock, record.levelname[:4], f"{self._service:<10}", record.getMessage()]
-        parts += [f"{name}={value}" for name, value in extra.items() if name != "trace"]
-        text = " ".join(parts)
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
-
-
-def _closing_tls(record: logging.LogRecord) -> bool:
-    """uvloop logs an error when it closes a TLS connection that the other side closed first; nothing is lost."""
-    return not record.getMessage().startswith("Fatal error on SSL protocol")
-
-
-def _context() -> dict[str, str]:
-    found = {"trace": _trace.get(), "placement": _about.get()}
-    return {name: value for name, value in found.items() if value}
-
-
-def set_up_logging(service: str, level: str, style: Literal["auto", "json", "text"]) -> None:
-    """Log to standard error, once for the process; `auto` is text on a terminal and JSON lines elsewhere."""
-    text = style == "text" or (style == "auto" and sys.stderr.isatty())
-    handler = logging.StreamHandler()
-    handler.setFormatter(TextFormatter(service) if text else JsonFormatter(service))
-    logging.getLogger("asyncio").addFilter(_closing_tls)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for noisy in ("aiohttp.access", "urllib3", "asyncio"):
-        logging.getLogger(noisy).setLevel("WARNING")

@@ -1,0 +1,57 @@
+"""Dead letters: how a message is parked with its cause, and what it was before."""
+
+import hashlib
+import logging
+
+from shared.broker.bus import ID_HEADER, Bus, Consumer, DeadLetter, Delivery
+from shared.broker.subjects import is_subject
+
+log = logging.getLogger("moorage.bus")
+
+CAUSE_HEADER = "Moorage-Cause"
+
+
+ORIGIN_HEADER = "Moorage-Subject"
+
+
+CONSUMER_HEADER = "Moorage-Consumer"
+
+
+DEAD = "moorage.dead"
+
+
+DEAD_STREAM = "MOORAGE_DEAD"
+"""Where parked messages lie: the stream of this name on `moorage.dead.>` is provisioned like any other."""
+
+
+def dead_letter_id(consumer: str, delivery: Delivery) -> str:
+    """An id by which the same message, parked twice because of a crash in between, is one dead letter."""
+    digest = hashlib.sha256(delivery.payload).hexdigest()[:16]
+    return f"dead:{consumer}:{delivery.headers.get(ID_HEADER, digest)}"
+
+
+async def park(bus: Bus, consumer: Consumer, delivery: Delivery, cause: str) -> None:
+    headers = {name: value for name, value in delivery.headers.items() if not name.startswith("Nats-")}
+    headers |= {CAUSE_HEADER: _one_line(cause), ORIGIN_HEADER: delivery.subject, CONSUMER_HEADER: consumer.name}
+    place = f"{DEAD}.{delivery.subject.removeprefix('moorage.')}"
+    if not is_subject(place):  # strangers can publish on what we would not
+        place = f"{DEAD}.garbage"
+    await bus.publish(place, delivery.payload, id=dead_letter_id(consumer.name, delivery), headers=headers)
+    await delivery.terminate(_one_line(cause))
+    log.error("message parked", extra={"consumer": consumer.name, "subject": delivery.subject, "cause": cause})
+
+
+def _one_line(text: str, limit: int = 500) -> str:
+    """Header values may not hold line breaks, and causes may be long."""
+    return " ".join(text.split())[:limit]
+
+
+def replay_id(letter: DeadLetter) -> str:
+    """A new id, as the old one may still be known as a duplicate; replaying the same letter twice is one message."""
+    return f"replay:{letter.sequence}:{letter.time}"
+
+
+def replay_headers(letter: DeadLetter) -> dict[str, str]:
+    """The headers that the message had before it was parked."""
+    parking = (CAUSE_HEADER, ORIGIN_HEADER, CONSUMER_HEADER, ID_HEADER)
+    return {name: value for name, value in letter.headers.items() if name not in parking}

@@ -1,0 +1,66 @@
+"""What happens to a message whose handler did not finish.
+
+A handler returns (then its message is acknowledged), raises `Retry(delay)` or `Reject(reason)`, or fails with any other
+exception. Such a failure is logged and the message delivered again, with growing pauses; after `max_failures`
+deliveries it goes to the dead-letter stream, with the cause.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from shared.aio.backoff import backoff
+from shared.broker.bus import Bus, BusError, Consumer, Delivery, Forbidden, Reject, Retry
+from shared.broker.dead import park
+
+log = logging.getLogger("moorage.bus")
+
+
+async def dispatch(
+    bus: Bus, consumer: Consumer, delivery: Delivery, handle: "Callable[[Delivery], Awaitable[None]]"
+) -> None:
+    """Run a handler on one delivery, and settle the delivery according to how the handler ended.
+
+    Raises nothing but cancellation.
+    """
+    renewal = asyncio.create_task(_renew(delivery, consumer.ack_wait / 3))
+    try:
+        await handle(delivery)
+    except Retry as retry:
+        patient = delivery.attempt >= consumer.patience
+        await _settle(delivery.nak(max(retry.delay, consumer.patient_delay) if patient else retry.delay))
+    except Reject as reason:
+        await _settle(park(bus, consumer, delivery, str(reason)))
+    except Exception as error:
+        log.exception("handler failed", extra={"consumer": consumer.name, "subject": delivery.subject})
+        if delivery.attempt >= consumer.max_failures and not _is_outage(error):
+            await _settle(park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
+        else:
+            await _settle(delivery.nak(backoff(delivery.attempt)))
+    else:
+        await _settle(delivery.ack())
+    finally:
+        renewal.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewal
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the broker failed, and not the handler: that must not count against the message."""
+    return isinstance(error, BusError) and not isinstance(error, Forbidden)
+
+
+async def _settle(settling: Awaitable[None]) -> None:
+    """Settle a delivery. If the broker cannot be reached, nothing is lost: it delivers the message again."""
+    try:
+        await settling
+    except (BusError, OSError, TimeoutError) as error:
+        log.warning("could not settle a delivery, it will come again", extra={"error": str(error)})
+
+
+async def _renew(delivery: Delivery, every: float) -> None:
+    while True:
+        await asyncio.sleep(every)
+        with contextlib.suppress(BusError, OSError, TimeoutError):
+            await delivery.in_progress()

@@ -1,0 +1,155 @@
+"""Typed tables over a store, and live copies of them in memory."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+import msgspec
+
+from shared.broker.store import Bucket, Raw, Store
+
+T = TypeVar("T")
+
+log = logging.getLogger("moorage.state")
+
+
+class Entry(msgspec.Struct, Generic[T], frozen=True):
+    """A typed entry and its revision."""
+
+    key: str
+    value: T
+    revision: int
+
+
+class Table(Generic[T]):
+    """A bucket with its type: the same operations, on values.
+
+    Reading raises ValueError for an entry that is not of the type, which an older or a newer version may have written.
+    Writing raises it for a value that would not be read again: all who follow the bucket would stumble over it.
+    """
+
+    def __init__(self, store: Store, bucket: Bucket[T]) -> None:
+        self.bucket = bucket
+        self._raw = store.raw(bucket)
+        self._decoder = msgspec.json.Decoder(bucket.holds)
+
+    def _entry(self, raw: Raw) -> Entry[T] | None:
+        return None if raw.value is None else Entry(raw.key, self._decoded(raw.key, raw.value), raw.revision)
+
+    def _decoded(self, key: str, value: bytes) -> T:
+        try:
+            return self._decoder.decode(value)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"entry {key} of bucket {self.bucket.name} is not readable: {error}") from error
+
+    def _encoded(self, key: str, value: T) -> bytes:
+        """Checked by reading it: JSON has no infinity, for one, and `null` in its place is no number."""
+        encoded = msgspec.json.encode(value)
+        self._decoded(key, encoded)
+        return encoded
+
+    async def get(self, key: str) -> Entry[T] | None:
+        raw = await self._raw.get(key)
+        return None if raw is None else self._entry(raw)
+
+    async def put(self, key: str, value: T) -> int:
+        return await self._raw.put(key, self._encoded(key, value))
+
+    async def update(self, key: str, value: T, revision: int, *, within: str | None = None) -> int:
+        """Compare-and-set, see `RawBucket.update`; `revision` 0 creates."""
+        return await self._raw.update(key, self._encoded(key, value), revision, within=within)
+
+    async def delete(self, key: str, revision: int | None = None) -> int:
+        return await self._raw.delete(key, revision)
+
+    async def entries(self, prefix: str = "") -> list[Entry[T]]:
+        return [entry for raw in await self._raw.entries(prefix) if (entry := self._entry(raw)) is not None]
+
+    def follow(self) -> "View[T]":
+        """A live copy in memory; run it, wait for `synced`."""
+        return View(self)
+
+
+class View(Generic[T]):
+    """The content of a bucket in memory, kept current by watching. It may be some milliseconds behind the bucket.
+
+    `moved`, `reached` and `changes` wait for news. An entry that cannot be decoded is logged, and the view keeps the
+    entry that it had before: one bad entry must not stop everybody who follows the bucket, and the old value is a
+    better guess than none. The owner of the bucket notices when its next compare-and-set of that entry fails.
+    """
+
+    def __init__(self, table: Table[T]) -> None:
+        self._table = table
+        self.entries: dict[str, Entry[T]] = {}
+        self.revision = 0
+        self.synced = asyncio.Event()
+        self._moved = asyncio.Condition()
+        self._dirty: list[tuple[set[str], asyncio.Event]] = []
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async for raw in self._table._raw.watch():  # noqa: SLF001 - View is Table's other half
+            if raw is None:
+                self.synced.set()
+            else:
+                self._take(raw)
+            async with self._moved:
+                self._moved.notify_all()
+
+    def _take(self, raw: Raw) -> None:
+        self.revision = max(self.revision, raw.revision)
+        try:
+            entry = self._table._entry(raw)  # noqa: SLF001 - View is Table's other half
+        except ValueError as error:
+            log.error("entry left as it was", extra={"error": str(error)})  # noqa: TRY400 - its trace says no more
+            return
+        if entry is None:
+            self.entries.pop(raw.key, None)
+        else:
+            self.entries[raw.key] = entry
+        for keys, event in self._dirty:
+            keys.add(raw.key)
+            event.set()
+
+    async def changes(self) -> AsyncIterator[set[str]]:
+        """Keys that changed since the last turn, coalesced: first all present ones, then what moves, for ever."""
+        keys, event = set(self.entries), asyncio.Event()
+        subscription = (keys, event)
+        self._dirty.append(subscription)
+        try:
+            await self.synced.wait()
+            keys |= set(self.entries)
+            while True:
+                if keys:
+                    turn = set(keys)
+                    keys.clear()
+                    event.clear()
+                    yield turn
+                await event.wait()
+        finally:
+            self._dirty.remove(subscription)
+
+    def get(self, key: str) -> T | None:
+        """The value as last seen."""
+        entry = self.entries.get(key)
+        return None if entry is None else entry.value
+
+    async def fresh(self, key: str) -> Entry[T] | None:
+        """The entry as the bucket has it now: for where being some milliseconds behind would be wrong."""
+        return await self._table.get(key)
+
+    async def reached(self, revision: int, timeout: float) -> bool:
+        """Wait until this view has seen `revision`; False when it has not within `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout), self._moved:
+                await self._moved.wait_for(lambda: self.revision >= revision)
+        except TimeoutError:
+            return False
+        return True
+
+    async def moved(self, after: int) -> int:
+        """Wait until the view is synced and past revision `after`; returns the revision it is at."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.synced.is_set() and self.revision > after)
+        return self.revision

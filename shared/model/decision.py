@@ -1,0 +1,66 @@
+"""What is proposed and decided: choices with their scores, rejections, refusals, reservations."""
+
+from shared.model.refs import Head, PlacementRef
+from shared.model.resources import Resources
+from shared.model.value import Value
+
+
+class Rejection(Value, frozen=True, kw_only=True):
+    """Targets that were rejected for one reason: a code for programs, a few words for people, the targets' ids."""
+
+    reason: str
+    message: str
+    targets: tuple[str, ...]
+
+
+class Score(Value, frozen=True, kw_only=True):
+    """One scorer's share of a total: raw 0..100, and raw × weight / sum of weights."""
+
+    raw: float
+    weight: float
+    weighted: float
+
+
+class Choice(Value, frozen=True, kw_only=True):
+    """One target, as the scheduler proposes or ranks it.
+
+    `replicas` is None for workloads without replicas; `reserve` is what the placement needs there.
+    """
+
+    target: str
+    score: float
+    breakdown: dict[str, Score] = {}
+    replicas: int | None = None
+    reserve: Resources = {}
+    reason: str = ""
+
+
+class Refusal(Value, frozen=True, kw_only=True):
+    """Why nothing could be decided: a code for programs and one sentence for people."""
+
+    code: str
+    message: str
+
+
+class Proposal(Value, frozen=True, kw_only=True):
+    """What the scheduler would do: the selected targets, ranked alternates, or a refusal."""
+
+    strategy: str
+    selected: tuple[Choice, ...] = ()
+    alternates: tuple[Choice, ...] = ()
+    feasible: int = 0
+    refusal: Refusal | None = None
+
+
+class Reservation(Value, frozen=True, kw_only=True):
+    """What one placement, with these labels, reserves in one target; that may be nothing, as for a ConfigMap.
+
+    One that was released stays for a while, since its head keeps older ones from taking anything.
+    """
+
+    placement: PlacementRef
+    head: Head
+    resources: Resources
+    labels: dict[str, str] = {}  # of the Placement, so that others can ask to be near it or far from it
+    orphan: bool = False  # what it placed is to be left there when it goes away
+    released_at: float = 0.0  # seconds since the epoch; 0 while it holds its place

@@ -1,0 +1,100 @@
+"""A round of placing one Placement: what is asked for, for whom, why now, and what the controller remembers of it."""
+
+from typing import Literal
+
+from shared.api import PlacementSpec
+from shared.model.refs import Head, PlacementRef
+from shared.model.resources import Resources
+from shared.model.value import Value
+
+
+class Requester(Value, frozen=True, kw_only=True):
+    """On whose behalf targets are authorized: the user that created the Placement, as the API server saw them."""
+
+    username: str
+    groups: tuple[str, ...] = ()
+
+
+CauseCode = Literal[
+    "Created", "SpecChanged", "WorkloadChanged", "PolicyChanged", "OverrideChanged",
+    "TargetLost", "TargetChanged", "Rebalance", "Waiting", "Contended", "Resync",
+]  # fmt: skip
+
+
+class Cause(Value, frozen=True, kw_only=True):
+    """Why a round is made for a placement now."""
+
+    code: CauseCode
+    detail: str = ""
+
+
+class WorkloadObject(Value, frozen=True, kw_only=True):
+    """One object to place, and what one replica of it asks for (`replicas` is None for kinds without replicas)."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    replicas: int | None = None
+    requests: Resources = {}
+    labels: dict[str, str] = {}
+    hash: str = ""
+
+    @property
+    def ref(self) -> str:
+        """`apps/v1 Deployment shop/cart`, as people write it."""
+        return f"{self.api_version} {self.kind} {self.namespace}/{self.name}"
+
+
+class PreviousChoice(Value, frozen=True, kw_only=True):
+    """A target that the placement is on already."""
+
+    target: str
+    replicas: int | None = None
+
+
+class Request(Value, frozen=True, kw_only=True):
+    """One round of placing one Placement: all that the stages need to know of it, read once by the controller."""
+
+    placement: PlacementRef
+    head: Head
+    cause: Cause
+    spec: PlacementSpec
+    labels: dict[str, str] = {}
+    requester: Requester | None = None
+    workload: tuple[WorkloadObject, ...] = ()
+    previous: tuple[PreviousChoice, ...] = ()
+    leaving: tuple[str, ...] = ()  # targets of `previous` that it has to leave; on the others it may stay
+    moved_at: float = 0.0  # seconds since the epoch when it last left a target for another; 0 when it never did
+    policy_revision: int = 0  # of the policies bucket: what the policy worker must have seen before it judges
+    requested_at: float = 0.0  # seconds since the epoch, from the controller's clock
+    error: str = ""  # why the placement as written cannot be placed at all; empty when it can
+
+
+class HeadEntry(Value, frozen=True, kw_only=True):
+    """The newest head of a placement, a digest of the input that it stands for, and which targets it has to leave.
+
+    `in_vain` counts the rounds in a row that were asked for since what was decided was not in place.
+    """
+
+    head: Head
+    digest: str
+    leaving: tuple[str, ...] = ()
+    requested_at: float = 0.0
+    deleted: bool = False
+    in_vain: int = 0
+
+
+class Waiting(Value, frozen=True, kw_only=True):
+    """A placement that could not be decided: waiting since when, tried how often and when last, to be tried again when.
+
+    Times are seconds since the epoch; that of a try is when it was asked for. It is tried before `next_try` when
+    something has changed since then that could help.
+    """
+
+    placement: PlacementRef
+    head: Head
+    since: float
+    tries: int
+    tried_at: float
+    next_try: float

@@ -1,0 +1,84 @@
+"""Where workloads could run: targets, as the inventory knows them, and the workspaces that offer them."""
+
+from shared.api import Taint, WorkspaceSelector
+from shared.model.resources import Resources
+from shared.model.value import Value
+
+
+class ApiKind(Value, frozen=True, kw_only=True):
+    """A kind that a target serves: `apps`, `deployments`, `Deployment`, with its versions by priority."""
+
+    group: str
+    resource: str
+    kind: str
+    versions: tuple[str, ...]
+    namespaced: bool = True
+
+
+class KubeconfigRef(Value, frozen=True, kw_only=True):
+    """Where, in the workspace that offers the target, its kubeconfig lies."""
+
+    namespace: str
+    name: str
+    key: str = "kubeconfig"
+
+
+class Target(Value, frozen=True, kw_only=True):
+    """One SyncTarget as the inventory knows it."""
+
+    workspace: str
+    name: str
+    uid: str = ""
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    ready: bool = False
+    reason: str = ""  # why it is not ready, in a few words
+    lost_since: float = 0.0  # seconds since the epoch since when it has been unreachable; 0 when it is not
+    # Copies of discovery agree on whether a target is lost by these two times (seconds since the epoch, or 0). A copy
+    # that cannot reach the target writes `doubted_at`; a copy that does reach it then clears the doubt and writes
+    # `answered_at`. Answers without a preceding doubt are not written.
+    doubted_at: float = 0.0
+    answered_at: float = 0.0
+    evict_after: float | None = None  # seconds; None: the placement's own tolerance decides
+    capacity: Resources = {}
+    allocatable: Resources = {}
+    allocated: Resources = {}  # requests of what Moorage did not place
+    counted: bool = False  # whether `allocated` was summed from its pods; else it is as reported on the SyncTarget
+    usage: Resources = {}  # observed use, where metrics are served
+    apis: tuple[ApiKind, ...] = ()
+    kubernetes_version: str = ""
+    nodes: int = 0
+    latency: dict[str, float] = {}  # milliseconds from an origin
+    scores: dict[str, "OutsideScore"] = {}
+    allowed_workspaces: WorkspaceSelector | None = None  # None: everybody whom RBAC lets
+    quotas: dict[str, Resources] = {}  # by workspace path, see shared/model/quota.py: the most that it may reserve here
+    cost_per_cpu_hour: float | None = None
+    cost_per_gib_hour: float | None = None
+    kubeconfig: KubeconfigRef | None = None
+
+    @property
+    def id(self) -> str:
+        """`<workspace>/<name>`, unique over all workspaces."""
+        return f"{self.workspace}/{self.name}"
+
+
+class OutsideScore(Value, frozen=True, kw_only=True):
+    """A score that somebody else keeps on the SyncTarget, 0..100; it abstains after `valid_until` (epoch seconds)."""
+
+    value: float
+    valid_until: float | None = None
+
+
+class Workspace(Value, frozen=True, kw_only=True):
+    """One workspace of the tree: its path, its labels.
+
+    `root` marks where the walk begins; such an entry is written only after the first walk below it was complete.
+    `rbac` stands for the state of the workspace's ClusterRoles and ClusterRoleBindings, where it offers targets: a
+    digest of their versions; empty where these are not known.
+    """
+
+    path: str
+    labels: dict[str, str] = {}
+    root: bool = False
+    rbac: str = ""

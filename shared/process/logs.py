@@ -1,0 +1,72 @@
+"""Logs of one process: JSON lines for machines, text for people, each with its trace and placement."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from shared.process.tracing import current_placement, current_trace
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, trace, placement, and what the call gave as `extra`."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= _context()
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """For people: time, level, service, message, then `name=value`."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
+        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD} | _context()
+        parts = [clock, record.levelname[:4], f"{self._service:<10}", record.getMessage()]
+        parts += [f"{name}={value}" for name, value in extra.items() if name != "trace"]
+        text = " ".join(parts)
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def _closing_tls(record: logging.LogRecord) -> bool:
+    """uvloop logs an error when it closes a TLS connection that the other side closed first; nothing is lost."""
+    return not record.getMessage().startswith("Fatal error on SSL protocol")
+
+
+def _context() -> dict[str, str]:
+    found = {"trace": current_trace(), "placement": current_placement()}
+    return {name: value for name, value in found.items() if value}
+
+
+def set_up_logging(service: str, level: str, style: Literal["auto", "json", "text"]) -> None:
+    """Log to standard error, once for the process; `auto` is text on a terminal and JSON lines elsewhere."""
+    text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextFormatter(service) if text else JsonFormatter(service))
+    logging.getLogger("asyncio").addFilter(_closing_tls)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("aiohttp.access", "urllib3", "asyncio"):
+        logging.getLogger(noisy).setLevel("WARNING")
