@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from services.cli.broker import broker, settings_of
-from services.cli.errors import CommandError, UsageError
+from services.cli.support.broker import broker, settings_of
+from services.cli.support.errors import CommandError, UsageError
 from shared.broker.bus import Bus, DeadLetter
 from shared.process.settings import NatsSettings, add_arguments
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from services.cli.errors import CommandError, UsageError
+from services.cli.support.errors import CommandError, UsageError
 from shared.hub.resources import PLACEMENTS
 from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.kube.resources import CRDS, NAMESPACES, Resource

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from services.cli.errors import CommandError, UsageError
+from services.cli.support.errors import CommandError, UsageError
 
 COMMANDS = (
     "demo",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from services.cli.errors import UsageError
+from services.cli.support.errors import UsageError
 
 if TYPE_CHECKING:
     from services.policy.admission import Finding, Planned, Tested
@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check or test; the exit code is 1 when a rule is not well. Raises UsageError for a file that cannot be used."""
-    from services.cli.manifests import InvalidManifest
+    from services.cli.support.manifests import InvalidManifest
 
     try:
         code: int = args.act(args)
@@ -122,8 +122,8 @@ def _test(args: argparse.Namespace) -> int:
 
 def _policies(path: str) -> "Iterator[InForce]":
     """The policies of a file, and the Placements' own rules."""
-    from services.cli.manifests import of_kind, read
-    from services.cli.offline import decoded, workspace_of
+    from services.cli.offline.plane import decoded, workspace_of
+    from services.cli.support.manifests import of_kind, read
     from services.policy.core import InForce, from_spec
     from shared.api import decode_placement, decode_policy
 
@@ -145,8 +145,8 @@ def _policies(path: str) -> "Iterator[InForce]":
 
 
 def _targets(path: str) -> "list[Target]":
-    from services.cli.manifests import of_kind, read
-    from services.cli.offline import target_from
+    from services.cli.offline.plane import target_from
+    from services.cli.support.manifests import of_kind, read
 
     targets = [target_from(each) for each in of_kind(read(path), "SyncTarget")]
     if not targets:
@@ -155,8 +155,8 @@ def _targets(path: str) -> "list[Target]":
 
 
 def _request(path: str, now: float) -> Any:
-    from services.cli.manifests import of_kind, read
-    from services.cli.offline import plane_of, request_from
+    from services.cli.offline.plane import plane_of, request_from
+    from services.cli.support.manifests import of_kind, read
 
     manifests = read(path)
     placements = of_kind(manifests, "Placement")
@@ -169,7 +169,7 @@ def _request(path: str, now: float) -> Any:
 
 
 def _live(args: argparse.Namespace) -> "list[Target]":
-    from services.cli.broker import broker, settings_of
+    from services.cli.support.broker import broker, settings_of
     from shared.broker.table import Table
     from shared.pipeline.buckets import INVENTORY
     from shared.process.settings import NatsSettings

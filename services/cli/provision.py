@@ -5,7 +5,7 @@ import asyncio
 import sys
 from typing import Any
 
-from services.cli.broker import broker, settings_of
+from services.cli.support.broker import broker, settings_of
 from shared.process.settings import ProvisionSettings, add_arguments
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from services.cli.errors import CommandError, UsageError
+from services.cli.support.errors import CommandError, UsageError
 from shared.kube.errors import ConfigError, KubeError
 
 KUBECONFIG = Path(".moorage/sandbox/admin.kubeconfig")

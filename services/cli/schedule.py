@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from services.cli.planner import Answer
+    from services.cli.offline.planner import Answer
     from shared.model.decision import Choice
     from shared.model.request import Request
 
@@ -62,9 +62,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decide all placements of the files; 1 when one was refused. Raises UsageError for a file that cannot be used."""
-    from services.cli.errors import UsageError
-    from services.cli.manifests import InvalidManifest, is_ours, of_kind, read
-    from services.cli.offline import named, plane_of
+    from services.cli.offline.plane import named, plane_of
+    from services.cli.support.errors import UsageError
+    from services.cli.support.manifests import InvalidManifest, is_ours, of_kind, read
     from shared.api.unknown import unknown_fields
 
     given = {option: path for option in KINDS if (path := vars(args)[option]) is not None}
@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _decide_all(plane: Any, placements: Iterable[Any], args: argparse.Namespace) -> int:
-    from services.cli.offline import request_from
-    from services.cli.planner import Planner
+    from services.cli.offline.plane import request_from
+    from services.cli.offline.planner import Planner
 
     refused = False
     now = time.time()

@@ -5,8 +5,8 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from services.cli.errors import CommandError, UsageError
 from services.cli.install import KINDS, PAUSE, add_hub_argument, label, manifests, open_client
+from services.cli.support.errors import CommandError, UsageError
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.kube.resources import CRDS, NAMESPACES, Resource

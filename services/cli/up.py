@@ -16,8 +16,8 @@ import msgspec
 
 from services import PIPELINE
 from services.cli import world
-from services.cli.errors import CommandError, UsageError
-from services.cli.processes import Child
+from services.cli.support.errors import CommandError, UsageError
+from services.cli.support.processes import Child
 from shared.broker.nats.options import without_credentials
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from services.cli.errors import CommandError, UsageError
+from services.cli.support.errors import CommandError, UsageError
 from shared.kube.errors import ConfigError, KubeError
 
 if TYPE_CHECKING:

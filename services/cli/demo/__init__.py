@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from services.cli.errors import UsageError
+from services.cli.support.errors import UsageError
 
 DEFAULT_WORLD = Path("examples/world.yaml")
 OFF = ("", "0", "false", "no")

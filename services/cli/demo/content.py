@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.cli.errors import CommandError, UsageError
+from services.cli.support.errors import CommandError, UsageError
 from services.cli.world import Content
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.auth.kubeconfig import load_kubeconfig

@@ -16,7 +16,7 @@ from services.cli.demo import content, render
 from services.cli.demo.follow import Follower, following
 from services.cli.demo.picture import Loss, Picture, figures
 from services.cli.demo.screen import Screen
-from services.cli.errors import CommandError, UsageError
+from services.cli.support.errors import CommandError, UsageError
 from services.cli.up import Plan, Up, up
 from services.cli.world import World
 from shared.broker.bus import BusError

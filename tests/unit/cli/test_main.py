@@ -46,7 +46,7 @@ def test_an_unknown_setting_of_a_worker_is_named_without_listing_all_others(caps
 
 
 def test_nats_that_is_not_there_is_named_without_its_password_and_exit_code_1(capsys, monkeypatch):
-    monkeypatch.setattr("services.cli.broker.CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr("services.cli.support.broker.CONNECT_TIMEOUT", 0.05)
     code, out, err = run(capsys, "dead", "list", "--nats-url", "nats://anna:hunter2@127.0.0.1:1")
     assert (code, out) == (1, "")
     assert "no NATS answers at nats://127.0.0.1:1" in err

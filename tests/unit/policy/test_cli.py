@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import broker
 from services.cli.main import main
+from services.cli.support import broker
 
 HEAD = "apiVersion: placement.moorage.io/v1alpha1\n"
 GOOD = (

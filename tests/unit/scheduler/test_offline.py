@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from services.cli import schedule
-from services.cli.errors import UsageError
+from services.cli.support.errors import UsageError
 
 HEAD = "apiVersion: placement.moorage.io/v1alpha1\n"
 TARGETS = f"""

@@ -6,7 +6,7 @@ import pytest
 
 from services.cli import world
 from services.cli.demo import content
-from services.cli.errors import CommandError
+from services.cli.support.errors import CommandError
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 

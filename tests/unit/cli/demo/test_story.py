@@ -8,7 +8,7 @@ import pytest
 
 from services.cli.demo.follow import Follower
 from services.cli.demo.story import _folder
-from services.cli.errors import CommandError
+from services.cli.support.errors import CommandError
 from tests.unit.cli.demo.pictures import REF
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from services.cli.errors import CommandError
+from services.cli.support.errors import CommandError
 
 READY_WITHIN = 60.0  # seconds
 STOP_WITHIN = 30.0  # seconds; after that the child is killed

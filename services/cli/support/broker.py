@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.cli.errors import CommandError, UsageError
+from services.cli.support.errors import CommandError, UsageError
 from shared.broker.bus import Bus, BusError
 from shared.broker.store import Store
 from shared.process.settings import NatsSettings, S, SettingsError, load

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from services.cli.offline import Plane
+from services.cli.offline.plane import Plane
 from services.discovery.core import Candidate, Workspaces, screen
 from services.scheduler.core import Outcome, refusal_of, schedule
 from shared.model.decision import Proposal, Rejection

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from services.cli.manifests import InvalidManifest, is_ours, of_kind, where
+from services.cli.support.manifests import InvalidManifest, is_ours, of_kind, where
 from services.controller.core import moved_at
 from services.controller.workload import summarize
 from services.discovery.inventory import Viewpoint, target_of
