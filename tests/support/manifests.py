@@ -1,0 +1,11 @@
+"""Kubernetes objects for tests, as manifests have them."""
+
+from typing import Any
+
+
+def obj(
+    kind: str, api_version: str = "v1", /, *, name: str = "web", namespace: str = "shop", **fields: Any
+) -> dict[str, Any]:
+    """An object of a name, with these fields; without a namespace where that is empty."""
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
