@@ -19,11 +19,10 @@ from services.binding.workspace import Workspaces
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
-from shared.broker.tokens import join
 from shared.hub.retry import SOON
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.times import seconds
-from shared.model.refs import PlacementRef
+from shared.model.refs import PlacementRef, TargetRef
 from shared.model.report import ObjectHealth, TargetReport
 from shared.model.request import HeadEntry
 from shared.pipeline.messages import Assigned, Bound, Observed
@@ -73,7 +72,7 @@ class Binder:
 
     def _judge(self, message: Assigned, facts: Facts) -> record.Verdict:
         ref = message.placement
-        head = self._heads.get(join(ref.workspace, ref.namespace, ref.name))
+        head = self._heads.get(ref.key)
         newest = head.head.attempt if head else 0
         return record.judge(message, facts.placement, facts.decision, facts.binding, newest)
 
@@ -229,13 +228,12 @@ class Binder:
             return
         decided_at = seconds((facts.decision.status.decided_at or "") if facts.decision else "")
         delay = min(_HANDOVER_MOST, max(_HANDOVER, (self._clock() - decided_at) / 4)) if decided_at else _HANDOVER
-        present = {_target_of(each): each for each in await self._records.others(message.placement)}
+        present = {TargetRef.of(each.spec.target).id: each for each in await self._records.others(message.placement)}
         for target in message.after:
             successor = present.get(target)
             if successor is None or not record.settled(successor):
                 raise Retry(delay, f"{target} has to take over first")
-            ref = message.placement
-            report = self._reports.get(join(ref.workspace, ref.namespace, ref.name, target))
+            report = self._reports.get(message.placement.key_in(target))
             healthy = report is not None and all(each.health == "Healthy" for each in report.objects)
             since = seconds(successor.status.last_applied or "")
             if not healthy and self._clock() < since + self._settings.handover_seconds:
@@ -276,10 +274,6 @@ class Binder:
         wait = record.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
-
-
-def _target_of(binding: PlacementBinding) -> str:
-    return f"{binding.spec.target.workspace}/{binding.spec.target.name}"
 
 
 def _bound(message: Assigned, binding: PlacementBinding) -> Bound:

@@ -10,21 +10,26 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from services.binding.core import (
-    MANAGED_LABEL,
-    OWNER_ANNOTATION,
     Identity,
     Member,
     Object,
     Wanted,
     identity,
-    owner_of,
     rank,
     reference,
-    set_name,
 )
-from services.binding.trouble import MANAGER, Trouble, lasting, managers, passing
+from services.binding.trouble import Trouble, lasting, managers, passing
 from shared.api import BoundObject, ObjectReference
-from shared.hub.names import SYSTEM_NAMESPACE
+from shared.hub.names import (
+    APPLIER,
+    KINDS_ANNOTATION,
+    MANAGED_LABEL,
+    OWNER_ANNOTATION,
+    SYSTEM_NAMESPACE,
+    applyset_name,
+    owner_of,
+    parse_owner,
+)
 from shared.hub.references import pod_template
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.applyset import APPLYSET_PART_OF, applyset_id, applyset_parent
@@ -33,9 +38,6 @@ from shared.kube.errors import ApiError
 from shared.kube.objects import owned_fields
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, Resource
 from shared.model.refs import PlacementRef
-
-KINDS_ANNOTATION = "placement.moorage.io/kinds"
-"""On the parent: `<apiVersion> <kind>`, by comma. The ApplySet's own annotation leaves the version out."""
 
 _IN_FLIGHT = 8  # requests at once in one target for one placement
 _RACES = 10  # versions that an object may go through between being read and being deleted
@@ -49,7 +51,7 @@ Heirs = Callable[[], Awaitable[Mapping[Identity, PlacementRef]]]
 
 def applyset_of(ref: PlacementRef) -> str:
     """The id of a Placement's ApplySet, which its members carry as a label."""
-    return applyset_id(set_name(ref), SYSTEM_NAMESPACE, CONFIGMAPS.kind, CONFIGMAPS.group)
+    return applyset_id(applyset_name(ref), SYSTEM_NAMESPACE, CONFIGMAPS.kind, CONFIGMAPS.group)
 
 
 class Cluster:
@@ -101,7 +103,7 @@ class Cluster:
         if parent is None:
             return
         await self._dispose(kinds_of(parent), (), heirs, orphan=orphan)
-        await _absent(self._client.delete(CONFIGMAPS, set_name(self._ref), SYSTEM_NAMESPACE))
+        await _absent(self._client.delete(CONFIGMAPS, applyset_name(self._ref), SYSTEM_NAMESPACE))
 
     async def _apply(self, member: Member, resource: Resource, known: bool, force: bool) -> BoundObject:
         async with self._room:
@@ -120,17 +122,17 @@ class Cluster:
         return BoundObject(
             ref=ObjectReference(api_version=ref.api_version, kind=ref.kind, name=ref.name, namespace=ref.namespace),
             uid=str(found["metadata"].get("uid", "")),
-            owned_fields=owned_fields(found, MANAGER),
+            owned_fields=owned_fields(found, APPLIER),
         )
 
     async def _applied(self, member: Member, resource: Resource, force: bool) -> Object:
         try:
-            return await self._client.apply(resource, member.object, field_manager=MANAGER, force=force)
+            return await self._client.apply(resource, member.object, field_manager=APPLIER, force=force)
         except ApiError as error:
-            if not error.conflict or managers(error) != {MANAGER}:
+            if not error.conflict or managers(error) != {APPLIER}:
                 raise
         # Only marks that we set ourselves, when an object passed from one Placement to another.
-        return await self._client.apply(resource, member.object, field_manager=MANAGER, force=True)
+        return await self._client.apply(resource, member.object, field_manager=APPLIER, force=True)
 
     async def _check_owner(self, member: Member, resource: Resource) -> None:
         """Raise Trouble if the object belongs to a Placement that may not share it.
@@ -147,12 +149,11 @@ class Cluster:
         owner = str((found["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION, ""))
         if not owner or owner == owner_of(self._ref):
             return
-        workspace, namespace, name = [*owner.split("|"), "", ""][:3]
-        if workspace == self._ref.workspace and namespace == self._ref.namespace and pod_template(found) is None:
+        other = parse_owner(owner)
+        ours = other is not None and other.workspace == self._ref.workspace
+        if other is not None and ours and other.namespace == self._ref.namespace and pod_template(found) is None:
             return
-        whose = (
-            f"Placement {namespace}/{name}" if workspace == self._ref.workspace else "a Placement of another workspace"
-        )
+        whose = f"Placement {other.namespace}/{other.name}" if other and ours else "a Placement of another workspace"
         raise Trouble(
             "ConflictFree",
             "OwnedByOther",
@@ -208,7 +209,7 @@ class Cluster:
         }
         metadata = obj["metadata"]
         await self._client.merge_patch(
-            resource, metadata["name"], {"metadata": marks}, metadata.get("namespace", ""), field_manager=MANAGER
+            resource, metadata["name"], {"metadata": marks}, metadata.get("namespace", ""), field_manager=APPLIER
         )
 
     async def _delete(self, resource: Resource, obj: Object) -> None:
@@ -235,7 +236,7 @@ class Cluster:
 
     async def _parent(self) -> Object | None:
         try:
-            return await self._client.get(CONFIGMAPS, set_name(self._ref), SYSTEM_NAMESPACE)
+            return await self._client.get(CONFIGMAPS, applyset_name(self._ref), SYSTEM_NAMESPACE)
         except ApiError as error:
             if error.not_found:
                 return None
@@ -247,7 +248,7 @@ class Cluster:
             "apiVersion": CONFIGMAPS.api_version,
             "kind": CONFIGMAPS.kind,
             "metadata": {
-                "name": set_name(self._ref),
+                "name": applyset_name(self._ref),
                 "namespace": SYSTEM_NAMESPACE,
                 "annotations": {
                     OWNER_ANNOTATION: owner_of(self._ref),
@@ -259,7 +260,7 @@ class Cluster:
             {"apiVersion": api_version, "kind": kind, "metadata": {"namespace": self._ref.namespace}}
             for api_version, kind in ordered
         ]
-        await self._client.apply(CONFIGMAPS, applyset_parent(bare, members), field_manager=MANAGER, force=True)
+        await self._client.apply(CONFIGMAPS, applyset_parent(bare, members), field_manager=APPLIER, force=True)
 
     async def _make_namespace(self, name: str) -> None:
         """It is not a member of the set: what else runs in it must outlive us."""
@@ -267,7 +268,7 @@ class Cluster:
             await self._client.create(
                 NAMESPACES,
                 {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}},
-                field_manager=MANAGER,
+                field_manager=APPLIER,
             )
         except ApiError as error:
             if error.already_exists:

@@ -8,15 +8,13 @@ import jsonpatch
 import msgspec
 
 from shared.api import ManifestReference, ObjectReference, PlacementSpec, TargetOverride, matches
-from shared.hub.names import binding_name
+from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, owner_of
 from shared.kube.applyset import applyset_member
 from shared.kube.objects import content_hash, strip_server_fields
 from shared.model.refs import PlacementRef
 
 Object = dict[str, Any]
 
-MANAGED_LABEL = "placement.moorage.io/managed"
-OWNER_ANNOTATION = "placement.moorage.io/owner"
 
 _ORDER = ("ServiceAccount", "ConfigMap", "Secret", "PersistentVolumeClaim", "Service")
 _SCALED = frozenset({("apps", "Deployment"), ("apps", "ReplicaSet"), ("apps", "StatefulSet")})
@@ -70,16 +68,6 @@ Identity = tuple[str, str, str, str]
 def identity(ref: ObjectReference) -> Identity:
     """Group, kind, namespace and name: what makes two references mean the same object, whatever their version."""
     return (ref.api_version.rpartition("/")[0], ref.kind, ref.namespace, ref.name)
-
-
-def owner_of(ref: PlacementRef) -> str:
-    """The Placement, as objects in targets name their owner."""
-    return f"{ref.workspace}|{ref.namespace}|{ref.name}"
-
-
-def set_name(ref: PlacementRef) -> str:
-    """The name of the ApplySet parent of a Placement, the same in every target."""
-    return binding_name(ref.name, f"{ref.workspace}/{ref.namespace}")
 
 
 def wanted(

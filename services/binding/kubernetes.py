@@ -8,22 +8,21 @@ import msgspec
 
 from services.binding.cluster import Cluster
 from services.binding.core import Identity, identity
-from services.binding.record import FINALIZER
 from shared.api import Placement, PlacementBinding, PlacementDecision, decode_binding, to_dict
 from shared.hub.hub import Hub
-from shared.hub.names import PLACEMENT_LABEL, binding_name, label_value
+from shared.hub.names import APPLIED_FINALIZER, PLACEMENT_LABEL, binding_name, field_manager, label_value
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.hub.targets import TargetClients
 from shared.kube.apis import RestMapper
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import Resource
-from shared.model.refs import PlacementRef, split_target
+from shared.model.refs import PlacementRef, TargetRef
 from shared.model.target import Target
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-FIELD_MANAGER = "moorage-binding"
+FIELD_MANAGER = field_manager("binding")
 _MAPPERS = 1000  # targets whose kinds are remembered
 
 
@@ -83,7 +82,7 @@ class Records:
     async def release(self, ref: PlacementRef, binding: PlacementBinding) -> None:
         """Let a binding that is marked for deletion go."""
         metadata = binding.metadata
-        left = [each for each in metadata.finalizers if each != FINALIZER]
+        left = [each for each in metadata.finalizers if each != APPLIED_FINALIZER]
         patch = {"metadata": {"finalizers": left, "resourceVersion": metadata.resource_version}}
         try:
             await self._client(ref).merge_patch(
@@ -95,12 +94,11 @@ class Records:
 
     async def heirs(self, ref: PlacementRef, target: str) -> dict[Identity, PlacementRef]:
         """Which other Placements of the namespace want what in the same target."""
-        workspace, name = split_target(target)
         page = await self._client(ref).list(BINDINGS, ref.namespace)
         found: dict[Identity, PlacementRef] = {}
         for binding in map(decode_binding, page.items):
             spec = binding.spec
-            if (spec.target.workspace, spec.target.name) != (workspace, name) or spec.placement_ref.name == ref.name:
+            if TargetRef.of(spec.target).id != target or spec.placement_ref.name == ref.name:
                 continue
             if binding.metadata.deletion_timestamp is None:
                 other = PlacementRef(workspace=ref.workspace, namespace=ref.namespace, name=spec.placement_ref.name)
@@ -115,11 +113,11 @@ class Records:
 
     async def target_exists(self, target: str) -> bool:
         """Whether there is such a SyncTarget; the inventory may be behind, or be rebuilt just now."""
-        workspace, name = split_target(target)
+        ref = TargetRef.parse(target)
         try:
-            await self._hub.at(workspace).get(SYNCTARGETS, name)
+            await self._hub.at(ref.workspace).get(SYNCTARGETS, ref.name)
         except ApiError as error:
-            if error.absent(name) or (error.forbidden and await self.workspace_is_gone(workspace)):
+            if error.absent(ref.name) or (error.forbidden and await self.workspace_is_gone(ref.workspace)):
                 return False
             raise
         return True

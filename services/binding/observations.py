@@ -9,7 +9,6 @@ from services.binding.settings import BindingSettings
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
-from shared.broker.tokens import join
 from shared.model.report import TargetReport
 from shared.pipeline.messages import Bound, Observed
 
@@ -64,7 +63,7 @@ class Observations:
         found here; if it is recorded afterwards, our own write fails, because the binding has changed.
         """
         ref = message.placement
-        entry = await self._reports.fresh(join(ref.workspace, ref.namespace, ref.name, message.target))
+        entry = await self._reports.fresh(ref.key_in(message.target))
         return entry is not None and entry.revision > message.revision
 
     async def _write(self, message: Observed, binding: PlacementBinding) -> PlacementBinding:

@@ -13,10 +13,9 @@ from services.binding.trouble import Trouble
 from shared.aio.backoff import backoff
 from shared.broker.bus import Retry
 from shared.broker.table import View
-from shared.broker.tokens import join
 from shared.kube.apis import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, KubeError
-from shared.model.refs import PlacementRef, split_target
+from shared.model.refs import PlacementRef, TargetRef
 from shared.model.target import Target
 
 T = TypeVar("T")
@@ -44,11 +43,11 @@ class Reach:
         """What is known of a target. Raises Retry while it is in no inventory."""
         if not self.knows(target):
             raise Retry(_UNKNOWN, f"target {target} is not in the inventory (yet)")
-        return self._inventory.entries[_key(target)].value
+        return self._inventory.entries[TargetRef.parse(target).key].value
 
     def knows(self, target: str) -> bool:
         """Whether a target is in the inventory."""
-        return _key(target) in self._inventory.entries
+        return TargetRef.parse(target).key in self._inventory.entries
 
     async def open(self, target: str, ref: PlacementRef) -> Cluster:
         """The target as a Placement sees it. Raises Retry while it is left alone, Trouble where it cannot be used."""
@@ -99,10 +98,5 @@ class Reach:
 
     def _patience(self, target: str) -> float:
         """Least seconds between attempts: more for a target that is known to be lost."""
-        found = self._inventory.get(_key(target))
+        found = self._inventory.get(TargetRef.parse(target).key)
         return self._settings.lost_retry_seconds if found is not None and found.lost_since else 0.0
-
-
-def _key(target: str) -> str:
-    """The key of a target in the inventory."""
-    return join(*split_target(target))

@@ -26,18 +26,15 @@ from shared.api import (
     PlacementBindingStatus,
     PlacementDecision,
     PlacementReference,
-    TargetReference,
     applied_phase,
     get_condition,
     set_condition,
 )
-from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, binding_name, label_value
+from shared.hub.names import APPLIED_FINALIZER, ATTEMPT_ANNOTATION, PLACEMENT_LABEL, binding_name, label_value
 from shared.kube.times import rfc3339, seconds
-from shared.model.refs import split_target
+from shared.model.refs import TargetRef
 from shared.model.report import ObjectHealth
 from shared.pipeline.messages import Assigned, Observed
-
-FINALIZER = "placement.moorage.io/applied"
 
 _MESSAGE = 2048  # characters that the schema allows
 _GRAVITY: tuple[Health, ...] = ("Unhealthy", "Degraded", "Unknown", "Progressing", "Healthy")
@@ -80,9 +77,8 @@ def judge(
 
 def chosen(decision: PlacementDecision, target: str) -> int | None:
     """Where in the decision a target is, or None."""
-    workspace, name = split_target(target)
     for number, each in enumerate(decision.status.selected):
-        if (each.target.workspace, each.target.name) == (workspace, name):
+        if TargetRef.of(each.target).id == target:
             return number
     return None
 
@@ -156,7 +152,6 @@ def deleting(binding: PlacementBinding) -> bool:
 def fresh(message: Assigned, replicas: int | None) -> PlacementBinding:
     """The binding as it is created: owned by its Placement, and held by our finalizer."""
     ref, target = message.placement, message.target
-    workspace, name = split_target(target)
     owner = OwnerReference(
         api_version=API_VERSION,
         kind="Placement",
@@ -171,12 +166,12 @@ def fresh(message: Assigned, replicas: int | None) -> PlacementBinding:
             namespace=ref.namespace,
             labels={PLACEMENT_LABEL: label_value(ref.name)},
             annotations={ATTEMPT_ANNOTATION: str(message.head.attempt)},
-            finalizers=(FINALIZER,),
+            finalizers=(APPLIED_FINALIZER,),
             owner_references=(owner,),
         ),
         spec=PlacementBindingSpec(
             placement_ref=PlacementReference(name=ref.name, namespace=ref.namespace, uid=message.head.uid),
-            target=TargetReference(workspace=workspace, name=name),
+            target=TargetRef.parse(target).reference,
             replicas=replicas,
         ),
     )
@@ -198,7 +193,7 @@ def intended(
         binding.metadata,
         labels={**binding.metadata.labels, **model.metadata.labels},
         annotations={**binding.metadata.annotations, **model.metadata.annotations},
-        finalizers=tuple(dict.fromkeys((*binding.metadata.finalizers, FINALIZER))),
+        finalizers=tuple(dict.fromkeys((*binding.metadata.finalizers, APPLIED_FINALIZER))),
         owner_references=model.metadata.owner_references,
     )
     new = msgspec.structs.replace(

@@ -7,8 +7,6 @@ from shared.kube.errors import ApiError, ConfigError, KubeError
 
 ConditionType = Literal["Applied", "PermissionGranted", "ConflictFree"]
 
-MANAGER = "moorage"
-
 
 class Trouble(Exception):
     """Why it is not applied, in one sentence.

@@ -13,6 +13,7 @@ from services.binding.vanished import Vanished
 from services.binding.workspace import Workspaces
 from shared.broker.claims import send
 from shared.hub.hub import open_hub
+from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
 from shared.hub.targets import TargetClients
 from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
@@ -38,8 +39,8 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
     async def publish(bound: Bound) -> None:
         await send(runtime.bus, bound.subject(), encode(bound), id=bound.id())
 
-    async with open_hub(settings, "moorage-binding") as hub:
-        targets = TargetClients(hub, user_agent="moorage-binding", timeout=settings.api_timeout_seconds)
+    async with open_hub(settings, field_manager("binding")) as hub:
+        targets = TargetClients(hub, user_agent=field_manager("binding"), timeout=settings.api_timeout_seconds)
         records, reports = Records(hub), await runtime.follow(REPORTS)
         try:
             reach = Reach(settings, Clusters(targets), await runtime.follow(INVENTORY), runtime.clock)

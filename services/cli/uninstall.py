@@ -120,12 +120,14 @@ async def _delete(client: "Client", obj: dict[str, Any]) -> None:
 
 async def _release(client: "Client") -> None:
     """Take our finalizer off, which no worker is there to take off any more: the CRDs' deletion would wait for it."""
-    from shared.api.meta import FINALIZER
+    from shared.hub.names import APPLIED_FINALIZER, PLACED_FINALIZER
 
     for resource in (PLACEMENTS, BINDINGS):
         for each in await _listed(client, resource):
             metadata = each["metadata"]
-            left = [name for name in metadata.get("finalizers", ()) if name != FINALIZER]
+            left = [
+                name for name in metadata.get("finalizers", ()) if name not in (PLACED_FINALIZER, APPLIED_FINALIZER)
+            ]
             if left != metadata.get("finalizers", []):
                 patch = {"metadata": {"finalizers": left or None}}
                 await client.merge_patch(resource, metadata["name"], patch, metadata["namespace"])

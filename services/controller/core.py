@@ -17,7 +17,7 @@ from shared.api import (
 )
 from shared.kube.times import seconds
 from shared.model.policy import PolicyEntry
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Cause, CauseCode, HeadEntry, PreviousChoice, Requester, Waiting, WorkloadObject
 from shared.model.resources import Resources, fits
 from shared.model.target import Target
@@ -172,7 +172,7 @@ def settled(status: PlacementStatus, decision: Decision, attempts: Mapping[str, 
     """
     if not decision.selected or status.phase in UNDECIDED:
         return False
-    applied = {f"{each.workspace}/{each.name}" for each in status.targets if each.phase in APPLIED}
+    applied = {TargetRef.of(each).id for each in status.targets if each.phase in APPLIED}
     return all(
         choice.target in applied and attempts.get(choice.target) == decision.attempt for choice in decision.selected
     )

@@ -14,12 +14,11 @@ from shared.api import Placement
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
-from shared.broker.tokens import join
-from shared.hub.names import FINALIZER, REQUESTER_ANNOTATION
+from shared.hub.names import PLACED_FINALIZER, REQUESTER_ANNOTATION
 from shared.hub.resources import PLACEMENTS
 from shared.hub.retry import as_retry
 from shared.model.policy import PolicyEntry
-from shared.model.refs import Head, PlacementRef, split_target
+from shared.model.refs import Head, PlacementRef, PolicyRef, TargetRef
 from shared.model.request import Cause, HeadEntry, Request, Requester, Waiting
 from shared.model.target import Target
 from shared.pipeline.messages import Reported, Requested, Withdrawn
@@ -52,7 +51,7 @@ class Reconciler:
         if watch is not None and not watch.synced:
             raise Retry(1.0, "its workspace is still being read")
         placement = watch.placement(ref) if watch is not None else None
-        entry = await self.heads.get(key_of(ref))
+        entry = await self.heads.get(ref.key)
         if watch is None:
             return None  # a workspace that is not followed (now) says nothing of its placements
         with as_retry():
@@ -68,8 +67,8 @@ class Reconciler:
     async def _place(
         self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, entry: Entry[HeadEntry] | None
     ) -> Requested | None:
-        if FINALIZER not in placement.metadata.finalizers:
-            await self._set_finalizers(watch, placement, (*placement.metadata.finalizers, FINALIZER))
+        if PLACED_FINALIZER not in placement.metadata.finalizers:
+            await self._set_finalizers(watch, placement, (*placement.metadata.finalizers, PLACED_FINALIZER))
         workload, along, error = await selection.of(ref, watch, placement)
         requester = requester_of(placement)
         in_force = self._policies_in_force(ref.workspace)
@@ -111,7 +110,7 @@ class Reconciler:
         leaving: list[str],
     ) -> Cause | None:
         now = self.clock()
-        waiting = self.waiting.get(key_of(ref))
+        waiting = self.waiting.get(ref.key)
         known = entry.value if entry else None
         return core.next_cause(
             known,
@@ -148,7 +147,7 @@ class Reconciler:
         present: list[tuple[Target, core.Expelling]] = []
         gone: list[str] = []
         for choice in decision.selected:
-            target = self.inventory.get(join(*split_target(choice.target)))
+            target = self.inventory.get(TargetRef.parse(choice.target).key)
             if target is not None:
                 self._missing.pop(choice.target, None)
                 present.append((target, self._expelling_of(target, now)))
@@ -158,11 +157,11 @@ class Reconciler:
 
     async def _really_gone(self, target: str) -> bool:
         """Whether a target that is to be left may be: one that no inventory has must be gone from its workspace."""
-        workspace, name = split_target(target)
-        if self.inventory.get(join(workspace, name)) is not None:
+        ref = TargetRef.parse(target)
+        if self.inventory.get(ref.key) is not None:
             return True
-        watch = self.watches.get(workspace)
-        return watch is not None and await watch.target_is_gone(name)
+        watch = self.watches.get(ref.workspace)
+        return watch is not None and await watch.target_is_gone(ref.name)
 
     def _expelling_of(self, target: Target, now: float) -> core.Expelling:
         """The NoExecute taints of a target, and since when this worker has seen them."""
@@ -179,7 +178,7 @@ class Reconciler:
         watch = self.watches.get(ref.workspace)
         bound = watch.bound_in(ref) if watch is not None else set()
         rest = bound - {choice.target for choice in decision.selected}
-        found = ((target, self.inventory.get(join(*split_target(target)))) for target in rest)
+        found = ((target, self.inventory.get(TargetRef.parse(target).key)) for target in rest)
         return [target for target, known in found if known is not None and not known.lost_since]
 
     def note_world(self) -> None:
@@ -196,7 +195,7 @@ class Reconciler:
             if not watch.synced:
                 raise Retry(1.0, f"policies of {path} are still being read")
             found += watch.policies()
-        if any(self.policies.get(join(policy.workspace, policy.name)) != policy for policy in found):
+        if any(self.policies.get(PolicyRef.of(policy).key) != policy for policy in found):
             raise Retry(0.05, "a policy is just being published")
         return found
 
@@ -227,7 +226,7 @@ class Reconciler:
             in_vain=in_vain,
         )
         try:
-            await self.heads.update(key_of(ref), value, entry.revision if entry else 0)
+            await self.heads.update(ref.key, value, entry.revision if entry else 0)
         except Conflict:
             return None
         return head
@@ -258,7 +257,7 @@ class Reconciler:
         self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, entry: Entry[HeadEntry] | None
     ) -> Withdrawn | None:
         """A placement is being deleted: have it undone, and let it go once nothing of it is left."""
-        if FINALIZER not in placement.metadata.finalizers:
+        if PLACED_FINALIZER not in placement.metadata.finalizers:
             return None
         await self._stop_waiting(ref)
         known = entry.value if entry else None
@@ -272,7 +271,7 @@ class Reconciler:
             orphan = placement.spec.deletion_policy == "Orphan"
             message = Withdrawn(placement=ref, head=head, orphan=orphan)
         if clean:
-            rest = tuple(name for name in placement.metadata.finalizers if name != FINALIZER)
+            rest = tuple(name for name in placement.metadata.finalizers if name != PLACED_FINALIZER)
             await self._set_finalizers(watch, placement, rest)
         return message
 
@@ -292,18 +291,13 @@ class Reconciler:
 
     async def _stop_waiting(self, ref: PlacementRef) -> None:
         """A placement that goes away does not wait any more."""
-        if self.waiting.get(key_of(ref)) is not None:
-            await self.waiting_table.delete(key_of(ref))
+        if self.waiting.get(ref.key) is not None:
+            await self.waiting_table.delete(ref.key)
 
     async def _set_finalizers(self, watch: WorkspaceWatch, placement: Placement, finalizers: tuple[str, ...]) -> None:
         metadata = placement.metadata
         patch = {"metadata": {"resourceVersion": metadata.resource_version, "finalizers": list(finalizers)}}
         await watch.client.merge_patch(PLACEMENTS, metadata.name, patch, metadata.namespace)
-
-
-def key_of(ref: PlacementRef) -> str:
-    """The key of a placement in heads and waiting."""
-    return join(ref.workspace, ref.namespace, ref.name)
 
 
 def requester_of(placement: Placement) -> Requester | None:

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import msgspec
 
 from services.controller import core
-from services.controller.reconcile import Reconciler, key_of
+from services.controller.reconcile import Reconciler
 from services.controller.settings import ControllerSettings
 from services.controller.watches import Watches, WorkspaceWatch
 from shared.aio.workqueue import WorkQueue
 from shared.broker.store import Conflict
 from shared.broker.table import Table, View
-from shared.broker.tokens import join, split
 from shared.model.policy import PolicyEntry
-from shared.model.refs import PlacementRef
+from shared.model.refs import PlacementRef, PolicyRef
 from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Workspace
 
@@ -52,7 +51,7 @@ async def sweep(deps: Controller) -> None:
         if head.value.deleted and age > deps.settings.forget_heads_seconds:
             await deps.heads_table.delete(key, head.revision)
         elif age >= deps.settings.resync_seconds and not _answered(deps, key, head.value):
-            deps.queue.add(_ref(key))
+            deps.queue.add(PlacementRef.from_key(key))
         elif _unfollowed(deps, key, head.value):
             with contextlib.suppress(Conflict):
                 marked = msgspec.structs.replace(head.value, digest=core.UNFOLLOWED)
@@ -69,7 +68,8 @@ async def sweep(deps: Controller) -> None:
 
 def _unfollowed(deps: Controller, key: str, entry: HeadEntry) -> bool:
     """Whether the workspace of a placement has left the tree, and the head does not say so yet."""
-    if entry.deleted or entry.digest == core.UNFOLLOWED or deps.watches.get(_ref(key).workspace) is not None:
+    workspace = PlacementRef.from_key(key).workspace
+    if entry.deleted or entry.digest == core.UNFOLLOWED or deps.watches.get(workspace) is not None:
         return False
     return bool(deps.watches.all())  # none at all: the tree is not read yet
 
@@ -77,7 +77,7 @@ def _unfollowed(deps: Controller, key: str, entry: HeadEntry) -> bool:
 def _sweep_unseen(deps: Controller, watch: WorkspaceWatch) -> None:
     """Find the placements that have no head for what they are now: their turn was lost with a worker or the bus."""
     for ref in watch.placements() if watch.synced else ():
-        placement, known = watch.placement(ref), deps.heads.get(key_of(ref))
+        placement, known = watch.placement(ref), deps.heads.get(ref.key)
         if placement is None or placement.metadata.deletion_timestamp:
             continue
         metadata = placement.metadata
@@ -95,7 +95,7 @@ def _sweep_targets(deps: Controller, watch: WorkspaceWatch, now: float) -> None:
         if placement is None:
             continue
         stray = watch.bound_in(ref) - {choice.target for choice in decision.selected}
-        head = deps.heads.get(key_of(ref))
+        head = deps.heads.get(ref.key)
         improvable = head is not None and deps.reconciler.may_improve(placement, decision, head, now)
         unsettled = head is not None and deps.reconciler.unsettled(ref, placement, decision, head, now)
         if stray or improvable or unsettled or deps.reconciler.leaving(placement, decision, now):
@@ -104,7 +104,7 @@ def _sweep_targets(deps: Controller, watch: WorkspaceWatch, now: float) -> None:
 
 def _answered(deps: Controller, key: str, entry: HeadEntry) -> bool:
     """Whether the newest request of a placement needs no repeating, as far as can be told without asking."""
-    ref = _ref(key)
+    ref = PlacementRef.from_key(key)
     watch = deps.watches.get(ref.workspace)
     if watch is None or not watch.synced:
         return True  # nothing can be said of it
@@ -116,11 +116,6 @@ def _answered(deps: Controller, key: str, entry: HeadEntry) -> bool:
     decision, waiting = watch.decision(ref), deps.reconciler.waiting.get(key)
     decided = decision is not None and decision.attempt >= entry.head.attempt
     return placement is not None and (decided or (waiting is not None and waiting.head == entry.head))
-
-
-def _ref(key: str) -> PlacementRef:
-    workspace, namespace, name = split(key)
-    return PlacementRef(workspace=workspace, namespace=namespace, name=name)
 
 
 async def follow_workspaces(deps: Controller, workspaces: View[Workspace], tasks: asyncio.TaskGroup) -> None:
@@ -139,7 +134,7 @@ async def follow_inventory(deps: Controller) -> None:
 async def follow_policies(deps: Controller) -> None:
     """A policy that changed has all placements below it looked at."""
     async for keys in deps.reconciler.policies.changes():
-        changed = {split(key)[0] for key in keys}
+        changed = {PolicyRef.from_key(key).workspace for key in keys}
         for watch in deps.watches.all():
             if not changed.isdisjoint(core.above(watch.path)):
                 for ref in watch.placements():
@@ -165,7 +160,7 @@ async def keep_policies(deps: Controller) -> None:
 
 
 async def _keep_policy(table: Table[PolicyEntry], watch: WorkspaceWatch, name: str) -> None:
-    key, policy = join(watch.path, name), watch.policy(name)
+    key, policy = PolicyRef(workspace=watch.path, name=name).key, watch.policy(name)
     known = await table.get(key)
     if policy is None:
         # A copy that is cut off from the hub must not take away what another has just seen: the hub itself is asked.

@@ -22,7 +22,7 @@ from shared.kube.errors import ApiError
 from shared.kube.informer import Informer
 from shared.kube.resources import Resource
 from shared.model.policy import PolicyEntry
-from shared.model.refs import PlacementRef
+from shared.model.refs import PlacementRef, TargetRef
 from shared.model.request import PreviousChoice
 
 log = logging.getLogger("moorage.controller")
@@ -241,8 +241,7 @@ def _not_served(informer: Informer[Any]) -> bool:
 def _decision(raw: bytes) -> Decision:
     status = decode_decision(raw).status
     selected = tuple(
-        PreviousChoice(target=f"{each.target.workspace}/{each.target.name}", replicas=each.replicas)
-        for each in status.selected
+        PreviousChoice(target=TargetRef.of(each.target).id, replicas=each.replicas) for each in status.selected
     )
     reserved = {choice.target: each.reserved for choice, each in zip(selected, status.selected, strict=True)}
     return Decision(attempt=status.attempt, selected=selected, reserved=reserved, moved_at=moved_at(status.history))
@@ -258,7 +257,7 @@ def _binding(raw: bytes) -> Binding:
     attempt = str((obj["metadata"].get("annotations") or {}).get(ATTEMPT_ANNOTATION, ""))
     return Binding(
         placement=(spec.get("placementRef") or {}).get("name") or labels.get(PLACEMENT_LABEL, ""),
-        target=f"{target.get('workspace', '')}/{target.get('name', '')}",
+        target=TargetRef(workspace=target.get("workspace", ""), name=target.get("name", "")).id,
         attempt=int(attempt) if attempt.isdecimal() else 0,
     )
 

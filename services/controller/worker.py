@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 from services.controller import core, upkeep
-from services.controller.reconcile import Reconciler, Said, key_of
+from services.controller.reconcile import Reconciler, Said
 from services.controller.settings import ControllerSettings
 from services.controller.upkeep import Controller
 from services.controller.watches import Watches
@@ -14,6 +14,7 @@ from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.hub.hub import open_hub
+from shared.hub.names import field_manager
 from shared.model.refs import PlacementRef
 from shared.pipeline.buckets import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES
 from shared.pipeline.messages import Decided
@@ -27,7 +28,7 @@ log = logging.getLogger("moorage.controller")
 async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
     """Follow workspaces, inventory, heads and the waiting room; watch every workspace."""
     settings: ControllerSettings = runtime.settings
-    async with open_hub(settings, "moorage-controller") as hub, asyncio.TaskGroup() as tasks:
+    async with open_hub(settings, field_manager("controller")) as hub, asyncio.TaskGroup() as tasks:
         queue: WorkQueue[PlacementRef] = WorkQueue()
         policies: WorkQueue[tuple[str, str]] = WorkQueue()
         watches = Watches(
@@ -112,7 +113,7 @@ async def _work(deps: Controller, results: asyncio.Queue[Said]) -> None:
 @worker.handles()
 async def note_answer(message: Decided, deps: Controller) -> None:
     """A refusal sends the placement to the waiting room, a decision takes it out."""
-    key = key_of(message.placement)
+    key = message.placement.key
     entry = await deps.waiting.get(key)
     if entry is not None and message.head.older_than(entry.value.head):
         return

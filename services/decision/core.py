@@ -9,12 +9,11 @@ from shared.api import (
     PlacementSpec,
     ScoredTarget,
     ScorePart,
-    TargetReference,
 )
 from shared.api import Rejection as RejectedTargets
 from shared.kube.times import rfc3339
 from shared.model.decision import Choice, Proposal, Refusal, Rejection, Reservation
-from shared.model.refs import Head, PlacementRef, split_target
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Request
 from shared.model.resources import Resources
 from shared.pipeline.messages import Assigned, Decided, Scheduled
@@ -71,17 +70,6 @@ def contended(scheduled: Scheduled) -> Refusal:
     )
 
 
-def reference(target: str) -> TargetReference:
-    """A target id as the API writes it."""
-    workspace, name = split_target(target)
-    return TargetReference(workspace=workspace, name=name)
-
-
-def target_id(ref: TargetReference) -> str:
-    """The id of a target as the API writes it."""
-    return f"{ref.workspace}/{ref.name}"
-
-
 def record(
     scheduled: Scheduled,
     taken: Sequence[Choice],
@@ -117,7 +105,7 @@ def _scored(choice: Choice, scheduled: Scheduled) -> ScoredTarget:
         for name, score in choice.breakdown.items()
     }
     return ScoredTarget(
-        target=reference(choice.target),
+        target=TargetRef.parse(choice.target).reference,
         replicas=choice.replicas,
         score=choice.score,
         breakdown=breakdown,
@@ -144,7 +132,7 @@ def considered(scheduled: Scheduled) -> int:
 
 def _rationale(scheduled: Scheduled, taken: Sequence[Choice]) -> str:
     proposal = scheduled.proposal
-    named = ", ".join(f"{split_target(choice.target)[1]} ({choice.score:.1f})" for choice in taken[:SAMPLES])
+    named = ", ".join(f"{TargetRef.parse(choice.target).name} ({choice.score:.1f})" for choice in taken[:SAMPLES])
     more = f" and {len(taken) - SAMPLES} more" if len(taken) > SAMPLES else ""
     proposed = {choice.target for choice in proposal.selected}
     fallen = sum(choice.target not in proposed for choice in taken)
@@ -162,7 +150,7 @@ def _history(
     earlier = previous.history if previous else ()
     before = tuple(each.target for each in previous.selected) if previous else ()
     after = tuple(each.target for each in selected)
-    if set(map(target_id, before)) == set(map(target_id, after)):
+    if {TargetRef.of(each) for each in before} == {TargetRef.of(each) for each in after}:
         return earlier
     cause = scheduled.request.cause
     why = f"{cause.code}: {cause.detail}" if cause.detail else cause.code
@@ -181,7 +169,7 @@ def assignments(
 
     Adding comes before removing: a removal waits until all selected targets work, unless the old one is `lost` anyway.
     """
-    chosen = [target_id(each.target) for each in selected]
+    chosen = [TargetRef.of(each.target).id for each in selected]
     after = tuple(sorted(chosen))
     applies = [
         Assigned(placement=placement, head=head, target=target, replicas=each.replicas)
@@ -202,7 +190,7 @@ def overlooked(
     What is selected stays as it is while nothing better can be decided. A worker may have died after it wrote the
     selection and before it told anybody.
     """
-    untold = [each for each in selected if target_id(each.target) not in present]
+    untold = [each for each in selected if TargetRef.of(each.target).id not in present]
     return assignments(placement, head, untold, (), ())
 
 

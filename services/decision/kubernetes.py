@@ -4,16 +4,17 @@ from typing import Any
 
 import msgspec
 
-from services.decision.core import target_id
 from shared.api import Placement, PlacementDecisionStatus, PlacementSpec, decode_decision, decode_placement, to_dict
 from shared.api.decision import PlacementDecision
 from shared.hub.hub import Hub
-from shared.hub.names import PLACEMENT_LABEL, label_value
+from shared.hub.names import PLACEMENT_LABEL, field_manager, label_value
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.model.decision import Reservation
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import Head, PlacementRef, TargetRef
+
+FIELD_MANAGER = field_manager("decision")
 
 
 class Decisions:
@@ -37,14 +38,14 @@ class Decisions:
     ) -> None:
         """Write a decision if nobody wrote since `found` was read; raises ApiError with `conflict` if somebody did."""
         if found is None:
-            found = await self._client(ref).create(DECISIONS, _fresh(ref, head.uid), field_manager="moorage-decision")
+            found = await self._client(ref).create(DECISIONS, _fresh(ref, head.uid), field_manager=FIELD_MANAGER)
         body = to_dict(PlacementDecision(status=status))
         body["metadata"] = {
             "name": ref.name,
             "namespace": ref.namespace,
             "resourceVersion": found["metadata"]["resourceVersion"],
         }
-        await self._client(ref).replace(DECISIONS, body, subresource="status", field_manager="moorage-decision")
+        await self._client(ref).replace(DECISIONS, body, subresource="status", field_manager=FIELD_MANAGER)
 
     async def forget(self, ref: PlacementRef) -> None:
         """Delete the decision of a placement that goes away; it is fine when there is none."""
@@ -93,7 +94,7 @@ class Decisions:
                 orphan=placement.spec.deletion_policy == "Orphan",
             )
             found += [
-                (target_id(each.target), msgspec.structs.replace(held, resources=dict(each.reserved)))
+                (TargetRef.of(each.target).id, msgspec.structs.replace(held, resources=dict(each.reserved)))
                 for each in status.selected
             ]
         return found
@@ -104,7 +105,7 @@ class Decisions:
 
 def selected_ids(status: PlacementDecisionStatus | None) -> set[str]:
     """The ids of the targets that a decision selected."""
-    return {target_id(each.target) for each in status.selected} if status else set()
+    return {TargetRef.of(each.target).id for each in status.selected} if status else set()
 
 
 def _fresh(ref: PlacementRef, uid: str) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from types import MappingProxyType
 
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
-from shared.broker.tokens import join, split
+from shared.broker.tokens import split
 from shared.model.decision import Reservation
 from shared.model.quota import left
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.resources import Resources, add, fits, subtract
 from shared.model.target import Target
 
@@ -32,19 +32,9 @@ class Crowded(Exception):
     """So many write to one target that no turn was had; try again later."""
 
 
-def prefix_of(target: str) -> str:
-    """The key prefix of a target's reservations."""
-    workspace, _, name = target.rpartition("/")
-    return join(workspace, name)
-
-
 def key_of(target: str, placement: PlacementRef) -> str:
     """The key of one reservation."""
-    return f"{prefix_of(target)}.{_suffix(placement)}"
-
-
-def _suffix(placement: PlacementRef) -> str:
-    return join(placement.workspace, placement.namespace, placement.name)
+    return f"{TargetRef.parse(target).key}.{placement.key}"
 
 
 class Ledger:
@@ -97,16 +87,16 @@ class Ledger:
 
     def _others(self, target: str, besides: PlacementRef) -> list[Reservation]:
         own = key_of(target, besides)
-        entries = self._targets.get(prefix_of(target), {})
+        entries = self._targets.get(TargetRef.parse(target).key, {})
         return [entry.value for key, entry in entries.items() if key != own]
 
     def held_by(self, placement: PlacementRef) -> set[str]:
         """The key prefixes of the targets in which a placement holds something."""
-        return set(self._placements.get(_suffix(placement), ()))
+        return set(self._placements.get(placement.key, ()))
 
     def held(self, placement: PlacementRef) -> dict[str, Reservation]:
         """What a placement holds, by the key prefix of the target."""
-        suffix = _suffix(placement)
+        suffix = placement.key
         return {prefix: self._targets[prefix][f"{prefix}.{suffix}"].value for prefix in self.held_by(placement)}
 
     def holders(self) -> Iterable[tuple[str, Reservation]]:
@@ -132,7 +122,7 @@ class Ledger:
 
         Raises `Superseded` when a newer head holds or released it, `Crowded` after too many lost races.
         """
-        prefix, key = prefix_of(target.id), key_of(target.id, placement)
+        prefix, key = TargetRef.of(target).key, key_of(target.id, placement)
         wanted = Reservation(placement=placement, head=head, resources=needed, labels=dict(labels), orphan=orphan)
         for _ in range(TRIES):
             own = self._targets.get(prefix, {}).get(key)
@@ -163,7 +153,7 @@ class Ledger:
 
     async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
         """Give back what a placement holds below a target's prefix, unless a newer head holds it."""
-        key = f"{prefix}.{_suffix(placement)}"
+        key = f"{prefix}.{placement.key}"
         empty = Reservation(placement=placement, head=head, resources={}, released_at=self._clock())
         for _ in range(TRIES):
             own = self._targets.get(prefix, {}).get(key)
@@ -207,7 +197,7 @@ class Ledger:
         for prefix in self.held_by(placement) - before.keys():
             await self.release(prefix, placement, head)
         for prefix, old in before.items():
-            key = f"{prefix}.{_suffix(placement)}"
+            key = f"{prefix}.{placement.key}"
             own = self._targets.get(prefix, {}).get(key)
             if own is not None and own.value.head == head and own.value.resources != old.resources:
                 await self._put_back(prefix, key, old)

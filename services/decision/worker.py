@@ -11,18 +11,18 @@ from msgspec import Meta
 
 from services.decision import core
 from services.decision.kubernetes import Decisions, selected_ids
-from services.decision.ledger import Crowded, Ledger, Superseded, prefix_of
+from services.decision.ledger import Crowded, Ledger, Superseded
 from services.decision.rebuild import rebuild
 from services.decision.vanished import Vanished
 from shared.api import PlacementDecisionStatus
 from shared.broker.bus import Retry
 from shared.broker.table import View
-from shared.broker.tokens import join
 from shared.hub.hub import open_hub
+from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
 from shared.kube.errors import KubeError
 from shared.model.decision import Choice, Refusal, Reservation
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry, Request
 from shared.model.resources import Resources
 from shared.model.target import Target, Workspace
@@ -76,12 +76,12 @@ class Decision:
 
     def target(self, target: str, request: Request) -> Target | None:
         """A target that may be given something now, or one that is waited for and may keep what it has."""
-        found = self.inventory.get(prefix_of(target))
+        found = self.inventory.get(TargetRef.parse(target).key)
         return found if found is not None and (found.ready or core.may_stay(target, request)) else None
 
     def lost(self, target: str) -> bool:
         """Whether a target cannot be reached for now."""
-        found = self.inventory.get(prefix_of(target))
+        found = self.inventory.get(TargetRef.parse(target).key)
         return found is None or not found.ready
 
     async def reserve(self, target: Target, request: Request, needed: Resources) -> bool:
@@ -92,19 +92,19 @@ class Decision:
     def newest(self, reservation: Reservation) -> Head:
         """The newest head of the placement that holds a reservation."""
         ref = reservation.placement
-        known = self.heads.get(join(ref.workspace, ref.namespace, ref.name))
+        known = self.heads.get(ref.key)
         return known.head if known is not None and reservation.head.older_than(known.head) else reservation.head
 
     async def release_all_but(self, ref: PlacementRef, head: Head, targets: Collection[str]) -> None:
         """Give back what a placement holds elsewhere. What is bound keeps its place until it is removed there."""
-        for prefix in self.ledger.held_by(ref) - {prefix_of(target) for target in targets}:
+        for prefix in self.ledger.held_by(ref) - {TargetRef.parse(target).key for target in targets}:
             await self.ledger.release(prefix, ref, head)
 
 
 @asynccontextmanager
 async def open_decision(runtime: Runtime) -> AsyncIterator[Decision]:
     """Follow the inventory and the reservations, which are rebuilt from the PlacementDecisions where they were lost."""
-    async with open_hub(runtime.settings, "moorage-decision") as hub:
+    async with open_hub(runtime.settings, field_manager("decision")) as hub:
         decisions = Decisions(hub)
         table = runtime.table(RESERVATIONS)
         await rebuild(runtime, table, decisions)
@@ -166,7 +166,7 @@ async def settle(message: Scheduled, deps: Decision) -> tuple[list[Choice], Refu
         if len(taken) == len(proposal.selected):
             break
         target = deps.target(choice.target, request)
-        held = before.get(prefix_of(choice.target))
+        held = before.get(TargetRef.parse(choice.target).key)
         needed = core.at_least(choice.reserve, held.resources if held else {})
         if target and await deps.reserve(target, request, needed):
             taken.append(choice)
@@ -211,14 +211,14 @@ async def withdraw(message: Withdrawn, deps: Decision) -> list[Assigned]:
 @worker.handles()
 async def give_back(message: Bound, deps: Decision) -> None:
     """What was removed from a target takes nothing there any more."""
-    if message.phase != "Removed" or prefix_of(message.target) not in deps.ledger.held_by(message.placement):
+    if message.phase != "Removed" or TargetRef.parse(message.target).key not in deps.ledger.held_by(message.placement):
         return
     status: PlacementDecisionStatus | None = None
     if not message.vanished:
         with as_retry():
             status, _ = await deps.decisions.read(message.placement)
     if message.target not in selected_ids(status):
-        await deps.ledger.release(prefix_of(message.target), message.placement, message.head)
+        await deps.ledger.release(TargetRef.parse(message.target).key, message.placement, message.head)
 
 
 @worker.every(lambda settings: settings.release_seconds)

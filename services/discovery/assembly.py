@@ -13,13 +13,14 @@ from services.discovery.targets import Targets
 from services.discovery.workspaces import Tree, roots_of
 from shared.broker.table import View
 from shared.hub.hub import open_hub
+from shared.hub.names import field_manager
 from shared.hub.targets import TargetClients
 from shared.model.target import Target, Workspace
 from shared.pipeline.buckets import INVENTORY, WORKSPACES
 from shared.pipeline.runner import Runtime
 from shared.process.main import StartError
 
-USER_AGENT = "moorage-discovery"
+USER_AGENT = field_manager("discovery")
 
 
 @dataclass

@@ -19,7 +19,7 @@ from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, SUBJECTACCESSREVIEWS, Resource
-from shared.model.refs import split_target
+from shared.model.refs import TargetRef
 from shared.model.request import Requester
 from shared.model.target import Workspace
 
@@ -125,8 +125,8 @@ class AccessReviews(Authorizer):
             return dict.fromkeys(targets, "NoRequester")
         names: dict[str, list[str]] = {}
         for target in targets:
-            workspace, name = split_target(target)
-            names.setdefault(workspace, []).append(name)
+            ref = TargetRef.parse(target)
+            names.setdefault(ref.workspace, []).append(ref.name)
         answers = await asyncio.gather(*(self._workspace(requester, *item) for item in names.items()))
         return {target: verdict for answer in answers for target, verdict in answer.items()}
 
@@ -186,10 +186,11 @@ class AccessReviews(Authorizer):
         state = self._state(workspace)
         whole = await self._ask(_Question(requester.username, groups, workspace, EVERY, state))
         if whole != "Denied":  # one that cannot be asked about the whole cannot be asked about the parts
-            return {f"{workspace}/{name}": whole for name in names}
+            return {TargetRef(workspace=workspace, name=name).id: whole for name in names}
         questions = [_Question(requester.username, groups, workspace, name, state) for name in names]
         verdicts = await asyncio.gather(*(self._ask(question) for question in questions))
-        return {f"{workspace}/{name}": verdict for name, verdict in zip(names, verdicts, strict=True)}
+        ids = (TargetRef(workspace=workspace, name=name).id for name in names)
+        return dict(zip(ids, verdicts, strict=True))
 
     async def _ask(self, question: _Question) -> Verdict:
         remembered = self._answers.get(question)

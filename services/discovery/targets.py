@@ -18,17 +18,18 @@ from services.discovery.probing import Prober
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from shared.api import SyncTarget, SyncTargetStatus, decode_synctarget
-from shared.broker.tokens import join
+from shared.hub.names import field_manager
 from shared.hub.resources import SYNCTARGETS
 from shared.hub.targets import TargetClients
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
+from shared.model.refs import TargetRef
 from shared.model.target import Target
 
 log = logging.getLogger("moorage.discovery")
 
-FIELD_MANAGER = "moorage-discovery"
+FIELD_MANAGER = field_manager("discovery")
 FAULT = "causing a fault in discovery"
 
 
@@ -47,7 +48,11 @@ class Watched:
 
     @property
     def key(self) -> str:
-        return join(self.workspace, self.found.metadata.name)
+        return self.ref.key
+
+    @property
+    def ref(self) -> TargetRef:
+        return TargetRef(workspace=self.workspace, name=self.found.metadata.name)
 
 
 class Targets:
@@ -94,7 +99,7 @@ class Targets:
                     if change.kind == "Synced":
                         self._prune(workspace)
                     elif change.object is None:
-                        await self._remove(join(workspace, change.key[1]))
+                        await self._remove(TargetRef(workspace=workspace, name=change.key[1]).key)
                     else:
                         deciding = deciding or tasks.create_task(self._authorizer.follow(workspace, client))
                         await self._try_to_take(workspace, client, change.object, tasks)
@@ -149,7 +154,7 @@ class Targets:
             log.exception("SyncTarget left out", extra={"workspace": workspace, "target": found.metadata.name})
 
     async def _take(self, workspace: str, client: Client, found: SyncTarget, tasks: asyncio.TaskGroup) -> None:
-        key = join(workspace, found.metadata.name)
+        key = TargetRef(workspace=workspace, name=found.metadata.name).key
         watched = self._watched.get(key)
         if watched is not None and watched.found.metadata.uid != found.metadata.uid:
             await self._remove(key)
@@ -172,7 +177,7 @@ class Targets:
         if watched is not None and watched.task is not None:
             watched.task.cancel()
             await asyncio.wait([watched.task])
-            await self._clients.forget(f"{watched.workspace}/{watched.found.metadata.name}")
+            await self._clients.forget(watched.ref.id)
         known = self._inventory.latest(key)
         if known is not None:
             self._drop(key, watched.found.metadata.uid if watched is not None else known.uid)

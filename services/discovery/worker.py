@@ -4,8 +4,7 @@ from services.discovery.assembly import Discovery, open_discovery
 from services.discovery.core import Workspaces, answer, screen
 from services.discovery.settings import DiscoverySettings
 from shared.broker.bus import Retry
-from shared.broker.tokens import join
-from shared.model.refs import split_target
+from shared.model.refs import TargetRef
 from shared.pipeline.messages import Discovered, Requested
 from shared.pipeline.worker import Worker
 
@@ -26,7 +25,7 @@ async def discover(message: Requested, deps: Discovery) -> Discovered:
     revision, request = deps.inventory.revision, message.request
     if request.error:
         return Discovered(request=request, targets=(), inventory_revision=revision)
-    unknown = [each.target for each in request.previous if deps.inventory.get(join(*split_target(each.target))) is None]
+    unknown = [each.target for each in request.previous if deps.inventory.get(TargetRef.parse(each.target).key) is None]
     if set(unknown) - set(request.leaving) and deps.clock() < request.requested_at + PATIENCE:
         raise Retry(1.0, f"{unknown[0]}, which it is on, is not in the inventory (yet)")
     labels = {entry.value.path: entry.value.labels for entry in deps.workspaces.entries.values()}

@@ -16,9 +16,8 @@ from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import BusError
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
-from shared.broker.tokens import join
 from shared.model.policy import PolicyCheck, PolicyEntry, RuleResult
-from shared.model.refs import split_target
+from shared.model.refs import PolicyRef
 
 log = logging.getLogger("moorage.policy")
 
@@ -103,7 +102,7 @@ class Checks:
     def count(self, policies: Mapping[str, Entry[PolicyEntry]], results: Iterable[RuleResult]) -> None:
         """Remember what rules did in one evaluation, in which `policies` were in force (by their keys)."""
         for result in results:
-            key = join(*split_target(result.policy))
+            key = PolicyRef.parse(result.policy).key
             if result.evaluated and result.policy != INLINE and key in policies:
                 self._tallies.add(key, identity(policies[key].value), result)
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable, matches
 from shared.model.decision import Rejection
 from shared.model.policy import PolicyEntry, RuleResult
+from shared.model.refs import PolicyRef
 from shared.model.request import Request
 from shared.model.target import Target
 
@@ -88,7 +89,7 @@ def in_force(request: Request, entries: Iterable[PolicyEntry]) -> tuple[InForce,
     ]
     holding.sort(key=lambda entry: (-len(entry.workspace), -entry.spec.priority, entry.name))
     inline = (InForce(INLINE, workspace, request.spec.policies),) if request.spec.policies else ()
-    return (*inline, *(from_spec(f"{entry.workspace}/{entry.name}", entry.workspace, entry.spec) for entry in holding))
+    return (*inline, *(from_spec(PolicyRef.of(entry).id, entry.workspace, entry.spec) for entry in holding))
 
 
 def from_spec(id: str, workspace: str, spec: PlacementPolicySpec) -> InForce:

@@ -14,10 +14,10 @@ from services.sandbox.errors import Cause, Document
 from services.sandbox.registry import Write
 from services.sandbox.resources import Resource, from_definition
 from services.sandbox.store import Event, Store
+from shared.hub.names import REQUESTER_ANNOTATION
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 _ROLE_REF = {"APIGroup": "apiGroup", "Kind": "kind", "Name": "name"}  # told by the names of Go's fields
-REQUESTER = "placement.moorage.io/requester"
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 WORKSPACES = "workspaces.tenancy.kcp.io"
 _FIXED = {  # fields that stay as they were made
@@ -93,12 +93,12 @@ def _stamp_requester(new: Document, old: Document | None, write: Write) -> None:
     annotations = new["metadata"].setdefault("annotations", {})
     if old is None:
         who = {"username": write.user.name, "groups": write.user.groups}
-        annotations[REQUESTER] = msgspec.json.encode(who).decode()
+        annotations[REQUESTER_ANNOTATION] = msgspec.json.encode(who).decode()
         return
-    kept = old["metadata"].get("annotations", {}).get(REQUESTER)
-    annotations.pop(REQUESTER, None)
+    kept = old["metadata"].get("annotations", {}).get(REQUESTER_ANNOTATION)
+    annotations.pop(REQUESTER_ANNOTATION, None)
     if kept is not None:
-        annotations[REQUESTER] = kept
+        annotations[REQUESTER_ANNOTATION] = kept
 
 
 class Effects:

@@ -10,9 +10,9 @@ from services.scheduler.snapshot import Snapshot
 from services.scheduler.turns import Turns
 from shared.broker.bus import Retry
 from shared.broker.table import View
-from shared.broker.tokens import split
 from shared.model.decision import Proposal, Reservation
 from shared.model.policy import RuleResult
+from shared.model.refs import TargetRef
 from shared.model.target import Target
 from shared.pipeline.messages import Evaluated, Scheduled
 
@@ -53,13 +53,13 @@ class Stage:
         noted: dict[str, Reservation] = {}
         async for keys in view.changes():
             for key in sorted(keys):
-                workspace, name, *_ = split(key)
+                target = TargetRef.owning(key).id
                 reservation = view.get(key)
                 if reservation is not None and reservation.resources:  # one that is given back stays as an empty one
                     noted[key] = reservation
-                    self.snapshot.reserve(f"{workspace}/{name}", reservation)
+                    self.snapshot.reserve(target, reservation)
                 elif key in noted:
-                    self.snapshot.release(f"{workspace}/{name}", noted.pop(key).placement)
+                    self.snapshot.release(target, noted.pop(key).placement)
 
     async def propose(self, message: Evaluated) -> Scheduled:
         """One proposal, from an inventory at least as new as the message.

@@ -20,7 +20,7 @@ from shared.api import (
     get_condition,
     set_condition,
 )
-from shared.model.refs import split_target
+from shared.model.refs import TargetRef
 from shared.model.report import ObjectHealth, TargetReport
 from shared.pipeline.messages import Decided
 
@@ -104,7 +104,7 @@ def states(
     known = {report.target: report for report in reports}
     found = []
     for each in decision.status.selected if decision else ():
-        target = f"{each.target.workspace}/{each.target.name}"
+        target = TargetRef.of(each.target).id
         state = _state(target, known.pop(target, None), silent.get(target, ""), thresholds)
         found.append(msgspec.structs.replace(state, replicas=each.replicas))
     for target in sorted(known):
@@ -224,7 +224,7 @@ def _scheduling(
 
 def chosen(decided: Decided) -> str:
     """The decision in one sentence."""
-    names = ", ".join(split_target(each.target)[1] for each in decided.selected[:10])
+    names = ", ".join(TargetRef.parse(each.target).name for each in decided.selected[:10])
     more = f" and {len(decided.selected) - 10} more" if len(decided.selected) > 10 else ""
     return f"Placed on {len(decided.selected)} of {_count(decided.considered, 'target')}: {names}{more}."
 
@@ -304,7 +304,7 @@ def _because(state: TargetState | None) -> str:
     if state is None:
         return ""
     why = f": {state.message.rstrip('.')}" if state.message else f" is {state.phase} and {state.health}"
-    return f"; {split_target(state.id)[1]}{why}"
+    return f"; {TargetRef.parse(state.id).name}{why}"
 
 
 def _truth(holds: bool) -> _Truth:
@@ -316,10 +316,10 @@ def _count(number: int, word: str) -> str:
 
 
 def _placed(state: TargetState) -> PlacedTarget:
-    workspace, name = split_target(state.id)
+    ref = TargetRef.parse(state.id)
     return PlacedTarget(
-        workspace=workspace,
-        name=name,
+        workspace=ref.workspace,
+        name=ref.name,
         replicas=state.replicas,
         phase=state.phase,
         health=state.health,

@@ -17,7 +17,7 @@ from shared.api import (
     to_dict,
 )
 from shared.hub.hub import Hub
-from shared.hub.names import binding_name
+from shared.hub.names import EVENT_REPORTER, binding_name, field_manager
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES
 from shared.kube.errors import ApiError
 from shared.kube.resources import EVENTS, Resource
@@ -28,7 +28,7 @@ log = logging.getLogger("moorage.status")
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-FIELD_MANAGER = "moorage-status"
+FIELD_MANAGER = field_manager("status")
 CLUSTER_SCOPED = "default"  # where Kubernetes keeps the Events of objects without a namespace
 _NAME = 253
 _NOTE = 1024  # bytes of an Event's message that every API server takes
@@ -83,9 +83,9 @@ class Records:
             "firstTimestamp": rfc3339(now, "seconds"),
             "lastTimestamp": rfc3339(now, "seconds"),
             "count": 1,
-            "source": {"component": "moorage-status"},
-            "reportingComponent": "placement.moorage.io/status",
-            "reportingInstance": "moorage-status",
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": EVENT_REPORTER,
+            "reportingInstance": FIELD_MANAGER,
             "reason": reason[:128],
             "involvedObject": {
                 "apiVersion": about.api_version,

@@ -10,6 +10,7 @@ import msgspec
 
 from services.status.reports import GONE, NOT_SEEN, parse_ref
 from services.status.rules import Finding, health
+from shared.hub.names import APPLIER, MANAGED_SELECTOR, OWNER_ANNOTATION, parse_owner
 from shared.hub.retry import LATER
 from shared.hub.targets import TargetClients
 from shared.kube.apis import RestMapper, UnknownKind
@@ -25,9 +26,6 @@ from shared.model.target import Target
 
 log = logging.getLogger("moorage.status")
 
-SELECTOR = "placement.moorage.io/managed=true"
-OWNER_ANNOTATION = "placement.moorage.io/owner"
-MANAGER = "moorage"
 _OPENING = 16  # informers that are being opened at once, over all targets
 _MOST = 60.0  # seconds between two attempts to open one
 _LIMIT = Bounds(objects=20_000, bytes=128 << 20)  # of one kind in one target, whose server is not trusted
@@ -50,12 +48,10 @@ def decode(api_version: str, kind: str) -> Callable[[bytes], Seen]:
 
     def project(raw: bytes) -> Seen:
         obj = {**msgspec.json.decode(raw), "apiVersion": api_version, "kind": kind}
-        parts = str((obj["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION, "")).split("|")
-        if len(parts) != 3:
+        owner = parse_owner(str((obj["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION, "")))
+        if owner is None:
             raise ValueError("it names no Placement that owns it")
-        workspace, namespace, name = parts
-        ref = PlacementRef(workspace=workspace, namespace=namespace, name=name)
-        return Seen(ref, health(obj), owned_fields(obj, MANAGER))
+        return Seen(owner, health(obj), owned_fields(obj, APPLIER))
 
     return project
 
@@ -181,7 +177,7 @@ class Observer:
             known = self._mappers[target] = (client, RestMapper(client.bounded(_DISCOVERY)))
         resource = await known[1].resource(*kind)
         return Informer(
-            client, resource, label_selector=SELECTOR, decode=decode(*kind), limit=_LIMIT, on_error=_give_up
+            client, resource, label_selector=MANAGED_SELECTOR, decode=decode(*kind), limit=_LIMIT, on_error=_give_up
         )
 
     def _hear(self, target: str, change: Change[Seen]) -> None:

@@ -8,17 +8,16 @@ from collections.abc import AsyncGenerator, Callable
 from services.status import core
 from services.status.kubernetes import Records
 from services.status.observe import Kind, Observer
-from services.status.reports import NOT_SEEN, Reports, key_of, merged, news, observed, parse_ref, reported
+from services.status.reports import NOT_SEEN, Reports, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
 from shared.api import Placement, get_condition
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.broker.table import View
-from shared.broker.tokens import join
 from shared.hub.retry import SOON
 from shared.hub.targets import TargetClients
 from shared.kube.times import rfc3339
-from shared.model.refs import Head, PlacementRef, split_target
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.report import TargetReport
 from shared.model.target import Target
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
@@ -136,7 +135,7 @@ class Reporter:
                 await self._records.tell(ref.workspace, placement, "Warning", refusal.code, refusal.message, now)
             return
         note = core.chosen(decided)
-        shown = {f"{each.workspace}/{each.name}" for each in placement.status.targets}
+        shown = {TargetRef.of(each).id for each in placement.status.targets}
         if before is None or before.status != "True" or {each.target for each in decided.selected} - shown:
             await self._records.tell(ref.workspace, placement, "Normal", "Scheduled", note, now)
 
@@ -155,7 +154,7 @@ class Reporter:
             self._awake.clear()
             turn, self._news = self._news, {}
             for (ref, target), also in turn.items():
-                late = self._late(self._by_target.get(target, {}).get(key_of(ref, target)))
+                late = self._late(self._by_target.get(target, {}).get(ref.key_in(target)))
                 look = functools.partial(self._observer.look, target, late=late)
                 entry, changed = await self._reports.observe(ref, target, look, self._clock())
                 if entry is None:
@@ -263,7 +262,7 @@ class Reporter:
 
 
 def _inventory_key(target: str) -> str:
-    return join(*split_target(target))
+    return TargetRef.parse(target).key
 
 
 def _newer(head: Head, other: Head | None) -> Head:

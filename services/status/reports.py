@@ -8,22 +8,11 @@ import msgspec
 from shared.api import BoundObject
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table
-from shared.broker.tokens import join
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth, TargetReport
 from shared.pipeline.messages import Observed, Reported
 
 _RACES = 20
-
-
-def key_of(ref: PlacementRef, target: str) -> str:
-    """The key of a placement in a target."""
-    return join(ref.workspace, ref.namespace, ref.name, target)
-
-
-def prefix_of(ref: PlacementRef) -> str:
-    """What the keys of a placement begin with."""
-    return join(ref.workspace, ref.namespace, ref.name)
 
 
 def news(entry: Entry[TargetReport], also: str = "") -> Reported:
@@ -66,14 +55,14 @@ class Reports:
 
     async def of(self, ref: PlacementRef) -> list[TargetReport]:
         """All reports on a placement, as they are now."""
-        return [entry.value for entry in await self._table.entries(prefix_of(ref))]
+        return [entry.value for entry in await self._table.entries(ref.key)]
 
     async def get(self, ref: PlacementRef, target: str) -> Entry[TargetReport] | None:
-        return await self._table.get(key_of(ref, target))
+        return await self._table.get(ref.key_in(target))
 
     async def put(self, report: TargetReport, revision: int) -> Entry[TargetReport]:
         """Write a report over the revision that was read (0: none). Raises Conflict."""
-        key = key_of(report.placement, report.target)
+        key = report.placement.key_in(report.target)
         return Entry(key, report, await self._table.update(key, report, revision))
 
     async def observe(
@@ -100,7 +89,7 @@ class Reports:
 
     async def forget(self, ref: PlacementRef) -> None:
         """Forget a placement that is gone."""
-        for entry in await self._table.entries(prefix_of(ref)):
+        for entry in await self._table.entries(ref.key):
             await self._table.delete(entry.key)
 
 

@@ -9,6 +9,7 @@ from services.status.reporter import Reporter
 from services.status.reports import Reports
 from services.status.settings import StatusSettings
 from shared.hub.hub import open_hub
+from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
 from shared.hub.targets import TargetClients
 from shared.pipeline.buckets import CHECKS, INVENTORY, REPORTS
@@ -21,8 +22,8 @@ from shared.pipeline.worker import Worker
 async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
     """Connect to the hub, and follow what is placed."""
     settings: StatusSettings = runtime.settings
-    async with open_hub(settings, "moorage-status") as hub:
-        clients = TargetClients(hub, user_agent="moorage-status", timeout=settings.api_timeout_seconds)
+    async with open_hub(settings, field_manager("status")) as hub:
+        clients = TargetClients(hub, user_agent=field_manager("status"), timeout=settings.api_timeout_seconds)
         records = Records(hub)
         reporter = Reporter(
             settings,

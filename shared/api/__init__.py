@@ -46,9 +46,7 @@ from shared.api.decision import (
 )
 from shared.api.meta import (
     API_VERSION,
-    FINALIZER,
     GROUP,
-    REQUESTER_ANNOTATION,
     VERSION,
     ApiObject,
     ApiStruct,
@@ -131,7 +129,6 @@ from shared.api.selectors import (
     tolerates_all,
 )
 from shared.api.synctarget import (
-    PROVIDER_LABEL,
     REGION_LABEL,
     ZONE_LABEL,
     Agent,
@@ -154,16 +151,13 @@ from shared.api.validation import (
 
 __all__ = [
     "API_VERSION",
-    "FINALIZER",
     "GROUP",
     "HISTORY_LIMIT",
     "KINDS",
     "KNOWN_SCORERS",
     "MAX_MANIFESTS",
     "MAX_MANIFEST_BYTES",
-    "PROVIDER_LABEL",
     "REGION_LABEL",
-    "REQUESTER_ANNOTATION",
     "SCORER_FAMILIES",
     "VERSION",
     "ZONE_LABEL",

@@ -11,12 +11,6 @@ GROUP = "placement.moorage.io"
 VERSION = "v1alpha1"
 API_VERSION: Literal["placement.moorage.io/v1alpha1"] = "placement.moorage.io/v1alpha1"
 
-REQUESTER_ANNOTATION = "placement.moorage.io/requester"
-"""JSON of {"username", "groups"}: who created a Placement, stamped at admission and immutable afterwards."""
-
-FINALIZER = "placement.moorage.io/cleanup"
-"""Held on a Placement until everything that was placed for it is gone (or orphaned on purpose)."""
-
 Time = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
 """An RFC 3339 time; it stays text, because the API server's text is what is compared and written back."""
 

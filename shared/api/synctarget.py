@@ -10,7 +10,6 @@ from shared.api.selectors import Taint, WorkspaceSelector
 
 REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
-PROVIDER_LABEL = "moorage.io/provider"
 
 Resources = Annotated[dict[str, Quantity], Meta(max_length=64)]
 

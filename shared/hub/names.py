@@ -1,24 +1,77 @@
-"""Names and labels that several workers must agree on, within Kubernetes' limits."""
+"""Names that objects carry on our behalf: finalizers, labels, annotations, field managers, owners.
+
+Others rely on them too: those who look into a target cluster with stock tools, and versions of Moorage before and after
+this one. A test checks that nobody spells one of them elsewhere. All keep to Kubernetes' limits of length.
+"""
 
 import hashlib
 
-PLACEMENT_LABEL = "placement.moorage.io/placement"
+from shared.api import GROUP
+from shared.model.refs import PlacementRef
+
+# --- on the hub ------------------------------------------------------------------------------------------------------
+
+PLACED_FINALIZER = f"{GROUP}/placed"
+"""On Placements: something of theirs may be placed. The controller takes it off when nothing is any more."""
+
+APPLIED_FINALIZER = f"{GROUP}/applied"
+"""On PlacementBindings: their objects may be in the target. Binding takes it off when none is any more."""
+
+PLACEMENT_LABEL = f"{GROUP}/placement"
 """On PlacementDecisions and PlacementBindings: the Placement that they belong to, as `label_value` of its name."""
 
-REQUESTER_ANNOTATION = "placement.moorage.io/requester"
+REQUESTER_ANNOTATION = f"{GROUP}/requester"
 """On Placements: who created them, as JSON with username and groups; stamped by the API server's admission."""
 
-ATTEMPT_ANNOTATION = "placement.moorage.io/attempt"
+ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On PlacementBindings: the attempt of the placement that they were last written for."""
 
-FINALIZER = "placement.moorage.io/placed"
-"""On Placements: nothing of theirs is placed any more once it is gone."""
+PROVIDER_LABEL = "moorage.io/provider"
+"""On SyncTargets: who runs the cluster."""
+
+EVENT_REPORTER = f"{GROUP}/status"
+"""The `reportingComponent` of Kubernetes Events about Placements."""
+
+# --- in target clusters ----------------------------------------------------------------------------------------------
 
 SYSTEM_NAMESPACE = "moorage-system"
-"""In target clusters: where the ApplySets of what was placed are."""
+"""Where the ApplySets of what was placed are."""
+
+MANAGED_LABEL = f"{GROUP}/managed"
+"""On everything that was placed, with the value `true`."""
+
+MANAGED_SELECTOR = f"{MANAGED_LABEL}=true"
+
+OWNER_ANNOTATION = f"{GROUP}/owner"
+"""On everything that was placed: the Placement that it belongs to, as `owner_of` writes it."""
+
+KINDS_ANNOTATION = f"{GROUP}/kinds"
+"""On an ApplySet's parent: `<apiVersion> <kind>`, by comma. The ApplySet's own annotation leaves the version out."""
+
+APPLIER = "moorage"
+"""The field manager of everything that was placed."""
 
 LABEL_LIMIT = 63
 NAME_LIMIT = 253
+
+
+def field_manager(component: str) -> str:
+    """The field manager of a worker (or a command) on the hub; its requests carry the same as their user agent."""
+    return f"moorage-{component}"
+
+
+def owner_of(ref: PlacementRef) -> str:
+    """A Placement as objects in targets name their owner: `<workspace>|<namespace>|<name>`."""
+    return f"{ref.workspace}|{ref.namespace}|{ref.name}"
+
+
+def parse_owner(owner: str) -> PlacementRef | None:
+    """The Placement that an object in a target names as its owner; None for what `owner_of` did not write."""
+    parts = owner.split("|")
+    if len(parts) != 3:
+        return None
+    workspace, namespace, name = parts
+    return PlacementRef(workspace=workspace, namespace=namespace, name=name)
 
 
 def label_value(name: str) -> str:
@@ -29,6 +82,11 @@ def label_value(name: str) -> str:
 def binding_name(placement: str, target: str) -> str:
     """The name of the PlacementBinding of a placement in a target (by its id)."""
     return f"{_cut(placement, NAME_LIMIT - 9)}-{_digest(target)}"
+
+
+def applyset_name(ref: PlacementRef) -> str:
+    """The name of the ApplySet parent of a Placement, the same in every target."""
+    return f"{_cut(ref.name, NAME_LIMIT - 9)}-{_digest(f'{ref.workspace}/{ref.namespace}')}"
 
 
 def _cut(name: str, limit: int) -> str:

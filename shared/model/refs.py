@@ -1,17 +1,116 @@
-"""How a placement and a target are named, and how new a fact about a placement is."""
+"""How a placement and a target are named, and how new a fact about a placement is.
 
+Each name has two spellings: an `id` for people, messages and dictionaries; and a `key` for buckets and subjects, with
+every part of it escaped.
+"""
+
+from typing import Protocol, Self
+
+from shared.api import TargetReference
+from shared.broker.tokens import join, split
 from shared.model.value import Value
 
 
+class _Offered(Protocol):
+    """Something of a workspace, as an object refers to it, or is."""
+
+    @property
+    def workspace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+class _Ref(Value, frozen=True, kw_only=True, order=True):
+    """Something that a workspace has, by the workspace's path (empty on a hub without workspaces) and its name."""
+
+    workspace: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def id(self) -> str:
+        """`<workspace>/<name>`, unique over all workspaces."""
+        return f"{self.workspace}/{self.name}"
+
+    @property
+    def key(self) -> str:
+        """Its key in buckets."""
+        return join(self.workspace, self.name)
+
+    @classmethod
+    def parse(cls, id: str) -> Self:
+        """The one that an id names."""
+        workspace, _, name = id.rpartition("/")
+        return cls(workspace=workspace, name=name)
+
+    @classmethod
+    def of(cls, offered: _Offered) -> Self:
+        """The one that an object refers to, or is."""
+        return cls(workspace=offered.workspace, name=offered.name)
+
+    @classmethod
+    def from_key(cls, key: str) -> Self:
+        """The one that a key stands for. Raises ValueError for a key that has not two parts."""
+        workspace, name = split(key)
+        return cls(workspace=workspace, name=name)
+
+
+class TargetRef(_Ref, frozen=True, kw_only=True, order=True):
+    """A SyncTarget, for example `root:platform/eu-west-1`. What is kept per target has keys that begin with its own."""
+
+    @property
+    def reference(self) -> TargetReference:
+        """As objects of the API refer to it."""
+        return TargetReference(workspace=self.workspace, name=self.name)
+
+    @classmethod
+    def owning(cls, key: str) -> Self:
+        """The target that a longer key begins with, as those of reservations do."""
+        workspace, name, *_ = split(key)
+        return cls(workspace=workspace, name=name)
+
+
+class PolicyRef(_Ref, frozen=True, kw_only=True, order=True):
+    """A PlacementPolicy."""
+
+
 class PlacementRef(Value, frozen=True, kw_only=True, order=True):
-    """Which Placement: its workspace path (empty on a hub without workspaces), namespace and name."""
+    """A Placement: its workspace path (empty on a hub without workspaces), namespace and name."""
 
     workspace: str
     namespace: str
     name: str
 
     def __str__(self) -> str:
+        return self.id
+
+    @property
+    def id(self) -> str:
+        """`<workspace>/<namespace>/<name>`."""
         return f"{self.workspace}/{self.namespace}/{self.name}"
+
+    @property
+    def key(self) -> str:
+        """Its key in the buckets `heads` and `waiting`, and a part of its keys in others."""
+        return join(self.workspace, self.namespace, self.name)
+
+    def key_in(self, target: str) -> str:
+        """Its key in the bucket `reports`, for one target by id."""
+        return join(self.workspace, self.namespace, self.name, target)
+
+    @classmethod
+    def parse(cls, id: str) -> Self:
+        """The placement that an id names. Raises ValueError for what has not three parts."""
+        workspace, namespace, name = id.split("/")
+        return cls(workspace=workspace, namespace=namespace, name=name)
+
+    @classmethod
+    def from_key(cls, key: str) -> Self:
+        """The placement that a key stands for. Raises ValueError for one that has not three parts."""
+        workspace, namespace, name = split(key)
+        return cls(workspace=workspace, namespace=namespace, name=name)
 
 
 class Head(Value, frozen=True, kw_only=True):
@@ -28,9 +127,3 @@ class Head(Value, frozen=True, kw_only=True):
     def older_than(self, other: "Head") -> bool:
         """Whether `other` supersedes this head."""
         return self.attempt < other.attempt
-
-
-def split_target(target: str) -> tuple[str, str]:
-    """Workspace and name of a target id."""
-    workspace, _, name = target.rpartition("/")
-    return workspace, name

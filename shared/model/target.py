@@ -1,6 +1,7 @@
 """Where workloads could run: targets, as the inventory knows them, and the workspaces that offer them."""
 
 from shared.api import Taint, WorkspaceSelector
+from shared.model.refs import TargetRef
 from shared.model.resources import Resources
 from shared.model.value import Value
 
@@ -59,8 +60,8 @@ class Target(Value, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """`<workspace>/<name>`, unique over all workspaces."""
-        return f"{self.workspace}/{self.name}"
+        """`<workspace>/<name>`, unique over all workspaces; see `TargetRef`."""
+        return TargetRef.of(self).id
 
 
 class OutsideScore(Value, frozen=True, kw_only=True):

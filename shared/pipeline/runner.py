@@ -19,7 +19,6 @@ from shared.broker.bus import Bus, BusError, Consumption, Delivery, Reject
 from shared.broker.claims import payload_of, send
 from shared.broker.store import Bucket, Store
 from shared.broker.table import Table, View
-from shared.broker.tokens import join
 from shared.model.request import HeadEntry
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS, HEADS
@@ -154,7 +153,7 @@ class Running:
 
     def _superseded(self, message: Message) -> bool:
         """Whether a newer head is known. This only saves work; compare-and-set keeps outdated writes out."""
-        known = self._heads.get(join(*_of(message))) if self._heads is not None else None
+        known = self._heads.get(message.about.key) if self._heads is not None else None
         return known is not None and message.at.older_than(known.head)
 
     async def _publish(self, message: Message, headers: dict[str, str]) -> None:
@@ -192,11 +191,6 @@ class Running:
                     await self._announce(timer.name, message)
             except Exception:
                 log.exception("timer failed, it runs again at its next turn", extra={"timer": timer.name})
-
-
-def _of(message: Message) -> tuple[str, str, str]:
-    about = message.about
-    return about.workspace, about.namespace, about.name
 
 
 async def run(

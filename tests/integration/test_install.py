@@ -20,7 +20,7 @@ from tests.support.worlds import deployment, placement
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False, "ClusterRole")
-FINALIZER = "placement.moorage.io/cleanup"
+FINALIZER = "placement.moorage.io/placed"
 WITHIN = GONE_WITHIN + 30  # seconds: a busy API server may need its time to take a CRD away
 
 pytestmark = pytest.mark.timeout(2 * WITHIN)

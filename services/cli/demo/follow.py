@@ -14,7 +14,7 @@ from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.client import Client
 from shared.kube.informer import Informer
 from shared.kube.resources import Resource
-from shared.model.refs import PlacementRef
+from shared.model.refs import PlacementRef, TargetRef
 from shared.pipeline.messages import PIPELINE
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def following(
     offered = (
         SYNCTARGETS,
         decode_synctarget,
-        lambda ref, one: put(picture.clusters, f"{ref.workspace}/{ref.name}", one),
+        lambda ref, one: put(picture.clusters, TargetRef.of(ref).id, one),
     )
     async with AsyncExitStack() as stack:
         for workspace, (resource, decode, keep) in (

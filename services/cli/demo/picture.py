@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from shared.api import Placement, PlacementBinding, PlacementDecision, SyncTarget, TargetReference, get_condition
 from shared.api.placement import PlacedTarget
 from shared.broker.tokens import unescape
-from shared.model.refs import PlacementRef
+from shared.model.refs import PlacementRef, TargetRef
 from shared.pipeline.messages import MESSAGES, PIPELINE
 
 K = TypeVar("K")
@@ -55,7 +55,7 @@ class Picture:
     def placed(self, ref: PlacementRef) -> dict[str, PlacedTarget]:
         """What the Placement's own status says of each cluster."""
         placement = self.placements.get(ref)
-        return {f"{one.workspace}/{one.name}": one for one in placement.status.targets} if placement else {}
+        return {TargetRef.of(one).id: one for one in placement.status.targets} if placement else {}
 
     def state(self, ref: PlacementRef) -> State:
         """How far it is: running means that its status says that it is healthy in every cluster chosen for it."""
@@ -176,7 +176,7 @@ def figures(picture: Picture, restarts: int, seconds: float) -> Figures:
 
 def cluster_id(reference: TargetReference) -> str:
     """A target's id, `root:platform/eu-west-1`."""
-    return f"{reference.workspace}/{reference.name}"
+    return TargetRef.of(reference).id
 
 
 def cluster_of(binding: PlacementBinding) -> str:

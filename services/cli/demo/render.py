@@ -10,7 +10,7 @@ from services.cli.demo.picture import Figures, Loss, Picture, State, cluster_id,
 from services.cli.up import Place
 from shared.api import REGION_LABEL, SyncTarget, TargetReference
 from shared.api.decision import ScoredTarget
-from shared.model.refs import PlacementRef, split_target
+from shared.model.refs import PlacementRef, TargetRef
 
 STYLES: dict[State, str] = {"waiting": "dim", "refused": "yellow", "binding": "cyan", "running": "green"}
 HEALTH = {"Healthy": "green", "Progressing": "cyan", "Degraded": "yellow", "Unhealthy": "red", "Unknown": "yellow"}
@@ -83,7 +83,7 @@ def decision(picture: Picture, ref: PlacementRef) -> list[Text]:
     placed = picture.placed(ref)
     for chosen in found.selected:
         line = _scored("chosen", "green", chosen, width)
-        status = placed.get(f"{chosen.target.workspace}/{chosen.target.name}")
+        status = placed.get(TargetRef.of(chosen.target).id)
         if status is not None:
             line.append("  ").append(status.health, HEALTH[status.health])
         lines.append(line)
@@ -190,7 +190,7 @@ def _short(ref: PlacementRef) -> str:
 
 
 def _name(cluster: str) -> str:
-    return split_target(cluster)[1]
+    return TargetRef.parse(cluster).name
 
 
 def _width(names: Iterable[str]) -> int:

@@ -23,7 +23,7 @@ from shared.broker.bus import BusError
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import KubeError
-from shared.model.refs import split_target
+from shared.model.refs import TargetRef
 
 WITHIN = 90.0  # seconds that any step may take
 PATIENCE = 5.0  # seconds; a placement that waits longer than this for a lost cluster is not worth watching
@@ -108,7 +108,7 @@ class Story:
             await self._stay()
 
     async def _clusters(self) -> None:
-        wanted = {f"{target.workspace}/{target.name}" for target in self._world.targets}
+        wanted = {TargetRef.of(target).id for target in self._world.targets}
         await self._wait("every cluster is ready", lambda picture: all(map(picture.ready, wanted)))
         self._screen.title(f"{len(wanted)} clusters are on offer")
         self._screen.print(render.clusters(self._picture))
@@ -153,7 +153,7 @@ class Story:
         cluster = picture.victim(PATIENCE)
         if not cluster:
             return None
-        name = split_target(cluster)[1]
+        name = TargetRef.parse(cluster).name
         affected = picture.on(cluster)
         self._screen.title(f"{name} is lost, with {len(affected)} placements on it")
         began = time.monotonic()

@@ -33,7 +33,7 @@ from shared.api import (
 )
 from shared.model.decision import Reservation
 from shared.model.policy import PolicyEntry
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Cause, PreviousChoice, Request, WorkloadObject
 from shared.model.resources import Resources
 from shared.model.target import ApiKind, Target
@@ -154,7 +154,7 @@ def plane_of(
         selected = status.selected
         placement = _ref(manifest)
         plane.moved_at[placement] = moved_at(status.history)
-        ids = [f"{each.target.workspace}/{each.target.name}" for each in selected]
+        ids = [TargetRef.of(each.target).id for each in selected]
         plane.previous[placement] = tuple(
             PreviousChoice(target=target, replicas=each.replicas) for target, each in zip(ids, selected, strict=True)
         )

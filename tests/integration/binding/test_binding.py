@@ -7,10 +7,9 @@ import pytest
 
 from services.binding.binder import Binder
 from services.binding.cluster import applyset_of
-from services.binding.core import set_name
 from services.sandbox.http import Request
 from shared.broker.bus import Retry
-from shared.hub.names import binding_name
+from shared.hub.names import applyset_name, binding_name
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.applyset import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS, Resource
@@ -48,7 +47,7 @@ async def test_the_applyset_names_its_kinds_for_stock_tools(scene: Scene, binder
     await scene.config()
     ref = await scene.place()
     await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
-    parent = await scene.targets["east"].get(CONFIGMAPS, set_name(ref), "moorage-system")
+    parent = await scene.targets["east"].get(CONFIGMAPS, applyset_name(ref), "moorage-system")
     assert parent["metadata"]["labels"] == {APPLYSET_ID: applyset_of(ref)}
     assert parent["metadata"]["annotations"][APPLYSET_GROUP_KINDS] == "ConfigMap,Deployment.apps"
 
@@ -132,7 +131,7 @@ async def test_a_changed_workload_is_applied_and_what_left_the_set_is_pruned(sce
     found = await scene.in_target()
     assert found is not None
     assert found["spec"]["template"]["spec"]["containers"][0]["image"] == "shop/web:2"
-    parent = await scene.targets["east"].get(CONFIGMAPS, set_name(ref), "moorage-system")
+    parent = await scene.targets["east"].get(CONFIGMAPS, applyset_name(ref), "moorage-system")
     assert parent["metadata"]["annotations"][APPLYSET_GROUP_KINDS] == "Deployment.apps"
 
 
@@ -158,7 +157,7 @@ async def test_removal_takes_everything_back_but_the_namespace(scene: Scene, bin
     assert bound.phase == "Removed"
     assert await scene.binding(ref) is None
     assert await scene.managed() == set()
-    assert await scene.in_target(CONFIGMAPS, set_name(ref)) is None
+    assert await scene.in_target(CONFIGMAPS, applyset_name(ref)) is None
     assert (await scene.targets["east"].get(NAMESPACES, "shop"))["metadata"]["name"] == "shop"
 
 

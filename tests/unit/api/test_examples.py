@@ -7,7 +7,6 @@ import yaml
 from shared.api import (
     API_VERSION,
     KINDS,
-    PROVIDER_LABEL,
     REGION_LABEL,
     ZONE_LABEL,
     Placement,
@@ -19,6 +18,7 @@ from shared.api import (
 )
 from shared.api.generate.__main__ import ROOT
 from shared.api.generate.schema import object_schema
+from shared.hub.names import PROVIDER_LABEL
 
 EXAMPLES = ROOT / "examples"
 WORLD = yaml.safe_load((EXAMPLES / "world.yaml").read_text())

@@ -11,6 +11,7 @@ from services.binding import core
 from services.binding.cluster import applyset_of, kinds_of
 from services.binding.workspace import selector_text
 from shared.api import LabelRequirement, LabelSelector, PlacementSpec
+from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, applyset_name
 from shared.model.refs import PlacementRef
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
@@ -42,8 +43,8 @@ def test_objects_are_stripped_and_marked_as_ours() -> None:
     assert member.object["metadata"] == {
         "name": "web",
         "namespace": "shop",
-        "labels": {"app": "web", core.MANAGED_LABEL: "true", "applyset.kubernetes.io/part-of": "set"},
-        "annotations": {"note": "kept", core.OWNER_ANNOTATION: "root:team|shop|web"},
+        "labels": {"app": "web", MANAGED_LABEL: "true", "applyset.kubernetes.io/part-of": "set"},
+        "annotations": {"note": "kept", OWNER_ANNOTATION: "root:team|shop|web"},
     }
     assert "status" not in member.object
     assert (member.ref.kind, member.ref.namespace, len(member.ref.hash)) == ("Deployment", "shop", 64)
@@ -182,7 +183,7 @@ def test_sets_differ_by_placement_and_stay_within_a_name() -> None:
     long = PlacementRef(workspace="root:team", namespace="shop", name="x" * 253)
     other = PlacementRef(workspace="root:rival", namespace="shop", name="web")
     assert len({applyset_of(REF), applyset_of(other), applyset_of(long)}) == 3
-    assert len(core.set_name(long)) <= 253
+    assert len(applyset_name(long)) <= 253
 
 
 def test_a_set_that_names_no_kinds_has_none() -> None:

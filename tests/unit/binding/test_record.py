@@ -21,7 +21,7 @@ from shared.api import (
     TargetReference,
     get_condition,
 )
-from shared.hub.names import ATTEMPT_ANNOTATION
+from shared.hub.names import APPLIED_FINALIZER, ATTEMPT_ANNOTATION
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth
 from shared.pipeline.messages import Assigned, Observed
@@ -147,7 +147,7 @@ def test_what_is_intended_keeps_what_others_wrote() -> None:
     meta = msgspec.structs.replace(present.metadata, labels={"theirs": "1"}, finalizers=("theirs/finalizer",))
     found = record.intended(msgspec.structs.replace(present, metadata=meta), message(7), Wanted((), ()), 4)
     assert found.metadata.labels == {"theirs": "1", "placement.moorage.io/placement": "web"}
-    assert found.metadata.finalizers == ("theirs/finalizer", record.FINALIZER)
+    assert found.metadata.finalizers == ("theirs/finalizer", APPLIED_FINALIZER)
     assert record.attempt_of(found) == 7
     assert found.spec.replicas == 4
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.decision.ledger import Ledger, Superseded, key_of, prefix_of
+from services.decision.ledger import Ledger, Superseded, key_of
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.target import Target
 from shared.pipeline.buckets import RESERVATIONS
 
@@ -38,7 +38,7 @@ def ledger_over(table: Table) -> Ledger:
 
 
 async def total(table: Table) -> float:
-    return sum(entry.value.resources.get("cpu", 0.0) for entry in await table.entries(prefix_of(NODE.id)))
+    return sum(entry.value.resources.get("cpu", 0.0) for entry in await table.entries(TargetRef.of(NODE).key))
 
 
 async def test_what_fits_is_reserved_and_what_does_not_is_refused():
@@ -79,7 +79,7 @@ async def test_a_refusal_is_never_due_to_a_view_that_lags_behind():
     first, second = ledger_over(table), ledger_over(table)
     assert await first.reserve(NODE, ref("a"), head(1), {"cpu": 4.0})
     assert not await second.reserve(NODE, ref("b"), head(), {"cpu": 1.0})
-    await first.release(prefix_of(NODE.id), ref("a"), head(2))
+    await first.release(TargetRef.of(NODE).key, ref("a"), head(2))
     assert await second.reserve(NODE, ref("b"), head(), {"cpu": 1.0})
 
 
@@ -89,7 +89,7 @@ async def test_an_older_head_neither_takes_nor_gives_back():
     assert await ledger.reserve(NODE, ref("a"), head(5), {"cpu": 1.0})
     with pytest.raises(Superseded):
         await ledger.reserve(NODE, ref("a"), head(4), {"cpu": 2.0})
-    await ledger.release(prefix_of(NODE.id), ref("a"), head(4))
+    await ledger.release(TargetRef.of(NODE).key, ref("a"), head(4))
     assert await total(table) == 1.0
 
 
@@ -97,8 +97,8 @@ async def test_what_was_released_can_be_taken_by_others_and_is_not_held_any_more
     table = await new_table()
     ledger = ledger_over(table)
     await ledger.reserve(NODE, ref("a"), head(1), {"cpu": 4.0})
-    assert ledger.held_by(ref("a")) == {prefix_of(NODE.id)}
-    await ledger.release(prefix_of(NODE.id), ref("a"), head(1))
+    assert ledger.held_by(ref("a")) == {TargetRef.of(NODE).key}
+    await ledger.release(TargetRef.of(NODE).key, ref("a"), head(1))
     assert ledger.held_by(ref("a")) == set()
     assert list(ledger.holders()) == []
     assert await ledger.reserve(NODE, ref("b"), head(1), {"cpu": 4.0})
@@ -128,7 +128,7 @@ async def test_a_followed_ledger_knows_what_others_wrote():
     tasks = [asyncio.create_task(view.run()), asyncio.create_task(ledger.follow())]
     await ledger_over(table).reserve(NODE, ref("a"), head(), {"cpu": 2.0})
     async with asyncio.timeout(5):
-        while ledger.held_by(ref("a")) != {prefix_of(NODE.id)}:  # noqa: ASYNC110 - waits for no time
+        while ledger.held_by(ref("a")) != {TargetRef.of(NODE).key}:  # noqa: ASYNC110 - waits for no time
             await asyncio.sleep(0)
     assert ledger.taken(NODE.id, besides=ref("b")) == {"cpu": 2.0}
     assert ledger.taken(NODE.id, besides=ref("a")) == {}
@@ -156,9 +156,9 @@ async def test_what_was_released_long_ago_is_forgotten_and_what_holds_its_place_
     ledger = Ledger(table, table.follow(), lambda: now[0])
     for name in "abc":
         await ledger.reserve(NODE, ref(name), head(1), {"cpu": 1.0})
-    await ledger.release(prefix_of(NODE.id), ref("a"), head(1))
+    await ledger.release(TargetRef.of(NODE).key, ref("a"), head(1))
     now[0] = 2000.0
-    await ledger.release(prefix_of(NODE.id), ref("b"), head(1))
+    await ledger.release(TargetRef.of(NODE).key, ref("b"), head(1))
     assert await ledger.forget_released(1500.0, 10) == 1
     assert {entry.key for entry in await table.entries()} == {key_of(NODE.id, ref(name)) for name in "bc"}
     assert await ledger.forget_released(1500.0, 10) == 0
@@ -172,11 +172,11 @@ async def test_a_reservation_that_takes_nothing_holds_its_place_until_it_is_rele
     table = await new_table()
     ledger = Ledger(table, table.follow(), lambda: 1000.0)
     await ledger.reserve(NODE, ref("a"), head(1), {}, orphan=True)
-    assert ledger.held_by(ref("a")) == {prefix_of(NODE.id)}
+    assert ledger.held_by(ref("a")) == {TargetRef.of(NODE).key}
     ((target, held),) = ledger.holders()
     assert (target, held.orphan) == (NODE.id, True)
     assert await ledger.forget_released(2000.0, 10) == 0
-    await ledger.release(prefix_of(NODE.id), ref("a"), head(1))
+    await ledger.release(TargetRef.of(NODE).key, ref("a"), head(1))
     assert list(ledger.holders()) == []
     assert await ledger.forget_released(2000.0, 10) == 1
 
@@ -185,7 +185,7 @@ async def test_what_another_has_taken_again_meanwhile_is_not_forgotten():
     table = await new_table()
     late, quick = (Ledger(table, table.follow(), lambda: 1000.0) for _ in range(2))
     await late.reserve(NODE, ref("a"), head(1), {"cpu": 1.0})
-    await late.release(prefix_of(NODE.id), ref("a"), head(1))
+    await late.release(TargetRef.of(NODE).key, ref("a"), head(1))
     assert await quick.reserve(NODE, ref("a"), head(2), {"cpu": 4.0})
     assert await late.forget_released(2000.0, 10) == 0
     assert await total(table) == 4.0
@@ -196,7 +196,7 @@ async def test_a_followed_ledger_goes_on_after_others_forgot_what_was_released()
     view = table.follow()
     following, other = Ledger(table, view), Ledger(table, table.follow(), lambda: 1000.0)
     await other.reserve(NODE, ref("a"), head(1), {"cpu": 1.0})
-    await other.release(prefix_of(NODE.id), ref("a"), head(1))
+    await other.release(TargetRef.of(NODE).key, ref("a"), head(1))
     tasks = [asyncio.create_task(view.run()), asyncio.create_task(following.follow())]
     await view.synced.wait()
     assert await other.forget_released(2000.0, 10) == 1
@@ -227,7 +227,7 @@ def test_many_ledgers_at_once_never_give_out_more_than_there_is(steps):
             if who == 3:
                 await ledgers[who].forget_released(math.inf, 2)
             if release:
-                await ledgers[who].release(prefix_of(NODE.id), ref(str(name)), head(number + 1))
+                await ledgers[who].release(TargetRef.of(NODE).key, ref(str(name)), head(number + 1))
                 return
             try:
                 await ledgers[who].reserve(NODE, ref(str(name)), head(number + 1), {"cpu": cpu})
@@ -248,4 +248,4 @@ async def test_a_reservation_that_was_deleted_behind_our_back_is_not_held_any_mo
     await other.reserve(NODE, ref("b"), head(1), {"cpu": 2.0})
     await ledger.reserve(NODE, ref("c"), head(1), {"cpu": 1.0})  # loses to the other, and reads again
     assert ledger.held(ref("a")) == {}
-    assert ledger.held_by(ref("c")) == {prefix_of(NODE.id)}
+    assert ledger.held_by(ref("c")) == {TargetRef.of(NODE).key}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.decision.ledger import Ledger, Superseded, prefix_of
+from services.decision.ledger import Ledger, Superseded
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table
 from shared.model.quota import lies_in
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.resources import Resources
 from shared.model.target import Target
 from shared.pipeline.buckets import RESERVATIONS
@@ -73,7 +73,7 @@ async def test_placements_below_a_workspace_share_its_quota_and_others_do_not_us
     assert await ledger.reserve(NODE, ref("root:a:x"), head(), {"cpu": 2.0})
     assert await ledger.reserve(NODE, ref("root:a"), head(), {"cpu": 3.0})
     assert not await ledger_over(table).reserve(NODE, ref("root:a:y"), head(), {"cpu": 0.5})
-    await ledger.release(prefix_of(NODE.id), ref("root:a:x"), head())
+    await ledger.release(TargetRef.of(NODE).key, ref("root:a:x"), head())
     assert await ledger_over(table).reserve(NODE, ref("root:a:y"), head(), {"cpu": 2.0})
 
 
@@ -134,7 +134,7 @@ def test_no_interleaving_of_ledgers_that_lag_behind_exceeds_a_quota(steps) -> No
         async def step(number: int, workspace: str, name: int, cpu: float, release: bool, who: int) -> None:
             placement, at = ref(workspace, str(name)), head(number + 1)
             if release:
-                await ledgers[who].release(prefix_of(NODE.id), placement, at)
+                await ledgers[who].release(TargetRef.of(NODE).key, placement, at)
                 return
             try:
                 await ledgers[who].reserve(NODE, placement, at, {"cpu": cpu, "pods": 1.0})
@@ -142,7 +142,7 @@ def test_no_interleaving_of_ledgers_that_lag_behind_exceeds_a_quota(steps) -> No
                 return
 
         await asyncio.gather(*(step(number, *each) for number, each in enumerate(steps)))
-        held = [entry.value for entry in await table.entries(prefix_of(NODE.id))]
+        held = [entry.value for entry in await table.entries(TargetRef.of(NODE).key)]
         for path, hard in QUOTAS.items():
             covered = [each.resources for each in held if lies_in(each.placement.workspace, path)]
             for resource, most in hard.items():

@@ -8,7 +8,8 @@ import pytest
 
 from services.scheduler.scorers import BadArguments, find
 from services.scheduler.scorers.cost import GIB
-from shared.api import PROVIDER_LABEL, ZONE_LABEL, Taint
+from shared.api import ZONE_LABEL, Taint
+from shared.hub.names import PROVIDER_LABEL
 from shared.model.decision import Reservation
 from shared.model.refs import Head
 from shared.model.target import OutsideScore, Target

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.status.reports import GONE, NOT_SEEN, Reports, key_of, merged, news, observed, parse_ref
+from services.status.reports import GONE, NOT_SEEN, Reports, merged, news, observed, parse_ref
 from shared.api import BoundObject
 from shared.broker.memory.store import MemoryStore
 from shared.broker.store import Conflict
@@ -102,7 +102,7 @@ async def test_forgetting_a_placement_keeps_others_whose_names_begin_alike(table
     entry = await reports.get(other, EAST)
     assert entry is not None
     await reports.drop(entry)
-    assert await table.get(key_of(other, EAST)) is None
+    assert await table.get(other.key_in(EAST)) is None
 
 
 def test_known_health_stays_with_the_objects_that_stay() -> None:
