@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from services.sandbox.faults import KINDS
+    from services.sandbox.wire.faults import KINDS
 
     parser = argparse.ArgumentParser(
         prog="moorage sandbox fault", description="Let a running sandbox fail: see docs/sandbox.md."

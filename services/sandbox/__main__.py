@@ -8,7 +8,7 @@ from pathlib import Path
 import uvloop
 
 from services.sandbox.run import run
-from services.sandbox.world import DEFAULT, load
+from services.sandbox.world.world import DEFAULT, load
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m services.sandbox") -> int:

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.server import listen, serving
-from services.sandbox.simulator import Simulator
-from services.sandbox.world import World, build, write_kubeconfigs, write_private
+from services.sandbox.wire.server import listen, serving
+from services.sandbox.world.simulator import Simulator
+from services.sandbox.world.world import World, build, write_kubeconfigs, write_private
 
 CERTIFICATE_SECONDS = 30.0
 
@@ -48,7 +48,7 @@ async def _certificate(host: str, directory: Path) -> tuple[Path, bytes]:
     hosts = dict.fromkeys(("localhost", "127.0.0.1", "::1", host))
     made = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "services.sandbox.certificate", *hosts),
+        *("-m", "services.sandbox.wire.certificate", *hosts),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

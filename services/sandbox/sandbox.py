@@ -7,9 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from services.sandbox import auth, control, discovery, errors, patch, paths, reads, reviews, virtual, writes
-from services.sandbox.auth import Attributes, Tokens, User
-from services.sandbox.clusters import (
+from services.sandbox import errors
+from services.sandbox.access import auth, reviews
+from services.sandbox.access.auth import Attributes, Tokens, User
+from services.sandbox.errors import ApiError, Document
+from services.sandbox.kcp import virtual
+from services.sandbox.kcp.exports import Exports
+from services.sandbox.objects import patch, reads, writes
+from services.sandbox.objects.deletion import Deleter
+from services.sandbox.objects.effects import Effects, admit
+from services.sandbox.objects.registry import Registry, Write
+from services.sandbox.state.clusters import (
     ROOT,
     TARGET_PREFIX,
     WORKSPACE_RESOURCES,
@@ -18,15 +26,12 @@ from services.sandbox.clusters import (
     Clusters,
     target_resources,
 )
-from services.sandbox.deletion import Deleter
-from services.sandbox.effects import Effects, admit
-from services.sandbox.errors import ApiError, Document
-from services.sandbox.exports import Exports
-from services.sandbox.faults import Call, Faults
-from services.sandbox.http import Request, Response, answer, check_accept, parse_object, refusal
-from services.sandbox.paths import Named, Path
-from services.sandbox.registry import Registry, Write
-from services.sandbox.store import Store
+from services.sandbox.state.store import Store
+from services.sandbox.wire import discovery, paths
+from services.sandbox.wire.faults import Call, Faults
+from services.sandbox.wire.http import Request, Response, answer, check_accept, parse_object, refusal
+from services.sandbox.wire.paths import Named, Path
+from services.sandbox.world import control
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ import psutil
 import uvloop
 
 from services.sandbox.run import serve
-from services.sandbox.world import World
+from services.sandbox.world.world import World
 from tests.bench.machine import machine, spread
 
 CREATES = 10_000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.certificate import self_signed
+from services.sandbox.wire.certificate import self_signed
 from shared.broker.bus import Forbidden
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.options import NatsOptions

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from services.binding.binder import Binder
-from services.sandbox.http import Request, Response
 from services.sandbox.run import Ready, serve
-from services.sandbox.world import Target as SandboxTarget
-from services.sandbox.world import World as SandboxWorld
+from services.sandbox.wire.http import Request, Response
+from services.sandbox.world.world import Target as SandboxTarget
+from services.sandbox.world.world import World as SandboxWorld
 from shared.broker.bus import Retry
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table, View

@@ -7,7 +7,7 @@ import pytest
 
 from services.binding.binder import Binder
 from services.binding.cluster import applyset_of
-from services.sandbox.http import Request
+from services.sandbox.wire.http import Request
 from shared.broker.bus import Retry
 from shared.hub.names import applyset_name, binding_name
 from shared.hub.resources import BINDINGS, PLACEMENTS

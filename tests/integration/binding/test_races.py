@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from services.binding.binder import Binder
-from services.sandbox.http import Request
+from services.sandbox.wire.http import Request
 from shared.broker.bus import Retry
 from shared.hub.names import binding_name
 from shared.hub.resources import BINDINGS

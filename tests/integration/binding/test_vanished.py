@@ -9,7 +9,7 @@ from services.binding.kubernetes import Clusters, Records
 from services.binding.reach import Reach
 from services.binding.settings import BindingSettings
 from services.binding.vanished import Vanished
-from services.sandbox.faults import Fault
+from services.sandbox.wire.faults import Fault
 from shared.broker.bus import Retry
 from shared.hub.hub import Hub
 from shared.hub.resources import WORKSPACES

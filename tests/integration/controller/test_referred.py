@@ -9,7 +9,7 @@ import pytest
 
 from services.controller.referred import KINDS, Referred
 from services.controller.workload import select
-from services.sandbox.http import Request, Response
+from services.sandbox.wire.http import Request, Response
 from shared.kube.resources import CONFIGMAPS, SECRETS
 from shared.model.refs import PlacementRef
 from tests.support.scene import BOUND, SERVICES, TEAM, Scene, deployment, opened

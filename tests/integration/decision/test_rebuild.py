@@ -7,7 +7,7 @@ from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
 from services.decision.rebuild import MARKER, rebuild
 from services.sandbox.run import serve
-from services.sandbox.world import World
+from services.sandbox.world.world import World
 from shared.api.generate.crds import crd
 from shared.api.resources import RESOURCES
 from shared.broker.memory.bus import MemoryBus

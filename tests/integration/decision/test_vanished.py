@@ -7,7 +7,7 @@ from services.decision.ledger import key_of
 from services.decision.rebuild import MARKER
 from services.decision.worker import DecisionSettings, clear_vanished, open_decision
 from services.sandbox.run import serve
-from services.sandbox.world import World
+from services.sandbox.world.world import World
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table

@@ -14,11 +14,11 @@ import yaml
 
 from services.discovery.worker import worker
 from services.sandbox.errors import ApiError
-from services.sandbox.http import Request as HttpRequest
-from services.sandbox.http import Response, refusal
 from services.sandbox.run import serve
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.world import Person, Target, World
+from services.sandbox.wire.http import Request as HttpRequest
+from services.sandbox.wire.http import Response, refusal
+from services.sandbox.world.world import Person, Target, World
 from shared.api import PlacementSpec
 from shared.broker.bus import Consumer
 from shared.broker.memory.bus import MemoryBus

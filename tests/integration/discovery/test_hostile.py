@@ -9,7 +9,7 @@ from services.discovery import probing
 from services.discovery.health import Probe
 from services.discovery.probing import Prober
 from services.discovery.targets import FAULT
-from services.sandbox.http import Response
+from services.sandbox.wire.http import Response
 from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.resources import SYNCTARGETS

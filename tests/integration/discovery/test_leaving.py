@@ -3,7 +3,7 @@
 import asyncio
 
 from services.sandbox.errors import ApiError
-from services.sandbox.http import Response, refusal
+from services.sandbox.wire.http import Response, refusal
 from shared.hub.resources import WORKSPACES
 
 TEAM = "root:team"

@@ -9,7 +9,7 @@ from services.discovery.authorization import AccessReviews
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from services.sandbox.errors import ApiError
-from services.sandbox.http import refusal
+from services.sandbox.wire.http import refusal
 from shared.broker.table import Entry, Table
 from shared.broker.tokens import join
 from shared.hub.hub import Hub

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.faults import Fault
 from services.sandbox.run import Ready, serve
-from services.sandbox.world import World
+from services.sandbox.wire.faults import Fault
+from services.sandbox.world.world import World
 from shared.hub.hub import Hub
 from shared.hub.resources import WORKSPACES
 from shared.kube.auth.kubeconfig import load_kubeconfig

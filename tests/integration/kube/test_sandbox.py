@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.server import listen, serving
+from services.sandbox.wire.server import listen, serving
 from shared.hub.resources import WORKSPACES
 from shared.kube.apis import RestMapper
 from shared.kube.auth.kubeconfig import Credentials

@@ -8,7 +8,7 @@ import pytest
 
 from services.cli.main import main
 from services.sandbox.run import Ready, serve
-from services.sandbox.world import World
+from services.sandbox.world.world import World
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, Unreachable

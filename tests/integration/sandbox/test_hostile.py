@@ -7,9 +7,9 @@ import json
 import psutil
 import pytest
 
-from services.sandbox import server
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.server import listen, serving
+from services.sandbox.wire import server
+from services.sandbox.wire.server import listen, serving
 
 CONFIGS = "/clusters/root/api/v1/namespaces/default/configmaps"
 MEGABYTE = 1024 * 1024

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.sandbox.run import serve
-from services.sandbox.world import DEFAULT
+from services.sandbox.world.world import DEFAULT
 
 KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")

@@ -12,11 +12,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.sandbox.http import BODY_LIMIT
 from services.sandbox.run import serve
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.server import PIECE, listen, serving
-from services.sandbox.world import DEFAULT, World
+from services.sandbox.wire.http import BODY_LIMIT
+from services.sandbox.wire.server import PIECE, listen, serving
+from services.sandbox.world.world import DEFAULT, World
 
 CONFIGS = "/clusters/root/api/v1/namespaces/default/configmaps"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.sandbox.http import Request, Response
 from services.sandbox.sandbox import Sandbox
+from services.sandbox.wire.http import Request, Response
 
 
 class Api:

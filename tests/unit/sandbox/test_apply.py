@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sandbox import apply
-from services.sandbox.apply import ConflictsError, Owner
 from services.sandbox.data import KINDS
+from services.sandbox.objects import apply
+from services.sandbox.objects.apply import ConflictsError, Owner
 
 SCHEMA = {
     "type": "object",

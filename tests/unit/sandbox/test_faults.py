@@ -6,7 +6,7 @@ import json
 import pytest
 
 from services.sandbox.errors import ApiError
-from services.sandbox.faults import Call, CutError, Fault, Faults
+from services.sandbox.wire.faults import Call, CutError, Fault, Faults
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"
 FAULTS = "/sandbox/faults"

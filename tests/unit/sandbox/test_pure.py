@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sandbox import patch, schema, tables, world
-from services.sandbox.clusters import TARGET_RESOURCES, WORKSPACE_RESOURCES, Cluster
-from services.sandbox.duplicates import duplicates
 from services.sandbox.errors import ApiError
-from services.sandbox.resources import version_priority
+from services.sandbox.objects import patch
 from services.sandbox.sandbox import Sandbox
+from services.sandbox.schemas import schema
+from services.sandbox.schemas.resources import version_priority
+from services.sandbox.state.clusters import TARGET_RESOURCES, WORKSPACE_RESOURCES, Cluster
+from services.sandbox.wire import tables
+from services.sandbox.wire.duplicates import duplicates
+from services.sandbox.world import world
 
 KEYED = {
     "properties": {

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sandbox import protobuf
-from services.sandbox.http import BODY_LIMIT, Request
 from services.sandbox.sandbox import Sandbox
+from services.sandbox.wire import protobuf
+from services.sandbox.wire.http import BODY_LIMIT, Request
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"

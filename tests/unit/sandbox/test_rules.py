@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from services.sandbox.rules import BUDGET_SECONDS, Rules
+from services.sandbox.schemas.rules import BUDGET_SECONDS, Rules
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 

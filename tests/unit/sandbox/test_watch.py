@@ -3,7 +3,7 @@
 import pytest
 
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.store import Store
+from services.sandbox.state.store import Store
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"
 

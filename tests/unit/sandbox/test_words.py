@@ -2,10 +2,11 @@
 
 import pytest
 
-from services.sandbox import names, selectors
-from services.sandbox.apply import mistyped
-from services.sandbox.checks import CHECKS, RBAC
 from services.sandbox.errors import ApiError
+from services.sandbox.objects import selectors
+from services.sandbox.objects.apply import mistyped
+from services.sandbox.schemas import names
+from services.sandbox.schemas.checks import CHECKS, RBAC
 
 RULE = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
 ROLE = {"kind": "Role", "name": "r"}

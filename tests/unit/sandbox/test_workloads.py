@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.simulator import Simulator
-from services.sandbox.workloads import FAIL, settle
+from services.sandbox.world.simulator import Simulator
+from services.sandbox.world.workloads import FAIL, settle
 
 NOW = "2026-01-02T03:04:05Z"
 NODES = [{"status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}}}] * 2

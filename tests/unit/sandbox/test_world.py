@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from services.sandbox import world
-from services.sandbox.auth import Attributes, User, allowed
-from services.sandbox.certificate import self_signed
+from services.sandbox.access.auth import Attributes, User, allowed
 from services.sandbox.sandbox import Sandbox
+from services.sandbox.wire.certificate import self_signed
+from services.sandbox.world import world
 
 EXAMPLE = """
 workspaces: [root:a:b, root:a]

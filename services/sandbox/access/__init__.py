@@ -1,0 +1,1 @@
+"""Who a token stands for, what RBAC lets that user do, and the reviews that tell."""

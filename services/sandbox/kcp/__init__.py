@@ -1,0 +1,1 @@
+"""Exports, bindings, and the virtual workspaces in which an export sees its consumers."""

@@ -1,0 +1,1 @@
+"""All that there is: the store of objects, and the logical clusters that they live in."""

@@ -1,0 +1,1 @@
+"""Requests and responses: HTTP, paths, encodings, Tables, API discovery, and faults on demand."""
