@@ -3,41 +3,20 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from services.cli.support.errors import CommandError, UsageError
+from services.cli.hub.connection import PAUSE, add_hub_argument, hub_errors, open_client
+from services.cli.hub.objects import KINDS, as_yaml, label, manifests
+from services.cli.support.errors import CommandError
 from shared.hub.resources import PLACEMENTS
-from shared.kube.errors import ApiError, ConfigError, KubeError
-from shared.kube.resources import CRDS, NAMESPACES, Resource
+from shared.kube.errors import ApiError
+from shared.kube.resources import CRDS, NAMESPACES
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
 
-MANIFESTS = Path(__file__).with_name("hub")
 FIELD_MANAGER = "moorage-install"
 ESTABLISHED_WITHIN = 60.0  # seconds
-PAUSE = 0.2  # seconds between two looks at what is waited for
-ADMISSION = "admissionregistration.k8s.io"
-RBAC = "rbac.authorization.k8s.io"
-
-KINDS = {
-    resource.kind: resource
-    for resource in (
-        CRDS,
-        NAMESPACES,
-        Resource("", "v1", "serviceaccounts", kind="ServiceAccount"),
-        Resource(RBAC, "v1", "clusterroles", False, "ClusterRole"),
-        Resource(RBAC, "v1", "clusterrolebindings", False, "ClusterRoleBinding"),
-        Resource(ADMISSION, "v1", "mutatingadmissionpolicies", False, "MutatingAdmissionPolicy"),
-        Resource(ADMISSION, "v1", "mutatingadmissionpolicybindings", False, "MutatingAdmissionPolicyBinding"),
-        Resource(ADMISSION, "v1", "validatingadmissionpolicies", False, "ValidatingAdmissionPolicy"),
-        Resource(ADMISSION, "v1", "validatingadmissionpolicybindings", False, "ValidatingAdmissionPolicyBinding"),
-    )
-}
-"""Every kind that is installed."""
-
 Outcome = Literal["created", "configured", "unchanged"]
 
 
@@ -69,60 +48,15 @@ def add_parser(commands: Any) -> None:
     kubernetes.set_defaults(run=run)
 
 
-def add_hub_argument(parser: argparse.ArgumentParser) -> None:
-    """The flag that says which hub."""
-    parser.add_argument(
-        "--kubeconfig", type=Path, help="kubeconfig of an administrator (default: KUBECONFIG, or ~/.kube/config)"
-    )
-
-
 def run(args: argparse.Namespace) -> int:
     """Apply everything, or print it."""
     objects = manifests(admission=not args.without_admission)
     if args.dry_run:
         sys.stdout.write(as_yaml(objects))
         return 0
-    try:
+    with hub_errors():
         asyncio.run(_install(args, objects))
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
-    except KubeError as error:
-        raise CommandError(str(error)) from None
     return 0
-
-
-def manifests(*, admission: bool = True) -> list[dict[str, Any]]:
-    """Everything that is installed, in the order in which it is applied."""
-    import yaml
-
-    from shared.api.generate.crds import crd
-    from shared.api.resources import RESOURCES
-
-    files = ("namespace.yaml", "rbac.yaml", *(("admission.yaml",) if admission else ()))
-    rest = [each for name in files for each in yaml.safe_load_all((MANIFESTS / name).read_text("utf-8")) if each]
-    return [*(crd(resource) for resource in RESOURCES), *rest]
-
-
-def as_yaml(objects: Sequence[dict[str, Any]]) -> str:
-    """Manifests as kubectl reads them."""
-    import yaml
-
-    return yaml.safe_dump_all(objects, sort_keys=False, explicit_start=True, width=120)
-
-
-def open_client(kubeconfig: Path | None) -> "Client":
-    """A client of the hub. Raises ConfigError."""
-    from shared.kube.auth.kubeconfig import default, load_kubeconfig
-    from shared.kube.client import Client
-
-    credentials = load_kubeconfig(kubeconfig) if kubeconfig else default()
-    return Client(credentials, user_agent=FIELD_MANAGER, timeout=30)
-
-
-def label(obj: dict[str, Any]) -> str:
-    """An object as kubectl names it: `clusterrole.rbac.authorization.k8s.io/moorage-binding`."""
-    group = KINDS[obj["kind"]].group
-    return f"{obj['kind'].lower()}{f'.{group}' if group else ''}/{obj['metadata']['name']}"
 
 
 async def _install(args: argparse.Namespace, objects: list[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from services.cli.support.errors import CommandError, UsageError
+from services.cli.support.output import note
 
 COMMANDS = (
     "demo",
@@ -29,7 +30,7 @@ COMMANDS = (
     "dead",
     "diagram",
 )
-"""The modules of this package that are commands, in the order of the help text."""
+"""The modules beside this one that are commands, in the order of the help text."""
 
 DESCRIPTION = """\
 Moorage places workloads across workspaces and clusters.
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         code = _run(argv)
     except CommandError as error:
-        sys.stderr.write(f"moorage: {error}\n")
+        note(str(error))
         code = error.code
     except KeyboardInterrupt:
         code = 130
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         _drop_output()
-        sys.stderr.write(f"moorage: output cannot be written: {error.strerror}\n")
+        note(f"output cannot be written: {error.strerror}")
         code = UsageError.code
     sys.exit(code)
 

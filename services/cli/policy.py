@@ -122,7 +122,7 @@ def _test(args: argparse.Namespace) -> int:
 
 def _policies(path: str) -> "Iterator[InForce]":
     """The policies of a file, and the Placements' own rules."""
-    from services.cli.offline.plane import decoded, workspace_of
+    from services.cli.offline.objects import decoded, workspace_of
     from services.cli.support.manifests import of_kind, read
     from services.policy.core import InForce, from_spec
     from shared.api import decode_placement, decode_policy
@@ -155,7 +155,8 @@ def _targets(path: str) -> "list[Target]":
 
 
 def _request(path: str, now: float) -> Any:
-    from services.cli.offline.plane import plane_of, request_from
+    from services.cli.offline.plane import plane_of
+    from services.cli.offline.requests import request_from
     from services.cli.support.manifests import of_kind, read
 
     manifests = read(path)

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from services.cli.support.errors import CommandError, UsageError
-from shared.kube.errors import ConfigError, KubeError
+from services.cli.hub.connection import hub_errors
+from services.cli.support.output import aligned
 
 KUBECONFIG = Path(".moorage/sandbox/admin.kubeconfig")
 PATTERNS = {"cluster": "root:team, target:east", "verb": "get, list, watch, create", "resource": "deployments.apps"}
@@ -74,22 +74,15 @@ def fault(argv: list[str]) -> int:
     """Add, list or clear faults of the sandbox that a kubeconfig leads to."""
     options = vars(_parser().parse_args(argv))
     kubeconfig, action, output = options.pop("kubeconfig"), options.pop("action"), options.pop("output", "")
-    try:
+    with hub_errors():
         answer = asyncio.run(_ask(kubeconfig, action, options))
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
-    except KubeError as error:
-        raise CommandError(str(error)) from None
     if action == "add":
         sys.stdout.write(f"{answer['id']}\n")
     elif output == "json":
         sys.stdout.write(json.dumps(answer["items"], indent=2) + "\n")
     elif action == "list":
         rows = [COLUMNS, *(tuple(str(item[name]) for name in COLUMNS) for item in answer["items"])]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            sys.stdout.write("  ".join(cells).rstrip() + "\n")
+        sys.stdout.writelines(f"{line}\n" for line in aligned(rows))
     return 0
 
 

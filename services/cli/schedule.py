@@ -5,12 +5,10 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from services.cli.offline.planner import Answer
-    from shared.model.decision import Choice
-    from shared.model.request import Request
+from services.cli.support.errors import UsageError
+from services.cli.support.output import note
 
 DESCRIPTION = """\
 Run policy and scheduler on manifests, with no server: to try rules on a plane, or to test them in CI.
@@ -62,8 +60,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decide all placements of the files; 1 when one was refused. Raises UsageError for a file that cannot be used."""
-    from services.cli.offline.plane import named, plane_of
-    from services.cli.support.errors import UsageError
+    from services.cli.offline.objects import named
+    from services.cli.offline.plane import plane_of
     from services.cli.support.manifests import InvalidManifest, is_ours, of_kind, read
     from shared.api.unknown import unknown_fields
 
@@ -79,16 +77,17 @@ def run(args: argparse.Namespace) -> int:
     for option, path in given.items():
         for manifest in of_kind(files[path], KINDS[option]):
             for unknown in unknown_fields(manifest):
-                sys.stderr.write(f"moorage: {named(manifest)}: unknown field {unknown} is ignored\n")
+                note(f"{named(manifest)}: unknown field {unknown} is ignored")
         for manifest in files[path]:
             if manifest["kind"] == KINDS[option] and not is_ours(manifest):
-                sys.stderr.write(f"moorage: {named(manifest)}: is of {manifest['apiVersion']}, and ignored\n")
+                note(f"{named(manifest)}: is of {manifest['apiVersion']}, and ignored")
     return asyncio.run(_decide_all(plane, of_kind(files[args.placement], "Placement"), args))
 
 
 async def _decide_all(plane: Any, placements: Iterable[Any], args: argparse.Namespace) -> int:
-    from services.cli.offline.plane import request_from
+    from services.cli.offline.output import as_json, as_table
     from services.cli.offline.planner import Planner
+    from services.cli.offline.requests import request_from
 
     refused = False
     now = time.time()
@@ -103,61 +102,3 @@ async def _decide_all(plane: Any, placements: Iterable[Any], args: argparse.Name
             shown = as_json(request, answer) if args.output == "json" else as_table(request, answer)
             sys.stdout.write(f"{shown}\n")
     return int(refused)
-
-
-def _shown(target: str) -> str:
-    """A target id for people: without workspaces, its bare name."""
-    return target.removeprefix("/")
-
-
-def as_json(request: "Request", answer: "Answer") -> str:
-    """One placement's decision in a line of JSON, with every number behind it."""
-    import msgspec
-
-    proposal = answer.outcome.proposal
-    refusal = proposal.refusal
-    decision = {
-        "placement": str(request.placement).removeprefix("/"),
-        "strategy": proposal.strategy,
-        "selected": [_choice(each) for each in proposal.selected],
-        "alternates": [_choice(each) for each in proposal.alternates],
-        "scores": [_choice(each) for each in answer.outcome.scores()],
-        "rejected": {_shown(target): reasons for target, reasons in answer.rejected().items()},
-        "refusal": None if refusal is None else {"code": refusal.code, "message": refusal.message},
-    }
-    return msgspec.json.encode(decision).decode()
-
-
-def _choice(choice: "Choice") -> dict[str, Any]:
-    return {
-        "target": _shown(choice.target),
-        "replicas": choice.replicas,
-        "score": choice.score,
-        "breakdown": choice.breakdown,
-    }
-
-
-def as_table(request: "Request", answer: "Answer") -> str:
-    """One placement's decision for people: what is taken, what comes next, and how many fell out why."""
-    proposal = answer.outcome.proposal
-    lines = [f"{str(request.placement).removeprefix('/')}  {proposal.strategy}"]
-    if proposal.refusal is not None:
-        lines.append(f"  refused: {proposal.refusal.code}: {proposal.refusal.message}")
-    ranked = [("selected", each) for each in proposal.selected] + [("next", each) for each in proposal.alternates]
-    if ranked:
-        scorers = list(dict.fromkeys(name for _, each in ranked for name in each.breakdown))
-        rows = [["", "TARGET", "REPLICAS", "SCORE", *(name.upper() for name in scorers)]]
-        for role, each in ranked:
-            parts = (each.breakdown.get(name) for name in scorers)
-            points = ["-" if part is None else f"{part.raw:.1f}×{part.weight:g}" for part in parts]
-            replicas = "-" if each.replicas is None else str(each.replicas)
-            rows.append([role, _shown(each.target), replicas, f"{each.score:.2f}", *points])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    reasons: dict[str, list[str]] = {}
-    for target, found in answer.rejected().items():
-        reasons.setdefault(found[0]["message"], []).append(_shown(target))
-    for message, targets in sorted(reasons.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        some = ", ".join(targets[:3]) + (", ..." if len(targets) > 3 else "")
-        lines.append(f"  {len(targets)} {message}: {some}")
-    return "\n".join(lines)

@@ -5,7 +5,8 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from services.cli.install import KINDS, PAUSE, add_hub_argument, label, manifests, open_client
+from services.cli.hub.connection import PAUSE, add_hub_argument, open_client
+from services.cli.hub.objects import KINDS, label, manifests
 from services.cli.support.errors import CommandError, UsageError
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.errors import ApiError, ConfigError, KubeError

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from services import PIPELINE
-from services.cli.up import Plan, up
+from services.cli.support.plan import Plan
+from services.cli.support.system import up
 from tests.bench.machine import machine
 
 RUNS = 7

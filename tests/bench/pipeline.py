@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from services.cli.up import Plan, up
+from services.cli.support.plan import Plan
+from services.cli.support.system import up
 from shared.hub.resources import DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from services.cli.up import Plan, Up, up
+from services.cli.support.plan import Plan
+from services.cli.support.system import Up, up
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client

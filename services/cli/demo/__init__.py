@@ -52,11 +52,11 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tell the story; Ctrl-C and SIGTERM end it early, with everything stopped."""
-    from services.cli import world
     from services.cli.demo.screen import Screen
     from services.cli.demo.story import tell
+    from services.cli.support import offers
 
-    content = world.read(args.world)
+    content = offers.read(args.world)
     if not content.content:
         raise UsageError(f"{args.world} names no content to apply; examples/world.yaml shows how")
     screen = Screen(color=not args.no_color)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.support.errors import CommandError, UsageError
-from services.cli.world import Content
+from services.cli.support.offers import Content
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client

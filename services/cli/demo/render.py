@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from rich.text import Text
 
 from services.cli.demo.picture import Figures, Loss, Picture, State, cluster_id, cluster_of
-from services.cli.up import Place
+from services.cli.support.plan import Place
 from shared.api import REGION_LABEL, SyncTarget, TargetReference
 from shared.api.decision import ScoredTarget
 from shared.model.refs import PlacementRef, TargetRef

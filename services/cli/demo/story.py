@@ -17,8 +17,9 @@ from services.cli.demo.follow import Follower, following
 from services.cli.demo.picture import Loss, Picture, figures
 from services.cli.demo.screen import Screen
 from services.cli.support.errors import CommandError, UsageError
-from services.cli.up import Plan, Up, up
-from services.cli.world import World
+from services.cli.support.offers import World
+from services.cli.support.plan import Plan
+from services.cli.support.system import Up, up
 from shared.broker.bus import BusError
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client

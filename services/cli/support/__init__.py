@@ -1,1 +1,1 @@
-"""What commands share: errors with exit codes, the connection to NATS, child processes, manifests in files."""
+"""What commands share: errors with exit codes, output, NATS, manifests in files, and a whole system as processes."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.cli import world
 from services.cli.demo import content
+from services.cli.support import offers
 from services.cli.support.errors import CommandError
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -42,7 +42,7 @@ def test_a_namespace_that_is_given_is_not_made_up():
 
 
 def test_the_examples_are_a_web_shop_of_at_least_ten_deployments():
-    parts = world.read(EXAMPLES / "world.yaml").content
+    parts = offers.read(EXAMPLES / "world.yaml").content
     objects = [one for part in parts for one in content.read(EXAMPLES, part.files)]
     assert sum(one["kind"] == "Deployment" for one in objects) >= 10
     assert {"Service", "ConfigMap", "Secret", "Placement", "PlacementPolicy"} <= {one["kind"] for one in objects}

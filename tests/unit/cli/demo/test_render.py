@@ -8,7 +8,7 @@ from rich.console import Console
 from services.cli.demo import render
 from services.cli.demo.picture import Loss, figures
 from services.cli.demo.screen import Screen
-from services.cli.up import Place
+from services.cli.support.plan import Place
 from shared.api import ServedAPI, SyncTargetStatus, Taint, WorkspaceSelector
 from tests.unit.cli.demo.pictures import PLATFORM, REF, cluster, decision, picture, placement, running, scored
 

@@ -1,0 +1,1 @@
+"""A plain Kubernetes hub: the objects that it needs, and the connection to it."""

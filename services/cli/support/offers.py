@@ -1,0 +1,189 @@
+"""World files as far as they offer clusters: our CRDs in the workspaces, and a SyncTarget per cluster."""
+
+import asyncio
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from services.cli.support.errors import CommandError, UsageError
+
+if TYPE_CHECKING:
+    from shared.kube.client import Client
+
+SYSTEM_NAMESPACE = "moorage-system"
+RBAC_GROUP = "rbac.authorization.k8s.io"
+FIELD_MANAGER = "moorage-world"
+READY_WITHIN = 60.0  # seconds
+
+
+class Offer(msgspec.Struct, rename="camel"):
+    """One cluster of a world file, as far as it is offered: what its SyncTarget and the RBAC around it say."""
+
+    name: str
+    workspace: str
+    labels: dict[str, str] = {}
+    taints: list[dict[str, str]] = []
+    groups: list[str] = []
+    allowed_workspaces: list[str] = []
+    allocated: dict[str, str] = {}
+    cost: dict[str, Any] | None = None
+
+
+class Content(msgspec.Struct):
+    """Files of a world's folder that a user applies in a workspace."""
+
+    workspace: str
+    user: str
+    files: list[str]
+
+
+class World(msgspec.Struct):
+    """What of a world file concerns offering; the sandbox reads the rest."""
+
+    workspaces: list[str] = []
+    targets: list[Offer] = []
+    content: list[Content] = []
+
+
+def read(path: Path) -> World:
+    """A world file; raises UsageError, which says what is wrong and where."""
+    import yaml
+
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_bytes()), World)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
+    """Install the CRDs and offer the clusters; returns how many. Raises KubeError, and UsageError for a file."""
+    from shared.api.generate.crds import crd
+    from shared.api.resources import RESOURCES
+    from shared.hub.hub import Hub
+    from shared.kube.auth.kubeconfig import load_kubeconfig
+    from shared.kube.client import Client
+    from shared.kube.resources import CRDS
+
+    kubeconfigs = {offer.name: _kubeconfig(targets / f"target-{offer.name}.kubeconfig") for offer in world.targets}
+    async with Client(load_kubeconfig(kubeconfig), user_agent="moorage-world") as client:
+        hub = Hub(client, "kcp")
+        definitions = [crd(resource) for resource in RESOURCES]
+        for path in world.workspaces:
+            workspace = hub.at(path)
+            await asyncio.gather(*(workspace.apply(CRDS, each, field_manager=FIELD_MANAGER) for each in definitions))
+        for offer in world.targets:
+            await _offer(hub.at(offer.workspace), offer, kubeconfigs[offer.name])
+        for path in {offer.workspace for offer in world.targets}:
+            open_to_all = [offer.name for offer in world.targets if offer.workspace == path and not offer.groups]
+            await _allow(hub.at(path), "use-offered", open_to_all, ["system:authenticated"])
+    return len(world.targets)
+
+
+def _kubeconfig(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+
+
+async def until_ready(world: World, kubeconfig: Path) -> None:
+    """Wait until discovery has found every cluster of a world ready; raises CommandError when it does not in time."""
+    from shared.hub.hub import Hub
+    from shared.hub.resources import SYNCTARGETS
+    from shared.kube.auth.kubeconfig import load_kubeconfig
+    from shared.kube.client import Client
+    from shared.kube.informer import Informer
+
+    missing = {(offer.workspace, offer.name) for offer in world.targets}
+
+    async def follow(workspace: str, client: Client) -> None:
+        async with Informer(client, SYNCTARGETS) as targets:
+            async for change in targets.events():
+                if change.object is not None and _is_ready(change.object):
+                    missing.discard((workspace, change.key[1]))
+                if not any(path == workspace for path, _ in missing):
+                    return
+
+    async with Client(load_kubeconfig(kubeconfig), user_agent="moorage-world") as client:
+        hub = Hub(client, "kcp")
+        try:
+            async with asyncio.timeout(READY_WITHIN):
+                await asyncio.gather(*(follow(path, hub.at(path)) for path in {path for path, _ in missing}))
+        except TimeoutError:
+            names = ", ".join(name for _, name in sorted(missing)[:5])
+            raise CommandError(f"after {READY_WITHIN:g} s these clusters are not ready: {names}") from None
+
+
+def _is_ready(target: dict[str, Any]) -> bool:
+    conditions = (target.get("status") or {}).get("conditions") or ()
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
+async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
+    from shared.hub.resources import SYNCTARGETS
+    from shared.kube.resources import NAMESPACES, SECRETS
+
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
+    await workspace.apply(NAMESPACES, namespace, field_manager=FIELD_MANAGER)
+    name = f"target-{offer.name}"
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
+        "data": {"kubeconfig": base64.b64encode(kubeconfig).decode()},
+    }
+    await workspace.apply(SECRETS, secret, field_manager=FIELD_MANAGER)
+    spec: dict[str, Any] = {"kubeconfigSecretRef": {"namespace": SYSTEM_NAMESPACE, "name": name, "key": "kubeconfig"}}
+    if offer.taints:
+        spec["taints"] = offer.taints
+    if offer.allowed_workspaces:
+        spec["allowedWorkspaces"] = {"paths": offer.allowed_workspaces}
+    if offer.cost:
+        spec["cost"] = offer.cost
+    target = {
+        "apiVersion": SYNCTARGETS.api_version,
+        "kind": SYNCTARGETS.kind,
+        "metadata": {"name": offer.name, "labels": offer.labels},
+        "spec": spec,
+    }
+    await workspace.apply(SYNCTARGETS, target, field_manager=FIELD_MANAGER)
+    if offer.allocated:  # what others run there, as long as discovery has not counted the pods itself
+        status = {"status": {"allocated": offer.allocated}}
+        await workspace.merge_patch(SYNCTARGETS, offer.name, status, subresource="status", field_manager=FIELD_MANAGER)
+    if offer.groups:
+        await _allow(workspace, f"use-{offer.name}", [offer.name], offer.groups)
+
+
+async def _allow(workspace: "Client", name: str, targets: list[str], groups: Iterable[str]) -> None:
+    """Let groups use targets: the verb `use` on these SyncTargets, by ClusterRole and ClusterRoleBinding."""
+    from shared.hub.resources import SYNCTARGETS
+    from shared.kube.resources import Resource
+
+    roles = Resource(RBAC_GROUP, "v1", "clusterroles", namespaced=False, kind="ClusterRole")
+    bindings = Resource(RBAC_GROUP, "v1", "clusterrolebindings", namespaced=False, kind="ClusterRoleBinding")
+    rule = {
+        "apiGroups": [SYNCTARGETS.group],
+        "resources": [SYNCTARGETS.plural],
+        "verbs": ["use"],
+        "resourceNames": targets,
+    }
+    role = {
+        "apiVersion": roles.api_version,
+        "kind": roles.kind,
+        "metadata": {"name": f"moorage-{name}"},
+        "rules": [rule] if targets else [],
+    }
+    binding = {
+        "apiVersion": bindings.api_version,
+        "kind": bindings.kind,
+        "metadata": {"name": f"moorage-{name}"},
+        "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": f"moorage-{name}"},
+        "subjects": [{"apiGroup": RBAC_GROUP, "kind": "Group", "name": group} for group in groups],
+    }
+    await workspace.apply(roles, role, field_manager=FIELD_MANAGER)
+    await workspace.apply(bindings, binding, field_manager=FIELD_MANAGER)

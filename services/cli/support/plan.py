@@ -1,0 +1,35 @@
+"""What is to run on this machine, and where it is once it does."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from services import PIPELINE
+
+DEFAULT_WORLD = Path(__file__).with_name("world.yaml")
+
+
+class Place(msgspec.Struct, rename="camel"):
+    """Where everything is, as `moorage up -o json` prints it."""
+
+    nats: str
+    kubeconfig: str
+    targets: dict[str, str]
+    users: dict[str, str]
+    pids: dict[str, int]
+    logs: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be started: an empty `nats` or `kubeconfig` means one of our own."""
+
+    data: Path
+    nats: str = ""
+    nats_port: int = 0
+    kubeconfig: str = ""
+    world: Path = DEFAULT_WORLD
+    sandbox_port: int = 0
+    workers: Sequence[str] = PIPELINE
+    copies: Mapping[str, int] = {}
+    env: Mapping[str, str] = {}
