@@ -7,10 +7,7 @@
     targets.py        follows SyncTargets, has each looked at, writes what was seen
     authorization.py  asks target workspaces whether the requester may use their targets, anew when RBAC there changes
     probing.py        one look at a target cluster
-    counting.py       reads what its pods ask for, but for those of what Moorage placed
-    nodes.py          which nodes can be used, and what they have (pure)
-    pods.py           what a pod asks for, and whose it is (pure)
-    quantities.py     quantities of servers that are not trusted (pure)
+    capacity/         what a target has, and what its pods ask for that Moorage did not place
     projection.py     brings the buckets in line with what is known
     assembly.py       puts these together for as long as the worker runs
     worker.py         consumes Requested, emits Discovered

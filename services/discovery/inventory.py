@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from services.discovery.capacity.nodes import Nodes
+from services.discovery.capacity.quantities import amounts, quantities
 from services.discovery.health import NOT_PROBED, Health, steady_latency, verdict
-from services.discovery.nodes import Nodes
-from services.discovery.quantities import amounts, quantities
 from shared.api import (
     Condition,
     Latency,

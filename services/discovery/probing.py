@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from services.discovery.counting import NotCountable, count
+from services.discovery.capacity.counting import NotCountable, count
+from services.discovery.capacity.nodes import Node, Nodes, sum_nodes
 from services.discovery.health import Health, Probe, Rules, observe
 from services.discovery.inventory import Seen
-from services.discovery.nodes import Node, Nodes, sum_nodes
 from services.discovery.settings import DiscoverySettings
 from shared.hub.targets import TargetClients
 from shared.kube.apis import Served, discover

@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.discovery import counting, probing
+from services.discovery import probing
+from services.discovery.capacity import counting
 from shared.hub.names import SYSTEM_NAMESPACE
 from shared.hub.resources import SYNCTARGETS
 from shared.kube.applyset import APPLYSET_PART_OF, applyset_id, applyset_member, applyset_parent

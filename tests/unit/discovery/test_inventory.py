@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.discovery.capacity.nodes import Node, Nodes, sum_nodes
+from services.discovery.capacity.quantities import amounts, quantities
 from services.discovery.health import NOT_PROBED, UNREACHABLE, Health
 from services.discovery.inventory import (
     NO_APIS,
@@ -17,8 +19,6 @@ from services.discovery.inventory import (
     target_of,
     worth_writing,
 )
-from services.discovery.nodes import Node, Nodes, sum_nodes
-from services.discovery.quantities import amounts, quantities
 from shared.api import SyncTarget, decode_synctarget
 from shared.kube.times import rfc3339
 from shared.model.target import ApiKind, Target

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.discovery import pods
-from services.discovery.pods import Link, Owner, Partial, Pod, Tally, TooManyOwners, others
+from services.discovery.capacity import pods
+from services.discovery.capacity.pods import Link, Owner, Partial, Pod, Tally, TooManyOwners, others
 from shared.kube.applyset import APPLYSET_PART_OF
 
 NODES = frozenset({"n1", "n2"})

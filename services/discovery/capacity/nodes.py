@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from services.discovery.quantities import LARGEST, MOST_RESOURCES, amounts
+from services.discovery.capacity.quantities import LARGEST, MOST_RESOURCES, amounts
 from shared.api import Quantity
 from shared.model.resources import Resources
 

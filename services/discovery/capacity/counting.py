@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import aclosing
 
-from services.discovery.pods import Link, Metadata, Owner, Partial, Pod, Tally, TooManyOwners, others
+from services.discovery.capacity.pods import Link, Metadata, Owner, Partial, Pod, Tally, TooManyOwners, others
 from shared.hub.names import SYSTEM_NAMESPACE
 from shared.kube.applyset import APPLYSET_ID, APPLYSET_NAMESPACES
 from shared.kube.client import Bounds, Client
