@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from shared.aio.backoff import backoff
 from shared.model.target import Target
 
 SMOOTHING = 0.3  # weight of the newest latency in the moving average
@@ -160,7 +161,7 @@ def _bad(health: Health, probe: Probe, now: float, rules: Rules) -> Health:
 def hold(losses: tuple[float, ...], now: float, rules: Rules) -> float:
     """Seconds that a target must answer before it is back: none after one loss, then twice as long with each more."""
     recent = sum(now - loss <= FLAP_WINDOW for loss in losses)
-    return 0.0 if recent < 2 else float(min(LONGEST_HOLD, rules.lost_after * 2 ** (recent - 2)))
+    return backoff(recent - 1, first=rules.lost_after, most=LONGEST_HOLD) if recent > 1 else 0.0
 
 
 def steady_latency(previous: float, measured: float) -> float:
