@@ -1,13 +1,13 @@
 """The hub's side of binding: Placements and decisions are read, PlacementBindings are written by compare-and-set."""
 
 import asyncio
-from collections import OrderedDict
 from typing import TypeVar
 
 import msgspec
 
 from services.binding.cluster import Cluster
 from services.binding.core import Identity, identity
+from shared.aio.lru import Lru
 from shared.api import Placement, PlacementBinding, PlacementDecision, decode_binding, to_dict
 from shared.hub.hub import Hub
 from shared.hub.names import APPLIED_FINALIZER, PLACEMENT_LABEL, binding_name, field_manager, label_value
@@ -143,17 +143,15 @@ class Clusters:
 
     def __init__(self, targets: TargetClients) -> None:
         self._targets = targets
-        self._mappers: OrderedDict[str, tuple[Client, RestMapper]] = OrderedDict()
+        self._mappers: Lru[str, tuple[Client, RestMapper]] = Lru(_MAPPERS)
 
     async def open(self, target: Target, ref: PlacementRef) -> Cluster:
         """A target as seen by one Placement. Raises ConfigError without usable credentials, and what reading raises."""
         client = await self._targets.get(target)
-        known = self._mappers.pop(target.id, None)
+        known = self._mappers.get(target.id)
         if known is None or known[0] is not client:
             known = (client, RestMapper(client))
-        self._mappers[target.id] = known
-        if len(self._mappers) > _MAPPERS:
-            self._mappers.popitem(last=False)
+            self._mappers.put(target.id, known)
         return Cluster(client, known[1], ref)
 
     async def forget(self, target: str) -> None:

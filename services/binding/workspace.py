@@ -1,11 +1,11 @@
 """Reads what is to be placed from the Placement's workspace."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from services.binding.core import Collected, Object
 from services.binding.trouble import lasting
+from shared.aio.lru import Lru
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
 from shared.hub.hub import Hub
 from shared.hub.references import REFERRED, SERVICES, Reference, references, selecting
@@ -23,7 +23,7 @@ class Workspaces:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._mappers: OrderedDict[str, RestMapper] = OrderedDict()
+        self._mappers: Lru[str, RestMapper] = Lru(_WORKSPACES)
 
     async def collect(self, ref: PlacementRef, spec: PlacementSpec) -> Collected:
         """The selected objects, and what they refer to.
@@ -82,10 +82,10 @@ class Workspaces:
         return selecting(page.items, workload)
 
     def _mapper(self, workspace: str) -> RestMapper:
-        found = self._mappers.pop(workspace, None) or RestMapper(self._hub.at(workspace))
-        self._mappers[workspace] = found
-        if len(self._mappers) > _WORKSPACES:
-            self._mappers.popitem(last=False)
+        found = self._mappers.get(workspace)
+        if found is None:
+            found = RestMapper(self._hub.at(workspace))
+            self._mappers.put(workspace, found)
         return found
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ import msgspec
 from services.discovery.core import Verdict
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
+from shared.aio.lru import Lru
 from shared.broker.tokens import join
 from shared.hub.hub import Hub
 from shared.hub.resources import SYNCTARGETS
@@ -115,7 +116,7 @@ class AccessReviews(Authorizer):
         self._settings = settings
         self._clock = clock
         self._workspaces = workspaces
-        self._answers: OrderedDict[_Question, tuple[Verdict, float]] = OrderedDict()
+        self._answers: Lru[_Question, tuple[Verdict, float]] = Lru(REMEMBERED)
         self._pending: dict[_Question, asyncio.Task[Verdict]] = {}
         self._changes: Counter[str] = Counter()
         self._room = asyncio.Semaphore(settings.review_concurrency)
@@ -195,7 +196,6 @@ class AccessReviews(Authorizer):
     async def _ask(self, question: _Question) -> Verdict:
         remembered = self._answers.get(question)
         if remembered is not None and self._clock() < remembered[1]:
-            self._answers.move_to_end(question)
             return remembered[0]
         task = self._pending.get(question)
         if task is None:
@@ -208,10 +208,7 @@ class AccessReviews(Authorizer):
             verdict = await self._post(question)
         if verdict != "Unknown":
             ttl = self._settings.allowed_ttl_seconds if verdict == "Allowed" else self._settings.denied_ttl_seconds
-            self._answers[question] = (verdict, self._clock() + ttl)
-            self._answers.move_to_end(question)
-            while len(self._answers) > REMEMBERED:
-                self._answers.popitem(last=False)
+            self._answers.put(question, (verdict, self._clock() + ttl))
         return verdict
 
     async def _post(self, question: _Question) -> Verdict:

@@ -4,8 +4,8 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections import OrderedDict
 
+from shared.aio.lru import Lru
 from shared.hub.hub import Hub
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
@@ -25,8 +25,7 @@ class TargetClients:
         self._hub = hub
         self._user_agent = user_agent
         self._timeout = timeout
-        self._limit = limit
-        self._clients: OrderedDict[str, tuple[str, Client]] = OrderedDict()
+        self._clients: Lru[str, tuple[str, Client]] = Lru(limit)
         self._locks = tuple(asyncio.Lock() for _ in range(64))
 
     async def get(self, target: Target) -> Client:
@@ -37,7 +36,6 @@ class TargetClients:
         key = _identity(target)
         found = self._clients.get(target.id)
         if found is not None and found[0] == key:
-            self._clients.move_to_end(target.id)
             return found[1]
         async with self._locks[hash(target.id) % len(self._locks)]:
             found = self._clients.get(target.id)
@@ -45,9 +43,8 @@ class TargetClients:
                 return found[1]
             client = Client(await self._credentials(target), user_agent=self._user_agent, timeout=self._timeout)
             await self.forget(target.id)
-            self._clients[target.id] = (key, client)
-        while len(self._clients) > self._limit:
-            await self.forget(next(iter(self._clients)))
+            for _, idle in self._clients.put(target.id, (key, client)):
+                await idle.close()
         return client
 
     async def _credentials(self, target: Target) -> kubeconfig.Credentials:
@@ -69,7 +66,7 @@ class TargetClients:
 
     async def forget(self, target: str) -> None:
         """Drop the client of a target id; the next `get` reads its Secret again."""
-        found = self._clients.pop(target, None)
+        found = self._clients.pop(target)
         if found is not None:
             await found[1].close()
 
