@@ -1,34 +1,20 @@
-"""The control plane itself: `Sandbox.handle` answers any request, without knowing how it came."""
+"""Requests to the control plane: `Sandbox.handle` answers any, without knowing how it came."""
 
 import logging
-import secrets
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 from services.sandbox import errors
 from services.sandbox.access import auth, reviews
-from services.sandbox.access.auth import Attributes, Tokens, User
-from services.sandbox.errors import ApiError, Document
+from services.sandbox.access.auth import Attributes, User
+from services.sandbox.errors import ApiError
 from services.sandbox.kcp import virtual
-from services.sandbox.kcp.exports import Exports
-from services.sandbox.objects import patch, reads, writes
-from services.sandbox.objects.deletion import Deleter
-from services.sandbox.objects.effects import Effects, admit
-from services.sandbox.objects.registry import Registry, Write
-from services.sandbox.state.clusters import (
-    ROOT,
-    TARGET_PREFIX,
-    WORKSPACE_RESOURCES,
-    Address,
-    Cluster,
-    Clusters,
-    target_resources,
-)
-from services.sandbox.state.store import Store
-from services.sandbox.wire import discovery, paths
-from services.sandbox.wire.faults import Call, Faults
+from services.sandbox.objects import reads, writes
+from services.sandbox.plane import ControlPlane
+from services.sandbox.state.clusters import Cluster
+from services.sandbox.wire import discovery, media, paths
+from services.sandbox.wire.faults import Call
 from services.sandbox.wire.http import Request, Response, answer, check_accept, parse_object, refusal
 from services.sandbox.wire.paths import Named, Path
 from services.sandbox.world import control
@@ -37,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
 _READS = {"get": reads.get, "list": reads.list_, "watch": reads.watch}
-SYSTEM = User("system:kube-controller-manager", (auth.ADMINS,))
 
 
 class Asked(NamedTuple):
@@ -51,78 +36,8 @@ class Asked(NamedTuple):
     permit: Callable[[Attributes], None]
 
 
-class Sandbox:
-    """Workspaces and target clusters, in memory. `url` is where clients reach it, without a trailing slash."""
-
-    def __init__(self, url: str = "http://127.0.0.1:6443") -> None:
-        self.url = url
-        # Versions go on from the clock, so that those of an earlier run are recognised as expired.
-        self.store = Store(first_revision=time.time_ns() // 1000)
-        self.clusters = Clusters()
-        self.tokens = Tokens()
-        self.faults = Faults()
-        self._effects = Effects(self.store, self.clusters, url)
-        self.exports = Exports(self.store, self.clusters, url)
-        self.deleter = Deleter(self.store)
-        self.registry = Registry(self.store, self.deleter, self._admit)
-        self.on_target: Callable[[Cluster], None] | None = None  # told of each target that is added
-        self._effects.furnish(Cluster(ROOT, WORKSPACE_RESOURCES), writes.now())
-
-    def _admit(self, at: Address, new: Document, old: Document | None, write: Write) -> None:
-        admit(at, new, old, write)
-        self.exports.admit(at, new, old, write)
-        if at.resource.group == auth.RBAC_GROUP and new != old:
-            where = at.resource.plural, at.namespace
-            if rule := auth.exceeding(self.store, at.cluster, write.user, where, new):
-                who = f'user "{write.user.name}" (groups={list(write.user.groups)})'
-                raise at.forbidden(f"{who} is attempting to grant RBAC permissions not currently held: {rule}"[:1000])
-
-    def add_user(self, name: str, groups: tuple[str, ...] = (), *, token: str = "", cluster: str = "") -> str:
-        """A bearer token for a user, known in all workspaces, or in the one target cluster that is named."""
-        token = token or secrets.token_urlsafe(24)
-        self.tokens.add(token, User(name, groups), cluster)
-        return token
-
-    def add_target(self, name: str, *, lacks: tuple[str, ...] = (), token: str = "") -> tuple[Cluster, str]:
-        """A target cluster and its administrator's token. Raises ApiError 409 if the name is taken."""
-        full = f"{TARGET_PREFIX}{name}"
-        if self.clusters.find(full):
-            raise errors.already_exists("clusters", name)
-        cluster = Cluster(full, target_resources(lacks), is_target=True)
-        self._effects.furnish(cluster, writes.now())
-        if self.on_target:
-            self.on_target(cluster)
-        return cluster, self.add_user("admin", (auth.ADMINS,), token=token, cluster=full)
-
-    def set_available(self, cluster: str, available: bool) -> None:
-        """Make a cluster answer 503 to everything and drop its watches, or bring it back. Raises ApiError 404."""
-        found = self.clusters.find(cluster) or self.clusters.find(f"{TARGET_PREFIX}{cluster}")
-        if found is None:
-            raise errors.not_found("clusters", cluster)
-        found.available = available
-        if not available:
-            self.store.close_watches(found.name)
-
-    def address(self, cluster: str, group_version: str, plural: str, namespace: str = "", name: str = "") -> Address:
-        """Where an object is, for callers in this process. Raises ApiError 404."""
-        group, _, version = group_version.rpartition("/")
-        found = self.clusters.find(cluster)
-        if found is None:
-            raise errors.not_found("clusters", cluster)
-        return found.address(group, plural, version, namespace, name)
-
-    def create(self, cluster: str, group_version: str, plural: str, document: Document) -> None:
-        """Create an object on the control plane's own behalf, with its status. Raises ApiError."""
-        namespace = document["metadata"].get("namespace", "")
-        at = self.address(cluster, group_version, plural, namespace)
-        entry = self.registry.create(at, dict(document), self.system_write())
-        if at.version.status and "status" in document:
-            status = {**entry.document(), "status": document["status"]}
-            self.registry.update(at._replace(name=entry.key.name), status, self.system_write("status"))
-
-    def system_write(self, subresource: str = "") -> Write:
-        """The options with which the control plane itself writes."""
-        return Write(user=SYSTEM, now=writes.now(), manager="kube-controller-manager", subresource=subresource)
+class Sandbox(ControlPlane):
+    """A control plane that answers requests."""
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; every failure is a Status."""
@@ -218,7 +133,7 @@ class Sandbox:
             raise errors.method_not_allowed()
         name = named.name or reads.selected_name(request)
         asked.permit(Attributes(verb, named.group, named.asked, named.namespace, name))
-        if verb == "patch" and request.media_type == patch.APPLY and not self.registry.exists(at):
+        if verb == "patch" and request.media_type == media.APPLY_PATCH and not self.registry.exists(at):
             asked.permit(Attributes("create", named.group, named.asked, named.namespace, named.name))
         if verb not in at.resource.verbs or (named.subresource and verb not in ("get", "update", "patch")):
             raise errors.method_not_allowed()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import chain, islice, product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from services.sandbox.data import load
@@ -12,7 +13,7 @@ from services.sandbox.state.store import Key, Store
 ADMINS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 RBAC_GROUP = "rbac.authorization.k8s.io"
-_ROLES = load("roles.yaml")
+_ROLES = load(Path(__file__).with_name("roles.yaml"))
 BUILTIN_ROLES: Mapping[str, list[Document]] = _ROLES["roles"]
 _MOST_ASKED = 1000
 

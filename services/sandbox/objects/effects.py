@@ -1,104 +1,15 @@
-"""Kinds that mean something to the server itself: what it admits of them, and what follows from them."""
+"""Effects: what follows, in the server itself, from a change of a definition, a workspace or an RBAC object."""
 
-import base64
 from dataclasses import replace
-from typing import Any
 
-import msgspec
-
-from services.sandbox.access.auth import ADMINS, RBAC_GROUP
-from services.sandbox.errors import Cause, Document
+from services.sandbox.access.auth import RBAC_GROUP
+from services.sandbox.errors import Document
+from services.sandbox.objects.admission import NAMESPACE_NAME
 from services.sandbox.objects.envelope import born, dated
-from services.sandbox.objects.registry import Write
-from services.sandbox.schemas.definitions import definition_problems
+from services.sandbox.schemas.kinds import DEFINITIONS, WORKSPACES
 from services.sandbox.schemas.resources import Resource, from_definition
-from services.sandbox.state.clusters import WORKSPACE_RESOURCES, Address, Cluster, Clusters
+from services.sandbox.state.clusters import WORKSPACE_RESOURCES, Cluster, Clusters
 from services.sandbox.state.store import Event, Store
-from shared.hub.names import REQUESTER_ANNOTATION
-
-NAMESPACE_NAME = "kubernetes.io/metadata.name"
-_ROLE_REF = {"APIGroup": "apiGroup", "Kind": "kind", "Name": "name"}  # told by the names of Go's fields
-DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
-WORKSPACES = "workspaces.tenancy.kcp.io"
-_FIXED = {  # fields that stay as they were made
-    DEFINITIONS: "spec.scope",
-    "secrets": "type",
-    **dict.fromkeys(("deployments.apps", "daemonsets.apps", "replicasets.apps"), "spec.selector"),
-}
-
-
-def admit(at: Address, new: Document, old: Document | None, write: Write) -> None:
-    """Refuse or complete an object on its way in."""
-    if old and not write.subresource:
-        _check_fixed(at, new, old)
-    if at.resource.id == "namespaces" and old is None:
-        new["status"] = {"phase": "Active"}
-        new.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
-        new["metadata"]["labels"] = {**(new["metadata"].get("labels") or {}), NAMESPACE_NAME: at.name}
-    elif at.resource.id == "secrets" and (strings := new.pop("stringData", None)):
-        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in strings.items()}
-        new["data"] = {**(new.get("data") or {}), **encoded}
-    elif at.resource.id == WORKSPACES and old is None:
-        new["status"] = {"phase": "Scheduling"}
-    elif at.resource.id == DEFINITIONS and not write.subresource:
-        _check_definition(at, new)
-    elif at.resource.id == "placements.placement.moorage.io":
-        _stamp_requester(new, old, write)
-
-
-def _check_fixed(at: Address, new: Document, old: Document) -> None:
-    """Refuse changes of what is for good. Raises ApiError 422."""
-    problem = None
-    if old.get("immutable") is True and at.resource.id in ("configmaps", "secrets"):
-        if any(new.get(name) != old.get(name) for name in ("data", "binaryData", "immutable")):
-            problem = "data", "Forbidden: field is immutable when `immutable` is set"
-    elif "roleRef" in old and at.resource.group == RBAC_GROUP and new.get("roleRef") != old["roleRef"]:
-        told = {name: new.get("roleRef", {}).get(given, "") for name, given in _ROLE_REF.items()}
-        problem = "roleRef", f"Invalid value: {msgspec.json.encode(told).decode()}: cannot change roleRef"
-    elif field := _FIXED.get(at.resource.id):
-        before, after = (_at(each, field) for each in (old, new))
-        if before != after:
-            problem = field, f"Invalid value: {msgspec.json.encode(after).decode()}: field is immutable"
-    if problem:
-        raise at.invalid(Cause("FieldValueInvalid", *problem))
-
-
-def _at(value: Any, path: str) -> Any:
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _check_definition(at: Address, document: Document) -> None:
-    if problems := definition_problems(document["spec"]):
-        raise at.invalid(*problems)
-    spec = document["spec"]
-    try:
-        resource = from_definition(spec)
-        spec.setdefault("conversion", {"strategy": "None"})
-        spec["names"] = {"singular": resource.singular, "listKind": resource.list_name, **spec["names"]}
-    except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
-        cause = Cause.invalid("spec", f"{type(error).__name__}: {error}"[:500])
-        raise at.invalid(cause) from error
-    wanted = resource.id if resource.group else f"{resource.plural}.core"  # kcp's name for the core group
-    if at.name != wanted:
-        cause = Cause.invalid("metadata.name", f'"{at.name}": must be {wanted}')
-        raise at.invalid(cause)
-
-
-def _stamp_requester(new: Document, old: Document | None, write: Write) -> None:
-    """Record who asked, as a MutatingAdmissionPolicy does on a real hub; only an administrator can rewrite it."""
-    if ADMINS in write.user.groups and old is not None:
-        return
-    annotations = new["metadata"].setdefault("annotations", {})
-    if old is None:
-        who = {"username": write.user.name, "groups": write.user.groups}
-        annotations[REQUESTER_ANNOTATION] = msgspec.json.encode(who).decode()
-        return
-    kept = old["metadata"].get("annotations", {}).get(REQUESTER_ANNOTATION)
-    annotations.pop(REQUESTER_ANNOTATION, None)
-    if kept is not None:
-        annotations[REQUESTER_ANNOTATION] = kept
 
 
 class Effects:

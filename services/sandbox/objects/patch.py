@@ -8,22 +8,19 @@ from jsonpointer import JsonPointer, JsonPointerException, resolve_pointer
 from services.sandbox.errors import ApiError, bad_request, rejected, too_large
 from services.sandbox.schemas.schema import child
 from services.sandbox.state.store import encode
+from services.sandbox.wire import media
 
-JSON = "application/json-patch+json"
-MERGE = "application/merge-patch+json"
-STRATEGIC = "application/strategic-merge-patch+json"
-APPLY = "application/apply-patch+yaml"
 _MAX_OPERATIONS = 10_000  # as in Kubernetes
 _MAX_COPIED = 3 * 1024 * 1024  # bytes; copies of copies double with each operation
 
 
 def patched(kind: str, document: Any, patch: Any, schema: Any) -> Any:
     """The document after the patch. Raises ApiError 400 for a malformed patch, 422 for one that does not apply."""
-    if kind == JSON:
+    if kind == media.JSON_PATCH:
         return _json_patch(document, patch)
     if not isinstance(patch, dict):
         raise bad_request("the patch must be an object")
-    return _strategic(document, patch, schema) if kind == STRATEGIC else merge(document, patch)
+    return _strategic(document, patch, schema) if kind == media.STRATEGIC_PATCH else merge(document, patch)
 
 
 def _json_patch(document: Any, patch: Any) -> Any:

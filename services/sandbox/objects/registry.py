@@ -16,6 +16,7 @@ from services.sandbox.schemas.checks import CHECKS
 from services.sandbox.schemas.schema import Nulls
 from services.sandbox.state.clusters import Address
 from services.sandbox.state.store import Entry, Key, Store
+from services.sandbox.wire import media
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _BEFORE_APPLY = "before-first-apply"  # owns what nobody owned before somebody applied
@@ -105,9 +106,9 @@ class Registry:
 
     def patch(self, at: Address, kind: str, body: Document, write: Write) -> Entry:
         """Change the object by a patch of one of the media types of `patch`."""
-        if kind == patch.STRATEGIC and at.resource.custom:
-            raise errors.unsupported_media_type(kind, (patch.JSON, patch.MERGE, patch.APPLY))
-        if kind == patch.APPLY:
+        if kind == media.STRATEGIC_PATCH and at.resource.custom:
+            raise errors.unsupported_media_type(kind, (media.JSON_PATCH, media.MERGE_PATCH, media.APPLY_PATCH))
+        if kind == media.APPLY_PATCH:
             return self._apply(at, body, write)
         entry = self.current(at)
         old = self._read(at, entry)

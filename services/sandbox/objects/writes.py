@@ -1,6 +1,6 @@
 """The writing verbs of the REST API, from requests to the registry and the deleter."""
 
-from datetime import UTC, datetime
+import time
 
 from services.sandbox import errors
 from services.sandbox.access.auth import User
@@ -10,19 +10,20 @@ from services.sandbox.objects.deletion import Deleter, check_deletable, policy_o
 from services.sandbox.objects.registry import Registry, Write
 from services.sandbox.state.clusters import Address
 from services.sandbox.state.store import Entry, Store
-from services.sandbox.wire import tables
+from services.sandbox.wire import media, tables
 from services.sandbox.wire.http import Request, Response, answer, parse, parse_object
+from shared.kube.times import rfc3339
 
 
 def now() -> str:
     """RFC 3339 in UTC, to the second, as metadata has it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(time.time(), "seconds")
 
 
 def writing(request: Request, user: User, subresource: str) -> Write:
     """The options of a write. Raises ApiError 422."""
     query = request.query
-    applies = request.method == "PATCH" and request.media_type == patch.APPLY
+    applies = request.method == "PATCH" and request.media_type == media.APPLY_PATCH
     validation = query.get("fieldValidation") or "Warn"
     agent = request.headers.get("user-agent", "unknown").partition("/")[0]
     manager = query.get("fieldManager") or agent
@@ -63,7 +64,7 @@ def write(registry: Registry, at: Address, request: Request, user: User, subreso
     if request.method == "PUT":
         return _stored(at, options, registry.update(at, parse_object(request), options), 200)
     known = registry.exists(at)
-    body = parse_object(request) if request.media_type == patch.APPLY else parse(request)
+    body = parse_object(request) if request.media_type == media.APPLY_PATCH else parse(request)
     entry = registry.patch(at, request.media_type, body, options)
     return _stored(at, options, entry, 200 if known else 201)
 

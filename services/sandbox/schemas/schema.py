@@ -13,8 +13,8 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from services.sandbox.data import KINDS
 from services.sandbox.errors import Cause, Document
+from services.sandbox.schemas.kinds import KINDS
 
 _sorted_json = msgspec.json.Encoder(order="sorted").encode
 _ENVELOPE = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": KINDS["schemas"]["metadata"]}

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from services.sandbox import errors
-from services.sandbox.data import KINDS
 from services.sandbox.errors import ApiError, Cause
+from services.sandbox.schemas.kinds import KINDS
 from services.sandbox.schemas.resources import Resource, Version, from_definition
 from services.sandbox.state.store import Key, Sees, Store
 

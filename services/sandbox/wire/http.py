@@ -10,17 +10,12 @@ import yaml
 from services.sandbox import errors
 from services.sandbox.data import LOADER
 from services.sandbox.errors import ApiError, Document
-from services.sandbox.objects import patch
 from services.sandbox.state.store import encode
-from services.sandbox.wire import protobuf
+from services.sandbox.wire import media, protobuf
 from services.sandbox.wire.duplicates import duplicates
 
 BODY_LIMIT = 3 * 1024 * 1024
 YAML_LIMIT = 256 * 1024  # it takes a hundred times as long to read as JSON
-JSON = "application/json"
-YAML = "application/yaml"
-PROTOBUF = "application/vnd.kubernetes.protobuf"
-PATCHES = (patch.JSON, patch.MERGE, patch.STRATEGIC, patch.APPLY)
 
 
 @dataclass(slots=True)
@@ -54,7 +49,7 @@ class Response:
 
     status: int
     body: bytes = b""
-    content_type: str = JSON
+    content_type: str = media.JSON
     headers: dict[str, str] = field(default_factory=dict)
     stream: AsyncIterator[bytes] | None = None
 
@@ -93,19 +88,19 @@ def parse(request: Request) -> Any:
     """The value of the body. Raises ApiError 400, 413 or 415."""
     if len(request.body) > BODY_LIMIT:
         raise errors.too_large(BODY_LIMIT)
-    media_type = request.media_type or JSON
-    accepted = PATCHES if request.method == "PATCH" else (JSON, YAML, PROTOBUF)
+    media_type = request.media_type or media.JSON
+    accepted = media.PATCHES if request.method == "PATCH" else (media.JSON, media.YAML, media.PROTOBUF)
     if media_type not in accepted:
         raise errors.unsupported_media_type(media_type, accepted)
-    if media_type == PROTOBUF:
+    if media_type == media.PROTOBUF:
         try:
             return protobuf.decode(request.body)
         except ValueError as error:
-            raise errors.unsupported_media_type(f"{media_type}: {error}", (JSON, YAML)) from error
+            raise errors.unsupported_media_type(f"{media_type}: {error}", (media.JSON, media.YAML)) from error
     try:
         value = _decode(request.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        if media_type not in (YAML, patch.APPLY):
+        if media_type not in (media.YAML, media.APPLY_PATCH):
             raise errors.bad_request(f"the body is not valid JSON: {error}") from error
     else:
         if request.query.get("fieldValidation") == "Strict" and (twice := duplicates(request.body)):
@@ -124,7 +119,7 @@ def check_accept(request: Request) -> None:
     """Raise ApiError 406 where the client takes nothing that we have."""
     accepted = request.headers.get("accept", "")
     if accepted and not any(kind in accepted for kind in ("json", "*/*", "application/*", "protobuf", "yaml", "text")):
-        raise ApiError(406, "NotAcceptable", f"only the following media types are accepted: {JSON}")
+        raise ApiError(406, "NotAcceptable", f"only the following media types are accepted: {media.JSON}")
 
 
 def parse_object(request: Request) -> Document:

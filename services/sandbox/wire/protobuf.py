@@ -5,13 +5,14 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from services.sandbox.data import load
 from services.sandbox.errors import Document
 
 MAGIC = b"k8s\x00"
-_KINDS = load("protobuf.yaml")["kinds"]
+_KINDS = load(Path(__file__).with_name("protobuf.yaml"))["kinds"]
 _TYPE = {1: {"apiVersion": "string"}, 2: {"kind": "string"}}
 
 

@@ -5,13 +5,12 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
 from services.sandbox.errors import ApiError, too_large
-from services.sandbox.sandbox import Sandbox
 from services.sandbox.wire.faults import CutError
-from services.sandbox.wire.http import BODY_LIMIT, Request, refusal
+from services.sandbox.wire.http import BODY_LIMIT, Request, Response, refusal
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -25,6 +24,19 @@ HEAD_LIMIT = 64 * 1024
 BODY_SECONDS = 30.0
 SHUTDOWN_SECONDS = 2
 PIECE = 2048  # bytes of a stream in one write: a TLS connection keeps a buffer of its largest as long as it lives
+
+
+class Handler(Protocol):
+    """Who answers requests."""
+
+    def authenticate(self, request: Request) -> object:
+        """Refuse strangers by their head alone. Raises ApiError."""
+
+    async def handle(self, request: Request) -> Response:
+        """Answer; never raises."""
+
+    def end_watches(self) -> None:
+        """End every stream that is open, since the server stops."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -41,10 +53,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(sandbox: Sandbox, sock: socket.socket, *, certificate: Path | None = None) -> AsyncIterator[None]:
+async def serving(handler: Handler, sock: socket.socket, *, certificate: Path | None = None) -> AsyncIterator[None]:
     """Serve on a socket within this block, then drop the watches and stop; by TLS where a file that holds a certificate
     and its key is given."""
-    server = _server(sandbox, certificate)
+    server = _server(handler, certificate)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         while not server.started:
@@ -55,12 +67,11 @@ async def serving(sandbox: Sandbox, sock: socket.socket, *, certificate: Path | 
         yield
     finally:
         server.should_exit = True
-        for cluster in sandbox.clusters:
-            sandbox.store.close_watches(cluster.name)
+        handler.end_watches()
         await task
 
 
-def _server(sandbox: Sandbox, certificate: Path | None) -> "Server":
+def _server(handler: Handler, certificate: Path | None) -> "Server":
     import uvicorn
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -107,7 +118,7 @@ def _server(sandbox: Sandbox, certificate: Path | None) -> "Server":
             yield
 
     config = uvicorn.Config(
-        app(sandbox),
+        app(handler),
         http=Patient,
         ws="none",
         lifespan="off",
@@ -122,7 +133,7 @@ def _server(sandbox: Sandbox, certificate: Path | None) -> "Server":
     return Quiet(config)
 
 
-def app(sandbox: Sandbox) -> Callable[[Message, Receive, Send], Awaitable[None]]:
+def app(handler: Handler) -> Callable[[Message, Receive, Send], Awaitable[None]]:
     """The ASGI application."""
 
     async def serve(scope: Message, receive: Receive, send: Send) -> None:
@@ -131,9 +142,9 @@ def app(sandbox: Sandbox) -> Callable[[Message, Receive, Send], Awaitable[None]]
         request = _request(scope)
         try:
             if request.method not in ("GET", "HEAD"):
-                sandbox.authenticate(request)  # what strangers send is not worth its memory
+                handler.authenticate(request)  # what strangers send is not worth its memory
                 request.body = await _read(receive, request.headers.get("content-length", ""))
-            response = await sandbox.handle(request)
+            response = await handler.handle(request)
         except ApiError as error:
             response = refusal(error)
             response.headers["connection"] = "close"  # the rest of the body is not read

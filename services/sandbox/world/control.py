@@ -1,23 +1,20 @@
 """The sandbox's own API under `/sandbox`, for administrators of the hub: clusters, and faults on demand."""
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from services.sandbox import errors
 from services.sandbox.access.auth import ADMINS, User
 from services.sandbox.errors import Document
+from services.sandbox.plane import ControlPlane
 from services.sandbox.state.clusters import TARGET_PREFIX
 from services.sandbox.wire.faults import Fault
 from services.sandbox.wire.http import Request, Response, answer, parse_object
 from services.sandbox.world import targets
 
-if TYPE_CHECKING:
-    from services.sandbox.sandbox import Sandbox
 
-
-def route(sandbox: "Sandbox", user: User, request: Request, parts: tuple[str, ...]) -> Response:
+def route(plane: ControlPlane, user: User, request: Request, parts: tuple[str, ...]) -> Response:
     """`GET /sandbox`; `POST /sandbox/clusters/<name>` with the fields of `targets.Target`, and below it
     `/availability` with `{"available": bool}`; `POST /sandbox/forget` makes old versions
     expire; `/sandbox/faults`, see below. Raises ApiError."""
@@ -25,38 +22,38 @@ def route(sandbox: "Sandbox", user: User, request: Request, parts: tuple[str, ..
         raise errors.forbidden(f'forbidden: User "{user.name}" is no administrator of this sandbox')
     match request.method, parts:
         case _, ("faults", *rest):
-            return _faults(sandbox, request, rest)
+            return _faults(plane, request, rest)
         case "GET", ():
-            url = f"{sandbox.url}/clusters"
+            url = f"{plane.url}/clusters"
             clusters = [
                 {"name": c.name, "url": f"{url}/{c.name}", "target": c.is_target, "available": c.available}
-                for c in sandbox.clusters
+                for c in plane.clusters
             ]
-            state = {"revision": str(sandbox.store.revision), "watches": sandbox.store.watches}
-            return answer({"url": sandbox.url, **state, "clusters": clusters})
+            state = {"revision": str(plane.store.revision), "watches": plane.store.watches}
+            return answer({"url": plane.url, **state, "clusters": clusters})
         case "POST", ("forget",):
-            sandbox.store.forget()
-            return answer({"revision": str(sandbox.store.revision)})
+            plane.store.forget()
+            return answer({"revision": str(plane.store.revision)})
         case "POST", ("clusters", name):
             body = parse_object(request) if request.body else {}
             try:
-                token = targets.add(sandbox, msgspec.convert({**body, "name": name}, targets.Target))
+                token = targets.add(plane, msgspec.convert({**body, "name": name}, targets.Target))
             except ValueError as error:  # of msgspec, or a quantity
                 raise errors.bad_request(str(error)) from error
             full = f"{TARGET_PREFIX}{name}"
-            return answer({"name": full, "url": f"{sandbox.url}/clusters/{full}", "token": token}, 201)
+            return answer({"name": full, "url": f"{plane.url}/clusters/{full}", "token": token}, 201)
         case "POST", ("clusters", name, "availability"):
             available = parse_object(request).get("available")
             if not isinstance(available, bool):
                 raise errors.bad_request("available must be true or false")
-            sandbox.set_available(name, available)
+            plane.set_available(name, available)
             return answer({"name": name, "available": available})
     raise errors.no_such_path()
 
 
-def _faults(sandbox: "Sandbox", request: Request, rest: list[str]) -> Response:
+def _faults(plane: ControlPlane, request: Request, rest: list[str]) -> Response:
     """GET, POST and DELETE on all, GET and DELETE on `/<id>`; a body has the fields of `faults.Fault`."""
-    known = sandbox.faults.listed()
+    known = plane.faults.listed()
     if rest and (len(rest) > 1 or rest[0] not in known):
         raise errors.not_found("faults", "/".join(rest))
     match request.method, rest:
@@ -65,26 +62,26 @@ def _faults(sandbox: "Sandbox", request: Request, rest: list[str]) -> Response:
         case "GET", [id]:
             return answer(_shown(id, *known[id]))
         case "POST", []:
-            fault = _fault(sandbox, request)
-            return answer(_shown(sandbox.faults.add(fault), fault), 201)
+            fault = _fault(plane, request)
+            return answer(_shown(plane.faults.add(fault), fault), 201)
         case "DELETE", []:
-            sandbox.faults.clear()
+            plane.faults.clear()
             return answer({"items": []})
         case "DELETE", [id]:
-            sandbox.faults.remove(id)
+            plane.faults.remove(id)
             return answer(_shown(id, *known[id]))
     raise errors.method_not_allowed()
 
 
-def _fault(sandbox: "Sandbox", request: Request) -> Fault:
+def _fault(plane: ControlPlane, request: Request) -> Fault:
     try:
         fault = msgspec.convert(parse_object(request), Fault)
     except msgspec.ValidationError as error:
         raise errors.bad_request(str(error)) from error
     if fault.kind == "unavailable":  # who watches an unavailable cluster loses the connection
-        for cluster in sandbox.clusters:
+        for cluster in plane.clusters:
             if fnmatchcase(cluster.name, fault.cluster):
-                sandbox.store.close_watches(cluster.name)
+                plane.store.close_watches(cluster.name)
     return fault
 
 

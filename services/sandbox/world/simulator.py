@@ -6,7 +6,7 @@ import logging
 from typing import Self
 
 from services.sandbox.errors import ApiError
-from services.sandbox.sandbox import Sandbox
+from services.sandbox.plane import ControlPlane
 from services.sandbox.state.clusters import Cluster
 from services.sandbox.state.store import WatchClosed
 from services.sandbox.world.workloads import STATUS, settle
@@ -18,20 +18,20 @@ _IDLE_SECONDS = 3600.0
 class Simulator:
     """One task per target, also for targets that are added later. `delay` is in seconds."""
 
-    def __init__(self, sandbox: Sandbox, delay: float = 0.3) -> None:
-        self._sandbox = sandbox
+    def __init__(self, plane: ControlPlane, delay: float = 0.3) -> None:
+        self._plane = plane
         self._delay = delay
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._sandbox.on_target = self._start
-        for cluster in self._sandbox.clusters:
+        self._plane.on_target = self._start
+        for cluster in self._plane.clusters:
             if cluster.is_target:
                 self._start(cluster)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        self._sandbox.on_target = None
+        self._plane.on_target = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -41,7 +41,7 @@ class Simulator:
         self._tasks.add(task)
 
     async def _follow(self, cluster: Cluster) -> None:
-        store = self._sandbox.store
+        store = self._plane.store
         resources = [found.id for found in cluster.resources() if found.kind in STATUS or found.kind == "Node"]
         while True:
             watcher = store.watch(cluster.name, resources)
@@ -55,17 +55,17 @@ class Simulator:
 
     def _settle(self, cluster: Cluster) -> None:
         """Write every status that is not what it should be."""
-        store = self._sandbox.store
+        store = self._plane.store
         kinds = {found.kind: found for found in cluster.resources() if found.kind in STATUS}
         entries = (entry for found in kinds.values() for entry in store.entries(cluster.name, found.id))
         nodes = [entry.document() for entry in store.entries(cluster.name, "nodes")]
-        write = self._sandbox.system_write("status")
+        write = self._plane.system_write("status")
         for item, status in settle((entry.document() for entry in entries), nodes, write.now):
             if item.get("status") == status:
                 continue
             kind, metadata = kinds[item["kind"]], item["metadata"]
             at = cluster.address(kind.group, kind.plural, "", metadata["namespace"], metadata["name"])
             try:
-                self._sandbox.registry.update(at, {**item, "status": status}, write)
+                self._plane.registry.update(at, {**item, "status": status}, write)
             except ApiError as error:
                 logger.warning("%s: %s %s: %s", cluster.name, item["kind"], metadata["name"], error.message)

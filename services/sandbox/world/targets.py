@@ -1,14 +1,10 @@
 """Target clusters as data: their size, what others run there, which APIs they lack."""
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from services.sandbox.errors import Document
+from services.sandbox.plane import ControlPlane
 from shared.kube.quantity import parse_quantity
-
-if TYPE_CHECKING:
-    from services.sandbox.sandbox import Sandbox
 
 
 class Target(msgspec.Struct):
@@ -24,7 +20,7 @@ class Target(msgspec.Struct):
     token: str = ""
 
 
-def add(sandbox: "Sandbox", target: Target) -> str:
+def add(plane: ControlPlane, target: Target) -> str:
     """Make the cluster with its nodes; returns its administrator's token.
 
     Raises ApiError 409 if the name is taken, and ValueError for a capacity that is none.
@@ -32,11 +28,11 @@ def add(sandbox: "Sandbox", target: Target) -> str:
     if target.nodes < 0:
         raise ValueError("nodes must be 0 or more")
     room = _share(target.capacity, target.nodes) if target.nodes else {}
-    cluster, token = sandbox.add_target(target.name, lacks=tuple(target.lacks), token=target.token)
+    cluster, token = plane.add_target(target.name, lacks=tuple(target.lacks), token=target.token)
     for number in range(target.nodes):
-        sandbox.create(cluster.name, "v1", "nodes", _node(target, number, room))
+        plane.create(cluster.name, "v1", "nodes", _node(target, number, room))
     if target.allocated:
-        sandbox.create(cluster.name, "v1", "pods", _others(target))
+        plane.create(cluster.name, "v1", "pods", _others(target))
     return token
 
 

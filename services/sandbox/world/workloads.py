@@ -1,6 +1,7 @@
 """What a cluster would report of its workloads: who finds room, and the status of each kind. Pure."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from services.sandbox.data import load
@@ -10,7 +11,7 @@ from shared.kube.quantity import parse_quantity
 
 FAIL = "sandbox.moorage.io/fail"
 Room = dict[str, float]
-STATUS = load("workloads.yaml")
+STATUS = load(Path(__file__).with_name("workloads.yaml"))
 
 
 class Outcome(NamedTuple):

@@ -12,9 +12,9 @@ import msgspec
 import yaml
 
 from services.sandbox.access.auth import ADMINS, RBAC_GROUP
-from services.sandbox.data import KINDS
 from services.sandbox.errors import ApiError, Document
-from services.sandbox.sandbox import Sandbox
+from services.sandbox.plane import ControlPlane
+from services.sandbox.schemas.kinds import KINDS
 from services.sandbox.state.clusters import ROOT
 from services.sandbox.world.targets import Target
 from services.sandbox.world.targets import add as add_target
@@ -69,25 +69,25 @@ def load(path: Path) -> World:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
-def build(sandbox: Sandbox, world: World, authority: bytes = b"") -> dict[str, Document]:
+def build(plane: ControlPlane, world: World, authority: bytes = b"") -> dict[str, Document]:
     """Make the world; returns kubeconfigs (which trust the PEM `authority`) by name: `admin`, `user-<name>`,
     `target-<name>`. Raises ValueError for a world that cannot be."""
 
     def kubeconfig(cluster: str, user: str, token: str) -> Document:
-        return _kubeconfig(f"{sandbox.url}/clusters/{cluster}", authority, cluster, user, token)
+        return _kubeconfig(f"{plane.url}/clusters/{cluster}", authority, cluster, user, token)
 
-    files = {ADMIN: kubeconfig(ROOT, ADMIN, sandbox.add_user(ADMIN, (ADMINS,), token=world.admin_token))}
+    files = {ADMIN: kubeconfig(ROOT, ADMIN, plane.add_user(ADMIN, (ADMINS,), token=world.admin_token))}
     try:
         for path in sorted(world.workspaces, key=lambda path: path.count(":")):
-            _add_workspace(sandbox, path, world.serves)
+            _add_workspace(plane, path, world.serves)
         for person in world.users:
-            token = sandbox.add_user(person.name, tuple(person.groups), token=person.token)
+            token = plane.add_user(person.name, tuple(person.groups), token=person.token)
             for path, role in person.workspaces.items():
-                _grant(sandbox, path, person, role)
+                _grant(plane, path, person, role)
             home = next((path for path, role in person.workspaces.items() if role == "admin"), ROOT)
             files[f"user-{person.name}"] = kubeconfig(home, person.name, token)
         for target in world.targets:
-            token = add_target(sandbox, target)
+            token = add_target(plane, target)
             files[f"target-{target.name}"] = kubeconfig(f"target:{target.name}", ADMIN, token)
     except ApiError as error:
         raise ValueError(f"the world cannot be built: {error.message}") from error
@@ -110,30 +110,30 @@ def write_kubeconfigs(files: dict[str, Document], directory: Path) -> dict[str, 
     return paths
 
 
-def _add_workspace(sandbox: Sandbox, path: str, serves: list[str]) -> None:
+def _add_workspace(plane: ControlPlane, path: str, serves: list[str]) -> None:
     parent, _, name = path.rpartition(":")
-    sandbox.create(parent, "tenancy.kcp.io/v1alpha1", "workspaces", {"metadata": {"name": name}})
+    plane.create(parent, "tenancy.kcp.io/v1alpha1", "workspaces", {"metadata": {"name": name}})
     for served in serves:
         if served not in WORKLOADS:
             raise ValueError(f"serves: {served!r} is none of {', '.join(WORKLOADS)}")
         spec = WORKLOADS[served]  # of the core group too, which kcp allows in a definition of this name
         document = {"metadata": {"name": f"{spec['names']['plural']}.{spec['group'] or 'core'}"}, "spec": spec}
-        sandbox.create(path, "apiextensions.k8s.io/v1", "customresourcedefinitions", copy.deepcopy(document))
+        plane.create(path, "apiextensions.k8s.io/v1", "customresourcedefinitions", copy.deepcopy(document))
 
 
-def _grant(sandbox: Sandbox, path: str, person: Person, role: str) -> None:
+def _grant(plane: ControlPlane, path: str, person: Person, role: str) -> None:
     """`access` on `/`, which kcp asks for before anything else, and the role."""
-    if sandbox.clusters.find(path) is None:
+    if plane.clusters.find(path) is None:
         raise ValueError(f"user {person.name}: there is no workspace {path}")
     access = {"verbs": ["access"], "nonResourceURLs": ["/"]}
     reference = {"apiGroup": RBAC_GROUP, "kind": "ClusterRole"}
     subjects = [{"kind": "User", "name": person.name, "apiGroup": RBAC_GROUP}]
     name, rbac = f"access-{person.name}", f"{RBAC_GROUP}/v1"
-    sandbox.create(path, rbac, "clusterroles", {"metadata": {"name": name}, "rules": [access]})
+    plane.create(path, rbac, "clusterroles", {"metadata": {"name": name}, "rules": [access]})
     for bound in (name, *(() if role == "none" else (role,))):
         binding = {"roleRef": {**reference, "name": bound}, "subjects": subjects}
         metadata = {"name": f"{person.name}-{bound}"}
-        sandbox.create(path, rbac, "clusterrolebindings", {"metadata": metadata, **binding})
+        plane.create(path, rbac, "clusterrolebindings", {"metadata": metadata, **binding})
 
 
 def _kubeconfig(server: str, authority: bytes, cluster: str, user: str, token: str) -> Document:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sandbox.data import KINDS
 from services.sandbox.objects import apply
 from services.sandbox.objects.apply import ConflictsError, Owner
+from services.sandbox.schemas.kinds import KINDS
 
 SCHEMA = {
     "type": "object",

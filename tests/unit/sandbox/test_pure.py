@@ -12,7 +12,7 @@ from services.sandbox.sandbox import Sandbox
 from services.sandbox.schemas import schema
 from services.sandbox.schemas.resources import version_priority
 from services.sandbox.state.clusters import TARGET_RESOURCES, WORKSPACE_RESOURCES, Cluster
-from services.sandbox.wire import tables
+from services.sandbox.wire import media, tables
 from services.sandbox.wire.duplicates import duplicates
 from services.sandbox.world import world
 
@@ -43,7 +43,7 @@ BOTH = {"items": [{"name": "a", "value": 1}, {"name": "b"}]}
     ],
 )
 def test_merge_patch(target, change, expected):
-    assert patch.patched(patch.MERGE, target, change, {}) == expected
+    assert patch.patched(media.MERGE_PATCH, target, change, {}) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_merge_patch(target, change, expected):
     ],
 )
 def test_strategic_merge_of_keyed_lists(target, change, expected):
-    assert patch.patched(patch.STRATEGIC, target, change, KEYED).get("items") == expected
+    assert patch.patched(media.STRATEGIC_PATCH, target, change, KEYED).get("items") == expected
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_strategic_merge_of_keyed_lists(target, change, expected):
     ],
 )
 def test_strategic_merge_of_sets_and_maps(change, expected):
-    assert patch.patched(patch.STRATEGIC, {"set": ["a", "b"], "map": {"x": 1}}, change, KEYED) == expected
+    assert patch.patched(media.STRATEGIC_PATCH, {"set": ["a", "b"], "map": {"x": 1}}, change, KEYED) == expected
 
 
 def test_strategic_merge_needs_the_merge_key():
     with pytest.raises(ApiError, match="merge key: name"):
-        patch.patched(patch.STRATEGIC, BOTH, {"items": [{"value": 1}]}, KEYED)
+        patch.patched(media.STRATEGIC_PATCH, BOTH, {"items": [{"value": 1}]}, KEYED)
 
 
 DOCUMENT = {
