@@ -78,15 +78,17 @@ worker = Worker(
 @worker.source
 async def reconcile(deps: Controller) -> AsyncGenerator[Said, None]:
     """Look at every placement that something changed for; several at a time, none twice at a time."""
-    results: asyncio.Queue[Said] = asyncio.Queue(maxsize=deps.settings.reconcile_concurrency)
-    async with asyncio.TaskGroup() as tasks:
-        crew = [tasks.create_task(_work(deps, results)) for _ in range(deps.settings.reconcile_concurrency)]
-        try:
-            while True:
-                yield await results.get()
-        finally:
-            for task in crew:
-                task.cancel()
+    width = deps.settings.reconcile_concurrency
+    results: asyncio.Queue[Said] = asyncio.Queue(maxsize=width)
+    # No task group: a generator that is closed at a `yield` inside one does not end well. `_work` ends by nothing else.
+    crew = [asyncio.create_task(_work(deps, results), name=f"reconcile {number}") for number in range(width)]
+    try:
+        while True:
+            yield await results.get()
+    finally:
+        for task in crew:
+            task.cancel()
+        await asyncio.wait(crew)
 
 
 async def _work(deps: Controller, results: asyncio.Queue[Said]) -> None:

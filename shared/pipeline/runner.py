@@ -5,11 +5,10 @@ acknowledged within `drain_seconds`. What could not finish is redelivered to ano
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -171,14 +170,15 @@ class Running:
         failures = 0
         while True:
             try:
-                async with contextlib.aclosing(source.call(self._deps)) as messages:
+                async with _closing(source.call(self._deps)) as messages:
                     async for message in messages:
                         await self._announce(source.name, message)
                         failures = 0
             except BusError as error:
                 failures += 1
                 log.warning("source waits for the bus", extra={"source": source.name, "error": str(error)})
-            except Exception:
+            except _FAILURES as error:
+                _end_if_told(error)
                 failures += 1
                 log.exception("source failed", extra={"source": source.name})
             await asyncio.sleep(backoff(failures or 1))
@@ -189,8 +189,37 @@ class Running:
             try:
                 for message in messages_of(await timer.call(self._deps)):
                     await self._announce(timer.name, message)
-            except Exception:
+            except _FAILURES as error:
+                _end_if_told(error)
                 log.exception("timer failed, it runs again at its next turn", extra={"timer": timer.name})
+
+
+@asynccontextmanager
+async def _closing(messages: AsyncGenerator[Message, None]) -> AsyncIterator[AsyncGenerator[Message, None]]:
+    """Close a generator at the end, like `contextlib.aclosing`.
+
+    One that is at a `yield` inside a task group does not end with the GeneratorExit that closes it, but with a group
+    around that, which nobody expects. What else is in the group is raised.
+    """
+    try:
+        yield messages
+    finally:
+        try:
+            await messages.aclose()
+        except* GeneratorExit:
+            pass
+
+
+_FAILURES = (Exception, asyncio.CancelledError, BaseExceptionGroup)
+"""What a source or a timer may end with and be started again: also that something it waited for was cancelled, or a
+group around the GeneratorExit of a generator that it closed."""
+
+
+def _end_if_told(error: BaseException) -> None:
+    """End this task if it was cancelled itself, whatever it made of that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 async def run(

@@ -11,6 +11,7 @@ import pytest
 from msgspec import Meta
 
 from shared.api import PlacementSpec
+from shared.broker.bus import BusError
 from shared.broker.dead import CAUSE_HEADER
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
@@ -232,6 +233,65 @@ async def test_a_source_publishes_and_is_started_again_when_it_fails():
 
     async with stage.started():
         await until(lambda: seen == [1, 2])
+
+
+class FailingBus(MemoryBus):
+    """A bus that refuses the first messages of its own accord."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def publish(self, subject: str, payload: bytes, *, id: str, headers=None) -> bool:
+        if self.failures:
+            self.failures -= 1
+            raise BusError("no answer in time")
+        return await super().publish(subject, payload, id=id, headers=headers)
+
+
+async def test_a_source_goes_on_after_the_bus_failed_even_if_it_leaves_a_group_of_exceptions_behind():
+    stage = Stage()
+    stage.bus = FailingBus(1)
+    starts: list[int] = []
+    seen: list[int] = []
+
+    @stage.worker.source
+    async def crew(deps: Toy) -> AsyncGenerator[Withdrawn, None]:
+        starts.append(1)
+        async with asyncio.TaskGroup() as tasks:  # to be closed within it, it answers with a group of GeneratorExit
+            tasks.create_task(asyncio.Event().wait())
+            yield Withdrawn(placement=REF, head=head(len(starts)))
+            await asyncio.Event().wait()
+
+    @stage.worker.handles()
+    async def end(message: Withdrawn, deps: Toy) -> None:
+        seen.append(message.at.attempt)
+
+    async with stage.started():
+        await until(lambda: seen == [2])
+
+
+async def test_a_source_that_is_cancelled_from_within_is_started_again():
+    stage = Stage()
+    starts: list[int] = []
+    seen: list[int] = []
+
+    @stage.worker.source
+    async def watch(deps: Toy) -> AsyncGenerator[Withdrawn, None]:
+        starts.append(1)
+        if len(starts) == 1:
+            abandoned = asyncio.create_task(asyncio.Event().wait())
+            abandoned.cancel()
+            await abandoned
+        yield Withdrawn(placement=REF, head=head(len(starts)))
+        await asyncio.Event().wait()
+
+    @stage.worker.handles()
+    async def end(message: Withdrawn, deps: Toy) -> None:
+        seen.append(message.at.attempt)
+
+    async with stage.started():
+        await until(lambda: seen == [2])
 
 
 async def test_a_timer_runs_again_after_it_failed():
