@@ -8,16 +8,17 @@ import jsonpatch
 import msgspec
 
 from shared.api import ManifestReference, ObjectReference, PlacementSpec, TargetOverride, matches
+from shared.hub.kinds import Path, kind_of, value_at, with_value
 from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, owner_of
 from shared.kube.applyset import applyset_member
 from shared.kube.objects import content_hash, strip_server_fields
+from shared.kube.resources import group_of
 from shared.model.refs import PlacementRef
 
 Object = dict[str, Any]
 
 
 _ORDER = ("ServiceAccount", "ConfigMap", "Secret", "PersistentVolumeClaim", "Service")
-_SCALED = frozenset({("apps", "Deployment"), ("apps", "ReplicaSet"), ("apps", "StatefulSet")})
 
 
 class Unfit(ValueError):
@@ -67,7 +68,7 @@ Identity = tuple[str, str, str, str]
 
 def identity(ref: ObjectReference) -> Identity:
     """Group, kind, namespace and name: what makes two references mean the same object, whatever their version."""
-    return (ref.api_version.rpartition("/")[0], ref.kind, ref.namespace, ref.name)
+    return (group_of(ref.api_version), ref.kind, ref.namespace, ref.name)
 
 
 def wanted(
@@ -111,12 +112,12 @@ def scale(workload: Sequence[Object], replicas: int) -> list[Object]:
     `replicas` is the share of the object with most of them; others get the same proportion, rounded up, as the
     scheduler counts it.
     """
-    most = max((_replicas(obj) for obj in workload if _is_scaled(obj)), default=0)
+    paths = [_divided(obj) for obj in workload]
+    counts = [_replicas(obj, path) if path else 0 for obj, path in zip(workload, paths, strict=True)]
+    most = max(counts, default=0)
     return [
-        {**obj, "spec": {**obj["spec"], "replicas": math.ceil(replicas * _replicas(obj) / most)}}
-        if most and _is_scaled(obj)
-        else obj
-        for obj in workload
+        with_value(obj, path, math.ceil(replicas * count / most)) if path and most else obj
+        for obj, path, count in zip(workload, paths, counts, strict=True)
     ]
 
 
@@ -189,11 +190,13 @@ def _marked(obj: Object, ref: PlacementRef) -> Object:
     return {**obj, "metadata": metadata}
 
 
-def _is_scaled(obj: Mapping[str, Any]) -> bool:
-    return (str(obj["apiVersion"]).rpartition("/")[0], obj["kind"]) in _SCALED and isinstance(obj.get("spec"), dict)
+def _divided(obj: Mapping[str, Any]) -> Path | None:
+    """Where an object's replicas are; None for a kind without any, and for an object of another shape."""
+    path = kind_of(obj).replicas
+    return path if path is not None and isinstance(value_at(obj, path[:-1]), dict) else None
 
 
-def _replicas(obj: Mapping[str, Any]) -> int:
+def _replicas(obj: Mapping[str, Any], path: Path) -> int:
     """An absent number means one, as the API server would default it."""
-    found = obj["spec"].get("replicas")
+    found = value_at(obj, path)
     return found if isinstance(found, int) else 1

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from shared.hub.kinds import Kind, Path, kind_of, value_at
 from shared.hub.pods import effective_requests
 from shared.hub.references import Reference, pod_labels, references
 from shared.kube.objects import content_hash, strip_server_fields
@@ -12,27 +13,6 @@ from shared.kube.quantity import QuantityError, parse_quantity
 from shared.model.request import WorkloadObject
 from shared.model.resources import Resources
 
-POD_SPECS: dict[str, tuple[str, ...]] = {
-    "Pod": ("spec",),
-    "Deployment": ("spec", "template", "spec"),
-    "StatefulSet": ("spec", "template", "spec"),
-    "DaemonSet": ("spec", "template", "spec"),
-    "ReplicaSet": ("spec", "template", "spec"),
-    "ReplicationController": ("spec", "template", "spec"),
-    "Job": ("spec", "template", "spec"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
-}
-"""Where each kind keeps its pods' spec."""
-
-REPLICAS: dict[str, tuple[str, ...]] = {
-    "Deployment": ("spec", "replicas"),
-    "StatefulSet": ("spec", "replicas"),
-    "ReplicaSet": ("spec", "replicas"),
-    "ReplicationController": ("spec", "replicas"),
-    "Job": ("spec", "parallelism"),
-}
-"""Where each kind keeps its number of replicas; absent there means one."""
-PODS_OF_A_RUN = ("spec", "jobTemplate", "spec", "parallelism")
 MOST_REPLICAS = 2**31 - 1
 """The API has 32 bits for them."""
 
@@ -55,16 +35,15 @@ def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadOb
 
     Raises ValueError for requests that are no quantities, and for an object that its API server would not have taken.
     """
-    kind = str(obj.get("kind", ""))
-    metadata = obj.get("metadata") or {}
+    kind, metadata = kind_of(obj), obj.get("metadata") or {}
     try:
         return WorkloadObject(
             api_version=str(obj.get("apiVersion", "")),
-            kind=kind,
+            kind=str(obj.get("kind", "")),
             namespace=metadata.get("namespace") or default_namespace,
             name=metadata.get("name") or "",
-            replicas=_replicas(obj, REPLICAS[kind]) if kind in REPLICAS else None,
-            requests=_requests_of(obj, kind) if kind in POD_SPECS else {},
+            replicas=None if kind.counted is None else _number(obj, kind.counted),
+            requests={} if kind.pods is None else _requests_of(obj, kind, kind.pods),
             labels=metadata.get("labels") or {},
             hash=content_hash(strip_server_fields(obj)),
         )
@@ -72,15 +51,15 @@ def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadOb
         raise ValueError(str(error)) from None
 
 
-def _requests_of(obj: Mapping[str, Any], kind: str) -> Resources:
-    """What one replica asks for; of a CronJob, which has none, one run with all its pods."""
-    one = pod_requests(_at(obj, POD_SPECS[kind], {}))
-    at_once = _replicas(obj, PODS_OF_A_RUN) if kind == "CronJob" else 1
+def _requests_of(obj: Mapping[str, Any], kind: Kind, pods: Path) -> Resources:
+    """What one replica asks for; of a recurring kind, which has none, one run with all its pods."""
+    one = pod_requests(value_at(obj, (*pods, "spec"), {}))
+    at_once = _number(obj, kind.parallelism) if kind.recurring and kind.parallelism else 1
     return {name: amount * at_once for name, amount in one.items()} if at_once != 1 else one
 
 
-def _replicas(obj: Mapping[str, Any], path: tuple[str, ...]) -> int:
-    found = _at(obj, path, 1)
+def _number(obj: Mapping[str, Any], path: Path) -> int:
+    found = value_at(obj, path, 1)
     if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= MOST_REPLICAS:
         raise ValueError(f"{'.'.join(path)}: {str(found)[:20]!r} is no number of replicas")
     return found
@@ -132,9 +111,3 @@ def _quantities(raw: Mapping[str, str | int | float] | None) -> Resources:
         except QuantityError as error:
             raise ValueError(f"request for {name}: {error}") from None
     return parsed
-
-
-def _at(obj: Any, path: tuple[str, ...], default: Any) -> Any:
-    for name in path:
-        obj = obj.get(name) if isinstance(obj, Mapping) else None
-    return default if obj is None else obj

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.scheduler.snapshot import Floats, Ints
+from shared.hub.kinds import kind_named
 from shared.model.request import Request, WorkloadObject
 from shared.model.resources import TOLERANCE, Resources, add
 
 PODS = "pods"
-_RUNS_ON_EVERY_NODE = "DaemonSet"
-_PODS_WITHOUT_REPLICAS = frozenset({"Pod", "Job", "CronJob", _RUNS_ON_EVERY_NODE})
 
 
 def _positive(requests: Resources) -> Resources:
@@ -22,10 +21,14 @@ def _times(requests: Resources, factor: float) -> Resources:
     return {name: amount * factor for name, amount in requests.items()}
 
 
+def _on_every_node(workload: WorkloadObject) -> bool:
+    return kind_named(workload.api_version, workload.kind).on_every_node
+
+
 def _of_one(workload: WorkloadObject) -> Resources:
     """What one replica asks for, its pod counted in."""
-    is_pod = workload.replicas is not None or workload.kind in _PODS_WITHOUT_REPLICAS
-    return {**({PODS: 1.0} if is_pod else {}), **_positive(workload.requests)}
+    has_pods = workload.replicas is not None or kind_named(workload.api_version, workload.kind).pods is not None
+    return {**({PODS: 1.0} if has_pods else {}), **_positive(workload.requests)}
 
 
 class Demand:
@@ -37,15 +40,14 @@ class Demand:
     """
 
     def __init__(self, workload: Sequence[WorkloadObject], divided: bool, at_least: int = 1) -> None:
-        everywhere = [each for each in workload if each.kind == _RUNS_ON_EVERY_NODE]
         counts = {each.replicas for each in workload if each.replicas is not None}
         self.divided = divided
         self.at_least = at_least
         self.replicas: int | None = max(counts, default=None)
         self.uniform = len(counts) == 1
-        self._each = [(each.replicas, _of_one(each)) for each in workload if each.kind != _RUNS_ON_EVERY_NODE]
+        self._each = [(each.replicas, _of_one(each)) for each in workload if not _on_every_node(each)]
         self._known: dict[int, Resources] = {}
-        self.on_every_node = add(*map(_of_one, everywhere))
+        self.on_every_node = add(*(_of_one(each) for each in workload if _on_every_node(each)))
         """What the DaemonSets ask for on each node of a target, whatever its share of the replicas."""
         self.total = self.of(self.replicas or 0)
         """What one target must give where it runs everything, besides what runs on every node."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from shared.hub.kinds import kind_of, value_at
 from shared.kube.resources import CONFIGMAPS, SECRETS, Resource
 
 Object = dict[str, Any]
@@ -17,18 +18,6 @@ REFERRED = {
     "ServiceAccount": Resource("", "v1", "serviceaccounts", kind="ServiceAccount"),
 }
 """The kinds that pods name."""
-
-POD_TEMPLATES: dict[tuple[str, str], tuple[str, ...]] = {
-    ("", "Pod"): (),
-    ("", "ReplicationController"): ("spec", "template"),
-    ("apps", "DaemonSet"): ("spec", "template"),
-    ("apps", "Deployment"): ("spec", "template"),
-    ("apps", "ReplicaSet"): ("spec", "template"),
-    ("apps", "StatefulSet"): ("spec", "template"),
-    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
-    ("batch", "Job"): ("spec", "template"),
-}
-"""Where each kind keeps its pod template."""
 
 _IN_EVERY_NAMESPACE = frozenset({("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")})
 
@@ -43,14 +32,8 @@ class Reference(msgspec.Struct, frozen=True, order=True):
 
 def pod_template(obj: Mapping[str, Any]) -> Object | None:
     """The pod template of an object (the object itself, if it is a Pod), or None."""
-    group, _, _ = str(obj.get("apiVersion", "")).rpartition("/")
-    path = POD_TEMPLATES.get((group, str(obj.get("kind", ""))))
-    if path is None:
-        return None
-    found: Any = obj
-    for step in path:
-        found = _mapping(found).get(step)
-    return _mapping(found)
+    path = kind_of(obj).pods
+    return None if path is None else _mapping(value_at(obj, path))
 
 
 def references(obj: Mapping[str, Any]) -> list[Reference]:

@@ -15,26 +15,25 @@ from services.status.rules.jobs import cron_job, job
 from services.status.rules.network import service
 from services.status.rules.pod import pod
 from services.status.rules.sets import daemon_set, replica_set, stateful_set
+from shared.hub.kinds import HealthRule, kind_of
 
-KINDS: dict[tuple[str, str], Callable[[Object], Finding]] = {
-    ("", "ConfigMap"): existing,
-    ("", "PersistentVolumeClaim"): claim,
-    ("", "Pod"): pod,
-    ("", "Secret"): existing,
-    ("", "Service"): service,
-    ("", "ServiceAccount"): existing,
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): definition,
-    ("apps", "DaemonSet"): daemon_set,
-    ("apps", "Deployment"): deployment,
-    ("apps", "ReplicaSet"): replica_set,
-    ("apps", "StatefulSet"): stateful_set,
-    ("batch", "CronJob"): cron_job,
-    ("batch", "Job"): job,
-    ("networking.k8s.io", "Ingress"): existing,
-    ("policy", "PodDisruptionBudget"): existing,
+RULES: dict[HealthRule, Callable[[Object], Finding]] = {
+    "claim": claim,
+    "cron_job": cron_job,
+    "daemon_set": daemon_set,
+    "definition": definition,
+    "deployment": deployment,
+    "existing": existing,
+    "generic": generic,
+    "job": job,
+    "pod": pod,
+    "replica_set": replica_set,
+    "service": service,
+    "stateful_set": stateful_set,
 }
+"""By the names by which the table of kinds (shared/hub/kinds.py) has them."""
 
-__all__ = ["KINDS", "Finding", "health"]
+__all__ = ["RULES", "Finding", "health"]
 
 
 def health(obj: Object) -> Finding:
@@ -49,5 +48,4 @@ def health(obj: Object) -> Finding:
         return Finding("Unhealthy", said(condition(obj, "Stalled"), "stalled"))
     if holds(obj, "Reconciling"):
         return Finding("Progressing", said(condition(obj, "Reconciling"), "being reconciled"))
-    group, _, _ = str(obj.get("apiVersion", "")).rpartition("/")
-    return KINDS.get((group, str(obj.get("kind", ""))), generic)(obj)
+    return RULES[kind_of(obj).health](obj)

@@ -116,6 +116,16 @@ def test_replicas_are_shared_as_the_scheduler_counts_them(
     assert [obj["spec"].get("replicas") for obj in scaled] == expected
 
 
+def test_what_is_divided_is_what_is_counted_by_group_and_kind() -> None:
+    def share(api_version: str, kind: str) -> Any:
+        (scaled,) = core.scale([{**deployment(replicas=9), "apiVersion": api_version, "kind": kind}], 4)
+        return scaled["spec"]["replicas"]
+
+    ours = (("apps/v1", "StatefulSet"), ("apps/v1", "ReplicaSet"), ("v1", "ReplicationController"))
+    assert [share(*each) for each in ours] == [4, 4, 4]
+    assert share("apps.kruise.io/v1beta1", "StatefulSet") == 9
+
+
 def test_duplicated_workloads_and_kinds_without_replicas_stay_as_they_are() -> None:
     assert wanted(deployment(replicas=9), replicas=2).members[0].object["spec"]["replicas"] == 9
     divided = spec(replicas={"division": "Weighted"})

@@ -41,19 +41,31 @@ def test_a_pod_asks_for_its_containers_its_greatest_init_container_and_the_overh
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec", "replicas"),
+    ("api_version", "kind", "spec", "replicas"),
     [
-        ("Deployment", {"replicas": 3, "template": {"spec": {}}}, 3),
-        ("Deployment", {"template": {"spec": {}}}, 1),
-        ("Deployment", {"replicas": 0, "template": {"spec": {}}}, 0),
-        ("Job", {"parallelism": 2, "template": {"spec": {}}}, 2),
-        ("DaemonSet", {"template": {"spec": {}}}, None),
-        ("ConfigMap", {}, None),
+        ("apps/v1", "Deployment", {"replicas": 3, "template": {"spec": {}}}, 3),
+        ("apps/v1", "Deployment", {"template": {"spec": {}}}, 1),
+        ("apps/v1", "Deployment", {"replicas": 0, "template": {"spec": {}}}, 0),
+        ("v1", "ReplicationController", {"replicas": 2, "template": {"spec": {}}}, 2),
+        ("batch/v1", "Job", {"parallelism": 2, "template": {"spec": {}}}, 2),
+        ("batch/v1", "CronJob", {"jobTemplate": {"spec": {"parallelism": 2}}}, None),
+        ("apps/v1", "DaemonSet", {"template": {"spec": {}}}, None),
+        ("v1", "ConfigMap", {}, None),
     ],
 )
-def test_replicas_are_read_where_the_kind_keeps_them(kind, spec, replicas):
-    found = summarize({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "n"}, "spec": spec})
+def test_replicas_are_read_where_the_kind_keeps_them(api_version, kind, spec, replicas):
+    metadata = {"name": "x", "namespace": "n"}
+    found = summarize({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec})
     assert found.replicas == replicas
+
+
+def test_a_kind_of_another_group_is_another_kind_and_nothing_is_known_of_its_pods():
+    spec = {"replicas": 6, "template": {"spec": {"containers": [container("1")]}}}
+    obj = {"apiVersion": "apps.kruise.io/v1beta1", "kind": "StatefulSet", "metadata": {"name": "x"}, "spec": spec}
+    found = select(obj)
+    assert (found.summary.replicas, found.summary.requests, found.pod_labels) == (None, {}, None)
+    ours = select({**obj, "apiVersion": "apps/v1"})
+    assert (ours.summary.replicas, ours.summary.requests, ours.pod_labels) == (6, {"cpu": 1, "pods": 1}, {})
 
 
 @pytest.mark.parametrize(
@@ -67,7 +79,8 @@ def test_replicas_are_read_where_the_kind_keeps_them(kind, spec, replicas):
 def test_a_cron_job_asks_for_what_the_pods_of_one_run_ask_for(job, expected):
     template = {"spec": {"containers": [container("2")]}}
     spec = {"jobTemplate": {"spec": {"template": template, **job}}}
-    assert summarize({"kind": "CronJob", "metadata": {"name": "x"}, "spec": spec}).requests == expected
+    obj = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "x"}, "spec": spec}
+    assert summarize(obj).requests == expected
 
 
 def test_the_hash_is_of_the_content_and_not_of_what_the_server_keeps():

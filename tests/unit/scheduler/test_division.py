@@ -1,5 +1,6 @@
 """Replicas: the methods by hand, and what a whole decision divides."""
 
+import msgspec
 import pytest
 
 from services.scheduler.division import fill, webster
@@ -108,7 +109,8 @@ def test_replicas_without_room_are_refused_with_the_numbers() -> None:
 
 def test_several_workloads_are_divided_together_in_proportion() -> None:
     spec = {**DYNAMIC, "targets": {"count": {"min": 2}}}
-    workload = [deployment("web", 6, cpu=1.0), deployment("job", 2, memory=1.0), deployment("conf", None, memory=0.5)]
+    without_pods = msgspec.structs.replace(deployment("disk", None, memory=0.5), api_version="shop.io/v1", kind="Disk")
+    workload = [deployment("web", 6, cpu=1.0), deployment("job", 2, memory=1.0), without_pods]
     selected = decide(request(spec, workload=workload), [target("a"), target("b")]).proposal.selected
     assert [choice.replicas for choice in selected] == [3, 3]
     assert [choice.reserve for choice in selected] == [{"pods": 4.0, "cpu": 3.0, "memory": 1.5}] * 2

@@ -1,10 +1,11 @@
 """Health of one object, kind by kind."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from services.status.rules import KINDS, Finding, health
+from services.status.rules import RULES, Finding, health
+from shared.hub.kinds import KINDS, HealthRule
 
 
 def obj(kind: str, spec: Any = None, status: Any = None, **metadata: Any) -> dict[str, Any]:
@@ -200,3 +201,7 @@ def test_kinds_with_replicas_say_how_many_are_ready() -> None:
     assert health(obj("DaemonSet", {}, {**NODES, "numberReady": 1}))[2:] == (3, 1)
     assert health(obj("StatefulSet", THREE, {"readyReplicas": 2}))[2:] == (3, 2)
     assert health(obj("ConfigMap"))[2:] == (None, None)
+
+
+def test_every_rule_that_the_table_of_kinds_names_is_there_and_every_rule_is_named():
+    assert set(RULES) == set(get_args(HealthRule)) == {each.health for each in KINDS.values()} | {"generic"}
