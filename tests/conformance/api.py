@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,11 +16,14 @@ from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, Resource
 from tests.conformance.backends import Backend
+from tests.support import waiting
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 SERVICES = Resource("", "v1", "services", kind="Service")
 WITHIN = 60.0  # seconds for what a controller or a cache has to do first; kinds are looked for every half minute
 PAUSE = 0.05
+
+until = partial(waiting.until, within=WITHIN, pause=PAUSE)
 Object = dict[str, Any]
 
 _numbers = itertools.count()
@@ -111,17 +115,6 @@ async def namespace(admin: Client) -> AsyncIterator[str]:
     except ApiError as error:
         if not (error.not_found or error.conflict):
             raise
-
-
-async def until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
-    """Wait until a condition holds; returns what it returned. Fails saying `what` did not come."""
-    try:
-        async with asyncio.timeout(WITHIN):
-            while not (found := await condition()):  # noqa: ASYNC110 - the outside world can only be asked again
-                await asyncio.sleep(PAUSE)
-    except TimeoutError:
-        raise AssertionError(f"not within {WITHIN:g} s: {what}") from None
-    return found
 
 
 async def refusal(call: Awaitable[Any]) -> ApiError:

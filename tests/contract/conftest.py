@@ -20,16 +20,10 @@ from shared.broker.nats.pull import PullSettings
 from shared.broker.nats.server import NatsServer
 from shared.broker.nats.store import NatsStore
 from shared.broker.store import Bucket, Store
+from tests.support.waiting import until
 
 QUICK = PullSettings(expires=2.0, heartbeat=0.2)
 numbers = itertools.count(1)
-
-
-async def until(condition: Callable[[], Any], within: float = 15.0) -> None:
-    """Wait for a condition, with a bound."""
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - any condition, not only what our code would tell
-            await asyncio.sleep(0.005)
 
 
 async def elapse(seconds: float) -> None:
@@ -71,9 +65,7 @@ class Lab:
 
     async def parked(self, bus: Bus, number: int = 1) -> list[DeadLetter]:
         """The dead letters, once there are this many."""
-        async with asyncio.timeout(15):
-            while len(letters := await self.dead(bus)) < number:  # noqa: ASYNC110 - nothing tells of a dead letter
-                await asyncio.sleep(0.01)
+        letters: list[DeadLetter] = await until(lambda: self.dead(bus), holds=lambda found: len(found) >= number)
         return letters
 
     async def close(self) -> None:

@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 
 from shared.broker.bus import Delivery
-from tests.contract.conftest import Lab, elapse, until
+from tests.contract.conftest import Lab, elapse
+from tests.support.waiting import until
 
 
 async def test_slow_work_keeps_its_message(lab: Lab) -> None:

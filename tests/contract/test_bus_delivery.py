@@ -8,7 +8,8 @@ import pytest
 from shared.broker.bus import ID_HEADER, BusError, Delivery, Retry
 from shared.broker.claims import CLAIM_HEADER, payload_of, send
 from shared.broker.tokens import join
-from tests.contract.conftest import Lab, elapse, until
+from tests.contract.conftest import Lab, elapse
+from tests.support.waiting import until
 
 
 async def test_a_message_is_delivered_once_and_acknowledged(lab: Lab) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from shared.broker.bus import ID_HEADER, Delivery, Reject, Retry
 from shared.broker.dead import CAUSE_HEADER, CONSUMER_HEADER, ORIGIN_HEADER
-from tests.contract.conftest import Lab, elapse, until
+from tests.contract.conftest import Lab, elapse
+from tests.support.waiting import until
 
 
 async def test_retry_comes_again_not_sooner_than_asked(lab: Lab) -> None:

@@ -16,7 +16,8 @@ from shared.broker.nats.client import NatsClient
 from shared.broker.nats.server import NatsServer
 from shared.broker.nats.store import NatsStore
 from shared.broker.table import Table
-from tests.contract.conftest import QUICK, Lab, elapse, new_bucket, until
+from tests.contract.conftest import QUICK, Lab, elapse, new_bucket
+from tests.support.waiting import until
 
 
 def free_port() -> int:
@@ -271,9 +272,7 @@ async def test_a_write_that_is_sent_again_after_a_lost_answer_is_no_conflict_wit
         table = Table(NatsStore(client, pull=QUICK), bucket)
         relay.deaf = True
         writes = [asyncio.create_task(table.update(f"k.{n}", {"n": n}, 0)) for n in range(200)]
-        async with asyncio.timeout(15):
-            while len(await seen.entries("k")) < len(writes):  # noqa: ASYNC110 - nothing else tells of it
-                await asyncio.sleep(0.01)
+        await until(lambda: seen.entries("k"), holds=lambda found: len(found) == len(writes))
         assert not any(write.done() for write in writes)
         relay.deaf = False
         relay.cut()

@@ -16,7 +16,8 @@ from shared.broker.nats.client import NatsClient, Refused
 from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.server import NatsServer
 from shared.broker.nats.streams import ADVISORIES
-from tests.contract.conftest import Lab, elapse, until
+from tests.contract.conftest import Lab, elapse
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(

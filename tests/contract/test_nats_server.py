@@ -14,7 +14,7 @@ import pytest
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.server import NatsServer, NatsServerError, find_binary
-from tests.contract.conftest import until
+from tests.support.waiting import until
 
 
 async def test_it_serves_and_stops(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_binary_of_the_wheel_comes_first_then_that_on_the_path(
 
 PARENT = """
 import asyncio, pathlib, sys
-from shared.nats_server import NatsServer
+from shared.broker.nats.server import NatsServer
 
 async def main():
     async with NatsServer(pathlib.Path(sys.argv[1])) as server:

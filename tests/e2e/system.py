@@ -1,8 +1,8 @@
 """The whole system as a test's user sees it: its clients, and waiting until something holds."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import NAMESPACES, Resource
-from tests.support import worlds
+from tests.support import waiting, worlds
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 BOUND = 60.0
 PAUSE = 0.1
+
+until = partial(waiting.until, within=BOUND, pause=PAUSE)
 
 
 class System:
@@ -67,22 +69,6 @@ class System:
 
     async def ready(self, name: str) -> bool:
         return (await self.status(name)).get("phase") == "Ready"
-
-
-async def until(condition: Callable[[], Awaitable[Any]], what: str, within: float = BOUND) -> Any:
-    """Wait until a condition on the outside world holds; returns what it returned. Fails saying `what` did not come."""
-    try:
-        async with asyncio.timeout(within):
-            while not (found := await condition()):  # noqa: ASYNC110 - the outside world can only be asked again
-                await asyncio.sleep(PAUSE)
-    except TimeoutError:
-        raise AssertionError(f"not within {within:g} s: {what}") from None
-    return found
-
-
-def condition(status: dict[str, Any], type: str) -> dict[str, Any]:
-    """One condition of a status; empty when it is not there."""
-    return next((each for each in status.get("conditions", ()) if each["type"] == type), {})
 
 
 @asynccontextmanager

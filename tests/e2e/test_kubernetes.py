@@ -18,8 +18,9 @@ from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, EVENTS, NAMESPACES, SECRETS, Resource
-from tests.e2e.system import DEPLOYMENTS, condition, until
+from tests.e2e.system import DEPLOYMENTS, until
 from tests.support import apiserver, kubelets, servers
+from tests.support.manifests import condition
 from tests.support.process import process
 from tests.support.worlds import NAMESPACE, deployment, placement
 

@@ -15,8 +15,9 @@ from shared.hub.resources import PLACEMENTS, WORKSPACES
 from shared.kube.resources import CLUSTERROLEBINDINGS, NAMESPACES
 from shared.pipeline.buckets import REPORTS, RESERVATIONS
 from shared.process.settings import Settings
-from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
+from tests.e2e.system import DEPLOYMENTS, System, running_system, until
 from tests.support import worlds
+from tests.support.manifests import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
 

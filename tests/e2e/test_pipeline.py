@@ -15,8 +15,9 @@ from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, EVENTS
 from shared.pipeline.buckets import INVENTORY, RESERVATIONS, WORKSPACES
 from shared.process.settings import Settings
-from tests.e2e.system import DEPLOYMENTS, System, condition, running_system, until
+from tests.e2e.system import DEPLOYMENTS, System, running_system, until
 from tests.support import otlp, worlds
+from tests.support.manifests import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
 

@@ -16,6 +16,7 @@ from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.server import find_binary
 from tests.support.compose import ROOT
 from tests.support.process import Process, http_get, process
+from tests.support.waiting import until
 
 PASSWORDS = {"ADMIN_PASSWORD": "of-the-admin", "WORKER_PASSWORD": "of-the-worker"}
 
@@ -33,9 +34,7 @@ async def nats(tmp_path: Path) -> AsyncIterator[str]:
     command = [str(find_binary()), "-c", str(config), "-a", "127.0.0.1", "--ports_file_dir", str(tmp_path)]
     async with process(command, {**os.environ, **PASSWORDS}) as server:
         ports = tmp_path / f"nats-server_{server.child.pid}.ports"
-        async with asyncio.timeout(30):
-            while not ports.exists() or not ports.read_text():  # noqa: ASYNC110 - a file tells nobody
-                await asyncio.sleep(0.01)
+        await until(lambda: ports.exists() and ports.read_text(), within=30)
         yield json.loads(ports.read_text())["nats"][0].replace("tls://", "nats://")
 
 

@@ -32,6 +32,7 @@ from shared.model.request import HeadEntry
 from shared.model.target import KubeconfigRef, Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY
 from shared.pipeline.messages import Assigned, Bound
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 BOUND = 10.0  # seconds that a test waits for a condition at most
@@ -196,17 +197,13 @@ class Scene:
 
     async def until(self, ref: PlacementRef, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The Placement's status as soon as a condition holds of it."""
-        status: dict[str, Any] = {}
-        try:
-            async with asyncio.timeout(BOUND):
-                while True:
-                    found = await self.hub.cluster(ref.workspace).get(PLACEMENTS, ref.name, ref.namespace)
-                    status = found.get("status") or {}
-                    if holds(status):
-                        return status
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            raise AssertionError(f"not within {BOUND} s; last: {status}") from None
+
+        async def look() -> dict[str, Any]:
+            found = await self.hub.cluster(ref.workspace).get(PLACEMENTS, ref.name, ref.namespace)
+            return found.get("status") or {}
+
+        status: dict[str, Any] = await until(look, holds=holds, within=BOUND)
+        return status
 
     async def workload(self, workspace: str = TEAM, **more: Any) -> dict[str, Any]:
         return await self.hub.cluster(workspace).create(DEPLOYMENTS, deployment(**more))
@@ -222,12 +219,6 @@ class Scene:
                 except ApiError as error:
                     if not (error.conflict or error.already_exists):
                         raise
-
-
-def condition(obj: dict[str, Any], type: str) -> dict[str, Any]:
-    """The condition of that type, which must be there."""
-    found: dict[str, Any] = next(each for each in obj["status"]["conditions"] if each["type"] == type)
-    return found
 
 
 async def absent(getting: Awaitable[dict[str, Any]]) -> dict[str, Any] | None:

@@ -13,7 +13,8 @@ from shared.hub.names import applyset_name, binding_name
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.applyset import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS, Resource
-from tests.support.scene import DEPLOYMENTS, PLATFORM, RIVAL, SERVICES, TEAM, Scene, condition, deployment
+from tests.support.manifests import condition
+from tests.support.scene import DEPLOYMENTS, PLATFORM, RIVAL, SERVICES, TEAM, Scene, deployment
 
 RBAC = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False, kind="ClusterRole")
 GRANTS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False, kind="ClusterRoleBinding")
@@ -39,7 +40,7 @@ async def test_what_is_decided_is_applied_and_recorded(scene: Scene, binder: Bin
     assert binding["metadata"]["ownerReferences"][0]["name"] == "web"
     assert binding["status"]["objects"][0]["uid"] == found["metadata"]["uid"]
     for name in ("Applied", "ConflictFree", "PermissionGranted"):
-        assert condition(binding, name)["status"] == "True"
+        assert condition(binding["status"], name)["status"] == "True"
 
 
 async def test_the_applyset_names_its_kinds_for_stock_tools(scene: Scene, binder: Binder) -> None:
@@ -219,8 +220,8 @@ async def test_a_field_conflict_names_the_manager_and_takeover_forces(scene: Sce
     binding = await scene.binding(ref)
     assert binding is not None
     assert binding["status"]["phase"] == "Failed"
-    assert condition(binding, "ConflictFree")["status"] == "False"
-    assert "platform-team owns .spec.replicas" in condition(binding, "ConflictFree")["message"]
+    assert condition(binding["status"], "ConflictFree")["status"] == "False"
+    assert "platform-team owns .spec.replicas" in condition(binding["status"], "ConflictFree")["message"]
     assert [each.phase for each in scene.bound] == ["Failed"]
     await scene.team.merge_patch(PLACEMENTS, "web", {"spec": {"conflictPolicy": "TakeOver"}}, "shop")
     await scene.insist(binder, message)
@@ -228,7 +229,7 @@ async def test_a_field_conflict_names_the_manager_and_takeover_forces(scene: Sce
     assert found is not None
     assert binding is not None
     assert found["spec"]["replicas"] == 2
-    assert condition(binding, "ConflictFree")["status"] == "True"
+    assert condition(binding["status"], "ConflictFree")["status"] == "True"
 
 
 async def test_another_workspace_cannot_take_what_is_placed(scene: Scene, binder: Binder) -> None:
@@ -241,7 +242,7 @@ async def test_another_workspace_cannot_take_what_is_placed(scene: Scene, binder
     binding, found = await scene.binding(theirs), await scene.in_target()
     assert binding is not None
     assert found is not None
-    assert "belongs to a Placement of another workspace" in condition(binding, "ConflictFree")["message"]
+    assert "belongs to a Placement of another workspace" in condition(binding["status"], "ConflictFree")["message"]
     assert found["metadata"]["annotations"]["placement.moorage.io/owner"] == "root:team|shop|web"
 
 
@@ -257,7 +258,7 @@ async def test_missing_rights_in_the_target_show_on_the_binding(
     assert retry.value.delay == 42.0
     binding = await scene.binding(ref)
     assert binding is not None
-    assert condition(binding, "PermissionGranted")["status"] == "False"
+    assert condition(binding["status"], "PermissionGranted")["status"] == "False"
     assert binding["status"]["retries"] == 1
 
 
@@ -325,8 +326,8 @@ async def test_what_cannot_be_applied_says_why(
     binding = await scene.binding(ref, target)
     assert binding is not None
     assert binding["status"]["phase"] == "Failed"
-    assert condition(binding, "Applied")["reason"] == reason
-    assert said in condition(binding, "Applied")["message"]
+    assert condition(binding["status"], "Applied")["reason"] == reason
+    assert said in condition(binding["status"], "Applied")["message"]
 
 
 async def test_a_dead_target_is_left_alone_and_its_removal_waits(
@@ -374,7 +375,7 @@ async def test_a_target_that_takes_too_long_is_tried_again(scene: Scene, new_bin
     assert retry.value.delay == 3.0
     binding = await scene.binding(ref)
     assert binding is not None
-    assert (binding["status"]["phase"], condition(binding, "Applied")["reason"]) == ("Applying", "Timeout")
+    assert (binding["status"]["phase"], condition(binding["status"], "Applied")["reason"]) == ("Applying", "Timeout")
     slow.set()
     bound = await scene.insist(new_binder(), message)
     assert bound is not None

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.broker.bus import Consumer, Delivery, Reject, Stream
+from shared.broker.bus import Bus, Consumer, DeadLetter, Delivery, Reject, Stream
 from shared.broker.dead import DEAD, DEAD_STREAM
 from shared.broker.dispatch import dispatch
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.server import NatsServer
 from tests.support.process import process
+from tests.support.waiting import until
 
 CAUSE = "this is no message of ours"
 SUBJECT = "moorage.test.garbage"
@@ -42,12 +43,14 @@ async def bus(nats: NatsServer) -> AsyncIterator[NatsBus]:
     consumption = await found.consume(consumer, lambda delivery: dispatch(found, consumer, delivery, refuse))
     await found.publish(SUBJECT, b'{"what": "is this"}', id="1")
     await found.publish(f"{SUBJECT}.raw", b"\xff\x00", id="2")
-    async with asyncio.timeout(10):
-        while len([letter async for letter in found.dead_letters()]) < 2:  # noqa: ASYNC110 - asked of the broker
-            await asyncio.sleep(0.01)
+    await until(lambda: letters(found), holds=lambda dead: len(dead) == 2)
     await consumption.drain(5)
     yield found
     await found.close()
+
+
+async def letters(bus: Bus) -> list[DeadLetter]:
+    return [letter async for letter in bus.dead_letters()]
 
 
 async def dead(nats: NatsServer, *args: str) -> tuple[int, str]:

@@ -1,6 +1,5 @@
 """`moorage up` as a process: says where everything is, ends well, and says in one line what is wrong."""
 
-import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import psutil
 import pytest
 
 from tests.support.process import Process, process
+from tests.support.waiting import until
 
 FAST = ["moorage", "up", "--workers", "none"]
 
@@ -56,9 +56,7 @@ async def test_a_signal_while_it_still_starts_ends_it_all(tmp_path: Path) -> Non
     args = ["--workers", "scheduler", "--nats-url", "nats://127.0.0.1:1", "--kubeconfig", str(tmp_path / "none")]
     log = tmp_path / "logs" / "scheduler.log"
     async with process(["moorage", "up", "--data", str(tmp_path), *args], dict(os.environ)) as command:
-        async with asyncio.timeout(30):
-            while not log.is_file() or "waiting for NATS" not in log.read_text():  # noqa: ASYNC110 - a file tells nobody
-                await asyncio.sleep(0.01)
+        await until(lambda: log.is_file() and "waiting for NATS" in log.read_text(), within=30)
         children = psutil.Process(command.child.pid).children(recursive=True)
         command.terminate()
         assert await command.ends() == 0, command.output

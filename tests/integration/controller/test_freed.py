@@ -10,6 +10,7 @@ import pytest
 from services.controller.watches import WorkspaceWatch
 from shared.hub.resources import DECISIONS
 from tests.support.scene import BOUND, PLATFORM, Scene, opened
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -29,9 +30,7 @@ async def freed(scene: Scene) -> AsyncIterator[asyncio.Queue[int]]:
 
     watch = WorkspaceWatch("root:team", scene.team, lambda _: None, lambda _: None, note)
     running = asyncio.create_task(watch.run())
-    async with asyncio.timeout(BOUND):
-        while not watch.synced:  # noqa: ASYNC110 - it is asked for by polling in the worker as well
-            await asyncio.sleep(0)
+    await until(lambda: watch.synced)
     yield told
     running.cancel()
     await asyncio.wait([running])

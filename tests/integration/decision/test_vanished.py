@@ -15,6 +15,7 @@ from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef
 from shared.pipeline.buckets import BUCKETS, RESERVATIONS
 from shared.pipeline.runner import Runtime
+from tests.support.waiting import until
 
 BOUND = 20.0
 LOST = PlacementRef(workspace="root:lost", namespace="apps", name="web")
@@ -34,8 +35,7 @@ async def test_a_clock_that_is_set_forward_does_not_shorten_the_grace(tmp_path: 
         settings = DecisionSettings(kubeconfig=str(sandbox.kubeconfigs["admin"]), hub="kcp", vanished_seconds=3600.0)
         runtime = Runtime(settings, MemoryBus(), store, tasks, clock=lambda: now[0])
         async with open_decision(runtime) as deps:
-            while not list(deps.ledger.holders()):  # noqa: ASYNC110 - waits for no time
-                await asyncio.sleep(0)
+            await until(lambda: list(deps.ledger.holders()))
             assert await deps.vanished.among({LOST.workspace}) == set()
             now[0] += 4000.0
             assert await clear_vanished(deps) == []

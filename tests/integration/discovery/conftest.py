@@ -4,7 +4,7 @@ import asyncio
 import base64
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from shared.pipeline.messages import Discovered, Requested, decoder, encode
 from shared.pipeline.runner import run
 from shared.pipeline.worker import Worker
 from shared.process.tracing import Telemetry
+from tests.support.waiting import until
 
 BOUND = 15.0  # seconds that a test waits for a condition at most
 CRD = yaml.safe_load((Path(__file__).parents[3] / "deploy/crds/synctargets.yaml").read_text())
@@ -79,7 +80,7 @@ class Scene:
         """Wait until a target cluster was probed that often from now on."""
         path = f"GET /clusters/target:{name}/readyz"
         wanted = self.requests[path] + count
-        await self.until(lambda: self.requests[path] >= wanted)
+        await until(lambda: self.requests[path] >= wanted)
 
     @contextlib.asynccontextmanager
     async def running(self, **settings: Any) -> AsyncIterator[None]:
@@ -120,17 +121,6 @@ class Scene:
             async with asyncio.timeout(BOUND):
                 await task
 
-    async def until(self, condition: Callable[[], Any]) -> Any:
-        """Wait until `condition` returns something true; that is the result."""
-        async with asyncio.timeout(BOUND):
-            while True:
-                found = condition()
-                if asyncio.iscoroutine(found):
-                    found = await found
-                if found:
-                    return found
-                await asyncio.sleep(0.01)
-
     async def paths(self) -> set[str]:
         return {entry.value.path for entry in await Table(self.store, STORED_WORKSPACES).entries()}
 
@@ -145,7 +135,7 @@ class Scene:
             found = await self.entry(workspace, name)
             return found if found and found.ready else None
 
-        found: Entry = await self.until(look)
+        found: Entry = await until(look)
         return found
 
     async def define(self, workspace: str) -> None:

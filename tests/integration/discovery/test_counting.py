@@ -10,6 +10,7 @@ from shared.kube.applyset import APPLYSET_PART_OF, applyset_id, applyset_member,
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Bounds, Client
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, NODES, PODS, Resource
+from tests.support.waiting import until
 
 PLATFORM = "root:platform"
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
@@ -81,7 +82,7 @@ async def allocated(scene, **expected):
         entry = await scene.entry(PLATFORM, "east")
         return entry if entry and entry.allocated == expected else None
 
-    return await scene.until(look)
+    return await until(look)
 
 
 async def condition(scene, status, **amounts):
@@ -97,7 +98,7 @@ async def condition(scene, status, **amounts):
         written = found.get("allocated")
         return (messages["PodsCounted"], written) if "PodsCounted" in messages and amounts in ({}, written) else None
 
-    return await scene.until(look)
+    return await until(look)
 
 
 async def report(scene, **amounts):
@@ -154,7 +155,7 @@ async def test_a_failure_that_may_pass_leaves_what_was_counted(scene, east):
         entry = await scene.entry(PLATFORM, "east")
         assert (entry.allocated["cpu"], entry.counted) == (2.5, True)
         scene.faults["/pods"] = 401
-        refused = await scene.until(lambda: _refused(scene))
+        refused = await until(lambda: _refused(scene))
         assert refused.reason == "refusing our credentials"
         scene.faults.clear()
         await allocated(scene, cpu=2.0, pods=1.0)

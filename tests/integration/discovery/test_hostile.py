@@ -16,6 +16,7 @@ from shared.hub.resources import SYNCTARGETS
 from shared.kube.client import Bounds
 from shared.kube.resources import SECRETS
 from shared.pipeline.buckets import INVENTORY
+from tests.support.waiting import until
 
 PLATFORM = "root:platform"
 BOUND = 15.0
@@ -51,7 +52,7 @@ async def test_a_hostile_kubeconfig_costs_its_own_target_only(scene):
     async with scene.running():
         await scene.ready(PLATFORM, "east")
         for name in texts:
-            entry = await scene.until(lambda name=name: _refused(scene, name, "without a usable kubeconfig"))
+            entry = await until(lambda name=name: _refused(scene, name, "without a usable kubeconfig"))
             assert not entry.ready
         await scene.looks("east", 2)
 
@@ -73,7 +74,7 @@ async def test_a_fault_in_a_look_costs_one_target_until_a_look_succeeds(scene, m
         faulty = False
         await scene.ready(PLATFORM, "east")
         faulty = True
-        await scene.until(lambda: _refused(scene, "east", FAULT))
+        await until(lambda: _refused(scene, "east", FAULT))
         await scene.looks("west", 2)
         faulty = False
         await scene.ready(PLATFORM, "east")
@@ -136,6 +137,6 @@ async def test_a_copy_that_is_cut_off_loses_nothing_that_another_reaches(scene, 
         assert all(not each.lost_since for each in seen)
         assert any(each.doubted_at for each in seen)
         cut_off.append(probers[0])
-        lost = await scene.until(lambda: _lost(scene))
+        lost = await until(lambda: _lost(scene))
         assert lost.lost_since >= seen[-1].answered_at
     following.cancel()

@@ -5,6 +5,7 @@ import asyncio
 from services.sandbox.errors import ApiError
 from services.sandbox.wire.http import Response, refusal
 from shared.hub.resources import WORKSPACES
+from tests.support.waiting import until
 
 TEAM = "root:team"
 KEPT = {"metadata": {"finalizers": ["test/keep"]}}
@@ -35,7 +36,7 @@ async def test_a_workspace_is_followed_until_its_deletion_is_done(scene):
         await scene.looks("east", 2)
         assert TEAM in await scene.paths()
         await let_go(scene)
-        await scene.until(lambda: _without(scene, TEAM))
+        await until(lambda: _without(scene, TEAM))
 
 
 async def test_a_workspace_that_is_being_deleted_and_serves_nothing_any_more_is_left(scene):
@@ -59,13 +60,13 @@ async def test_a_workspace_that_is_being_deleted_and_serves_nothing_any_more_is_
 
     scene.sandbox.handle = empty
     async with scene.running():
-        await scene.until(lambda: _with(scene, TEAM))
+        await until(lambda: _with(scene, TEAM))
         await asyncio.wait_for(asked.wait(), 5.0)
         await begin_to_delete(scene)
         emptied.set()
-        await scene.until(lambda: _without(scene, TEAM))
+        await until(lambda: _without(scene, TEAM))
         await let_go(scene)
-        await scene.until(lambda: _gone(scene))
+        await until(lambda: _gone(scene))
         assert TEAM not in await scene.paths()
 
 

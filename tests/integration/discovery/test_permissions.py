@@ -19,6 +19,7 @@ from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES
 from shared.model.request import Requester
 from shared.model.target import Workspace
 from shared.pipeline.buckets import WORKSPACES
+from tests.support.waiting import until
 
 BOUND = 30.0  # seconds
 PLATFORM = "root:platform"
@@ -134,7 +135,7 @@ class Asking:
 async def watching(scene, requests=2):
     """Wait until RBAC of the platform is watched: it was listed, and asked for once more."""
     for path in RBAC:
-        await scene.until(lambda path=path: scene.requests[f"GET {PREFIX}{path}"] >= requests)
+        await until(lambda path=path: scene.requests[f"GET {PREFIX}{path}"] >= requests)
 
 
 async def platform(scene) -> Entry[Workspace]:
@@ -149,7 +150,7 @@ async def another(scene, rbac: str) -> Entry[Workspace]:
         found = await platform(scene)
         return found if found and found.value.rbac not in {"", rbac} else None
 
-    return await scene.until(look)
+    return await until(look)
 
 
 @contextlib.asynccontextmanager
@@ -218,7 +219,7 @@ async def test_labels_and_the_state_of_rbac_do_not_overwrite_each_other(scene):
             found = await platform(scene)
             return found if found.value.labels else None
 
-        assert (await scene.until(labelled)).value.rbac == before.value.rbac
+        assert (await until(labelled)).value.rbac == before.value.rbac
         await allow(scene, "tess")
         assert (await another(scene, before.value.rbac)).value.labels == {"tier": "gold"}
 
@@ -241,7 +242,7 @@ async def test_a_copy_that_is_behind_forgets_by_what_another_has_recorded(scene)
         async def allowed():
             return await verdict() == "Allowed"
 
-        await scene.until(allowed)
+        await until(allowed)
 
 
 async def test_a_change_of_rbac_ends_what_is_remembered(scene):
@@ -292,7 +293,7 @@ async def test_an_answer_to_what_was_asked_before_the_change_is_not_remembered(s
         async with asyncio.timeout(BOUND):
             await held.wait()
         await deny(scene)
-        await scene.until(lambda: until_asked("mallory"))  # the change has been seen
+        await until(lambda: until_asked("mallory"))  # the change has been seen
         assert await verdict("tess") == "Denied"  # it does not wait for the answer that is old
         release.set()
         assert await first == "Allowed"

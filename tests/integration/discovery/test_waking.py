@@ -14,6 +14,7 @@ from shared.model.decision import Refusal
 from shared.pipeline.buckets import HEADS, WAITING, WORKSPACES
 from shared.pipeline.messages import Decided, encode
 from tests.support.scene import PLATFORM, TEAM, definitions
+from tests.support.waiting import until
 
 BOUND = 30.0  # seconds; without a word it would be an hour
 PATIENT = {
@@ -70,7 +71,7 @@ async def refused_for_want_of_a_right(scene, **settings):
     quiet = {"probe_interval_seconds": 3600.0, "denied_ttl_seconds": 3600.0}
     async with scene.running(**quiet, **settings), scene.running_worker(controller, **PATIENT):
         await scene.ready(PLATFORM, "east")
-        await scene.until(lambda: recorded(scene))
+        await until(lambda: recorded(scene))
         await place(scene, "web")
         async with asyncio.timeout(BOUND):
             found = await scene.answers.get()
@@ -88,7 +89,7 @@ async def allowed(scene):
 async def test_a_placement_that_waits_for_a_right_is_tried_again_once_it_is_given(scene):
     async with refused_for_want_of_a_right(scene) as found:
         await refuse(scene, found)
-        await scene.until(lambda: Table(scene.store, WAITING).get(join(TEAM, "shop", "web")))
+        await until(lambda: Table(scene.store, WAITING).get(join(TEAM, "shop", "web")))
         await may_use(scene, "tess")
         placed = await allowed(scene)
         assert placed.targets == ("root:platform/east",)
@@ -103,7 +104,7 @@ async def test_a_right_that_is_given_while_a_round_is_under_way_is_not_missed(sc
         async def changed():
             return await recorded(scene) != before
 
-        await scene.until(changed)
+        await until(changed)
         await refuse(scene, found)  # by what was found before
         assert (await allowed(scene)).targets == ("root:platform/east",)
 
@@ -119,7 +120,7 @@ async def test_a_placement_whose_workspace_comes_back_is_decided_anew(scene):
         async def noted():
             return await heads.get(join(TEAM, "shop", "web")) != known
 
-        await scene.until(noted)
+        await until(noted)
         await workspaces.put(join(TEAM), left.value)
         again = await scene.answers.get()
         assert again.request.cause.code == "Resync"

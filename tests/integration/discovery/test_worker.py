@@ -15,6 +15,7 @@ from shared.hub.resources import SYNCTARGETS, WORKSPACES
 from shared.kube.resources import CRDS
 from shared.pipeline.buckets import INVENTORY
 from shared.pipeline.buckets import WORKSPACES as STORED_WORKSPACES
+from tests.support.waiting import until
 
 PLATFORM = "root:platform"
 EVERYTHING = {"root", PLATFORM, "root:platform:edge", "root:team", "root:empty"}
@@ -22,11 +23,11 @@ EVERYTHING = {"root", PLATFORM, "root:platform:edge", "root:team", "root:empty"}
 
 async def test_the_tree_is_walked_and_followed(scene):
     async with scene.running():
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+        await until(lambda: _equals(scene.paths, EVERYTHING))
         await scene.workspace("root:team", "later")
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING | {"root:team:later"}))
+        await until(lambda: _equals(scene.paths, EVERYTHING | {"root:team:later"}))
         await scene.hub.cluster("root").delete(WORKSPACES, "team")
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING - {"root:team"}))
+        await until(lambda: _equals(scene.paths, EVERYTHING - {"root:team"}))
 
 
 async def _equals(read, expected):
@@ -35,7 +36,7 @@ async def _equals(read, expected):
 
 async def test_the_root_is_stored_after_all_below_it(scene):
     async with scene.running():
-        await scene.until(lambda: Table(scene.store, STORED_WORKSPACES).get(join("root")))
+        await until(lambda: Table(scene.store, STORED_WORKSPACES).get(join("root")))
         entries = await Table(scene.store, STORED_WORKSPACES).entries()
         assert [entry.value.path for entry in entries if entry.value.root] == ["root"]
         assert entries[-1].value.root
@@ -50,8 +51,8 @@ async def test_what_vanished_while_nobody_looked_is_deleted(scene):
     await scene.hub.cluster(PLATFORM).delete(SYNCTARGETS, "east")
     await scene.hub.cluster("root").delete(WORKSPACES, "empty")
     async with scene.running():
-        await scene.until(lambda: _absent(scene, PLATFORM, "east"))
-        await scene.until(lambda: _equals(scene.paths, {"root", PLATFORM, "root:platform:edge", "root:team"}))
+        await until(lambda: _absent(scene, PLATFORM, "east"))
+        await until(lambda: _equals(scene.paths, {"root", PLATFORM, "root:platform:edge", "root:team"}))
 
 
 async def _absent(scene, workspace, name):
@@ -63,7 +64,7 @@ async def test_a_restart_takes_nothing_away_for_a_moment(scene):
     await scene.offer(PLATFORM, "east")
     async with scene.running():
         await scene.ready(PLATFORM, "east")
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+        await until(lambda: _equals(scene.paths, EVERYTHING))
     news = []
 
     async def record(bucket):
@@ -105,7 +106,7 @@ async def test_a_target_is_described_in_inventory_and_status(scene):
             conditions = {each["type"]: each["status"] for each in status.get("conditions", ())}
             return status if conditions.get("Ready") == "True" else None
 
-        status = await scene.until(written)
+        status = await until(written)
         assert {each["type"]: each["status"] for each in status["conditions"]} == {
             "Ready": "True",
             "Reachable": "True",
@@ -134,7 +135,7 @@ async def test_a_target_that_stops_answering_is_lost_and_comes_back(scene):
     async with scene.running(authorization="AllowAll"):
         await scene.ready(PLATFORM, "east")
         scene.sandbox.set_available("east", False)
-        lost = await scene.until(lambda: _lost(scene, PLATFORM, "east"))
+        lost = await until(lambda: _lost(scene, PLATFORM, "east"))
         assert not lost.ready
         assert lost.reason == "unreachable"
         assert lost.allocatable["cpu"] == pytest.approx(12)
@@ -170,14 +171,14 @@ async def test_only_what_changes_is_written(scene, monkeypatch):
     await scene.offer(PLATFORM, "east")
     async with scene.running():
         await scene.ready(PLATFORM, "east")
-        await scene.until(lambda: looks.total() >= 5)
+        await until(lambda: looks.total() >= 5)
         before = await Table(scene.store, INVENTORY).get(join(PLATFORM, "east"))
         hub_before = scene.sandbox.store.revision
         await scene.looks("east", 10)
         assert await Table(scene.store, INVENTORY).get(join(PLATFORM, "east")) == before
         assert scene.sandbox.store.revision == hub_before
         await scene.hub.cluster(PLATFORM).merge_patch(SYNCTARGETS, "east", {"metadata": {"labels": {"new": "yes"}}})
-        await scene.until(lambda: _labelled(scene, "new"))
+        await until(lambda: _labelled(scene, "new"))
         assert (await scene.entry(PLATFORM, "east")).ready
 
 
@@ -188,16 +189,16 @@ async def test_two_copies_agree(scene, monkeypatch, latencies):
     await scene.offer(PLATFORM, "east")
     async with scene.running(), scene.running():
         await scene.ready(PLATFORM, "east")
-        await scene.until(lambda: len(looks) == 2 and min(looks.values()) >= 5)
+        await until(lambda: len(looks) == 2 and min(looks.values()) >= 5)
         before = await Table(scene.store, INVENTORY).get(join(PLATFORM, "east"))
         hub_before = scene.sandbox.store.revision
         wanted = max(looks.values()) + 10
-        await scene.until(lambda: min(looks.values()) >= wanted)
+        await until(lambda: min(looks.values()) >= wanted)
         assert await Table(scene.store, INVENTORY).get(join(PLATFORM, "east")) == before
         assert scene.sandbox.store.revision == hub_before
         scene.sandbox.set_available("east", False)
-        lost = await scene.until(lambda: _lost(scene, PLATFORM, "east"))
-        await scene.until(lambda: _conditioned(scene, "Reachable", "False"))
+        lost = await until(lambda: _lost(scene, PLATFORM, "east"))
+        await until(lambda: _conditioned(scene, "Reachable", "False"))
         assert (await scene.entry(PLATFORM, "east")).lost_since == lost.lost_since
         scene.sandbox.set_available("east", True)
         await scene.ready(PLATFORM, "east")
@@ -218,7 +219,7 @@ async def test_an_emptied_bucket_is_filled_again(scene):
         await Table(scene.store, STORED_WORKSPACES).delete(join(PLATFORM))
         after = await scene.ready(PLATFORM, "east")
         assert (after.apis, after.allocatable) == (before.apis, before.allocatable)
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+        await until(lambda: _equals(scene.paths, EVERYTHING))
 
 
 async def test_a_status_that_cannot_be_written_is_written_later(scene):
@@ -229,7 +230,7 @@ async def test_a_status_that_cannot_be_written_is_written_later(scene):
         await scene.ready(PLATFORM, "east")
         await scene.looks("east", 2)
         scene.faults.clear()
-        await scene.until(lambda: _conditioned(scene, "Ready", "True"))
+        await until(lambda: _conditioned(scene, "Ready", "True"))
 
 
 async def test_nodes_and_apis_that_cannot_be_read_leave_what_is_known(scene):
@@ -250,11 +251,11 @@ async def test_refused_credentials_are_not_a_loss_and_a_new_kubeconfig_is_taken_
     async with scene.running(capacity_interval_seconds=0.1):
         await scene.ready(PLATFORM, "east")
         scene.faults[f"/clusters/target:east{path}"] = 401
-        refused = await scene.until(lambda: _unready(scene))
+        refused = await until(lambda: _unready(scene))
         assert (refused.reason, refused.lost_since) == ("refusing our credentials", 0)
         secrets = "GET /clusters/root:platform/api/v1/namespaces/default/secrets/east-kubeconfig"
         asked = scene.requests[secrets]
-        await scene.until(lambda: scene.requests[secrets] > asked)
+        await until(lambda: scene.requests[secrets] > asked)
         scene.faults.clear()
         await scene.ready(PLATFORM, "east")
 
@@ -272,7 +273,7 @@ async def test_a_hub_that_is_away_makes_no_target_lost(scene):
     scene.faults["/secrets/east-kubeconfig"] = 503
     async with scene.running():
         asked = scene.requests["GET /clusters/root:platform/api/v1/namespaces/default/secrets/east-kubeconfig"]
-        await scene.until(lambda: any("secrets" in path and n > asked + 5 for path, n in scene.requests.items()))
+        await until(lambda: any("secrets" in path and n > asked + 5 for path, n in scene.requests.items()))
         assert (await scene.entry(PLATFORM, "east")).ready
 
 
@@ -287,31 +288,31 @@ async def test_a_target_that_nobody_listens_at_is_lost_at_once(scene):
         )
         await scene.offer(PLATFORM, "void")
         async with scene.running(lost_after_seconds=60.0, refused_limit=2, probe_interval_seconds=0.1):
-            entry = await scene.until(lambda: _lost(scene, PLATFORM, "void"))
+            entry = await until(lambda: _lost(scene, PLATFORM, "void"))
             assert entry.reason == "unreachable"
 
 
 async def test_a_workspace_that_refuses_us_costs_nobody_else(scene):
     scene.faults["/clusters/root:team/apis/tenancy.kcp.io/v1alpha1/workspaces"] = 403
     async with scene.running():
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+        await until(lambda: _equals(scene.paths, EVERYTHING))
 
 
 async def test_the_walk_is_not_complete_while_a_workspace_does_not_answer(scene):
     path = "/clusters/root:team/apis/tenancy.kcp.io/v1alpha1/workspaces"
     scene.faults[path] = 503
     async with scene.running():
-        await scene.until(lambda: scene.requests[f"GET {path}"] >= 3)
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING - {"root"}))
+        await until(lambda: scene.requests[f"GET {path}"] >= 3)
+        await until(lambda: _equals(scene.paths, EVERYTHING - {"root"}))
         scene.faults.clear()
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+        await until(lambda: _equals(scene.paths, EVERYTHING))
 
 
 async def test_depth_and_roots_bound_the_walk(scene):
     async with scene.running(roots="root, root:platform", max_depth=1):
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING))  # edge is one below the second root
+        await until(lambda: _equals(scene.paths, EVERYTHING))  # edge is one below the second root
     async with scene.running(roots="root:platform", max_depth=0):
-        await scene.until(lambda: _equals(scene.paths, {PLATFORM}))
+        await until(lambda: _equals(scene.paths, {PLATFORM}))
 
 
 @pytest.mark.parametrize("roots", ["", "no such:Root"])
@@ -340,7 +341,7 @@ async def test_a_deleted_target_leaves_and_a_new_one_of_its_name_begins_anew(sce
     async with scene.running():
         first = await scene.ready(PLATFORM, "east")
         await scene.hub.cluster(PLATFORM).delete(SYNCTARGETS, "east")
-        await scene.until(lambda: _absent(scene, PLATFORM, "east"))
+        await until(lambda: _absent(scene, PLATFORM, "east"))
         await scene.offer(PLATFORM, "east")
         assert (await scene.ready(PLATFORM, "east")).uid != first.uid
 
@@ -352,7 +353,7 @@ async def test_another_kubeconfig_is_used_at_once(scene):
         await scene.ready(PLATFORM, "east")
         ref = {"spec": {"kubeconfigSecretRef": {"name": "missing"}}}
         await scene.hub.cluster(PLATFORM).merge_patch(SYNCTARGETS, "east", ref)
-        entry = await scene.until(lambda: _unready(scene))
+        entry = await until(lambda: _unready(scene))
         assert entry.reason == "without a usable kubeconfig"
 
 
@@ -362,10 +363,10 @@ async def test_targets_leave_with_their_workspace(scene):
     async with scene.running():
         await scene.ready("root:team", "east")
         await scene.hub.cluster("root").delete(WORKSPACES, "team")
-        await scene.until(lambda: _absent(scene, "root:team", "east"))
+        await until(lambda: _absent(scene, "root:team", "east"))
         looks = scene.requests["GET /clusters/target:east/readyz"]
         await scene.workspace("root", "team")
-        await scene.until(lambda: _equals(scene.paths, EVERYTHING))
+        await until(lambda: _equals(scene.paths, EVERYTHING))
         assert scene.requests["GET /clusters/target:east/readyz"] <= looks + 1
 
 
@@ -379,8 +380,8 @@ async def test_targets_leave_with_a_kind_or_a_workspace_that_went_while_nobody_l
     await scene.hub.cluster(PLATFORM).delete(CRDS, SYNCTARGETS.name)
     await scene.hub.cluster("root").delete(WORKSPACES, "team")
     async with scene.running():
-        await scene.until(lambda: _absent(scene, PLATFORM, "east"))
-        await scene.until(lambda: _absent(scene, "root:team", "west"))
+        await until(lambda: _absent(scene, PLATFORM, "east"))
+        await until(lambda: _absent(scene, "root:team", "west"))
 
 
 async def test_a_target_without_kubeconfig_says_so(scene):
@@ -389,7 +390,7 @@ async def test_a_target_without_kubeconfig_says_so(scene):
         SYNCTARGETS, {"apiVersion": SYNCTARGETS.api_version, "kind": "SyncTarget", "metadata": {"name": "bare"}}
     )
     async with scene.running(authorization="AllowAll"):
-        entry = await scene.until(lambda: scene.entry(PLATFORM, "bare"))
+        entry = await until(lambda: scene.entry(PLATFORM, "bare"))
         assert (entry.ready, entry.reason, entry.lost_since) == (False, "without a usable kubeconfig", 0)
         assert [each.message for each in (await scene.place()).rejections] == ["without a usable kubeconfig"]
 

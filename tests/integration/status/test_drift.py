@@ -1,6 +1,5 @@
 """Binding and status together: health on PlacementBindings, and what others change in targets."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,23 +12,19 @@ from shared.kube.times import seconds
 from shared.model.refs import PlacementRef
 from shared.pipeline.buckets import REPORTS
 from tests.integration.status.conftest import Pipeline
-from tests.support.scene import BOUND, DEPLOYMENTS, Scene, condition
+from tests.support.manifests import condition
+from tests.support.scene import BOUND, DEPLOYMENTS, Scene
+from tests.support.waiting import until
 
 FAIL = "sandbox.moorage.io/fail"
 
 
 async def until_bound(scene: Scene, ref: PlacementRef, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The PlacementBinding in east as soon as a condition holds of it."""
-    found: dict[str, Any] | None = None
-    try:
-        async with asyncio.timeout(BOUND):
-            while True:
-                found = await scene.binding(ref)
-                if found is not None and holds(found):
-                    return found
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"not within {BOUND} s; last: {found}") from None
+    found: dict[str, Any] = await until(
+        lambda: scene.binding(ref), holds=lambda found: found and holds(found), within=BOUND
+    )
+    return found
 
 
 def in_phase(phase: str) -> Callable[[dict[str, Any]], bool]:
@@ -38,12 +33,8 @@ def in_phase(phase: str) -> Callable[[dict[str, Any]], bool]:
 
 async def until_in_target(scene: Scene, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The Deployment in east as soon as a condition holds of it."""
-    async with asyncio.timeout(BOUND):
-        while True:
-            found = await scene.in_target()
-            if found is not None and holds(found):
-                return found
-            await asyncio.sleep(0.01)
+    found: dict[str, Any] = await until(scene.in_target, holds=lambda found: found and holds(found), within=BOUND)
+    return found
 
 
 async def ready(pipeline: Pipeline, **spec: Any) -> PlacementRef:
@@ -67,13 +58,13 @@ async def test_a_binding_shows_the_health_of_its_objects(pipeline: Pipeline) -> 
     scene = pipeline.scene
     ref = await ready(pipeline)
     binding = await until_bound(scene, ref, in_phase("Ready"))
-    assert condition(binding, "Available")["status"] == "True"
-    assert condition(binding, "Progressing")["status"] == "False"
+    assert condition(binding["status"], "Available")["status"] == "True"
+    assert condition(binding["status"], "Progressing")["status"] == "False"
     assert [each["health"] for each in binding["status"]["objects"]] == ["Healthy"]
     broken = {"metadata": {"annotations": {FAIL: "true"}}}
     await scene.targets["east"].merge_patch(DEPLOYMENTS, "web", broken, "shop")
     binding = await until_bound(scene, ref, lambda found: not in_phase("Ready")(found))
-    available = condition(binding, "Available")
+    available = condition(binding["status"], "Available")
     assert available["status"] == "False"
     assert available["message"].startswith("Deployment web: ")
     await scene.targets["east"].merge_patch(DEPLOYMENTS, "web", {"metadata": {"annotations": {FAIL: None}}}, "shop")
@@ -121,7 +112,7 @@ async def test_what_was_left_alone_for_a_while_is_corrected_then(idle: Pipeline)
     scene = idle.scene
     ref = await ready(idle)
     applied = await until_bound(scene, ref, in_phase("Ready"))
-    rested = seconds(condition(applied, "Progressing")["lastTransitionTime"]) + 2.0
+    rested = seconds(condition(applied["status"], "Progressing")["lastTransitionTime"]) + 2.0
     await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
     await until_in_target(scene, bool)
     assert time.time() >= rested
@@ -152,7 +143,7 @@ async def test_fields_that_somebody_took_over_are_a_conflict(strict: Pipeline) -
     ref = await ready(strict)
     await scene.targets["east"].apply(DEPLOYMENTS, scaled(5), field_manager="kubectl", force=True)
     binding = await until_bound(scene, ref, in_phase("Failed"))
-    conflict = condition(binding, "ConflictFree")
+    conflict = condition(binding["status"], "ConflictFree")
     assert conflict["status"] == "False"
     assert "kubectl owns .spec.replicas" in conflict["message"]
     found = await scene.in_target()
@@ -173,7 +164,7 @@ async def test_a_conflict_that_was_given_up_ends(idle: Pipeline) -> None:
     await scene.targets["east"].apply(DEPLOYMENTS, bare, field_manager="kubectl")
     await until_in_target(scene, lambda found: found["spec"].get("replicas") == 2)
     binding = await until_bound(scene, ref, in_phase("Ready"))
-    assert condition(binding, "ConflictFree")["status"] == "True"
+    assert condition(binding["status"], "ConflictFree")["status"] == "True"
 
 
 async def test_what_was_taken_over_is_taken_back_where_the_placement_says_so(strict: Pipeline) -> None:
@@ -182,7 +173,7 @@ async def test_what_was_taken_over_is_taken_back_where_the_placement_says_so(str
     await scene.targets["east"].apply(DEPLOYMENTS, scaled(5), field_manager="kubectl", force=True)
     await until_in_target(scene, lambda found: found["spec"]["replicas"] == 2)
     binding = await until_bound(scene, ref, in_phase("Ready"))
-    assert condition(binding, "ConflictFree")["status"] == "True"
+    assert condition(binding["status"], "ConflictFree")["status"] == "True"
 
 
 async def test_what_others_add_is_theirs(strict: Pipeline) -> None:
@@ -228,7 +219,7 @@ async def test_a_correction_that_a_worker_died_in_is_finished(idle: Pipeline) ->
     ref = await ready(idle)
     taken = {"status": {"phase": "Applying"}}
     binding = await until_bound(scene, ref, in_phase("Ready"))
-    progressing = condition(binding, "Progressing")
+    progressing = condition(binding["status"], "Progressing")
     begun = {**progressing, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     rest = [each for each in binding["status"]["conditions"] if each["type"] != "Progressing"]
     taken["status"]["conditions"] = [*rest, begun]  # type: ignore[assignment]

@@ -13,7 +13,9 @@ from shared.kube.resources import EVENTS
 from shared.model.policy import PolicyCheck, PolicyFinding, RuleTally
 from shared.pipeline.buckets import CHECKS
 from tests.integration.status.conftest import Pipeline
-from tests.support.scene import BOUND, PLATFORM, Scene, condition
+from tests.support.manifests import condition
+from tests.support.scene import BOUND, PLATFORM, Scene
+from tests.support.waiting import until
 
 TYPO = PolicyFinding(
     rule="rules[eu].expression", line=1, column=8, message="no field `redy`", suggestion="did you mean `ready`?"
@@ -41,19 +43,12 @@ async def record(scene: Scene, check: PolicyCheck, **changes: Any) -> PolicyChec
     return changed
 
 
-async def until(scene: Scene, holds: Callable[[dict[str, Any]], Any], name: str = "p") -> dict[str, Any]:
+async def until_status(scene: Scene, holds: Callable[[dict[str, Any]], Any], name: str = "p") -> dict[str, Any]:
     """The policy as soon as a condition holds of its status."""
-    status: dict[str, Any] = {}
-    try:
-        async with asyncio.timeout(BOUND):
-            while True:
-                found = await scene.platform.get(POLICIES, name)
-                status = found.get("status") or {}
-                if holds(status):
-                    return found
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"not within {BOUND} s; last: {status}") from None
+    found: dict[str, Any] = await until(
+        lambda: scene.platform.get(POLICIES, name), holds=lambda policy: holds(policy.get("status") or {}), within=BOUND
+    )
+    return found
 
 
 async def warnings(scene: Scene) -> list[tuple[str, str, str]]:
@@ -64,8 +59,8 @@ async def warnings(scene: Scene) -> list[tuple[str, str, str]]:
 async def test_a_policy_that_compiles_says_so(idle: Pipeline) -> None:
     await record(idle.scene, await policy(idle.scene))
     await idle.start("status")
-    found = await until(idle.scene, lambda status: status.get("conditions"))
-    compiled = condition(found, "Compiled")
+    found = await until_status(idle.scene, lambda status: status.get("conditions"))
+    compiled = condition(found["status"], "Compiled")
     assert (compiled["status"], compiled["reason"], compiled["message"]) == ("True", "Compiled", "The rule compiles.")
     assert found["status"]["observedGeneration"] == 1
     assert found["status"]["rules"] == [{"name": "eu"}]
@@ -77,12 +72,12 @@ async def test_a_bad_policy_says_where_and_warns_once_however_many_workers_there
     check = await policy(scene)
     await idle.start("status")
     await record(scene, check, findings=(TYPO,))
-    found = await until(scene, lambda status: status.get("conditions"))
-    assert condition(found, "Compiled")["message"] == SAID
+    found = await until_status(scene, lambda status: status.get("conditions"))
+    assert condition(found["status"], "Compiled")["message"] == SAID
     await idle.stop("status")
     await idle.start("status")
     await record(scene, check)
-    found = await until(scene, lambda status: status["conditions"][0]["status"] == "True")
+    found = await until_status(scene, lambda status: status["conditions"][0]["status"] == "True")
     assert await warnings(scene) == [("Warning", "p", SAID)]
 
 
@@ -90,17 +85,17 @@ async def test_counts_are_written_at_the_agreed_pace_and_findings_at_once(idle: 
     scene = idle.scene
     check = await record(scene, await policy(scene))
     await idle.start("status", count_seconds=0.5)
-    await until(scene, lambda status: status.get("conditions"))
+    await until_status(scene, lambda status: status.get("conditions"))
     writes, began = scene.count_requests(PLATFORM), asyncio.get_running_loop().time()
     for number in range(1, 21):
         counts = (RuleTally(rule="eu", evaluated=number, matched=number),)
         check = await record(scene, check, counts=counts)
         await asyncio.sleep(0)
-    await until(scene, lambda status: status["rules"][0].get("matched") == 20)
+    await until_status(scene, lambda status: status["rules"][0].get("matched") == 20)
     took = asyncio.get_running_loop().time() - began
     assert sum(each.startswith("PUT") for each in writes) <= took / 0.5 + 1
     await record(scene, check, findings=(TYPO,))
-    await until(scene, lambda status: status["conditions"][0]["status"] == "False")
+    await until_status(scene, lambda status: status["conditions"][0]["status"] == "False")
     assert asyncio.get_running_loop().time() - began - took < 0.5
 
 
@@ -109,11 +104,11 @@ async def test_the_same_found_again_writes_nothing(idle: Pipeline) -> None:
     first, second = await policy(scene), await policy(scene, "q")
     await record(scene, first)
     await idle.start("status", count_seconds=0.0)
-    await until(scene, lambda status: status.get("conditions"))
+    await until_status(scene, lambda status: status.get("conditions"))
     writes = scene.count_requests(PLATFORM)
     await record(scene, first)
     await record(scene, second)
-    await until(scene, lambda status: status.get("conditions"), "q")
+    await until_status(scene, lambda status: status.get("conditions"), "q")
     assert [each.rpartition("placementpolicies/")[2] for each in writes if each.startswith("PUT")] == ["q/status"]
 
 
@@ -129,7 +124,7 @@ async def test_a_policy_that_changed_went_or_was_made_anew_is_left_alone(idle: P
         await record(scene, check, findings=(TYPO,))
     await idle.start("status")
     await record(scene, last)
-    await until(scene, lambda status: status.get("conditions"), "last")
+    await until_status(scene, lambda status: status.get("conditions"), "last")
     for name in ("anew", "changed"):
         assert "conditions" not in (await scene.platform.get(POLICIES, name)).get("status", {})
     assert await warnings(scene) == []

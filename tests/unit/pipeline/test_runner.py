@@ -26,6 +26,7 @@ from shared.pipeline.runner import Running, Runtime, run
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
 from shared.process.tracing import TRACEPARENT, Telemetry, current_trace
+from tests.support.waiting import until
 
 REF = PlacementRef(workspace="root:a", namespace="n", name="p")
 SPEC = msgspec.convert({"workload": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}, PlacementSpec)
@@ -102,12 +103,6 @@ class Stage:
         return [letter.headers[CAUSE_HEADER] async for letter in self.bus.dead_letters()]
 
 
-async def until(condition) -> None:
-    async with asyncio.timeout(BOUND):
-        while not condition():  # noqa: ASYNC110 - other tasks' work is waited for, no time
-            await asyncio.sleep(0)
-
-
 @pytest.fixture
 def stage() -> Stage:
     found = Stage()
@@ -151,9 +146,7 @@ async def test_garbage_is_parked_with_its_cause_and_the_worker_goes_on(stage):
         await stage.send(requested(1), payload=b"\xff not json")
         await stage.send(requested(2))
         await until(lambda: 2 in toy.seen)
-        async with asyncio.timeout(BOUND):
-            while not await stage.dead():  # noqa: ASYNC110 - other tasks' work is waited for, no time
-                await asyncio.sleep(0)
+        await until(stage.dead)
     assert [cause for cause in await stage.dead() if "not a valid Requested" in cause]
     assert toy.seen == [2]
 
@@ -162,9 +155,7 @@ async def test_a_message_under_anothers_subject_is_rejected(stage):
     foreign = "moorage.pipeline.requested.root=3Aother.n.p"
     async with stage.started() as toy:
         await stage.send(requested(1), subject=foreign)
-        async with asyncio.timeout(BOUND):
-            while not await stage.dead():  # noqa: ASYNC110 - other tasks' work is waited for, no time
-                await asyncio.sleep(0)
+        await until(stage.dead)
     assert toy.seen == []
     assert "its content belongs to subject moorage.pipeline.requested.root=3Aa.n.p" in (await stage.dead())[0]
 
