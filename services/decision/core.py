@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
+from msgspec.structs import replace
+
 from shared.api import (
     HISTORY_LIMIT,
     HistoryEntry,
@@ -125,6 +127,11 @@ def _rejected(rejections: Iterable[Rejection]) -> dict[str, RejectedTargets]:
     }
 
 
+def selected_ids(status: PlacementDecisionStatus | None) -> set[str]:
+    """The ids of the targets that a decision selected."""
+    return {TargetRef.of(each.target).id for each in status.selected} if status else set()
+
+
 def considered(scheduled: Scheduled) -> int:
     """How many targets were looked at, in all stages together."""
     return scheduled.proposal.feasible + sum(len(rejection.targets) for rejection in scheduled.rejections)
@@ -200,6 +207,16 @@ def withdrawal(placement: PlacementRef, head: Head, present: Collection[str], *,
         Assigned(placement=placement, head=head, target=target, remove=True, orphan=orphan)
         for target in sorted(present)
     ]
+
+
+def redelivered(scheduled: Scheduled, status: PlacementDecisionStatus) -> tuple[list[Choice], Refusal | None]:
+    """What the same attempt decided at an earlier delivery, told from what it wrote."""
+    selected = selected_ids(status)
+    proposal = scheduled.proposal
+    known = {choice.target: choice for choice in (*proposal.selected, *proposal.alternates)}
+    if proposal.refusal is not None or not selected <= set(known):
+        return [], replace(proposal.refusal or contended(scheduled), message=status.rationale)
+    return [known[target] for target in sorted(selected)], None
 
 
 def vanished(target: str, held: Reservation, head: Head) -> Assigned:

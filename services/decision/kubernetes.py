@@ -103,11 +103,6 @@ class Decisions:
         return self._hub.at(ref.workspace)
 
 
-def selected_ids(status: PlacementDecisionStatus | None) -> set[str]:
-    """The ids of the targets that a decision selected."""
-    return {TargetRef.of(each.target).id for each in status.selected} if status else set()
-
-
 def _fresh(ref: PlacementRef, uid: str) -> dict[str, Any]:
     owner = {
         "apiVersion": DECISIONS.api_version,

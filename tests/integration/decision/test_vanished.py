@@ -5,7 +5,8 @@ from pathlib import Path
 
 from services.decision.ledger import key_of
 from services.decision.rebuild import MARKER
-from services.decision.worker import DecisionSettings, clear_vanished, open_decision
+from services.decision.settings import DecisionSettings
+from services.decision.worker import clear_vanished, open_decision
 from services.sandbox.run import serve
 from services.sandbox.world.world import World
 from shared.broker.memory.bus import MemoryBus

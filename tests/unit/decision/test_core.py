@@ -168,3 +168,13 @@ def test_a_refusal_tells_binding_only_of_selected_targets_that_it_never_heard_of
 def test_until_a_decision_is_written_nothing_that_runs_loses_its_place():
     assert core.at_least({"cpu": 6.0, "pods": 1.0}, {"cpu": 10.0}) == {"cpu": 10.0, "pods": 1.0}
     assert core.at_least({"cpu": 6.0}, {}) == {"cpu": 6.0}
+
+
+def test_a_delivery_that_comes_again_says_what_the_first_one_wrote():
+    message = scheduled([choice("a")], [choice("b")])
+    status = core.record(message, [choice("b")], None, None, 1.0)
+    assert core.redelivered(message, status) == ([choice("b")], None)
+    none = Refusal(code="NoFeasibleTarget", message="0/6 targets: 6 full")
+    status = core.record(scheduled(refusal=none), [], none, None, 1.0)
+    again = scheduled(refusal=Refusal(code="NoFeasibleTarget", message="0/6 targets: 6 not ready"))
+    assert core.redelivered(again, status) == ([], none)

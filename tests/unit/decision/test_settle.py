@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from services.decision.ledger import Ledger, key_of
-from services.decision.worker import Decision, settle
+from services.decision.settling import settle
 from shared.api import PlacementSpec
 from shared.broker.memory.store import MemoryStore
-from shared.broker.table import Table
+from shared.broker.table import Table, View
 from shared.broker.tokens import join
 from shared.model.decision import Choice, Proposal, Reservation
 from shared.model.refs import Head, PlacementRef
@@ -28,9 +28,10 @@ READY = {"ready": True, "allocatable": {"cpu": 4.0}}
 class Desk:
     """The parts of the decision worker that settling needs, over state in memory."""
 
-    def __init__(self, store: MemoryStore, decision: Decision) -> None:
-        self.reservations = Table(store, RESERVATIONS)
-        self.decision = decision
+    def __init__(self, reservations: Table[Reservation], inventory: View[Target]) -> None:
+        self.reservations = reservations
+        self.inventory = inventory
+        self.ledger = Ledger(reservations, reservations.follow())
 
     async def settle(
         self, *names: str, others: tuple[str, ...] = (), cpu: float = 1.0, attempt: int = 1, **request: Any
@@ -48,7 +49,8 @@ class Desk:
             for each in (names, others)
         )
         proposal = Proposal(strategy="BestFit", selected=selected, alternates=alternates, feasible=len(names + others))
-        taken, refusal = await settle(Scheduled(request=asked, proposal=proposal, inventory_revision=0), self.decision)
+        scheduled = Scheduled(request=asked, proposal=proposal, inventory_revision=0)
+        taken, refusal = await settle(scheduled, self.ledger, self.inventory)
         return refusal.code if refusal else [choice.target for choice in taken]
 
     async def reservation(self, name: str) -> Reservation:
@@ -64,12 +66,10 @@ async def desk(**targets: dict[str, Any]) -> AsyncIterator[Desk]:
     inventory = Table(store, INVENTORY)
     for name, facts in targets.items():
         await inventory.put(join("root:p", name), Target(workspace="root:p", name=name, **facts))
-    view, reservations = inventory.follow(), Table(store, RESERVATIONS)
+    view = inventory.follow()
     following = asyncio.create_task(view.run())
     await view.synced.wait()
-    ledger = Ledger(reservations, reservations.follow())
-    # Settling neither reads heads nor decisions, nor does it ask the runtime for anything.
-    yield Desk(store, Decision(None, view, None, ledger, None, None, None))  # type: ignore[arg-type]
+    yield Desk(Table(store, RESERVATIONS), view)
     following.cancel()
 
 

@@ -1,0 +1,113 @@
+"""Decides: from a proposal to a written PlacementDecision and the news of it; and back, when a placement goes."""
+
+from collections.abc import Callable, Collection
+
+from services.decision import core
+from services.decision.kubernetes import Decisions
+from services.decision.ledger import Crowded, Ledger, Superseded
+from services.decision.settings import DecisionSettings
+from services.decision.settling import settle, shrink
+from services.decision.vanished import Vanished
+from shared.api import PlacementDecisionStatus
+from shared.broker.bus import Retry
+from shared.broker.table import View
+from shared.hub.retry import as_retry
+from shared.model.decision import Reservation
+from shared.model.refs import Head, PlacementRef, TargetRef
+from shared.model.request import HeadEntry
+from shared.model.target import Target, Workspace
+from shared.pipeline.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
+from shared.process.tracing import current_trace
+
+
+class Decider:
+    """The ledger and the PlacementDecisions, with what is followed to keep them in line."""
+
+    def __init__(
+        self,
+        settings: DecisionSettings,
+        *,
+        ledger: Ledger,
+        decisions: Decisions,
+        inventory: View[Target],
+        heads: View[HeadEntry],
+        workspaces: View[Workspace],
+        vanished: Vanished,
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.decisions = decisions
+        self.inventory = inventory
+        self.heads = heads
+        self.workspaces = workspaces
+        self.vanished = vanished
+        self.clock = clock
+
+    async def decide(self, message: Scheduled) -> list[Decided | Assigned] | None:
+        """Settle a proposal, once per attempt; None where a newer attempt has spoken already."""
+        ref, head = message.request.placement, message.request.head
+        try:
+            with as_retry():
+                status, found = await self.decisions.read(ref)
+                if status is not None and head.attempt < status.attempt:
+                    return None
+                if status is None or head.attempt > status.attempt:
+                    taken, refusal = await settle(message, self.ledger, self.inventory)
+                    if refusal is not None and refusal.code == "Contended":
+                        return [core.decided(message, (), refusal, current_trace())]
+                    status = core.record(message, taken, refusal, status, self.clock())
+                    await self.decisions.write(ref, head, status, found)
+                    await shrink(message.request, taken, self.ledger, self.inventory)
+                else:  # written before, by a delivery that ended before it told anybody
+                    taken, refusal = core.redelivered(message, status)
+                present = await self.decisions.bound(ref)
+        except Superseded:
+            return None
+        except Crowded as error:
+            raise Retry(self.settings.contended_retry_seconds, str(error)) from None
+        await self.release_all_but(ref, head, core.selected_ids(status) | present)
+        news = core.decided(message, taken, refusal, current_trace())
+        if refusal is not None:
+            return [news, *core.overlooked(ref, head, status.selected, present)]
+        lost = {target for target in present if self._lost(target)}
+        return [news, *core.assignments(ref, head, status.selected, present, lost)]
+
+    async def withdraw(self, message: Withdrawn) -> list[Assigned]:
+        """Give back what a placement holds, forget the decision, have everything removed."""
+        ref, head = message.placement, message.head
+        with as_retry():
+            if await self.decisions.lives(ref, head.uid):
+                return []  # whoever thought that it was gone did not see well
+            status, _ = await self.decisions.read(ref)
+            present = await self.decisions.bound(ref) | core.selected_ids(status)
+            await self.release_all_but(ref, head, present)
+            await self.decisions.forget(ref)
+        return core.withdrawal(ref, head, present, orphan=message.orphan)
+
+    async def give_back(self, message: Bound) -> None:
+        """Release what was reserved where something was removed, unless it is selected there again."""
+        prefix = TargetRef.parse(message.target).key
+        if message.phase != "Removed" or prefix not in self.ledger.held_by(message.placement):
+            return
+        status: PlacementDecisionStatus | None = None
+        if not message.vanished:
+            with as_retry():
+                status, _ = await self.decisions.read(message.placement)
+        if message.target not in core.selected_ids(status):
+            await self.ledger.release(prefix, message.placement, message.head)
+
+    async def release_all_but(self, ref: PlacementRef, head: Head, targets: Collection[str]) -> None:
+        """Give back what a placement holds elsewhere. What is bound keeps its place until it is removed there."""
+        for prefix in self.ledger.held_by(ref) - {TargetRef.parse(target).key for target in targets}:
+            await self.ledger.release(prefix, ref, head)
+
+    def newest(self, reservation: Reservation) -> Head:
+        """The newest head of the placement that holds a reservation."""
+        known = self.heads.get(reservation.placement.key)
+        return known.head if known is not None and reservation.head.older_than(known.head) else reservation.head
+
+    def _lost(self, target: str) -> bool:
+        """Whether a target cannot be reached for now."""
+        found = self.inventory.get(TargetRef.parse(target).key)
+        return found is None or not found.ready

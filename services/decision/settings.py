@@ -1,0 +1,30 @@
+"""The settings of the decision worker."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from shared.process.settings import HubSettings
+
+
+class DecisionSettings(HubSettings, frozen=True, kw_only=True):
+    """The settings of the decision worker."""
+
+    contended_retry_seconds: Annotated[
+        float, Meta(description="Seconds until a lost race for a target is run again.", gt=0)
+    ] = 0.2
+    release_seconds: Annotated[
+        float, Meta(description="How often reservations of placements that are gone are looked for, in seconds.", gt=0)
+    ] = 60.0
+    vanished_seconds: Annotated[
+        float,
+        Meta(
+            description="Seconds for which the hub must say that a workspace is gone, until what its placements left in"
+            " targets is removed.",
+            ge=0,
+        ),
+    ] = 3600.0
+    forget_released_seconds: Annotated[
+        float,
+        Meta(description="Seconds for which a released reservation is kept; longer than any message lives.", ge=3600),
+    ] = 172_800.0
