@@ -32,6 +32,10 @@ class Crowded(Exception):
     """So many write to one target that no turn was had; try again later."""
 
 
+class _NoRoom(Exception):
+    """A target has too little left."""
+
+
 def key_of(target: str, placement: PlacementRef) -> str:
     """The key of one reservation."""
     return f"{TargetRef.parse(target).key}.{placement.key}"
@@ -122,26 +126,22 @@ class Ledger:
 
         Raises `Superseded` when a newer head holds or released it, `Crowded` after too many lost races.
         """
-        prefix, key = TargetRef.of(target).key, key_of(target.id, placement)
         wanted = Reservation(placement=placement, head=head, resources=needed, labels=dict(labels), orphan=orphan)
-        for _ in range(TRIES):
-            own = self._targets.get(prefix, {}).get(key)
-            if own is not None and head.older_than(own.value.head):
+
+        def take(own: Reservation | None) -> Reservation | None:
+            if own is not None and head.older_than(own.head):
                 raise Superseded
-            if own is not None and own.value == wanted:
-                return True
-            if not fits(_more(needed, own.value.resources if own else {}), self._free(target, placement)):
-                if await self._reread(prefix):
-                    continue
-                return False
-            try:
-                revision = await self._table.update(key, wanted, self._revision(prefix), within=prefix)
-            except Conflict:
-                await self._reread(prefix)
-            else:
-                self._note(Entry(key, wanted, revision))
-                return True
-        raise Crowded(f"{target.id} is contended, {TRIES} attempts to reserve in it lost")
+            if own == wanted:
+                return None
+            if not fits(_more(needed, own.resources if own else {}), self._free(target, placement)):
+                raise _NoRoom
+            return wanted
+
+        try:
+            await self._change(TargetRef.of(target).key, placement, take)
+        except _NoRoom:
+            return False
+        return True
 
     def _free(self, target: Target, placement: PlacementRef) -> Resources:
         """What a target has for a placement, within its quotas; one that is not ready has nothing to give."""
@@ -153,20 +153,14 @@ class Ledger:
 
     async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
         """Give back what a placement holds below a target's prefix, unless a newer head holds it."""
-        key = f"{prefix}.{placement.key}"
         empty = Reservation(placement=placement, head=head, resources={}, released_at=self._clock())
-        for _ in range(TRIES):
-            own = self._targets.get(prefix, {}).get(key)
-            if own is not None and (head.older_than(own.value.head) or _released(own.value, head)):
-                return
-            try:
-                revision = await self._table.update(key, empty, self._revision(prefix), within=prefix)
-            except Conflict:
-                await self._reread(prefix)
-            else:
-                self._note(Entry(key, empty, revision))
-                return
-        raise Crowded(f"{prefix} is contended, {TRIES} attempts to release in it lost")
+
+        def let_go(own: Reservation | None) -> Reservation | None:
+            held_by_newer = own is not None and head.older_than(own.head)
+            released = own is not None and own.released_at and own.head == head
+            return None if held_by_newer or released else empty
+
+        await self._change(prefix, placement, let_go)
 
     async def forget_released(self, before: float, most: int) -> int:
         """Delete what was released before a moment, in seconds since the epoch, `most` entries at once; how many.
@@ -197,21 +191,44 @@ class Ledger:
         for prefix in self.held_by(placement) - before.keys():
             await self.release(prefix, placement, head)
         for prefix, old in before.items():
-            key = f"{prefix}.{placement.key}"
-            own = self._targets.get(prefix, {}).get(key)
-            if own is not None and own.value.head == head and own.value.resources != old.resources:
-                await self._put_back(prefix, key, old)
+            own = self._own(prefix, placement)
+            if own is not None and own.head == head and own.resources != old.resources:
+                await self._put_back(prefix, placement, old)
 
-    async def _put_back(self, prefix: str, key: str, old: Reservation) -> None:
+    async def _put_back(self, prefix: str, placement: PlacementRef, old: Reservation) -> None:
+        await self._change(prefix, placement, lambda _: old)
+
+    async def _change(
+        self, prefix: str, placement: PlacementRef, change: Callable[[Reservation | None], Reservation | None]
+    ) -> None:
+        """Make what a placement holds below a target's prefix what `change` makes of it; None leaves it as it is.
+
+        It is written only if nothing below the prefix has changed since the picture that `change` saw; else the picture
+        is read again, and `change` asked anew. The same where it finds no room: others may have left meanwhile.
+        """
+        key = f"{prefix}.{placement.key}"
         for _ in range(TRIES):
             try:
-                revision = await self._table.update(key, old, self._revision(prefix), within=prefix)
+                value = change(self._own(prefix, placement))
+            except _NoRoom:
+                if await self._reread(prefix):
+                    continue
+                raise
+            if value is None:
+                return
+            try:
+                revision = await self._table.update(key, value, self._revision(prefix), within=prefix)
             except Conflict:
                 await self._reread(prefix)
             else:
-                self._note(Entry(key, old, revision))
+                self._note(Entry(key, value, revision))
                 return
-        raise Crowded(f"{prefix} is contended, {TRIES} attempts to put back in it lost")
+        raise Crowded(f"{prefix} is contended, {TRIES} attempts to write in it lost")
+
+    def _own(self, prefix: str, placement: PlacementRef) -> Reservation | None:
+        """The entry of a placement below a target's prefix, as the picture has it."""
+        entry = self._targets.get(prefix, {}).get(f"{prefix}.{placement.key}")
+        return None if entry is None else entry.value
 
     def _revision(self, prefix: str) -> int:
         """The last revision of anything below the prefix."""
@@ -232,11 +249,6 @@ class Ledger:
 def _more(needed: Resources, held: Resources) -> Resources:
     """What is needed of the resources that `held` does not cover."""
     return {name: amount for name, amount in needed.items() if not fits({name: amount}, held)}
-
-
-def _released(reservation: Reservation, head: Head) -> bool:
-    """Whether it was released at this head."""
-    return bool(reservation.released_at) and reservation.head == head
 
 
 def _parts(key: str) -> tuple[str, str]:

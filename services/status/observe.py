@@ -10,8 +10,8 @@ import msgspec
 
 from services.status.reports import GONE, NOT_SEEN, parse_ref
 from services.status.rules import Finding, health
+from shared.aio.backoff import backoff, jittered
 from shared.hub.names import APPLIER, MANAGED_SELECTOR, OWNER_ANNOTATION, parse_owner
-from shared.hub.retry import LATER
 from shared.hub.targets import TargetClients
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Bounds, Client
@@ -27,7 +27,7 @@ from shared.model.target import Target
 log = logging.getLogger("moorage.status")
 
 _OPENING = 16  # informers that are being opened at once, over all targets
-_MOST = 60.0  # seconds between two attempts to open one
+_FIRST, _MOST = 4.0, 60.0  # seconds between two attempts to open one, at first and after many in vain
 _LIMIT = Bounds(objects=20_000, bytes=128 << 20)  # of one kind in one target, whose server is not trusted
 _DISCOVERY = 16 << 20  # bytes of one answer about what a target serves
 
@@ -159,7 +159,7 @@ class Observer:
             finally:
                 self._forget(target, kind)
             failures += 1
-            await self._sleep(min(_MOST, LATER * 2.0 ** min(failures, 10)) * (1 + self._chance()) / 2)
+            await self._sleep(jittered(backoff(failures, first=_FIRST, most=_MOST), self._chance()))
 
     def _forget(self, target: str, kind: Kind) -> None:
         kinds = self._informers.get(target, {})

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 
 from services.status import core
@@ -10,7 +9,8 @@ from services.status.kubernetes import Records
 from services.status.observe import Kind, Observer
 from services.status.reports import NOT_SEEN, Reports, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
-from shared.api import Placement, get_condition
+from shared.aio.lru import Lru
+from shared.api import Placement, PlacementBinding, get_condition
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.broker.table import View
@@ -52,7 +52,7 @@ class Reporter:
         self._by_target: dict[str, dict[str, TargetReport]] = {}
         self._target_of: dict[str, str] = {}  # by key in REPORTS
         self._silent: dict[str, str] = {}  # why, by target; only those that are
-        self._written: OrderedDict[PlacementRef, float] = OrderedDict()
+        self._written: Lru[PlacementRef, float] = Lru(_REMEMBERED)
         self._news: dict[Place, str] = {}
         self._announced: set[str] = set()  # keys of reports that were told of since this process began
         self._awake = asyncio.Event()
@@ -66,39 +66,40 @@ class Reporter:
     async def bound(self, message: Bound) -> list[Reported | Observed]:
         """Bring the report on one target up to date with its PlacementBinding, which may be newer than the message."""
         ref, target = message.placement, message.target
-        for _ in range(_RACES):
-            entry = await self._reports.get(ref, target)
+        looked_at: list[PlacementBinding | None] = []
+
+        async def as_bound(known: TargetReport | None) -> TargetReport | None:
             binding = None if message.vanished else await self._records.binding(ref, target)
-            try:
-                if binding is None:
-                    if entry is not None:
-                        await self._reports.drop(entry)
-                    if message.vanished:
-                        return []
-                    return [reported(ref, message.head, target, f"removed-{message.version}")]
-                known = entry.value.objects if entry else ()
-                objects = merged(binding.status.objects, known)
-                applied = get_condition(binding.status.conditions, "Applied")
-                report = TargetReport(
-                    placement=ref,
-                    head=_newer(message.head, entry.value.head if entry else None),
-                    target=target,
-                    # Ready and Degraded are made of what was observed here: the report has that by object.
-                    phase="Applied" if binding.status.phase in core.APPLIED else binding.status.phase,
-                    message=applied.message if applied else "",
-                    objects=tuple(self._observer.look(target, each) for each in objects),
-                    observed_at=entry.value.observed_at if entry else self._clock(),
-                )
-                if entry is None or report != entry.value:
-                    entry = await self._reports.put(report, entry.revision if entry else 0)
-                return [news(entry), observed(entry, binding.metadata.resource_version)]
-            except Conflict:
-                continue
-        raise Retry(SOON, "the report keeps changing")
+            looked_at.append(binding)
+            return None if binding is None else self._report(message, binding, known)
+
+        try:
+            entry, _ = await self._reports.change(ref, target, as_bound, tries=_RACES)
+        except Conflict as error:
+            raise Retry(SOON, str(error)) from None
+        binding = looked_at[-1]
+        if entry is not None and binding is not None:
+            return [news(entry), observed(entry, binding.metadata.resource_version)]
+        return [] if message.vanished else [reported(ref, message.head, target, f"removed-{message.version}")]
+
+    def _report(self, message: Bound, binding: PlacementBinding, known: TargetReport | None) -> TargetReport:
+        """The report on a target, as its PlacementBinding and the informers have it."""
+        objects = merged(binding.status.objects, known.objects if known else ())
+        applied = get_condition(binding.status.conditions, "Applied")
+        return TargetReport(
+            placement=message.placement,
+            head=_newer(message.head, known.head if known else None),
+            target=message.target,
+            # Ready and Degraded are made of what was observed here: the report has that by object.
+            phase="Applied" if binding.status.phase in core.APPLIED else binding.status.phase,
+            message=applied.message if applied else "",
+            objects=tuple(self._observer.look(message.target, each) for each in objects),
+            observed_at=known.observed_at if known else self._clock(),
+        )
 
     async def refresh(self, ref: PlacementRef, decided: Decided | None = None) -> None:
         """Write the Placement's status if it differs from what is true now. Raises Retry when it was just written."""
-        wait = self._written.get(ref, 0.0) + self._settings.write_seconds - self._clock()
+        wait = (self._written.get(ref) or 0.0) + self._settings.write_seconds - self._clock()
         if wait > 0:
             raise Retry(wait, "the status was written just now")
         placement = await self._records.placement(ref)
@@ -121,7 +122,7 @@ class Reporter:
         if decided is not None:
             await self._tell(ref, placement, decided)
         await self._records.write(ref, placement, status)
-        self._remember(ref)
+        self._written.put(ref, self._clock())
 
     async def _tell(self, ref: PlacementRef, placement: Placement, decided: Decided) -> None:
         """An Event when what is said of scheduling changes. It goes first: repeated after a crash, it is the same."""
@@ -138,12 +139,6 @@ class Reporter:
         shown = {TargetRef.of(each).id for each in placement.status.targets}
         if before is None or before.status != "True" or {each.target for each in decided.selected} - shown:
             await self._records.tell(ref.workspace, placement, "Normal", "Scheduled", note, now)
-
-    def _remember(self, ref: PlacementRef) -> None:
-        self._written[ref] = self._clock()
-        self._written.move_to_end(ref)
-        if len(self._written) > _REMEMBERED:
-            self._written.popitem(last=False)
 
     # --- observations -----------------------------------------------------------------------------------------------
 

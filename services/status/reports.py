@@ -1,12 +1,11 @@
 """What is known of each placement in each target: the bucket REPORTS, read and written by compare-and-set."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
-import msgspec
+from msgspec.structs import replace
 
 from shared.api import BoundObject
-from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth, TargetReport
@@ -57,35 +56,29 @@ class Reports:
         """All reports on a placement, as they are now."""
         return [entry.value for entry in await self._table.entries(ref.key)]
 
-    async def get(self, ref: PlacementRef, target: str) -> Entry[TargetReport] | None:
-        return await self._table.get(ref.key_in(target))
-
-    async def put(self, report: TargetReport, revision: int) -> Entry[TargetReport]:
-        """Write a report over the revision that was read (0: none). Raises Conflict."""
-        key = report.placement.key_in(report.target)
-        return Entry(key, report, await self._table.update(key, report, revision))
-
     async def observe(
         self, ref: PlacementRef, target: str, look: Callable[[ObjectHealth], ObjectHealth], now: float
     ) -> tuple[Entry[TargetReport] | None, bool]:
         """Bring the health of the reported objects up to date; the entry, and whether it changed. None: no report."""
-        for _ in range(_RACES):
-            entry = await self.get(ref, target)
-            if entry is None:
-                return None, False
-            objects = tuple(look(each) for each in entry.value.objects)
-            if objects == entry.value.objects:
-                return entry, False
-            report = msgspec.structs.replace(entry.value, objects=objects, observed_at=now)
-            try:
-                return await self.put(report, entry.revision), True
-            except Conflict:
-                continue
-        raise Conflict(f"the report on {ref} in {target} keeps changing")
 
-    async def drop(self, entry: Entry[TargetReport]) -> None:
-        """Forget one target. Raises Conflict if somebody wrote since the report was read."""
-        await self._table.delete(entry.key, entry.revision)
+        async def looked_at(report: TargetReport | None) -> TargetReport | None:
+            if report is None:
+                return None
+            objects = tuple(look(each) for each in report.objects)
+            return report if objects == report.objects else replace(report, objects=objects, observed_at=now)
+
+        return await self.change(ref, target, looked_at, tries=_RACES)
+
+    async def change(
+        self,
+        ref: PlacementRef,
+        target: str,
+        change: Callable[[TargetReport | None], Awaitable[TargetReport | None]],
+        *,
+        tries: int,
+    ) -> tuple[Entry[TargetReport] | None, bool]:
+        """Make the report on one target what `change` makes of it; see `Table.change`."""
+        return await self._table.change(ref.key_in(target), change, tries=tries)
 
     async def forget(self, ref: PlacementRef) -> None:
         """Forget a placement that is gone."""

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
 import msgspec
 
-from shared.broker.store import Bucket, Raw, Store
+from shared.broker.store import Bucket, Conflict, Raw, Store
 
 T = TypeVar("T")
 
@@ -59,6 +59,30 @@ class Table(Generic[T]):
     async def update(self, key: str, value: T, revision: int, *, within: str | None = None) -> int:
         """Compare-and-set, see `RawBucket.update`; `revision` 0 creates."""
         return await self._raw.update(key, self._encoded(key, value), revision, within=within)
+
+    async def change(
+        self, key: str, change: Callable[[T | None], Awaitable[T | None]], *, tries: int
+    ) -> tuple[Entry[T] | None, bool]:
+        """Make a key hold what `change` makes of what it holds (None: it is absent, or is to be).
+
+        Where somebody else writes in between, it is read again and `change` asked anew. What is equal is not written.
+        Returns the entry as it is then, and whether it was written; raises Conflict after that many tries in vain.
+        """
+        for _ in range(tries):
+            entry = await self.get(key)
+            old = None if entry is None else entry.value
+            new = await change(old)
+            if new == old:
+                return entry, False
+            revision = 0 if entry is None else entry.revision
+            try:
+                if new is not None:
+                    return Entry(key, new, await self.update(key, new, revision)), True
+                await self.delete(key, revision)
+            except Conflict:
+                continue
+            return None, True
+        raise Conflict(f"entry {key} of bucket {self.bucket.name} keeps changing, {tries} tries to change it lost")
 
     async def delete(self, key: str, revision: int | None = None) -> int:
         return await self._raw.delete(key, revision)

@@ -148,3 +148,11 @@ def new_bucket() -> Bucket[Any]:
     return Bucket(
         name=f"bucket-{next(numbers)}", holds=dict[str, int], owner="test", description="test", max_bytes=1 << 26
     )
+
+
+@pytest.fixture
+async def bucket(store: Store) -> Bucket[Any]:
+    """A fresh bucket, provisioned."""
+    bucket = new_bucket()
+    await store.provision((bucket,))
+    return bucket

@@ -10,20 +10,11 @@ import pytest
 from shared.broker.store import Bucket, Conflict, Raw, Store
 from shared.broker.table import Entry, Table, View
 from shared.broker.tokens import join, split
-from tests.contract.conftest import new_bucket
 
 
 async def following(store: Store, bucket: Bucket[Any]) -> tuple[View[Any], "asyncio.Task[None]"]:
     view = Table(store, bucket).follow()
     return view, asyncio.create_task(view.run())
-
-
-@pytest.fixture
-async def bucket(store: Store) -> Bucket[Any]:
-    """A fresh bucket, provisioned."""
-    bucket = new_bucket()
-    await store.provision((bucket,))
-    return bucket
 
 
 @pytest.fixture

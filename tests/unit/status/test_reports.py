@@ -10,7 +10,7 @@ from services.status.reports import GONE, NOT_SEEN, Reports, merged, news, obser
 from shared.api import BoundObject
 from shared.broker.memory.store import MemoryStore
 from shared.broker.store import Conflict
-from shared.broker.table import Table
+from shared.broker.table import Entry, Table
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth, TargetReport
 from shared.pipeline.buckets import REPORTS
@@ -30,6 +30,12 @@ def seen(health: Any) -> ObjectHealth:
     return ObjectHealth(ref=OBJECT, health=health)
 
 
+async def written(table: Table[TargetReport], report: TargetReport) -> Entry[TargetReport]:
+    """A report on record, as the first that is."""
+    key = report.placement.key_in(report.target)
+    return Entry(key, report, await table.update(key, report, 0))
+
+
 @pytest.fixture
 def table() -> Table[TargetReport]:
     return Table(MemoryStore(), REPORTS)
@@ -37,7 +43,7 @@ def table() -> Table[TargetReport]:
 
 async def test_an_observation_changes_what_changed_alone(table: Table[TargetReport]) -> None:
     reports = Reports(table)
-    first = await reports.put(report(seen("Healthy")), 0)
+    first = await written(table, report(seen("Healthy")))
     assert await reports.observe(REF, EAST, lambda known: known, 7.0) == (first, False)
     entry, changed = await reports.observe(REF, EAST, lambda _: seen("Degraded"), 8.0)
     assert entry is not None
@@ -49,7 +55,7 @@ async def test_an_observation_changes_what_changed_alone(table: Table[TargetRepo
 
 async def test_what_is_told_of_a_target_is_told_once_and_anew_when_it_changes(table: Table[TargetReport]) -> None:
     reports = Reports(table)
-    first = await reports.put(report(seen("Healthy")), 0)
+    first = await written(table, report(seen("Healthy")))
     gone = ObjectHealth(ref=OBJECT, health="Unhealthy", message=GONE)
     entry, _ = await reports.observe(REF, EAST, lambda _: gone, 8.0)
     assert entry is not None
@@ -69,7 +75,7 @@ async def test_what_is_not_reported_is_not_observed(table: Table[TargetReport]) 
 
 async def test_observers_at_once_agree(table: Table[TargetReport]) -> None:
     reports = [Reports(table) for _ in range(4)]
-    await reports[0].put(report(seen("Progressing")), 0)
+    await written(table, report(seen("Progressing")))
     results = await asyncio.gather(*(each.observe(REF, EAST, lambda _: seen("Healthy"), 1.0) for each in reports))
     assert sum(changed for _, changed in results) == 1
 
@@ -85,8 +91,9 @@ class Meddling(Table[TargetReport]):
 
 
 async def test_a_report_that_never_rests_is_given_up_for_now() -> None:
-    reports = Reports(Meddling(MemoryStore(), REPORTS))
-    await reports.put(report(seen("Progressing")), 0)
+    table = Meddling(MemoryStore(), REPORTS)
+    reports = Reports(table)
+    await written(table, report(seen("Progressing")))
     with pytest.raises(Conflict):
         await reports.observe(REF, EAST, lambda _: seen("Healthy"), 1.0)
 
@@ -94,15 +101,11 @@ async def test_a_report_that_never_rests_is_given_up_for_now() -> None:
 async def test_forgetting_a_placement_keeps_others_whose_names_begin_alike(table: Table[TargetReport]) -> None:
     reports = Reports(table)
     other = PlacementRef(workspace="root:team", namespace="shop", name="web")
-    await reports.put(report(), 0)
-    await reports.put(msgspec.structs.replace(report(), placement=other), 0)
+    await written(table, report())
+    await written(table, msgspec.structs.replace(report(), placement=other))
     await reports.forget(REF)
     assert await reports.of(REF) == []
     assert [each.placement for each in await reports.of(other)] == [other]
-    entry = await reports.get(other, EAST)
-    assert entry is not None
-    await reports.drop(entry)
-    assert await table.get(other.key_in(EAST)) is None
 
 
 def test_known_health_stays_with_the_objects_that_stay() -> None:
