@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from services.scheduler.division import fill, webster
-from tests.unit.scheduler.builders import decide, deployment, request, target
+from shared.model.target import ApiKind
+from tests.unit.scheduler.builders import DEPLOYMENT, decide, deployment, request, target
 
 NO_LIMIT = [10**9] * 4
 DYNAMIC = {"replicas": {"division": "Dynamic"}}
@@ -109,9 +110,10 @@ def test_replicas_without_room_are_refused_with_the_numbers() -> None:
 
 def test_several_workloads_are_divided_together_in_proportion() -> None:
     spec = {**DYNAMIC, "targets": {"count": {"min": 2}}}
-    without_pods = msgspec.structs.replace(deployment("disk", None, memory=0.5), api_version="shop.io/v1", kind="Disk")
-    workload = [deployment("web", 6, cpu=1.0), deployment("job", 2, memory=1.0), without_pods]
-    selected = decide(request(spec, workload=workload), [target("a"), target("b")]).proposal.selected
+    disk = msgspec.structs.replace(deployment("disk", None, memory=0.5), api_version="shop.io/v1", kind="Disk")
+    apis = (DEPLOYMENT, ApiKind(group="shop.io", resource="disks", kind="Disk", versions=("v1",)))
+    workload = [deployment("web", 6, cpu=1.0), deployment("job", 2, memory=1.0), disk]
+    selected = decide(request(spec, workload=workload), [target(name, apis=apis) for name in "ab"]).proposal.selected
     assert [choice.replicas for choice in selected] == [3, 3]
     assert [choice.reserve for choice in selected] == [{"pods": 4.0, "cpu": 3.0, "memory": 1.5}] * 2
 
