@@ -1,0 +1,40 @@
+"""Refusals, for those who watch over Moorage: a log line each, under the logger `moorage.audit`, and a count by reason.
+
+The sentence that somebody is refused with leaks nothing. What it leaves out (who asked, what a name resolved to) is
+here.
+"""
+
+import logging
+from collections import Counter
+from typing import Final, Literal, get_args
+
+log = logging.getLogger("moorage.audit")
+
+Reason = Literal[
+    "AddressNotAllowed",  # a kubeconfig leads where the operator does not allow clients of targets to go
+    "DuplicateCluster",  # a SyncTarget offers a cluster that another one offers
+]
+"""Everything that is refused; the set is bounded, so that counts can be kept by it."""
+
+REASONS: Final[frozenset[str]] = frozenset(get_args(Reason))
+MOST = 256  # characters of a fact; somebody hostile may have chosen it
+
+refusals: Final[Counter[str]] = Counter()
+"""How many refusals there were in this process, by reason."""
+
+
+def refused(reason: Reason, *, requester: str = "", placement: str = "", target: str = "", **facts: object) -> None:
+    """Log a refusal, and count it. `placement` and `target` are ids; what is empty is left out.
+
+    Raises ValueError for a reason that is not one of `REASONS`.
+    """
+    if reason not in REASONS:
+        raise ValueError(f"{reason} is no reason for a refusal")
+    refusals[reason] += 1
+    named = {"reason": reason, "requester": requester, "placement": placement, "target": target, **facts}
+    log.warning("refused", extra={name: _plain(value) for name, value in named.items() if value not in ("", None)})
+
+
+def _plain(value: object) -> str:
+    """Text of one line and of bounded length: what was refused must not write log lines of its own."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in str(value)[:MOST])
