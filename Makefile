@@ -18,7 +18,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 IMAGE_EXTRAS := kubernetes policy scheduler telemetry sandbox cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test servers test-real lint types contracts lock bench clean
+.PHONY: help setup demo up test test-long servers test-real lint types contracts lock bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ up: setup ## NATS, the sandbox and all workers, with the demo's world, until Ctr
 
 test: setup lint types contracts ## Everything that has to hold: lint, types, import contracts, tests, coverage
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+
+test-long: setup ## What `make test` looks at a cut of: the whole comparison of rules, ten times as many generated cases
+	$(BIN)/pytest -m 'long or hypothesis' --hypothesis-profile=long --timeout=600 --numprocesses $(WORKERS) --durations=5
 
 servers: setup ## etcd, kube-apiserver and kube-controller-manager from their Go modules (a quarter of an hour, once)
 	@nice -n 19 $(BIN)/python -m tests.support.servers

@@ -1,7 +1,8 @@
 """Random rules and targets for the differential test: mostly well typed, with some mixing, and awkward data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -34,45 +35,53 @@ RESOURCES = ("cpu", "memory", "nvidia.com/gpu", "none")
 AMOUNTS = (0.0, -0.0, 0.5, 1.0, 2.0, 8.0, 8.000001, 1e9, -3.0, INFINITY, -INFINITY, NAN, 1e308)
 
 word = st.sampled_from(WORDS)
-amounts = st.dictionaries(st.sampled_from(RESOURCES), st.sampled_from(AMOUNTS), max_size=3)
 
 
-@st.composite
-def targets(draw: st.DrawFn) -> Target:
-    """One target, as the inventory could hold it."""
+def make_target(seed: int) -> Target:
+    """One target, as the inventory could hold it; the same for the same seed, whatever Hypothesis draws."""
+    random = Random(seed)
+
+    def some(keys: Sequence[str], values: Sequence[Any], most: int) -> dict[str, Any]:
+        return {key: random.choice(values) for key in random.sample(keys, random.randint(0, most))}
+
     return Target(
-        workspace=draw(st.sampled_from(("root", "root:a", "root:a:b", "root:ab", ""))),
-        name=draw(word) or "n",
-        labels=draw(st.dictionaries(st.sampled_from(LABELS), word, max_size=4)),
+        workspace=random.choice(("root", "root:a", "root:a:b", "root:ab", "")),
+        name=random.choice(WORDS) or "n",
+        labels=some(LABELS, WORDS, 4),
         taints=tuple(
-            Taint(key=draw(word) or "k", value=draw(word), effect=draw(st.sampled_from(("NoSchedule", "NoExecute"))))
-            for _ in range(draw(st.integers(0, 3)))
+            Taint(
+                key=random.choice(WORDS) or "k",
+                value=random.choice(WORDS),
+                effect=random.choice(("NoSchedule", "NoExecute")),
+            )
+            for _ in range(random.randint(0, 3))
         ),
-        unschedulable=draw(st.booleans()),
-        ready=draw(st.booleans()),
-        capacity=draw(amounts),
-        allocatable=draw(amounts),
-        allocated=draw(amounts),
-        usage=draw(amounts),
-        apis=draw(
-            st.sampled_from(
-                (
-                    (),
-                    (ApiKind(group="", resource="pods", kind="Pod", versions=("v1",)),),
-                    (ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1", "v1beta1")),),
-                )
+        unschedulable=random.choice((False, True)),
+        ready=random.choice((False, True)),
+        capacity=some(RESOURCES, AMOUNTS, 3),
+        allocatable=some(RESOURCES, AMOUNTS, 3),
+        allocated=some(RESOURCES, AMOUNTS, 3),
+        usage=some(RESOURCES, AMOUNTS, 3),
+        apis=random.choice(
+            (
+                (),
+                (ApiKind(group="", resource="pods", kind="Pod", versions=("v1",)),),
+                (ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1", "v1beta1")),),
             )
         ),
-        kubernetes_version=draw(st.sampled_from(("", "1.33", "1.36.1"))),
-        nodes=draw(st.sampled_from((0, 1, 3, 2**31, 2**62))),
-        latency=draw(st.dictionaries(st.sampled_from(("eu", "us")), st.sampled_from((0.0, 12.5, 300.0)), max_size=2)),
+        kubernetes_version=random.choice(("", "1.33", "1.36.1")),
+        nodes=random.choice((0, 1, 3, 2**31, 2**62)),
+        latency=some(("eu", "us"), (0.0, 12.5, 300.0), 2),
         scores={
-            name: OutsideScore(value=draw(st.sampled_from((0.0, 50.0))), valid_until=until)
+            name: OutsideScore(value=random.choice((0.0, 50.0)), valid_until=until)
             for name, until in (("old", NOW - 1), ("new", NOW + 1))
-            if draw(st.booleans())
+            if random.random() < 0.5
         },
-        cost_per_cpu_hour=draw(st.sampled_from((None, 0.0, 0.05))),
+        cost_per_cpu_hour=random.choice((None, 0.0, 0.05)),
     )
+
+
+targets = st.integers(0, 2**32).map(make_target)
 
 
 def quote(text: str) -> str:

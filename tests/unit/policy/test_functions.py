@@ -108,7 +108,7 @@ def test_the_documented_example_compiles_and_gives_an_answer(name: str) -> None:
     assert message in ("", "no allocatable cpu", "no latency from eu-west-1")
 
 
-@given(targets(), st.sampled_from((*RESOURCES, *LABELS)), st.sampled_from(WORDS))
+@given(targets, st.sampled_from((*RESOURCES, *LABELS)), st.sampled_from(WORDS))
 def test_shortcuts_answer_the_same(target: Target, key: str, value: str) -> None:
     arguments = {"hasLabel": (key, value), "serves": ("apps/v1", "Deployment")}
     view = read_target(target, NOW)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scheduler.core import Outcome
@@ -86,7 +86,6 @@ def test_what_a_target_had_gives_way_to_new_bounds() -> None:
     assert {choice.target: choice.replicas for choice in outcome.proposal.selected} == {"root/t0": 6, "root/t1": 3}
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 60),
     st.integers(1, 8),

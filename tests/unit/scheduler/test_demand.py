@@ -1,7 +1,7 @@
 """What workloads ask for together, and how many of their replicas fit."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scheduler.demand import Demand
@@ -14,7 +14,6 @@ workloads = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(workloads, st.lists(st.tuples(*[st.sampled_from([0.0, 0.3, 1.0, 2.5, 9.0, 100.0])] * 3), min_size=1))
 def test_room_is_for_the_most_replicas_that_fit(workload, rooms) -> None:
     demand = Demand(tuple(workload), divided=True)

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scheduler.flow import Edge, Levels, choose, circulation
@@ -49,7 +49,6 @@ def test_what_one_by_one_misses_is_found() -> None:
     assert chosen_of(cells, spread(cells, 2)) == [(0, 1), (1, 0)]
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=9),
     st.integers(1, 6),

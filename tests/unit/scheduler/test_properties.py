@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scheduler.core import Outcome
@@ -99,7 +99,6 @@ def wire(outcome: Outcome) -> bytes:
     return msgspec.json.encode((outcome.proposal, sorted(outcome.rejections, key=lambda each: each.message)))
 
 
-@settings(max_examples=100, deadline=None)
 @given(requests, fleets, scores)
 def test_every_answer_is_a_valid_proposal_or_a_refusal(asked, fleet, policy) -> None:
     outcome = decide(asked, fleet, policy_scores=policy[: len(fleet)])
@@ -125,7 +124,6 @@ def test_every_answer_is_a_valid_proposal_or_a_refusal(asked, fleet, policy) -> 
             assert abs(sum(part.weighted for part in choice.breakdown.values()) - choice.score) < 1e-5
 
 
-@settings(max_examples=100, deadline=None)
 @given(requests, fleets)
 def test_capacity_is_never_exceeded_and_all_replicas_are_placed(asked, fleet) -> None:
     proposal = decide(asked, fleet).proposal
@@ -139,7 +137,6 @@ def test_capacity_is_never_exceeded_and_all_replicas_are_placed(asked, fleet) ->
         assert all(choice.replicas for choice in proposal.selected)
 
 
-@settings(max_examples=100, deadline=None)
 @given(requests, fleets)
 def test_the_skew_bound_holds(asked, fleet) -> None:
     outcome = decide(asked, fleet)
@@ -160,7 +157,6 @@ def test_the_skew_bound_holds(asked, fleet) -> None:
         assert constraint.max_domains is None or len(held) <= constraint.max_domains
 
 
-@settings(max_examples=60, deadline=None)
 @given(requests, fleets, st.randoms(use_true_random=False))
 def test_the_order_of_targets_and_how_they_came_in_do_not_matter(asked, fleet, random) -> None:
     expected = wire(decide(asked, fleet))
@@ -178,7 +174,6 @@ def test_the_order_of_targets_and_how_they_came_in_do_not_matter(asked, fleet, r
     assert msgspec.json.encode(permuted) == msgspec.json.encode(decide(asked, fleet).proposal)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(2, 14), st.integers(1, 6), st.integers(0, 13), st.sampled_from(["BestFit", "Spread"]))
 def test_losing_a_target_moves_only_what_was_on_it(size, count, lost, strategy) -> None:
     fleet = [target(f"t{n:02}", region=f"r{n % 3}", allocated={"cpu": float(n % 7)}) for n in range(size)]
@@ -189,7 +184,6 @@ def test_losing_a_target_moves_only_what_was_on_it(size, count, lost, strategy) 
     assert set(before) - {f"root/t{lost:02}"} <= after
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 50), st.integers(1, 60)), min_size=1, max_size=8),
     st.integers(0, 400),
@@ -202,7 +196,6 @@ def test_one_replica_more_never_takes_one_from_anybody(parties, seats) -> None:
     assert sum(more) == min(seats + 1, sum(room))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(100, 3000))
 def test_the_jump_gives_what_one_by_one_gives(weights, seats) -> None:
     names = [f"n{n}" for n in range(len(weights))]
@@ -213,7 +206,6 @@ def test_the_jump_gives_what_one_by_one_gives(weights, seats) -> None:
     assert webster(seats, weights, names, [seats] * len(weights), [0] * len(weights)) == counts
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1.5, 4.0])), max_size=20))
 def test_placed_one_after_the_other_reservations_never_exceed_a_target(placements) -> None:
     fleet = [target(f"t{n}") for n in range(4)]

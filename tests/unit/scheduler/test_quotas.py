@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scheduler.snapshot import Snapshot
@@ -191,7 +191,6 @@ def make_round(seed: int) -> tuple[list[Target], list[Request]]:
     return fleet, asked
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32).map(make_round))
 def test_placed_one_after_the_other_no_tenant_has_more_than_its_quota_anywhere(round) -> None:
     fleet, asked = round
@@ -212,7 +211,6 @@ def test_placed_one_after_the_other_no_tenant_has_more_than_its_quota_anywhere(r
                 assert sum(each.get(resource, 0.0) for each in covered) <= most + 1e-6
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32).map(make_round), st.sampled_from(WORKSPACES))
 def test_scheduler_and_decision_agree_on_what_is_left(round, workspace) -> None:
     fleet, asked = round
