@@ -111,7 +111,9 @@ class Contest:
         musts = [each for each in self.domains if each.must]
         if len(musts) != 2 or any((each.max_domains or each.count) < each.count for each in musts):
             return taken
-        rows, columns = (Levels(each.of[self.order], each.count, each.max_skew, each.min_domains) for each in musts)
+        rows, columns = (
+            Levels(_by_rank(each.of[self.order]), each.count, each.max_skew, each.min_domains) for each in musts
+        )
         found = choose(self.fewest, most, rows, columns)
         return taken if found is None else self.order[found]
 
@@ -250,6 +252,12 @@ class _Filling:
             return must
         wished = must & (wish | (self._heads < self._kept))  # a wish does not move what runs
         return wished if wished.any() else must
+
+
+def _by_rank(domains: Ints) -> Ints:
+    """The same domains, numbered by their best candidate, not in the order in which targets came."""
+    _, first, number = np.unique(domains, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[number.ravel()], np.intp)
 
 
 def _renumber(numbers: Ints) -> Ints:
