@@ -2,6 +2,7 @@
 
 import copy
 
+import msgspec
 import pytest
 
 from shared.kube.client import Client
@@ -12,6 +13,8 @@ from tests.conformance.widgets import GROUP as WIDGET_GROUP
 from tests.conformance.widgets import definition
 
 GROUP = "definitions.moorage.io"
+FINALIZER = "example.com/hold"
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 STRUCTURAL = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}
 
 
@@ -43,11 +46,33 @@ async def is_served(client: Client, resource: Resource) -> bool:
     return True
 
 
-async def serve(api: Api) -> Resource:
+async def serve(api: Api, **metadata) -> Resource:
     resource, document = gadgets(api)
+    document["metadata"] |= metadata
     await api.admin.create(CRDS, document)
     await until(lambda: is_served(api.admin, resource), f"{resource.name} is served")
     return resource
+
+
+def thing(api: Api, resource: Resource, name: str, **metadata) -> dict:
+    """An object of a kind that is this case's own."""
+    named = {"name": name, "namespace": api.namespace}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {**named, **metadata}}
+
+
+async def release(api: Api, resource: Resource, name: str, namespace: str = "") -> None:
+    await api.admin.merge_patch(resource, name, {"metadata": {"finalizers": None}}, namespace)
+
+
+async def gone(api: Api, definition: str) -> None:
+    async def absent():
+        try:
+            await api.admin.get(CRDS, definition)
+        except ApiError as error:
+            return error.not_found
+        return False
+
+    await until(absent, f"the definition {definition} is gone")
 
 
 async def test_an_accepted_definition_says_so_and_what_it_stores(api: Api):
@@ -167,13 +192,7 @@ async def test_a_version_that_is_no_longer_served_is_not_found(api: Api):
 
 async def test_what_is_stored_gets_defaults_that_came_later(api: Api):
     resource = await serve(api)
-    thing = {
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "metadata": {"name": "a", "namespace": api.namespace},
-        "spec": {},
-    }
-    await api.admin.create(resource, thing)
+    await api.admin.create(resource, thing(api, resource, "a") | {"spec": {}})
     path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/a/default"
     await api.admin.json_patch(CRDS, resource.name, [{"op": "add", "path": path, "value": "late"}])
 
@@ -186,12 +205,7 @@ async def test_what_is_stored_gets_defaults_that_came_later(api: Api):
 
 async def test_the_end_of_a_kind_is_the_end_of_its_objects_and_watches(api: Api):
     resource = await serve(api)
-    thing = {
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "metadata": {"name": "a", "namespace": api.namespace},
-    }
-    await api.admin.create(resource, thing)
+    await api.admin.create(resource, thing(api, resource, "a"))
     start = (await api.admin.list(resource)).version
     async with watching(api.admin, resource, resourceVersion=start, timeoutSeconds=60) as events:
         await api.admin.delete(CRDS, resource.name)
@@ -202,6 +216,76 @@ async def test_the_end_of_a_kind_is_the_end_of_its_objects_and_watches(api: Api)
         return not await is_served(api.admin, resource)
 
     await until(ended, "the kind is not served")
+
+
+async def test_a_definition_waits_for_the_finalizers_of_its_objects_and_takes_nothing_new(api: Api):
+    resource = await serve(api)
+    await api.admin.create(resource, thing(api, resource, "held", finalizers=[FINALIZER]))
+    await api.admin.create(resource, thing(api, resource, "free"))
+    await api.admin.delete(CRDS, resource.name)
+
+    async def only_one_is_left():
+        (*others, held) = (await api.admin.list(resource, api.namespace)).items
+        return not others and held["metadata"].get("deletionTimestamp")
+
+    await until(only_one_is_left, "what nothing holds is gone, and what is held is being deleted")
+    ending = await api.admin.get(CRDS, resource.name)
+    assert ending["metadata"]["deletionTimestamp"]
+    assert ending["metadata"]["finalizers"] == [CLEANUP]
+    assert conditions(ending).items() >= {"Established": "True", "Terminating": "True"}.items()
+
+    error = await refusal(api.admin.create(resource, thing(api, resource, "new")))
+    assert (error.status, error.reason) == (405, "MethodNotAllowed")
+    assert error.message == "create not allowed while custom resource definition is terminating"
+    changed = await api.admin.merge_patch(resource, "held", {"spec": {"a": "b"}}, api.namespace)
+    assert changed["spec"] == {"a": "b"}
+
+    await release(api, resource, "held", api.namespace)
+    await gone(api, resource.name)
+
+
+async def test_a_kind_that_is_going_is_listed_without_the_verbs_that_make_or_change(api: Api):
+    resource = await serve(api)
+    await api.admin.create(resource, thing(api, resource, "held", finalizers=[FINALIZER]))
+    await api.admin.delete(CRDS, resource.name)
+
+    async def verbs():
+        answer = await api.admin.request("GET", f"/apis/{GROUP}/v1")
+        (found,) = (each for each in msgspec.json.decode(answer)["resources"] if each["name"] == resource.plural)
+        return set(found["verbs"]) == {"delete", "deletecollection", "get", "list", "watch"}
+
+    await until(verbs, "the verbs are those of a kind that is going")
+    await release(api, resource, "held", api.namespace)
+    await gone(api, resource.name)
+
+
+async def test_a_definition_that_is_being_deleted_cannot_be_made_again(api: Api):
+    resource = await serve(api)
+    await api.admin.create(resource, thing(api, resource, "held", finalizers=[FINALIZER]))
+    await api.admin.delete(CRDS, resource.name)
+    _, document = gadgets(api)
+    error = await refusal(api.admin.create(CRDS, document))
+    assert (error.status, error.reason) == (409, "AlreadyExists")
+    assert error.message.startswith("object is being deleted: ")
+    await release(api, resource, "held", api.namespace)
+    await gone(api, resource.name)
+    await api.admin.create(CRDS, document)
+    await api.admin.delete(CRDS, resource.name)
+
+
+async def test_a_definition_can_be_held_when_its_objects_are_gone(api: Api):
+    resource = await serve(api, finalizers=[FINALIZER])
+    await api.admin.create(resource, thing(api, resource, "a"))
+    await api.admin.delete(CRDS, resource.name)
+
+    async def emptied():
+        return conditions(await api.admin.get(CRDS, resource.name)).get("Terminating") == "False"
+
+    await until(emptied, "its objects are gone")
+    assert (await api.admin.get(CRDS, resource.name))["metadata"]["finalizers"] == [FINALIZER]
+    assert await api.names(resource) == []
+    await release(api, CRDS, resource.name)
+    await gone(api, resource.name)
 
 
 @pytest.mark.parametrize("field", ["group", "scope"])

@@ -76,9 +76,8 @@ def _check_definition(at: Address, document: Document) -> None:
     except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:
         cause = Cause.invalid("spec", f"{type(error).__name__}: {error}"[:500])
         raise at.invalid(cause) from error
-    wanted = resource.id if resource.group else f"{resource.plural}.core"  # kcp's name for the core group
-    if at.name != wanted:
-        cause = Cause.invalid("metadata.name", f'"{at.name}": must be {wanted}')
+    if at.name != resource.definition:
+        cause = Cause.invalid("metadata.name", f'"{at.name}": must be {resource.definition}')
         raise at.invalid(cause)
 
 

@@ -1,4 +1,4 @@
-"""Deletion: finalizers, owner references, and namespaces, which take their content with them.
+"""Deletion: finalizers, owner references, and namespaces and definitions, which take their content with them.
 
 What a real cluster's controllers do a moment later is done here at once.
 """
@@ -6,10 +6,12 @@ What a real cluster's controllers do a moment later is done here at once.
 from typing import Any
 
 from services.sandbox.errors import Cause, Document, conflict, forbidden, invalid
+from services.sandbox.schemas.kinds import DEFINITIONS, NAMESPACES
 from services.sandbox.state.clusters import Cluster
 from services.sandbox.state.store import Entry, Key, Store
 
 FOREGROUND = "foregroundDeletion"
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"  # holds a definition while there are objects of its kind
 _POLICIES = ("Foreground", "Background", "Orphan")
 
 
@@ -28,13 +30,18 @@ class Deleter:
         policy = policy_of(options)
         if options.get("dryRun"):
             return entry, True
+        if entry.key.resource == DEFINITIONS:
+            return self._delete_definition(cluster, entry, now)
+        return self._delete_object(cluster, entry, policy, now)
+
+    def _delete_object(self, cluster: Cluster, entry: Entry, policy: str, now: str) -> tuple[Entry, bool]:
         document = entry.document()
         metadata = document["metadata"]
         if policy == "Orphan":
             self._orphan(cluster, entry)
         if policy == "Foreground" and FOREGROUND not in metadata.setdefault("finalizers", []):
             metadata["finalizers"].append(FOREGROUND)
-        is_namespace = entry.key.resource == "namespaces"
+        is_namespace = entry.key.resource == NAMESPACES
         if not metadata.get("finalizers") and not is_namespace:
             return self.remove(cluster, entry.key, now), True
         if "deletionTimestamp" not in metadata:
@@ -65,6 +72,10 @@ class Deleter:
                     self._finish_foreground(cluster, owner, found.key, now)
         if key.namespace in cluster.terminating:
             self._finish_namespace(cluster, key.namespace, now)
+        plural, _, group = key.resource.partition(".")
+        kind = cluster.custom.get((group, plural))
+        if kind and kind.terminating:
+            self._finish_definition(cluster, kind.definition, now)
         return entry
 
     def _collect(self, cluster: Cluster, uid: str, now: str) -> None:
@@ -105,24 +116,50 @@ class Deleter:
         entry = self._store.get(key)
         if entry is None or self._store.dependents(cluster.name, uid):
             return
+        self._take_off(cluster, entry, FOREGROUND, now)
+
+    def _take_off(self, cluster: Cluster, entry: Entry, finalizer: str, now: str) -> None:
+        """Take a finalizer off; an object goes with its last one."""
         document = entry.document()
         finalizers = document["metadata"].get("finalizers") or []
-        if FOREGROUND not in finalizers:
+        if finalizer not in finalizers:
             return
-        finalizers.remove(FOREGROUND)
+        finalizers.remove(finalizer)
         if finalizers:
-            self._store.put(key, document)
+            self._store.put(entry.key, document)
         else:
-            self.remove(cluster, key, now)
+            self.remove(cluster, entry.key, now)
 
     def _finish_namespace(self, cluster: Cluster, name: str, now: str) -> None:
-        key = Key(cluster.name, "namespaces", "", name)
+        key = Key(cluster.name, NAMESPACES, "", name)
         entry = self._store.get(key)
         if entry is None or next(self._store.contents(cluster.name, name), None):
             return
         if not entry.document()["metadata"].get("finalizers"):
             cluster.terminating.discard(name)
             self.remove(cluster, key, now)
+
+    def _delete_definition(self, cluster: Cluster, entry: Entry, now: str) -> tuple[Entry, bool]:
+        """A definition goes once the objects of its kind are gone, however its deletion is to propagate."""
+        document = entry.document()
+        metadata = document["metadata"]
+        if "deletionTimestamp" not in metadata:
+            held = dict.fromkeys((*(metadata.get("finalizers") or ()), CLEANUP))
+            metadata |= {"deletionTimestamp": now, "finalizers": list(held)}
+            entry = self._store.put(entry.key, document)
+        if kind := cluster.defined(entry.key.name):
+            for inner in self._store.entries(cluster.name, kind.id):
+                if self._store.get(inner.key) is inner:  # not yet taken along by its owner
+                    self.delete(cluster, inner, {}, now)
+        self._finish_definition(cluster, entry.key.name, now)
+        found = self._store.get(entry.key)
+        return found or entry, found is None
+
+    def _finish_definition(self, cluster: Cluster, name: str, now: str) -> None:
+        entry = self._store.get(Key(cluster.name, DEFINITIONS, "", name))
+        kind = cluster.defined(name)
+        if entry and not (kind and self._store.holds(cluster.name, kind.id)):
+            self._take_off(cluster, entry, CLEANUP, now)
 
 
 def policy_of(options: Document) -> str:
@@ -138,7 +175,7 @@ def policy_of(options: Document) -> str:
 
 def check_deletable(resource: str, name: str) -> None:
     """Raise ApiError 403 for the namespaces that stay, also where they are not."""
-    if resource == "namespaces" and name in ("default", "kube-system", "kube-public"):
+    if resource == NAMESPACES and name in ("default", "kube-system", "kube-public"):
         raise forbidden(f'namespaces "{name}" is forbidden: this namespace may not be deleted', resource, name)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from services.sandbox.access.auth import RBAC_GROUP
 from services.sandbox.errors import Document
 from services.sandbox.objects.admission import NAMESPACE_NAME
+from services.sandbox.objects.deletion import CLEANUP
 from services.sandbox.objects.envelope import born, dated
 from services.sandbox.schemas.kinds import DEFINITIONS, WORKSPACES
 from services.sandbox.schemas.resources import Resource, from_definition
@@ -41,6 +42,7 @@ class Effects:
         others = (each for each in cluster.resources() if each.group == resource.group and each.id != resource.id)
         conflict = next((each.id for each in others if each.kind == resource.kind), "")
         if not conflict:
+            resource = replace(resource, terminating=_is_terminating(document))
             cluster.custom[where] = self._dated(resource, cluster.custom.get(where))
         status = _definition_status(document, resource, conflict)
         if document.get("status") != status:
@@ -92,8 +94,28 @@ def _definition_status(document: Document, resource: Resource, conflict: str) ->
         {"type": kind, "status": status, "reason": reason, "message": said}
         for kind, reason in zip(("NamesAccepted", "Established"), reasons, strict=True)
     ]
+    shown = dated(document, document["metadata"]["creationTimestamp"], conditions)
+    if begun := document["metadata"].get("deletionTimestamp"):
+        shown += dated(document, begun, [_terminating(document, conflict)])
     return {
         "acceptedNames": {"plural": "", "kind": ""} if conflict else document["spec"]["names"],
         "storedVersions": [] if conflict else [resource.storage],
-        "conditions": dated(document, document["metadata"]["creationTimestamp"], conditions),
+        "conditions": shown,
     }
+
+
+def _is_terminating(document: Document) -> bool:
+    """Whether a definition waits for the objects of its kind to go."""
+    metadata = document["metadata"]
+    return "deletionTimestamp" in metadata and CLEANUP in metadata.get("finalizers", ())
+
+
+def _terminating(document: Document, conflict: str) -> Document:
+    """The condition of a definition that is being deleted."""
+    if _is_terminating(document):
+        status, reason, said = "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress"
+    elif conflict:
+        status, reason, said = "False", "NeverEstablished", "resource was never established"
+    else:
+        status, reason, said = "False", "InstanceDeletionCompleted", "removed all instances"
+    return {"type": "Terminating", "status": status, "reason": reason, "message": said}

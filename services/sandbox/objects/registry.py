@@ -60,7 +60,9 @@ class Registry:
         return self._store.get(at.key) is not None
 
     def create(self, at: Address, document: Document, write: Write) -> Entry:
-        """Store a new object. Raises ApiError: 404 no such namespace, 409 exists, 422 invalid."""
+        """Store a new object. Raises ApiError: 404 no such namespace, 405 no more of its kind, 409 exists, 422."""
+        if at.resource.terminating:
+            raise errors.terminating(at.resource.id)
         metadata = envelope.check(at, document)
         if metadata.get("resourceVersion"):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
@@ -188,6 +190,8 @@ class Registry:
         entry = self._store.put(at.key, stored)
         if entry.owners and entry.owners != (previous.owners if previous else ()):
             self._deleter.reconsider(at.cluster, entry, write.now)  # its owner may be gone by now
+        if previous is None and at.resource.terminating:  # an apply can still make one, as in Kubernetes
+            self._deleter.delete(at.cluster, entry, {}, write.now)
         return entry
 
     def _own(self, at: Address, old: Document | None, new: Document, write: Write) -> None:

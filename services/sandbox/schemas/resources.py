@@ -58,6 +58,7 @@ class Resource:
     verbs: tuple[str, ...] = ALL_VERBS
     list_kind: str = ""
     custom: bool = False
+    terminating: bool = False  # its definition waits for its objects to go; none is created any more
     since: int = 0  # what was stored up to this revision may lack defaults of the schemas
     id: str = field(init=False)  # plural.group, under which it is stored and named in errors
 
@@ -66,6 +67,11 @@ class Resource:
 
     def api_version(self, version: str) -> str:
         return f"{self.group}/{version}" if self.group else version
+
+    @property
+    def definition(self) -> str:
+        """The name of the CustomResourceDefinition of such a kind; `core` is how kcp writes the core group."""
+        return f"{self.plural}.{self.group or 'core'}"
 
     @property
     def list_name(self) -> str:

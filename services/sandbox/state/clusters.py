@@ -80,6 +80,11 @@ class Cluster:
         self.bound.pop((group, plural), None)
         store.close_watches(self.name, resource.id)
 
+    def defined(self, definition: str) -> Resource | None:
+        """What the definition of this name serves: nothing where it was refused, or an APIBinding serves the kind."""
+        found = (each for where, each in self.custom.items() if where not in self.bound)
+        return next((each for each in found if each.definition == definition), None)
+
     def by_kind(self, api_version: str, kind: str) -> Resource | None:
         """The resource of an object's kind, whichever of its versions is named."""
         group, _, version = api_version.rpartition("/")

@@ -162,6 +162,10 @@ class Store:
         table = self._tables.get((cluster, resource), {})
         return [table[key] for key in sorted(table) if not namespace or key[0] == namespace]
 
+    def holds(self, cluster: str, resource: str) -> bool:
+        """Whether there is any object of a resource of a cluster."""
+        return (cluster, resource) in self._tables
+
     def page(
         self, cluster: str, resource: str, namespace: str, version: int, after: tuple[str, str, str] | None
     ) -> list[Entry]:

@@ -21,6 +21,7 @@ VERSION: Document = {
     "buildDate": "1970-01-01T00:00:00Z",
 }
 _STATUS_VERBS = ["get", "patch", "update"]
+_CHANGES = frozenset(("create", "patch", "update"))
 _SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
 
 
@@ -52,6 +53,11 @@ def serve(cluster: Cluster, parts: tuple[str, ...], accept: str) -> Response:
     if found is None:
         raise no_such_path()
     return answer(found)
+
+
+def _verbs(resource: Resource) -> list[str]:
+    """The verbs that a client may count on; those of a kind that is being taken away make and change nothing."""
+    return [verb for verb in resource.verbs if not resource.terminating or verb not in _CHANGES]
 
 
 def _groups(cluster: Cluster) -> dict[str, dict[str, list[Resource]]]:
@@ -99,7 +105,7 @@ def _aggregated(resource: Resource, name: str) -> Document:
         "responseKind": {"group": resource.group, "version": name, "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
-        "verbs": resource.verbs,
+        "verbs": _verbs(resource),
         **({"shortNames": resource.short_names} if resource.short_names else {}),
         **({"categories": resource.categories} if resource.categories else {}),
         **({"subresources": subresources} if subresources else {}),
@@ -136,7 +142,7 @@ def _legacy(resource: Resource, name: str) -> list[Document]:
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": resource.verbs,
+        "verbs": _verbs(resource),
         "shortNames": resource.short_names,
         "categories": resource.categories,
     }

@@ -329,3 +329,57 @@ async def test_what_is_stored_gets_defaults_that_came_later(hub):
     await hub.patch(f"{CRDS}/gadgets.example.io", {"spec": {"versions": body["versions"]}})
     assert (await hub("GET", f"{path}/a"))["size"] == 3
     assert [item["size"] for item in (await hub("GET", path))["items"]] == [3]
+
+
+HELD = {"metadata": {"name": "held", "finalizers": ["example.com/hold"]}}
+DEFINITION = f"{CRDS}/widgets.example.com"
+
+
+async def test_what_is_applied_while_its_kind_is_going_goes_too(api):
+    await api("POST", WIDGETS, widget("held") | HELD, expect=201)
+    await api("DELETE", DEFINITION)
+    await api.apply(f"{WIDGETS}/late", widget("late"), expect=201)
+    assert [each["metadata"]["name"] for each in (await api("GET", WIDGETS))["items"]] == ["held"]
+    await api.patch(f"{WIDGETS}/held", {"metadata": {"finalizers": None}})
+    await api("GET", DEFINITION, expect=404)
+
+
+async def test_the_end_of_a_kind_takes_along_what_its_objects_own(api):
+    owner = await api("POST", WIDGETS, widget("owner"), expect=201)
+    reference = {"apiVersion": "example.com/v1", "kind": "Widget", "name": "owner", "uid": owner["metadata"]["uid"]}
+    child = {"metadata": {"name": "child", "ownerReferences": [reference]}}
+    await api("POST", "/api/v1/namespaces/default/configmaps", child, expect=201)
+    await api("DELETE", DEFINITION)
+    await api("GET", "/api/v1/namespaces/default/configmaps/child", expect=404)
+
+
+async def test_a_definition_without_its_cleanup_finalizer_goes_with_all_objects(api):
+    await api("POST", WIDGETS, widget("held") | HELD, expect=201)
+    await api("DELETE", DEFINITION)
+    await api.patch(DEFINITION, {"metadata": {"finalizers": None}})
+    await api("GET", DEFINITION, expect=404)
+    await api("GET", WIDGETS, expect=404)
+    await api("POST", CRDS, definition(), expect=201)
+    assert (await api("GET", WIDGETS))["items"] == []
+
+
+async def test_a_definition_that_was_refused_goes_at_once(api):
+    other = definition()
+    other["metadata"]["name"] = "others.example.com"
+    other["spec"]["names"] |= {"plural": "others"}
+    await api("POST", CRDS, other, expect=201)
+    await api("POST", WIDGETS, widget("held") | HELD, expect=201)
+    await api("DELETE", f"{CRDS}/others.example.com")
+    await api("GET", f"{CRDS}/others.example.com", expect=404)
+    await api("GET", f"{WIDGETS}/held")
+
+
+async def test_a_workspace_goes_whatever_holds_its_definitions(api):
+    workspaces = "/apis/tenancy.kcp.io/v1alpha1/workspaces"
+    await api("POST", workspaces, {"metadata": {"name": "team"}}, expect=201)
+    team = api.at("root:team")
+    await team("POST", CRDS, definition(), expect=201)
+    await team("POST", WIDGETS, widget("held") | HELD, expect=201)
+    await team("DELETE", DEFINITION)
+    await api("DELETE", f"{workspaces}/team")
+    await team("GET", WIDGETS, expect=403)
