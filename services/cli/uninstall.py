@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from services.cli.hub.connection import PAUSE, add_hub_argument, open_client
 from services.cli.hub.objects import KINDS, label, manifests
 from services.cli.support.errors import CommandError, UsageError
-from shared.hub.resources import BINDINGS, PLACEMENTS
+from shared.hub.resources import PLACEMENTS
 from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.kube.resources import CRDS, NAMESPACES, Resource
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 WORKERS = "app.kubernetes.io/name=moorage"
 GONE_WITHIN = 60.0  # seconds
-NAMED = 3  # Placements that a refusal names
+NAMED = 3  # objects that a refusal names
 
 
 def add_parser(commands: Any) -> None:
@@ -65,10 +65,12 @@ async def _uninstall(args: argparse.Namespace) -> None:
                 await _delete(client, obj)
         definitions = [obj for obj in objects if obj["kind"] == CRDS.kind]
         if args.crds:
-            await _release(client)
+            kinds = {obj["metadata"]["name"]: _kind(obj["spec"]) for obj in definitions}
+            for kind in kinds.values():
+                await _release(client, kind)
             for obj in definitions:
                 await _delete(client, obj)
-            await _gone(client, definitions)
+            await _gone(client, kinds)
     kept = [f"namespace/{namespace}", "what was placed in target clusters"]
     if not args.crds:
         kept.insert(0, f"{len(definitions)} CRDs with their objects (--crds takes them too)")
@@ -119,24 +121,35 @@ async def _delete(client: "Client", obj: dict[str, Any]) -> None:
     sys.stdout.write(f"{label(obj)} deleted\n")
 
 
-async def _release(client: "Client") -> None:
-    """Take our finalizer off, which no worker is there to take off any more: the CRDs' deletion would wait for it."""
-    from shared.hub.names import APPLIED_FINALIZER, PLACED_FINALIZER
-
-    for resource in (PLACEMENTS, BINDINGS):
-        for each in await _listed(client, resource):
-            metadata = each["metadata"]
-            left = [
-                name for name in metadata.get("finalizers", ()) if name not in (PLACED_FINALIZER, APPLIED_FINALIZER)
-            ]
-            if left != metadata.get("finalizers", []):
-                patch = {"metadata": {"finalizers": left or None}}
-                await client.merge_patch(resource, metadata["name"], patch, metadata["namespace"])
+def _kind(spec: dict[str, Any]) -> Resource:
+    """The resource that a CRD's spec defines."""
+    names, version = spec["names"], spec["versions"][0]["name"]
+    return Resource(spec["group"], version, names["plural"], spec["scope"] == "Namespaced", names["kind"])
 
 
-async def _gone(client: "Client", definitions: list[dict[str, Any]]) -> None:
-    """Wait until CRDs and their objects are gone; raises CommandError that says what holds them."""
-    waiting = [obj["metadata"]["name"] for obj in definitions]
+async def _release(client: "Client", kind: Resource) -> None:
+    """Take our finalizers off, which no worker is there to take off any more, and say which objects others hold: the
+    deletion of their CRD waits for both."""
+    for each in await _listed(client, kind):
+        metadata = each["metadata"]
+        finalizers = metadata.get("finalizers", [])
+        left = [name for name in finalizers if not name.startswith(f"{kind.group}/")]
+        if left != finalizers:
+            patch = {"metadata": {"finalizers": left or None}}
+            await client.merge_patch(kind, metadata["name"], patch, metadata.get("namespace", ""))
+        if left:
+            print(f"{kind.name} {_held(metadata, left)}, which is not ours to take off", flush=True)
+
+
+def _held(metadata: dict[str, Any], finalizers: list[str]) -> str:
+    name = "/".join(part for part in (metadata.get("namespace"), metadata["name"]) if part)
+    return f"{name} is held by {', '.join(finalizers)}"
+
+
+async def _gone(client: "Client", kinds: dict[str, Resource]) -> None:
+    """Wait until CRDs (by name, with what they define) and their objects are gone; raises CommandError that says what
+    holds them."""
+    waiting = list(kinds)
     try:
         async with asyncio.timeout(GONE_WITHIN):
             while waiting:
@@ -149,4 +162,8 @@ async def _gone(client: "Client", definitions: list[dict[str, Any]]) -> None:
                 else:
                     await asyncio.sleep(PAUSE)
     except TimeoutError:
-        raise CommandError(f"{waiting[0]} is not gone after {GONE_WITHIN:g} s: finalizers hold its objects") from None
+        left = [each["metadata"] for each in await _listed(client, kinds[waiting[0]])]
+        held = [_held(metadata, metadata["finalizers"]) for metadata in left if metadata.get("finalizers")]
+        more = ", ..." if len(held) > NAMED else ""
+        why = f": {', '.join(held[:NAMED])}{more}" if held else ""
+        raise CommandError(f"{waiting[0]} is not gone after {GONE_WITHIN:g} s{why}") from None

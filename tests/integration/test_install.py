@@ -1,5 +1,6 @@
 """`moorage install kubernetes` and `uninstall kubernetes` as a user runs them, on a sandbox and on the real thing."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -8,19 +9,24 @@ from pathlib import Path
 import pytest
 import yaml
 
+from services.cli import uninstall
+from services.cli.main import main
 from services.cli.uninstall import GONE_WITHIN
-from shared.hub.resources import PLACEMENTS
+from shared.hub.names import APPLIED_FINALIZER, PLACED_FINALIZER
+from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, NAMESPACES, Resource
+from tests.conformance.api import until
 from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
 from tests.support.process import process
 from tests.support.worlds import deployment, placement
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False, "ClusterRole")
-FINALIZER = "placement.moorage.io/placed"
+EARLIER_FINALIZER = "placement.moorage.io/cleanup"  # no worker sets it any more
+STRANGER = "example.com/hold"
 WITHIN = GONE_WITHIN + 30  # seconds: a busy API server may need its time to take a CRD away
 
 pytestmark = pytest.mark.timeout(2 * WITHIN)
@@ -78,12 +84,25 @@ async def hub(backend: Backend) -> AsyncIterator[Hub]:
         yield Hub(backend, client)
 
 
-async def place(hub: Hub) -> None:
-    """A Placement, held by the finalizer that the controller gives it."""
+async def place(hub: Hub, *others: str) -> None:
+    """A Placement, held by the finalizer that the controller gives it, and maybe by others."""
     await hub.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
-    made = placement("web")
-    made["metadata"]["finalizers"] = [FINALIZER]
-    await hub.client.create(PLACEMENTS, made)
+    await hub.client.create(PLACEMENTS, held(placement("web"), PLACED_FINALIZER, *others))
+
+
+def held(document: dict, *finalizers: str) -> dict:
+    """The object with finalizers."""
+    return {**document, "metadata": {**document["metadata"], "finalizers": list(finalizers)}}
+
+
+def binding(name: str) -> dict:
+    """A PlacementBinding."""
+    return {
+        "apiVersion": BINDINGS.api_version,
+        "kind": BINDINGS.kind,
+        "metadata": {"name": name, "namespace": "apps"},
+        "spec": {"placementRef": {"name": "web"}, "target": {"name": "east"}},
+    }
 
 
 async def test_a_hub_is_prepared_once_kept_as_it_is_and_given_back(hub: Hub):
@@ -116,6 +135,51 @@ async def test_a_hub_is_prepared_once_kept_as_it_is_and_given_back(hub: Hub):
         0,
         "left as it is: namespace/moorage-system; what was placed in target clusters",
     )
+
+
+async def test_by_force_objects_go_whichever_finalizers_of_ours_they_carry(hub: Hub):
+    await hub.install()
+    await place(hub)
+    await hub.client.create(BINDINGS, held(binding("web-east"), APPLIED_FINALIZER))
+    await hub.client.create(PLACEMENTS, held(placement("old"), EARLIER_FINALIZER, PLACED_FINALIZER))
+    code, output = await hub.uninstall("--force", "--crds")
+    assert code == 0, output
+    assert "held by" not in output
+    assert not await hub.has(CRDS, PLACEMENTS.name)
+    assert not await hub.has(CRDS, BINDINGS.name)
+
+
+async def test_a_strangers_finalizer_stays_is_told_and_waited_for(hub: Hub):
+    await hub.install()
+    await place(hub, STRANGER)
+    command = ["moorage", "uninstall", "kubernetes", "--force", "--crds", "--kubeconfig", str(hub.backend.admin)]
+    async with process(command, os.environ) as running:
+
+        async def being_deleted():
+            found = (await hub.client.get(PLACEMENTS, "web", "apps"))["metadata"]
+            return found.get("deletionTimestamp") and found
+
+        found = await until(being_deleted, "the Placement is being deleted")
+        assert found["finalizers"] == [STRANGER]
+        await hub.client.merge_patch(PLACEMENTS, "web", {"metadata": {"finalizers": None}}, "apps")
+        assert await running.ends(WITHIN) == 0, running.output
+    told = f"{PLACEMENTS.name} apps/web is held by {STRANGER}, which is not ours to take off"
+    assert told in running.lines
+    assert not await hub.has(CRDS, PLACEMENTS.name)
+
+
+@pytest.mark.parametrize("backend", ["sandbox"], indirect=True)
+async def test_what_a_stranger_holds_for_too_long_fails_the_command(hub: Hub, monkeypatch, capsys):
+    await hub.install()
+    await place(hub, STRANGER)
+    monkeypatch.setattr(uninstall, "GONE_WITHIN", 0.5)
+    command = ["uninstall", "kubernetes", "--force", "--crds", "--kubeconfig", str(hub.backend.admin)]
+    with pytest.raises(SystemExit) as ended:
+        await asyncio.to_thread(main, command)
+    assert ended.value.code == 1
+    said = f"{PLACEMENTS.name} is not gone after 0.5 s: apps/web is held by {STRANGER}"
+    assert said in capsys.readouterr().err
+    assert await hub.has(PLACEMENTS, "web", "apps")
 
 
 async def test_nothing_is_taken_away_from_under_workers(hub: Hub):
