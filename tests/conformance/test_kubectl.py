@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import shutil
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,9 +9,10 @@ import pytest
 
 from tests.conformance.api import Api
 from tests.conformance.widgets import GROUP
+from tests.support import kubectl as support
+from tests.support.kubectl import DEPLOYMENT, needs_kubectl
 
-KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
+pytestmark = needs_kubectl
 
 Kubectl = Callable[..., Awaitable[tuple[int, str]]]
 
@@ -24,18 +22,6 @@ kind: Widget
 metadata: {name: a, labels: {app: a}}
 spec: {size: 7, color: red, listeners: [{port: 80, protocol: TCP}]}
 """
-DEPLOYMENT = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers: [{name: main, image: "nginx:1", ports: [{containerPort: 80}], env: [{name: A, value: "1"}]}]
-"""
 
 
 @pytest.fixture
@@ -43,21 +29,8 @@ def kubectl(api: Api, tmp_path: Path) -> Kubectl:
     """Runs kubectl in the case's namespace; returns its exit code and all that it said."""
 
     async def run(*args: str, given: str = "", kubeconfig: Path | None = None) -> tuple[int, str]:
-        chosen = ("--kubeconfig", str(kubeconfig or api.backend.admin), "--namespace", api.namespace)
-        environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-        async with asyncio.timeout(90):
-            process = await asyncio.create_subprocess_exec(
-                str(KUBECTL),
-                *chosen,
-                *args,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=environment,
-            )
-            output, _ = await process.communicate(given.encode())
-        assert process.returncode is not None
-        return process.returncode, output.decode()
+        chosen = kubeconfig or api.backend.admin
+        return await support.kubectl(tmp_path, chosen, "--namespace", api.namespace, *args, given=given)
 
     return run
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,13 +16,8 @@ from shared.broker.nats.server import NatsServer
 from shared.broker.nats.store import NatsStore
 from shared.broker.table import Table
 from tests.contract.conftest import QUICK, Lab, elapse, new_bucket
+from tests.support.ports import free_port
 from tests.support.waiting import until
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_kill_9_of_the_broker_while_messages_flow_loses_and_doubles_nothing(

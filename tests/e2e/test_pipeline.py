@@ -17,7 +17,7 @@ from shared.pipeline.buckets import INVENTORY, RESERVATIONS, WORKSPACES
 from shared.process.settings import Settings
 from tests.e2e.system import DEPLOYMENTS, System, running_system, until
 from tests.support import otlp, worlds
-from tests.support.manifests import condition
+from tests.support.manifests import condition, policy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
 
@@ -158,7 +158,7 @@ async def test_a_policy_moves_a_placement_and_its_rules_are_explained(system: Sy
     await system.place_app("ruled")
     (before,) = await until(lambda: system.chosen("ruled"), "a decision on ruled")
     rule = {"name": "not-there", "expression": f"target.name == '{before}'", "effect": "Forbid", "message": "by rule"}
-    await system.user.create(POLICIES, worlds.policy("move-it", rule, {"move": "yes"}))
+    await system.user.create(POLICIES, policy("move-it", rule, placementSelector={"matchLabels": {"move": "yes"}}))
     await system.user.merge_patch(PLACEMENTS, "ruled", {"metadata": {"labels": {"move": "yes"}}}, worlds.NAMESPACE)
 
     async def moved():
@@ -171,7 +171,7 @@ async def test_a_policy_moves_a_placement_and_its_rules_are_explained(system: Sy
 
 async def test_a_policy_with_a_typo_says_where_and_what_was_meant(system: System):
     rule = {"name": "ready", "expression": "true &&\n  target.redy"}
-    await system.user.create(POLICIES, worlds.policy("typo", rule, {"nobody": "is this"}))
+    await system.user.create(POLICIES, policy("typo", rule, placementSelector={"matchLabels": {"nobody": "is this"}}))
 
     async def compiled(status: str):
         found = condition((await system.user.get(POLICIES, "typo")).get("status") or {}, "Compiled")

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,6 @@ async def one_line_why(running: Process) -> str:
     assert "exception" not in complaint
     assert "Traceback" not in running.output
     return str(complaint["message"])
-
-
-@pytest.fixture
-def taken() -> Iterator[int]:
-    """A port that somebody listens on."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        yield listening.getsockname()[1]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -5,7 +5,6 @@ import contextlib
 import ctypes
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -19,6 +18,8 @@ from typing import IO
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support.ports import free_port
 
 READY_WITHIN = 90.0  # seconds, for a server on a busy machine
 STOP_WITHIN = 10.0
@@ -190,13 +191,6 @@ def kubeconfig(url: str, authority: str, user: str, token: str) -> dict[str, obj
         "contexts": [{"name": "it", "context": {"cluster": "it", "user": user}}],
         "current-context": "it",
     }
-
-
-def free_port() -> int:
-    """A port of loopback that is free just now: these servers take no port 0."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _service_account_key(path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+API_VERSION = "placement.moorage.io/v1alpha1"
+
 
 def obj(
     kind: str, api_version: str = "v1", /, *, name: str = "web", namespace: str = "shop", **fields: Any
@@ -9,6 +11,40 @@ def obj(
     """An object of a name, with these fields; without a namespace where that is empty."""
     metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
+
+
+def deployment(
+    name: str = "web",
+    *,
+    namespace: str = "shop",
+    replicas: int = 1,
+    cpu: str = "",
+    container: dict[str, Any] | None = None,
+    **pod: Any,
+) -> dict[str, Any]:
+    """A Deployment of one container that requests `cpu`; fields of the container and of the pod may be added."""
+    labels = {"app": name}
+    resources = {"resources": {"requests": {"cpu": cpu, "memory": "64Mi"}}} if cpu else {}
+    main = {"name": "main", "image": "shop/web:1", **resources, **(container or {})}
+    spec = {
+        "replicas": replicas,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [main], **pod}},
+    }
+    made = obj("Deployment", "apps/v1", name=name, namespace=namespace, spec=spec)
+    made["metadata"]["labels"] = labels
+    return made
+
+
+def placement(name: str = "web", *, namespace: str = "shop", **spec: Any) -> dict[str, Any]:
+    """A Placement of the Deployment of the same name."""
+    workload = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name}]
+    return obj("Placement", API_VERSION, name=name, namespace=namespace, spec={"workload": workload, **spec})
+
+
+def policy(name: str, *rules: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A PlacementPolicy of these rules."""
+    return obj("PlacementPolicy", API_VERSION, name=name, namespace="", spec={"rules": list(rules), **spec})
 
 
 def condition(status: dict[str, Any], type: str) -> dict[str, Any]:

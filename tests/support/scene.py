@@ -32,6 +32,7 @@ from shared.model.request import HeadEntry
 from shared.model.target import KubeconfigRef, Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY
 from shared.pipeline.messages import Assigned, Bound
+from tests.support.manifests import deployment, obj, placement
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -49,21 +50,6 @@ SERVICES = Resource("", "v1", "services", kind="Service")
 def definitions() -> tuple[dict[str, Any], ...]:
     """Of the kinds that binding and status touch."""
     return tuple(yaml.safe_load((ROOT / "deploy" / "crds" / f"{name}.yaml").read_text()) for name in KINDS)
-
-
-def deployment(name: str = "web", replicas: int = 2, **pod: Any) -> dict[str, Any]:
-    labels = {"app": name}
-    container = {"name": "main", "image": "shop/web:1", **pod.pop("container", {})}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "shop"},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container], **pod}},
-        },
-    }
 
 
 Tap = Callable[[Request], Awaitable[None]]
@@ -88,14 +74,7 @@ class Scene:
         return time.time() + self.ahead
 
     async def place(self, name: str = "web", workspace: str = TEAM, **spec: Any) -> PlacementRef:
-        spec = {"workload": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name}], **spec}
-        placement = {
-            "apiVersion": PLACEMENTS.api_version,
-            "kind": "Placement",
-            "metadata": {"name": name, "namespace": "shop"},
-            "spec": spec,
-        }
-        await self.hub.cluster(workspace).create(PLACEMENTS, placement)
+        await self.hub.cluster(workspace).create(PLACEMENTS, placement(name, **spec))
         return PlacementRef(workspace=workspace, namespace="shop", name=name)
 
     async def decide(self, ref: PlacementRef, *targets: str, replicas: int | None = None) -> Head:
@@ -106,11 +85,7 @@ class Scene:
             {"target": {"workspace": PLATFORM, "name": name}, **({} if replicas is None else {"replicas": replicas})}
             for name in targets
         ]
-        body = {
-            "apiVersion": DECISIONS.api_version,
-            "kind": "PlacementDecision",
-            "metadata": {"name": ref.name, "namespace": ref.namespace},
-        }
+        body = obj("PlacementDecision", DECISIONS.api_version, name=ref.name, namespace=ref.namespace)
         with contextlib.suppress(ApiError):
             await client.create(DECISIONS, body)
         decided_at = datetime.fromtimestamp(self.clock(), UTC).isoformat()
@@ -144,13 +119,7 @@ class Scene:
         return found
 
     async def config(self, name: str = "settings", **data: str) -> None:
-        body = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": name, "namespace": "shop"},
-            "data": data or {"key": "value"},
-        }
-        await self.team.create(CONFIGMAPS, body)
+        await self.team.create(CONFIGMAPS, obj("ConfigMap", name=name, data=data or {"key": "value"}))
 
     def tap(self, before: Tap | None = None, after: Tap | None = None) -> None:
         """Have a look at every request from now on, before and after it is handled."""
@@ -206,7 +175,7 @@ class Scene:
         return status
 
     async def workload(self, workspace: str = TEAM, **more: Any) -> dict[str, Any]:
-        return await self.hub.cluster(workspace).create(DEPLOYMENTS, deployment(**more))
+        return await self.hub.cluster(workspace).create(DEPLOYMENTS, deployment(**{"replicas": 2, **more}))
 
     async def insist(self, binder: Binder, message: Assigned) -> Bound | None:
         """Deliver a message until it is settled, as the bus would; the delays are left out."""
@@ -248,8 +217,7 @@ async def opened(directory: Path) -> AsyncIterator[Scene]:
                 for definition in definitions():
                     await hub.cluster(workspace).create(CRDS, definition)
             for workspace in (TEAM, RIVAL):
-                namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
-                await hub.cluster(workspace).create(NAMESPACES, namespace)
+                await hub.cluster(workspace).create(NAMESPACES, obj("Namespace", name="shop", namespace=""))
             for name in ("east", "west", "bare"):
                 await offer(scene, name)
                 scene.targets[name] = await stack.enter_async_context(
@@ -261,16 +229,9 @@ async def opened(directory: Path) -> AsyncIterator[Scene]:
 async def offer(scene: Scene, name: str) -> None:
     """A SyncTarget with its kubeconfig, on the hub and in the inventory."""
     content = base64.b64encode(scene.ready.kubeconfigs[f"target-{name}"].read_bytes()).decode()
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": "default"},
-        "data": {"kubeconfig": content},
-    }
     with contextlib.suppress(ApiError):
-        await scene.platform.create(
-            NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
-        )
+        await scene.platform.create(NAMESPACES, obj("Namespace", name="default", namespace=""))
+    secret = obj("Secret", name=name, namespace="default", data={"kubeconfig": content})
     await scene.platform.create(SECRETS, secret)
     target = {
         "apiVersion": SYNCTARGETS.api_version,

@@ -1,9 +1,12 @@
 """Worlds and workloads for tests and benchmarks, made by rule."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.support import manifests
 
 PLATFORM = "root:platform"
 TEAM = "root:team"
@@ -36,41 +39,9 @@ def write_world(path: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-def deployment(name: str, *, cpu: str = "100m", replicas: int = 1, namespace: str = NAMESPACE) -> dict[str, Any]:
-    """A Deployment of one container."""
-    labels = {"app": name}
-    container = {"name": "main", "image": "nginx:1.29", "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-        },
-    }
+deployment = partial(manifests.deployment, namespace=NAMESPACE, cpu="100m")
 
 
-def placement(name: str, *, count: int = 1, namespace: str = NAMESPACE, **spec: Any) -> dict[str, Any]:
-    """A Placement of the Deployment of the same name."""
-    return {
-        "apiVersion": "placement.moorage.io/v1alpha1",
-        "kind": "Placement",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "workload": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name}],
-            "targets": {"count": {"min": count}},
-            **spec,
-        },
-    }
-
-
-def policy(name: str, rule: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
-    """A PlacementPolicy of one rule, for placements with these labels."""
-    return {
-        "apiVersion": "placement.moorage.io/v1alpha1",
-        "kind": "PlacementPolicy",
-        "metadata": {"name": name},
-        "spec": {"placementSelector": {"matchLabels": labels}, "rules": [rule]},
-    }
+def placement(name: str, *, count: int = 1, **spec: Any) -> dict[str, Any]:
+    """A Placement of the Deployment of the same name, in at least `count` targets."""
+    return manifests.placement(name, namespace=NAMESPACE, **{"targets": {"count": {"min": count}}, **spec})

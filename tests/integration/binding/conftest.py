@@ -1,7 +1,6 @@
 """Binders at work on a scene, each as if in a process of its own."""
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +14,7 @@ from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
 from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
 from shared.pipeline.messages import Bound
-from tests.support.scene import Scene, follow, opened
-
-
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with opened(tmp_path) as scene:
-        yield scene
+from tests.support.scene import Scene, follow
 
 
 @pytest.fixture

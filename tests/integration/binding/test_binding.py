@@ -13,8 +13,8 @@ from shared.hub.names import applyset_name, binding_name
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.applyset import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS, Resource
-from tests.support.manifests import condition
-from tests.support.scene import DEPLOYMENTS, PLATFORM, RIVAL, SERVICES, TEAM, Scene, deployment
+from tests.support.manifests import condition, deployment
+from tests.support.scene import DEPLOYMENTS, PLATFORM, RIVAL, SERVICES, TEAM, Scene
 
 RBAC = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False, kind="ClusterRole")
 GRANTS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False, kind="ClusterRoleBinding")
@@ -172,7 +172,7 @@ async def test_orphaned_objects_stay_without_our_marks(scene: Scene, binder: Bin
     assert await scene.binding(ref) is None
     found = await scene.in_target()
     assert found is not None
-    assert not found["metadata"].get("labels")
+    assert found["metadata"]["labels"] == {"app": "web"}
     assert not found["metadata"].get("annotations")
 
 

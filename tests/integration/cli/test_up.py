@@ -1,25 +1,14 @@
 """`moorage up` as a process: says where everything is, ends well, and says in one line what is wrong."""
 
 import os
-import socket
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.support.process import Process, process
 from tests.support.waiting import until
 
 FAST = ["moorage", "up", "--workers", "none"]
-
-
-@pytest.fixture
-def taken() -> Iterator[str]:
-    """A port of loopback that somebody listens on."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        yield str(server.getsockname()[1])
 
 
 def complaints(command: Process) -> list[str]:
@@ -63,12 +52,12 @@ async def test_a_signal_while_it_still_starts_ends_it_all(tmp_path: Path) -> Non
     assert [child for child in children if child.is_running()] == []
 
 
-async def test_a_nats_port_that_is_taken_is_one_line(tmp_path: Path, taken: str) -> None:
-    assert taken in await fails("--data", str(tmp_path), "--nats-port", taken)
+async def test_a_nats_port_that_is_taken_is_one_line(tmp_path: Path, taken: int) -> None:
+    assert str(taken) in await fails("--data", str(tmp_path), "--nats-port", str(taken))
 
 
-async def test_a_sandbox_port_that_is_taken_is_one_line(tmp_path: Path, taken: str) -> None:
-    assert "Address already in use" in await fails("--data", str(tmp_path), "--sandbox-port", taken)
+async def test_a_sandbox_port_that_is_taken_is_one_line(tmp_path: Path, taken: int) -> None:
+    assert "Address already in use" in await fails("--data", str(tmp_path), "--sandbox-port", str(taken))
 
 
 async def test_a_data_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:

@@ -2,21 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.controller.watches import WorkspaceWatch
 from shared.hub.resources import DECISIONS
-from tests.support.scene import BOUND, PLATFORM, Scene, opened
+from tests.support.scene import BOUND, PLATFORM, Scene
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with opened(tmp_path) as scene:
-        yield scene
 
 
 @pytest.fixture

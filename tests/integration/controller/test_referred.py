@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,8 @@ from services.controller.workload import select
 from services.sandbox.wire.http import Request, Response
 from shared.kube.resources import CONFIGMAPS, SECRETS
 from shared.model.refs import PlacementRef
-from tests.support.scene import BOUND, SERVICES, TEAM, Scene, deployment, opened
+from tests.support.manifests import deployment
+from tests.support.scene import BOUND, SERVICES, TEAM, Scene
 
 WEB = PlacementRef(workspace=TEAM, namespace="shop", name="web")
 OTHER = PlacementRef(workspace=TEAM, namespace="shop", name="other")
@@ -39,12 +39,6 @@ class Watched:
     async def next(self) -> PlacementRef:
         async with asyncio.timeout(BOUND):
             return await self.told.get()
-
-
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with opened(tmp_path) as scene:
-        yield scene
 
 
 @pytest.fixture

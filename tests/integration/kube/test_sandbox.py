@@ -17,14 +17,14 @@ from shared.kube.errors import ApiError
 from shared.kube.informer import Informer
 from shared.kube.objects import strip_server_fields
 from shared.kube.resources import CONFIGMAPS, Resource
+from tests.support.manifests import obj
 
 BOUND = 10.0
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 
 
 def config(name: str, **data: str) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": "default"}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return obj("ConfigMap", name=name, namespace="default", data=data)
 
 
 @pytest.fixture

@@ -1,32 +1,15 @@
 """Real kubectl against a served world."""
 
-import asyncio
 import json
-import os
-import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
 from services.sandbox.run import serve
 from services.sandbox.world.world import DEFAULT
+from tests.support import kubectl as support
+from tests.support.kubectl import DEPLOYMENT, needs_kubectl
 
-KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
-
-DEPLOYMENT = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers: [{name: main, image: "nginx:1", ports: [{containerPort: 80}]}]
-"""
+pytestmark = needs_kubectl
 
 
 @pytest.fixture
@@ -35,16 +18,7 @@ async def kubectl(tmp_path):
     async with serve(DEFAULT, "127.0.0.1", 0, tmp_path) as ready:
 
         async def run(who: str, *args: str, given: str = "") -> tuple[int, str]:
-            command = (str(KUBECTL), "--kubeconfig", str(ready.kubeconfigs[who]), *args)
-            pipe, both = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
-            environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "KUBECACHEDIR": str(tmp_path / "cache")}
-            async with asyncio.timeout(60):
-                process = await asyncio.create_subprocess_exec(
-                    *command, stdin=pipe, stdout=pipe, stderr=both, env=environment
-                )
-                output, _ = await process.communicate(given.encode())
-            assert process.returncode is not None
-            return process.returncode, output.decode()
+            return await support.kubectl(tmp_path, ready.kubeconfigs[who], *args, given=given)
 
         yield run
 
@@ -60,7 +34,7 @@ async def test_a_deployment_lives_from_apply_to_delete(kubectl):
     await says(kubectl, "successfully rolled out", "rollout", "status", "deploy/web", "--timeout=20s")
     await says(kubectl, "unchanged", "apply", "-f", "-", given=DEPLOYMENT)
     code, diff = await kubectl("target-east-1", "diff", "-f", "-", given=DEPLOYMENT.replace("nginx:1", "nginx:2"))
-    assert (code, "+      - image: nginx:2" in diff) == (1, True)
+    assert (code, "+        image: nginx:2" in diff) == (1, True)
     await says(kubectl, "configured", "apply", "-f", "-", given=DEPLOYMENT.replace("nginx:1", "nginx:2"))
     await says(kubectl, "scaled", "scale", "deploy/web", "--replicas=3")
     await says(kubectl, "condition met", "wait", "deploy/web", "--for=jsonpath={.status.readyReplicas}=3")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +25,7 @@ from shared.pipeline.messages import Decided, Message, encode
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
 from shared.process.tracing import Telemetry
-from tests.support.scene import PLATFORM, Scene, opened
+from tests.support.scene import PLATFORM, Scene
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -96,12 +95,6 @@ class Pipeline:
         assert entry is not None
         fields = {field: getattr(entry.value, field) for field in entry.value.__struct_fields__}
         await table.put(entry.key, Target(**{**fields, **changes}))
-
-
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with opened(tmp_path) as scene:
-        yield scene
 
 
 @pytest.fixture
