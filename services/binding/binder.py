@@ -9,13 +9,13 @@ import functools
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
 
-from services.binding import core, record, trouble
-from services.binding.cluster import applyset_of
-from services.binding.kubernetes import Facts, Records
-from services.binding.reach import Reach
+from services.binding import core, lifecycle, trouble
+from services.binding.records import Facts, Records
 from services.binding.settings import BindingSettings
+from services.binding.target.applyset import applyset_of
+from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
-from services.binding.workspace import Workspaces
+from services.binding.workload import Workspaces
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
@@ -70,18 +70,18 @@ class Binder:
             case "apply":
                 return await self._apply(message, facts)
 
-    def _judge(self, message: Assigned, facts: Facts) -> record.Verdict:
+    def _judge(self, message: Assigned, facts: Facts) -> lifecycle.Verdict:
         ref = message.placement
         head = self._heads.get(ref.key)
         newest = head.head.attempt if head else 0
-        return record.judge(message, facts.placement, facts.decision, facts.binding, newest)
+        return lifecycle.judge(message, facts.placement, facts.decision, facts.binding, newest)
 
     # --- apply ------------------------------------------------------------------------------------------------------
 
     async def correct(self, message: Observed, drifted: Collection[core.Identity]) -> Bound | None:
         """Apply once more what a binding was last written for, above all the `drifted` objects. Raises as `bind`."""
         facts = await self._records.facts(message.placement, message.target)
-        if facts.binding is None or record.deleting(facts.binding):
+        if facts.binding is None or lifecycle.deleting(facts.binding):
             return None
         assigned = Assigned(
             placement=message.placement,
@@ -97,18 +97,18 @@ class Binder:
         ref, before = message.placement, facts.binding
         if before is not None:
             self._await_lease(before)
-            if record.deleting(before):  # somebody deleted it by hand: it ends as it should, and begins anew
+            if lifecycle.deleting(before):  # somebody deleted it by hand: it ends as it should, and begins anew
                 await self._remove(message, facts)
                 raise Retry(SOON, "the binding was being deleted")
-        replicas = record.replicas_for(message, facts.decision)
+        replicas = lifecycle.replicas_for(message, facts.decision)
         problem: Trouble | None = None
         wanted: core.Wanted | None = None
         try:
             wanted = await self._wanted(message, facts, replicas)
         except Trouble as error:
             problem = error
-        model = before or record.fresh(message, replicas)
-        intended = record.intended(model, message, wanted, replicas)
+        model = before or lifecycle.fresh(message, replicas)
+        intended = lifecycle.intended(model, message, wanted, replicas)
         if before is None:
             binding = await self._records.create(ref, intended)
             # What was decided meanwhile was decided by somebody who could not see this binding.
@@ -120,7 +120,7 @@ class Binder:
         if wanted is None:
             assert problem is not None
             return await self._fail(message, binding, problem)
-        if record.settled(binding) and not drifted:
+        if lifecycle.settled(binding) and not drifted:
             return _bound(message, binding)
         force = facts.placement is not None and facts.placement.spec.conflict_policy == "TakeOver"
         return await self._apply_in_target(message, before, binding, wanted, drifted, force=force)
@@ -161,14 +161,14 @@ class Binder:
         recorded = {core.identity(each.ref): each for each in binding.status.objects}
         known = recorded.keys() - set(drifted)
         hashes = {core.identity(each): each.hash for each in before.spec.manifests} if before else {}
-        whole = before is not None and record.settled(before)
+        whole = before is not None and lifecycle.settled(before)
         unchanged = {
             name for each in wanted.refs if whole and (name := core.identity(each)) in known
             and hashes.get(name) == each.hash
         }  # fmt: skip
         try:
             cluster = await self._reach.open(message.target, ref)
-            binding = await self._records.write_status(ref, record.begun(binding, "Applying", self._clock()))
+            binding = await self._records.write_status(ref, lifecycle.begun(binding, "Applying", self._clock()))
             heirs = functools.partial(self._heirs, message)
             applying = cluster.apply(wanted, unchanged=unchanged, known=known, force=force, heirs=heirs)
             applied = await self._reach.work(message.target, applying)
@@ -177,7 +177,7 @@ class Binder:
         found = {**recorded, **{core.identity(each.ref): each for each in applied}}
         objects = [found[core.identity(each)] for each in wanted.refs]
         binding = await self._settle(
-            message, binding, lambda now: record.succeeded(now, objects, wanted.notes, self._clock())
+            message, binding, lambda now: lifecycle.succeeded(now, objects, wanted.notes, self._clock())
         )
         return _bound(message, binding)
 
@@ -189,9 +189,9 @@ class Binder:
             return _removed(message, "", "")
         self._await_lease(binding)
         leaving = placement is None or placement.metadata.deletion_timestamp is not None
-        if not leaving and not record.deleting(binding):
+        if not leaving and not lifecycle.deleting(binding):
             await self._await_successors(message, facts)
-        if not record.deleting(binding):
+        if not lifecycle.deleting(binding):
             await self._records.delete(ref, binding)
             marked = await self._records.binding(ref, message.target)
             if marked is None:
@@ -211,7 +211,7 @@ class Binder:
             return f"SyncTarget {target} does not exist any more: what was placed there is out of reach."
         try:
             cluster = await self._reach.open(message.target, ref)
-            binding = await self._records.write_status(ref, record.begun(binding, "Removing", self._clock()))
+            binding = await self._records.write_status(ref, lifecycle.begun(binding, "Removing", self._clock()))
             heirs = functools.partial(self._heirs, message)
             await self._reach.work(target, cluster.clear(heirs, orphan=orphan))
         except Trouble as problem:
@@ -231,7 +231,7 @@ class Binder:
         present = {TargetRef.of(each.spec.target).id: each for each in await self._records.others(message.placement)}
         for target in message.after:
             successor = present.get(target)
-            if successor is None or not record.settled(successor):
+            if successor is None or not lifecycle.settled(successor):
                 raise Retry(delay, f"{target} has to take over first")
             report = self._reports.get(message.placement.key_in(target))
             healthy = report is not None and all(each.health == "Healthy" for each in report.objects)
@@ -249,7 +249,7 @@ class Binder:
 
     async def _fail(self, message: Assigned, binding: PlacementBinding, problem: Trouble) -> Bound:
         """Record trouble, tell of it, and come again: raises Retry, always."""
-        binding = await self._settle(message, binding, lambda now: record.failed(now, problem, self._clock()))
+        binding = await self._settle(message, binding, lambda now: lifecycle.failed(now, problem, self._clock()))
         await self._publish(_bound(message, binding))
         raise Retry(self._reach.delay(message.target, problem, binding.status.retries), problem.message)
 
@@ -271,7 +271,7 @@ class Binder:
         raise Retry(SOON, "the binding was changed by others meanwhile")
 
     def _await_lease(self, binding: PlacementBinding) -> None:
-        wait = record.leased(binding, self._clock(), self._settings.lease)
+        wait = lifecycle.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
 
@@ -282,7 +282,7 @@ def _bound(message: Assigned, binding: PlacementBinding) -> Bound:
         head=message.head,
         target=message.target,
         phase=binding.status.phase,
-        message=record.message_of(binding),
+        message=lifecycle.message_of(binding),
         objects=tuple(
             ObjectHealth(ref=str(each.ref), health=each.health, message=each.message) for each in binding.status.objects
         ),

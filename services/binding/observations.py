@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from services.binding import record
+from services.binding import lifecycle
 from services.binding.binder import Binder
-from services.binding.kubernetes import Records
+from services.binding.records import Records
 from services.binding.settings import BindingSettings
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
@@ -40,18 +40,20 @@ class Observations:
     async def take(self, message: Observed) -> Bound | None:
         """Record health; apply anew where somebody changed or deleted what is ours. Raises as `Binder.bind`."""
         binding = await self._records.binding(message.placement, message.target)
-        if binding is None or not record.concerns(binding, message) or await self._overtaken(message):
+        if binding is None or not lifecycle.concerns(binding, message) or await self._overtaken(message):
             return None
-        wait = record.leased(binding, self._clock(), self._settings.lease)
+        wait = lifecycle.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
-        if record.settled(binding):
+        if lifecycle.settled(binding):
             binding = await self._write(message, binding)
-        drifted = record.drifted(binding, message)
-        if not drifted and record.settled(binding):
+        drifted = lifecycle.drifted(binding, message)
+        if not drifted and lifecycle.settled(binding):
             return None
         settings = self._settings
-        wait = record.rest(binding, self._clock(), drift=settings.drift_seconds, refused=settings.refused_retry_seconds)
+        wait = lifecycle.rest(
+            binding, self._clock(), drift=settings.drift_seconds, refused=settings.refused_retry_seconds
+        )
         if wait > 0:
             raise Retry(wait, "what changed in the target is corrected later")
         return await self._binder.correct(message, drifted)
@@ -67,7 +69,7 @@ class Observations:
         return entry is not None and entry.revision > message.revision
 
     async def _write(self, message: Observed, binding: PlacementBinding) -> PlacementBinding:
-        after = record.observed(binding, message.objects, self._clock())
+        after = lifecycle.observed(binding, message.objects, self._clock())
         if after is binding:
             return binding
         return await self._records.write_status(message.placement, after)

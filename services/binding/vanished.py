@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from services.binding.core import Identity
-from services.binding.kubernetes import Records
-from services.binding.reach import Reach
+from services.binding.records import Records
+from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
 from shared.broker.bus import Retry
 from shared.model.refs import PlacementRef

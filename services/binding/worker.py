@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.binding.binder import Binder
-from services.binding.kubernetes import Clusters, Records
 from services.binding.observations import Observations
-from services.binding.reach import Reach
+from services.binding.records import Clusters, Records
 from services.binding.settings import BindingSettings
+from services.binding.target.reach import Reach
 from services.binding.vanished import Vanished
-from services.binding.workspace import Workspaces
+from services.binding.workload import Workspaces
 from shared.broker.claims import send
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from services.binding.binder import Binder
-from services.binding.kubernetes import Clusters, Records
-from services.binding.reach import Reach
+from services.binding.records import Clusters, Records
 from services.binding.settings import BindingSettings
-from services.binding.workspace import Workspaces
+from services.binding.target.reach import Reach
+from services.binding.workload import Workspaces
 from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
 from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.binding.binder import Binder
-from services.binding.kubernetes import Clusters, Records
-from services.binding.reach import Reach
+from services.binding.records import Clusters, Records
 from services.binding.settings import BindingSettings
+from services.binding.target.reach import Reach
 from services.binding.vanished import Vanished
 from services.sandbox.wire.faults import Fault
 from shared.broker.bus import Retry

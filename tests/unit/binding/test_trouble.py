@@ -3,7 +3,7 @@
 import pytest
 
 from services.binding import trouble
-from services.binding.breaker import Breakers
+from services.binding.target.breaker import Breakers
 from shared.kube.apis import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, Unreachable
 

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from services.binding import trouble
-from services.binding.breaker import Breakers
-from services.binding.cluster import Cluster
-from services.binding.kubernetes import Clusters
+from services.binding.records import Clusters
 from services.binding.settings import BindingSettings
+from services.binding.target.applyset import Cluster
+from services.binding.target.breaker import Breakers
 from services.binding.trouble import Trouble
 from shared.aio.backoff import backoff
 from shared.broker.bus import Retry

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import msgspec
 
-from services.binding.cluster import Cluster
 from services.binding.core import Identity, identity
+from services.binding.target.applyset import Cluster
 from shared.aio.lru import Lru
 from shared.api import Placement, PlacementBinding, PlacementDecision, decode_binding, to_dict
 from shared.hub.hub import Hub

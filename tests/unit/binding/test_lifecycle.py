@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.binding import record
+from services.binding import lifecycle
 from services.binding.core import Wanted
 from services.binding.trouble import lasting, passing
 from shared.api import (
@@ -50,7 +50,7 @@ def decision(attempt: int, *targets: str, replicas: int | None = None) -> Placem
 
 
 def binding(attempt: int = 5, **status: Any) -> PlacementBinding:
-    made = record.fresh(message(attempt), None)
+    made = lifecycle.fresh(message(attempt), None)
     meta = msgspec.structs.replace(made.metadata, generation=1, resource_version="1", uid="b")
     return msgspec.structs.replace(made, metadata=meta, status=msgspec.structs.replace(made.status, **status))
 
@@ -88,7 +88,7 @@ def leaving(attempt: int) -> PlacementBinding:
     ],
 )
 def test_what_is_done_follows_from_what_holds_now(case: Any, verdict: str) -> None:
-    assert record.judge(*case) == verdict
+    assert lifecycle.judge(*case) == verdict
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,18 @@ def test_what_is_done_follows_from_what_holds_now(case: Any, verdict: str) -> No
     [(None, 3), (decision(5, HERE, replicas=9), 3), (decision(6, HERE, replicas=9), 9), (decision(6, THERE), 3)],
 )
 def test_the_newest_decision_says_how_many_replicas(newest: PlacementDecision | None, replicas: int) -> None:
-    assert record.replicas_for(message(replicas=3), newest) == replicas
+    assert lifecycle.replicas_for(message(replicas=3), newest) == replicas
 
 
 def test_a_lease_ends_with_time_and_when_it_is_given_back() -> None:
-    begun = record.begun(binding(), "Applying", NOW)
+    begun = lifecycle.begun(binding(), "Applying", NOW)
     assert begun.status.phase == "Applying"
-    assert record.leased(binding(), NOW, 25) == 0
-    assert record.leased(begun, NOW + 5, 25) == pytest.approx(20)
-    assert record.leased(begun, NOW + 26, 25) == 0
-    assert record.leased(record.begun(begun, "Removing", NOW + 30), NOW + 31, 25) == pytest.approx(24)
-    assert record.leased(record.failed(begun, passing("Timeout", "slow"), NOW + 1), NOW + 1, 25) == 0
-    assert record.leased(record.succeeded(begun, (), (), NOW + 1), NOW + 1, 25) == 0
+    assert lifecycle.leased(binding(), NOW, 25) == 0
+    assert lifecycle.leased(begun, NOW + 5, 25) == pytest.approx(20)
+    assert lifecycle.leased(begun, NOW + 26, 25) == 0
+    assert lifecycle.leased(lifecycle.begun(begun, "Removing", NOW + 30), NOW + 31, 25) == pytest.approx(24)
+    assert lifecycle.leased(lifecycle.failed(begun, passing("Timeout", "slow"), NOW + 1), NOW + 1, 25) == 0
+    assert lifecycle.leased(lifecycle.succeeded(begun, (), (), NOW + 1), NOW + 1, 25) == 0
 
 
 def bound(health: str = "Unknown", uid: str = "o1") -> BoundObject:
@@ -117,50 +117,50 @@ def bound(health: str = "Unknown", uid: str = "o1") -> BoundObject:
 
 def test_success_is_recorded_with_the_generation_that_it_is_for() -> None:
     before = binding(retries=3, objects=(bound("Healthy"),))
-    after = record.succeeded(before, (bound(), bound(uid="o2")), ("ConfigMap y is not in the workspace.",), NOW)
-    assert record.settled(after)
-    assert not record.settled(before)
+    after = lifecycle.succeeded(before, (bound(), bound(uid="o2")), ("ConfigMap y is not in the workspace.",), NOW)
+    assert lifecycle.settled(after)
+    assert not lifecycle.settled(before)
     assert after.status.retries == 0
     assert [each.health for each in after.status.objects] == ["Healthy", "Unknown"]
-    assert record.message_of(after) == "2 objects are applied. ConfigMap y is not in the workspace."
+    assert lifecycle.message_of(after) == "2 objects are applied. ConfigMap y is not in the workspace."
     newer = msgspec.structs.replace(after, metadata=msgspec.structs.replace(after.metadata, generation=2))
-    assert not record.settled(newer)
+    assert not lifecycle.settled(newer)
 
 
 @pytest.mark.parametrize(
     ("problem", "phase"), [(lasting("Unfit", "why"), "Failed"), (passing("Unreachable", "why"), "Applying")]
 )
 def test_failure_is_recorded_with_its_reason(problem: Any, phase: str) -> None:
-    after = record.failed(binding(), problem, NOW)
+    after = lifecycle.failed(binding(), problem, NOW)
     applied = get_condition(after.status.conditions, "Applied")
     assert applied is not None
-    assert (applied.status, applied.reason, record.message_of(after)) == ("False", problem.reason, "why")
+    assert (applied.status, applied.reason, lifecycle.message_of(after)) == ("False", problem.reason, "why")
     assert (after.status.phase, after.status.retries) == (phase, 1)
     gone = msgspec.structs.replace(
         binding(), metadata=msgspec.structs.replace(binding().metadata, deletion_timestamp="2026-01-01T00:00:00Z")
     )
-    assert record.failed(gone, problem, NOW).status.phase == "Removing"
+    assert lifecycle.failed(gone, problem, NOW).status.phase == "Removing"
 
 
 def test_what_is_intended_keeps_what_others_wrote() -> None:
     present = binding()
     meta = msgspec.structs.replace(present.metadata, labels={"theirs": "1"}, finalizers=("theirs/finalizer",))
-    found = record.intended(msgspec.structs.replace(present, metadata=meta), message(7), Wanted((), ()), 4)
+    found = lifecycle.intended(msgspec.structs.replace(present, metadata=meta), message(7), Wanted((), ()), 4)
     assert found.metadata.labels == {"theirs": "1", "placement.moorage.io/placement": "web"}
     assert found.metadata.finalizers == ("theirs/finalizer", APPLIED_FINALIZER)
-    assert record.attempt_of(found) == 7
+    assert lifecycle.attempt_of(found) == 7
     assert found.spec.replicas == 4
 
 
 def test_the_same_intention_again_is_the_same_object() -> None:
     present = binding()
-    assert record.intended(present, message(5), Wanted((), ()), None) is present
+    assert lifecycle.intended(present, message(5), Wanted((), ()), None) is present
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
 def test_an_attempt_that_is_no_number_is_older_than_any(text: str) -> None:
     meta = ObjectMeta(annotations={ATTEMPT_ANNOTATION: text})
-    assert record.attempt_of(msgspec.structs.replace(binding(), metadata=meta)) == 0
+    assert lifecycle.attempt_of(msgspec.structs.replace(binding(), metadata=meta)) == 0
 
 
 # --- what status sees ------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ CONFIG = "v1 ConfigMap shop/x"
 
 
 def applied(*objects: BoundObject) -> PlacementBinding:
-    return record.succeeded(binding(), objects or (bound(),), (), NOW)
+    return lifecycle.succeeded(binding(), objects or (bound(),), (), NOW)
 
 
 def observed(*objects: ObjectHealth, missing: tuple[str, ...] = (), attempt: int = 5, uid: str = "u1") -> Observed:
@@ -194,34 +194,34 @@ def seen(health: Any, message: str = "", owned: str = "") -> ObjectHealth:
 def test_the_worst_object_makes_the_phase(health: str, phase: str, available: str) -> None:
     other = ObjectReference(api_version="v1", kind="Secret", name="y", namespace="shop")
     before = applied(bound(), BoundObject(ref=other, health="Healthy"))
-    after = record.observed(before, [seen(health, "why.")], NOW + 5)
+    after = lifecycle.observed(before, [seen(health, "why.")], NOW + 5)
     condition = get_condition(after.status.conditions, "Available")
     assert condition is not None
     assert (after.status.phase, condition.status) == (phase, available)
     assert condition.message == ("All objects are healthy." if phase == "Ready" else "ConfigMap x: why.")
     assert [each.health for each in after.status.objects] == [health, "Healthy"]
-    assert record.settled(after)
-    assert record.leased(after, NOW + 5, 25) == 0
+    assert lifecycle.settled(after)
+    assert lifecycle.leased(after, NOW + 5, 25) == 0
     assert get_condition(after.status.conditions, "Progressing") == get_condition(
         before.status.conditions, "Progressing"
     )
-    assert record.observed(after, [seen(health, "why.")], NOW + 9) is after
+    assert lifecycle.observed(after, [seen(health, "why.")], NOW + 9) is after
 
 
 def test_long_words_are_cut_to_what_the_schema_takes() -> None:
-    after = record.observed(applied(), [seen("Unhealthy", "x" * 5000)], NOW)
+    after = lifecycle.observed(applied(), [seen("Unhealthy", "x" * 5000)], NOW)
     condition = get_condition(after.status.conditions, "Available")
     assert condition is not None
     assert (len(after.status.objects[0].message), len(condition.message)) == (2048, 2048)
 
 
 def test_health_of_the_same_object_outlives_applying_it_again() -> None:
-    healthy = record.observed(applied(), [seen("Healthy")], NOW)
+    healthy = lifecycle.observed(applied(), [seen("Healthy")], NOW)
     newly = msgspec.structs.replace(bound(), owned_fields="f2")
-    again = record.succeeded(record.begun(healthy, "Applying", NOW + 1), (newly,), (), NOW + 2)
+    again = lifecycle.succeeded(lifecycle.begun(healthy, "Applying", NOW + 1), (newly,), (), NOW + 2)
     assert (again.status.phase, again.status.objects[0].health) == ("Ready", "Healthy")
     assert again.status.objects[0].owned_fields == "f2"
-    assert record.succeeded(again, (bound(uid="o2"),), (), NOW + 3).status.phase == "Applied"
+    assert lifecycle.succeeded(again, (bound(uid="o2"),), (), NOW + 3).status.phase == "Applied"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_health_of_the_same_object_outlives_applying_it_again() -> None:
 def test_drift_is_what_is_gone_or_what_somebody_took_from_us(owned: str, message: Observed, drifts: bool) -> None:
     mine = msgspec.structs.replace(bound(), owned_fields=owned)
     expected = {("", "ConfigMap", "shop", "x")} if drifts else set()
-    assert record.drifted(applied(mine), message) == expected
+    assert lifecycle.drifted(applied(mine), message) == expected
 
 
 def deleted(present: PlacementBinding) -> PlacementBinding:
@@ -252,10 +252,10 @@ def deleted(present: PlacementBinding) -> PlacementBinding:
     ("present", "message", "concerned"),
     [
         (applied(), observed(), True),
-        (record.failed(applied(), lasting("FieldConflict", "why"), NOW), observed(), True),
-        (record.begun(applied(), "Applying", NOW), observed(), True),
+        (lifecycle.failed(applied(), lasting("FieldConflict", "why"), NOW), observed(), True),
+        (lifecycle.begun(applied(), "Applying", NOW), observed(), True),
         (binding(), observed(), False),
-        (record.failed(binding(), lasting("Unfit", "why"), NOW), observed(), False),
+        (lifecycle.failed(binding(), lasting("Unfit", "why"), NOW), observed(), False),
         (applied(), observed(attempt=4), False),
         (applied(), observed(attempt=6), False),
         (applied(), observed(uid="u2"), False),
@@ -265,18 +265,18 @@ def deleted(present: PlacementBinding) -> PlacementBinding:
 def test_an_observation_concerns_what_was_applied_for_the_same_round(
     present: PlacementBinding, message: Observed, concerned: bool
 ) -> None:
-    assert record.concerns(present, message) == concerned
+    assert lifecycle.concerns(present, message) == concerned
 
 
 def test_corrections_keep_their_distance() -> None:
     def rest(present: PlacementBinding, after: float) -> float:
-        return record.rest(present, NOW + after, drift=10, refused=60)
+        return lifecycle.rest(present, NOW + after, drift=10, refused=60)
 
     assert rest(applied(), 4) == pytest.approx(6)
     assert rest(applied(), 11) == 0
-    assert rest(record.observed(applied(), [seen("Healthy")], NOW + 9), 11) == 0
-    refused = record.failed(record.begun(applied(), "Applying", NOW), lasting("FieldConflict", "why"), NOW)
+    assert rest(lifecycle.observed(applied(), [seen("Healthy")], NOW + 9), 11) == 0
+    refused = lifecycle.failed(lifecycle.begun(applied(), "Applying", NOW), lasting("FieldConflict", "why"), NOW)
     assert rest(refused, 11) == pytest.approx(49)
-    passed = record.failed(record.begun(applied(), "Applying", NOW), passing("Unreachable", "why"), NOW)
+    passed = lifecycle.failed(lifecycle.begun(applied(), "Applying", NOW), passing("Unreachable", "why"), NOW)
     assert rest(passed, 4) == pytest.approx(6)
     assert rest(binding(), 0) == 0
