@@ -1,4 +1,4 @@
-"""The life of a PlacementBinding: who may act on it now, and what is written when. Values in, values out.
+"""The life of a PlacementBinding: its states, who may act on it now, and what is written when. Values in, values out.
 
 A binding is worked on under a lease: the worker that sets the condition Progressing=True (by compare-and-set) holds it
 for `lease` seconds, and all others wait. The lease ends when Progressing becomes False. It also ends when its time is
@@ -6,7 +6,7 @@ over, so that nobody waits for a worker that died. So what is done for a binding
 a time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 import msgspec
@@ -20,11 +20,9 @@ from shared.api import (
     Health,
     ObjectMeta,
     OwnerReference,
-    Placement,
     PlacementBinding,
     PlacementBindingSpec,
     PlacementBindingStatus,
-    PlacementDecision,
     PlacementReference,
     applied_phase,
     get_condition,
@@ -34,62 +32,12 @@ from shared.hub.names import APPLIED_FINALIZER, ATTEMPT_ANNOTATION, PLACEMENT_LA
 from shared.kube.times import rfc3339, seconds
 from shared.model.refs import TargetRef
 from shared.model.report import ObjectHealth
-from shared.pipeline.messages import Assigned, Observed
+from shared.pipeline.messages import Assigned, Bound, Observed
 
 _MESSAGE = 2048  # characters that the schema allows
 _GRAVITY: tuple[Health, ...] = ("Unhealthy", "Degraded", "Unknown", "Progressing", "Healthy")
 _AVAILABLE: dict[Health, Literal["True", "False", "Unknown"]] = {"Healthy": "True", "Unknown": "Unknown"}
 _SETTLED: frozenset[BindingPhase] = frozenset({"Applied", "Ready", "Degraded"})
-
-Verdict = Literal["apply", "remove", "drop"]
-
-
-def judge(
-    message: Assigned,
-    placement: Placement | None,
-    decision: PlacementDecision | None,
-    binding: PlacementBinding | None,
-    newest: int,
-) -> Verdict:
-    """What has to be done now, which may differ from what the message asked for when it was sent.
-
-    `newest` is the newest attempt that is known of this placement. The PlacementDecision counts, not the message: a
-    decision is written before the messages that follow from it are sent.
-    """
-    if binding is not None and attempt_of(binding) > message.head.attempt:
-        return "drop"
-    if placement is None or placement.metadata.deletion_timestamp:
-        return "remove"
-    ending = message.remove and binding is not None and deleting(binding)
-    if placement.spec.suspend and placement.metadata.uid == message.head.uid and not ending:
-        return "drop"  # what runs stays as it is; when that ends there is another round, which says what holds then
-    if decision is None:  # nothing is to be taken from a Placement that lives: it is decided (anew) before long
-        if message.remove:
-            return "drop" if placement.metadata.uid == message.head.uid else "remove"
-        return "drop" if newest > message.head.attempt else "apply"
-    selected = chosen(decision, message.target) is not None
-    if message.remove:
-        return "drop" if selected and decision.status.attempt > message.head.attempt else "remove"
-    if placement.metadata.uid != message.head.uid:
-        return "drop"  # it was deleted and made anew: the new one has a decision and messages of its own
-    return "apply" if selected else "remove"
-
-
-def chosen(decision: PlacementDecision, target: str) -> int | None:
-    """Where in the decision a target is, or None."""
-    for number, each in enumerate(decision.status.selected):
-        if TargetRef.of(each.target).id == target:
-            return number
-    return None
-
-
-def replicas_for(message: Assigned, decision: PlacementDecision | None) -> int | None:
-    """The replicas of this target: as the newest decision has it, should that be newer than the message."""
-    if decision is not None and decision.status.attempt > message.head.attempt:
-        number = chosen(decision, message.target)
-        if number is not None:
-            return decision.status.selected[number].replicas
-    return message.replicas
 
 
 def attempt_of(binding: PlacementBinding) -> int:
@@ -145,6 +93,19 @@ def rest(binding: PlacementBinding, now: float, *, drift: float, refused: float)
     return max(0.0, since + (refused if binding.status.phase == "Failed" else drift) - now)
 
 
+def untouched(before: PlacementBinding | None, wanted: Wanted, known: Collection[Identity]) -> frozenset[Identity]:
+    """The objects, of those `known` to be in the target, that are wanted as the binding has them.
+
+    None, unless everything in its spec was applied: what was not may be anything.
+    """
+    if before is None or not settled(before):
+        return frozenset()
+    hashes = {identity(each): each.hash for each in before.spec.manifests}
+    return frozenset(
+        name for each in wanted.refs if (name := identity(each)) in known and hashes.get(name) == each.hash
+    )
+
+
 def deleting(binding: PlacementBinding) -> bool:
     return binding.metadata.deletion_timestamp is not None
 
@@ -178,17 +139,18 @@ def fresh(message: Assigned, replicas: int | None) -> PlacementBinding:
 
 
 def intended(
-    binding: PlacementBinding, message: Assigned, wanted: Wanted | None, replicas: int | None
+    binding: PlacementBinding, message: Assigned, wanted: Wanted | Trouble, replicas: int | None
 ) -> PlacementBinding:
     """The binding with what is to be applied; the same object when that is what it says already.
 
-    `wanted` is None when it cannot be worked out: then what the target holds stays on record.
+    Where trouble keeps us from working out what is wanted, what the target holds stays on record.
     """
     model = fresh(message, replicas)
-    spec = model.spec
-    manifests, overrides = (
-        (binding.spec.manifests, binding.spec.overrides_applied) if wanted is None else (wanted.refs, wanted.overrides)
-    )
+    match wanted:
+        case Trouble():
+            manifests, overrides = binding.spec.manifests, binding.spec.overrides_applied
+        case _:
+            manifests, overrides = wanted.refs, wanted.overrides
     metadata = msgspec.structs.replace(
         binding.metadata,
         labels={**binding.metadata.labels, **model.metadata.labels},
@@ -199,7 +161,7 @@ def intended(
     new = msgspec.structs.replace(
         binding,
         metadata=metadata,
-        spec=msgspec.structs.replace(spec, manifests=manifests, overrides_applied=overrides),
+        spec=msgspec.structs.replace(model.spec, manifests=manifests, overrides_applied=overrides),
     )
     return binding if new == binding else new
 
@@ -272,10 +234,20 @@ def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> Placement
     return _with(binding, phase=phase, conditions=conditions, retries=binding.status.retries + 1)
 
 
-def message_of(binding: PlacementBinding) -> str:
-    """The sentence that tells people what the state is."""
+def bound(message: Assigned, binding: PlacementBinding) -> Bound:
+    """What is told of a binding that was worked on for a message; its sentence is that of the condition Applied."""
     applied = get_condition(binding.status.conditions, "Applied")
-    return "" if applied is None else applied.message
+    return Bound(
+        placement=message.placement,
+        head=message.head,
+        target=message.target,
+        phase=binding.status.phase,
+        message="" if applied is None else applied.message,
+        objects=tuple(
+            ObjectHealth(ref=str(each.ref), health=each.health, message=each.message) for each in binding.status.objects
+        ),
+        version=binding.metadata.resource_version,
+    )
 
 
 def _with(binding: PlacementBinding, **changes: object) -> PlacementBinding:

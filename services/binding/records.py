@@ -6,24 +6,18 @@ from typing import TypeVar
 import msgspec
 
 from services.binding.core import Identity, identity
-from services.binding.target.applyset import Cluster
-from shared.aio.lru import Lru
 from shared.api import Placement, PlacementBinding, PlacementDecision, decode_binding, to_dict
 from shared.hub.hub import Hub
 from shared.hub.names import APPLIED_FINALIZER, PLACEMENT_LABEL, binding_name, field_manager, label_value
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
-from shared.hub.targets import TargetClients
-from shared.kube.apis import RestMapper
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import Resource
 from shared.model.refs import PlacementRef, TargetRef
-from shared.model.target import Target
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 FIELD_MANAGER = field_manager("binding")
-_MAPPERS = 1000  # targets whose kinds are remembered
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -136,24 +130,3 @@ class Records:
 
     def _client(self, ref: PlacementRef) -> Client:
         return self._hub.at(ref.workspace)
-
-
-class Clusters:
-    """Target clusters. What each serves is remembered, for some of them."""
-
-    def __init__(self, targets: TargetClients) -> None:
-        self._targets = targets
-        self._mappers: Lru[str, tuple[Client, RestMapper]] = Lru(_MAPPERS)
-
-    async def open(self, target: Target, ref: PlacementRef) -> Cluster:
-        """A target as seen by one Placement. Raises ConfigError without usable credentials, and what reading raises."""
-        client = await self._targets.get(target)
-        known = self._mappers.get(target.id)
-        if known is None or known[0] is not client:
-            known = (client, RestMapper(client))
-            self._mappers.put(target.id, known)
-        return Cluster(client, known[1], ref)
-
-    async def forget(self, target: str) -> None:
-        """Read the target's credentials anew next time."""
-        await self._targets.forget(target)

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 
 from services.binding.core import Identity
 from services.binding.records import Records
+from services.binding.removal import out_of_reach
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
 from shared.broker.bus import Retry
 from shared.model.refs import PlacementRef
 from shared.pipeline.messages import Assigned, Bound
-
-_UNKNOWN = 30.0  # seconds until a target that is in no inventory is looked for again
 
 
 class Vanished:
@@ -28,14 +27,12 @@ class Vanished:
         ref, target = message.placement, message.target
         if not await self._records.workspace_is_gone(ref.workspace):
             return None
-        if self._reach.knows(target):
+        if not await out_of_reach(target, self._reach, self._records):
             try:
-                cluster = await self._reach.open(target, ref)
-                await self._reach.work(target, cluster.clear(_nobody, orphan=message.orphan))
+                applyset = await self._reach.open(target, ref)
+                await self._reach.work(target, applyset.clear(_nobody, orphan=message.orphan))
             except Trouble as problem:
                 raise Retry(self._reach.delay(target, problem, 0), problem.message) from problem
-        elif await self._records.target_exists(target):
-            raise Retry(_UNKNOWN, f"target {target} is not in the inventory (yet)")
         return Bound(placement=ref, head=message.head, target=target, phase="Removed", vanished=True)
 
 

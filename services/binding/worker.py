@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from services.binding.binder import Binder
 from services.binding.observations import Observations
-from services.binding.records import Clusters, Records
+from services.binding.records import Records
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
 from services.binding.vanished import Vanished
-from services.binding.workload import Workspaces
+from services.binding.workload import Workloads
 from shared.broker.claims import send
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
@@ -43,11 +43,11 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
         targets = TargetClients(hub, user_agent=field_manager("binding"), timeout=settings.api_timeout_seconds)
         records, reports = Records(hub), await runtime.follow(REPORTS)
         try:
-            reach = Reach(settings, Clusters(targets), await runtime.follow(INVENTORY), runtime.clock)
+            reach = Reach(settings, targets, await runtime.follow(INVENTORY), runtime.clock)
             binder = Binder(
                 settings,
                 records=records,
-                workspaces=Workspaces(hub),
+                workloads=Workloads(hub),
                 reach=reach,
                 heads=await runtime.follow(HEADS),
                 reports=reports,

@@ -1,10 +1,12 @@
-"""Reads what is to be placed from the Placement's workspace."""
+"""What is wanted in a target, worked out from what the Placement's workspace has."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from services.binding.core import Collected, Object
-from services.binding.trouble import lasting
+from services.binding import core, errors
+from services.binding.core import Collected, Object, Wanted
+from services.binding.target.parent import applyset_of
+from services.binding.trouble import Trouble, lasting
 from shared.aio.lru import Lru
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
 from shared.hub.hub import Hub
@@ -18,14 +20,32 @@ _WORKSPACES = 1000  # whose kinds are remembered
 _TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret
 
 
-class Workspaces:
-    """The workload of Placements. What each workspace serves is remembered, for some of them."""
+class Workloads:
+    """The workloads of Placements. What each workspace serves is remembered, for some of them."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._mappers: Lru[str, RestMapper] = Lru(_WORKSPACES)
 
-    async def collect(self, ref: PlacementRef, spec: PlacementSpec) -> Collected:
+    async def wanted(
+        self, ref: PlacementRef, spec: PlacementSpec, *, target_labels: Mapping[str, str], replicas: int | None
+    ) -> Wanted | Trouble:
+        """What is to be in a target of these labels, or why that cannot be worked out. Raises what reading raises."""
+        try:
+            collected = await self._collect(ref, spec)
+            return core.wanted(
+                ref, spec, collected, target_labels=target_labels, replicas=replicas, applyset=applyset_of(ref)
+            )
+        except Trouble as problem:
+            return problem
+        except core.Unfit as error:
+            return lasting("Unfit", str(error))
+        except ApiError as error:
+            if not error.forbidden:
+                raise
+            return errors.of(error, f"workspace {ref.workspace or 'hub'}")
+
+    async def _collect(self, ref: PlacementRef, spec: PlacementSpec) -> Collected:
         """The selected objects, and what they refer to.
 
         Raises Trouble for an object or a kind that is not there, and what reading raises.

@@ -1,7 +1,7 @@
 """Applies, prunes and releases in a target cluster: one ApplySet per Placement.
 
-The ApplySet's parent is a ConfigMap in `moorage-system`. It is written before any member and names every kind that
-there may be members of, so that whatever happens in between, all members are found again.
+Its parent (parent.py) is written before any member and names every kind that there may be members of, so that whatever
+happens in between, all members are found again.
 """
 
 import asyncio
@@ -18,11 +18,12 @@ from services.binding.core import (
     rank,
     reference,
 )
-from services.binding.trouble import Trouble, lasting, managers, passing
+from services.binding.errors import managers
+from services.binding.target.parent import Kind, applyset_of, kinds_of, parent_of
+from services.binding.trouble import Trouble, lasting, passing
 from shared.api import BoundObject, ObjectReference
 from shared.hub.names import (
     APPLIER,
-    KINDS_ANNOTATION,
     MANAGED_LABEL,
     OWNER_ANNOTATION,
     SYSTEM_NAMESPACE,
@@ -32,7 +33,7 @@ from shared.hub.names import (
 )
 from shared.hub.references import pod_template
 from shared.kube.apis import RestMapper, UnknownKind
-from shared.kube.applyset import APPLYSET_PART_OF, applyset_id, applyset_parent
+from shared.kube.applyset import APPLYSET_PART_OF
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.objects import owned_fields
@@ -44,18 +45,12 @@ _RACES = 10  # versions that an object may go through between being read and bei
 
 T = TypeVar("T")
 
-Kind = tuple[str, str]
 Heirs = Callable[[], Awaitable[Mapping[Identity, PlacementRef]]]
 """Which other Placement wants an object that this one leaves, in the same target."""
 
 
-def applyset_of(ref: PlacementRef) -> str:
-    """The id of a Placement's ApplySet, which its members carry as a label."""
-    return applyset_id(applyset_name(ref), SYSTEM_NAMESPACE, CONFIGMAPS.kind, CONFIGMAPS.group)
-
-
-class Cluster:
-    """One target, as seen by one Placement. Methods raise Trouble and what the client raises."""
+class ApplySet:
+    """What one Placement has in one target. Methods raise Trouble and what the client raises."""
 
     def __init__(self, client: Client, mapper: RestMapper, ref: PlacementRef) -> None:
         self._client = client
@@ -243,24 +238,7 @@ class Cluster:
             raise
 
     async def _write_parent(self, kinds: Iterable[Kind]) -> None:
-        ordered = sorted(kinds)
-        bare = {
-            "apiVersion": CONFIGMAPS.api_version,
-            "kind": CONFIGMAPS.kind,
-            "metadata": {
-                "name": applyset_name(self._ref),
-                "namespace": SYSTEM_NAMESPACE,
-                "annotations": {
-                    OWNER_ANNOTATION: owner_of(self._ref),
-                    KINDS_ANNOTATION: ",".join(" ".join(kind) for kind in ordered),
-                },
-            },
-        }
-        members = [
-            {"apiVersion": api_version, "kind": kind, "metadata": {"namespace": self._ref.namespace}}
-            for api_version, kind in ordered
-        ]
-        await self._client.apply(CONFIGMAPS, applyset_parent(bare, members), field_manager=APPLIER, force=True)
+        await self._client.apply(CONFIGMAPS, parent_of(self._ref, kinds), field_manager=APPLIER, force=True)
 
     async def _make_namespace(self, name: str) -> None:
         """It is not a member of the set: what else runs in it must outlive us."""
@@ -284,13 +262,6 @@ class Cluster:
         except ApiError:
             return False
         return True
-
-
-def kinds_of(parent: Object | None) -> set[Kind]:
-    """The kinds that the parent says there may be members of."""
-    annotations = (parent or {}).get("metadata", {}).get("annotations") or {}
-    pairs = (entry.partition(" ") for entry in str(annotations.get(KINDS_ANNOTATION, "")).split(",") if entry)
-    return {(api_version, kind) for api_version, _, kind in pairs}
 
 
 async def _all(*work: Awaitable[T]) -> list[T]:

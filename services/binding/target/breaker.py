@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shared.aio.backoff import backoff
+
 
 @dataclass
 class _Circuit:
     failures: int = 0
-    closed_until: float = 0.0
+    open_until: float = 0.0
 
 
 class Breakers:
@@ -28,10 +30,10 @@ class Breakers:
         circuit = self._circuits.get(target)
         if circuit is None or circuit.failures < self._threshold:
             return 0.0
-        left = circuit.closed_until - self._clock()
+        left = circuit.open_until - self._clock()
         if left > 0:
             return left
-        circuit.closed_until = self._clock() + self._first  # for all others, while the caller tries
+        circuit.open_until = self._clock() + self._first  # for all others, while the caller tries
         return 0.0
 
     def succeeded(self, target: str) -> None:
@@ -42,5 +44,5 @@ class Breakers:
         """The target did not answer, or answered with a server error."""
         circuit = self._circuits.setdefault(target, _Circuit())
         circuit.failures += 1
-        doublings = min(max(circuit.failures - self._threshold, 0), 32)
-        circuit.closed_until = self._clock() + min(self._most, self._first * 2.0**doublings)
+        pause = backoff(circuit.failures - self._threshold + 1, first=self._first, most=self._most)
+        circuit.open_until = self._clock() + pause

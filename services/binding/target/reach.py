@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from services.binding import trouble
-from services.binding.records import Clusters
+from services.binding import errors
 from services.binding.settings import BindingSettings
-from services.binding.target.applyset import Cluster
+from services.binding.target.applyset import ApplySet
 from services.binding.target.breaker import Breakers
-from services.binding.trouble import Trouble
+from services.binding.trouble import Trouble, passing
 from shared.aio.backoff import backoff
+from shared.aio.lru import Lru
 from shared.broker.bus import Retry
 from shared.broker.table import View
-from shared.kube.apis import UnknownKind
+from shared.hub.targets import TargetClients
+from shared.kube.apis import RestMapper, UnknownKind
+from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.target import Target
@@ -21,16 +23,18 @@ from shared.model.target import Target
 T = TypeVar("T")
 
 _UNKNOWN = 2.0  # seconds until a target that is in no inventory is looked for again
+_MAPPERS = 1000  # targets whose kinds are remembered
 
 
 class Reach:
     """The way to all targets, with a circuit breaker for each."""
 
     def __init__(
-        self, settings: BindingSettings, clusters: Clusters, inventory: View[Target], clock: Callable[[], float]
+        self, settings: BindingSettings, clients: TargetClients, inventory: View[Target], clock: Callable[[], float]
     ) -> None:
         self._settings = settings
-        self._clusters = clusters
+        self._clients = clients
+        self._mappers: Lru[str, tuple[Client, RestMapper]] = Lru(_MAPPERS)
         self._inventory = inventory
         self._breakers = Breakers(
             clock,
@@ -49,8 +53,11 @@ class Reach:
         """Whether a target is in the inventory."""
         return TargetRef.parse(target).key in self._inventory.entries
 
-    async def open(self, target: str, ref: PlacementRef) -> Cluster:
-        """The target as a Placement sees it. Raises Retry while it is left alone, Trouble where it cannot be used."""
+    async def open(self, target: str, ref: PlacementRef) -> ApplySet:
+        """What a Placement has in a target.
+
+        Raises Retry while the target is left alone, Trouble without usable credentials, and what reading them raises.
+        """
         found = self.target(target)
         wait = self._breakers.wait(target)
         if wait > 0:
@@ -58,9 +65,10 @@ class Reach:
                 max(wait, self._patience(target)), f"target {target} does not answer, and is left alone for a while"
             )
         try:
-            return await self._clusters.open(found, ref)
+            client = await self._clients.get(found)
         except ConfigError as error:
-            raise trouble.of(error, f"target {target}") from error
+            raise errors.of(error, f"target {target}") from error
+        return ApplySet(client, self._mapper(target, client), ref)
 
     async def work(self, target: str, work: Awaitable[T]) -> T:
         """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""
@@ -71,18 +79,18 @@ class Reach:
         except TimeoutError:
             self._breakers.failed(target)
             limit = self._settings.apply_timeout_seconds
-            raise trouble.passing("Timeout", f"{where} did not take everything within {limit:g} s") from None
+            raise passing("Timeout", f"{where} did not take everything within {limit:g} s") from None
         except Trouble:
             self._breakers.succeeded(target)
             raise
         except (KubeError, UnknownKind) as error:
-            if isinstance(error, KubeError) and trouble.silent(error):
+            if isinstance(error, KubeError) and errors.silent(error):
                 self._breakers.failed(target)
             else:
                 self._breakers.succeeded(target)
             if isinstance(error, ApiError) and error.unauthorized:
-                await self._clusters.forget(target)
-            raise trouble.of(error, where) from error
+                await self._clients.forget(target)  # its Secret is read anew next time
+            raise errors.of(error, where) from error
         self._breakers.succeeded(target)
         return result
 
@@ -95,6 +103,13 @@ class Reach:
             return settings.refused_retry_seconds
         delay = backoff(min(retries, 32), first=settings.retry_initial_seconds, most=settings.retry_max_seconds)
         return max(delay, self._patience(target))
+
+    def _mapper(self, target: str, client: Client) -> RestMapper:
+        known = self._mappers.get(target)
+        if known is None or known[0] is not client:
+            known = (client, RestMapper(client))
+            self._mappers.put(target, known)
+        return known[1]
 
     def _patience(self, target: str) -> float:
         """Least seconds between attempts: more for a target that is known to be lost."""

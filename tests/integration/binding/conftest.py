@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from services.binding.binder import Binder
-from services.binding.records import Clusters, Records
+from services.binding.records import Records
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
-from services.binding.workload import Workspaces
+from services.binding.workload import Workloads
 from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
 from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
@@ -34,8 +34,8 @@ async def new_binder(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
             return Binder(
                 chosen,
                 records=Records(hub),
-                workspaces=Workspaces(hub),
-                reach=Reach(chosen, Clusters(clients[-1]), inventory, scene.clock),
+                workloads=Workloads(hub),
+                reach=Reach(chosen, clients[-1], inventory, scene.clock),
                 heads=heads,
                 reports=reports,
                 publish=publish,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from services.binding.binder import Binder
-from services.binding.target.applyset import applyset_of
+from services.binding.target.parent import applyset_of
 from services.sandbox.wire.http import Request
 from shared.broker.bus import Retry
 from shared.hub.names import applyset_name, binding_name

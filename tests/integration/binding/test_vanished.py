@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.binding.binder import Binder
-from services.binding.records import Clusters, Records
+from services.binding.records import Records
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
 from services.binding.vanished import Vanished
@@ -28,7 +28,7 @@ async def vanished(scene: Scene) -> AsyncIterator[Vanished]:
     hub = Hub(scene.hub, "kcp")
     clients = TargetClients(hub, user_agent="test", timeout=5.0)
     async with follow(scene, INVENTORY) as (inventory,):
-        yield Vanished(Records(hub), Reach(BindingSettings(), Clusters(clients), inventory, scene.clock))
+        yield Vanished(Records(hub), Reach(BindingSettings(), clients, inventory, scene.clock))
     await clients.close()
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.binding import core
-from services.binding.target.applyset import applyset_of, kinds_of
+from services.binding.target.parent import applyset_of, kinds_of
 from services.binding.workload import selector_text
 from shared.api import LabelRequirement, LabelSelector, PlacementSpec
 from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, applyset_name

@@ -7,6 +7,7 @@ import pytest
 
 from services.binding import lifecycle
 from services.binding.core import Wanted
+from services.binding.judge import judge, replicas_for
 from services.binding.trouble import lasting, passing
 from shared.api import (
     BoundObject,
@@ -88,7 +89,7 @@ def leaving(attempt: int) -> PlacementBinding:
     ],
 )
 def test_what_is_done_follows_from_what_holds_now(case: Any, verdict: str) -> None:
-    assert lifecycle.judge(*case) == verdict
+    assert judge(*case) == verdict
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_what_is_done_follows_from_what_holds_now(case: Any, verdict: str) -> No
     [(None, 3), (decision(5, HERE, replicas=9), 3), (decision(6, HERE, replicas=9), 9), (decision(6, THERE), 3)],
 )
 def test_the_newest_decision_says_how_many_replicas(newest: PlacementDecision | None, replicas: int) -> None:
-    assert lifecycle.replicas_for(message(replicas=3), newest) == replicas
+    assert replicas_for(message(replicas=3), newest) == replicas
 
 
 def test_a_lease_ends_with_time_and_when_it_is_given_back() -> None:
@@ -122,7 +123,7 @@ def test_success_is_recorded_with_the_generation_that_it_is_for() -> None:
     assert not lifecycle.settled(before)
     assert after.status.retries == 0
     assert [each.health for each in after.status.objects] == ["Healthy", "Unknown"]
-    assert lifecycle.message_of(after) == "2 objects are applied. ConfigMap y is not in the workspace."
+    assert lifecycle.bound(message(), after).message == "2 objects are applied. ConfigMap y is not in the workspace."
     newer = msgspec.structs.replace(after, metadata=msgspec.structs.replace(after.metadata, generation=2))
     assert not lifecycle.settled(newer)
 
@@ -134,7 +135,8 @@ def test_failure_is_recorded_with_its_reason(problem: Any, phase: str) -> None:
     after = lifecycle.failed(binding(), problem, NOW)
     applied = get_condition(after.status.conditions, "Applied")
     assert applied is not None
-    assert (applied.status, applied.reason, lifecycle.message_of(after)) == ("False", problem.reason, "why")
+    assert (applied.status, applied.reason, applied.message) == ("False", problem.reason, "why")
+    assert lifecycle.bound(message(), after).message == "why"
     assert (after.status.phase, after.status.retries) == (phase, 1)
     gone = msgspec.structs.replace(
         binding(), metadata=msgspec.structs.replace(binding().metadata, deletion_timestamp="2026-01-01T00:00:00Z")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.binding import trouble
+from services.binding import errors
 from services.binding.target.breaker import Breakers
 from shared.kube.apis import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, Unreachable
@@ -41,17 +41,17 @@ CONFLICT = ApiError(
 def test_each_error_has_its_condition_and_its_patience(
     error: Exception, condition: str, reason: str, lasting: bool, delay: float | None
 ) -> None:
-    found = trouble.of(error, "target east")
+    found = errors.of(error, "target east")
     assert (found.condition, found.reason, found.lasting, found.delay) == (condition, reason, lasting, delay)
     assert str(found) == found.message
 
 
 def test_a_conflict_names_managers_and_fields() -> None:
-    assert trouble.managers(CONFLICT) == {"kubectl", "hpa"}
-    assert trouble.conflict(CONFLICT) == (
+    assert errors.managers(CONFLICT) == {"kubectl", "hpa"}
+    assert errors.conflict(CONFLICT) == (
         "deployments web: hpa, kubectl owns .spec.b, .spec.replicas; conflictPolicy TakeOver would take it over"
     )
-    assert trouble.conflict(ApiError(409, "Conflict", "stale", {"causes": "nonsense"})) == "stale"
+    assert errors.conflict(ApiError(409, "Conflict", "stale", {"causes": "nonsense"})) == "stale"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_conflict_names_managers_and_fields() -> None:
     ],
 )
 def test_only_silence_and_outages_count_against_a_target(error: ApiError | Unreachable, counts: bool) -> None:
-    assert trouble.silent(error) is counts
+    assert errors.silent(error) is counts
 
 
 def test_a_target_that_fails_again_and_again_is_left_alone_ever_longer() -> None:

@@ -1,0 +1,58 @@
+"""What has to be done now for one placement in one target, by what the hub says. Values in, values out."""
+
+from typing import Literal
+
+from services.binding.lifecycle import attempt_of, deleting
+from shared.api import Placement, PlacementBinding, PlacementDecision
+from shared.model.refs import TargetRef
+from shared.pipeline.messages import Assigned
+
+Step = Literal["apply", "remove", "drop"]
+
+
+def judge(
+    message: Assigned,
+    placement: Placement | None,
+    decision: PlacementDecision | None,
+    binding: PlacementBinding | None,
+    newest: int,
+) -> Step:
+    """What has to be done now, which may differ from what the message asked for when it was sent.
+
+    `newest` is the newest attempt that is known of this placement. The PlacementDecision counts, not the message: a
+    decision is written before the messages that follow from it are sent.
+    """
+    if binding is not None and attempt_of(binding) > message.head.attempt:
+        return "drop"
+    if placement is None or placement.metadata.deletion_timestamp:
+        return "remove"
+    ending = message.remove and binding is not None and deleting(binding)
+    if placement.spec.suspend and placement.metadata.uid == message.head.uid and not ending:
+        return "drop"  # what runs stays as it is; when that ends there is another round, which says what holds then
+    if decision is None:  # nothing is to be taken from a Placement that lives: it is decided (anew) before long
+        if message.remove:
+            return "drop" if placement.metadata.uid == message.head.uid else "remove"
+        return "drop" if newest > message.head.attempt else "apply"
+    selected = chosen(decision, message.target) is not None
+    if message.remove:
+        return "drop" if selected and decision.status.attempt > message.head.attempt else "remove"
+    if placement.metadata.uid != message.head.uid:
+        return "drop"  # it was deleted and made anew: the new one has a decision and messages of its own
+    return "apply" if selected else "remove"
+
+
+def chosen(decision: PlacementDecision, target: str) -> int | None:
+    """Where in the decision a target is, or None."""
+    for number, each in enumerate(decision.status.selected):
+        if TargetRef.of(each.target).id == target:
+            return number
+    return None
+
+
+def replicas_for(message: Assigned, decision: PlacementDecision | None) -> int | None:
+    """The replicas of this target: as the newest decision has it, should that be newer than the message."""
+    if decision is not None and decision.status.attempt > message.head.attempt:
+        number = chosen(decision, message.target)
+        if number is not None:
+            return decision.status.selected[number].replicas
+    return message.replicas

@@ -1,0 +1,113 @@
+"""Takes a placement out of a target, once those that take over have it."""
+
+from collections.abc import Callable
+
+from services.binding import lifecycle
+from services.binding.leases import Leases
+from services.binding.records import Facts, Records
+from services.binding.settings import BindingSettings
+from services.binding.target.reach import Reach
+from shared.api import PlacementBinding
+from shared.broker.bus import Retry
+from shared.broker.table import View
+from shared.kube.times import seconds
+from shared.model.refs import TargetRef
+from shared.model.report import TargetReport
+from shared.pipeline.messages import Assigned, Bound
+
+_HANDOVER, _HANDOVER_MOST = 1.0, 60.0  # seconds
+_UNKNOWN = 30.0  # seconds until a target that is in no inventory is looked for again
+
+
+class Removal:
+    """A binding that is deleted stays until its target has been cleared."""
+
+    def __init__(
+        self,
+        settings: BindingSettings,
+        *,
+        records: Records,
+        reach: Reach,
+        reports: View[TargetReport],
+        leases: Leases,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._reach = reach
+        self._reports = reports
+        self._leases = leases
+        self._clock = clock
+
+    async def remove(self, message: Assigned, facts: Facts) -> Bound:
+        """Mark the binding for deletion, clear the target, and let the binding go. Raises Retry, and what the hub
+        answers.
+        """
+        ref, binding, placement = message.placement, facts.binding, facts.placement
+        if binding is None:
+            return _removed(message, "", "")
+        self._leases.respect(binding)
+        leaving = placement is None or placement.metadata.deletion_timestamp is not None
+        if not leaving and not lifecycle.deleting(binding):
+            await self._await_successors(message, facts)
+        if not lifecycle.deleting(binding):
+            await self._records.delete(ref, binding)
+            marked = await self._records.binding(ref, message.target)
+            if marked is None:
+                return _removed(message, binding.metadata.resource_version, "")
+            binding = marked
+        orphan = message.orphan or (leaving and placement is not None and placement.spec.deletion_policy == "Orphan")
+        note = await self._clear(message, binding, orphan=orphan)
+        return _removed(message, binding.metadata.resource_version, note)
+
+    async def _clear(self, message: Assigned, binding: PlacementBinding, *, orphan: bool) -> str:
+        """Clear the target and let the binding go; what is to be said about it."""
+        ref, target = message.placement, message.target
+        if await out_of_reach(target, self._reach, self._records):
+            await self._records.release(ref, binding)
+            return f"SyncTarget {target} does not exist any more: what was placed there is out of reach."
+        binding, _ = await self._leases.work(
+            message, binding, "Removing", lambda applyset, heirs: applyset.clear(heirs, orphan=orphan)
+        )
+        await self._records.release(ref, binding)
+        return "The objects were left in the target." if orphan else ""
+
+    async def _await_successors(self, message: Assigned, facts: Facts) -> None:
+        """Raise Retry until the targets that take over have it, and are healthy or had time to become so.
+
+        The longer it takes, the less often it is looked at: deliveries are counted, and there is no hurry.
+        """
+        if not message.after:
+            return
+        decided_at = seconds((facts.decision.status.decided_at or "") if facts.decision else "")
+        delay = min(_HANDOVER_MOST, max(_HANDOVER, (self._clock() - decided_at) / 4)) if decided_at else _HANDOVER
+        present = {TargetRef.of(each.spec.target).id: each for each in await self._records.others(message.placement)}
+        for target in message.after:
+            successor = present.get(target)
+            if successor is None or not lifecycle.settled(successor):
+                raise Retry(delay, f"{target} has to take over first")
+            report = self._reports.get(message.placement.key_in(target))
+            healthy = report is not None and all(each.health == "Healthy" for each in report.objects)
+            since = seconds(successor.status.last_applied or "")
+            if not healthy and self._clock() < since + self._settings.handover_seconds:
+                raise Retry(delay, f"{target} has to become healthy first")
+
+
+async def out_of_reach(target: str, reach: Reach, records: Records) -> bool:
+    """Whether a target is gone for good, with its SyncTarget. Raises Retry for one that is there, but not known yet."""
+    if reach.knows(target):
+        return False
+    if await records.target_exists(target):
+        raise Retry(_UNKNOWN, f"target {target} is not in the inventory (yet)")
+    return True
+
+
+def _removed(message: Assigned, version: str, note: str) -> Bound:
+    return Bound(
+        placement=message.placement,
+        head=message.head,
+        target=message.target,
+        phase="Removed",
+        message=note,
+        version=version,
+    )

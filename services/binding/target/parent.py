@@ -1,0 +1,46 @@
+"""The parent of a Placement's ApplySet: a ConfigMap in the target's `moorage-system` that names its members' kinds."""
+
+from collections.abc import Iterable
+
+from services.binding.core import Object
+from shared.hub.names import KINDS_ANNOTATION, OWNER_ANNOTATION, SYSTEM_NAMESPACE, applyset_name, owner_of
+from shared.kube.applyset import applyset_id, applyset_parent
+from shared.kube.resources import CONFIGMAPS
+from shared.model.refs import PlacementRef
+
+Kind = tuple[str, str]
+"""apiVersion and kind."""
+
+
+def applyset_of(ref: PlacementRef) -> str:
+    """The id of a Placement's ApplySet, which its members carry as a label."""
+    return applyset_id(applyset_name(ref), SYSTEM_NAMESPACE, CONFIGMAPS.kind, CONFIGMAPS.group)
+
+
+def parent_of(ref: PlacementRef, kinds: Iterable[Kind]) -> Object:
+    """The parent of a Placement's set, as it is applied, with the kinds that there may be members of."""
+    ordered = sorted(kinds)
+    bare = {
+        "apiVersion": CONFIGMAPS.api_version,
+        "kind": CONFIGMAPS.kind,
+        "metadata": {
+            "name": applyset_name(ref),
+            "namespace": SYSTEM_NAMESPACE,
+            "annotations": {
+                OWNER_ANNOTATION: owner_of(ref),
+                KINDS_ANNOTATION: ",".join(" ".join(kind) for kind in ordered),
+            },
+        },
+    }
+    members = [
+        {"apiVersion": api_version, "kind": kind, "metadata": {"namespace": ref.namespace}}
+        for api_version, kind in ordered
+    ]
+    return applyset_parent(bare, members)
+
+
+def kinds_of(parent: Object | None) -> set[Kind]:
+    """The kinds that the parent says there may be members of."""
+    annotations = (parent or {}).get("metadata", {}).get("annotations") or {}
+    pairs = (entry.partition(" ") for entry in str(annotations.get(KINDS_ANNOTATION, "")).split(",") if entry)
+    return {(api_version, kind) for api_version, _, kind in pairs}
