@@ -4,7 +4,9 @@ import asyncio
 import functools
 from collections.abc import AsyncGenerator, Callable
 
-from services.status import core
+from services.status.conditions import chosen
+from services.status.core import aggregate
+from services.status.health import APPLIED, states
 from services.status.kubernetes import Records
 from services.status.observe import Kind, Observer
 from services.status.reports import NOT_SEEN, Reports, merged, news, observed, parse_ref, reported
@@ -91,7 +93,7 @@ class Reporter:
             head=_newer(message.head, known.head if known else None),
             target=message.target,
             # Ready and Degraded are made of what was observed here: the report has that by object.
-            phase="Applied" if binding.status.phase in core.APPLIED else binding.status.phase,
+            phase="Applied" if binding.status.phase in APPLIED else binding.status.phase,
             message=applied.message if applied else "",
             objects=tuple(self._observer.look(message.target, each) for each in objects),
             observed_at=known.observed_at if known else self._clock(),
@@ -114,9 +116,9 @@ class Reporter:
         reports = await self._reports.of(ref)
         thresholds = self._settings.thresholds
         silent = {target: why for each in reports if (why := self.silent(target := each.target))}
-        targets = core.states(decision, reports, silent, thresholds)
+        targets = states(decision, reports, silent, thresholds)
         now = self._clock()
-        status = core.aggregate(placement, decision, targets, rfc3339(now), decided=decided, thresholds=thresholds)
+        status = aggregate(placement, decision, targets, rfc3339(now), decided=decided, thresholds=thresholds)
         if status == placement.status:
             return
         if decided is not None:
@@ -135,7 +137,7 @@ class Reporter:
                 refusal = decided.refusal
                 await self._records.tell(ref.workspace, placement, "Warning", refusal.code, refusal.message, now)
             return
-        note = core.chosen(decided)
+        note = chosen(decided)
         shown = {TargetRef.of(each).id for each in placement.status.targets}
         if before is None or before.status != "True" or {each.target for each in decided.selected} - shown:
             await self._records.tell(ref.workspace, placement, "Normal", "Scheduled", note, now)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from services.status.core import Thresholds
+from services.status.health import Thresholds
 from shared.process.settings import HubSettings
 
 

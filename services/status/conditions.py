@@ -1,0 +1,129 @@
+"""Conditions of a Placement, each with a sentence for people."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from services.status.health import TargetState
+from shared.api import Condition, Health, PlacementDecision, get_condition, set_condition
+from shared.model.refs import TargetRef
+from shared.pipeline.messages import Decided
+
+_Truth = Literal["True", "False", "Unknown"]
+
+_PASSED = {
+    "Discovered": "There are targets that it may use.",
+    "PolicySatisfied": "The policies leave targets to choose from.",
+}
+
+
+def scheduling(
+    conditions: tuple[Condition, ...], decided: Decided, decision: PlacementDecision | None, now: str
+) -> tuple[Condition, ...]:
+    """Discovered, PolicySatisfied and Scheduled, from what was decided."""
+    generation = decided.head.generation
+    if decided.refusal is None:
+        return all_scheduled(conditions, len(decided.selected), now, generation, decided.considered)
+    code, sentence = decided.refusal.code, decided.refusal.message
+    stage = stage_of(code, decision)
+    passed: _Truth = "True"
+    for name in ("Discovered", "PolicySatisfied", "Scheduled"):
+        if name in (stage, "Scheduled"):
+            conditions = set_condition(conditions, name, "False", code, sentence, now, generation)
+            passed = "Unknown"
+        else:
+            said = "An earlier stage left nothing." if passed == "Unknown" else _PASSED[name]
+            conditions = set_condition(conditions, name, passed, "NotReached" if passed == "Unknown" else "Passed",
+                                       said, now, generation)  # fmt: skip
+    return conditions
+
+
+def chosen(decided: Decided) -> str:
+    """The decision in one sentence."""
+    names = ", ".join(TargetRef.parse(each.target).name for each in decided.selected[:10])
+    more = f" and {len(decided.selected) - 10} more" if len(decided.selected) > 10 else ""
+    return f"Placed on {len(decided.selected)} of {_counted(decided.considered, 'target')}: {names}{more}."
+
+
+def all_scheduled(
+    conditions: tuple[Condition, ...], selected: int, now: str, generation: int, considered: int = 0
+) -> tuple[Condition, ...]:
+    """Discovered, PolicySatisfied and Scheduled, where targets are selected, out of `considered` (0: not known)."""
+    of = f" of {considered}" if considered else ""
+    for name, said in (*_PASSED.items(), ("Scheduled", f"{_counted(selected, 'target')}{of} chosen.")):
+        conditions = set_condition(conditions, name, "True", "Passed", said, now, generation)
+    return conditions
+
+
+def stage_of(code: str, decision: PlacementDecision | None) -> str:
+    """The condition that a refusal belongs to: that of the last stage that had targets to reject.
+
+    When discovery rejected every target there was, that is Discovered, and so on.
+    """
+    if code in _STAGE:
+        return _STAGE[code]
+    reasons = set(decision.status.rejected) if decision else set()
+    if code != "NoFeasibleTarget":
+        return "Scheduled"
+    if reasons <= DISCOVERY_REASONS:
+        return "Discovered"
+    if reasons <= DISCOVERY_REASONS | POLICY_REASONS:
+        return "PolicySatisfied"
+    return "Scheduled"
+
+
+DISCOVERY_REASONS = frozenset(
+    {"AuthorizationUnknown", "MissingAPI", "NotAuthorized", "NotReady", "NotSelectedWorkspace", "WorkspaceNotAllowed"}
+)
+
+
+POLICY_REASONS = frozenset({"PolicyError", "PolicyForbids", "PolicyRequires"})
+
+
+_STAGE = {"InvalidPolicy": "PolicySatisfied", "InvalidPlacement": "Scheduled"}
+
+
+def running(
+    conditions: tuple[Condition, ...], selected: Sequence[TargetState], health: Health, now: str, generation: int
+) -> tuple[Condition, ...]:
+    """Applied, Healthy and Ready, from how the selected targets are."""
+    total = len(selected)
+    applied = sum(each.applied for each in selected)
+    healthy = sum(each.applied and each.health == "Healthy" for each in selected)
+    if not total:
+        for name in ("Applied", "Healthy", "Ready"):
+            conditions = set_condition(
+                conditions, name, "Unknown" if name == "Healthy" else "False", "NotScheduled", "No target is chosen.",
+                now, generation,
+            )  # fmt: skip
+        return conditions
+    failed = next((each for each in selected if each.phase == "Failed"), None)
+    waiting = next((each for each in selected if not each.applied), None)
+    behind = failed or waiting
+    said = f"Applied in {applied} of {_counted(total, 'target')}{_because(behind)}."
+    reason = "Applied" if applied == total else "Failed" if failed else "Applying"
+    conditions = set_condition(conditions, "Applied", _truth(applied == total), reason, said, now, generation)
+    ill = next((each for each in selected if each.bad), None) or next(
+        (each for each in selected if each.health != "Healthy"), None
+    )
+    said = f"Healthy in {healthy} of {_counted(total, 'target')}{_because(ill)}."
+    truth: _Truth = "Unknown" if health == "Unknown" else _truth(health == "Healthy")
+    conditions = set_condition(conditions, "Healthy", truth, health, said, now, generation)
+    scheduled = get_condition(conditions, "Scheduled")
+    ready = applied == total and health == "Healthy" and scheduled is not None and scheduled.status == "True"
+    said = f"Ready in {healthy} of {_counted(total, 'target')}."
+    return set_condition(conditions, "Ready", _truth(ready), "Ready" if ready else "NotReady", said, now, generation)
+
+
+def _because(state: TargetState | None) -> str:
+    if state is None:
+        return ""
+    why = f": {state.message.rstrip('.')}" if state.message else f" is {state.phase} and {state.health}"
+    return f"; {TargetRef.parse(state.id).name}{why}"
+
+
+def _truth(holds: bool) -> _Truth:
+    return "True" if holds else "False"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
