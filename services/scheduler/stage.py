@@ -93,7 +93,6 @@ class Stage:
             request=request,
             proposal=outcome.proposal,
             rules={target: _outcomes(message.rules, place) for target, place in places.items() if message.rules},
-            policy_scores={target: message.scores[place] for target, place in places.items() if message.scores},
             rejections=(*message.rejections, *outcome.rejections),
             inventory_revision=self.revision,
         )

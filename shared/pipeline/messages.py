@@ -117,7 +117,6 @@ class Scheduled(_OfRequest, frozen=True, kw_only=True):
     stage: ClassVar[str] = "scheduled"
     proposal: Proposal
     rules: dict[str, dict[str, str]] = {}  # target id -> rule -> outcome
-    policy_scores: dict[str, float] = {}
     rejections: tuple[Rejection, ...] = ()
     inventory_revision: int
 

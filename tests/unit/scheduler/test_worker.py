@@ -81,8 +81,8 @@ async def test_a_message_is_answered_from_the_inventory_that_it_was_made_from() 
         answer = await lab.propose("a b", revision, scores=(80.0, 20.0), rules=(rule,), rejections=(earlier,))
 
         assert [choice.target for choice in answer.proposal.selected] == ["root/a"]
+        assert answer.proposal.selected[0].breakdown["Policy"].raw == 80.0
         assert answer.rules == {"root/a": {"p/cheap": "true"}}
-        assert answer.policy_scores == {"root/a": 80.0}
         assert [each.reason for each in answer.rejections] == ["NotAuthorized", "Unschedulable"]
         assert answer.inventory_revision >= revision
 
