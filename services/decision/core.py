@@ -15,6 +15,7 @@ from shared.api import (
 from shared.api import Rejection as RejectedTargets
 from shared.kube.times import rfc3339
 from shared.model.decision import Choice, Proposal, Refusal, Rejection, Reservation
+from shared.model.reasons import RefusalCode, Stage
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Request
 from shared.model.resources import Resources
@@ -60,15 +61,18 @@ def below_minimum(scheduled: Scheduled) -> Refusal:
     best = max((choice.score for choice in proposed), default=0.0)
     least = scheduled.request.spec.strategy.minimum_score
     return Refusal(
-        code="BelowMinimumScore", message=f"the best of {len(proposed)} targets scores {best:.1f}, below {least:g}"
+        code=RefusalCode.BELOW_MINIMUM_SCORE,
+        message=f"the best of {len(proposed)} targets scores {best:.1f}, below {least:g}",
+        stage=Stage.DECISION,
     )
 
 
 def contended(scheduled: Scheduled) -> Refusal:
     """The refusal when others were faster for all that was proposed."""
     return Refusal(
-        code="Contended",
+        code=RefusalCode.CONTENDED,
         message=f"capacity of {len(scheduled.proposal.selected)} proposed targets was taken by others meanwhile",
+        stage=Stage.DECISION,
     )
 
 
@@ -231,7 +235,7 @@ def decided(scheduled: Scheduled, taken: Sequence[Choice], refusal: Refusal | No
         head=scheduled.request.head,
         selected=tuple(taken),
         refusal=refusal,
-        contended=refusal is not None and refusal.code == "Contended",
+        contended=refusal is not None and refusal.code == RefusalCode.CONTENDED,
         considered=considered(scheduled),
         trace=trace,
     )

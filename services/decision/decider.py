@@ -13,6 +13,7 @@ from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.hub.retry import as_retry
 from shared.model.decision import Reservation
+from shared.model.reasons import RefusalCode
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry
 from shared.model.target import Target, Workspace
@@ -54,7 +55,7 @@ class Decider:
                     return None
                 if status is None or head.attempt > status.attempt:
                     taken, refusal = await settle(message, self.ledger, self.inventory)
-                    if refusal is not None and refusal.code == "Contended":
+                    if refusal is not None and refusal.code == RefusalCode.CONTENDED:
                         return [core.decided(message, (), refusal, current_trace())]
                     status = core.record(message, taken, refusal, status, self.clock())
                     await self.decisions.write(ref, head, status, found)

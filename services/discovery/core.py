@@ -8,6 +8,7 @@ import msgspec
 
 from shared.api import LabelSelector, WorkspaceSelector, matches
 from shared.model.decision import Rejection
+from shared.model.reasons import RejectionCode, Stage
 from shared.model.request import Request
 from shared.model.target import Target
 from shared.pipeline.messages import Discovered
@@ -87,12 +88,12 @@ def screen(request: Request, candidates: Iterable[Candidate], workspaces: Worksp
         else:
             kept.append(candidate)
     found = (
-        ("NotSelectedWorkspace", "in other workspaces", elsewhere),
-        ("WorkspaceNotAllowed", "not offered to this workspace", withheld),
+        (RejectionCode.NOT_SELECTED_WORKSPACE, "in other workspaces", elsewhere),
+        (RejectionCode.WORKSPACE_NOT_ALLOWED, "not offered to this workspace", withheld),
     )
     return Screened(
         tuple(sorted(kept, key=lambda candidate: candidate.id)),
-        tuple(Rejection(reason=r, message=m, targets=tuple(sorted(ids))) for r, m, ids in found if ids),
+        tuple(_rejection(reason, message, sorted(ids)) for reason, message, ids in found if ids),
     )
 
 
@@ -105,7 +106,7 @@ def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict]
     may_stay = {choice.target for choice in request.previous}.difference(request.leaving)
     lacking: dict[Served, str] = {}  # targets of one make serve the same
     targets: list[str] = []
-    rejected: dict[tuple[str, str], list[str]] = defaultdict(list)
+    rejected: dict[tuple[RejectionCode, str], list[str]] = defaultdict(list)
     for candidate in screened.candidates:
         target = candidate.target
         verdict = verdicts.get(candidate.id, "Unknown")
@@ -116,29 +117,31 @@ def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict]
             if candidate.id in may_stay:  # it is waited for; what it serves is not known for sure
                 targets.append(candidate.id)
             else:
-                rejected["NotReady", target.reason or "not ready"].append(candidate.id)
+                rejected[RejectionCode.NOT_READY, target.reason or "not ready"].append(candidate.id)
             continue
         if candidate.served not in lacking:
             lacking[candidate.served] = _lack(needed - candidate.served, target)
         if lacking[candidate.served]:
-            rejected["MissingAPI", lacking[candidate.served]].append(candidate.id)
+            rejected[RejectionCode.MISSING_API, lacking[candidate.served]].append(candidate.id)
         else:
             targets.append(candidate.id)
     return Discovered(
         request=request,
         targets=tuple(targets),
         rejections=screened.rejections
-        + tuple(
-            Rejection(reason=reason, message=message, targets=tuple(ids)) for (reason, message), ids in rejected.items()
-        ),
+        + tuple(_rejection(reason, message, ids) for (reason, message), ids in rejected.items()),
         inventory_revision=revision,
     )
 
 
-_REFUSED: dict[Verdict, tuple[str, str]] = {
-    "Denied": ("NotAuthorized", "not authorized"),
-    "NoRequester": ("NotAuthorized", "no requester recorded on the Placement"),
-    "Unknown": ("AuthorizationUnknown", "of unknown authorization"),
+def _rejection(reason: RejectionCode, message: str, ids: Iterable[str]) -> Rejection:
+    return Rejection(stage=Stage.DISCOVERY, reason=reason, message=message, targets=tuple(ids))
+
+
+_REFUSED: dict[Verdict, tuple[RejectionCode, str]] = {
+    "Denied": (RejectionCode.NOT_AUTHORIZED, "not authorized"),
+    "NoRequester": (RejectionCode.NOT_AUTHORIZED, "no requester recorded on the Placement"),
+    "Unknown": (RejectionCode.AUTHORIZATION_UNKNOWN, "of unknown authorization"),
 }
 
 

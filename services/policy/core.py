@@ -18,6 +18,7 @@ import numpy.typing as npt
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable, matches
 from shared.model.decision import Rejection
 from shared.model.policy import PolicyEntry, RuleResult
+from shared.model.reasons import RejectionCode, Stage
 from shared.model.refs import PolicyRef
 from shared.model.request import Request
 from shared.model.target import Target
@@ -141,9 +142,9 @@ def _rejections(targets: Sequence[str], each: Judged, excluded: Mask) -> Iterabl
     name = f"{each.policy.id}/{each.rule.name}"
     if failed.any():
         message = f"rule {name} could not be evaluated: {each.error}"
-        yield Rejection(reason="PolicyError", message=message, targets=_ids(targets, np.flatnonzero(failed)))
+        yield _rejection(RejectionCode.POLICY_ERROR, message, _ids(targets, np.flatnonzero(failed)))
     decided = np.flatnonzero(excluded & ~failed)
-    reason = "PolicyForbids" if each.rule.effect == "Forbid" else "PolicyRequires"
+    reason = RejectionCode.POLICY_FORBIDS if each.rule.effect == "Forbid" else RejectionCode.POLICY_REQUIRES
     default = each.rule.message or (
         f"forbidden by rule {name}" if each.rule.effect == "Forbid" else f"does not meet rule {name}"
     )
@@ -154,7 +155,11 @@ def _rejections(targets: Sequence[str], each: Judged, excluded: Mask) -> Iterabl
             message = default
         groups.setdefault(message, []).append(int(index))
     for message, members in groups.items():
-        yield Rejection(reason=reason, message=message, targets=_ids(targets, members))
+        yield _rejection(reason, message, _ids(targets, members))
+
+
+def _rejection(reason: RejectionCode, message: str, targets: tuple[str, ...]) -> Rejection:
+    return Rejection(stage=Stage.POLICY, reason=reason, message=message, targets=targets)
 
 
 def _ids(targets: Sequence[str], indices: Iterable[int]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from services.policy.language.variables import read_request
 from shared.api import Rule
 from shared.model.decision import Rejection
 from shared.model.policy import PolicyEntry
+from shared.model.reasons import RejectionCode, Stage
 from shared.pipeline.messages import Discovered, Evaluated
 
 DECISIVE = {"Forbid": TRUE, "Require": FALSE}
@@ -48,7 +49,8 @@ async def evaluate(
     rejections = message.rejections
     if len(ids) < len(found):
         gone = tuple(each for each, row in zip(message.targets, found, strict=True) if row is None)
-        rejections += (Rejection(reason="TargetGone", message="is no longer offered", targets=gone),)
+        code, words = RejectionCode.TARGET_GONE, "is no longer offered"
+        rejections += (Rejection(stage=Stage.POLICY, reason=code, message=words, targets=gone),)
     scene = Scene(inventory, rows, read_request(message.request, now), now, message.request.placement.workspace)
     try:
         begun = [

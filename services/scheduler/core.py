@@ -17,7 +17,7 @@ from services.scheduler.strategies import STRATEGIES
 from services.scheduler.tiers import tiers
 from shared.api import SpreadConstraint
 from shared.model.decision import Choice, Proposal, Refusal, Rejection
-from shared.model.reasons import sentence
+from shared.model.reasons import RefusalCode, RejectionCode, Stage, last_stage, sentence
 from shared.model.request import Request
 
 MOST_ALTERNATES = 32
@@ -65,11 +65,17 @@ class _Decision:
         """Note under one reason the targets of a round that it excludes."""
         ids = tuple(round.some("id", excluded))
         if ids:
-            self.rejections.append(Rejection(reason=reason, message=message, targets=ids))
+            rejection = Rejection(stage=Stage.SCHEDULER, reason=reason, message=message, targets=ids)
+            self.rejections.append(rejection)
 
     def reasons(self, fit: int = 0) -> str:
         """The sentence that counts all reasons of all stages."""
         return sentence(self.considered, (*self.upstream, *self.rejections), fit)
+
+    def unfeasible(self) -> Refused:
+        """The refusal where every target fell out, on account of the last stage that had any to reject."""
+        stage = last_stage((*self.upstream, *self.rejections))
+        return Refused(RefusalCode.NO_FEASIBLE_TARGET, self.reasons(), stage)
 
     def outcome(self, proposal: Proposal) -> Outcome:
         return Outcome(
@@ -118,7 +124,8 @@ def _present(
     policy = np.array(policy_scores, np.float64) if len(policy_scores) else None
     if (rows < 0).any():
         gone = tuple(target for target, row in zip(targets, rows.tolist(), strict=True) if row < 0)
-        decision.rejections.append(Rejection(reason="TargetGone", message="gone from the inventory", targets=gone))
+        code, words = RejectionCode.TARGET_GONE, "gone from the inventory"
+        decision.rejections.append(Rejection(stage=Stage.SCHEDULER, reason=code, message=words, targets=gone))
         policy = None if policy is None else policy[rows >= 0]
         outside = {key: column[rows >= 0] for key, column in outside.items()}
         rows = rows[rows >= 0]
@@ -135,12 +142,12 @@ def _propose(decision: _Decision, candidates: Round, policy: Floats | None, scor
     said, code, before = [], "", len(decision.rejections)
     for tier in tiers(candidates, kept):
         decision.tier = tier.name
-        decision.reject(candidates, "OtherTier", f"not in tier {tier.name}", kept & ~tier.members)
+        decision.reject(candidates, RejectionCode.OTHER_TIER, f"not in tier {tier.name}", kept & ~tier.members)
         try:
             return _within(decision, candidates, kept & tier.members, policy, scorers)
         except Refused as refused:
             code = refused.refusal.code
-            if code == "InvalidScorer":
+            if code == RefusalCode.INVALID_SCORER:
                 raise
             said.append(f"{tier.name}: {refused.refusal.message}")
             del decision.rejections[before:]
@@ -150,7 +157,7 @@ def _propose(decision: _Decision, candidates: Round, policy: Floats | None, scor
 def _within(decision: _Decision, candidates: Round, kept: Bools, policy: Floats | None, scorers: Wanted) -> Proposal:
     """Score, select and divide among the candidates that are kept."""
     if not np.count_nonzero(kept):
-        raise Refused("NoFeasibleTarget", decision.reasons())
+        raise decision.unfeasible()
     spec = decision.request.spec
     feasible = decision.feasible = candidates.only(kept)
     ranking = decision.ranking = rank(
@@ -158,9 +165,9 @@ def _within(decision: _Decision, candidates: Round, kept: Bools, policy: Floats 
     )
     good = ranking.totals >= spec.strategy.minimum_score
     if not good.all():
-        decision.reject(feasible, "LowScore", "below the minimum score", ~good)
+        decision.reject(feasible, RejectionCode.LOW_SCORE, "below the minimum score", ~good)
         if not good.any():
-            raise Refused("NoFeasibleTarget", decision.reasons())
+            raise decision.unfeasible()
     contest = _contest(decision, feasible, ranking.totals, good)
     taken = _take(feasible, contest)
     choices = _choices(decision, feasible, ranking, contest, taken)
@@ -190,7 +197,7 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
         ranked = ranked[good[ranked]]
     fewest, most = spec.targets.bounds(len(ranked))
     if most is not None and fewest > most:
-        raise Refused("Contradiction", f"at least {fewest} and at most {most} targets are wanted")
+        raise Refused(RefusalCode.CONTRADICTION, f"at least {fewest} and at most {most} targets are wanted")
     most = len(ranked) if most is None else min(most, len(ranked))
     replicas = (feasible.demand.divided and feasible.demand.replicas) or None  # nothing to divide in none
     least = feasible.demand.at_least
@@ -198,11 +205,11 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
         if replicas < fewest * least:
             each = f", at least {least} in each" if least > 1 else ""
             many = "replica" if replicas == 1 else "replicas"
-            raise Refused("Contradiction", f"{_targets_are(fewest)} wanted for {replicas} {many}{each}")
+            raise Refused(RefusalCode.CONTRADICTION, f"{_targets_are(fewest)} wanted for {replicas} {many}{each}")
         most = min(most, replicas // least)
     if len(ranked) < fewest:
         why = f"; {decision.reasons(fit=len(ranked))}" if len(ranked) < decision.considered else ""
-        raise Refused("TooFewTargets", f"{_targets_are(fewest)} wanted, {len(ranked)} fit{why}")
+        raise Refused(RefusalCode.TOO_FEW_TARGETS, f"{_targets_are(fewest)} wanted, {len(ranked)} fit{why}")
     domains = tuple(_domains(feasible, ranked, constraint, most) for constraint in _constraints(feasible))
     fewest = max([fewest, *(each.min_domains for each in domains if each.must)])
     capacity = np.zeros(len(feasible), np.intp)
@@ -234,7 +241,7 @@ def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int
     if must and least > min(count, most, allowed):
         there = f"at most {allowed}" if least > allowed else f"at most {_targets_are(most)} taken"
         there = f"{count} {'has' if count == 1 else 'have'} a target that fits" if least > count else there
-        raise Refused("Contradiction", f"at least {least} domains of {key} are wanted, {there}")
+        raise Refused(RefusalCode.CONTRADICTION, f"at least {least} domains of {key} are wanted, {there}")
     numbers = present.cumsum() - 1
     return Domains(numbers[codes], count, constraint.max_skew, min(least, count), constraint.max_domains, must)
 
@@ -246,7 +253,7 @@ def _take(feasible: Round, contest: Contest) -> Ints:
     taken = STRATEGIES[name](contest)
     if len(taken) < contest.fewest:
         raise Refused(
-            "TooFewTargets",
+            RefusalCode.TOO_FEW_TARGETS,
             f"{_targets_are(contest.fewest)} wanted; {len(contest.order)} fit, "
             f"and the spread constraints allow {len(taken)} of them",
         )
@@ -257,7 +264,8 @@ def _take(feasible: Round, contest: Contest) -> Ints:
             f"the {len(taken)} targets with most room have" if len(taken) > 1 else "the target with most room has"
         )
         raise Refused(
-            "InsufficientCapacity", f"{contest.replicas} replicas are wanted; {roomiest} room for {room}{within}"
+            RefusalCode.INSUFFICIENT_CAPACITY,
+            f"{contest.replicas} replicas are wanted; {roomiest} room for {room}{within}",
         )
     return taken
 
@@ -314,5 +322,5 @@ def _targets_are(count: int) -> str:
 def refusal_of(request: Request, error: str) -> Refusal | None:
     """The refusal of what earlier stages found to be wrong with the request itself, or None."""
     if request.error:
-        return Refusal(code="InvalidPlacement", message=request.error)
-    return Refusal(code="InvalidPolicy", message=error) if error else None
+        return Refusal(stage=Stage.SCHEDULER, code=RefusalCode.INVALID_PLACEMENT, message=request.error)
+    return Refusal(stage=Stage.POLICY, code=RefusalCode.INVALID_POLICY, message=error) if error else None

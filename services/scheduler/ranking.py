@@ -14,6 +14,7 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Bools, Floats, Ints, stable_hash
 from shared.api import ScorerWeight
 from shared.model.decision import Refusal, Score
+from shared.model.reasons import RefusalCode, Stage
 from shared.model.request import Request
 
 POLICY = "Policy"
@@ -33,9 +34,9 @@ Hashes = NDArray[np.uint64]
 class Refused(Exception):
     """The request cannot be scheduled as it is written; carries the refusal."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, stage: str = Stage.SCHEDULER) -> None:
         super().__init__(message)
-        self.refusal = Refusal(code=code, message=message)
+        self.refusal = Refusal(code=code, message=message, stage=stage)
 
 
 class Part(NamedTuple):
@@ -95,7 +96,7 @@ def wanted(request: Request, settings: SchedulerSettings) -> Wanted:
     listed = request.spec.strategy.scorers
     for each in listed:
         if find(each.name) is None:
-            raise Refused("UnknownScorer", f"unknown scorer {each.name}; known are {', '.join(KNOWN)}")
+            raise Refused(RefusalCode.UNKNOWN_SCORER, f"unknown scorer {each.name}; known are {', '.join(KNOWN)}")
     defaults = {
         "Resource": settings.resource_weight,
         "Affinity": settings.affinity_weight,
@@ -116,7 +117,7 @@ def rank(round: Round, scorers: Wanted, policy: Floats | None, policy_weight: fl
         try:
             points = ask(round, scorer.args)
         except BadArguments as error:
-            raise Refused("InvalidScorer", f"scorer {scorer.name}: {error}") from None
+            raise Refused(RefusalCode.INVALID_SCORER, f"scorer {scorer.name}: {error}") from None
         if points is not None:
             parts.append(Part(scorer.name, points, weight))
     combined = round.spec.strategy.combine

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 from services.status.health import TargetState
-from shared.api import Condition, Health, PlacementDecision, get_condition, set_condition
+from shared.api import Condition, Health, get_condition, set_condition
+from shared.model.reasons import Stage
 from shared.model.refs import TargetRef
 from shared.pipeline.messages import Decided
 
 _Truth = Literal["True", "False", "Unknown"]
+
+_SHOWS: dict[str, str] = {Stage.DISCOVERY: "Discovered", Stage.POLICY: "PolicySatisfied"}
+"""The condition on which a refusal shows, by the stage that left nothing; Scheduled for all others."""
 
 _PASSED = {
     "Discovered": "There are targets that it may use.",
@@ -16,18 +20,19 @@ _PASSED = {
 }
 
 
-def scheduling(
-    conditions: tuple[Condition, ...], decided: Decided, decision: PlacementDecision | None, now: str
-) -> tuple[Condition, ...]:
-    """Discovered, PolicySatisfied and Scheduled, from what was decided."""
+def scheduling(conditions: tuple[Condition, ...], decided: Decided, now: str) -> tuple[Condition, ...]:
+    """Discovered, PolicySatisfied and Scheduled, from what was decided.
+
+    A refusal shows on Scheduled, and on the condition of the stage that left nothing.
+    """
     generation = decided.head.generation
     if decided.refusal is None:
         return all_scheduled(conditions, len(decided.selected), now, generation, decided.considered)
     code, sentence = decided.refusal.code, decided.refusal.message
-    stage = stage_of(code, decision)
+    refused = _SHOWS.get(decided.refusal.stage, "Scheduled")
     passed: _Truth = "True"
     for name in ("Discovered", "PolicySatisfied", "Scheduled"):
-        if name in (stage, "Scheduled"):
+        if name in (refused, "Scheduled"):
             conditions = set_condition(conditions, name, "False", code, sentence, now, generation)
             passed = "Unknown"
         else:
@@ -52,34 +57,6 @@ def all_scheduled(
     for name, said in (*_PASSED.items(), ("Scheduled", f"{_counted(selected, 'target')}{of} chosen.")):
         conditions = set_condition(conditions, name, "True", "Passed", said, now, generation)
     return conditions
-
-
-def stage_of(code: str, decision: PlacementDecision | None) -> str:
-    """The condition that a refusal belongs to: that of the last stage that had targets to reject.
-
-    When discovery rejected every target there was, that is Discovered, and so on.
-    """
-    if code in _STAGE:
-        return _STAGE[code]
-    reasons = set(decision.status.rejected) if decision else set()
-    if code != "NoFeasibleTarget":
-        return "Scheduled"
-    if reasons <= DISCOVERY_REASONS:
-        return "Discovered"
-    if reasons <= DISCOVERY_REASONS | POLICY_REASONS:
-        return "PolicySatisfied"
-    return "Scheduled"
-
-
-DISCOVERY_REASONS = frozenset(
-    {"AuthorizationUnknown", "MissingAPI", "NotAuthorized", "NotReady", "NotSelectedWorkspace", "WorkspaceNotAllowed"}
-)
-
-
-POLICY_REASONS = frozenset({"PolicyError", "PolicyForbids", "PolicyRequires"})
-
-
-_STAGE = {"InvalidPolicy": "PolicySatisfied", "InvalidPlacement": "Scheduled"}
 
 
 def running(

@@ -16,6 +16,7 @@ from shared.api import (
     TargetCounts,
     get_condition,
 )
+from shared.model.reasons import RefusalCode
 from shared.model.refs import TargetRef
 from shared.pipeline.messages import Decided
 
@@ -40,7 +41,7 @@ def aggregate(
     observed = generation if placement.spec.suspend else before.observed_generation
     if decided is not None:
         observed = max(observed, decided.head.generation)
-        conditions = scheduling(conditions, decided, decision, now)
+        conditions = scheduling(conditions, decided, now)
     elif selected and get_condition(conditions, "Scheduled") is None:
         observed = max(observed, decision.status.observed_generation if decision else 0)
         conditions = all_scheduled(conditions, len(selected), now, observed)
@@ -76,7 +77,7 @@ def phase(
         return "Removing"
     if placement.spec.suspend:
         return "Suspended"
-    if refused and scheduled is not None and scheduled.reason != "Contended":
+    if refused and scheduled is not None and scheduled.reason != RefusalCode.CONTENDED:
         return "Unschedulable"
     if not selected:
         return "Pending" if scheduled is None and decided is None else "Scheduling"

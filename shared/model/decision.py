@@ -6,11 +6,16 @@ from shared.model.value import Value
 
 
 class Rejection(Value, frozen=True, kw_only=True):
-    """Targets that were rejected for one reason: a code for programs, a few words for people, the targets' ids."""
+    """Targets that one stage rejected for one reason: a code for programs, a few words for people, the targets' ids.
+
+    The codes and stages that we write are in `shared.model.reasons`. An unknown code is shown as it is; an unknown
+    stage, or none, as 0.1 wrote it, shows as the scheduler's.
+    """
 
     reason: str
     message: str
     targets: tuple[str, ...]
+    stage: str = ""
 
 
 class Score(Value, frozen=True, kw_only=True):
@@ -36,10 +41,14 @@ class Choice(Value, frozen=True, kw_only=True):
 
 
 class Refusal(Value, frozen=True, kw_only=True):
-    """Why nothing could be decided: a code for programs and one sentence for people."""
+    """Why nothing could be decided: a code for programs, one sentence for people, the stage that left nothing.
+
+    Codes and stages are open, as those of a `Rejection` are.
+    """
 
     code: str
     message: str
+    stage: str = ""
 
 
 class Proposal(Value, frozen=True, kw_only=True):

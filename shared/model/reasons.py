@@ -1,11 +1,98 @@
-"""Why targets fell out, as one sentence for people."""
+"""Why targets fell out and why nothing could be decided: the codes, the stages that give them, and one sentence.
+
+On the wire codes and stages are strings, as another release may know more of them. We write them from here.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
+from enum import StrEnum
+from typing import Self
 
 from shared.model.decision import Rejection
 
 MOST_REASONS = 6
+
+
+class Stage(StrEnum):
+    """The stages that reject targets or refuse a round, in pipeline order."""
+
+    DISCOVERY = "discovery"
+    POLICY = "policy"
+    SCHEDULER = "scheduler"
+    DECISION = "decision"
+
+
+class _Code(StrEnum):
+    """A code with its description, one sentence for people, and the stages that give it."""
+
+    description: str
+    stages: tuple[Stage, ...]
+
+    def __new__(cls, code: str, description: str, *stages: Stage) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.description = description
+        member.stages = stages
+        return member
+
+
+class RejectionCode(_Code):
+    """Why a target fell out of a round. A filter outside has a code of its own, `Plugin:<name>`."""
+
+    NOT_SELECTED_WORKSPACE = (
+        "NotSelectedWorkspace", "It is in a workspace that the Placement does not select.", Stage.DISCOVERY
+    )  # fmt: skip
+    WORKSPACE_NOT_ALLOWED = (
+        "WorkspaceNotAllowed", "It is not offered to the Placement's workspace.", Stage.DISCOVERY
+    )  # fmt: skip
+    NOT_AUTHORIZED = "NotAuthorized", "The requester may not use it, or is not known.", Stage.DISCOVERY
+    AUTHORIZATION_UNKNOWN = (
+        "AuthorizationUnknown", "Nobody could say whether the requester may use it.", Stage.DISCOVERY
+    )  # fmt: skip
+    NOT_READY = "NotReady", "It is not ready.", Stage.DISCOVERY, Stage.SCHEDULER
+    MISSING_API = "MissingAPI", "It does not serve a kind of the workload.", Stage.DISCOVERY, Stage.SCHEDULER
+    TARGET_GONE = "TargetGone", "It has left the inventory since an earlier stage.", Stage.POLICY, Stage.SCHEDULER
+    POLICY_ERROR = "PolicyError", "A rule that must hold could not be evaluated for it.", Stage.POLICY
+    POLICY_FORBIDS = "PolicyForbids", "A rule forbids it.", Stage.POLICY
+    POLICY_REQUIRES = "PolicyRequires", "It does not meet a rule.", Stage.POLICY
+    NOT_SELECTED = "NotSelected", "The Placement does not select it, by labels or by name.", Stage.SCHEDULER
+    UNSCHEDULABLE = "Unschedulable", "Its SyncTarget is marked unschedulable.", Stage.SCHEDULER
+    LOST = "Lost", "It has been out of reach for longer than the Placement tolerates.", Stage.SCHEDULER
+    UNTOLERATED_TAINT = "UntoleratedTaint", "It has a taint that the Placement does not tolerate.", Stage.SCHEDULER
+    AFFINITY_UNSATISFIED = "AffinityUnsatisfied", "It does not match the required affinity.", Stage.SCHEDULER
+    NO_NEIGHBOUR = "NoNeighbour", "It is not near the placements that are wanted nearby.", Stage.SCHEDULER
+    UNWANTED_NEIGHBOUR = "UnwantedNeighbour", "It is near a placement that is to be far.", Stage.SCHEDULER
+    NO_TOPOLOGY = "NoTopology", "It lacks the label of a spread that is a must.", Stage.SCHEDULER
+    NO_REPLICA_WEIGHT = "NoReplicaWeight", "Its replica weight is 0.", Stage.SCHEDULER
+    INSUFFICIENT_RESOURCES = "InsufficientResources", "It has too little room.", Stage.SCHEDULER
+    QUOTA_EXCEEDED = "QuotaExceeded", "A quota leaves too little room there.", Stage.SCHEDULER
+    OTHER_TIER = "OtherTier", "It is not in the tier that is chosen.", Stage.SCHEDULER
+    LOW_SCORE = "LowScore", "It scores below the minimum.", Stage.SCHEDULER
+
+
+class RefusalCode(_Code):
+    """Why nothing could be decided."""
+
+    NO_FEASIBLE_TARGET = (
+        "NoFeasibleTarget", "Every target fell out.", Stage.DISCOVERY, Stage.POLICY, Stage.SCHEDULER
+    )  # fmt: skip
+    TOO_FEW_TARGETS = "TooFewTargets", "Fewer targets fit than are wanted at least.", Stage.SCHEDULER
+    INSUFFICIENT_CAPACITY = "InsufficientCapacity", "Divided replicas find too little room.", Stage.SCHEDULER
+    CONTRADICTION = "Contradiction", "What the Placement asks for cannot hold at once.", Stage.SCHEDULER
+    UNKNOWN_SCORER = "UnknownScorer", "There is no scorer of that name.", Stage.SCHEDULER
+    INVALID_SCORER = "InvalidScorer", "The arguments of a scorer cannot be used.", Stage.SCHEDULER
+    INVALID_PLACEMENT = "InvalidPlacement", "The Placement as written cannot be placed at all.", Stage.SCHEDULER
+    INVALID_POLICY = "InvalidPolicy", "A rule of the Placement itself is invalid.", Stage.POLICY
+    BELOW_MINIMUM_SCORE = "BelowMinimumScore", "Too few of what was proposed score enough.", Stage.DECISION
+    CONTENDED = "Contended", "Other placements were faster for what was proposed.", Stage.DECISION
+
+
+def last_stage(rejections: Iterable[Rejection]) -> str:
+    """The last stage that rejected targets, where `rejections` are in pipeline order; discovery when none did."""
+    stage: str = Stage.DISCOVERY
+    for rejection in rejections:
+        stage = rejection.stage
+    return stage
 
 
 def sentence(total: int, rejections: Iterable[Rejection], fit: int = 0) -> str:

@@ -131,7 +131,9 @@ def test_fewer_than_proposed_will_do_while_the_least_count_is_met():
 def test_choices_below_the_minimum_score_are_not_eligible():
     assert core.eligible([choice("a", 60), choice("b", 40)], 50) == [choice("a", 60)]
     refusal = core.below_minimum(scheduled([choice("b", 40)], strategy={"minimumScore": 50}))
-    assert refusal == Refusal(code="BelowMinimumScore", message="the best of 1 targets scores 40.0, below 50")
+    assert refusal == Refusal(
+        code="BelowMinimumScore", message="the best of 1 targets scores 40.0, below 50", stage="decision"
+    )
 
 
 def test_a_withdrawal_removes_from_every_target():
@@ -174,7 +176,7 @@ def test_a_delivery_that_comes_again_says_what_the_first_one_wrote():
     message = scheduled([choice("a")], [choice("b")])
     status = core.record(message, [choice("b")], None, None, 1.0)
     assert core.redelivered(message, status) == ([choice("b")], None)
-    none = Refusal(code="NoFeasibleTarget", message="0/6 targets: 6 full")
+    none = Refusal(code="NoFeasibleTarget", message="0/6 targets: 6 full", stage="policy")
     status = core.record(scheduled(refusal=none), [], none, None, 1.0)
-    again = scheduled(refusal=Refusal(code="NoFeasibleTarget", message="0/6 targets: 6 not ready"))
+    again = scheduled(refusal=msgspec.structs.replace(none, message="0/6 targets: 6 not ready"))
     assert core.redelivered(again, status) == ([], none)

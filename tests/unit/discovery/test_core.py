@@ -133,6 +133,7 @@ def test_targets_are_sorted_and_rejections_grouped():
     ]
     found = discovered(request("v1 Secret", workspaces={"paths": ["root:a"]}), offered)
     assert found.targets == ("root:a/b", "root:a/z")
+    assert {each.stage for each in found.rejections} == {"discovery"}
     assert reasons(found) == {
         ("NotSelectedWorkspace", "in other workspaces"): ("root:team/q",),
         ("MissingAPI", "lack v1 Secret"): ("root:a/a", "root:a/c"),

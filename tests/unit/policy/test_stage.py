@@ -81,7 +81,7 @@ async def test_preferences_score_what_survives() -> None:
 async def test_a_target_that_is_gone_is_rejected() -> None:
     result = await run(discovered(targets=("root:platform/a", "root:platform/zzz")))
     assert result.targets == ("root:platform/a",)
-    assert result.rejections[0].reason == "TargetGone"
+    assert (result.rejections[0].reason, result.rejections[0].stage) == ("TargetGone", "policy")
 
 
 @pytest.mark.parametrize(

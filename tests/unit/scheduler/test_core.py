@@ -93,6 +93,23 @@ def test_targets_that_left_the_inventory_and_earlier_rejections_are_counted() ->
     assert outcome.proposal.refusal.message == "0/3 targets: 2 not authorized, 1 gone from the inventory"
 
 
+@pytest.mark.parametrize(
+    ("fleet", "upstream", "stage"),
+    [
+        ([], ("discovery",), "discovery"),
+        ([], ("discovery", "policy"), "policy"),
+        ([target("a", ready=False)], ("discovery", "policy"), "scheduler"),
+        ([target("a")], (), "scheduler"),
+        ([], (), "discovery"),
+    ],
+)
+def test_a_refusal_names_the_last_stage_that_had_targets_to_reject(fleet, upstream, stage) -> None:
+    earlier = tuple(Rejection(reason="X", message="x", targets=(f"root/{each}",), stage=each) for each in upstream)
+    outcome = decide(request({"targets": {"count": {"min": 2}}}), fleet, upstream=earlier)
+    assert outcome.proposal.refusal.stage == stage
+    assert {each.stage for each in outcome.rejections} <= {"scheduler"}
+
+
 def test_after_a_loss_only_what_was_lost_moves() -> None:
     fleet = [target(f"t{n}", allocated={"cpu": float(n)}) for n in range(6)]
     asked = request({"targets": {"count": {"min": 3}}}, previous=["root/t3", "root/t4", "root/t5"])

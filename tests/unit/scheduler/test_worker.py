@@ -137,9 +137,13 @@ async def test_a_message_ahead_of_the_inventory_waits_for_it_and_no_longer_than_
 
 
 @pytest.mark.parametrize(
-    ("wrong", "code"), [({"error": "no workload"}, "InvalidPlacement"), ({"policy": "bad rule"}, "InvalidPolicy")]
+    ("wrong", "code", "stage"),
+    [
+        ({"error": "no workload"}, "InvalidPlacement", "scheduler"),
+        ({"policy": "bad rule"}, "InvalidPolicy", "policy"),
+    ],
 )
-async def test_what_is_wrong_with_the_request_passes_through(wrong, code) -> None:
+async def test_what_is_wrong_with_the_request_passes_through(wrong, code, stage) -> None:
     async with running() as lab:
         message = Evaluated(
             request=request(error=wrong.get("error", "")),
@@ -149,7 +153,7 @@ async def test_what_is_wrong_with_the_request_passes_through(wrong, code) -> Non
         )
         refusal = (await propose(message, lab.scheduler)).proposal.refusal
         assert refusal is not None
-        assert refusal.code == code
+        assert (refusal.code, refusal.stage) == (code, stage)
 
 
 def test_the_worker_declares_what_it_takes_and_gives() -> None:

@@ -73,29 +73,28 @@ def test_what_was_said_of_scheduling_stands_until_there_is_news() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "rejected", "expected"),
+    ("code", "stage", "expected"),
     [
-        ("NoFeasibleTarget", ("NotAuthorized", "MissingAPI"), ("False", "Unknown", "False")),
-        ("NoFeasibleTarget", (), ("False", "Unknown", "False")),
-        ("NoFeasibleTarget", ("NotReady", "PolicyForbids"), ("True", "False", "False")),
-        ("NoFeasibleTarget", ("NotReady", "InsufficientResources"), ("True", "True", "False")),
-        ("BelowMinimumScore", (), ("True", "True", "False")),
-        ("InvalidPolicy", (), ("True", "False", "False")),
-        ("InvalidPlacement", (), ("True", "True", "False")),
+        ("NoFeasibleTarget", "discovery", ("False", "Unknown", "False")),
+        ("NoFeasibleTarget", "policy", ("True", "False", "False")),
+        ("NoFeasibleTarget", "scheduler", ("True", "True", "False")),
+        ("BelowMinimumScore", "decision", ("True", "True", "False")),
+        ("InvalidPolicy", "policy", ("True", "False", "False")),
+        ("InvalidPlacement", "scheduler", ("True", "True", "False")),
+        ("NoFeasibleTarget", "", ("True", "True", "False")),
+        ("OfALaterRelease", "of-a-later-release", ("True", "True", "False")),
     ],
 )
-def test_a_refusal_shows_on_the_stage_that_left_nothing(
-    code: str, rejected: tuple[str, ...], expected: tuple[str, str, str]
-) -> None:
-    found = decision(rejected={reason: Rejection(count=1) for reason in rejected})
-    status = aggregate([], found, decided=decided(refusal=Refusal(code=code, message="0/8 targets")))
+def test_a_refusal_shows_on_the_stage_that_left_nothing(code: str, stage: str, expected: tuple[str, str, str]) -> None:
+    status = aggregate([], decision(), decided=decided(refusal=Refusal(code=code, message="0/8 targets", stage=stage)))
     assert tuple(said(status, name)[0] for name in ("Discovered", "PolicySatisfied", "Scheduled")) == expected
     assert said(status, "Scheduled")[1:] == (code, "0/8 targets")
     assert status.phase == "Unschedulable"
 
 
 def test_a_refusal_without_any_decision_shows_as_well() -> None:
-    status = aggregate([], None, decided=decided(refusal=Refusal(code="NoFeasibleTarget", message="0/0 targets")))
+    refusal = Refusal(code="NoFeasibleTarget", message="0/0 targets", stage="discovery")
+    status = aggregate([], None, decided=decided(refusal=refusal))
     assert said(status, "Discovered")[0] == "False"
     assert status.decision_ref is None
 
