@@ -1,10 +1,12 @@
 """Reservations from PlacementDecisions: after the buckets were deleted, nothing may be given away twice."""
 
 import asyncio
+import contextlib
 import logging
 
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
+from shared.broker.bus import BusError
 from shared.broker.store import Conflict
 from shared.broker.table import Table
 from shared.broker.tokens import join
@@ -29,9 +31,13 @@ async def rebuild(
 ) -> None:
     """Unless reservations are complete, make them so; waits until discovery has walked the workspaces.
 
+    They are complete where the marker is there and all others can be read. What cannot be is made anew where somebody
+    decided it, and else deleted: in its target nobody could reserve anything beside it.
+
     A hub that does not answer is waited for; a workspace that refuses us for `patience` seconds holds up nobody else.
     """
-    if await table.get(MARKER) is not None:
+    unreadable = await table.unreadable()
+    if await table.get(MARKER) is not None and not unreadable:
         return
     workspaces = await runtime.follow(WORKSPACES)
     log.info("reservations are incomplete, rebuilding them from the PlacementDecisions")
@@ -39,8 +45,24 @@ async def rebuild(
         await workspaces.moved(workspaces.revision)
     for path in sorted(entry.value.path for entry in workspaces.entries.values()):
         await _rebuild_workspace(path, table, decisions, patience)
+    for raw in unreadable:
+        with contextlib.suppress(Conflict):  # it was made anew
+            await table.delete(raw.key, raw.revision)
     await table.put(MARKER, Reservation(placement=_NOBODY, head=Head(uid="", generation=0, attempt=0), resources={}))
     log.info("reservations are complete", extra={"bucket": RESERVATIONS.name, "workspaces": len(workspaces.entries)})
+
+
+async def keep_complete(runtime: Runtime, table: Table[Reservation], decisions: Decisions) -> None:
+    """Rebuild whenever the marker goes or an entry becomes unreadable, until cancelled."""
+    view = await runtime.follow(RESERVATIONS)
+    async for _ in view.changes():
+        while MARKER not in view.entries or view.unreadable:
+            try:
+                await rebuild(runtime, table, decisions)
+                break
+            except (BusError, OSError, TimeoutError) as error:
+                log.warning("reservations stay incomplete for now", extra={"error": str(error)})
+                await asyncio.sleep(WAIT)
 
 
 async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: Decisions, patience: float) -> None:

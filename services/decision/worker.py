@@ -8,7 +8,7 @@ from services.decision import upkeep
 from services.decision.decider import Decider
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import Ledger
-from services.decision.rebuild import rebuild
+from services.decision.rebuild import keep_complete, rebuild
 from services.decision.settings import DecisionSettings
 from services.decision.vanished import Vanished
 from shared.hub.hub import open_hub
@@ -29,6 +29,7 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
         await rebuild(runtime, table, decisions)
         ledger = Ledger(table, await runtime.follow(RESERVATIONS), runtime.clock)
         runtime.background(ledger.follow(), "ledger")
+        runtime.background(keep_complete(runtime, table, decisions), "keep reservations complete")
         yield Decider(
             settings,
             ledger=ledger,

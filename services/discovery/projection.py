@@ -87,11 +87,7 @@ class Projection(Generic[T]):
                 revision = await self._put(key, value, entry.revision if entry else 0)
                 break
             except Conflict:
-                try:
-                    entry = await self._table.get(key)
-                except ValueError:  # nobody can read it, so it is no loss
-                    revision = await (self._table.delete(key) if value is None else self._table.put(key, value))
-                    break
+                entry = await self._table.get(key)
                 value = wish.given(entry.value if entry else None)
         else:
             raise BusError(f"{key} keeps changing")

@@ -57,8 +57,6 @@ class Checks:
             except BusError as error:
                 log.warning("a policy's check waits for the bus", extra={"policy": key, "error": str(error)})
                 later(_AGAIN, self._queue.add, key)
-            except ValueError as error:  # no later try helps; when the policy changes, it is looked at again
-                log.warning("a policy cannot be read", extra={"policy": key, "error": str(error)})
             except Exception:
                 log.exception("a policy could not be checked", extra={"policy": key})
                 later(_AGAIN, self._queue.add, key)
@@ -71,7 +69,7 @@ class Checks:
 
     async def _settle(self, key: str) -> None:
         """Bring the record in line with the policy as it is now. Raises Conflict if somebody wrote meanwhile."""
-        known = await self._known(key)
+        known = await self._table.get(key)
         entry = await self._policies.fresh(key)
         if entry is None:
             self._reviewed.pop(key, None)
@@ -87,15 +85,6 @@ class Checks:
         if known is None or check != known.value:
             await self._table.update(key, check, known.revision if known else 0)
         self._reviewed[key] = identity(policy)
-
-    async def _known(self, key: str) -> Entry[PolicyCheck] | None:
-        """The record so far. One that cannot be read is dropped: what it says can be found out again."""
-        try:
-            return await self._table.get(key)
-        except ValueError as error:
-            log.warning("the record of a policy is made anew", extra={"policy": key, "error": str(error)})
-            await self._table.delete(key)
-            return None
 
     # --- counts -----------------------------------------------------------------------------------------------------
 
@@ -124,7 +113,7 @@ class Checks:
     async def _add(self, key: str, tally: Tally) -> bool:
         """Whether there was a record to add to. Raises Conflict where others are always faster."""
         for _ in range(_RACES):
-            known = await self._known(key)
+            known = await self._table.get(key)
             if known is None or identity(known.value) != tally.identity:
                 return False
             try:

@@ -76,10 +76,11 @@ class Store(Protocol):
 
 
 class Bucket(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A named table: what it holds, who alone writes it."""
+    """A named table: what it holds, who alone writes it, of how many tokens its keys are (0: of any number)."""
 
     name: str
     holds: type[T]
     owner: str
     description: str
+    tokens: int = 0
     max_bytes: int = 1 << 30

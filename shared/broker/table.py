@@ -7,11 +7,16 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from shared.aio.lru import Lru
 from shared.broker.store import Bucket, Conflict, Raw, Store
+from shared.broker.tokens import split
 
 T = TypeVar("T")
 
 log = logging.getLogger("moorage.state")
+
+COMPLAINED = 1000
+"""Unreadable entries of one bucket that are remembered, so that the log names each only once."""
 
 
 class Entry(msgspec.Struct, Generic[T], frozen=True):
@@ -25,23 +30,40 @@ class Entry(msgspec.Struct, Generic[T], frozen=True):
 class Table(Generic[T]):
     """A bucket with its type: the same operations, on values.
 
-    Reading raises ValueError for an entry that is not of the type, which an older or a newer version may have written.
-    Writing raises it for a value that would not be read again: all who follow the bucket would stumble over it.
+    An entry that is not of the type, or lies under a key of another shape than the bucket's, counts as absent, as a
+    deleted one does: reading passes it over and says so in the log, once, and what is created takes its place. Only a
+    compare-and-set of a whole group stays refused while there is one: who sums up a group is not to pass over a part.
+
+    Writing raises ValueError for a value that would not be read again: all who follow the bucket would stumble over it.
     """
 
     def __init__(self, store: Store, bucket: Bucket[T]) -> None:
         self.bucket = bucket
         self._raw = store.raw(bucket)
         self._decoder = msgspec.json.Decoder(bucket.holds)
+        self._complained: Lru[str, int] = Lru(COMPLAINED)
 
     def _entry(self, raw: Raw) -> Entry[T] | None:
-        return None if raw.value is None else Entry(raw.key, self._decoded(raw.key, raw.value), raw.revision)
+        """None for what is deleted, and for what cannot be read."""
+        if raw.value is None:
+            return None
+        try:
+            return Entry(raw.key, self._decoded(raw.key, raw.value), raw.revision)
+        except ValueError as error:
+            if self._complained.get(raw.key) != raw.revision:
+                self._complained.put(raw.key, raw.revision)
+                log.error("entry counts as absent", extra={"error": str(error)})  # noqa: TRY400 - its trace says no more
+            return None
 
     def _decoded(self, key: str, value: bytes) -> T:
+        where = f"entry {key} of bucket {self.bucket.name} is not readable"
         try:
-            return self._decoder.decode(value)
-        except msgspec.MsgspecError as error:
-            raise ValueError(f"entry {key} of bucket {self.bucket.name} is not readable: {error}") from error
+            tokens, decoded = len(split(key)), self._decoder.decode(value)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise ValueError(f"{where}: {error}") from error
+        if self.bucket.tokens not in (0, tokens):
+            raise ValueError(f"{where}: its key has {tokens} tokens, not {self.bucket.tokens}")
+        return decoded
 
     def _encoded(self, key: str, value: T) -> bytes:
         """Checked by reading it: JSON has no infinity, for one, and `null` in its place is no number."""
@@ -57,8 +79,15 @@ class Table(Generic[T]):
         return await self._raw.put(key, self._encoded(key, value))
 
     async def update(self, key: str, value: T, revision: int, *, within: str | None = None) -> int:
-        """Compare-and-set, see `RawBucket.update`; `revision` 0 creates."""
-        return await self._raw.update(key, self._encoded(key, value), revision, within=within)
+        """Compare-and-set, see `RawBucket.update`; `revision` 0 creates, also in place of what cannot be read."""
+        encoded = self._encoded(key, value)
+        try:
+            return await self._raw.update(key, encoded, revision, within=within)
+        except Conflict:
+            found = await self._raw.get(key) if revision == 0 and within is None else None
+            if found is None or self._entry(found) is not None:
+                raise
+            return await self._raw.update(key, encoded, found.revision)
 
     async def change(
         self, key: str, change: Callable[[T | None], Awaitable[T | None]], *, tries: int
@@ -90,6 +119,10 @@ class Table(Generic[T]):
     async def entries(self, prefix: str = "") -> list[Entry[T]]:
         return [entry for raw in await self._raw.entries(prefix) if (entry := self._entry(raw)) is not None]
 
+    async def unreadable(self) -> list[Raw]:
+        """What cannot be read, as it is stored."""
+        return [raw for raw in await self._raw.entries() if self._entry(raw) is None]
+
     def follow(self) -> "View[T]":
         """A live copy in memory; run it, wait for `synced`."""
         return View(self)
@@ -98,14 +131,14 @@ class Table(Generic[T]):
 class View(Generic[T]):
     """The content of a bucket in memory, kept current by watching. It may be some milliseconds behind the bucket.
 
-    `moved`, `reached` and `changes` wait for news. An entry that cannot be decoded is logged, and the view keeps the
-    entry that it had before: one bad entry must not stop everybody who follows the bucket, and the old value is a
-    better guess than none. The owner of the bucket notices when its next compare-and-set of that entry fails.
+    `moved`, `reached` and `changes` wait for news. An entry that cannot be read counts as absent; `unreadable` has its
+    key, with the revision, until it is replaced or deleted.
     """
 
     def __init__(self, table: Table[T]) -> None:
         self._table = table
         self.entries: dict[str, Entry[T]] = {}
+        self.unreadable: dict[str, int] = {}
         self.revision = 0
         self.synced = asyncio.Event()
         self._moved = asyncio.Condition()
@@ -123,11 +156,10 @@ class View(Generic[T]):
 
     def _take(self, raw: Raw) -> None:
         self.revision = max(self.revision, raw.revision)
-        try:
-            entry = self._table._entry(raw)  # noqa: SLF001 - View is Table's other half
-        except ValueError as error:
-            log.error("entry left as it was", extra={"error": str(error)})  # noqa: TRY400 - its trace says no more
-            return
+        entry = self._table._entry(raw)  # noqa: SLF001 - View is Table's other half
+        self.unreadable.pop(raw.key, None)
+        if entry is None and raw.value is not None:
+            self.unreadable[raw.key] = raw.revision
         if entry is None:
             self.entries.pop(raw.key, None)
         else:

@@ -12,36 +12,55 @@ from shared.model.report import TargetReport
 from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Target, Workspace
 
-INVENTORY = Bucket(name="inventory", holds=Target, owner="discovery", description="What is known of each target")
-
-
-WORKSPACES = Bucket(name="workspaces", holds=Workspace, owner="discovery", description="The workspaces of the tree")
-
-
-POLICIES = Bucket(name="policies", holds=PolicyEntry, owner="controller", description="The PlacementPolicies in force")
-
-
-CHECKS = Bucket(
-    name="checks", holds=PolicyCheck, owner="policy", description="Whether each policy compiles, and what its rules did"
+INVENTORY = Bucket(
+    name="inventory", holds=Target, owner="discovery", tokens=2, description="What is known of each target"
 )
 
 
-HEADS = Bucket(name="heads", holds=HeadEntry, owner="controller", description="The newest head of each placement")
+WORKSPACES = Bucket(
+    name="workspaces", holds=Workspace, owner="discovery", tokens=1, description="The workspaces of the tree"
+)
 
 
-WAITING = Bucket(name="waiting", holds=Waiting, owner="controller", description="Placements that could not be decided")
+POLICIES = Bucket(
+    name="policies", holds=PolicyEntry, owner="controller", tokens=2, description="The PlacementPolicies in force"
+)
+
+
+CHECKS = Bucket(
+    name="checks",
+    holds=PolicyCheck,
+    owner="policy",
+    tokens=2,
+    description="Whether each policy compiles, and what its rules did",
+)
+
+
+HEADS = Bucket(
+    name="heads", holds=HeadEntry, owner="controller", tokens=3, description="The newest head of each placement"
+)
+
+
+WAITING = Bucket(
+    name="waiting", holds=Waiting, owner="controller", tokens=3, description="Placements that could not be decided"
+)
 
 
 RESERVATIONS = Bucket(
     name="reservations",
     holds=Reservation,
     owner="decision",
+    tokens=5,
     description="What placements take, key <target>.<placement>",
 )
 
 
 REPORTS = Bucket(
-    name="reports", holds=TargetReport, owner="status", description="Phase and health per placement and target"
+    name="reports",
+    holds=TargetReport,
+    owner="status",
+    tokens=4,
+    description="Phase and health per placement and target",
 )
 
 

@@ -328,19 +328,23 @@ async def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_are_follo
     first = await table.put("a", {"n": 1})
     assert await view.reached(first, 5.0)
     for bad in (b'{"n":null}', b"nonsense", b"\xff"):
-        revision = await raw.put("a", bad)
+        await raw.put("a", bad)
     await raw.put("never.read", b"[]")
     last = await table.put("b", {"n": 2})
     assert await view.reached(last, 5.0)
-    assert view.entries == {"a": Entry("a", {"n": 1}, first), "b": Entry("b", {"n": 2}, last)}
+    assert view.entries == {"b": Entry("b", {"n": 2}, last)}
+    assert set(view.unreadable) == {"a", "never.read"}
     assert f"entry never.read of bucket {bucket.name} is not readable" in str(
         [each.__dict__ for each in caplog.records]
     )
-    with pytest.raises(ValueError, match=f"entry a of bucket {bucket.name}"):
-        await table.get("a")
-    again = await table.update("a", {"n": 3}, revision)
+    assert await table.get("a") is None
+    assert [entry.key for entry in await table.entries()] == ["b"]
+    with pytest.raises(Conflict):
+        await table.update("a", {"n": 3}, first)
+    again = await table.update("a", {"n": 3}, 0)
     assert await view.reached(again, 5.0)
     assert view.get("a") == {"n": 3}
+    assert set(view.unreadable) == {"never.read"}
 
 
 @pytest.mark.parametrize("bad", [{"n": float("inf")}, {"n": float("nan")}, {"n": "text"}])
