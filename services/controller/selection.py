@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from services.controller.watches import SYNC_TIMEOUT, Unreadable, WorkspaceWatch
 from services.controller.workload import Selected, select
+from services.controller.workspace import SYNC_TIMEOUT, Unreadable, WorkspaceWatch
 from shared.api import Placement, WorkloadSelector, matches, validate_placement
 from shared.broker.bus import Retry
 from shared.kube.apis import UnknownKind

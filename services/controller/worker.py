@@ -5,10 +5,13 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
-from services.controller import core, upkeep
+from services.controller import upkeep
+from services.controller.controller import Controller
+from services.controller.core.retrying import wait
+from services.controller.observer import Observer
 from services.controller.reconcile import Reconciler, Said
 from services.controller.settings import ControllerSettings
-from services.controller.upkeep import Controller
+from services.controller.sweep import sweep as sweep_all
 from services.controller.watches import Watches
 from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import Retry
@@ -31,30 +34,32 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
     async with open_hub(settings, field_manager("controller")) as hub, asyncio.TaskGroup() as tasks:
         queue: WorkQueue[PlacementRef] = WorkQueue()
         policies: WorkQueue[tuple[str, str]] = WorkQueue()
+        observer = Observer(
+            settings=settings,
+            heads=await runtime.follow(HEADS),
+            waiting=await runtime.follow(WAITING),
+            inventory=await runtime.follow(INVENTORY),
+            clock=runtime.clock,
+        )
         watches = Watches(
             hub,
             queue.add,
             policy_changed=lambda path, name: policies.add((path, name)),
-            freed=lambda: reconciler.note_world(),  # noqa: PLW0108 - the reconciler is made after what it looks at
+            freed=observer.note_world,
         )
         reconciler = Reconciler(
-            settings=settings,
+            observer=observer,
             watches=watches,
             heads=runtime.table(HEADS),
-            waiting=await runtime.follow(WAITING),
-            waiting_table=runtime.table(WAITING),
-            inventory=await runtime.follow(INVENTORY),
+            waiting=runtime.table(WAITING),
             policies=await runtime.follow(POLICIES),
-            clock=runtime.clock,
         )
         deps = Controller(
             settings=settings,
             queue=queue,
             watches=watches,
+            observer=observer,
             reconciler=reconciler,
-            waiting=runtime.table(WAITING),
-            heads=await runtime.follow(HEADS),
-            heads_table=runtime.table(HEADS),
             policies_table=runtime.table(POLICIES),
             changed_policies=policies,
         )
@@ -116,15 +121,16 @@ async def _work(deps: Controller, results: asyncio.Queue[Said]) -> None:
 async def note_answer(message: Decided, deps: Controller) -> None:
     """A refusal sends the placement to the waiting room, a decision takes it out."""
     key = message.placement.key
-    entry = await deps.waiting.get(key)
+    table = deps.reconciler.waiting
+    entry = await table.get(key)
     if entry is not None and message.head.older_than(entry.value.head):
         return
     if message.refusal is None:
         if entry is not None:
-            await _or_again(deps.waiting.delete(key, entry.revision))
+            await _or_again(table.delete(key, entry.revision))
         return
-    now, known = deps.reconciler.clock(), deps.heads.get(key)
-    waiting = core.wait(
+    now, known = deps.observer.clock(), deps.observer.heads.get(key)
+    waiting = wait(
         message.placement,
         message.head,
         entry.value if entry else None,
@@ -135,7 +141,7 @@ async def note_answer(message: Decided, deps: Controller) -> None:
         most=deps.settings.waiting_max_seconds,
     )
     if entry is None or entry.value.head != message.head:
-        await _or_again(deps.waiting.update(key, waiting, entry.revision if entry else 0))
+        await _or_again(table.update(key, waiting, entry.revision if entry else 0))
 
 
 async def _or_again(writing: Awaitable[int]) -> None:
@@ -149,4 +155,4 @@ async def _or_again(writing: Awaitable[int]) -> None:
 @worker.every(lambda settings: settings.sweep_seconds)
 async def sweep(deps: Controller) -> None:
     """Look for what no event tells of."""
-    await upkeep.sweep(deps)
+    await sweep_all(deps)

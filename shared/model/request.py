@@ -1,6 +1,8 @@
 """A round of placing one Placement: what is asked for, for whom, why now, and what the controller remembers of it."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self, get_args
+
+from msgspec import Meta
 
 from shared.api import PlacementSpec
 from shared.model.refs import Head, PlacementRef
@@ -16,16 +18,24 @@ class Requester(Value, frozen=True, kw_only=True):
 
 
 CauseCode = Literal[
-    "Created", "SpecChanged", "WorkloadChanged", "PolicyChanged", "OverrideChanged",
-    "TargetLost", "TargetChanged", "Rebalance", "Waiting", "Contended", "Resync",
-]  # fmt: skip
+    "Created", "SpecChanged", "WorkloadChanged", "PolicyChanged", "TargetLost", "Rebalance", "Waiting", "Resync"
+]
+"""The causes that the controller gives."""
 
 
 class Cause(Value, frozen=True, kw_only=True):
-    """Why a round is made for a placement now."""
+    """Why a round is made for a placement now. It is for people and traces: no stage acts on it.
 
-    code: CauseCode
+    On the wire `code` is open: a controller of another version may give causes that are none of `CauseCode`.
+    """
+
+    code: Annotated[str, Meta(examples=[*get_args(CauseCode)])]
     detail: str = ""
+
+    @classmethod
+    def of(cls, code: CauseCode, detail: str = "") -> Self:
+        """A cause of those that this version gives."""
+        return cls(code=code, detail=detail)
 
 
 class WorkloadObject(Value, frozen=True, kw_only=True):

@@ -29,7 +29,8 @@ def sample(info: mi.Type) -> Any:
     """JSON that fits a type and leaves no field out."""
     match info:
         case mi.Metadata():
-            return sample(info.type)
+            words = (info.extra_json_schema or {}).get("examples")  # of a set that is open on the wire, those we write
+            return words[0] if words else sample(info.type)
         case mi.StructType():
             tag = {info.tag_field: info.tag} if info.tag_field else {}
             return {**tag, **{field.encode_name: sample(field.type) for field in info.fields}}

@@ -13,7 +13,7 @@ import msgspec
 
 from services.cli.offline.objects import Manifest, decoded, name_of, ref_of, unique, workspace_of
 from services.cli.support.manifests import is_ours, of_kind
-from services.controller.core import moved_at
+from services.controller.core.rebalance import moved_at
 from services.controller.workload import summarize
 from services.discovery.inventory import Viewpoint, target_of
 from services.scheduler.settings import SchedulerSettings

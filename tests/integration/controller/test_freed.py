@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.controller.watches import WorkspaceWatch
+from services.controller.workspace import WorkspaceWatch
 from shared.hub.resources import DECISIONS
 from tests.support.scene import BOUND, PLATFORM, Scene
 from tests.support.waiting import until

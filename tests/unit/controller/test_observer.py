@@ -1,15 +1,14 @@
-"""Which targets a placement has to leave, as time goes by."""
+"""Targets as a worker sees them, and since when: what that makes of a placement as time goes by."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import fields
 
 import msgspec
-import pytest
 
-from services.controller.core import Decision
-from services.controller.reconcile import Reconciler
+from services.controller.core.observation import Decision, Observation
+from services.controller.core.steps import Place, next_step
+from services.controller.observer import Observer
 from services.controller.settings import ControllerSettings
 from shared.api import Placement, Taint, decode_placement
 from shared.broker.memory.store import MemoryStore
@@ -18,7 +17,7 @@ from shared.broker.tokens import join
 from shared.model.refs import Head
 from shared.model.request import HeadEntry, PreviousChoice
 from shared.model.target import Target
-from shared.pipeline.buckets import BUCKETS, INVENTORY
+from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, WAITING
 
 ON_T = Decision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
 T = Target(workspace="root:p", name="t", ready=True)
@@ -35,14 +34,18 @@ PATIENT = placement(
 
 
 class Lab:
-    """A reconciler that sees an inventory, and nothing else."""
+    """An observer that sees an inventory, and nothing else."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._table = Table(store, INVENTORY)
         self.view = self._table.follow()
-        # To say who has to leave takes no more than settings and inventory.
-        unused = dict.fromkeys(each.name for each in fields(Reconciler) if each.default is each.default_factory)
-        self._reconciler = Reconciler(**{**unused, "settings": ControllerSettings(), "inventory": self.view})
+        self._observer = Observer(
+            settings=ControllerSettings(),
+            heads=Table(store, HEADS).follow(),
+            waiting=Table(store, WAITING).follow(),
+            inventory=self.view,
+            clock=lambda: 0.0,
+        )
 
     async def offer(self, target: Target) -> None:
         await self.seen(await self._table.put(join("root:p", "t"), target))
@@ -54,12 +57,18 @@ class Lab:
         assert await self.view.reached(revision, 5.0)
 
     def leaves(self, at: float, asked: Placement = PATIENT) -> bool:
-        return self._reconciler.leaving(asked, ON_T, at) == ["root:p/t"]
-
-    def improves(self, asked: Placement, decision: Decision, looked_at: float, now: float) -> bool:
-        self._reconciler.world_changed_at = now
-        head = HeadEntry(head=Head(uid="u", generation=1, attempt=1), digest="", requested_at=looked_at)
-        return self._reconciler.may_improve(asked, decision, head, now)
+        """Whether a placement that was decided just now has to leave the target again."""
+        head = HeadEntry(head=Head(uid="", generation=0, attempt=1), digest="a.b.c", requested_at=at)
+        seen = Observation(
+            placement=asked,
+            entry=head,
+            decision=ON_T,
+            targets={"root:p/t": self._observer.sight("root:p/t", at)},
+            now=at,
+            settings=ControllerSettings(),
+        )
+        step = next_step(seen)
+        return isinstance(step, Place) and (step.cause.code, step.leaving) == ("TargetLost", ("root:p/t",))
 
 
 @asynccontextmanager
@@ -104,19 +113,3 @@ async def test_a_target_that_is_in_no_inventory_counts_as_gone_after_a_while() -
         assert not here.leaves(111.0)
         await here.withdraw()
         assert [here.leaves(at) for at in (120.0, 129.0, 130.0)] == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("rebalance", "moved_at", "looked_at", "expected"),
-    [
-        ({"type": "WhenBetter", "cooldown": "1m"}, 0.0, 900.0, True),
-        ({"type": "WhenBetter", "cooldown": "1m"}, 950.0, 900.0, False),
-        ({"type": "WhenBetter", "cooldown": "1m"}, 0.0, 950.0, False),
-        ({"type": "Never"}, 0.0, 900.0, False),
-    ],
-)
-async def test_better_targets_are_looked_for_at_the_pace_that_is_set(rebalance, moved_at, looked_at, expected) -> None:
-    async with lab() as here:
-        asked = placement(stability={"rebalance": rebalance})
-        decision = msgspec.structs.replace(ON_T, moved_at=moved_at)
-        assert here.improves(asked, decision, looked_at, 1000.0) is expected

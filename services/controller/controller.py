@@ -1,0 +1,25 @@
+"""The parts of the controller, as its functions work with them."""
+
+from dataclasses import dataclass
+
+from services.controller.observer import Observer
+from services.controller.reconcile import Reconciler
+from services.controller.settings import ControllerSettings
+from services.controller.watches import Watches
+from shared.aio.workqueue import WorkQueue
+from shared.broker.table import Table
+from shared.model.policy import PolicyEntry
+from shared.model.refs import PlacementRef
+
+
+@dataclass
+class Controller:
+    """The parts of the controller, as its functions work with them."""
+
+    settings: ControllerSettings
+    queue: WorkQueue[PlacementRef]
+    watches: Watches
+    observer: Observer
+    reconciler: Reconciler
+    policies_table: Table[PolicyEntry]
+    changed_policies: WorkQueue[tuple[str, str]]

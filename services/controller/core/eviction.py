@@ -1,0 +1,71 @@
+"""Which targets a placement has to leave, as time goes by."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from shared.api import Taint, Toleration, tolerates
+from shared.model.target import Target
+
+NO_EXECUTE = "NoExecute"
+
+Expelling = Mapping[Taint, float]
+"""The NoExecute taints of a target, and since when each was seen there, in seconds since the epoch."""
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """A target as this worker sees it: as the inventory has it, or that it has none and since when that is so."""
+
+    target: Target | None = None
+    missing_since: float = 0.0  # seconds since the epoch; of no meaning for a target that is there
+    expelling: Expelling = {}
+
+
+def expelling(target: Target, known: Expelling, now: float) -> dict[Taint, float]:
+    """The NoExecute taints of a target; those that were not `known` are seen since now."""
+    return {taint: known.get(taint, now) for taint in target.taints if taint.effect == NO_EXECUTE}
+
+
+def gone(sightings: Mapping[str, Sighting], patience: float, now: float) -> list[str]:
+    """The targets that have been in no inventory for `patience` seconds."""
+    return [
+        target
+        for target, sighting in sightings.items()
+        if sighting.target is None and now - sighting.missing_since >= patience
+    ]
+
+
+def evicted(
+    sightings: Mapping[str, Sighting], tolerations: Sequence[Toleration], patience: float, now: float
+) -> list[str]:
+    """The targets that a placement has to leave: unreachable for too long, or tainted NoExecute."""
+    return [
+        target
+        for target, sighting in sightings.items()
+        if sighting.target is not None
+        and (
+            _too_long_lost(sighting.target, patience, now)
+            or any(_expels(taint, since, tolerations, now) for taint, since in sighting.expelling.items())
+        )
+    ]
+
+
+def clearable(sightings: Iterable[tuple[str, Sighting]]) -> list[str]:
+    """The targets that can be reached.
+
+    A removal is given up while its target is lost for long; when the target is back, it is asked for again.
+    """
+    return [target for target, sighting in sightings if sighting.target is not None and not sighting.target.lost_since]
+
+
+def _too_long_lost(target: Target, patience: float, now: float) -> bool:
+    allowed = min(patience, target.evict_after) if target.evict_after is not None else patience
+    return target.lost_since > 0 and now - target.lost_since >= allowed
+
+
+def _expels(taint: Taint, since: float, tolerations: Sequence[Toleration], now: float) -> bool:
+    """As Kubernetes has it: the first toleration that matches a taint says for how long."""
+    found = next((toleration for toleration in tolerations if tolerates(toleration, taint)), None)
+    if found is None:
+        return True
+    return found.toleration_seconds is not None and now - since >= max(found.toleration_seconds, 0)

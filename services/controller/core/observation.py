@@ -1,0 +1,53 @@
+"""All that the next step of a placement depends on."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from services.controller.core.eviction import Sighting
+from services.controller.settings import ControllerSettings
+from shared.api import Placement
+from shared.model.request import HeadEntry, PreviousChoice, Waiting
+from shared.model.resources import Resources, fits
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What the controller needs to know of a PlacementDecision."""
+
+    attempt: int
+    selected: tuple[PreviousChoice, ...] = ()
+    reserved: dict[str, Resources] = {}  # by selected target
+    moved_at: float = 0.0
+
+
+def gives_back(old: Decision, new: Decision) -> bool:
+    """Whether a placement takes less than before of a target that it stays on, which may help those that wait.
+
+    What it leaves is free only once it is cleared there: when its PlacementBinding is gone.
+    """
+    return any(not fits(old.reserved[target], new.reserved[target]) for target in old.reserved.keys() & new.reserved)
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One placement, what is known of it, and the world around it, at one moment. Times are seconds since the epoch."""
+
+    placement: Placement | None = None  # None: there is none (any more), as far as the cache knows
+    entry: HeadEntry | None = None  # the newest head
+    digest: str | None = None  # of its input; None: not looked at, taken for what it was at the newest head
+    decision: Decision | None = None
+    waiting: Waiting | None = None
+    attempts: Mapping[str, int] = {}  # of its PlacementBindings, by target
+    targets: Mapping[str, Sighting] = {}  # those that it is decided for or bound in
+    world_changed_at: float = 0.0
+    now: float
+    settings: ControllerSettings
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is decided for it or bound to a target (any more)."""
+        return self.decision is None and not self.attempts
+
+    @property
+    def overdue(self) -> bool:
+        """Whether what was last said of it should have been answered by now."""
+        return self.entry is not None and self.now - self.entry.requested_at >= self.settings.resync_seconds

@@ -1,0 +1,187 @@
+"""The next step: what is to be done about a placement, given all that is known of it.
+
+Both who looks at one placement closely and who sweeps over all of them by caches alone ask here. The latter do not know
+the digest of its input, and may thus miss that this changed, of which events tell; else they come to the same step.
+"""
+
+from collections.abc import Collection
+
+import msgspec
+
+from services.controller.core.digest import MARKS, SUSPENDED, change
+from services.controller.core.eviction import clearable, evicted, gone
+from services.controller.core.observation import Decision, Observation
+from services.controller.core.rebalance import may_improve
+from services.controller.core.retrying import due
+from services.controller.core.settling import settled, settling
+from shared.api import ObjectMeta, Placement
+from shared.hub.names import PLACED_FINALIZER
+from shared.model.request import Cause, HeadEntry
+
+NOT_IN_PLACE = Cause.of("Resync", "not in place for long")
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Have it placed anew. `leaving` are the selected targets that it has to leave, `in_vain` counts as the head's."""
+
+    cause: Cause
+    leaving: tuple[str, ...] = ()
+    in_vain: int = 0
+
+
+class Withdraw(msgspec.Struct, frozen=True, kw_only=True):
+    """Have undone what was decided, or have it left in its targets, when `orphan`.
+
+    `let_go`: nothing was decided, so the Placement may go at once. `unproven`: all that speaks for it is that the
+    cache has no such Placement; what runs is taken away on this word, so the API server itself has to say so first.
+    """
+
+    orphan: bool = False
+    let_go: bool = False
+    unproven: bool = False
+
+
+class LetGo(msgspec.Struct, frozen=True):
+    """Let a Placement that is being deleted go: nothing of it is left."""
+
+
+class Suspend(msgspec.Struct, frozen=True):
+    """Say that it is suspended."""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """There is nothing to be done now: somebody else is at work, or its time has not come."""
+
+    reason: str
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """All is as it should be."""
+
+
+Step = Place | Withdraw | LetGo | Suspend | Wait | Nothing
+
+
+def acts(step: Step) -> bool:
+    """Whether something is to be done."""
+    return not isinstance(step, Wait | Nothing)
+
+
+def next_step(seen: Observation) -> Step:
+    """What is to be done about a placement now."""
+    placement = seen.placement
+    if placement is None:
+        return _absent(seen)
+    if placement.metadata.deletion_timestamp:
+        return _deleted(seen, placement)
+    if placement.spec.suspend:
+        return _suspended(seen, placement)
+    return _live(seen, placement)
+
+
+def is_live(placement: Placement | None) -> bool:
+    """Whether it is there and to be placed, not on its way out and not suspended."""
+    return placement is not None and not placement.metadata.deletion_timestamp and not placement.spec.suspend
+
+
+def _absent(seen: Observation) -> Step:
+    """It is not there (any more); when it was never withdrawn, or not to the end, it is now."""
+    if seen.entry is None or (seen.entry.deleted and seen.clean):
+        return Nothing()
+    if seen.entry.deleted and not seen.overdue:
+        return Wait("its removal is under way")
+    return Withdraw(unproven=True)
+
+
+def _deleted(seen: Observation, placement: Placement) -> Step:
+    """It is being deleted: have it undone, and let it go once nothing of it is left."""
+    if PLACED_FINALIZER not in placement.metadata.finalizers:
+        return Nothing()
+    said = seen.entry is not None and seen.entry.deleted and seen.entry.head.uid == placement.metadata.uid
+    if said and seen.clean:
+        return LetGo()
+    if said and not seen.overdue:
+        return Wait("its removal is under way")
+    return Withdraw(orphan=placement.spec.deletion_policy == "Orphan", let_go=seen.clean)
+
+
+def _suspended(seen: Observation, placement: Placement) -> Step:
+    """It is suspended: its status is to say so."""
+    entry = seen.entry
+    if entry is None or entry.head.uid != placement.metadata.uid or entry.digest != SUSPENDED:
+        return Suspend()
+    if placement.status.phase == "Suspended":
+        return Nothing()
+    return Suspend() if seen.overdue else Wait("its status is being written")
+
+
+def _live(seen: Observation, placement: Placement) -> Step:
+    """It is there and to be placed."""
+    entry, decision = seen.entry, seen.decision
+    if entry is None or entry.deleted or entry.head.uid != placement.metadata.uid:
+        return _place(seen, placement, Cause.of("Created"))
+    changed = _changed(entry, placement.metadata, seen.digest)
+    if changed is not None:
+        return _place(seen, placement, changed)
+    if seen.waiting is not None and seen.waiting.head == entry.head:
+        if not due(seen.waiting, seen.world_changed_at, seen.now):
+            return Wait("it waits for its next try")
+        return _place(seen, placement, Cause.of("Waiting", f"attempt {seen.waiting.tries + 1}"))
+    if decision is None or decision.attempt != entry.head.attempt:
+        if not seen.overdue:
+            return Wait("a round is under way")
+        return _place(seen, placement, Cause.of("Resync", "no answer to the last request"))
+    cause = _decided(seen, placement, entry, decision)
+    return _place(seen, placement, cause) if cause is not None else Nothing()
+
+
+def _changed(entry: HeadEntry, metadata: ObjectMeta, digest: str | None) -> Cause | None:
+    """What of its input changed since the newest head."""
+    new = entry.digest if digest is None else digest
+    if new != entry.digest or entry.digest in MARKS:
+        return change(entry.digest, new)
+    # A spec that was written differently and means the same: its status has to say for which generation it holds.
+    return Cause.of("SpecChanged") if entry.head.generation != metadata.generation else None
+
+
+def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision: Decision) -> Cause | None:
+    """Why what was decided for the newest head does not hold any more."""
+    leaving = _leaving(seen, placement)
+    if set(leaving) - set(entry.leaving) or (leaving and seen.overdue):
+        return Cause.of("TargetLost", _some(leaving))
+    if seen.overdue and (left_over := _left_over(seen, decision)):
+        return Cause.of("Resync", f"left over in {_some(left_over)}")
+    should_be_in_place = seen.now - entry.requested_at >= settling(seen.settings.unsettled_seconds, entry)
+    if should_be_in_place and not settled(placement.status, decision, seen.attempts):
+        return NOT_IN_PLACE
+    rebalance, pause = placement.spec.stability.rebalance, seen.settings.rebalance_seconds
+    if may_improve(rebalance, decision.moved_at, entry.requested_at, seen.world_changed_at, pause, seen.now):
+        return Cause.of("Rebalance")
+    return None
+
+
+def _place(seen: Observation, placement: Placement, cause: Cause) -> Place:
+    in_vain = seen.entry.in_vain + 1 if seen.entry is not None and cause == NOT_IN_PLACE else 0
+    return Place(cause=cause, leaving=_leaving(seen, placement), in_vain=in_vain)
+
+
+def _leaving(seen: Observation, placement: Placement) -> tuple[str, ...]:
+    """The selected targets that it has to leave now."""
+    own, settings = placement.spec.stability.eviction_toleration_seconds, seen.settings
+    patience = settings.eviction_toleration_seconds if own is None else float(own)
+    chosen = seen.decision.selected if seen.decision is not None else ()
+    selected = {choice.target: seen.targets[choice.target] for choice in chosen}
+    return (
+        *gone(selected, settings.missing_seconds, seen.now),
+        *evicted(selected, placement.spec.targets.tolerations, patience, seen.now),
+    )
+
+
+def _left_over(seen: Observation, decision: Decision) -> list[str]:
+    """The reachable targets that it is still bound in though they are not selected."""
+    selected = {choice.target for choice in decision.selected}
+    return clearable((target, seen.targets[target]) for target in seen.attempts if target not in selected)
+
+
+def _some(targets: Collection[str]) -> str:
+    return ", ".join(sorted(targets)[:5])

@@ -1,0 +1,192 @@
+"""What the controller sees of one workspace: Placements, policies, decisions, bindings, workloads."""
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from services.controller.core.observation import Decision, gives_back
+from services.controller.projections import Binding, binding_of, decision_of, policy_of, same_wish, workload_of
+from services.controller.referred import Referred
+from services.controller.workload import Selected
+from shared.api import Placement, decode_placement
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, SYNCTARGETS
+from shared.kube.apis import RestMapper
+from shared.kube.client import Client
+from shared.kube.errors import ApiError
+from shared.kube.informer import Informer
+from shared.kube.resources import Resource
+from shared.model.policy import PolicyEntry
+from shared.model.refs import PlacementRef
+
+SYNC_TIMEOUT = 2.0  # seconds; a slot is held meanwhile that others need
+
+Notify = Callable[[PlacementRef], None]
+PolicyChange = Callable[[str], None]
+KindKey = tuple[str, str]
+
+
+class Unreadable(Exception):
+    """The API server does not let us read what a placement selects; says why."""
+
+
+class WorkspaceWatch:
+    """Live caches of one workspace. `notify` hears of every placement that something changed for."""
+
+    def __init__(
+        self, path: str, client: Client, notify: Notify, policy_changed: PolicyChange, freed: Callable[[], None]
+    ) -> None:
+        self.path = path
+        self.client = client
+        self.mapper = RestMapper(client)
+        self._notify = notify
+        self._policy_changed = policy_changed
+        self._freed = freed
+        self._placements = Informer(client, PLACEMENTS, decode=decode_placement)
+        self._policies = Informer(client, POLICIES, decode=functools.partial(policy_of, path))
+        self._decisions = Informer(client, DECISIONS, decode=decision_of)
+        self._bindings = Informer(client, BINDINGS, decode=binding_of)
+        self._workloads: dict[KindKey, Informer[Selected]] = {}
+        self.referred = Referred(client, notify)
+        self._bound: dict[PlacementRef, dict[str, Binding]] = {}  # by the name of the PlacementBinding
+        self._bound_known = asyncio.Event()
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def synced(self) -> bool:
+        """Whether all that concerns placements has been read once, or is not served here at all."""
+        informers: tuple[Informer[Any], ...] = (self._placements, self._policies, self._decisions)
+        read = all(informer.synced.is_set() or _not_served(informer) for informer in informers)
+        return read and (self._bound_known.is_set() or _not_served(self._bindings))
+
+    async def run(self) -> None:
+        """Follow the workspace until cancelled."""
+        async with self._stack, asyncio.TaskGroup() as self._tasks:
+            for informer in (self._placements, self._policies, self._decisions, self._bindings):
+                await self._stack.enter_async_context(informer)
+            self._tasks.create_task(self.referred.run())
+            self._tasks.create_task(self._follow_policies())
+            self._tasks.create_task(self._follow_placements())
+            self._tasks.create_task(self._follow_decisions())
+            self._tasks.create_task(self._follow_bindings())
+
+    async def _follow_placements(self) -> None:
+        await asyncio.gather(self._policies.synced.wait(), self._decisions.synced.wait(), self._bound_known.wait())
+        async for change in self._placements.events():
+            if change.kind == "Modified" and same_wish(change.old, change.object):
+                continue  # only its status moved
+            if change.kind != "Synced":
+                self._notify(self.ref(*change.key))
+
+    async def _follow_policies(self) -> None:
+        async for change in self._policies.events():
+            if change.kind != "Synced":
+                self._policy_changed(change.key[1])
+
+    async def _follow_decisions(self) -> None:
+        async for change in self._decisions.events():
+            # What is decided wakes nobody else, unless room is given back. That nothing is decided any more may let a
+            # placement go.
+            if change.kind == "Deleted":
+                self._notify(self.ref(*change.key))
+            elif change.old is not None and change.object is not None and gives_back(change.old, change.object):
+                self._freed()
+
+    async def _follow_bindings(self) -> None:
+        async for change in self._bindings.events():
+            if change.kind == "Synced":
+                self._bound_known.set()
+            elif change.object is not None:
+                self._bound.setdefault(self._owner(change.key, change.object), {})[change.key[1]] = change.object
+            elif change.old is not None:
+                owner = self._owner(change.key, change.old)
+                self._bound.get(owner, {}).pop(change.key[1], None)
+                self._notify(owner)
+                self._freed()
+
+    async def _follow_workload(self, kind: KindKey, informer: Informer[Selected]) -> None:
+        async for change in informer.events():
+            if change.kind == "Synced":
+                continue
+            for (namespace, name), placement in self._placements.objects.items():
+                wanted = any((each.api_version, each.kind) == kind for each in placement.spec.workload)
+                if wanted and namespace in (change.key[0], change.key[1]):
+                    self._notify(self.ref(namespace, name))
+
+    def _owner(self, key: tuple[str, str], binding: Binding) -> PlacementRef:
+        """The placement that a PlacementBinding belongs to; it lives in the same namespace."""
+        return self.ref(key[0], binding.placement)
+
+    def ref(self, namespace: str, name: str) -> PlacementRef:
+        """A placement of this workspace."""
+        return PlacementRef(workspace=self.path, namespace=namespace, name=name)
+
+    def placement(self, ref: PlacementRef) -> Placement | None:
+        return self._placements.objects.get((ref.namespace, ref.name))
+
+    def placements(self) -> Iterable[tuple[PlacementRef, Placement]]:
+        """All placements of the workspace."""
+        return [(self.ref(*key), placement) for key, placement in self._placements.objects.items()]
+
+    def policies(self) -> Iterable[PolicyEntry]:
+        """The policies of the workspace."""
+        return self._policies.objects.values()
+
+    def policy(self, name: str) -> PolicyEntry | None:
+        return self._policies.objects.get(("", name))
+
+    def decision(self, ref: PlacementRef) -> Decision | None:
+        return self._decisions.objects.get((ref.namespace, ref.name))
+
+    def attempts(self, ref: PlacementRef) -> dict[str, int]:
+        """For which attempt each of a placement's PlacementBindings was last written, by the id of its target."""
+        return {binding.target: binding.attempt for binding in self._bound.get(ref, {}).values()}
+
+    async def workload(self, api_version: str, kind: str) -> Informer[Selected]:
+        """A live cache of one kind of the workspace's objects, complete when this returns.
+
+        Raises UnknownKind where the workspace does not serve it, Unreadable where we are not let, TimeoutError where it
+        is not read in time.
+        """
+        key = (api_version, kind)
+        async with self._opening:
+            if key not in self._workloads:
+                resource: Resource = await self.mapper.resource(api_version, kind)
+                informer = Informer(self.client, resource, decode=workload_of(api_version, kind))
+                self._workloads[key] = await self._stack.enter_async_context(informer)
+                if self._tasks is not None:
+                    self._tasks.create_task(self._follow_workload(key, informer))
+        found = self._workloads[key]
+        if not found.synced.is_set() and isinstance(found.error, ApiError) and found.error.forbidden:
+            raise Unreadable(found.error.message or str(found.error))
+        async with asyncio.timeout(SYNC_TIMEOUT):
+            await found.synced.wait()
+        return found
+
+    async def is_gone(self, ref: PlacementRef) -> bool:
+        """Whether the API server, asked now, has no such Placement, and serves the kind."""
+        return await self._is_gone(PLACEMENTS, ref.name, ref.namespace)
+
+    async def target_is_gone(self, name: str) -> bool:
+        """Whether the API server, asked now, has no such SyncTarget, and serves the kind."""
+        return await self._is_gone(SYNCTARGETS, name)
+
+    async def policy_is_gone(self, name: str) -> bool:
+        """Whether the API server, asked now, has no such PlacementPolicy, and serves the kind."""
+        return await self._is_gone(POLICIES, name)
+
+    async def _is_gone(self, resource: Resource, name: str, namespace: str = "") -> bool:
+        try:
+            await self.client.get(resource, name, namespace)
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            return error.absent(name)
+        return False
+
+
+def _not_served(informer: Informer[Any]) -> bool:
+    return isinstance(informer.error, ApiError) and informer.error.not_found
