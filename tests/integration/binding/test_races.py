@@ -286,7 +286,10 @@ async def test_a_kind_that_is_not_served_for_a_while_says_nothing_of_its_objects
     ref = await scene.place()
     message = scene.assigned(ref, await scene.decide(ref, "east"))
     await scene.insist(binder, message)
-    await scene.team.delete(CRDS, f"{kind}.placement.moorage.io")
+    definition = f"{kind}.placement.moorage.io"
+    versions = (await scene.team.get(CRDS, definition))["spec"]["versions"]
+    unserved = {"spec": {"versions": [{**version, "served": False} for version in versions]}}
+    await scene.team.merge_patch(CRDS, definition, unserved)
     with pytest.raises(ApiError, match="404"):
         await binder.bind(message)
     assert await scene.managed() == {"Deployment web"}
