@@ -135,12 +135,6 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
     return toleration.operator == "Exists" or toleration.value == taint.value
 
 
-def tolerates_all(tolerations: Iterable[Toleration], taints: Iterable[Taint]) -> bool:
-    """Whether every taint is covered by one of the tolerations."""
-    accepted = tuple(tolerations)
-    return all(any(tolerates(toleration, taint) for toleration in accepted) for taint in taints)
-
-
 def _satisfies(requirement: LabelRequirement | AffinityRequirement, labels: Mapping[str, str]) -> bool:
     value = labels.get(requirement.key)
     match requirement.operator:

@@ -91,9 +91,6 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
             description="How long the target may be lost before all on it moves; absent means as each Placement says."
         ),
     ] = None
-    cells: Annotated[
-        dict[str, str], Meta(description="Failure or capacity cells that the cluster belongs to.", max_length=32)
-    ] = msgspec.field(default_factory=dict)
     allowed_workspaces: Annotated[
         WorkspaceSelector | None,
         Meta(description="Workspaces whose placements may use the cluster, beside RBAC; absent means any."),

@@ -121,6 +121,11 @@ def test_unknown_fields_are_ignored_because_the_server_prunes():
     assert placement == Placement(spec=PlacementSpec())
 
 
+def test_an_object_with_a_field_that_was_taken_out_of_the_api_is_still_read():
+    target = decode_synctarget({"spec": {"cells": {"rack": "7"}, "unschedulable": True}})
+    assert to_dict(target)["spec"] == {"unschedulable": True}
+
+
 def test_names_that_camel_case_would_spoil_keep_kubernetes_spelling():
     target = decode_synctarget(
         {"spec": {"cost": {"perGiBHour": 0.5}}, "status": {"latency": [{"from": "a", "milliseconds": 1}]}}

@@ -45,7 +45,7 @@ def nodes_of(resource, keyword=None):
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_the_committed_file_is_what_the_model_generates(name):
-    assert (ROOT / name).read_text(encoding="utf-8") == FILES[name], "run python -m shared.api"
+    assert (ROOT / name).read_text(encoding="utf-8") == FILES[name], "run python -m shared.api.generate"
 
 
 def test_nothing_stale_lies_beside_the_generated_files():

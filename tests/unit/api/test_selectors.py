@@ -13,7 +13,6 @@ from shared.api import (
     matches,
     matches_all,
     tolerates,
-    tolerates_all,
 )
 
 LABELS = {"region": "eu-west", "generation": "5", "empty": ""}
@@ -97,14 +96,6 @@ GPU = Taint(key="gpu", value="true", effect="NoSchedule")
 )
 def test_a_toleration_covers_a_taint_as_in_kubernetes(toleration, expected):
     assert tolerates(toleration, GPU) is expected
-
-
-def test_every_taint_needs_a_toleration():
-    spot = Taint(key="spot", effect="NoExecute")
-    gpu_only = Toleration(key="gpu", operator="Exists")
-    assert tolerates_all((), ())
-    assert not tolerates_all((gpu_only,), (GPU, spot))
-    assert tolerates_all((gpu_only, Toleration(key="spot", operator="Exists")), (GPU, spot))
 
 
 @given(st.dictionaries(st.text(max_size=3), st.text(max_size=3)), st.text(max_size=3), st.lists(st.text(max_size=3)))
