@@ -5,7 +5,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
-from services.cli.hub.connection import PAUSE, add_hub_argument, hub_errors, open_client
+from services.cli.hub.connection import MANAGER, PAUSE, add_hub_argument, hub_errors, open_client
 from services.cli.hub.objects import KINDS, as_yaml, label, manifests
 from services.cli.support.errors import CommandError
 from shared.hub.resources import PLACEMENTS
@@ -15,7 +15,6 @@ from shared.kube.resources import CRDS, NAMESPACES
 if TYPE_CHECKING:
     from shared.kube.client import Client
 
-FIELD_MANAGER = "moorage-install"
 ESTABLISHED_WITHIN = 60.0  # seconds
 Outcome = Literal["created", "configured", "unchanged"]
 
@@ -99,7 +98,7 @@ async def _apply(client: "Client", obj: dict[str, Any], *, force: bool) -> tuple
         if not error.not_found:
             raise
     try:
-        found = await client.apply(resource, obj, field_manager=FIELD_MANAGER, force=force)
+        found = await client.apply(resource, obj, field_manager=MANAGER, force=force)
     except ApiError as error:
         if not error.conflict:
             raise

@@ -5,11 +5,11 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from services.cli.hub.connection import PAUSE, add_hub_argument, open_client
+from services.cli.hub.connection import PAUSE, add_hub_argument, hub_errors, open_client
 from services.cli.hub.objects import KINDS, label, manifests
-from services.cli.support.errors import CommandError, UsageError
+from services.cli.support.errors import CommandError
 from shared.hub.resources import PLACEMENTS
-from shared.kube.errors import ApiError, ConfigError, KubeError
+from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, NAMESPACES, Resource
 
 if TYPE_CHECKING:
@@ -43,12 +43,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take it back, or say why not."""
-    try:
+    with hub_errors():
         asyncio.run(_uninstall(args))
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
-    except KubeError as error:
-        raise CommandError(str(error)) from None
     return 0
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.cli.support.errors import CommandError, UsageError
+from shared.hub.names import field_manager
 from shared.kube.errors import ConfigError, KubeError
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
 
-USER_AGENT = "moorage-install"
+MANAGER = field_manager("install")
 PAUSE = 0.2  # seconds between two looks at what is waited for
 
 
@@ -29,7 +30,7 @@ def open_client(kubeconfig: Path | None) -> "Client":
     from shared.kube.client import Client
 
     credentials = load_kubeconfig(kubeconfig) if kubeconfig else default()
-    return Client(credentials, user_agent=USER_AGENT, timeout=30)
+    return Client(credentials, user_agent=MANAGER, timeout=30)
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from services.cli.support.errors import CommandError, UsageError
+from shared.hub.names import field_manager
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
 
 SYSTEM_NAMESPACE = "moorage-system"
 RBAC_GROUP = "rbac.authorization.k8s.io"
-FIELD_MANAGER = "moorage-world"
+MANAGER = field_manager("world")
 READY_WITHIN = 60.0  # seconds
 
 
@@ -70,12 +71,12 @@ async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
     from shared.kube.resources import CRDS
 
     kubeconfigs = {offer.name: _kubeconfig(targets / f"target-{offer.name}.kubeconfig") for offer in world.targets}
-    async with Client(load_kubeconfig(kubeconfig), user_agent="moorage-world") as client:
+    async with Client(load_kubeconfig(kubeconfig), user_agent=MANAGER) as client:
         hub = Hub(client, "kcp")
         definitions = [crd(resource) for resource in RESOURCES]
         for path in world.workspaces:
             workspace = hub.at(path)
-            await asyncio.gather(*(workspace.apply(CRDS, each, field_manager=FIELD_MANAGER) for each in definitions))
+            await asyncio.gather(*(workspace.apply(CRDS, each, field_manager=MANAGER) for each in definitions))
         for offer in world.targets:
             await _offer(hub.at(offer.workspace), offer, kubeconfigs[offer.name])
         for path in {offer.workspace for offer in world.targets}:
@@ -109,7 +110,7 @@ async def until_ready(world: World, kubeconfig: Path) -> None:
                 if not any(path == workspace for path, _ in missing):
                     return
 
-    async with Client(load_kubeconfig(kubeconfig), user_agent="moorage-world") as client:
+    async with Client(load_kubeconfig(kubeconfig), user_agent=MANAGER) as client:
         hub = Hub(client, "kcp")
         try:
             async with asyncio.timeout(READY_WITHIN):
@@ -129,7 +130,7 @@ async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
     from shared.kube.resources import NAMESPACES, SECRETS
 
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
-    await workspace.apply(NAMESPACES, namespace, field_manager=FIELD_MANAGER)
+    await workspace.apply(NAMESPACES, namespace, field_manager=MANAGER)
     name = f"target-{offer.name}"
     secret = {
         "apiVersion": "v1",
@@ -137,7 +138,7 @@ async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
         "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
         "data": {"kubeconfig": base64.b64encode(kubeconfig).decode()},
     }
-    await workspace.apply(SECRETS, secret, field_manager=FIELD_MANAGER)
+    await workspace.apply(SECRETS, secret, field_manager=MANAGER)
     spec: dict[str, Any] = {"kubeconfigSecretRef": {"namespace": SYSTEM_NAMESPACE, "name": name, "key": "kubeconfig"}}
     if offer.taints:
         spec["taints"] = offer.taints
@@ -151,10 +152,10 @@ async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
         "metadata": {"name": offer.name, "labels": offer.labels},
         "spec": spec,
     }
-    await workspace.apply(SYNCTARGETS, target, field_manager=FIELD_MANAGER)
+    await workspace.apply(SYNCTARGETS, target, field_manager=MANAGER)
     if offer.allocated:  # what others run there, as long as discovery has not counted the pods itself
         status = {"status": {"allocated": offer.allocated}}
-        await workspace.merge_patch(SYNCTARGETS, offer.name, status, subresource="status", field_manager=FIELD_MANAGER)
+        await workspace.merge_patch(SYNCTARGETS, offer.name, status, subresource="status", field_manager=MANAGER)
     if offer.groups:
         await _allow(workspace, f"use-{offer.name}", [offer.name], offer.groups)
 
@@ -185,5 +186,5 @@ async def _allow(workspace: "Client", name: str, targets: list[str], groups: Ite
         "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": f"moorage-{name}"},
         "subjects": [{"apiGroup": RBAC_GROUP, "kind": "Group", "name": group} for group in groups],
     }
-    await workspace.apply(roles, role, field_manager=FIELD_MANAGER)
-    await workspace.apply(bindings, binding, field_manager=FIELD_MANAGER)
+    await workspace.apply(roles, role, field_manager=MANAGER)
+    await workspace.apply(bindings, binding, field_manager=MANAGER)

@@ -9,32 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.decision.ledger import Ledger, Superseded, key_of
-from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table
-from shared.model.refs import Head, PlacementRef, TargetRef
+from shared.model.refs import PlacementRef, TargetRef
 from shared.model.target import Target
-from shared.pipeline.buckets import RESERVATIONS
+from tests.support.values import head
+from tests.unit.decision.ledgers import ledger_over, new_table
 
 NODE = Target(workspace="root:platform", name="one", ready=True, allocatable={"cpu": 4.0, "pods": 10.0})
 
 
 def ref(name: str) -> PlacementRef:
     return PlacementRef(workspace="root:team", namespace="apps", name=name)
-
-
-def head(attempt: int = 1) -> Head:
-    return Head(uid="u", generation=1, attempt=attempt)
-
-
-async def new_table() -> Table:
-    store = MemoryStore()
-    await store.provision((RESERVATIONS,))
-    return Table(store, RESERVATIONS)
-
-
-def ledger_over(table: Table) -> Ledger:
-    """A ledger that sees nothing by itself: the worst case of a view that lags behind."""
-    return Ledger(table, table.follow())
 
 
 async def total(table: Table) -> float:

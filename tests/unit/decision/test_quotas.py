@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.decision.ledger import Ledger, Superseded
-from shared.broker.memory.store import MemoryStore
-from shared.broker.table import Table
+from services.decision.ledger import Superseded
 from shared.model.quota import lies_in
-from shared.model.refs import Head, PlacementRef, TargetRef
+from shared.model.refs import PlacementRef, TargetRef
 from shared.model.resources import Resources
 from shared.model.target import Target
-from shared.pipeline.buckets import RESERVATIONS
+from tests.support.values import head
+from tests.unit.decision.ledgers import ledger_over, new_table
 
 QUOTAS: dict[str, Resources] = {"root:a": {"cpu": 5.0, "pods": 3.0}, "root:a:x": {"cpu": 2.0}, "root:b!": {"cpu": 1.0}}
 NODE = Target(
@@ -28,21 +27,6 @@ NODE = Target(
 
 def ref(workspace: str, name: str = "web") -> PlacementRef:
     return PlacementRef(workspace=workspace, namespace="apps", name=name)
-
-
-def head(attempt: int = 1) -> Head:
-    return Head(uid="u", generation=1, attempt=attempt)
-
-
-async def new_table() -> Table:
-    store = MemoryStore()
-    await store.provision((RESERVATIONS,))
-    return Table(store, RESERVATIONS)
-
-
-def ledger_over(table: Table) -> Ledger:
-    """A ledger that sees nothing by itself: the worst case of a view that lags behind."""
-    return Ledger(table, table.follow())
 
 
 @pytest.mark.parametrize(

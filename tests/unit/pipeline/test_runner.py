@@ -17,7 +17,7 @@ from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import PlacementRef
 from shared.model.request import Cause, HeadEntry, Request
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS, HEADS
@@ -26,6 +26,7 @@ from shared.pipeline.runner import Running, Runtime, run
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
 from shared.process.tracing import TRACEPARENT, Telemetry, current_trace
+from tests.support.values import head
 from tests.support.waiting import until
 
 REF = PlacementRef(workspace="root:a", namespace="n", name="p")
@@ -49,10 +50,6 @@ class Toy:
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
-
-
-def head(attempt: int) -> Head:
-    return Head(uid="u", generation=1, attempt=attempt)
 
 
 def requested(attempt: int = 1) -> Requested:

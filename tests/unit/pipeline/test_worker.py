@@ -9,6 +9,7 @@ from shared.pipeline import topology
 from shared.pipeline.messages import Decided, Discovered, Evaluated, Requested, Withdrawn
 from shared.pipeline.worker import DeclarationError, Worker, messages_of
 from shared.process.settings import Settings
+from tests.support.values import head
 
 
 @asynccontextmanager
@@ -104,7 +105,7 @@ def test_the_diagram_is_drawn_from_the_declarations():
 
 
 def test_what_a_handler_returned_is_taken_as_messages():
-    withdrawn = Withdrawn(placement=_ref(), head=_head())
+    withdrawn = Withdrawn(placement=_ref(), head=head())
     assert messages_of(None) == ()
     assert messages_of(withdrawn) == (withdrawn,)
     assert messages_of([withdrawn, withdrawn]) == (withdrawn, withdrawn)
@@ -114,9 +115,3 @@ def _ref():
     from shared.model.refs import PlacementRef
 
     return PlacementRef(workspace="w", namespace="n", name="p")
-
-
-def _head():
-    from shared.model.refs import Head
-
-    return Head(uid="u", generation=1, attempt=1)

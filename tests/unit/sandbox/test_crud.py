@@ -1,28 +1,20 @@
 """Create, read, update, patch and delete, over `handle`."""
 
+from functools import partial
+
 import pytest
+
+from tests.support import manifests
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 
 
+deployment = partial(manifests.deployment, namespace="", replicas=2)
+
+
 def config(name="one", **data):
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-
-
-def deployment(name="web", replicas=2, image="nginx"):
-    labels = {"app": name}
-    pod = {"containers": [{"name": "main", "image": image}]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
+    return manifests.obj("ConfigMap", name=name, namespace="", data=data)
 
 
 async def test_a_created_object_gets_identity_and_is_read_back(hub):
@@ -102,7 +94,7 @@ async def test_status_and_spec_are_written_apart(target):
 
 
 async def test_scale_is_read_and_written(target):
-    await target("POST", DEPLOYMENTS, deployment(replicas=2), expect=201)
+    await target("POST", DEPLOYMENTS, deployment(), expect=201)
     assert (await target("GET", f"{DEPLOYMENTS}/web/scale"))["spec"]["replicas"] == 2
     await target.patch(f"{DEPLOYMENTS}/web/scale", {"spec": {"replicas": 6}})
     assert (await target("GET", f"{DEPLOYMENTS}/web"))["spec"]["replicas"] == 6

@@ -85,6 +85,11 @@ def request(
     )
 
 
+def asking(replicas: int = 1, **requests: float) -> Request:
+    """A request for so many replicas that each request so much."""
+    return request(workload=[deployment(replicas=replicas, **requests)])
+
+
 def round_of(asked: Request, targets: Sequence[Target], **settings: Any) -> Round:
     """What a plugin is given, with all targets as candidates."""
     snapshot = snapshot_of(targets)

@@ -13,6 +13,7 @@ from shared.model.target import ApiKind
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,
+    asking,
     daemonset,
     decide,
     deployment,
@@ -43,10 +44,6 @@ def requiring(*terms: tuple[str, str, str]) -> Request:
 
 def divided(**entry: Any) -> Request:
     return request({"replicas": {"division": "Weighted", "weights": [entry]}})
-
-
-def asking(replicas: int = 1, **requests: float) -> Request:
-    return request(workload=[deployment(replicas=replicas, **requests)])
 
 
 def lost_for(seconds: float, **facts: Any) -> dict[str, Any]:

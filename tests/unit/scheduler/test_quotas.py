@@ -14,7 +14,7 @@ from shared.model.quota import left, lies_in
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Request
 from shared.model.target import Target
-from tests.unit.scheduler.builders import daemonset, decide, deployment, request, round_of, snapshot_of, target
+from tests.unit.scheduler.builders import asking, daemonset, decide, deployment, request, round_of, snapshot_of, target
 
 HEAD = Head(uid="u", generation=1, attempt=1)
 
@@ -23,10 +23,6 @@ def taken(workspace: str, name: str = "other", at: str = "root/t", **resources: 
     """What a placement of a workspace has reserved. The placement that is asked for is root:shop/shop/web."""
     ref = PlacementRef(workspace=workspace, namespace="shop", name=name)
     return at, Reservation(placement=ref, head=HEAD, resources=resources)
-
-
-def asking(replicas: int = 1, **requests: float) -> Request:
-    return request(workload=[deployment(replicas=replicas, **requests)])
 
 
 AGENTS = request(workload=[daemonset(cpu=2.0)])
