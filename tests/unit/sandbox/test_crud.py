@@ -9,7 +9,6 @@ from tests.support import manifests
 CONFIGS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 
-
 deployment = partial(manifests.deployment, namespace="", replicas=2)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.manifests import condition
+
 APIS = "/apis/apis.kcp.io"
 SCHEMAS, EXPORTS, BINDINGS, SLICES = (
     f"{APIS}/v1alpha1/apiresourceschemas",
@@ -65,10 +67,6 @@ async def bind(api, *claims):
 
 def names(found):
     return [item["metadata"]["name"] for item in found["items"]]
-
-
-def condition(status, kind):
-    return next(each for each in status["conditions"] if each["type"] == kind)
 
 
 async def test_a_binding_serves_what_the_export_offers(hub, provider):

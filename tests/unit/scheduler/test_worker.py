@@ -1,7 +1,7 @@
 """The worker: it follows the inventory and the reservations, and answers every message with a proposal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,16 +22,10 @@ from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, INVENTORY, RESERVATIONS
 from shared.pipeline.messages import Evaluated, Scheduled
 from shared.pipeline.runner import Runtime
+from tests.support.waiting import until
 from tests.unit.scheduler.builders import NOW, REGION, deployment, placement, request, target
 
 HEAD = Head(uid="u", generation=1, attempt=1)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the others run until the condition holds."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - columns are plain arrays, there is no event to wait for
-            await asyncio.sleep(0)
 
 
 class Lab:
