@@ -106,13 +106,6 @@ def method_not_allowed() -> ApiError:
     return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
-def terminating(resource: str) -> ApiError:
-    """The creation of an object whose kind is being taken away."""
-    message = "create not allowed while custom resource definition is terminating"
-    plural, _, group = resource.partition(".")
-    return ApiError(405, "MethodNotAllowed", message, {"group": group, "kind": plural})
-
-
 def already_exists(resource: str, name: str, *, dying: bool = False) -> ApiError:
     message = f'{resource} "{name}" already exists'
     return ApiError(

@@ -234,9 +234,12 @@ async def test_a_definition_waits_for_the_finalizers_of_its_objects_and_takes_no
     assert ending["metadata"]["finalizers"] == [CLEANUP]
     assert conditions(ending).items() >= {"Established": "True", "Terminating": "True"}.items()
 
-    error = await refusal(api.admin.create(resource, thing(api, resource, "new")))
-    assert (error.status, error.reason) == (405, "MethodNotAllowed")
-    assert error.message == "create not allowed while custom resource definition is terminating"
+    new = thing(api, resource, "new")
+    for creation in (api.admin.create(resource, new), api.admin.apply(resource, new)):
+        error = await refusal(creation)
+        assert (error.status, error.reason) == (403, "Forbidden")
+        why = "create not allowed while custom resource definition is terminating"
+        assert error.message == f'{resource.name} "new" is forbidden: {why}'
     changed = await api.admin.merge_patch(resource, "held", {"spec": {"a": "b"}}, api.namespace)
     assert changed["spec"] == {"a": "b"}
 

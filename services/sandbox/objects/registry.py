@@ -60,9 +60,7 @@ class Registry:
         return self._store.get(at.key) is not None
 
     def create(self, at: Address, document: Document, write: Write) -> Entry:
-        """Store a new object. Raises ApiError: 404 no such namespace, 405 no more of its kind, 409 exists, 422."""
-        if at.resource.terminating:
-            raise errors.terminating(at.resource.id)
+        """Store a new object. Raises ApiError: 403 no more of its kind, 404 no such namespace, 409 exists, 422."""
         metadata = envelope.check(at, document)
         if metadata.get("resourceVersion"):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
@@ -74,6 +72,8 @@ class Registry:
     def _insert(self, at: Address, document: Document, write: Write, *, applied: bool = False) -> Entry:
         """Store an object that is not there yet; it says whose it is if it was applied."""
         envelope.check_name(at)
+        if at.resource.terminating:
+            raise at.forbidden("create not allowed while custom resource definition is terminating")
         self._check_namespace(at)
         metadata = document["metadata"]
         for name in (*envelope.SERVER_SET, "resourceVersion", "selfLink"):
@@ -190,8 +190,6 @@ class Registry:
         entry = self._store.put(at.key, stored)
         if entry.owners and entry.owners != (previous.owners if previous else ()):
             self._deleter.reconsider(at.cluster, entry, write.now)  # its owner may be gone by now
-        if previous is None and at.resource.terminating:  # an apply can still make one, as in Kubernetes
-            self._deleter.delete(at.cluster, entry, {}, write.now)
         return entry
 
     def _own(self, at: Address, old: Document | None, new: Document, write: Write) -> None:

@@ -335,15 +335,6 @@ HELD = {"metadata": {"name": "held", "finalizers": ["example.com/hold"]}}
 DEFINITION = f"{CRDS}/widgets.example.com"
 
 
-async def test_what_is_applied_while_its_kind_is_going_goes_too(api):
-    await api("POST", WIDGETS, widget("held") | HELD, expect=201)
-    await api("DELETE", DEFINITION)
-    await api.apply(f"{WIDGETS}/late", widget("late"), expect=201)
-    assert [each["metadata"]["name"] for each in (await api("GET", WIDGETS))["items"]] == ["held"]
-    await api.patch(f"{WIDGETS}/held", {"metadata": {"finalizers": None}})
-    await api("GET", DEFINITION, expect=404)
-
-
 async def test_the_end_of_a_kind_takes_along_what_its_objects_own(api):
     owner = await api("POST", WIDGETS, widget("owner"), expect=201)
     reference = {"apiVersion": "example.com/v1", "kind": "Widget", "name": "owner", "uid": owner["metadata"]["uid"]}
