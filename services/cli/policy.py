@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from services.cli.support.errors import UsageError
 
 if TYPE_CHECKING:
-    from services.policy.admission import Finding, Planned, Tested
+    from services.policy.cel.admission import Finding
     from services.policy.core import InForce
+    from services.policy.preview import Planned, Tested
     from shared.model.target import Target
 
 CHECK = """\
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from services.policy import admission
+    from services.policy import preview
+    from services.policy.cel import admission
 
     found: list[tuple[str, Finding]] = []
     planned: list[tuple[str, Planned]] = []
@@ -72,7 +74,7 @@ def _check(args: argparse.Namespace) -> int:
         findings = admission.check_rules(policy.rules, policy.definitions)
         found += [(policy.id, each) for each in findings]
         if args.plan and not findings:
-            planned += [(policy.id, each) for each in asyncio.run(admission.plan(policy))]
+            planned += [(policy.id, each) for each in asyncio.run(preview.plan(policy))]
     if args.output == "json":
         findings_json = [{"policy": policy, "where": each.where, **asdict(each.diagnostic)} for policy, each in found]
         plan_json = [{"policy": policy, **asdict(each)} for policy, each in planned]
@@ -89,11 +91,12 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _test(args: argparse.Namespace) -> int:
-    from services.policy import admission
+    from services.policy import preview
+    from services.policy.cel import admission
 
     now = time.time()
     targets = _live(args) if args.targets == LIVE else _targets(args.targets)
-    request = _request(args.placement, now) if args.placement else admission.example_request()
+    request = _request(args.placement, now) if args.placement else preview.example_request()
     tested: list[tuple[str, Tested]] = []
     for policy in _policies(args.file):
         findings = admission.check_rules(policy.rules, policy.definitions)
@@ -103,7 +106,7 @@ def _test(args: argparse.Namespace) -> int:
             if args.output == "json":
                 _write("[]")
             return 1
-        tested += [(policy.id, each) for each in asyncio.run(admission.run(policy, targets, request, now))]
+        tested += [(policy.id, each) for each in asyncio.run(preview.run(policy, targets, request, now))]
     if args.output == "json":
         _write(
             json.dumps(

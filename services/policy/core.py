@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from services.policy.evaluation.outcomes import ERROR, FALSE, NONE, TRUE, Mask, Outcomes
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable, matches
 from shared.model.decision import Rejection
 from shared.model.policy import PolicyEntry, RuleResult
@@ -29,12 +30,6 @@ INLINE = "placement"
 NEUTRAL = 50.0
 MAX_MESSAGES = 16
 """Different messages that one rule's `messageExpression` may give in one evaluation; the rest share one."""
-
-TRUE, FALSE, ERROR, NONE = (ord(character) for character in "tfe-")
-"""Outcomes of a rule on a target; NONE: the policy's targetSelector leaves this target out."""
-
-Outcomes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

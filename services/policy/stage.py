@@ -7,8 +7,9 @@ import numpy as np
 
 from services.policy.cel.engine import Engine, Evaluation, Exhausted, Pending, Scene, Wording
 from services.policy.cel.program import Program
-from services.policy.core import ERROR, FALSE, INLINE, NONE, TRUE, InForce, Judged, Mask, Outcomes, in_force, judge
+from services.policy.core import INLINE, InForce, Judged, in_force, judge
 from services.policy.evaluation.columns import Inventory
+from services.policy.evaluation.outcomes import ERROR, FALSE, NONE, TRUE, Mask, Outcomes
 from services.policy.language.diagnostics import InvalidExpression
 from services.policy.language.variables import read_request
 from shared.api import Rule

@@ -3,10 +3,10 @@
 import asyncio
 
 from services.policy import stage
-from services.policy.admission import example_request, example_target
 from services.policy.cel.engine import Engine
 from services.policy.cel.isolation import Isolation
 from services.policy.evaluation.columns import Inventory
+from services.policy.preview import example_request, example_target
 from shared.api import PlacementPolicySpec, Rule, Variable
 from shared.model.policy import PolicyEntry
 from shared.pipeline.messages import Discovered

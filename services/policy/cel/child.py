@@ -13,11 +13,10 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from services.policy import admission
-from services.policy.cel import reference
+from services.policy.cel import admission, reference
 from services.policy.cel.expand import Tree
-from services.policy.cel.isolation import Answer, Job, Review
 from services.policy.cel.program import tree_of
+from services.policy.cel.protocol import Answer, Job, Review
 from services.policy.language.diagnostics import InvalidExpression
 from shared.api import PlacementPolicySpec, Rule
 

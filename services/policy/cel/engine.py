@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from services.policy.cel import reference
-from services.policy.cel.isolation import Isolation, Job
+from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import Definitions, Program, Programs, digest_of
-from services.policy.core import ERROR, Outcomes
+from services.policy.cel.protocol import Answer, Job
 from services.policy.evaluation import memo
 from services.policy.evaluation.allowance import Allowances, Work
 from services.policy.evaluation.columns import Inventory, Rows, freeze
+from services.policy.evaluation.outcomes import ERROR, Outcomes
 from services.policy.evaluation.vector import Failed, Unvectorisable, Vectoriser
 from services.policy.language.syntax import Node
 from services.policy.language.variables import read_target
@@ -53,8 +54,6 @@ Positions = npt.NDArray[np.intp]
 """Places in the rows of a scene."""
 
 Tier = Literal["columns", "memo", "target"]
-Answer = tuple[str, str]
-"""`t`, `f` or `e`, and what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from services.policy.cel.protocol import Answer, Job, Review
 from services.policy.evaluation.allowance import Allowances
 from shared.api import PlacementPolicySpec
 from shared.model.policy import PolicyFinding
@@ -25,7 +26,6 @@ from shared.model.policy import PolicyFinding
 log = logging.getLogger("moorage.policy")
 
 T = TypeVar("T")
-Answer = tuple[str, str]
 
 CHILD = "services.policy.cel.child"
 START_SECONDS = 15.0
@@ -36,26 +36,6 @@ LEAST_SECONDS = 0.05
 """With less than this left of its allowance, a tenant's job is not begun."""
 
 LONGEST_FRAME = 256 << 20
-
-
-class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """One rule on some targets, as it travels to the child. `context` are the variables beside `target`."""
-
-    digest: str
-    expression: str
-    definitions: tuple[tuple[str, str], ...]
-    context: dict[str, Any]
-    targets: list[dict[str, Any]]
-    deadline: float = 0.0
-    memory: int = 0
-
-
-class Review(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A policy whose expressions are to be checked."""
-
-    spec: PlacementPolicySpec
-    deadline: float
-    memory: int
 
 
 _ANSWERS = msgspec.msgpack.Decoder(list[tuple[str, str]])

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.policy.core import ERROR, FALSE, TRUE, Outcomes
 from services.policy.evaluation.allowance import Work, column_seconds
 from services.policy.evaluation.columns import Column, Inventory, Read, Rows, reader
+from services.policy.evaluation.outcomes import ERROR, FALSE, TRUE, Outcomes
 from services.policy.functions import FUNCTIONS, Function
 from services.policy.language.syntax import Call, Has, Listing, Literal, Macro, Name, Node, path_of, walk
 from services.policy.language.variables import RECORDS, TARGET, read_target

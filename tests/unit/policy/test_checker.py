@@ -2,10 +2,11 @@
 
 import pytest
 
-from services.policy.admission import check, example_request, plan, run
+from services.policy.cel.admission import check
 from services.policy.cel.program import Programs, compile_rule
 from services.policy.core import InForce
 from services.policy.language.diagnostics import InvalidExpression
+from services.policy.preview import example_request, plan, run
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable
 from shared.model.target import Target
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from services.policy.cel import child
-from services.policy.cel.isolation import Job
+from services.policy.cel.protocol import Job
 
 
 def answers(*jobs: Job) -> list[list[tuple[str, str]]]:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.policy.core import ERROR, FALSE, MAX_MESSAGES, NEUTRAL, TRUE, InForce, Judged, judge, reaches
+from services.policy.core import MAX_MESSAGES, NEUTRAL, InForce, Judged, judge, reaches
+from services.policy.evaluation.outcomes import ERROR, FALSE, TRUE
 from shared.api import Rule
 
 EFFECTS = ("Require", "Forbid", "Prefer", "Avoid")

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.policy.admission import example_request, example_target
 from services.policy.cel import reference
 from services.policy.cel.program import compile_rule
 from services.policy.functions import FUNCTIONS, FunctionError
 from services.policy.language.variables import read_request, read_target
+from services.policy.preview import example_request, example_target
 from shared.model.target import ApiKind, Target
 
 from .expressions import LABELS, NOW, RESOURCES, WORDS, targets

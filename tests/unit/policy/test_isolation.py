@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.policy.cel.isolation import LEAST_SECONDS, Isolation, Job
+from services.policy.cel.isolation import LEAST_SECONDS, Isolation
+from services.policy.cel.protocol import Job
 
 DIGITS = "[" + ", ".join(map(str, range(150))) + "]"
 RUNAWAY = f"{DIGITS}.all(a, {DIGITS}.all(b, {DIGITS}.all(c, a + b + c >= 0)))"

@@ -1,4 +1,4 @@
-"""What admission says of a policy, and what it would do to targets: the functions behind `moorage policy`."""
+"""What a policy would do: how its rules are evaluated, and what they say of targets; behind `moorage policy`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,29 +7,15 @@ import numpy as np
 
 from services.policy.cel.engine import Engine, Scene
 from services.policy.cel.isolation import Isolation
-from services.policy.cel.program import compile_rule
 from services.policy.core import InForce
 from services.policy.evaluation.columns import Inventory
-from services.policy.language.diagnostics import Diagnostic, InvalidExpression
 from services.policy.language.variables import read_request
-from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
-from shared.model.policy import PolicyFinding
+from shared.api import PlacementSpec, WorkloadSelector
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, Request, WorkloadObject
 from shared.model.target import Target
 
 COLUMNS = {"columns": "all targets at once", "memo": "once per distinct values", "target": "once per target"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something wrong with one expression of a policy: `rules[eu].expression`, `variables[region].expression`."""
-
-    where: str
-    diagnostic: Diagnostic
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.diagnostic}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,54 +37,6 @@ class Tested:
     effect: str
     outcome: str
     error: str = ""
-
-
-LONGEST_TEXT = 512
-"""Characters of a message or a suggestion that are recorded; either may quote names from the expression."""
-
-
-def review(spec: PlacementPolicySpec) -> list[PolicyFinding]:
-    """What `check` finds, as it is recorded."""
-    return [
-        PolicyFinding(
-            rule=each.where,
-            line=each.diagnostic.line,
-            column=each.diagnostic.column,
-            message=each.diagnostic.message[:LONGEST_TEXT],
-            suggestion=each.diagnostic.suggestion[:LONGEST_TEXT],
-        )
-        for each in check(spec)
-    ]
-
-
-def check(spec: PlacementPolicySpec) -> list[Finding]:
-    """Everything that is wrong with a policy's expressions; an empty list when it may be admitted.
-
-    A broken variable is reported once, and hides what depends on it.
-    """
-    return check_rules(spec.rules, tuple((each.name, each.expression) for each in spec.variables))
-
-
-def check_rules(rules: Sequence[Rule], definitions: Sequence[tuple[str, str]] = ()) -> list[Finding]:
-    """As `check`, for rules on their own (a Placement's)."""
-    for number, (name, text) in enumerate(definitions):
-        found = _findings(f"variables[{name}].expression", text, definitions[:number], "dyn")
-        if found:
-            return found
-    found = []
-    for rule in rules:
-        found += _findings(f"rules[{rule.name}].expression", rule.expression, definitions, "bool")
-        if rule.message_expression:
-            found += _findings(f"rules[{rule.name}].messageExpression", rule.message_expression, definitions, "string")
-    return found
-
-
-def _findings(where: str, text: str, definitions: Sequence[tuple[str, str]], result: str) -> list[Finding]:
-    try:
-        compile_rule(text, definitions, result=result)
-    except InvalidExpression as error:
-        return [Finding(where, each) for each in error.diagnostics]
-    return []
 
 
 async def plan(policy: InForce) -> list[Planned]:

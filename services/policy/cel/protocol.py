@@ -1,0 +1,30 @@
+"""What travels between the worker and its child processes: MessagePack, in frames that begin with their length."""
+
+from typing import Any
+
+import msgspec
+
+from shared.api import PlacementPolicySpec
+
+Answer = tuple[str, str]
+"""`t`, `f` or `e`, and what went wrong."""
+
+
+class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """One rule on some targets, as it travels to the child. `context` are the variables beside `target`."""
+
+    digest: str
+    expression: str
+    definitions: tuple[tuple[str, str], ...]
+    context: dict[str, Any]
+    targets: list[dict[str, Any]]
+    deadline: float = 0.0
+    memory: int = 0
+
+
+class Review(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A policy whose expressions are to be checked."""
+
+    spec: PlacementPolicySpec
+    deadline: float
+    memory: int
