@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
-from services.policy.cel.isolation import Isolation
+from services.policy.cel.isolation import Isolation, Unavailable
 from services.policy.core import INLINE
 from services.policy.tally import Identity, Tallies, Tally, added, checked, identity
 from shared.aio.workqueue import WorkQueue
@@ -54,8 +54,8 @@ class Checks:
                 await self._settle(key)
             except Conflict:
                 self._queue.add(key)
-            except BusError as error:
-                log.warning("a policy's check waits for the bus", extra={"policy": key, "error": str(error)})
+            except (BusError, Unavailable) as error:
+                log.warning("a policy's check waits", extra={"policy": key, "error": str(error)})
                 later(_AGAIN, self._queue.add, key)
             except Exception:
                 log.exception("a policy could not be checked", extra={"policy": key})

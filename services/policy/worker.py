@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from shared.pipeline.runner import Runtime
 
 RETRY_SECONDS = 0.5
+UNAVAILABLE_SECONDS = 5.0
+"""Until a message comes again for which there was no process to evaluate its rules in."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ worker = Worker("policy", "Evaluates CEL rules over the discovered targets", set
 async def evaluate(message: Discovered, deps: Policy) -> Evaluated:
     """Judge the discovered targets, by an inventory and by policies at least as new as the message."""
     from services.policy import stage
+    from services.policy.cel.isolation import Unavailable
 
     for view, revision in (
         (deps.inventory, message.inventory_revision),
@@ -101,7 +104,10 @@ async def evaluate(message: Discovered, deps: Policy) -> Evaluated:
     deps.catch_up()
     policies = dict(deps.policies.entries)
     in_force = [entry.value for entry in policies.values()]
-    evaluated = await stage.evaluate(message, deps.columns, in_force, deps.engine, deps.clock())
+    try:
+        evaluated = await stage.evaluate(message, deps.columns, in_force, deps.engine, deps.clock())
+    except Unavailable as error:
+        raise Retry(UNAVAILABLE_SECONDS, str(error)) from error
     deps.checks.count(policies, evaluated.rules)
     return evaluated
 

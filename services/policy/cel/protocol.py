@@ -1,5 +1,6 @@
 """What travels between the worker and its child processes: MessagePack, in frames that begin with their length."""
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -28,3 +29,8 @@ class Review(msgspec.Struct, frozen=True, array_like=True, tag=True):
     spec: PlacementPolicySpec
     deadline: float
     memory: int
+
+    @property
+    def digest(self) -> str:
+        """What the policy is known by."""
+        return hashlib.sha256(msgspec.json.encode(self.spec)).hexdigest()

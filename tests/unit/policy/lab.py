@@ -1,8 +1,12 @@
 """A policy worker to experiment with, over state in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from services.policy.settings import PolicySettings
@@ -22,6 +26,27 @@ from shared.pipeline.runner import Runtime
 
 POLICY = join("root", "p")
 BOUND = 30.0  # seconds that a test waits for a condition at most
+
+
+@dataclass(frozen=True)
+class SlowStart:
+    """A command for children that do not start before they are let go."""
+
+    command: Sequence[str]
+    gate: Path
+
+    async def let_go(self) -> None:
+        """Let one child start that waits to."""
+        await asyncio.to_thread(self.gate.write_text, "")
+
+
+def slow_start(folder: Path) -> SlowStart:
+    """Children that wait at a named pipe in a folder."""
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    run = "runpy.run_module('services.policy.cel.child', run_name='__main__')"
+    wait = f"import runpy, sys; open(sys.argv[1]).close(); {run}"
+    return SlowStart((sys.executable, "-c", wait, str(gate)), gate)
 
 
 class Lab:

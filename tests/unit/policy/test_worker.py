@@ -1,15 +1,16 @@
 """The worker: it follows inventory and policies, waits for those that a message was made from, and answers."""
 
 import time
+from pathlib import Path
 
 import pytest
 
-from services.policy.worker import worker
+from services.policy.worker import UNAVAILABLE_SECONDS, worker
 from shared.broker.bus import Retry
 from shared.broker.tokens import join
 from shared.pipeline.messages import Discovered, Evaluated
 
-from .lab import running
+from .lab import running, slow_start
 
 
 def test_the_declaration() -> None:
@@ -50,6 +51,25 @@ async def test_rules_that_are_not_provably_cheap_are_answered_too() -> None:
         policies = await lab.rule(f"{numbers}.map(x, x + 1).exists(x, x == target.nodes)")
         assert (await lab.evaluate("a", revision=revision, policy_revision=policies)).targets == ("root/a",)
         assert len(lab.policy.engine._isolation._idle) == 1
+
+
+async def test_a_child_that_starts_slowly_has_the_message_delivered_again(tmp_path: Path) -> None:
+    slow = slow_start(tmp_path)
+    numbers = "[" + ", ".join(map(str, range(60))) + "]"
+    async with running(rule_seconds=60.0) as lab:
+        revision = await lab.offer("a", nodes=3)
+        policies = await lab.rule(f"{numbers}.map(x, x + 1).exists(x, x == target.nodes)")
+        isolation = lab.policy.engine._isolation
+        await lab.check(lambda check: check is not None)
+        await isolation.close()  # of the child that is up
+        isolation.command, isolation.start_seconds = slow.command, 0.01
+        for _ in range(7):  # more than what makes a dead letter of a message that fails
+            with pytest.raises(Retry, match="has not started yet") as retry:
+                await lab.evaluate("a", revision=revision, policy_revision=policies)
+            assert retry.value.delay == UNAVAILABLE_SECONDS
+        await slow.let_go()
+        isolation.start_seconds = 60.0
+        assert (await lab.evaluate("a", revision=revision, policy_revision=policies)).targets == ("root/a",)
 
 
 async def test_the_first_message_waits_for_nothing_to_be_loaded() -> None:
