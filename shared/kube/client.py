@@ -3,7 +3,7 @@
 import copy
 import functools
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
@@ -31,7 +31,6 @@ Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
 PAGE_SIZE = 500  # what kubectl and client-go ask for
 
 _MERGE_PATCH = "application/merge-patch+json"
-_JSON_PATCH = "application/json-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 _METADATA = f"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
 
@@ -257,23 +256,6 @@ class Client:
         path = resource.path(namespace, name, subresource)
         params = {"fieldManager": field_manager}
         raw = await self.request("PATCH", path, params=params, body=patch, content_type=_MERGE_PATCH)
-        return self._decode(raw, type)
-
-    async def json_patch(
-        self,
-        resource: Resource,
-        name: str,
-        patch: Sequence[Mapping[str, Any]],
-        namespace: str = "",
-        *,
-        subresource: str = "",
-        field_manager: str = "",
-        type: type[T] | None = None,
-    ) -> T:
-        """RFC 6902: a list of operations, applied all or none; `invalid` if a `test` fails."""
-        path = resource.path(namespace, name, subresource)
-        params = {"fieldManager": field_manager}
-        raw = await self.request("PATCH", path, params=params, body=patch, content_type=_JSON_PATCH)
         return self._decode(raw, type)
 
     async def apply(

@@ -10,12 +10,12 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self
 
 import msgspec
 
+from shared.aio.backoff import backoff
 from shared.kube.client import PAGE_SIZE, Bounds, Client
 from shared.kube.errors import ApiError, KubeError, Unreachable, from_event
 from shared.kube.resources import Resource
@@ -33,29 +33,13 @@ else:  # the default is for the type checker: plain dicts where no `decode` is g
 
 logger = logging.getLogger(__name__)
 
+_FIRST_PAUSE = 0.25  # seconds; of each pause, a random part ("full jitter")
+_LONGEST_PAUSE = 30.0
 _SETTLED = 20.0  # seconds after which a watch counts as having worked; more than a request may take
 _LONGEST_RETRY_AFTER = 300.0  # seconds; what a server asks for beyond this is not believed
 
 # What a `decode` may raise for an object that it cannot use.
 _UNUSABLE = (msgspec.MsgspecError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-
-
-@dataclass(slots=True)
-class Backoff:
-    """Exponential back-off with full jitter: a random part of `base`·2ⁿ, at most of `cap` (seconds)."""
-
-    base: float = 0.25
-    cap: float = 30.0
-    attempts: int = 0
-
-    def next(self, chance: float) -> float:
-        """Seconds until the next attempt; `chance` is the random number, 0..1."""
-        ceiling = min(self.cap, self.base * 2.0 ** min(self.attempts, 32))
-        self.attempts += 1
-        return ceiling * chance
-
-    def reset(self) -> None:
-        self.attempts = 0
 
 
 class Informer(Generic[T]):
@@ -78,7 +62,6 @@ class Informer(Generic[T]):
         label_selector: str = "",
         field_selector: str = "",
         decode: Callable[[bytes], T] | None = None,
-        resync: float | None = None,
         idle: float = 90.0,
         watch_for: float = 300.0,
         refused: float = 30.0,
@@ -93,7 +76,6 @@ class Informer(Generic[T]):
 
         decode: makes an object out of its JSON: a msgspec decoder, or a projection that keeps only what is needed. What
             it refuses with an exception is logged and left as it was. It never returns None.
-        resync: how often every object is delivered again, as Modified.
         idle: the longest silence of a watch. Bookmarks come every minute, so more than that is a dead connection.
         watch_for: how long the server may serve one watch (up to twice that, at random).
         refused: the pause after a 401, 403 or 404 that comes twice: waiting does not cure it, so it is long.
@@ -112,7 +94,6 @@ class Informer(Generic[T]):
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._decode: Callable[[bytes], Any] = decode or _plain(resource)
-        self._resync = resync
         self._idle = idle
         self._watch_for = watch_for
         self._refused = refused
@@ -122,7 +103,7 @@ class Informer(Generic[T]):
         self._clock = clock
         self._chance = chance
         self._sleep = sleep
-        self._backoff = Backoff()
+        self._attempts = 0  # in a row that came to nothing
         self._version = ""  # where the next watch begins; empty: list first
         self._versions: dict[Key, str] = {}
         self._subscriptions: set[Subscription[T]] = set()
@@ -165,14 +146,7 @@ class Informer(Generic[T]):
         What ends it is raised as it is: a bug of `decode`, or what `on_error` makes of a failure.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow())
-                if self._resync:
-                    tasks.create_task(self._deliver_again(self._resync))
-        except ExceptionGroup as group:
-            if len(group.exceptions) > 1:
-                raise
-            raise group.exceptions[0] from None
+            await self._follow()
         finally:
             self._ended = True
             for subscription in self._subscriptions:
@@ -202,9 +176,10 @@ class Informer(Generic[T]):
         each with 410, must not be asked in a loop.
         """
         if lived >= _SETTLED:
-            self._backoff.reset()
-        first = self._backoff.attempts == 0
-        delay = self._backoff.next(self._chance())
+            self._attempts = 0
+        self._attempts += 1
+        first = self._attempts == 1
+        delay = backoff(self._attempts, first=_FIRST_PAUSE, most=_LONGEST_PAUSE) * self._chance()
         if error is None:
             return 0.0 if first else delay
         if not isinstance(error, ApiError):
@@ -301,13 +276,6 @@ class Informer(Generic[T]):
         if old is not None:
             for subscription in self._subscriptions:
                 subscription.note(key, old)
-
-    async def _deliver_again(self, period: float) -> None:
-        while True:
-            await self._sleep(period)
-            for subscription in self._subscriptions:
-                for key, obj in self.objects.items():
-                    subscription.note(key, obj)
 
     def _contact(self) -> None:
         self.last_contact = self._clock()

@@ -8,7 +8,7 @@ import pytest
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, Resource
-from tests.conformance.api import Api, refusal, until, watching
+from tests.conformance.api import Api, json_patch, refusal, until, watching
 from tests.conformance.widgets import GROUP as WIDGET_GROUP
 from tests.conformance.widgets import definition
 
@@ -180,7 +180,7 @@ async def test_a_version_that_is_no_longer_served_is_not_found(api: Api):
     before = Resource(GROUP, "v1alpha1", resource.plural)
     await until(lambda: is_served(api.admin, before), "the old version is served")
     operations = [{"op": "replace", "path": "/spec/versions/1/served", "value": False}]
-    await api.admin.json_patch(CRDS, resource.name, operations)
+    await json_patch(api.admin, CRDS, resource.name, operations)
 
     async def ended():
         return not await is_served(api.admin, before)
@@ -194,7 +194,7 @@ async def test_what_is_stored_gets_defaults_that_came_later(api: Api):
     resource = await serve(api)
     await api.admin.create(resource, thing(api, resource, "a") | {"spec": {}})
     path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/a/default"
-    await api.admin.json_patch(CRDS, resource.name, [{"op": "add", "path": path, "value": "late"}])
+    await json_patch(api.admin, CRDS, resource.name, [{"op": "add", "path": path, "value": "late"}])
 
     async def filled_in():
         return (await api.admin.get(resource, "a", api.namespace))["spec"] == {"a": "late"}

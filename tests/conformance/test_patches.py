@@ -3,7 +3,7 @@
 import pytest
 
 from shared.kube.resources import CONFIGMAPS
-from tests.conformance.api import Api, causes, refusal
+from tests.conformance.api import Api, causes, json_patch, refusal
 from tests.conformance.widgets import OLD_WIDGETS, WIDGETS, widget
 
 MERGE = "application/merge-patch+json"
@@ -59,14 +59,14 @@ async def test_merge_patches(api: Api, change, expected):
 )
 async def test_json_patches(api: Api, operations, expected):
     await api.admin.create(WIDGETS, widget("a", api.namespace, color="red", steps=["x", "y"]))
-    changed = await api.admin.json_patch(WIDGETS, "a", operations, api.namespace)
+    changed = await json_patch(api.admin, WIDGETS, "a", operations, api.namespace)
     assert changed["spec"] == {"size": 1, "replicas": 1, "deep": {"level": "low"}, **expected}
 
 
 async def test_keys_with_slashes_are_escaped_in_json_patches(api: Api):
     await api.make("a", annotations={"example.com/x": "1"})
     operations = [{"op": "replace", "path": "/metadata/annotations/example.com~1x", "value": "2"}]
-    changed = await api.admin.json_patch(CONFIGMAPS, "a", operations, api.namespace)
+    changed = await json_patch(api.admin, CONFIGMAPS, "a", operations, api.namespace)
     assert changed["metadata"]["annotations"]["example.com/x"] == "2"
 
 
@@ -82,7 +82,7 @@ async def test_keys_with_slashes_are_escaped_in_json_patches(api: Api):
 async def test_a_json_patch_that_does_not_fit_changes_nothing(api: Api, operations):
     await api.admin.create(WIDGETS, widget("a", api.namespace, color="red", steps=["x"]))
     before = await spec(api)
-    error = await refusal(api.admin.json_patch(WIDGETS, "a", operations, api.namespace))
+    error = await refusal(json_patch(api.admin, WIDGETS, "a", operations, api.namespace))
     assert error.status == 422
     assert await spec(api) == before
 

@@ -72,13 +72,6 @@ async def test_list_reads_in_one_piece_when_its_pages_expire(server, reply, clie
             "application/merge-patch+json",
         ),
         (
-            lambda c: c.json_patch(CONFIGMAPS, "web", [{"op": "remove", "path": "/data"}], "shop"),
-            "PATCH",
-            f"{PATH}/web",
-            {},
-            "application/json-patch+json",
-        ),
-        (
             lambda c: c.apply(CONFIGMAPS, CONFIG, force=True, dry_run=True),
             "PATCH",
             f"{PATH}/web",

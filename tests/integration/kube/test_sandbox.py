@@ -59,7 +59,7 @@ async def test_writes_are_conditional_where_a_version_is_given(target):
     with pytest.raises(ApiError) as caught:
         await target.replace(CONFIGMAPS, first)
     assert caught.value.conflict
-    patched = await target.json_patch(CONFIGMAPS, "web", [{"op": "remove", "path": "/data/a"}], "default")
+    patched = await target.merge_patch(CONFIGMAPS, "web", {"data": {"a": None}}, "default")
     assert patched["data"] == {"b": "2"}
     with pytest.raises(ApiError) as caught:
         await target.delete(CONFIGMAPS, "web", "default", uid="another")

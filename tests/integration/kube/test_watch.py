@@ -247,23 +247,6 @@ async def test_a_late_subscriber_begins_with_what_is_there(server, reply, follow
         assert await take(late, 2) == [("Added", "a"), ("Synced", "")]
 
 
-async def test_resync_delivers_every_object_again(server, reply, client):
-    server.on("GET", PATH, reply(listing("7", placement("a", "1"))))
-    due = asyncio.Event()
-
-    async def sleep(_: float) -> None:
-        await due.wait()
-        due.clear()
-
-    async with (
-        Informer(client, PLACEMENTS, resync=600, sleep=sleep) as informer,
-        contextlib.aclosing(informer.events()) as events,
-    ):
-        await take(events, 2)
-        due.set()
-        assert await take(events, 1) == [("Modified", "a")]
-
-
 async def test_decode_projects_and_what_it_refuses_is_left_as_it_was(server, reply, follow, caplog):
     server.on("GET", PATH, reply(listing("7", placement("a", "1", n=1), placement("bad", "2", n="?"))))
 
@@ -325,7 +308,7 @@ async def test_what_on_error_raises_comes_out_of_the_informer_as_it_is(server, r
 
     async with asyncio.timeout(BOUND):
         with pytest.raises(ApiError, match="401"):
-            async with Informer(client, PLACEMENTS, on_error=give_up, resync=600) as informer:
+            async with Informer(client, PLACEMENTS, on_error=give_up) as informer:
                 assert [change.kind async for change in informer.events()] == ["Synced"]
 
 

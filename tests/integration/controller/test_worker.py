@@ -1,0 +1,154 @@
+"""The controller as a worker, over an API server (the sandbox), a bus and a store in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from services.controller.settings import ControllerSettings
+from services.controller.worker import worker
+from shared.broker.bus import BusError
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.table import Table
+from shared.hub.names import PLACED_FINALIZER
+from shared.hub.resources import PLACEMENTS
+from shared.model.refs import PlacementRef
+from shared.model.target import Workspace
+from shared.pipeline.buckets import HEADS, WORKSPACES
+from shared.pipeline.messages import MESSAGES, Message, Reported, Requested, Withdrawn, decoder
+from shared.pipeline.runner import run
+from shared.process.tracing import Telemetry
+from tests.support.scene import TEAM, Scene, opened
+from tests.support.waiting import until
+
+
+class Bus(MemoryBus):
+    """A bus that is out of order as long as a test says so, and what was said on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = False
+        self.refused = 0
+        self.said: list[Message] = []
+
+    async def publish(self, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
+        if self.broken:
+            self.refused += 1
+            raise BusError("no answer in time")
+        stored = await super().publish(subject, payload, id=id, headers=headers)
+        kind = next(kind for kind in MESSAGES if subject.startswith(f"moorage.pipeline.{kind.stage}."))
+        self.said.append(decoder(kind).decode(payload))
+        return stored
+
+    async def says(self, kind: type[Message], count: int = 1) -> list[Message]:
+        """The messages of a kind, once there are so many."""
+        return await until(
+            lambda: self.of(kind), f"{count} of {kind.__name__}", holds=lambda found: len(found) >= count
+        )
+
+    def of(self, kind: type[Message]) -> list[Message]:
+        return [message for message in self.said if isinstance(message, kind)]
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with opened(tmp_path) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def at_work(scene: Scene, **settings: float) -> AsyncIterator[Bus]:
+    """The controller at work in the workspace of the team; it must end well."""
+    bus, stop, ready = Bus(), asyncio.Event(), asyncio.Event()
+    kubeconfig = str(scene.ready.kubeconfigs["admin"])
+    chosen = ControllerSettings(**{"kubeconfig": kubeconfig, "health_port": -1, "sweep_seconds": 0.05, **settings})
+    await Table(scene.store, WORKSPACES).put("root=3Ateam", Workspace(path=TEAM))
+    telemetry = Telemetry("controller", {})
+    working = asyncio.create_task(
+        run(worker, chosen, bus, scene.store, stop=stop, telemetry=telemetry, on_ready=ready.set)
+    )
+    await until(lambda: ready.is_set() or working.done())
+    try:
+        yield bus
+    finally:
+        stop.set()
+        await working
+
+
+async def head_of(scene: Scene, ref: PlacementRef):
+    found = await Table(scene.store, HEADS).get(ref.key)
+    return found.value if found is not None else None
+
+
+async def test_a_bus_that_fails_while_it_publishes_is_waited_for_and_the_round_is_asked_for_again(scene: Scene) -> None:
+    async with at_work(scene, resync_seconds=0.2) as bus:
+        bus.broken = True
+        await scene.workload()
+        ref = await scene.place()
+        await until(lambda: bus.refused)
+        bus.broken = False
+        said = (await bus.says(Requested))[-1]
+    assert isinstance(said, Requested)
+    assert (said.request.placement, said.request.error) == (ref, "")
+
+
+async def test_a_placement_is_asked_for_held_and_let_go_when_it_is_deleted(scene: Scene) -> None:
+    async with at_work(scene) as bus:
+        await scene.workload()
+        ref = await scene.place()
+        (said,) = await bus.says(Requested)
+        assert isinstance(said, Requested)
+        assert said.request.cause.code == "Created"
+        found = await scene.team.get(PLACEMENTS, "web", "shop")
+        assert found["metadata"]["finalizers"] == [PLACED_FINALIZER]
+        await scene.team.delete(PLACEMENTS, "web", "shop")
+        (gone,) = await bus.says(Withdrawn)
+        assert said.at.older_than(gone.at)
+        await until(lambda: absent(scene))
+        head = await head_of(scene, ref)
+        assert head is not None
+        assert head.deleted
+    assert len(bus.said) == 2
+
+
+async def absent(scene: Scene) -> bool:
+    return not (await scene.team.list(PLACEMENTS, "shop")).items
+
+
+async def test_a_placement_that_vanished_while_nobody_looked_is_withdrawn(scene: Scene) -> None:
+    ref = await scene.place()
+    async with at_work(scene) as bus:
+        await bus.says(Requested)
+    await scene.team.merge_patch(PLACEMENTS, "web", {"metadata": {"finalizers": []}}, "shop")
+    await scene.team.delete(PLACEMENTS, "web", "shop")
+    async with at_work(scene) as bus:
+        (said,) = await bus.says(Withdrawn)
+        assert said.about == ref
+    assert len(bus.said) == 1
+
+
+async def test_a_placement_that_is_suspended_says_so_and_is_placed_when_that_ends(scene: Scene) -> None:
+    async with at_work(scene) as bus:
+        await scene.place(suspend=True)
+        await bus.says(Reported)
+        await scene.team.merge_patch(PLACEMENTS, "web", {"spec": {"suspend": False}}, "shop")
+        (said,) = await bus.says(Requested)
+        assert isinstance(said, Requested)
+        assert said.request.cause.code == "SpecChanged"
+    assert len(bus.said) == 2
+
+
+async def test_a_spec_that_is_written_differently_and_means_the_same_has_one_round_for_its_generation(
+    scene: Scene,
+) -> None:
+    async with at_work(scene) as bus:
+        await scene.workload()
+        ref = await scene.place()
+        await bus.says(Requested)
+        await scene.team.merge_patch(PLACEMENTS, "web", {"spec": {"targets": {"tolerations": []}}}, "shop")
+        assert (await scene.team.get(PLACEMENTS, "web", "shop"))["metadata"]["generation"] == 2
+        said = (await bus.says(Requested, 2))[1]
+        assert isinstance(said, Requested)
+        assert (said.about, said.at.generation, said.request.cause.code) == (ref, 2, "SpecChanged")
