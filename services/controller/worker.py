@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
-from services.controller import upkeep
+from services.controller import overrides, upkeep
 from services.controller.controller import Controller
 from services.controller.core.retrying import wait
 from services.controller.observer import Observer
@@ -68,6 +68,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             tasks.create_task(upkeep.follow_inventory(deps)),
             tasks.create_task(upkeep.keep_policies(deps)),
             tasks.create_task(upkeep.follow_policies(deps)),
+            tasks.create_task(overrides.follow(hub, await runtime.follow(WORKSPACES), runtime.clock)),
         )
         yield deps
         for loop in loops:

@@ -1,4 +1,4 @@
-"""PlacementOverride: an operator's hand on decisions."""
+"""PlacementOverride: an operator's hand on decisions. No worker acts on it yet; its status says so."""
 
 from typing import Annotated, Literal
 
@@ -42,11 +42,11 @@ class PlacementOverrideStatus(ApiStruct, frozen=True, kw_only=True):
     """Whether the override is in force."""
 
     observed_generation: Annotated[int, Meta(description="Generation of the spec that was observed.", ge=0)] = 0
-    conditions: Annotated[Conditions, Meta(description="Accepted; False names the override that it contradicts.")] = ()
+    conditions: Annotated[Conditions, Meta(description="Accepted: False, for no worker acts on overrides yet.")] = ()
 
 
 class PlacementOverride(ApiObject, frozen=True, kw_only=True, tag="PlacementOverride"):
-    """An operator's instruction that decisions must follow, with its reason and its end."""
+    """An operator's instruction for decisions, with its reason and its end. No worker acts on it yet."""
 
     spec: Annotated[PlacementOverrideSpec, Meta(description="The instruction.")]
     status: Annotated[PlacementOverrideStatus, Meta(description="Whether it is in force.")] = PlacementOverrideStatus()

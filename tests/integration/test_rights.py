@@ -17,6 +17,13 @@ from tests.support.compose import ROOT
 from tests.support.process import BIN, Process, process
 from tests.support.worlds import deployment, placement
 
+OVERRIDE = {
+    "apiVersion": "placement.moorage.io/v1alpha1",
+    "kind": "PlacementOverride",
+    "metadata": {"name": "keep-out"},
+    "spec": {"type": "Exclude", "placementRef": {"name": "web"}, "targets": [{"name": "other"}], "reason": "a test"},
+}
+
 HUB, NAMESPACE, SYSTEM = "root:hub", "apps", "moorage-system"
 OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status")
 ACCOUNTS = {name: f"system:serviceaccount:{SYSTEM}:{name}" for name in OF_THE_HUB}
@@ -92,7 +99,7 @@ async def data(tmp_path: Path) -> AsyncIterator[Path]:
 async def test_a_placement_is_placed_and_removed_with_the_rights_of_the_manifests_alone(
     data: Path, tmp_path: Path
 ) -> None:
-    alice = of_the_hub(data, "user-alice")
+    alice, admin = of_the_hub(data, "user-alice"), of_the_hub(data, "admin")
     workers: list[Process] = []
     async with NatsServer(tmp_path / "nats") as nats, AsyncExitStack() as stack:
         for name in PIPELINE:
@@ -110,6 +117,8 @@ async def test_a_placement_is_placed_and_removed_with_the_rights_of_the_manifest
         await kubectl(alice, "create", "namespace", NAMESPACE)
         await kubectl(alice, "apply", "-f", "-", stdin=[deployment("web"), placement("web")])
         await kubectl(alice, "wait", "placement/web", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s")
+        await kubectl(admin, "apply", "-f", "-", stdin=[OVERRIDE])
+        await kubectl(admin, "wait", "placementoverride/keep-out", "--for=condition=Accepted=False", "--timeout=60s")
         target = data / "target-one.kubeconfig"
         assert "deployment.apps/web" in await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")
         await kubectl(alice, "delete", "placement/web", "-n", NAMESPACE, "--timeout=60s")

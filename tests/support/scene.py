@@ -41,7 +41,14 @@ BOUND = 10.0  # seconds that a test waits for a condition at most
 PLATFORM = "root:platform"
 TEAM = "root:team"
 RIVAL = "root:rival"
-KINDS = ("placementbindings", "placementdecisions", "placementpolicies", "placements", "synctargets")
+KINDS = (
+    "placementbindings",
+    "placementdecisions",
+    "placementoverrides",
+    "placementpolicies",
+    "placements",
+    "synctargets",
+)
 DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 SERVICES = Resource("", "v1", "services", kind="Service")
 
