@@ -87,6 +87,7 @@ from shared.api.policy import (
     PlacementPolicyStatus,
     Rule,
     RuleCount,
+    RuleEffect,
     Variable,
 )
 from shared.api.selectors import (
@@ -168,6 +169,7 @@ __all__ = [
     "Replicas",
     "Rule",
     "RuleCount",
+    "RuleEffect",
     "ScorePart",
     "ScoredTarget",
     "ScorerWeight",

@@ -1,8 +1,10 @@
 """Policies in force, what their rules said of targets, and what is wrong with them."""
 
-from typing import Literal
+from typing import Annotated, get_args
 
-from shared.api import PlacementPolicySpec
+from msgspec import Meta
+
+from shared.api import PlacementPolicySpec, RuleEffect
 from shared.model.value import Value
 
 
@@ -22,11 +24,14 @@ class RuleResult(Value, frozen=True, kw_only=True):
     `outcomes` holds one character per target, in their order: `t` true, `f` false, `e` error, `-` where the policy's
     targetSelector leaves the target out. `evaluated`, `matched` (true) and `errors` count over all targets that were
     judged, those that the rules excluded among them.
+
+    On the wire `effect` is open: what a rule did is in the targets and scores of the message already, so a stage that
+    does not know the word has nothing to do for it.
     """
 
     policy: str
     rule: str
-    effect: Literal["Require", "Forbid", "Prefer", "Avoid"]
+    effect: Annotated[str, Meta(examples=[*get_args(RuleEffect)])]
     weight: float = 0.0
     outcomes: str = ""
     enforced: bool = True
