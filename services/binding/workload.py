@@ -10,10 +10,11 @@ from services.binding.trouble import Trouble, lasting
 from shared.aio.lru import Lru
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
 from shared.hub.hub import Hub
-from shared.hub.references import REFERRED, SERVICES, Reference, references, selecting
+from shared.hub.references import REFERRED, Reference, references, selecting
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
+from shared.kube.resources import SERVICES
 from shared.model.refs import PlacementRef
 
 _WORKSPACES = 1000  # whose kinds are remembered

@@ -10,12 +10,11 @@ from services.cli.hub.objects import KINDS, label, manifests
 from services.cli.support.errors import CommandError
 from shared.hub.resources import PLACEMENTS
 from shared.kube.errors import ApiError
-from shared.kube.resources import CRDS, NAMESPACES, Resource
+from shared.kube.resources import CRDS, DEPLOYMENTS, NAMESPACES, Resource
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
 
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 WORKERS = "app.kubernetes.io/name=moorage"
 GONE_WITHIN = 60.0  # seconds
 NAMED = 3  # objects that a refusal names

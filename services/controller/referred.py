@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from services.controller.workload import Selected
-from shared.hub.references import REFERRED, SERVICES, selects
+from shared.hub.references import REFERRED, selects
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
+from shared.kube.resources import SERVICES
 from shared.kube.subscription import Change
 from shared.model.refs import PlacementRef
 

@@ -10,7 +10,6 @@ from shared.kube.resources import CONFIGMAPS, SECRETS, Resource
 
 Object = dict[str, Any]
 
-SERVICES = Resource("", "v1", "services", kind="Service")
 REFERRED = {
     "ConfigMap": CONFIGMAPS,
     "PersistentVolumeClaim": Resource("", "v1", "persistentvolumeclaims", kind="PersistentVolumeClaim"),

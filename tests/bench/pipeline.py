@@ -19,11 +19,10 @@ from shared.hub.resources import DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.informer import Informer
-from shared.kube.resources import NAMESPACES, Resource
+from shared.kube.resources import DEPLOYMENTS, NAMESPACES
 from tests.bench.machine import machine, spread
 from tests.support import worlds
 
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 WARM_UP = 20
 
 

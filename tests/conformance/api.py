@@ -17,9 +17,8 @@ from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, Resource
 from tests.conformance.backends import Backend
 from tests.support import waiting
+from tests.support.client import if_there
 
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
-SERVICES = Resource("", "v1", "services", kind="Service")
 WITHIN = 60.0  # seconds for what a controller or a cache has to do first; kinds are looked for every half minute
 PAUSE = 0.05
 
@@ -65,13 +64,7 @@ class Api:
         return [name for each in page.items if (name := each["metadata"]["name"]) != "kube-root-ca.crt"]
 
     async def exists(self, resource: Resource, name: str) -> bool:
-        try:
-            await self.admin.get(resource, name, self.namespace)
-        except ApiError as error:
-            if error.not_found:
-                return False
-            raise
-        return True
+        return await if_there(self.admin.get(resource, name, self.namespace)) is not None
 
 
 class Events:

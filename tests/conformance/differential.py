@@ -10,14 +10,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from shared.kube.errors import ApiError
-from shared.kube.resources import CONFIGMAPS, Resource
+from shared.kube.resources import CONFIGMAPS, SECRETS, Resource
 from tests.conformance.widgets import OLD_WIDGETS, WIDGETS
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-SECRETS = Resource("", "v1", "secrets", kind="Secret")
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", kind="Role")
 NAMES = ("a", "b")
 Value = dict[str, Any]

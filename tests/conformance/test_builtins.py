@@ -6,11 +6,10 @@ import pytest
 
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.resources import CONFIGMAPS, Resource
-from tests.conformance.api import DEPLOYMENTS, SERVICES, Api, causes, namespace, refusal
+from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, SECRETS, SERVICES, Resource
+from tests.conformance.api import Api, causes, namespace, refusal
 
 RBAC = "rbac.authorization.k8s.io"
-SECRETS = Resource("", "v1", "secrets", kind="Secret")
 ROLES = Resource(RBAC, "v1", "roles", kind="Role")
 BINDINGS = Resource(RBAC, "v1", "rolebindings", kind="RoleBinding")
 STRATEGIC = "application/strategic-merge-patch+json"

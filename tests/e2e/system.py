@@ -12,10 +12,9 @@ from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import NAMESPACES, Resource
+from shared.kube.resources import DEPLOYMENTS, NAMESPACES
 from tests.support import waiting, worlds
 
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 BOUND = 60.0
 PAUSE = 0.1
 

@@ -11,7 +11,8 @@ import pytest
 from services import PIPELINE
 from shared.hub.resources import DECISIONS, PLACEMENTS
 from shared.kube.quantity import parse_quantity
-from tests.e2e.system import DEPLOYMENTS, System, running_system, until
+from shared.kube.resources import DEPLOYMENTS
+from tests.e2e.system import System, running_system, until
 from tests.support import worlds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]

@@ -17,9 +17,10 @@ from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import CONFIGMAPS, EVENTS, NAMESPACES, SECRETS, Resource
-from tests.e2e.system import DEPLOYMENTS, until
+from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, NAMESPACES, SECRETS, SERVICES, Resource
+from tests.e2e.system import until
 from tests.support import apiserver, kubelets, servers
+from tests.support.client import if_there
 from tests.support.manifests import condition
 from tests.support.process import process
 from tests.support.worlds import NAMESPACE, deployment, placement
@@ -35,7 +36,6 @@ SYSTEM = "moorage-system"
 OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status")  # the others talk to NATS alone
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:"
 TARGETS = ("north", "south", "private")
-SERVICES = Resource("", "v1", "services", kind="Service")
 REQUESTER = "placement.moorage.io/requester"
 RBAC = "rbac.authorization.k8s.io"
 BRISK = {
@@ -80,13 +80,7 @@ class Hub:
 
 
 async def exists(client: Client, resource: Resource, name: str) -> bool:
-    try:
-        await client.get(resource, name, NAMESPACE)
-    except ApiError as error:
-        if error.not_found:
-            return False
-        raise
-    return True
+    return await if_there(client.get(resource, name, NAMESPACE)) is not None
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -12,10 +12,10 @@ import pytest_asyncio
 from shared.broker.nats.connection import connect
 from shared.broker.table import Table
 from shared.hub.resources import PLACEMENTS, WORKSPACES
-from shared.kube.resources import CLUSTERROLEBINDINGS, NAMESPACES
+from shared.kube.resources import CLUSTERROLEBINDINGS, DEPLOYMENTS, NAMESPACES
 from shared.pipeline.buckets import REPORTS, RESERVATIONS
 from shared.process.settings import Settings
-from tests.e2e.system import DEPLOYMENTS, System, running_system, until
+from tests.e2e.system import System, running_system, until
 from tests.support import worlds
 from tests.support.manifests import condition
 

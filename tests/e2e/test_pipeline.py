@@ -12,11 +12,12 @@ from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.resources import PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.kube.errors import ApiError
-from shared.kube.resources import CONFIGMAPS, EVENTS
+from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS
 from shared.pipeline.buckets import INVENTORY, RESERVATIONS, WORKSPACES
 from shared.process.settings import Settings
-from tests.e2e.system import DEPLOYMENTS, System, running_system, until
+from tests.e2e.system import System, running_system, until
 from tests.support import otlp, worlds
+from tests.support.client import if_there
 from tests.support.manifests import condition, policy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
@@ -126,12 +127,7 @@ async def test_a_changed_config_map_is_rolled_out_and_what_was_deleted_in_a_targ
     await client.delete(DEPLOYMENTS, "tuned", worlds.NAMESPACE)
 
     async def back():
-        try:
-            return await _uid(system, target, "tuned") != before
-        except ApiError as error:
-            if error.not_found:
-                return False
-            raise
+        return await if_there(_uid(system, target, "tuned")) not in (None, before)
 
     await until(back, "the Deployment is back")
     await until(is_ready, "its PlacementBinding is Ready again")

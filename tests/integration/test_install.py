@@ -16,15 +16,13 @@ from shared.hub.names import APPLIED_FINALIZER, PLACED_FINALIZER
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.errors import ApiError
-from shared.kube.resources import CRDS, NAMESPACES, Resource
+from shared.kube.resources import CLUSTERROLES, CRDS, DEPLOYMENTS, NAMESPACES, Resource
 from tests.conformance.api import until
 from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
+from tests.support.client import if_there
 from tests.support.process import process
 from tests.support.worlds import deployment, placement
 
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
-CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False, "ClusterRole")
 EARLIER_FINALIZER = "placement.moorage.io/cleanup"  # no worker sets it any more
 STRANGER = "example.com/hold"
 WITHIN = GONE_WITHIN + 30  # seconds: a busy API server may need its time to take a CRD away
@@ -55,13 +53,7 @@ class Hub:
         return await self.run("uninstall", "kubernetes", *more)
 
     async def has(self, resource: Resource, name: str, namespace: str = "") -> bool:
-        try:
-            await self.client.get(resource, name, namespace)
-        except ApiError as error:
-            if error.not_found:
-                return False
-            raise
-        return True
+        return await if_there(self.client.get(resource, name, namespace)) is not None
 
 
 @pytest.fixture(
@@ -119,12 +111,12 @@ async def test_a_hub_is_prepared_once_kept_as_it_is_and_given_back(hub: Hub):
     await place(hub)
     code, output = await hub.uninstall()
     assert (code, "1 Placements are there (apps/web)" in output) == (1, True), output
-    assert await hub.has(CLUSTER_ROLES, "moorage-binding")
+    assert await hub.has(CLUSTERROLES, "moorage-binding")
 
     code, output = await hub.uninstall("--force")
     assert code == 0, output
     assert "left as it is: 6 CRDs with their objects" in output
-    assert not await hub.has(CLUSTER_ROLES, "moorage-binding")
+    assert not await hub.has(CLUSTERROLES, "moorage-binding")
     assert await hub.has(PLACEMENTS, "web", "apps")
 
     code, output = await hub.uninstall("--force", "--crds")
@@ -190,13 +182,13 @@ async def test_nothing_is_taken_away_from_under_workers(hub: Hub):
     code, output = await hub.uninstall("--force", "--crds")
     assert code == 1
     assert "workers run in moorage-system (controller): take them away first" in output
-    assert await hub.has(CLUSTER_ROLES, "moorage-controller")
+    assert await hub.has(CLUSTERROLES, "moorage-controller")
 
 
 async def test_a_field_that_somebody_else_set_is_not_taken_over_unasked(hub: Hub):
     await hub.install()
     rules = {"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["*"]}]}
-    await hub.client.merge_patch(CLUSTER_ROLES, "moorage-status", rules, field_manager="somebody")
+    await hub.client.merge_patch(CLUSTERROLES, "moorage-status", rules, field_manager="somebody")
     code, output = await hub.run("install", "kubernetes", *hub.without)
     assert code == 1
     assert "moorage-status" in output

@@ -9,9 +9,8 @@ from typing import Any
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.informer import Informer
-from shared.kube.resources import NODES, Resource
+from shared.kube.resources import DEPLOYMENTS, NODES
 
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 HERE = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
 
 

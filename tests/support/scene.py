@@ -26,12 +26,13 @@ from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import CONFIGMAPS, CRDS, NAMESPACES, SECRETS, Resource
+from shared.kube.resources import CONFIGMAPS, CRDS, DEPLOYMENTS, NAMESPACES, SECRETS, SERVICES, Resource
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import HeadEntry
 from shared.model.target import KubeconfigRef, Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY
 from shared.pipeline.messages import Assigned, Bound
+from tests.support.client import if_there
 from tests.support.manifests import deployment, obj, placement
 from tests.support.waiting import until
 
@@ -49,8 +50,6 @@ KINDS = (
     "placements",
     "synctargets",
 )
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
-SERVICES = Resource("", "v1", "services", kind="Service")
 
 
 @functools.cache
@@ -110,12 +109,12 @@ class Scene:
 
     async def binding(self, ref: PlacementRef, target: str = "east") -> dict[str, Any] | None:
         client = self.hub.cluster(ref.workspace)
-        return await absent(client.get(BINDINGS, binding_name(ref.name, f"{PLATFORM}/{target}"), ref.namespace))
+        return await if_there(client.get(BINDINGS, binding_name(ref.name, f"{PLATFORM}/{target}"), ref.namespace))
 
     async def in_target(
         self, resource: Resource = DEPLOYMENTS, name: str = "web", target: str = "east"
     ) -> dict[str, Any] | None:
-        return await absent(self.targets[target].get(resource, name, "shop"))
+        return await if_there(self.targets[target].get(resource, name, "shop"))
 
     async def managed(self, target: str = "east") -> set[str]:
         """Names of all that Moorage keeps in a target, by kind."""
@@ -195,15 +194,6 @@ class Scene:
                 except ApiError as error:
                     if not (error.conflict or error.already_exists):
                         raise
-
-
-async def absent(getting: Awaitable[dict[str, Any]]) -> dict[str, Any] | None:
-    try:
-        return await getting
-    except ApiError as error:
-        if error.not_found:
-            return None
-        raise
 
 
 @contextlib.asynccontextmanager

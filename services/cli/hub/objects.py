@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.kube.resources import CRDS, NAMESPACES, Resource
+from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, CRDS, NAMESPACES, Resource
 
 MANIFESTS = Path(__file__).parent
 ADMISSION = "admissionregistration.k8s.io"
-RBAC = "rbac.authorization.k8s.io"
 
 KINDS = {
     resource.kind: resource
@@ -16,8 +15,8 @@ KINDS = {
         CRDS,
         NAMESPACES,
         Resource("", "v1", "serviceaccounts", kind="ServiceAccount"),
-        Resource(RBAC, "v1", "clusterroles", False, "ClusterRole"),
-        Resource(RBAC, "v1", "clusterrolebindings", False, "ClusterRoleBinding"),
+        CLUSTERROLES,
+        CLUSTERROLEBINDINGS,
         Resource(ADMISSION, "v1", "mutatingadmissionpolicies", False, "MutatingAdmissionPolicy"),
         Resource(ADMISSION, "v1", "mutatingadmissionpolicybindings", False, "MutatingAdmissionPolicyBinding"),
         Resource(ADMISSION, "v1", "validatingadmissionpolicies", False, "ValidatingAdmissionPolicy"),

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from shared.kube.client import Client
 
 SYSTEM_NAMESPACE = "moorage-system"
-RBAC_GROUP = "rbac.authorization.k8s.io"
 MANAGER = field_manager("world")
 READY_WITHIN = 60.0  # seconds
 
@@ -163,10 +162,8 @@ async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
 async def _allow(workspace: "Client", name: str, targets: list[str], groups: Iterable[str]) -> None:
     """Let groups use targets: the verb `use` on these SyncTargets, by ClusterRole and ClusterRoleBinding."""
     from shared.hub.resources import SYNCTARGETS
-    from shared.kube.resources import Resource
+    from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES
 
-    roles = Resource(RBAC_GROUP, "v1", "clusterroles", namespaced=False, kind="ClusterRole")
-    bindings = Resource(RBAC_GROUP, "v1", "clusterrolebindings", namespaced=False, kind="ClusterRoleBinding")
     rule = {
         "apiGroups": [SYNCTARGETS.group],
         "resources": [SYNCTARGETS.plural],
@@ -174,17 +171,17 @@ async def _allow(workspace: "Client", name: str, targets: list[str], groups: Ite
         "resourceNames": targets,
     }
     role = {
-        "apiVersion": roles.api_version,
-        "kind": roles.kind,
+        "apiVersion": CLUSTERROLES.api_version,
+        "kind": CLUSTERROLES.kind,
         "metadata": {"name": f"moorage-{name}"},
         "rules": [rule] if targets else [],
     }
     binding = {
-        "apiVersion": bindings.api_version,
-        "kind": bindings.kind,
+        "apiVersion": CLUSTERROLEBINDINGS.api_version,
+        "kind": CLUSTERROLEBINDINGS.kind,
         "metadata": {"name": f"moorage-{name}"},
-        "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": f"moorage-{name}"},
-        "subjects": [{"apiGroup": RBAC_GROUP, "kind": "Group", "name": group} for group in groups],
+        "roleRef": {"apiGroup": CLUSTERROLES.group, "kind": "ClusterRole", "name": f"moorage-{name}"},
+        "subjects": [{"apiGroup": CLUSTERROLES.group, "kind": "Group", "name": group} for group in groups],
     }
-    await workspace.apply(roles, role, field_manager=MANAGER)
-    await workspace.apply(bindings, binding, field_manager=MANAGER)
+    await workspace.apply(CLUSTERROLES, role, field_manager=MANAGER)
+    await workspace.apply(CLUSTERROLEBINDINGS, binding, field_manager=MANAGER)

@@ -12,12 +12,18 @@ from shared.broker.bus import Retry
 from shared.hub.names import applyset_name, binding_name
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.applyset import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
-from shared.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS, Resource
+from shared.kube.resources import (
+    CLUSTERROLEBINDINGS,
+    CLUSTERROLES,
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    NAMESPACES,
+    SECRETS,
+    SERVICES,
+)
 from tests.support.manifests import condition, deployment
-from tests.support.scene import DEPLOYMENTS, PLATFORM, RIVAL, SERVICES, TEAM, Scene
+from tests.support.scene import PLATFORM, RIVAL, TEAM, Scene
 
-RBAC = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False, kind="ClusterRole")
-GRANTS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", namespaced=False, kind="ClusterRoleBinding")
 ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}
 
 
@@ -275,11 +281,14 @@ async def test_without_the_right_to_make_namespaces_those_that_are_there_will_do
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
     ]
-    subject = {"kind": "User", "name": "modest", "apiGroup": RBAC.group}
-    meta, ref = {"name": "modest"}, {"apiGroup": RBAC.group, "kind": "ClusterRole", "name": "modest"}
-    await east.create(RBAC, {"apiVersion": RBAC.api_version, "kind": RBAC.kind, "metadata": meta, "rules": rules})
-    binding = {"apiVersion": RBAC.api_version, "kind": "ClusterRoleBinding", "metadata": meta}
-    await east.create(GRANTS, {**binding, "roleRef": ref, "subjects": [subject]})
+    subject = {"kind": "User", "name": "modest", "apiGroup": CLUSTERROLES.group}
+    meta, ref = {"name": "modest"}, {"apiGroup": CLUSTERROLES.group, "kind": "ClusterRole", "name": "modest"}
+    await east.create(
+        CLUSTERROLES,
+        {"apiVersion": CLUSTERROLES.api_version, "kind": CLUSTERROLES.kind, "metadata": meta, "rules": rules},
+    )
+    binding = {"apiVersion": CLUSTERROLES.api_version, "kind": "ClusterRoleBinding", "metadata": meta}
+    await east.create(CLUSTERROLEBINDINGS, {**binding, "roleRef": ref, "subjects": [subject]})
     await scene.use_token("east", scene.ready.sandbox.add_user("modest", cluster="target:east"))
     placement = await scene.place()
     message = scene.assigned(placement, await scene.decide(placement, "east"))

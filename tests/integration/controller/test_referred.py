@@ -9,10 +9,10 @@ import pytest
 from services.controller.referred import KINDS, Referred
 from services.controller.workload import select
 from services.sandbox.wire.http import Request, Response
-from shared.kube.resources import CONFIGMAPS, SECRETS
+from shared.kube.resources import CONFIGMAPS, SECRETS, SERVICES
 from shared.model.refs import PlacementRef
 from tests.support.manifests import deployment
-from tests.support.scene import BOUND, SERVICES, TEAM, Scene
+from tests.support.scene import BOUND, TEAM, Scene
 
 WEB = PlacementRef(workspace=TEAM, namespace="shop", name="web")
 OTHER = PlacementRef(workspace=TEAM, namespace="shop", name="other")

@@ -9,11 +9,10 @@ from shared.hub.resources import SYNCTARGETS
 from shared.kube.applyset import APPLYSET_PART_OF, applyset_id, applyset_member, applyset_parent
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Bounds, Client
-from shared.kube.resources import CONFIGMAPS, NAMESPACES, NODES, PODS, Resource
+from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, NODES, PODS, Resource
 from tests.support.waiting import until
 
 PLATFORM = "root:platform"
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 REPLICASETS = Resource("apps", "v1", "replicasets", kind="ReplicaSet")
 SET = applyset_id("web-set", SYSTEM_NAMESPACE, "ConfigMap", "")
 

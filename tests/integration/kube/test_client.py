@@ -8,12 +8,11 @@ import pytest
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, ConfigError, Unreachable
-from shared.kube.resources import CONFIGMAPS, Resource
+from shared.kube.resources import CONFIGMAPS
 from shared.kube.transport import TooLarge
 
 PATH = "/api/v1/namespaces/shop/configmaps"
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "namespace": "shop"}, "data": {"a": "b"}}
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 
 
 class Meta(msgspec.Struct):

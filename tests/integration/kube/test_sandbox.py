@@ -16,11 +16,10 @@ from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.informer import Informer
 from shared.kube.objects import strip_server_fields
-from shared.kube.resources import CONFIGMAPS, Resource
+from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS
 from tests.support.manifests import obj
 
 BOUND = 10.0
-DEPLOYMENTS = Resource("apps", "v1", "deployments", kind="Deployment")
 
 
 def config(name: str, **data: str) -> dict[str, Any]:

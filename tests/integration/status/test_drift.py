@@ -8,12 +8,13 @@ import pytest
 
 from shared.broker.table import Table
 from shared.hub.resources import BINDINGS, PLACEMENTS
+from shared.kube.resources import DEPLOYMENTS
 from shared.kube.times import seconds
 from shared.model.refs import PlacementRef
 from shared.pipeline.buckets import REPORTS
 from tests.integration.status.conftest import Pipeline
 from tests.support.manifests import condition
-from tests.support.scene import BOUND, DEPLOYMENTS, Scene
+from tests.support.scene import BOUND, Scene
 from tests.support.waiting import until
 
 FAIL = "sandbox.moorage.io/fail"

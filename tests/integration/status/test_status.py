@@ -5,12 +5,12 @@ from typing import Any
 
 from shared.broker.table import Table
 from shared.hub.resources import PLACEMENTS, WORKSPACES
-from shared.kube.resources import EVENTS
+from shared.kube.resources import DEPLOYMENTS, EVENTS
 from shared.model.refs import Head, PlacementRef
 from shared.pipeline.buckets import REPORTS
 from shared.pipeline.messages import Bound, Reported
 from tests.integration.status.conftest import TRACE, Pipeline
-from tests.support.scene import BOUND, DEPLOYMENTS, PLATFORM, Scene
+from tests.support.scene import BOUND, PLATFORM, Scene
 
 FAIL = "sandbox.moorage.io/fail"
 LOST = 1_800_000_000.0
