@@ -3,14 +3,11 @@
 import pytest
 
 from services.controller.core.retrying import due, wait
-from shared.model.refs import Head, PlacementRef
+from shared.model.refs import PlacementRef
 from shared.model.request import Waiting
+from tests.support.values import head
 
 REF = PlacementRef(workspace="root:a", namespace="n", name="p")
-
-
-def head(attempt: int = 1, uid: str = "u") -> Head:
-    return Head(uid=uid, generation=1, attempt=attempt)
 
 
 def waiting(tries: int = 1, tried_at: float = 100.0, next_try: float = 110.0, **fields) -> Waiting:

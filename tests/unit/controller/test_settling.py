@@ -5,12 +5,8 @@ import pytest
 from services.controller.core.observation import Decision
 from services.controller.core.settling import settled, settling
 from shared.api import PlacedTarget, PlacementStatus
-from shared.model.refs import Head
 from shared.model.request import HeadEntry, PreviousChoice
-
-
-def head(attempt: int = 1, uid: str = "u") -> Head:
-    return Head(uid=uid, generation=1, attempt=attempt)
+from tests.support.values import head
 
 
 def entry(digest: str = "a.b.c", **fields) -> HeadEntry:
@@ -48,5 +44,5 @@ def test_each_round_in_vain_gives_a_placement_twice_as_long_to_be_in_place(in_va
 
 
 def test_placements_that_are_not_in_place_do_not_come_all_at_once():
-    times = [settling(600, entry(head=Head(uid=f"u{n}", generation=1, attempt=1))) for n in range(100)]
+    times = [settling(600, entry(head=head(uid=f"u{n}"))) for n in range(100)]
     assert all(any(low <= each < low + 60 for each in times) for low in range(600, 900, 60))
