@@ -3,16 +3,17 @@
 from services.binding.trouble import Trouble, lasting, passing
 from shared.kube.apis import UnknownKind
 from shared.kube.errors import ApiError, ConfigError, KubeError
+from shared.kube.text import told
 
 
 def of(error: Exception, where: str) -> Trouble:
     """The trouble that an error means; `where` says who answered, such as `target root:platform/east-1`."""
     if isinstance(error, UnknownKind):
-        return lasting("UnknownKind", f"{where}: {error}")
-    if isinstance(error, ConfigError):
-        return lasting("NoCredentials", str(error))
+        return lasting("UnknownKind", f"{where}: {told(str(error))}")
+    if isinstance(error, ConfigError):  # which Secret, and which address, is for the owner of the SyncTarget to know
+        return lasting("NoCredentials", f"{where}: its kubeconfig cannot be used, as its SyncTarget says")
     if not isinstance(error, ApiError):
-        return passing("Unreachable", f"{where}: {error}")
+        return passing("Unreachable", f"{where} does not answer as it should")
     said = f"{where}: {error.message or error}"
     if error.forbidden:
         return Trouble("PermissionGranted", "Forbidden", said, lasting=True)
@@ -43,7 +44,7 @@ def conflict(error: ApiError) -> str:
     if not owners:
         return error.message or str(error)
     kind, name = error.details.get("kind", "the object"), error.details.get("name", "")
-    return f"{kind} {name}: {owners} owns {fields}; conflictPolicy TakeOver would take it over"
+    return told(f"{kind} {name}: {owners} owns {fields}") + "; conflictPolicy TakeOver would take it over"
 
 
 def _causes(error: ApiError) -> list[dict[str, object]]:

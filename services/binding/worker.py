@@ -15,7 +15,7 @@ from shared.broker.claims import send
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
-from shared.hub.targets import TargetClients
+from shared.hub.targets import TargetClients, perimeter
 from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
 from shared.pipeline.messages import Assigned, Bound, Observed, encode
 from shared.pipeline.runner import Runtime
@@ -40,7 +40,12 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
         await send(runtime.bus, bound.subject(), encode(bound), id=bound.id())
 
     async with open_hub(settings, field_manager("binding")) as hub:
-        targets = TargetClients(hub, user_agent=field_manager("binding"), timeout=settings.api_timeout_seconds)
+        targets = TargetClients(
+            hub,
+            user_agent=field_manager("binding"),
+            timeout=settings.api_timeout_seconds,
+            perimeter=perimeter(settings),
+        )
         records, reports = Records(hub), await runtime.follow(REPORTS)
         try:
             reach = Reach(settings, targets, await runtime.follow(INVENTORY), runtime.clock)

@@ -14,7 +14,7 @@ from services.discovery.workspaces import Tree, roots_of
 from shared.broker.table import View
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
-from shared.hub.targets import TargetClients
+from shared.hub.targets import TargetClients, perimeter
 from shared.model.target import Target, Workspace
 from shared.pipeline.buckets import INVENTORY, WORKSPACES
 from shared.pipeline.runner import Runtime
@@ -59,7 +59,9 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         raise StartError(f"setting roots: {error}") from None
     inventory, workspaces = await runtime.follow(INVENTORY), await runtime.follow(WORKSPACES)
     async with open_hub(settings, USER_AGENT) as hub:
-        clients = TargetClients(hub, user_agent=USER_AGENT, timeout=settings.api_timeout_seconds)
+        clients = TargetClients(
+            hub, user_agent=USER_AGENT, timeout=settings.api_timeout_seconds, perimeter=perimeter(settings)
+        )
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
         reviews = settings.authorization == "SubjectAccessReview"

@@ -14,13 +14,15 @@ from services.discovery.settings import DiscoverySettings
 from shared.hub.targets import TargetClients
 from shared.kube.apis import Served, discover
 from shared.kube.client import Bounds, Client
-from shared.kube.errors import ApiError, ConfigError, KubeError, Unreachable
+from shared.kube.errors import MALFORMED, ApiError, ConfigError, KubeError, NotAllowed, Unreachable
 from shared.kube.resources import NODES
+from shared.kube.text import told
 from shared.model.target import ApiKind, Target
 
 log = logging.getLogger("moorage.discovery")
 
 NO_KUBECONFIG = "without a usable kubeconfig"
+NOT_ALLOWED = "at an address that is not allowed"
 CREDENTIALS_REFUSED = "refusing our credentials"
 
 # What is taken of a target's server, which is not trusted: it could go on for ever.
@@ -28,7 +30,7 @@ LONGEST_READ = 30.0  # seconds for its nodes, APIs and version together
 LONGEST_COUNT = 30.0  # seconds for its pods after that
 LARGEST_BODY = 32 << 20  # bytes of one answer
 MOST_NODES = Bounds(objects=20_000, bytes=512 << 20)  # a node has 5 to 25 KB; Kubernetes is tested to 5,000 of them
-_LONGEST_VERSION = 64  # characters
+_LONGEST_VERSION = 63  # bytes; by the schema of SyncTarget
 
 
 class _Refused(Exception):
@@ -52,6 +54,8 @@ class Prober:
         """What is seen of `target`, nodes and APIs where asked for; None when the hub kept us from looking at all."""
         try:
             client = await self._clients.get(target)
+        except NotAllowed as error:
+            return Seen(health=self._judge(health, Probe("unusable", problem=NOT_ALLOWED, detail=str(error))))
         except (ConfigError, ApiError, ValueError) as error:
             if isinstance(error, ApiError) and error.transient:
                 return None
@@ -120,6 +124,8 @@ class Prober:
                 return Probe("failed", detail=str(error))
         except Unreachable as error:
             return Probe("refused" if _refused(error) else "failed", detail=str(error))
+        except NotAllowed as error:
+            return Probe("unusable", problem=NOT_ALLOWED, detail=str(error))
         except ConfigError as error:
             return Probe("unusable", problem=NO_KUBECONFIG, detail=str(error))
         return Probe("answered", latency=1000 * (asyncio.get_running_loop().time() - begun))
@@ -143,8 +149,8 @@ class Prober:
     async def _version(self, client: Client) -> str | None:
         try:
             raw = await client.request("GET", "/version")
-            return msgspec.json.decode(raw, type=_Version).git_version[:_LONGEST_VERSION]
-        except (KubeError, msgspec.MsgspecError):
+            return told(msgspec.json.decode(raw, type=_Version).git_version, _LONGEST_VERSION)
+        except (KubeError, *MALFORMED):
             return None
 
 

@@ -11,7 +11,7 @@ from services.status.settings import StatusSettings
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
-from shared.hub.targets import TargetClients
+from shared.hub.targets import TargetClients, perimeter
 from shared.pipeline.buckets import CHECKS, INVENTORY, REPORTS
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 from shared.pipeline.runner import Runtime
@@ -23,7 +23,9 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
     """Connect to the hub, and follow what is placed."""
     settings: StatusSettings = runtime.settings
     async with open_hub(settings, field_manager("status")) as hub:
-        clients = TargetClients(hub, user_agent=field_manager("status"), timeout=settings.api_timeout_seconds)
+        clients = TargetClients(
+            hub, user_agent=field_manager("status"), timeout=settings.api_timeout_seconds, perimeter=perimeter(settings)
+        )
         records = Records(hub)
         reporter = Reporter(
             settings,

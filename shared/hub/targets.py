@@ -1,17 +1,62 @@
-"""The way to target clusters: clients made from the kubeconfig Secrets that SyncTargets refer to."""
+"""The way to target clusters: clients made from the kubeconfig Secrets that SyncTargets refer to.
+
+Whoever may write such a Secret chooses where our workers connect to, so the operator's settings bound it.
+"""
 
 import asyncio
 import base64
 import binascii
+import functools
 import hashlib
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from shared.aio.lru import Lru
 from shared.hub.hub import Hub
+from shared.kube.addresses import Addresses, networks
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
-from shared.kube.errors import ApiError, ConfigError
+from shared.kube.errors import ApiError, ConfigError, NotAllowed
 from shared.kube.resources import SECRETS
 from shared.model.target import Target
+from shared.process import audit
+from shared.process.main import StartError
+
+
+class _Settings(Protocol):
+    @property
+    def target_allow(self) -> str: ...
+    @property
+    def target_deny(self) -> str: ...
+    @property
+    def target_plain_http(self) -> bool: ...
+    @property
+    def target_proxy(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Perimeter:
+    """Where clients of targets may go: to which addresses, over plain HTTP, and through a proxy."""
+
+    addresses: Addresses = field(default_factory=Addresses)
+    plain_http: bool = False
+    proxy: bool = False
+
+    def check(self, credentials: kubeconfig.Credentials) -> None:
+        """Raises NotAllowed for what the credentials may not say. Addresses are judged when they are connected to."""
+        if not self.plain_http and not credentials.server.lower().startswith("https:"):
+            raise NotAllowed("the server of the kubeconfig is not https, which the operator does not allow")
+        if credentials.proxy and not self.proxy:
+            raise NotAllowed("the kubeconfig names a proxy-url, which the operator does not allow")
+
+
+def perimeter(settings: _Settings) -> Perimeter:
+    """Where the settings let clients of targets go. Raises StartError for networks that are none."""
+    try:
+        addresses = Addresses(networks(settings.target_allow), networks(settings.target_deny))
+    except ValueError as error:
+        raise StartError(f"settings target_allow and target_deny: {error}") from None
+    return Perimeter(addresses, settings.target_plain_http, settings.target_proxy)
 
 
 class TargetClients:
@@ -21,8 +66,10 @@ class TargetClients:
     is looked at after `forget` (call it when the target answers 401).
     """
 
-    def __init__(self, hub: Hub, *, user_agent: str, timeout: float, limit: int = 10_000) -> None:
+    def __init__(self, hub: Hub, *, user_agent: str, timeout: float, perimeter: Perimeter, limit: int = 10_000) -> None:
         self._hub = hub
+        self._perimeter = perimeter
+        self._noted: Lru[str, str] = Lru(limit)  # the last refusal of each target, so that it is told once
         self._user_agent = user_agent
         self._timeout = timeout
         self._clients: Lru[str, tuple[str, Client]] = Lru(limit)
@@ -31,7 +78,8 @@ class TargetClients:
     async def get(self, target: Target) -> Client:
         """The client of a target.
 
-        Raises ConfigError where it has no usable kubeconfig (says which Secret), and what reading the Secret raises.
+        Raises ConfigError where it has no usable kubeconfig (says which Secret), NotAllowed where that leads outside of
+        the perimeter, and what reading the Secret raises. The client raises NotAllowed as well, where it would connect.
         """
         key = _identity(target)
         found = self._clients.get(target.id)
@@ -41,7 +89,9 @@ class TargetClients:
             found = self._clients.get(target.id)
             if found is not None and found[0] == key:
                 return found[1]
-            client = Client(await self._credentials(target), user_agent=self._user_agent, timeout=self._timeout)
+            credentials = await self._credentials(target)
+            permit = functools.partial(self._permit, target.id)
+            client = Client(credentials, user_agent=self._user_agent, timeout=self._timeout, permit=permit)
             await self.forget(target.id)
             for _, idle in self._clients.put(target.id, (key, client)):
                 await idle.close()
@@ -62,7 +112,25 @@ class TargetClients:
         if not encoded:
             raise ConfigError(f"{where} has no key {ref.key}")
         # The line break makes it content in any case: a tenant's Secret must not name a file of ours.
-        return kubeconfig.load_kubeconfig(_decoded(encoded, where) + b"\n")
+        credentials = kubeconfig.load_kubeconfig(_decoded(encoded, where) + b"\n")
+        try:
+            self._perimeter.check(credentials)
+        except NotAllowed as error:
+            self._note(target.id, str(error))
+            raise
+        return credentials
+
+    def _permit(self, target: str, address: str) -> bool:
+        if self._perimeter.addresses.permit(address):
+            return True
+        self._note(target, f"its server is at {address}")
+        return False
+
+    def _note(self, target: str, why: str) -> None:
+        """Have it in the audit log: it is tried again and again, and is news only once."""
+        if self._noted.get(target) != why:
+            self._noted.put(target, why)
+            audit.refused("AddressNotAllowed", target=target, why=why)
 
     async def forget(self, target: str) -> None:
         """Drop the client of a target id; the next `get` reads its Secret again."""

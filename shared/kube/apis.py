@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from shared.kube.client import Client
-from shared.kube.errors import ApiError, KubeError, Unreachable
+from shared.kube.errors import MALFORMED, ApiError, KubeError, Unreachable
 from shared.kube.resources import Resource
 
 logger = logging.getLogger(__name__)
@@ -199,8 +199,8 @@ class _LegacyResources(msgspec.Struct):
 def _decode(raw: bytes, type_: type[Any]) -> Any:
     try:
         return msgspec.json.decode(raw, type=type_)
-    except msgspec.MsgspecError as error:
-        raise Unreachable(f"discovery answered with something unexpected: {error}") from error
+    except MALFORMED as error:
+        raise Unreachable("discovery answered with something unexpected") from error
 
 
 async def _fetch(client: Client, path: str) -> bytes | None:

@@ -3,7 +3,7 @@
 import copy
 import functools
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from shared.kube.auth.kubeconfig import Credentials
-from shared.kube.errors import ApiError, Unreachable
+from shared.kube.errors import MALFORMED, ApiError, Unreachable
 from shared.kube.resources import Resource
 from shared.kube.transport import JSON, MAX_BODY, TooLarge, Transport, encode_params
 
@@ -73,11 +73,21 @@ class Client:
     that do not work. Nothing is retried or slept on here: `ApiError.retry_after` says what the server asked for.
     """
 
-    def __init__(self, credentials: Credentials, *, user_agent: str = "moorage", timeout: float = 10.0) -> None:
-        """`timeout` in seconds, for a whole request unless a call gives its own."""
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        user_agent: str = "moorage",
+        timeout: float = 10.0,
+        permit: Callable[[str], bool] | None = None,
+    ) -> None:
+        """`timeout` in seconds, for a whole request unless a call gives its own.
+
+        `permit` is asked of each IP address before a connection to it is made; what it refuses raises NotAllowed.
+        """
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
-        self._transport = Transport(credentials, user_agent)
+        self._transport = Transport(credentials, user_agent, permit)
         self._most = MAX_BODY
         self._owner = True
 
@@ -348,8 +358,8 @@ def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
 def _decode_as(raw: bytes, type: Any, base: str) -> Any:
     try:
         return _decoder(type).decode(raw)
-    except msgspec.MsgspecError as error:
-        raise Unreachable(f"{base} answered with something unexpected: {error}") from error
+    except MALFORMED as error:
+        raise Unreachable(f"{base} answered with something unexpected") from error
 
 
 def _decode_page(raw: bytes, type: type[T] | None, base: str) -> Page[T]:

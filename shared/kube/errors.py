@@ -1,10 +1,23 @@
-"""What can go wrong when talking to an API server. aiohttp's own errors never leave this package."""
+"""What can go wrong when talking to an API server. aiohttp's own errors never leave this package.
+
+Nothing here repeats what a server sent, but for the words of a Kubernetes Status: where a tenant chose the server, it
+may be one of somebody else's that is not for the tenant's eyes.
+"""
 
 from typing import Any
 
 import msgspec
 
-_TEXT_LIMIT = 300  # characters of a body that is no Status, kept for the message
+from shared.kube.text import told
+
+NO_STATUS = "the answer is no Kubernetes Status"
+_MOST_CAUSES = 256
+_WORD = 128  # bytes of a reason, a kind or a name
+_LONGEST_WAIT = 3600.0  # seconds that a server may ask us to wait
+
+
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""Raised by decoding a body that is not what it should be: the last two where it is no UTF-8, or nested too deeply."""
 
 
 class KubeError(Exception):
@@ -13,6 +26,10 @@ class KubeError(Exception):
 
 class ConfigError(KubeError):
     """Credentials cannot be read or used; the message says which and why, and holds no secret."""
+
+
+class NotAllowed(ConfigError):
+    """The credentials lead where the operator does not allow us to go. The message does not say what is there."""
 
 
 class Unreachable(KubeError):
@@ -93,43 +110,75 @@ class ApiError(KubeError):
         return self.status in {408, 429} or self.status >= 500
 
 
-class _Status(msgspec.Struct):
+class _Cause(msgspec.Struct):
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+
+
+class _Details(msgspec.Struct, rename={"retry_after": "retryAfterSeconds"}):
+    name: str = ""
+    group: str = ""
+    kind: str = ""
+    uid: str = ""
+    causes: list[_Cause] | None = None
+    retry_after: int = 0
+
+    def told(self) -> dict[str, Any]:
+        """What is said, as the JSON has it, within bounds."""
+        found: dict[str, Any] = {
+            name: told(value, _WORD) for name in ("name", "group", "kind", "uid") if (value := getattr(self, name))
+        }
+        if self.causes:
+            found["causes"] = [
+                {"reason": told(each.reason, _WORD), "message": told(each.message), "field": told(each.field)}
+                for each in self.causes[:_MOST_CAUSES]
+            ]
+        return found
+
+
+class _Status(msgspec.Struct, rename={"api_version": "apiVersion"}):
+    kind: str
+    api_version: str
     code: int = 0
     reason: str = ""
     message: str = ""
-    details: dict[str, Any] | None = None
+    details: _Details | None = None
 
 
 _STATUS = msgspec.json.Decoder(_Status)
+_NONE = _Status(kind="", api_version="", message=NO_STATUS)
 
 
 def from_response(status: int, body: bytes, retry_after: str | None = None) -> ApiError:
-    """The error that a response stands for. Proxies answer with HTML or text: then the text is the message."""
+    """The error that a response stands for. Of a body that is no Status, nothing is kept."""
+    found = _status(body)
+    details = found.details or _Details()
     seconds = _seconds(retry_after)
-    try:
-        parsed = _STATUS.decode(body)
-    except msgspec.MsgspecError:
-        text = " ".join(body[: 4 * _TEXT_LIMIT].decode("utf-8", "replace").split())
-        return ApiError(status, "", text[:_TEXT_LIMIT], None, seconds)
-    details = parsed.details or {}
     if seconds is None:
-        seconds = _seconds(details.get("retryAfterSeconds"))
-    return ApiError(status, parsed.reason, parsed.message, details, seconds)
+        seconds = _seconds(str(details.retry_after))
+    return ApiError(status, told(found.reason, _WORD), told(found.message), details.told(), seconds)
 
 
 def from_event(raw: bytes | msgspec.Raw) -> ApiError:
     """The error that an ERROR event of a watch stands for."""
     error = from_response(0, bytes(raw))
-    try:
-        error.status = _STATUS.decode(raw).code or 500
-    except msgspec.MsgspecError:
-        error.status = 500
+    error.status = _status(bytes(raw)).code or 500
     return error
 
 
-def _seconds(value: object) -> float | None:
+def _status(body: bytes) -> _Status:
+    """The Status in a body; one that says nothing where there is none, as proxies answer with HTML or text."""
+    try:
+        found = _STATUS.decode(body)
+    except MALFORMED:
+        return _NONE
+    return found if (found.kind, found.api_version) == ("Status", "v1") else _NONE
+
+
+def _seconds(value: str | None) -> float | None:
     """Retry-After in seconds. The HTTP date form is not used by API servers and counts as absent."""
-    if not isinstance(value, str | int) or not str(value).strip().isdecimal():
+    if value is None or not value.strip().isdecimal():
         return None
-    seconds = float(value)
+    seconds = min(float(value), _LONGEST_WAIT)
     return seconds or None

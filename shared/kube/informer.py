@@ -17,7 +17,7 @@ import msgspec
 
 from shared.aio.backoff import backoff
 from shared.kube.client import PAGE_SIZE, Bounds, Client
-from shared.kube.errors import ApiError, KubeError, Unreachable, from_event
+from shared.kube.errors import MALFORMED, ApiError, KubeError, Unreachable, from_event
 from shared.kube.resources import Resource
 from shared.kube.subscription import Change, Key, Subscription
 from shared.kube.transport import TooLarge
@@ -39,7 +39,7 @@ _SETTLED = 20.0  # seconds after which a watch counts as having worked; more tha
 _LONGEST_RETRY_AFTER = 300.0  # seconds; what a server asks for beyond this is not believed
 
 # What a `decode` may raise for an object that it cannot use.
-_UNUSABLE = (msgspec.MsgspecError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_UNUSABLE = (*MALFORMED, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Informer(Generic[T]):
@@ -241,8 +241,8 @@ class Informer(Generic[T]):
     def _take(self, line: bytes) -> None:
         try:
             event = _EVENT.decode(line)
-        except msgspec.MsgspecError as error:
-            raise Unreachable(f"the watch of {self._resource.name} sent what is no event: {error}") from error
+        except MALFORMED as error:
+            raise Unreachable(f"the watch of {self._resource.name} sent what is no event") from error
         if event.type == "ERROR":
             raise from_event(event.object)
         meta = _meta(event.object)
@@ -304,8 +304,8 @@ _OBJECT = msgspec.json.Decoder(_Object)
 def _meta(raw: msgspec.Raw) -> _Meta:
     try:
         return _OBJECT.decode(raw).metadata
-    except msgspec.MsgspecError as error:
-        raise Unreachable(f"the server sent what is no object: {error}") from error
+    except MALFORMED as error:
+        raise Unreachable("the server sent what is no object") from error
 
 
 def _plain(resource: Resource) -> Callable[[bytes], Any]:

@@ -1,9 +1,11 @@
 """HTTP to API servers: connections, identity, and the translation of every failure into `errors`."""
 
 import asyncio
+import os
+import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -36,8 +38,10 @@ class TooLarge(Unreachable):
 class Transport:
     """The connections to the servers of one trust domain, under one identity."""
 
-    def __init__(self, credentials: Credentials, user_agent: str) -> None:
+    def __init__(self, credentials: Credentials, user_agent: str, permit: Callable[[str], bool] | None = None) -> None:
+        """`permit` is asked of each IP address before a connection to it is made; without it, all are permitted."""
         self._credentials = credentials
+        self._permit = permit
         self._token_file = _TokenFile(credentials.token_file) if credentials.token_file else None
         self._user_agent = user_agent
         self._requests: aiohttp.ClientSession | None = None
@@ -144,11 +148,20 @@ class Transport:
             return True  # reading the system's authorities takes time, for nothing
         return tls_context(who.ca, issued.certificate or who.certificate, issued.key or who.key, who.insecure)
 
+    def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        """The socket of a connection that is about to be made, if it may be: names are resolved by now."""
+        family, kind, protocol, _, (address, *_) = info
+        if self._permit is not None and not self._permit(str(address)):
+            raise _NotPermitted
+        return socket.socket(family, kind, protocol)
+
     def _session(self, limit: int) -> aiohttp.ClientSession:
         if self._closed:
             raise Closed("the client is closed")
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(
+                limit=limit, keepalive_timeout=60, socket_factory=self._socket if self._permit else None
+            ),
             headers={"User-Agent": self._user_agent},
             timeout=aiohttp.ClientTimeout(total=None),  # set around each use instead
             trust_env=False,  # HTTP_PROXY would also catch loopback and cluster addresses
@@ -175,6 +188,10 @@ class _TokenFile:
         return self._token
 
 
+class _NotPermitted(PermissionError):
+    """An OSError, so that other addresses of the same name are tried."""
+
+
 @contextmanager
 def _translated(url: str, timeout: float) -> Iterator[None]:
     try:
@@ -184,7 +201,35 @@ def _translated(url: str, timeout: float) -> Iterator[None]:
     except TimeoutError as error:  # before OSError, its base
         raise Unreachable(f"{_place(url)} did not answer within {timeout:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise Unreachable(f"{_place(url)}: {str(error) or type(error).__name__}") from error
+        if isinstance(getattr(error, "os_error", None), _NotPermitted):
+            raise errors.NotAllowed(f"{_place(url)} is at an address that targets may not have") from None
+        raise Unreachable(f"{_place(url)}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """A failure in words of our own: aiohttp's quote what the server sent, and the addresses that a name stands for."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "the name does not resolve"
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as refused):
+            return f"the certificate is not trusted: {refused.verify_message}"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            cause = getattr(error, "os_error", error)
+            return f"no TLS: {getattr(cause, 'reason', None) or 'the handshake failed'}"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy answered {error.status}"
+        case aiohttp.ServerDisconnectedError():
+            return "closed the connection without an answer"
+        case aiohttp.ClientPayloadError():
+            return "broke off its answer"
+        case aiohttp.ClientResponseError():
+            return "does not answer in HTTP"
+        case OSError(errno=int() as number) if number:
+            return os.strerror(number)
+        case OSError():
+            return "cannot be connected to"
+        case _:
+            return f"cannot be asked ({type(error).__name__})"
 
 
 def _place(url: str) -> str:

@@ -102,6 +102,26 @@ class HubSettings(Settings, frozen=True, kw_only=True):
     api_timeout_seconds: Annotated[
         float, Meta(description="Seconds that one request to an API server may take.", gt=0)
     ] = 10.0
+    target_allow: Annotated[
+        str,
+        Meta(
+            description="Networks (10.1.0.0/16, by comma) that target clusters may be in although they are denied, by"
+            " target_deny or because they are loopback, link-local, multicast or a cloud's metadata."
+        ),
+    ] = ""
+    target_deny: Annotated[
+        str, Meta(description="Networks (10.0.0.0/8, by comma) that no kubeconfig of a SyncTarget may lead to.")
+    ] = ""
+    target_plain_http: Annotated[
+        bool, Meta(description="Let kubeconfigs of SyncTargets name http: servers; else https: alone.")
+    ] = False
+    target_proxy: Annotated[
+        bool,
+        Meta(
+            description="Let kubeconfigs of SyncTargets name a proxy-url; what the proxy reaches is not judged by"
+            " target_deny."
+        ),
+    ] = False
 
 
 class FieldInfo(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, NAMESPACES, SECRETS, SERVICES, Resource
 from tests.e2e.system import until
-from tests.support import apiserver, kubelets, servers
+from tests.support import apiserver, kubelets, perimeter, servers
 from tests.support.client import if_there
 from tests.support.manifests import condition
 from tests.support.process import process
@@ -115,7 +115,7 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         nats = await stack.enter_async_context(NatsServer(folder / "nats"))
         workers = []
         for name in PIPELINE:
-            env = {**os.environ, **BRISK, "MOORAGE_NATS_URL": nats.url}
+            env = {**os.environ, **BRISK, **perimeter.ENVIRONMENT, "MOORAGE_NATS_URL": nats.url}
             if name in OF_THE_HUB:
                 env["MOORAGE_KUBECONFIG"] = str(server.kubeconfigs[f"{ACCOUNT}{name}"])
             workers.append(await stack.enter_async_context(process(["moorage", "worker", name], env)))

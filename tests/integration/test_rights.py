@@ -13,6 +13,7 @@ import yaml
 
 from services import PIPELINE
 from shared.broker.nats.server import NatsServer
+from tests.support import perimeter
 from tests.support.compose import ROOT
 from tests.support.process import BIN, Process, process
 from tests.support.worlds import deployment, placement
@@ -108,6 +109,7 @@ async def test_a_placement_is_placed_and_removed_with_the_rights_of_the_manifest
                 "MOORAGE_NATS_URL": nats.url,
                 "MOORAGE_HUB": "kubernetes",
                 "MOORAGE_LOG_FORMAT": "json",
+                **perimeter.ENVIRONMENT,
             }
             if name in ACCOUNTS:
                 env["MOORAGE_KUBECONFIG"] = str(of_the_hub(data, f"user-{ACCOUNTS[name]}"))

@@ -1,6 +1,7 @@
 """Target clusters as far as they are in reach: opened, worked in within bounds, left alone while they do not answer."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -19,6 +20,8 @@ from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.target import Target
+
+log = logging.getLogger("moorage.binding")
 
 T = TypeVar("T")
 
@@ -85,6 +88,7 @@ class Reach:
             raise
         except (KubeError, UnknownKind) as error:
             if isinstance(error, KubeError) and errors.silent(error):
+                log.info("target does not answer", extra={"target": target, "error": str(error)})
                 self._breakers.failed(target)
             else:
                 self._breakers.succeeded(target)

@@ -21,6 +21,8 @@ from shared.broker.nats.options import without_credentials
 if TYPE_CHECKING:
     from shared.broker.nats.server import NatsServer
 
+LOOPBACK = "127.0.0.0/8,::1/128"
+
 
 @dataclass(frozen=True)
 class Up:
@@ -45,7 +47,8 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
         children: dict[str, Child] = {}
         keepers: list[asyncio.Task[None]] = []
         stack.push_async_callback(_stop_all, children, keepers)
-        env = {**os.environ, **plan.env, "MOORAGE_NATS_URL": nats, "MOORAGE_LOG_FORMAT": "json"}
+        beside_us = {"MOORAGE_TARGET_ALLOW": LOOPBACK}  # where the sandbox's clusters are, and those of one's own
+        env = {**beside_us, **os.environ, **plan.env, "MOORAGE_NATS_URL": nats, "MOORAGE_LOG_FORMAT": "json"}
 
         def start(name: str, module: str, args: Sequence[str]) -> Child:
             child = children[name] = Child(name, module, args, env, logs)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from shared.api import Health
+from shared.kube.text import told
 
 Object = Mapping[str, Any]
 
@@ -47,5 +48,6 @@ def holds(obj: Object, type: str) -> bool:
 
 
 def said(condition: Mapping[str, Any], otherwise: str) -> str:
-    """What a condition says for people."""
-    return str(condition.get("message") or condition.get("reason") or otherwise)
+    """The words of a condition for people, within bounds: the target's owner may have written them."""
+    found = condition.get("message") or condition.get("reason")
+    return told(found) if isinstance(found, str) else otherwise

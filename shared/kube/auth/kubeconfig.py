@@ -5,6 +5,7 @@ Static credentials are read here. What needs a program or an identity provider i
 
 import base64
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from shared.kube.auth.plugin import Plugin
 from shared.kube.errors import ConfigError
 
 _QUOTED = 100  # characters of a name that a message repeats; a stranger chose it
+_LONGEST_SERVER = 1024  # characters
+_SERVER = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?(/(?!\.{1,2}(/|$))[A-Za-z0-9._~:@-]+)*/?", re.IGNORECASE
+)
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -177,7 +182,10 @@ def _text(document: _Document, section: dict[str, Any], key: str) -> str:
 
 
 def _url(document: _Document, section: dict[str, Any], key: str) -> str:
-    """An address that can be connected to. Who we are there is said elsewhere, so it holds no user and no query."""
+    """An address that can be connected to. Who we are there is said elsewhere, so it holds no user and no query.
+
+    Paths are appended to a server as it is written, so that it must be what it seems to be: no `..`, no escapes.
+    """
     text = _text(document, section, key)
     try:
         place = yarl.URL(text, encoded=True)
@@ -186,8 +194,8 @@ def _url(document: _Document, section: dict[str, Any], key: str) -> str:
         raise ConfigError(f"{document.name}: {key} is not a URL") from None
     if place.scheme not in {"http", "https"} or not host or not port:
         raise ConfigError(f"{document.name}: {key} is not an http or https URL with a host")
-    if key == "server" and (place.raw_user or place.raw_password or place.raw_query_string or place.raw_fragment):
-        raise ConfigError(f"{document.name}: {key} has more than a host, a port and a path")
+    if key == "server" and not (len(text) <= _LONGEST_SERVER and _SERVER.fullmatch(text)):
+        raise ConfigError(f"{document.name}: {key} has more than a host, a port and a plain path")
     return text
 
 

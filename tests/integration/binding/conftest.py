@@ -14,6 +14,7 @@ from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
 from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
 from shared.pipeline.messages import Bound
+from tests.support.perimeter import BESIDE_US
 from tests.support.scene import Scene, follow
 
 
@@ -30,7 +31,7 @@ async def new_binder(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
 
         def make(**settings: Any) -> Binder:
             chosen = BindingSettings(**settings)
-            clients.append(TargetClients(hub, user_agent="test", timeout=5.0))
+            clients.append(TargetClients(hub, user_agent="test", timeout=5.0, perimeter=BESIDE_US))
             return Binder(
                 chosen,
                 records=Records(hub),

@@ -404,11 +404,13 @@ async def test_credentials_that_were_replaced_are_read_anew(scene: Scene, binder
     assert await scene.managed() == {"Deployment web"}
 
 
-async def test_a_target_without_credentials_says_which_secret_lacks_them(scene: Scene, binder: Binder) -> None:
+async def test_a_target_without_credentials_says_so_and_not_which_secret_of_its_owner_lacks_them(
+    scene: Scene, binder: Binder
+) -> None:
     await scene.workload()
     await scene.platform.delete(SECRETS, "east", "default")
     ref = await scene.place()
-    with pytest.raises(Retry, match="Secret default/east of workspace root:platform"):
+    with pytest.raises(Retry, match="root:platform/east: its kubeconfig cannot be used"):
         await binder.bind(scene.assigned(ref, await scene.decide(ref, "east")))
 
 

@@ -18,6 +18,7 @@ from shared.kube.errors import KubeError
 from shared.kube.resources import CRDS
 from shared.pipeline.buckets import INVENTORY
 from shared.pipeline.messages import Assigned
+from tests.support.perimeter import BESIDE_US
 from tests.support.scene import PLATFORM, RIVAL, TEAM, Scene, follow
 
 ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}
@@ -26,7 +27,7 @@ ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}
 @pytest.fixture
 async def vanished(scene: Scene) -> AsyncIterator[Vanished]:
     hub = Hub(scene.hub, "kcp")
-    clients = TargetClients(hub, user_agent="test", timeout=5.0)
+    clients = TargetClients(hub, user_agent="test", timeout=5.0, perimeter=BESIDE_US)
     async with follow(scene, INVENTORY) as (inventory,):
         yield Vanished(Records(hub), Reach(BindingSettings(), clients, inventory, scene.clock))
     await clients.close()

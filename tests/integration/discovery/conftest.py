@@ -39,6 +39,7 @@ from shared.pipeline.messages import Discovered, Requested, decoder, encode
 from shared.pipeline.runner import run
 from shared.pipeline.worker import Worker
 from shared.process.tracing import Telemetry
+from tests.support import perimeter
 from tests.support.waiting import until
 
 BOUND = 15.0  # seconds that a test waits for a condition at most
@@ -98,7 +99,7 @@ class Scene:
     async def running_worker(self, worker: Worker, **settings: Any) -> AsyncIterator[None]:
         """Any worker, on the same hub, bus and state; leaving stops it."""
         kubeconfig = str(self.kubeconfigs["admin"])
-        chosen = worker.settings(**{"kubeconfig": kubeconfig, "health_port": -1, **settings})
+        chosen = worker.settings(**{"kubeconfig": kubeconfig, "health_port": -1, **perimeter.SETTINGS, **settings})
         stop, ready = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(
             run(

@@ -12,6 +12,7 @@ from shared.kube.resources import CONFIGMAPS
 from shared.kube.transport import TooLarge
 
 PATH = "/api/v1/namespaces/shop/configmaps"
+STATUS = {"kind": "Status", "apiVersion": "v1"}
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "namespace": "shop"}, "data": {"a": "b"}}
 
 
@@ -99,11 +100,14 @@ async def test_delete_sends_its_preconditions(server, reply, client):
 @pytest.mark.parametrize(
     ("answer", "check"),
     [
-        (({"code": 409, "reason": "Conflict", "message": "stale"}, 409), lambda e: e.conflict and e.message == "stale"),
-        (({"reason": "AlreadyExists"}, 409), lambda e: e.already_exists and not e.conflict),
-        (({"reason": "Forbidden"}, 403), lambda e: e.forbidden),
+        (
+            ({**STATUS, "reason": "Conflict", "message": "stale"}, 409),
+            lambda e: e.conflict and e.message == "stale",
+        ),
+        (({**STATUS, "reason": "AlreadyExists"}, 409), lambda e: e.already_exists and not e.conflict),
+        (({**STATUS, "reason": "Forbidden"}, 403), lambda e: e.forbidden),
         (({}, 429, {"Retry-After": "3"}), lambda e: e.too_many_requests and e.retry_after == 3.0),
-        ((b"<h1>Bad Gateway</h1>", 502), lambda e: e.transient and e.message == "<h1>Bad Gateway</h1>"),
+        ((b"<h1>Bad Gateway</h1>", 502), lambda e: e.transient and "Bad" not in str(e)),
         ((b"", 302, {"Location": "http://elsewhere.invalid/"}), lambda e: e.status == 302),
     ],
 )

@@ -74,7 +74,7 @@ async def test_legacy_discovery_asks_per_group_and_a_broken_group_costs_that_gro
         ApiKind("", "pods", "Pod", ("v1",), True, ("list",)),
         ApiKind("apps", "deployments", "Deployment", ("v1",), False, ()),
     ]
-    assert served.broken["metrics.k8s.io"] == "v1: 503 service unavailable"
+    assert served.broken["metrics.k8s.io"] == "v1: 503 the answer is no Kubernetes Status"
     assert "something unexpected" in served.broken["garbled"]
 
 

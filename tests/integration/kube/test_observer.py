@@ -13,6 +13,7 @@ from shared.hub.targets import TargetClients
 from shared.kube.client import Client
 from shared.model.refs import PlacementRef
 from shared.model.target import KubeconfigRef, Target
+from tests.support.perimeter import BESIDE_US
 
 BOUND = 5.0
 MAPS, SECRETS = "/api/v1/configmaps", "/api/v1/secrets"
@@ -70,7 +71,7 @@ async def heard(server, reply, client: Client) -> AsyncIterator[Heard]:
     server.on("GET", "/api/v1", reply({"kind": "APIResourceList", "groupVersion": "v1", "resources": kinds}))
     for path in (MAPS, SECRETS):
         server.on("GET", path, reply({"metadata": {"resourceVersion": "1"}, "items": [owned("a", "1")]}))
-    clients = TargetClients(Hub(client, "kubernetes"), user_agent="test", timeout=2.0)
+    clients = TargetClients(Hub(client, "kubernetes"), user_agent="test", timeout=2.0, perimeter=BESIDE_US)
     heard = Heard(clients)
     yield heard
     await heard.observer.close()

@@ -128,7 +128,7 @@ async def test_an_expired_version_is_listed_anew_and_only_differences_are_told(s
     informer, events = await follow()
     await take(events, 4)
     watch = await server.watch()
-    watch.send("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"})
+    watch.send("ERROR", {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired", "message": "too old"})
     assert await take(events, 4) == [("Modified", "b"), ("Added", "d"), ("Deleted", "c"), ("Synced", "")]
     assert (await server.watch()).query["resourceVersion"] == "50"
     assert clock.slept == []
@@ -137,7 +137,7 @@ async def test_an_expired_version_is_listed_anew_and_only_differences_are_told(s
 
 async def test_a_version_that_expires_again_and_again_is_listed_with_back_off(server, reply, follow, clock):
     server.on("GET", PATH, reply(listing("7")))
-    gone = {"kind": "Status", "code": 410, "reason": "Expired"}
+    gone = {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired"}
     server.on("WATCH", PATH, reply(gone, 410))
     await follow()
     await server.until(lambda: server.count("GET", PATH, watch="true") >= 5)

@@ -25,6 +25,7 @@ from shared.pipeline.messages import Decided, Message, encode
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
 from shared.process.tracing import Telemetry
+from tests.support import perimeter
 from tests.support.scene import PLATFORM, Scene
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -39,7 +40,7 @@ class Pipeline:
         self._tasks = tasks
         self._stops: dict[str, asyncio.Event] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
-        admin = {"kubeconfig": str(scene.ready.kubeconfigs["admin"]), "health_port": -1}
+        admin = {"kubeconfig": str(scene.ready.kubeconfigs["admin"]), "health_port": -1, **perimeter.SETTINGS}
         self._settings: dict[str, tuple[Worker, Settings]] = {
             "binding": (binding, BindingSettings(**admin)),
             "status": (status, StatusSettings(**admin, write_seconds=0.02, stale_check_seconds=0.05)),

@@ -1,9 +1,15 @@
 """Errors of an API server, and what they answer."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from shared.kube.errors import ApiError, from_event, from_response
+from shared.kube.errors import NO_STATUS, ApiError, from_event, from_response
+
+
+def status(**more: Any) -> bytes:
+    return msgspec.json.encode({"kind": "Status", "apiVersion": "v1", **more})
 
 
 @pytest.mark.parametrize(
@@ -30,21 +36,44 @@ def test_errors_answer_what_they_are(status, reason, true):
 @pytest.mark.parametrize(
     ("body", "header", "message", "retry_after"),
     [
-        (b'{"reason":"X","message":"m","details":{"retryAfterSeconds":3}}', None, "m", 3.0),
-        (b'{"reason":"X","message":"m","details":{"retryAfterSeconds":3}}', "5", "m", 5.0),
-        (b'{"reason":"X","message":"m"}', "Wed, 21 Oct 2026 07:28:00 GMT", "m", None),
-        (b"<html>\n  Bad   Gateway</html>", "0", "<html> Bad Gateway</html>", None),
-        (b"\xff" * 5000, None, "\ufffd" * 300, None),
-        (b'"text"', None, '"text"', None),
-        (b"", None, "", None),
+        (status(message="m", details={"retryAfterSeconds": 3}), None, "m", 3.0),
+        (status(message="m", details={"retryAfterSeconds": 3}), "5", "m", 5.0),
+        (status(message="m", details={"retryAfterSeconds": 10**9}), None, "m", 3600.0),
+        (status(message="m"), "9" * 400, "m", 3600.0),
+        (status(message="m"), "Wed, 21 Oct 2026 07:28:00 GMT", "m", None),
+        (status(message="a\nb\x1b[31m \u202edcba"), None, "a b [31m dcba", None),
+        (status(message="x" * 5000), None, "x" * 1021 + "…", None),
+        (status(message="ü" * 5000), None, "ü" * 510 + "…", None),
+        (b"<html>\n  Bad   Gateway</html>", "0", NO_STATUS, None),
+        (b"\xff" * 5000, None, NO_STATUS, None),
+        (b'"text"', None, NO_STATUS, None),
+        (b"", None, NO_STATUS, None),
+        (b'{"message":"a secret"}', None, NO_STATUS, None),
+        (b'{"kind":"Status","message":"a secret"}', None, NO_STATUS, None),
+        (status(kind="Secret", message="a secret"), None, NO_STATUS, None),
+        (status(apiVersion="v2", message="a secret"), None, NO_STATUS, None),
+        (status(details={"name": 3}), None, NO_STATUS, None),
+        (status()[:-1] + b',"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}", None, NO_STATUS, None),
+        (b'{"kind":"Status","apiVersion":"v1","message":"\xff"}', None, NO_STATUS, None),
     ],
 )
-def test_any_body_makes_an_error(body, header, message, retry_after):
+def test_of_a_body_only_the_words_of_a_status_are_kept(body, header, message, retry_after):
     error = from_response(500, body, header)
     assert (error.status, error.message, error.retry_after) == (500, message, retry_after)
 
 
+def test_details_are_kept_within_bounds():
+    causes = [{"reason": "FieldManagerConflict", "message": "m" * 5000, "field": "\x1b.spec"}] * 1000
+    given = {"name": "n" * 500, "kind": "deployments", "causes": causes, "other": {"deep": [1]}}
+    found = from_response(409, status(reason="Conflict", details=given)).details
+    assert set(found) == {"name", "kind", "causes"}
+    assert len(found["name"].encode()) == 128
+    assert len(found["causes"]) == 256
+    assert found["causes"][0] == {"reason": "FieldManagerConflict", "message": "m" * 1021 + "…", "field": ".spec"}
+
+
 def test_error_events_take_their_code_from_the_status():
-    assert from_event(msgspec.Raw(b'{"code":410,"reason":"Expired"}')).gone
+    assert from_event(msgspec.Raw(status(code=410, reason="Expired"))).gone
+    assert from_event(b'{"code":410}').status == 500
     assert from_event(b"[]").status == 500
     assert from_event(b"{}").status == 500

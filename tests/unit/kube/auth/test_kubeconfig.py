@@ -149,6 +149,24 @@ NO_ADDRESS = ["https://host:99999", "https://host:port", "https://[::1", "https:
         ("server", "https://user:password@host"),
         ("server", "https://host/?to=elsewhere"),
         ("server", "https://host/#part"),
+        *(
+            ("server", address)
+            for address in (
+                "https://host?",
+                "https://host/a/../b",
+                "https://host/..",
+                "https://host/./b",
+                "https://host//b",
+                "https://host/%2e%2e/b",
+                "https://host/a%2fb",
+                "https://host\\@elsewhere/",
+                "https://@host",
+                "https://host/a b",
+                "https://host/a\nb",
+                "https://[fe80::1%25eth0]",
+                "https://host/" + "a" * 1100,
+            )
+        ),
     ],
 )
 def test_an_address_that_cannot_be_connected_to_is_refused(key, address):
