@@ -404,7 +404,7 @@ async def test_credentials_that_were_replaced_are_read_anew(scene: Scene, binder
     assert await scene.managed() == {"Deployment web"}
 
 
-async def test_a_target_without_credentials_says_so_and_not_which_secret_of_its_owner_lacks_them(
+async def test_a_target_without_credentials_says_so_and_not_which_secret_lacks_them(
     scene: Scene, binder: Binder
 ) -> None:
     await scene.workload()
