@@ -25,23 +25,27 @@ KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*MESSAGES, *(buc
 _WORDS = ("a", "1", "5m", "/spec/replicas", "root:a", "apps/v1", "2026-01-01T00:00:00Z", "a.io/b")
 
 
-def sample(info: mi.Type) -> Any:
-    """JSON that fits a type and leaves no field out."""
+TURNS = 12
+"""No set of words is larger than that (a test says so)."""
+
+
+def sample(info: mi.Type, turn: int = 0) -> Any:
+    """JSON that fits a type and leaves no field out. Over `TURNS` turns, every word of every set of words has one."""
     match info:
         case mi.Metadata():
             words = (info.extra_json_schema or {}).get("examples")  # of a set that is open on the wire, those we write
-            return words[0] if words else sample(info.type)
+            return words[turn % len(words)] if words else sample(info.type, turn)
         case mi.StructType():
             tag = {info.tag_field: info.tag} if info.tag_field else {}
-            return {**tag, **{field.encode_name: sample(field.type) for field in info.fields}}
+            return {**tag, **{field.encode_name: sample(field.type, turn) for field in info.fields}}
         case mi.VarTupleType() | mi.ListType():
-            return [sample(info.item_type)] * max(info.min_length or 0, 1)
+            return [sample(info.item_type, turn)] * max(info.min_length or 0, 1)
         case mi.DictType():
-            return {sample(info.key_type): sample(info.value_type)}
+            return {sample(info.key_type, turn): sample(info.value_type, turn)}
         case mi.UnionType():
-            return sample(next(option for option in info.types if not isinstance(option, mi.NoneType)))
+            return sample(next(option for option in info.types if not isinstance(option, mi.NoneType)), turn)
         case mi.LiteralType():
-            return info.values[0]
+            return info.values[turn % len(info.values)]
         case mi.StrType():
             return next(word for word in _WORDS if _fits(info, word))
         case mi.IntType() | mi.FloatType():
