@@ -12,7 +12,7 @@ from shared.api import Placement, decode_decision, decode_policy
 from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REQUESTER_ANNOTATION
 from shared.model.policy import PolicyEntry
 from shared.model.refs import TargetRef
-from shared.model.request import PreviousChoice, Requester
+from shared.model.request import PreviousChoice
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -81,14 +81,3 @@ def workload_of(api_version: str, kind: str) -> Callable[[bytes], Selected]:
         return select({**_LABELLED.decode(raw), "apiVersion": api_version, "kind": kind})
 
     return decode
-
-
-def requester_of(placement: Placement) -> Requester | None:
-    """Who created a placement, as admission recorded it; None where nothing usable is recorded."""
-    recorded = placement.metadata.annotations.get(REQUESTER_ANNOTATION)
-    if not recorded:
-        return None
-    try:
-        return msgspec.json.decode(recorded, type=Requester)
-    except msgspec.DecodeError:
-        return None

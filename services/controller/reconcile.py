@@ -11,7 +11,6 @@ from services.controller.core.eviction import Sighting, gone
 from services.controller.core.observation import Observation
 from services.controller.core.steps import LetGo, Nothing, Place, Suspend, Wait, Withdraw, is_live, next_step
 from services.controller.observer import Observer
-from services.controller.projections import requester_of
 from services.controller.watches import Watches
 from services.controller.workspace import WorkspaceWatch
 from shared.api import Placement
@@ -19,6 +18,7 @@ from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
 from shared.hub.names import PLACED_FINALIZER
+from shared.hub.requester import requester_of
 from shared.hub.resources import PLACEMENTS
 from shared.hub.retry import as_retry
 from shared.model.policy import PolicyEntry

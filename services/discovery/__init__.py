@@ -5,7 +5,7 @@
     inventory.py      a SyncTarget and what was seen of it, as inventory entry and as its status (pure)
     workspaces.py     walks the tree of workspaces and follows it
     targets.py        follows SyncTargets, has each looked at, writes what was seen
-    authorization.py  asks target workspaces whether the requester may use their targets, anew when RBAC there changes
+    rbac.py           follows RBAC where targets are offered, so that who may use them is asked anew when it changes
     probing.py        one look at a target cluster
     capacity/         what a target has, and what its pods ask for that Moorage did not place
     projection.py     brings the buckets in line with what is known

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from services.discovery.authorization import AccessReviews, AllowAll, Authorizer
 from services.discovery.core import Candidate, Served, served
 from services.discovery.projection import Projection
+from services.discovery.rbac import Rbac
 from services.discovery.settings import DiscoverySettings
 from services.discovery.targets import Targets
 from services.discovery.workspaces import Tree, roots_of
 from shared.broker.table import View
+from shared.hub.access import Access, open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.targets import TargetClients, perimeter
@@ -29,7 +30,7 @@ class Discovery:
 
     inventory: View[Target]
     workspaces: View[Workspace]
-    authorizer: Authorizer
+    access: Access
     clock: Callable[[], float]
     _candidates: dict[str, tuple[int, Candidate]] = field(default_factory=dict)
     _makes: dict[Served, Served] = field(default_factory=dict)
@@ -64,18 +65,18 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         )
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
-        reviews = settings.authorization == "SubjectAccessReview"
-        authorizer: Authorizer = AccessReviews(hub, settings, runtime.clock, tree_stored) if reviews else AllowAll()
-        targets = Targets(stored, clients, authorizer, settings, runtime.clock)
+        rbac = Rbac(settings, tree_stored)
+        access = open_access(hub, settings, runtime.clock, rbac.state)
+        targets = Targets(stored, clients, rbac, settings, runtime.clock)
         tree = Tree(hub, settings, tree_stored, targets)
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
             async with asyncio.TaskGroup() as tasks:
                 works = (stored.run(), tree_stored.run(), targets.answer_doubts(), tree.run())
                 following = [tasks.create_task(work) for work in works]
-                yield Discovery(inventory, workspaces, authorizer, runtime.clock)
+                yield Discovery(inventory, workspaces, access, runtime.clock)
                 for task in following:
                     task.cancel()
         finally:
-            await authorizer.close()
+            await access.close()
             await clients.close()

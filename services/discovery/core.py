@@ -2,19 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 import msgspec
 
 from shared.api import LabelSelector, WorkspaceSelector, matches
 from shared.model.decision import Rejection
 from shared.model.reasons import RejectionCode, Stage
-from shared.model.request import Request
+from shared.model.request import Request, Verdict
 from shared.model.target import Target
 from shared.pipeline.messages import Discovered
-
-Verdict = Literal["Allowed", "Denied", "Unknown", "NoRequester"]
-"""What the authorizer says of one target; Unknown: it could not be asked."""
 
 Served = frozenset[tuple[str, str]]
 """The apiVersion and kind of everything that a target serves."""

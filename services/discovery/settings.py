@@ -1,13 +1,13 @@
 """The settings of the discovery worker."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
-from shared.process.settings import HubSettings
+from shared.hub.access import AccessSettings
 
 
-class DiscoverySettings(HubSettings, frozen=True, kw_only=True):
+class DiscoverySettings(AccessSettings, frozen=True, kw_only=True):
     """The settings of the discovery worker."""
 
     roots: Annotated[
@@ -46,10 +46,3 @@ class DiscoverySettings(HubSettings, frozen=True, kw_only=True):
         float, Meta(description="How often a SyncTarget's status is written when nothing but the time changed.", gt=0)
     ] = 300.0
     origin: Annotated[str, Meta(description="The name under which measured latencies are kept.", min_length=1)] = "hub"
-    authorization: Annotated[
-        Literal["SubjectAccessReview", "AllowAll"],
-        Meta(description="Who decides which targets a requester may use: RBAC of their workspaces, or nobody."),
-    ] = "SubjectAccessReview"
-    allowed_ttl_seconds: Annotated[float, Meta(description="How long a permission is remembered.", ge=0)] = 300.0
-    denied_ttl_seconds: Annotated[float, Meta(description="How long a denial is remembered.", ge=0)] = 30.0
-    review_concurrency: Annotated[int, Meta(description="SubjectAccessReviews in flight at once.", ge=1)] = 32

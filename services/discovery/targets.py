@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from services.discovery.authorization import Authorizer
 from services.discovery.health import Health, Probe, Rules, observe, resume
 from services.discovery.inventory import Seen, Viewpoint, allocated_patch, status_of, target_of, worth_writing
 from services.discovery.probing import Prober
 from services.discovery.projection import Projection
+from services.discovery.rbac import Rbac
 from services.discovery.settings import DiscoverySettings
 from shared.api import SyncTarget, SyncTargetStatus, decode_synctarget
 from shared.hub.names import field_manager
@@ -62,14 +62,14 @@ class Targets:
         self,
         inventory: Projection[Target],
         clients: TargetClients,
-        authorizer: Authorizer,
+        rbac: Rbac,
         settings: DiscoverySettings,
         clock: Callable[[], float],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._inventory = inventory
         self._clients = clients
-        self._authorizer = authorizer
+        self._rbac = rbac
         self._prober = Prober(clients, settings, clock)
         self._settings = settings
         self._clock = clock
@@ -101,7 +101,7 @@ class Targets:
                     elif change.object is None:
                         await self._remove(TargetRef(workspace=workspace, name=change.key[1]).key)
                     else:
-                        deciding = deciding or tasks.create_task(self._authorizer.follow(workspace, client))
+                        deciding = deciding or tasks.create_task(self._rbac.follow(workspace, client))
                         await self._try_to_take(workspace, client, change.object, tasks)
         finally:
             del self._informers[workspace]

@@ -31,5 +31,5 @@ async def discover(message: Requested, deps: Discovery) -> Discovered:
     labels = {entry.value.path: entry.value.labels for entry in deps.workspaces.entries.values()}
     screened = screen(request, deps.candidates(), Workspaces(labels))
     ids = [candidate.id for candidate in screened.candidates]
-    verdicts = await deps.authorizer.verdicts(request.requester, ids)
+    verdicts = await deps.access.may_use(request.requester, ids)
     return answer(request, screened, verdicts, revision)

@@ -11,11 +11,21 @@ from shared.model.value import Value
 
 
 class Requester(Value, frozen=True, kw_only=True):
-    """On whose behalf targets are authorized: the user that created the Placement, as the API server saw them."""
+    """On whose behalf targets are authorized: the user that last changed what the Placement asks for, as the API
+    server saw them.
+
+    `extra` is what else the authenticator knows. In kcp it is what confines an impersonated user, or a ServiceAccount,
+    to its own workspace: whoever leaves it out lets them in elsewhere.
+    """
 
     username: str
+    uid: str = ""
     groups: tuple[str, ...] = ()
+    extra: dict[str, tuple[str, ...]] = {}
 
+
+Verdict = Literal["Allowed", "Denied", "Unknown", "NoRequester"]
+"""The answer to whether a requester may do something; Unknown: nobody could say."""
 
 CauseCode = Literal[
     "Created", "SpecChanged", "WorkloadChanged", "PolicyChanged", "TargetLost", "Rebalance", "Waiting", "Resync"

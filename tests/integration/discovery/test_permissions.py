@@ -5,13 +5,14 @@ import contextlib
 import itertools
 import time
 
-from services.discovery.authorization import AccessReviews
 from services.discovery.projection import Projection
+from services.discovery.rbac import Rbac
 from services.discovery.settings import DiscoverySettings
 from services.sandbox.errors import ApiError
 from services.sandbox.wire.http import refusal
 from shared.broker.table import Entry, Table
 from shared.broker.tokens import join
+from shared.hub.access import AccessReviews
 from shared.hub.hub import Hub
 from shared.hub.resources import SYNCTARGETS
 from shared.hub.resources import WORKSPACES as HUB_WORKSPACES
@@ -155,15 +156,16 @@ async def another(scene, rbac: str) -> Entry[Workspace]:
 
 @contextlib.asynccontextmanager
 async def access_reviews(scene):
-    """Reviews that remember for long, beside the worker's own."""
+    """Reviews that remember for long, and what they know of RBAC, beside the worker's own."""
     table = Table(scene.store, WORKSPACES)
     view = table.follow()
     following = asyncio.create_task(view.run())
     settings = DiscoverySettings(allowed_ttl_seconds=3600.0, denied_ttl_seconds=3600.0)
-    reviews = AccessReviews(Hub(scene.hub, "kcp"), settings, time.time, Projection(table, view))
+    rbac = Rbac(settings, Projection(table, view))
+    reviews = AccessReviews(Hub(scene.hub, "kcp"), settings, time.time, rbac.state)
     async with asyncio.timeout(BOUND):
         await view.synced.wait()
-    yield reviews
+    yield reviews, rbac
     await reviews.close()
     following.cancel()
     await asyncio.wait([following])
@@ -227,11 +229,11 @@ async def test_labels_and_the_state_of_rbac_do_not_overwrite_each_other(scene):
 async def test_a_copy_that_is_behind_forgets_by_what_another_has_recorded(scene):
     await scene.define(PLATFORM)
     await scene.offer(PLATFORM, "east")
-    async with scene.running(), access_reviews(scene) as behind:
+    async with scene.running(), access_reviews(scene) as (behind, _):
         before = await another(scene, "")
 
         async def verdict():
-            (found,) = (await behind.verdicts(Requester(username="tess"), ["root:platform/east"])).values()
+            (found,) = (await behind.may_use(Requester(username="tess"), ["root:platform/east"])).values()
             return found
 
         assert await verdict() == "Denied"
@@ -276,7 +278,7 @@ async def test_an_answer_to_what_was_asked_before_the_change_is_not_remembered(s
     scene.sandbox.handle = slow
 
     async def verdict(username):
-        (found,) = (await reviews.verdicts(Requester(username=username), ["root:platform/east"])).values()
+        (found,) = (await reviews.may_use(Requester(username=username), ["root:platform/east"])).values()
         return found
 
     async def until_asked(username):
@@ -284,8 +286,8 @@ async def test_an_answer_to_what_was_asked_before_the_change_is_not_remembered(s
         await verdict(username)
         return scene.requests[REVIEW] > asked
 
-    async with access_reviews(scene) as reviews:
-        following = asyncio.create_task(reviews.follow(PLATFORM, scene.hub.cluster(PLATFORM)))
+    async with access_reviews(scene) as (reviews, rbac):
+        following = asyncio.create_task(rbac.follow(PLATFORM, scene.hub.cluster(PLATFORM)))
         await watching(scene)
         assert await verdict("mallory") == "Denied"
         hold = True
