@@ -1,4 +1,4 @@
-"""The patch formats other than server-side apply: JSON Patch, merge patch, strategic merge patch. Pure."""
+"""The patch formats other than server-side apply: JSON Patch, merge patch, strategic merge patch. It does no I/O."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Discovery: the server's version, aggregated and legacy group lists, and OpenAPI v3 per group version. Pure."""
+"""Discovery: the server's version, aggregated and legacy group lists, and OpenAPI v3 per group version. No I/O."""
 
 import hashlib
 from collections.abc import Iterable

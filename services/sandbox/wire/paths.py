@@ -1,4 +1,4 @@
-"""What a request's path names. Pure; whether any of it is there is for others to find out."""
+"""What a request's path names. It does no I/O; whether any of it is there is for others to find out."""
 
 from typing import NamedTuple
 

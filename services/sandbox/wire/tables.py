@@ -1,4 +1,4 @@
-"""`meta.k8s.io/v1` Tables, which kubectl prints as they are. Pure: `now` is an argument."""
+"""`meta.k8s.io/v1` Tables, which kubectl prints as they are. It does no I/O: `now` is an argument."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a cluster would report of its workloads: who finds room, and the status of each kind. Pure."""
+"""What a cluster would report of its workloads: who finds room, and the status of each kind. It does no I/O."""
 
 from collections.abc import Iterable
 from pathlib import Path
