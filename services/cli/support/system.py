@@ -55,7 +55,7 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
             keepers.append(asyncio.create_task(child.keep(say), name=name))
             return child
 
-        hub = Hub(plan.kubeconfig, {}, {}) if plan.kubeconfig else await _start_sandbox(plan, start)
+        hub = Kubeconfigs(plan.kubeconfig, {}, {}) if plan.kubeconfig else await _start_sandbox(plan, start)
         env["MOORAGE_KUBECONFIG"] = hub.kubeconfig
         for name in _copies(plan):
             start(name, f"services.{name.partition('-')[0]}", ())
@@ -92,7 +92,7 @@ async def _start_nats(plan: Plan, stack: AsyncExitStack) -> "NatsServer":
         raise CommandError(str(error)) from None
 
 
-class Hub(msgspec.Struct, frozen=True):
+class Kubeconfigs(msgspec.Struct, frozen=True):
     """Paths of kubeconfigs: the hub's administrator, the target clusters by name, the users by name."""
 
     kubeconfig: str
@@ -100,7 +100,7 @@ class Hub(msgspec.Struct, frozen=True):
     users: dict[str, str]
 
 
-async def _start_sandbox(plan: Plan, start: Callable[[str, str, Sequence[str]], Child]) -> Hub:
+async def _start_sandbox(plan: Plan, start: Callable[[str, str, Sequence[str]], Child]) -> Kubeconfigs:
     """The sandbox and its world, with its clusters offered."""
     directory = plan.data / "sandbox"
     world = offers.read(plan.world)
@@ -111,7 +111,7 @@ async def _start_sandbox(plan: Plan, start: Callable[[str, str, Sequence[str]], 
     await offers.apply(world, Path(paths["admin"]), directory)
     targets = {name.removeprefix("target-"): path for name, path in paths.items() if name.startswith("target-")}
     users = {name.removeprefix("user-"): path for name, path in paths.items() if name.startswith("user-")}
-    return Hub(paths["admin"], targets, users)
+    return Kubeconfigs(paths["admin"], targets, users)
 
 
 def _copies(plan: Plan) -> list[str]:
