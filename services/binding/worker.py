@@ -65,7 +65,13 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
             await targets.close()
 
 
-worker = Worker("binding", "Applies decisions in target clusters", settings=BindingSettings, open=open_binding)
+worker = Worker(
+    "binding",
+    "Applies decisions in target clusters",
+    settings=BindingSettings,
+    open=open_binding,
+    follows=(HEADS, INVENTORY, REPORTS),
+)
 
 
 @worker.handles(keep_superseded=True)

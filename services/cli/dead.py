@@ -92,7 +92,10 @@ async def _replay(args: argparse.Namespace, bus: Bus) -> int:
         [letter async for letter in bus.dead_letters()] if args.all else [await _find(bus, n) for n in args.sequence]
     )
     for letter in letters:
-        await bus.replay(letter)
+        try:
+            await bus.replay(letter)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
         sys.stdout.write(f"replayed {letter.sequence} to {_summary(letter)['subject']}\n")
     return 0
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "install",
     "uninstall",
     "provision",
+    "nats",
     "dead",
     "diagram",
 )

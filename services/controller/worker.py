@@ -77,7 +77,11 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
 
 
 worker = Worker(
-    "controller", "Turns changes in the world into requests to place", settings=ControllerSettings, open=open_controller
+    "controller",
+    "Turns changes in the world into requests to place",
+    settings=ControllerSettings,
+    open=open_controller,
+    follows=(HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES),
 )
 
 

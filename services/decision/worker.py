@@ -42,7 +42,13 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
         )
 
 
-worker = Worker("decision", "Reserves capacity and writes decisions", settings=DecisionSettings, open=open_decision)
+worker = Worker(
+    "decision",
+    "Reserves capacity and writes decisions",
+    settings=DecisionSettings,
+    open=open_decision,
+    follows=(HEADS, INVENTORY, RESERVATIONS, WORKSPACES),
+)
 
 
 @worker.handles()

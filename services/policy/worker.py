@@ -86,7 +86,13 @@ async def open_policy(runtime: "Runtime") -> AsyncIterator[Policy]:
         await isolation.close()
 
 
-worker = Worker("policy", "Evaluates CEL rules over the discovered targets", settings=PolicySettings, open=open_policy)
+worker = Worker(
+    "policy",
+    "Evaluates CEL rules over the discovered targets",
+    settings=PolicySettings,
+    open=open_policy,
+    follows=(CHECKS, INVENTORY, POLICIES),
+)
 
 
 @worker.handles()

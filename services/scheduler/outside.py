@@ -17,7 +17,7 @@ import numpy as np
 from services.scheduler.demand import demand_of
 from services.scheduler.round import Outside
 from services.scheduler.scorers.outside import PREFIX
-from services.scheduler.settings import SchedulerSettings
+from services.scheduler.settings import PLUGINS, SchedulerSettings
 from services.scheduler.snapshot import Array, Snapshot
 from shared.broker.bus import Bus, BusError
 from shared.broker.tokens import escape
@@ -26,7 +26,6 @@ from shared.model.resources import Resources
 
 log = logging.getLogger("moorage.scheduler")
 
-SUBJECT = "moorage.plugins"
 BATCH = 1000
 """Targets in one question; their facts take some 300 bytes each, and NATS takes 1 MiB."""
 
@@ -116,7 +115,7 @@ class Plugins:
         self, key: tuple[str, str], args: Mapping[str, Any], request: Request, facts: list[TargetFacts]
     ) -> Array | None:
         kind, name = key
-        subject = f"{SUBJECT}.{kind}.{escape(name)}"
+        subject = f"{PLUGINS}.{kind}.{escape(name)}"
         if self._resting.get(subject, 0.0) > self._clock():
             return None
         batches = [facts[start : start + BATCH] for start in range(0, len(facts), BATCH)]

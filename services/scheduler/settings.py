@@ -6,6 +6,9 @@ from msgspec import Meta
 
 from shared.process.settings import Settings
 
+PLUGINS = "moorage.plugins"
+"""Below it are the subjects on which scorers and filters in other processes are asked."""
+
 
 class SchedulerSettings(Settings, frozen=True, kw_only=True):
     """Weights and bounds that hold where a Placement says nothing."""

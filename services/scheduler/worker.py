@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.scheduler.settings import SchedulerSettings
+from services.scheduler.settings import PLUGINS, SchedulerSettings
 from shared.pipeline.buckets import INVENTORY, RESERVATIONS
 from shared.pipeline.messages import Evaluated, Scheduled
 from shared.pipeline.worker import Worker
@@ -39,7 +39,14 @@ async def open_scheduler(runtime: "Runtime") -> AsyncIterator[Scheduler]:
     yield Scheduler(stage)
 
 
-worker = Worker("scheduler", "Filters, scores and selects targets", settings=SchedulerSettings, open=open_scheduler)
+worker = Worker(
+    "scheduler",
+    "Filters, scores and selects targets",
+    settings=SchedulerSettings,
+    open=open_scheduler,
+    follows=(INVENTORY, RESERVATIONS),
+    asks=(f"{PLUGINS}.>",),
+)
 
 
 @worker.handles(concurrency=FETCHED)

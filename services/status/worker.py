@@ -45,7 +45,13 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
             await clients.close()
 
 
-worker = Worker("status", "Reports health on Placements", settings=StatusSettings, open=open_status)
+worker = Worker(
+    "status",
+    "Reports health on Placements",
+    settings=StatusSettings,
+    open=open_status,
+    follows=(CHECKS, INVENTORY, REPORTS),
+)
 
 
 @worker.handles()

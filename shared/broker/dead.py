@@ -2,9 +2,10 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 
 from shared.broker.bus import ID_HEADER, Bus, Consumer, DeadLetter, Delivery
-from shared.broker.subjects import is_subject
+from shared.broker.subjects import check_subject, is_subject
 
 log = logging.getLogger("moorage.bus")
 
@@ -18,6 +19,10 @@ CONSUMER_HEADER = "Moorage-Consumer"
 
 
 DEAD = "moorage.dead"
+
+
+GARBAGE = "garbage"
+"""The token below which lies, by consumer, what came from a subject that nobody can publish on."""
 
 
 DEAD_STREAM = "MOORAGE_DEAD"
@@ -35,10 +40,29 @@ async def park(bus: Bus, consumer: Consumer, delivery: Delivery, cause: str) -> 
     headers |= {CAUSE_HEADER: _one_line(cause), ORIGIN_HEADER: delivery.subject, CONSUMER_HEADER: consumer.name}
     place = f"{DEAD}.{delivery.subject.removeprefix('moorage.')}"
     if not is_subject(place):  # strangers can publish on what we would not
-        place = f"{DEAD}.garbage"
+        place = f"{DEAD}.{GARBAGE}.{consumer.name}"
     await bus.publish(place, delivery.payload, id=dead_letter_id(consumer.name, delivery), headers=headers)
     await delivery.terminate(_one_line(cause))
     log.error("message parked", extra={"consumer": consumer.name, "subject": delivery.subject, "cause": cause})
+
+
+def origin(place: str, headers: Mapping[str, str]) -> str:
+    """The subject that a parked message came from. Where it lies says so, and not a header, which anybody may write.
+
+    What came from a subject that nobody can publish on has only the header.
+    """
+    below = place.removeprefix(f"{DEAD}.")
+    if not below.startswith(f"{GARBAGE}."):
+        return f"moorage.{below}"
+    told = headers.get(ORIGIN_HEADER, "")
+    return place if is_subject(told) else told
+
+
+def replay_to(letter: DeadLetter) -> str:
+    """Where a letter can be sent again to; raises ValueError where it came from nowhere that can be published on."""
+    if letter.subject.startswith(f"{DEAD}."):
+        raise ValueError(f"dead letter {letter.sequence} came from no subject that it could be sent to again")
+    return check_subject(letter.subject)
 
 
 def _one_line(text: str, limit: int = 500) -> str:

@@ -7,7 +7,7 @@ acknowledged within `drain_seconds`. What could not finish is redelivered to ano
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from shared.model.request import HeadEntry
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS, HEADS
 from shared.pipeline.messages import Message, decoder, encode
-from shared.pipeline.worker import Handler, Source, Timer, Worker, messages_of
+from shared.pipeline.worker import DeclarationError, Handler, Source, Timer, Worker, messages_of
 from shared.process.main import StartError
 from shared.process.settings import Settings
 from shared.process.tracing import Telemetry
@@ -34,7 +34,10 @@ SYNC_TIMEOUT = 60.0  # seconds until a bucket must have been read whole
 
 
 class Runtime:
-    """What a worker gets when it opens: its settings, shared state, a clock, and background tasks."""
+    """What a worker gets when it opens: its settings, shared state, a clock, and background tasks.
+
+    It gives access to the `buckets` that the worker declares and to no others (None: to any).
+    """
 
     def __init__(
         self,
@@ -43,17 +46,22 @@ class Runtime:
         store: Store,
         tasks: asyncio.TaskGroup,
         clock: Callable[[], float] = time.time,
+        *,
+        buckets: Sequence[Bucket[Any]] | None = None,
     ) -> None:
         self.settings = settings
         self.bus = bus
         self.store = store
         self.clock = clock
         self._tasks = tasks
+        self._buckets = buckets
         self._views: dict[str, View[Any]] = {}
         self._background: list[asyncio.Task[None]] = []
 
     def table(self, bucket: Bucket[T]) -> Table[T]:
-        """Read and write access to a bucket; only its owner writes."""
+        """Read and write access to a bucket; only its owner writes. Raises DeclarationError for one not declared."""
+        if self._buckets is not None and bucket not in self._buckets:
+            raise DeclarationError(f"bucket {bucket.name} is used and not declared: name it in `follows`")
         return Table(self.store, bucket)
 
     async def follow(self, bucket: Bucket[T]) -> View[T]:
@@ -240,7 +248,7 @@ async def run(
         )
         await store.provision(BUCKETS)
     async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
-        runtime = Runtime(settings, bus, store, tasks)
+        runtime = Runtime(settings, bus, store, tasks, buckets=topology.buckets(worker))
         running = Running(worker, runtime, telemetry)
         on_start(running)
         try:

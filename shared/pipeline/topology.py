@@ -1,9 +1,12 @@
 """What the broker must hold, derived from the workers' declarations."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from shared.broker.bus import Consumer, Stream
 from shared.broker.dead import DEAD, DEAD_STREAM
+from shared.broker.store import Bucket
+from shared.pipeline.buckets import BUCKETS, HEADS
 from shared.pipeline.messages import PIPELINE, Message
 from shared.pipeline.worker import Worker
 
@@ -49,6 +52,17 @@ def consumer(worker: Worker, kind: type[Message], concurrency: int = 32) -> Cons
 def consumers(worker: Worker) -> tuple[Consumer, ...]:
     """All consumers of one worker."""
     return tuple(consumer(worker, handler.consumes, handler.concurrency) for handler in worker.handlers)
+
+
+def owned(worker: Worker) -> tuple[Bucket[Any], ...]:
+    """The buckets that this worker alone writes."""
+    return tuple(bucket for bucket in BUCKETS if bucket.owner == worker.name)
+
+
+def buckets(worker: Worker) -> tuple[Bucket[Any], ...]:
+    """All buckets that it reads: those that it follows, its own, and the heads, by which it drops old messages."""
+    read = {bucket.name for bucket in (*worker.follows, *owned(worker), HEADS)}
+    return tuple(bucket for bucket in BUCKETS if bucket.name in read)
 
 
 def check(workers: Iterable[Worker], external: Sequence[type[Message]] = ()) -> None:

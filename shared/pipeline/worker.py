@@ -9,7 +9,8 @@ A worker is a name, its settings, what it opens at start, and functions. Their a
 
 says that the worker consumes `Discovered` and emits `Evaluated`. What a handler returns is published first, and only
 then is its message acknowledged. A source is an async generator that yields messages of its own accord (a watch); a
-timer is called at intervals. Streams, consumers and the diagram are derived from these declarations (topology.py).
+timer is called at intervals. Streams, consumers, permissions and the diagram are derived from these declarations
+(topology.py, rights.py).
 """
 
 import typing
@@ -18,6 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from shared.broker.store import Bucket
 from shared.pipeline.messages import Message
 from shared.process.settings import Settings
 
@@ -75,12 +77,18 @@ class Timer:
 
 @dataclass
 class Worker:
-    """A declared stage. `open(runtime)` yields what its functions get as their last argument."""
+    """A declared stage. `open(runtime)` yields what its functions get as their last argument.
+
+    `follows`: the buckets that it reads; a runtime gives it no others, but for those that it owns. `asks`: subjects on
+    which it asks others than the broker. What a worker may do in NATS is derived from all this.
+    """
 
     name: str
     summary: str
     settings: type[Settings]
     open: Callable[[Any], AbstractAsyncContextManager[Any]]
+    follows: tuple[Bucket[Any], ...] = ()
+    asks: tuple[str, ...] = ()
     handlers: list[Handler] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     timers: list[Timer] = field(default_factory=list)

@@ -48,6 +48,10 @@ class NatsSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_inbox_prefix: Annotated[
         str, Meta(description="Prefix of the subjects that answers come on, where NATS's permissions name one.")
     ] = "_INBOX"
+    nats_api_prefix: Annotated[
+        str,
+        Meta(description="Subject that our NATS account imports JetStream's API as, where it is that of another one."),
+    ] = "$JS.API"
 
     def __repr__(self) -> str:
         shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(type(self)) if not f.secret)

@@ -210,6 +210,6 @@ def test_secrets_do_not_show() -> None:
     options = NatsOptions(token="t0p", user="me", password="s3cret", tls_ca_file="ca.pem")
     assert repr(options) == (
         "NatsOptions(token=***, user='me', password=***, tls_ca_file='ca.pem', tls_handshake_first=False, "
-        "inbox_prefix='_INBOX')"
+        "inbox_prefix='_INBOX', api_prefix='$JS.API')"
     )
     assert str(options) == repr(options)

@@ -34,7 +34,7 @@ def url() -> Iterator[str]:
     service = SERVICES["nats"]
     container = (
         DockerContainer(service["image"])
-        .with_command(service["command"])
+        .with_command(["--config", "/etc/nats/nats.conf"])  # without the keys that compose.yaml makes
         .with_volume_mapping(str(ROOT / "deploy/nats/nats.conf"), "/etc/nats/nats.conf", "ro")
         .with_exposed_ports(4222, 8222)
         .waiting_for(HttpWaitStrategy(8222, "/healthz").with_startup_timeout(60))

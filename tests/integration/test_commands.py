@@ -70,6 +70,8 @@ def environment(service: str = "", **changes: str) -> dict[str, str]:
 def worker_environment(name: str, nats_url: str, data: Path | None, **changes: str) -> dict[str, str]:
     """That of a worker, with what is elsewhere on this machine: NATS, the kubeconfig, a free port."""
     there = {"MOORAGE_NATS_URL": nats_url, "MOORAGE_HEALTH_PORT": "0"}
+    # This NATS has no users: who they are and what they may do is shown in tests/security/test_bus.py.
+    there |= {"MOORAGE_NATS_NKEY": "", "MOORAGE_NATS_API_PREFIX": "$JS.API", "MOORAGE_PROVISION": "true"}
     if name in OF_THE_HUB and data is not None:
         there["MOORAGE_KUBECONFIG"] = str(data / "admin.kubeconfig")
     return environment(name, **{**there, **changes})

@@ -22,7 +22,10 @@ class Place(msgspec.Struct, rename="camel"):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be started: an empty `nats` or `kubeconfig` means one of our own."""
+    """What is to be started: an empty `nats` or `kubeconfig` means one of our own.
+
+    `env` is the environment of all processes, `env_of` what one worker has beside it.
+    """
 
     data: Path
     nats: str = ""
@@ -33,3 +36,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     workers: Sequence[str] = PIPELINE
     copies: Mapping[str, int] = {}
     env: Mapping[str, str] = {}
+    env_of: Mapping[str, Mapping[str, str]] = {}

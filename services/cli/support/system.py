@@ -51,7 +51,8 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
         env = {**beside_us, **os.environ, **plan.env, "MOORAGE_NATS_URL": nats, "MOORAGE_LOG_FORMAT": "json"}
 
         def start(name: str, module: str, args: Sequence[str]) -> Child:
-            child = children[name] = Child(name, module, args, env, logs)
+            own = plan.env_of.get(name.partition("-")[0], {})
+            child = children[name] = Child(name, module, args, {**env, **own}, logs)
             keepers.append(asyncio.create_task(child.keep(say), name=name))
             return child
 

@@ -21,9 +21,10 @@ from shared.broker.dead import (
     CONSUMER_HEADER,
     DEAD,
     DEAD_STREAM,
-    ORIGIN_HEADER,
+    origin,
     replay_headers,
     replay_id,
+    replay_to,
 )
 from shared.broker.dispatch import dispatch
 from shared.broker.subjects import check_subject, covers
@@ -290,7 +291,7 @@ class MemoryBus(Bus):
             if covers(f"{DEAD}.{subject}", message.subject):
                 yield DeadLetter(
                     sequence=message.sequence,
-                    subject=message.headers.get(ORIGIN_HEADER, message.subject),
+                    subject=origin(message.subject, message.headers),
                     consumer=message.headers.get(CONSUMER_HEADER, ""),
                     cause=message.headers.get(CAUSE_HEADER, ""),
                     time=datetime.fromtimestamp(message.time, UTC).isoformat(),
@@ -299,8 +300,7 @@ class MemoryBus(Bus):
                 )
 
     async def replay(self, letter: DeadLetter) -> None:
-        origin = letter.headers[ORIGIN_HEADER]
-        await self.publish(origin, letter.payload, id=replay_id(letter), headers=replay_headers(letter))
+        await self.publish(replay_to(letter), letter.payload, id=replay_id(letter), headers=replay_headers(letter))
         self.broker.streams[DEAD_STREAM].remove(letter.sequence)
 
     def healthy(self) -> bool:

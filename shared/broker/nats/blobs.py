@@ -38,7 +38,7 @@ CONFIG: dict[str, Any] = {
     "discard": "old",
     "max_age": int(KEPT.total_seconds() * 1e9),
     "max_bytes": 4 << 30,
-    "allow_rollup_hdrs": True,
+    "allow_rollup_hdrs": False,  # by one such header whoever stores a payload could empty the bucket
     "allow_direct": True,
 }
 
@@ -73,7 +73,7 @@ class Blobs:
             "options": {"max_chunk_size": CHUNK},
             "metadata": {"encoding": ENCODING},
         }
-        await self._publish(_meta_subject(name), json.dumps(info).encode(), {"Nats-Rollup": "sub"})
+        await self._publish(_meta_subject(name), json.dumps(info).encode(), {})
         return name
 
     async def get(self, name: str) -> bytes:
@@ -101,7 +101,7 @@ class Blobs:
 
     async def _whole(self, info: dict[str, Any]) -> bool:
         """Whether all chunks are there: they are older than what says so, and may have made room by now."""
-        subject = f"$JS.API.DIRECT.GET.{STREAM}"
+        subject = self._client.api_subject(f"DIRECT.GET.{STREAM}")
         request = {"seq": 1, "next_by_subj": f"$O.{BUCKET}.C.{info['nuid']}", "batch": 1}
         messages = await self._client.request_many(subject, json.dumps(request).encode())
         return any((message.headers or {}).get("Nats-Msg-Id") == f"{info['nuid']}:0" for message in messages)
@@ -109,11 +109,12 @@ class Blobs:
     async def _chunks(self, place: str, after: int) -> "list[Msg]":
         # Bounded, so that a slow connection is not written off for holding megabytes that we have yet to read.
         request = {"seq": after + 1, "next_by_subj": f"$O.{BUCKET}.C.{place}", "batch": 16}
-        messages = await self._client.request_many(f"$JS.API.DIRECT.GET.{STREAM}", json.dumps(request).encode())
+        subject = self._client.api_subject(f"DIRECT.GET.{STREAM}")
+        messages = await self._client.request_many(subject, json.dumps(request).encode())
         return [message for message in messages if status_of(message) is None]
 
     async def _info(self, name: str) -> dict[str, Any] | None:
-        message = await self._client.request(f"$JS.API.DIRECT.GET.{STREAM}.{_meta_subject(name)}")
+        message = await self._client.request(self._client.api_subject(f"DIRECT.GET.{STREAM}.{_meta_subject(name)}"))
         status = status_of(message)
         if status == "404":
             return None

@@ -15,9 +15,10 @@ from shared.broker.dead import (
     CONSUMER_HEADER,
     DEAD,
     DEAD_STREAM,
-    ORIGIN_HEADER,
+    origin,
     replay_headers,
     replay_id,
+    replay_to,
 )
 from shared.broker.dispatch import dispatch
 from shared.broker.nats.blobs import CONFIG as BLOBS_CONFIG
@@ -209,7 +210,9 @@ class NatsBus(Bus):
         sequence = 0
         while True:
             request = {"seq": sequence + 1, "next_by_subj": f"{DEAD}.{subject}"}
-            message = await self.client.request(f"$JS.API.DIRECT.GET.{DEAD_STREAM}", json.dumps(request).encode())
+            message = await self.client.request(
+                self.client.api_subject(f"DIRECT.GET.{DEAD_STREAM}"), json.dumps(request).encode()
+            )
             if status_of(message) is not None:
                 return
             letter = _dead_letter(message)
@@ -217,8 +220,7 @@ class NatsBus(Bus):
             yield letter
 
     async def replay(self, letter: DeadLetter) -> None:
-        origin = letter.headers[ORIGIN_HEADER]
-        await self.publish(origin, letter.payload, id=replay_id(letter), headers=replay_headers(letter))
+        await self.publish(replay_to(letter), letter.payload, id=replay_id(letter), headers=replay_headers(letter))
         with contextlib.suppress(ApiError):  # deleted already: then so it should be
             await self.client.api(f"STREAM.MSG.DELETE.{DEAD_STREAM}", {"seq": letter.sequence, "no_erase": True})
 
@@ -238,7 +240,7 @@ def _dead_letter(message: "Msg") -> DeadLetter:
     stored = {name: headers.pop(name) for name in ("Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp")}
     return DeadLetter(
         sequence=int(stored["Nats-Sequence"]),
-        subject=headers.get(ORIGIN_HEADER, stored["Nats-Subject"]),
+        subject=origin(stored["Nats-Subject"], headers),
         consumer=headers.get(CONSUMER_HEADER, ""),
         cause=headers.get(CAUSE_HEADER, ""),
         time=stored["Nats-Time-Stamp"],

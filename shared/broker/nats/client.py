@@ -91,6 +91,7 @@ class NatsClient:
         self._replies: dict[str, _Reply] = {}
         self._count = 0
         self._inbox = ""
+        self._api = ""
         self._nc: Client
         self.listeners: set[Listener] = set()
         self.resends = 0
@@ -111,8 +112,9 @@ class NatsClient:
         While it waits, `on_wait` (by default: a warning in the log) is told so, ever less often. Each attempt is
         given `connect_timeout` seconds. Raises `Refused` at once where waiting cannot help.
         """
-        self = cls(url, on_wait)
-        await self._dial(name, options or NatsOptions(), connect_timeout)
+        self, options = cls(url, on_wait), options or NatsOptions()
+        self._api = options.api_prefix
+        await self._dial(name, options, connect_timeout)
         try:
             self._check_version()
             self._inbox = f"{self._nc.new_inbox()}."
@@ -220,9 +222,13 @@ class NatsClient:
         return await self._ask(subject, payload, None, many=True, deadline=deadline)
 
     async def api(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A request to the JetStream API (subject below `$JS.API`), its answer decoded; raises `ApiError`."""
-        answer = await self.request(f"$JS.API.{subject}", json.dumps(body).encode() if body is not None else b"")
+        """A request to JetStream's API (subject below its prefix), its answer decoded; raises `ApiError`."""
+        answer = await self.request(self.api_subject(subject), json.dumps(body).encode() if body is not None else b"")
         return api_answer(answer)
+
+    def api_subject(self, subject: str) -> str:
+        """Where a request to JetStream's API goes: `$JS.API`, or what our account imports it as."""
+        return f"{self._api}.{subject}"
 
     async def _ask(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None, *, many: bool, deadline: float

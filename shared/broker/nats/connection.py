@@ -34,6 +34,8 @@ class Login(Protocol):
     def nats_tls_first(self) -> bool: ...
     @property
     def nats_inbox_prefix(self) -> str: ...
+    @property
+    def nats_api_prefix(self) -> str: ...
 
 
 async def connect(name: str, settings: Login, *, replicas: int = 1) -> tuple[Bus, Store]:
@@ -52,6 +54,7 @@ async def connect(name: str, settings: Login, *, replicas: int = 1) -> tuple[Bus
         tls_key_file=settings.nats_key or None,
         tls_handshake_first=settings.nats_tls_first,
         inbox_prefix=settings.nats_inbox_prefix,
+        api_prefix=settings.nats_api_prefix,
     )
     bus = await NatsBus.connect(settings.nats_url, name=name, options=options)
     return bus, NatsStore(bus.client, replicas=replicas)

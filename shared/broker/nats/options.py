@@ -23,6 +23,7 @@ class NatsOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls_key_file: str | None = None
     tls_handshake_first: bool = False
     inbox_prefix: str = "_INBOX"  # replies come below it; permissions may grant a worker its own
+    api_prefix: str = "$JS.API"  # where our account finds the API of the JetStream that it uses
 
     def __repr__(self) -> str:
         given = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}

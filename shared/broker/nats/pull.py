@@ -55,7 +55,7 @@ class Pull:
         settings: PullSettings,
     ) -> None:
         self._client = client
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._next = client.api_subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
         self._take = take
         self._room = room
         self._worthwhile = max(1, at_once // 2)

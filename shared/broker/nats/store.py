@@ -68,7 +68,7 @@ class NatsBucket(RawBucket):
 
     async def entries(self, prefix: str = "") -> list[Raw]:
         request = {"multi_last": [self._below(prefix)]}
-        subject = f"$JS.API.DIRECT.GET.{self._stream}"
+        subject = self._client.api_subject(f"DIRECT.GET.{self._stream}")
         messages = await self._client.request_many(subject, json.dumps(request).encode())
         status = status_of(messages[-1])
         if status == DIRECT_LIMIT:
@@ -302,7 +302,7 @@ def bucket_config(bucket: Bucket[Any], replicas: int, first_revision: int) -> di
         "num_replicas": replicas,
         "first_seq": first_revision,
         "allow_direct": True,
-        "allow_rollup_hdrs": True,
+        "allow_rollup_hdrs": False,  # by one such header whoever writes a key could empty the bucket
         "allow_msg_ttl": True,
         "deny_delete": True,
     }

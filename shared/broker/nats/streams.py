@@ -1,10 +1,13 @@
 """Streams and consumers as configurations of JetStream."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from shared.broker.bus import Consumer, Stream
 from shared.broker.nats.client import ApiError, NatsClient
+
+log = logging.getLogger("moorage.nats")
 
 NAME_IN_USE = 10058
 
@@ -25,8 +28,18 @@ async def ensure_stream(client: NatsClient, config: Mapping[str, Any]) -> None:
         if error.code != NAME_IN_USE:
             raise
         present = (await client.api(f"STREAM.INFO.{name}"))["config"]
-        # Where a stream's sequences start is decided once, at its creation.
-        await client.api(f"STREAM.UPDATE.{name}", {**config, "first_seq": present.get("first_seq", 0)})
+        # What is decided once, at the creation of a stream: where sequences start, and what can only be allowed.
+        kept = {
+            "first_seq": present.get("first_seq", 0),
+            "allow_msg_ttl": config.get("allow_msg_ttl") or present.get("allow_msg_ttl", False),
+        }
+        if present.get("allow_msg_schedules"):
+            kept |= {"allow_msg_schedules": True, "allow_rollup_hdrs": True}
+            log.warning(
+                "made by an older version, who publishes to it can empty it: delete it once, it is made anew",
+                extra={"stream": name},
+            )
+        await client.api(f"STREAM.UPDATE.{name}", {**config, **kept})
 
 
 def stream_config(stream: Stream) -> dict[str, Any]:
@@ -44,9 +57,9 @@ def stream_config(stream: Stream) -> dict[str, Any]:
         "duplicate_window": int(min(stream.duplicate_window, stream.max_age) * 1e9),
         "num_replicas": stream.replicas,
         "allow_direct": True,
-        "allow_msg_ttl": True,
-        "allow_msg_schedules": True,
-        "allow_rollup_hdrs": True,
+        # Whoever may publish on one subject could empty the stream by a rollup, and write to others by a schedule.
+        "allow_rollup_hdrs": False,
+        "allow_msg_schedules": False,
     }
 
 
