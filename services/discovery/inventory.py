@@ -16,6 +16,7 @@ from shared.api import (
     SyncTarget,
     SyncTargetStatus,
     duration_seconds,
+    get_condition,
     set_condition,
 )
 from shared.kube.times import rfc3339, seconds
@@ -25,6 +26,7 @@ from shared.model.target import ApiKind, KubeconfigRef, OutsideScore, Target
 NO_NODES = "without a ready node"
 NO_CAPACITY = "without known capacity"
 NO_APIS = "without discovered APIs"
+DUPLICATE_REASON = "DuplicateCluster"
 CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered", "PodsCounted")
 MOST_APIS = 2048  # that a SyncTarget's status may list, by its schema
 
@@ -51,6 +53,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     apis: tuple[ApiKind, ...] | None = None
     api_problem: str = ""  # which API groups could not be read, and why
     kubernetes_version: str = ""
+    cluster: str | None = None  # the uid of kube-system; empty where that is not to be had
+    cluster_problem: str = ""  # why not
     slow: bool = False
 
 
@@ -73,10 +77,13 @@ def target_of(
         capacity=amounts(status.capacity),
         allocatable=amounts(status.allocatable),
         nodes=status.nodes,
+        duplicate=_was_duplicate(status),
     )
     ref, cost, evict_after = spec.kubeconfig_secret_ref, spec.cost, spec.evict_after
+    made = found.metadata.creation_timestamp
     target = msgspec.structs.replace(
         base,
+        created=_epoch(made) or 0.0,
         labels=found.metadata.labels,
         taints=spec.taints,
         unschedulable=spec.unschedulable,
@@ -117,6 +124,9 @@ def _with(target: Target, seen: Seen, viewpoint: Viewpoint) -> Target:
         target = msgspec.structs.replace(target, allocated=seen.allocated, counted=True)
     if seen.apis is not None:
         target = msgspec.structs.replace(target, apis=seen.apis)
+    if seen.cluster is not None and seen.cluster != target.cluster:
+        duplicate = target.duplicate and not target.cluster  # else it is another cluster by now
+        target = msgspec.structs.replace(target, cluster=seen.cluster, duplicate=duplicate)
     health = seen.health
     latency = dict(target.latency)
     told = latency.get(viewpoint.origin, 0.0)
@@ -142,18 +152,26 @@ def _lack(target: Target) -> str:
     return NO_NODES if target.nodes else NO_CAPACITY
 
 
+def _was_duplicate(status: SyncTargetStatus) -> bool:
+    """Whether it was refused as a duplicate when its status was written; the inventory may have been lost since."""
+    ready = get_condition(status.conditions, "Ready")
+    return ready is not None and ready.reason == DUPLICATE_REASON
+
+
 def _epoch(time: str | None) -> float | None:
     return None if time is None else seconds(time)  # what is unreadable has lapsed, so that the score abstains
 
 
-def status_of(found: SyncTarget, target: Target, seen: Seen, now: float) -> SyncTargetStatus:
-    """What the SyncTarget's status should say.
+def status_of(
+    found: SyncTarget, target: Target, seen: Seen, now: float, holder: Target | None = None
+) -> SyncTargetStatus:
+    """What the SyncTarget's status should say; `holder` is the other one that holds the same cluster.
 
     `usage` and `scores` are others' and stay out of it. So does `allocated`: where pods cannot be counted it is others'
     as well, and what one field manager has applied once cannot be left out again without being removed.
     """
     return SyncTargetStatus(
-        conditions=_conditions(found, target, seen, rfc3339(now, "seconds")),
+        conditions=_conditions(found, target, seen, rfc3339(now, "seconds"), holder),
         capacity=quantities(target.capacity),
         allocatable=quantities(target.allocatable),
         apis=tuple(
@@ -168,6 +186,7 @@ def status_of(found: SyncTarget, target: Target, seen: Seen, now: float) -> Sync
             for api in target.apis[:MOST_APIS]
         ),
         kubernetes_version=target.kubernetes_version,
+        cluster_uid=target.cluster,
         nodes=target.nodes,
         latency=tuple(Latency(from_=origin, milliseconds=value) for origin, value in sorted(target.latency.items())),
         last_heartbeat_time=rfc3339(seen.health.answered_at, "seconds") if seen.health.answered_at else None,
@@ -183,12 +202,26 @@ def allocated_patch(found: SyncTarget, target: Target) -> dict[str, Any] | None:
     return {"status": {"allocated": {**dict.fromkeys(present), **counted}}}
 
 
-def _conditions(found: SyncTarget, target: Target, seen: Seen, now: str) -> tuple[Condition, ...]:
+def _ready(target: Target, seen: Seen, holder: Target | None) -> tuple[str, bool, str, str]:
+    """The condition Ready. A SyncTarget of another workspace is not named: its name is not for everybody."""
+    if target.duplicate:
+        ours = holder is not None and holder.workspace == target.workspace
+        other = f"SyncTarget {holder.name}" if ours and holder is not None else "another SyncTarget"
+        return "Ready", False, DUPLICATE_REASON, f"offers the same cluster as {other}, which was first"
+    if not target.ready and not target.cluster and seen.cluster_problem:
+        why = f"its namespace kube-system cannot be read, which says what cluster it is: {seen.cluster_problem}"
+        return "Ready", False, "ClusterUnknown", why
+    return "Ready", target.ready, "NotReady", target.reason
+
+
+def _conditions(
+    found: SyncTarget, target: Target, seen: Seen, now: str, holder: Target | None
+) -> tuple[Condition, ...]:
     """The verdicts are the inventory's, which all copies share; a copy's own look adds the words."""
     health = seen.health
     why = health.detail or health.reason or target.reason
     rows = [
-        ("Ready", target.ready, "NotReady", target.reason),
+        _ready(target, seen, holder),
         ("Reachable", not target.lost_since and not health.problem, "Unreachable", why),
         ("HeartbeatHealthy", not target.lost_since, "Lost", why),
     ]
@@ -228,6 +261,7 @@ def _facts(status: SyncTargetStatus) -> object:
         amounts(status.allocatable),
         status.apis,
         status.kubernetes_version,
+        status.cluster_uid,
         status.nodes,
         {measured.from_: measured.milliseconds for measured in status.latency},
     )

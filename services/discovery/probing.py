@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import re
+import weakref
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,7 +18,7 @@ from shared.hub.targets import TargetClients
 from shared.kube.apis import Served, discover
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import MALFORMED, ApiError, ConfigError, KubeError, NotAllowed, Unreachable
-from shared.kube.resources import NODES
+from shared.kube.resources import NAMESPACES, NODES
 from shared.kube.text import told
 from shared.model.target import ApiKind, Target
 
@@ -30,6 +33,7 @@ LONGEST_READ = 30.0  # seconds for its nodes, APIs and version together
 LONGEST_COUNT = 30.0  # seconds for its pods after that
 LARGEST_BODY = 32 << 20  # bytes of one answer
 MOST_NODES = Bounds(objects=20_000, bytes=512 << 20)  # a node has 5 to 25 KB; Kubernetes is tested to 5,000 of them
+_UID = re.compile(r"[0-9A-Za-z-]{8,64}")
 _LONGEST_VERSION = 63  # bytes; by the schema of SyncTarget
 
 
@@ -41,6 +45,21 @@ class _Version(msgspec.Struct, rename="camel"):
     git_version: str = ""
 
 
+class _Meta(msgspec.Struct):
+    uid: str = ""
+
+
+class _Namespace(msgspec.Struct):
+    metadata: _Meta
+
+
+class _Identity(NamedTuple):
+    """The uid of a cluster, empty where it is not to be had, and why that is not the uid of its kube-system."""
+
+    uid: str
+    problem: str = ""
+
+
 class Prober:
     """Looks at targets; each look takes as many requests as are due."""
 
@@ -49,6 +68,7 @@ class Prober:
         self._settings = settings
         self._clock = clock
         self._rules = Rules(settings.lost_after_seconds, settings.refused_limit)
+        self._identified: weakref.WeakSet[Client] = weakref.WeakSet()  # of which it is known what cluster they reach
 
     async def look(self, target: Target, health: Health, *, nodes: bool, apis: bool) -> Seen | None:
         """What is seen of `target`, nodes and APIs where asked for; None when the hub kept us from looking at all."""
@@ -83,14 +103,26 @@ class Prober:
         return seen
 
     async def _read(self, client: Client, target: Target, health: Health, *, nodes: bool, apis: bool) -> Seen:
-        client = client.bounded(LARGEST_BODY)
-        found, served, version = await asyncio.gather(
+        unknown = apis or not target.cluster or client not in self._identified
+        known, client = client, client.bounded(LARGEST_BODY)
+        found, served, version, identity = await asyncio.gather(
             self._nodes(client, target) if nodes else _nothing(),
             self._apis(client, target) if apis else _nothing(),
             self._version(client) if apis else _nothing(),
+            self._cluster(client, target) if unknown else _nothing(),
         )
+        if identity is not None and identity.uid:
+            self._identified.add(known)
         kinds, problem = (None, "") if served is None else _kinds(served, target)
-        return Seen(health=health, nodes=found, apis=kinds, api_problem=problem, kubernetes_version=version or "")
+        return Seen(
+            health=health,
+            nodes=found,
+            apis=kinds,
+            api_problem=problem,
+            kubernetes_version=version or "",
+            cluster=None if identity is None else identity.uid,
+            cluster_problem="" if identity is None else identity.problem,
+        )
 
     async def _counted(self, client: Client, target: Target, seen: Seen) -> Seen:
         """What was seen, and what the pods ask for."""
@@ -145,6 +177,23 @@ class Prober:
         except KubeError as error:
             log.info("APIs not read", extra={"target": target.id, "error": str(error)})
             return None
+
+    async def _cluster(self, client: Client, target: Target) -> "_Identity | None":
+        """Which cluster it is; None where that could not be found out this time."""
+        try:
+            uid = (await client.get(NAMESPACES, "kube-system", type=_Namespace)).metadata.uid
+        except ApiError as error:
+            if error.unauthorized:
+                raise _Refused(str(error)) from None
+            if not (error.forbidden or error.not_found):
+                log.info("cluster not identified", extra={"target": target.id, "error": str(error)})
+                return None
+            address = self._settings.cluster_identity == "KubeSystemOrAddress"
+            return _Identity(f"address-{client.place}" if address else "", str(error))
+        except KubeError as error:
+            log.info("cluster not identified", extra={"target": target.id, "error": str(error)})
+            return None
+        return _Identity(uid) if _UID.fullmatch(uid) else _Identity("", "it has no uid")
 
     async def _version(self, client: Client) -> str | None:
         try:

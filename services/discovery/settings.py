@@ -1,6 +1,6 @@
 """The settings of the discovery worker."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -45,4 +45,11 @@ class DiscoverySettings(AccessSettings, frozen=True, kw_only=True):
     heartbeat_interval_seconds: Annotated[
         float, Meta(description="How often a SyncTarget's status is written when nothing but the time changed.", gt=0)
     ] = 300.0
+    cluster_identity: Annotated[
+        Literal["KubeSystem", "KubeSystemOrAddress"],
+        Meta(
+            description="How SyncTargets for one cluster are recognized: by the uid of its namespace kube-system, which"
+            " must be readable, or else by its server's address and authority, which can be given the slip."
+        ),
+    ] = "KubeSystem"
     origin: Annotated[str, Meta(description="The name under which measured latencies are kept.", min_length=1)] = "hub"

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from services.discovery.clusters import Clusters
 from services.discovery.health import Health, Probe, Rules, observe, resume
 from services.discovery.inventory import Seen, Viewpoint, allocated_patch, status_of, target_of, worth_writing
 from services.discovery.probing import Prober
@@ -26,6 +27,7 @@ from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
 from shared.model.refs import TargetRef
 from shared.model.target import Target
+from shared.process import audit
 
 log = logging.getLogger("moorage.discovery")
 
@@ -77,15 +79,19 @@ class Targets:
         self._viewpoint = Viewpoint(settings.origin, settings.lost_after_seconds)
         self._rules = Rules(settings.lost_after_seconds, settings.refused_limit)
         self._room = asyncio.Semaphore(settings.probe_concurrency)
+        self._clusters = Clusters(inventory, clock, settings.lost_after_seconds)
         self._informers: dict[str, Informer[SyncTarget]] = {}
         self._watched: dict[str, Watched] = {}
 
     async def answer_doubts(self) -> None:
-        """Look at once at what another copy doubts (see `verdict`), until cancelled."""
+        """Look at once at what another copy doubts (see `verdict`), or judged as we did not, until cancelled."""
         async for keys in self._inventory.view.changes():
             for key in keys:
+                self._clusters.note(key)
                 entry, watched = self._inventory.view.get(key), self._watched.get(key)
-                if entry and watched and entry.doubted_at > watched.health.answered_at:
+                if not entry or not watched:
+                    continue
+                if entry.doubted_at > watched.health.answered_at or self._clusters.contested(entry):
                     watched.changed.set()
 
     async def follow(self, workspace: str, client: Client) -> None:
@@ -145,6 +151,7 @@ class Targets:
 
         if without(self._inventory.latest(key)) is None:
             self._inventory.want(key, None, without)
+            self._clusters.note(key)
 
     async def _try_to_take(self, workspace: str, client: Client, found: SyncTarget, tasks: asyncio.TaskGroup) -> None:
         """One odd SyncTarget must not end the process: it is left out, the others go on."""
@@ -185,12 +192,19 @@ class Targets:
     def _want(self, watched: Watched, seen: Seen | None) -> Target:
         """Have the inventory hold what is known now; returns that."""
         make = functools.partial(self._entry, watched.workspace, watched.found, seen)
-        target = make(self._inventory.latest(watched.key))
+        before = self._inventory.latest(watched.key)
+        target = make(before)
         self._inventory.want(watched.key, target, make)
+        self._clusters.note(watched.key)
+        if target.duplicate and (before is None or not before.duplicate) and (holder := self._clusters.holder(target)):
+            audit.refused("DuplicateCluster", target=target.id, holder=holder.id, cluster=target.cluster)
         return target
 
     def _entry(self, workspace: str, found: SyncTarget, seen: Seen | None, previous: Target | None) -> Target:
-        return target_of(workspace, found, seen, previous, self._viewpoint)
+        target = target_of(workspace, found, seen, previous, self._viewpoint)
+        if seen is not None and seen.cluster == "" and previous is not None:
+            previous = msgspec.structs.replace(previous, ready=False)  # it was asked, and is not to be had
+        return self._clusters.judged(target, previous, found.status.cluster_uid)
 
     async def _keep(self, watched: Watched) -> None:
         """Look at one target for as long as there is a SyncTarget for it.
@@ -232,7 +246,7 @@ class Targets:
         """Put it into the inventory, and into the SyncTarget's status where that is worth a write."""
         target = self._want(watched, seen)
         now = self._clock()
-        status = status_of(watched.found, target, seen, now)
+        status = status_of(watched.found, target, seen, now, self._clusters.holder(target))
         try:
             if worth_writing(watched.found, status, now, self._settings.heartbeat_interval_seconds):
                 watched.found = await watched.client.apply(

@@ -154,6 +154,14 @@ class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
     )
     apis: Annotated[tuple[ServedAPI, ...], Meta(description="Resources that the cluster serves.", max_length=2048)] = ()
     kubernetes_version: Annotated[str, Meta(description="Version of its API server.", max_length=63)] = ""
+    cluster_uid: Annotated[
+        str,
+        Meta(
+            description="Which cluster it is: the uid of its namespace kube-system. Of several SyncTargets of one"
+            " cluster, only the first is Ready.",
+            max_length=128,
+        ),
+    ] = ""
     nodes: Annotated[int, Meta(description="How many nodes it has.", ge=0)] = 0
     latency: Annotated[
         tuple[Latency, ...], Meta(description="Round trips from where they were measured.", max_length=256)

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import hashlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -87,6 +88,7 @@ class Client:
         """
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
+        self.place = _place(credentials)
         self._transport = Transport(credentials, user_agent, permit)
         self._most = MAX_BODY
         self._owner = True
@@ -371,6 +373,12 @@ def _decode_page(raw: bytes, type: type[T] | None, base: str) -> Page[T]:
         kind = found.kind.removesuffix("List")
         items = [{"apiVersion": found.api_version, "kind": kind, **item} for item in items]
     return Page(items, found.metadata.version, found.metadata.continues)
+
+
+def _place(credentials: Credentials) -> str:
+    """A digest of where these credentials lead, and of whom that is by its authority; who we are there is not in it."""
+    where = (credentials.server.rstrip("/").lower().encode(), credentials.ca or b"", credentials.proxy.encode())
+    return hashlib.sha256(b"\0".join(where)).hexdigest()[:32]
 
 
 def _identity(obj: Mapping[str, Any]) -> tuple[str, str]:

@@ -57,6 +57,9 @@ class Target(Value, frozen=True, kw_only=True):
     cost_per_cpu_hour: float | None = None
     cost_per_gib_hour: float | None = None
     kubeconfig: KubeconfigRef | None = None
+    created: float = 0.0  # seconds since the epoch when the SyncTarget was made
+    cluster: str = ""  # which cluster it is: the uid of its namespace kube-system; empty while that is not known
+    duplicate: bool = False  # whether another SyncTarget holds the same cluster
 
     @property
     def id(self) -> str:
