@@ -12,10 +12,11 @@ from services.scheduler.ranking import Ranking, Refused, Wanted, order, rank, wa
 from services.scheduler.round import Outside, Round
 from services.scheduler.selection import Contest, Domains
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.snapshot import Bools, Floats, Ints, Snapshot
+from services.scheduler.snapshot import Snapshot
 from services.scheduler.strategies import STRATEGIES
 from services.scheduler.tiers import tiers
 from shared.api import SpreadConstraint
+from shared.columns import Bools, Floats, Ints
 from shared.model.decision import Choice, Proposal, Refusal, Rejection
 from shared.model.reasons import RefusalCode, RejectionCode, Stage, last_stage, sentence
 from shared.model.request import Request
@@ -231,7 +232,7 @@ def _constraints(round: Round) -> tuple[SpreadConstraint, ...]:
 def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int) -> Domains:
     """Domains of one constraint, numbered without gaps over those that a ranked target lies in."""
     column = round.snapshot.codes("label", constraint.topology_key)
-    codes = column.data[round.index]
+    codes = column.values[round.index]
     present = np.zeros(len(column.distinct), np.bool_)
     present[codes[ranked]] = True
     count = int(np.count_nonzero(present))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.scheduler.snapshot import Floats, Ints
+from shared.columns import Floats, Ints
 from shared.hub.kinds import kind_named
 from shared.model.request import Request, WorkloadObject
 from shared.model.resources import TOLERANCE, Resources, add

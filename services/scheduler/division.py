@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.scheduler.round import Round
-from services.scheduler.snapshot import Ints
+from shared.columns import Ints
 
 
 def webster(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.scheduler.snapshot import Ints
+from shared.columns import Ints
 
 MOST_WORK = 100_000
 """Cells times targets to be taken, above which no exact answer is looked for. One problem of that size takes 20 ms."""

@@ -18,9 +18,11 @@ from services.scheduler.demand import demand_of
 from services.scheduler.round import Outside
 from services.scheduler.scorers.outside import PREFIX
 from services.scheduler.settings import PLUGINS, SchedulerSettings
-from services.scheduler.snapshot import Array, Snapshot
+from services.scheduler.snapshot import Snapshot
+from shared.aio.lru import Lru
 from shared.broker.bus import Bus, BusError
 from shared.broker.tokens import escape
+from shared.columns import Array
 from shared.model.request import Request, WorkloadObject
 from shared.model.resources import Resources
 
@@ -96,7 +98,7 @@ class Plugins:
         self._deadline = settings.plugin_seconds
         self._rest = settings.plugin_rest_seconds
         self._filters = [name.strip() for name in settings.plugin_filters.split(",") if name.strip()]
-        self._resting: dict[str, float] = {}
+        self._resting: Lru[str, float] = Lru(REMEMBERED)
 
     async def ask(self, request: Request, targets: Sequence[str], snapshot: Snapshot) -> Outside:
         """A column per plugin over the targets, in their order; plugins that abstain have none."""
@@ -116,23 +118,16 @@ class Plugins:
     ) -> Array | None:
         kind, name = key
         subject = f"{PLUGINS}.{kind}.{escape(name)}"
-        if self._resting.get(subject, 0.0) > self._clock():
+        if (self._resting.get(subject) or 0.0) > self._clock():
             return None
         batches = [facts[start : start + BATCH] for start in range(0, len(facts), BATCH)]
         try:
             parts = await asyncio.gather(*(self._batch(subject, kind, args, request, batch) for batch in batches))
         except (BusError, msgspec.DecodeError, ValueError) as error:
-            self._let_rest(subject)
+            self._resting.put(subject, self._clock() + self._rest)  # placements name plugins freely: it is bounded
             log.warning("plugin abstains", extra={"plugin": subject, "error": str(error)[:200], "rests": self._rest})
             return None
         return np.concatenate(parts)
-
-    def _let_rest(self, subject: str) -> None:
-        """Placements name plugins freely, so what is remembered is bounded: the one that failed first is forgotten."""
-        self._resting.pop(subject, None)
-        self._resting[subject] = self._clock() + self._rest
-        if len(self._resting) > REMEMBERED:
-            del self._resting[next(iter(self._resting))]
 
     async def _batch(
         self, subject: str, kind: str, args: Mapping[str, Any], request: Request, facts: list[TargetFacts]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from services.scheduler.round import Round
 from services.scheduler.scorers import KNOWN, SCORERS, BadArguments, find
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.snapshot import Bools, Floats, Ints, stable_hash
+from services.scheduler.snapshot import stable_hash
 from shared.api import ScorerWeight
+from shared.columns import Bools, Floats, Ints
 from shared.model.decision import Refusal, Score
 from shared.model.reasons import RefusalCode, Stage
 from shared.model.request import Request

@@ -8,9 +8,10 @@ import numpy as np
 
 from services.scheduler.demand import Demand
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.snapshot import Array, Bools, Floats, Ints, Snapshot
+from services.scheduler.snapshot import Snapshot
 from shared.api import AffinityTerm, LabelSelector, duration_seconds
 from shared.api.selectors import AffinityRequirement, LabelRequirement, matches_all
+from shared.columns import Array, Bools, Floats, Ints
 from shared.model.request import Request
 from shared.model.resources import Resources
 
@@ -81,7 +82,7 @@ class Round:
     def has(self, family: str, fact: str | None, key: Any = None) -> Bools:
         """Which candidates have that fact, see `snapshot.CODES`."""
         column = self.snapshot.codes(family, key)
-        found: Bools = column.among((fact,))[column.data[self.index]]
+        found: Bools = column.among((fact,))[column.values[self.index]]
         return found
 
     @property
@@ -210,7 +211,7 @@ class Round:
             case _:
                 labels = [{} if value is None else {requirement.key: value} for value in column.distinct]
                 answers = np.array([matches_all((requirement,), each) for each in labels] or [False])
-        found: Bools = answers[column.data[self.index]]
+        found: Bools = answers[column.values[self.index]]
         return found
 
     def _at(self, targets: Iterable[str]) -> Bools:

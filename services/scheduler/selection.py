@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from services.scheduler.flow import Levels, choose
-from services.scheduler.snapshot import Bools, Ints
+from shared.columns import Bools, Ints
 
 NEVER = np.iinfo(np.intp).max
 

@@ -1,28 +1,23 @@
 """The inventory as columns: one row per target, one array per fact that somebody asked for.
 
-A column is built when it is first asked for, from the targets themselves, and from then on kept current row by row, so
-that nothing is copied per decision and no fact is kept that nobody reads. Rows are in no order that means anything.
+A column is brought up to date when a target changes, so that no decision waits for that.
 """
 
 import hashlib
 import math
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from shared.aio.lru import Lru
+from shared.columns import Array, Coded, Column, Ints, Rows
 from shared.model.decision import Reservation
 from shared.model.quota import enclosing, lies_in
 from shared.model.refs import PlacementRef
 from shared.model.target import Target
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.intp]
-Array = NDArray[Any]
 
 Extract = Callable[[Target, Any], Any]
 
@@ -86,66 +81,6 @@ CODES: dict[str, Extract] = {
 """Facts that many targets share: the column holds small numbers, and `distinct` what they stand for."""
 
 
-class Column:
-    """One fact of all targets, as an array that grows with them."""
-
-    def __init__(self, kind: type, extract: Callable[[Target], Any]) -> None:
-        self.data: Array = np.zeros(0, kind)
-        self._extract = extract
-
-    def build(self, targets: list[Target | None]) -> None:
-        """Read the fact of every target."""
-        self.data = np.zeros(len(targets) + len(targets) // 2 + 8, self.data.dtype)
-        for row, target in enumerate(targets):
-            if target is not None:
-                self.data[row] = self.read(target)
-
-    def refresh(self, row: int, targets: list[Target | None]) -> None:
-        """Read the fact of one target anew."""
-        target = targets[row]
-        if row >= len(self.data):
-            self.build(targets)
-        elif target is not None:
-            self.data[row] = self.read(target)
-
-    def read(self, target: Target) -> Any:
-        return self._extract(target)
-
-
-class Coded(Column):
-    """A dictionary-encoded column: `distinct[data[row]]` is the fact."""
-
-    def __init__(self, extract: Callable[[Target], Any]) -> None:
-        super().__init__(np.intp, extract)
-        self.distinct: list[Any] = []
-        self._codes: dict[Hashable, int] = {}
-
-    def build(self, targets: list[Target | None]) -> None:
-        self.distinct, self._codes = [], {}
-        super().build(targets)
-
-    def refresh(self, row: int, targets: list[Target | None]) -> None:
-        super().refresh(row, targets)
-        if len(self.distinct) > 2 * len(targets) + 64:  # most of them are of the past
-            self.build(targets)
-
-    def read(self, target: Target) -> int:
-        fact = self._extract(target)
-        code = self._codes.setdefault(fact, len(self.distinct))
-        if code == len(self.distinct):
-            self.distinct.append(fact)
-        return code
-
-    def among(self, facts: Iterable[Hashable]) -> Bools:
-        """Which of `distinct` are among some facts; indexed with `data`, which targets have one of them."""
-        chosen = np.zeros(max(len(self.distinct), 1), np.bool_)
-        for fact in facts:
-            code = self._codes.get(fact)
-            if code is not None:
-                chosen[code] = True
-        return chosen
-
-
 class Snapshot:
     """All targets and reservations that the scheduler knows, ready to be computed with.
 
@@ -154,53 +89,52 @@ class Snapshot:
     """
 
     def __init__(self, most_bytes: int = 128 << 20) -> None:
-        self.rows: dict[str, int] = {}
         self.taken: dict[PlacementRef, dict[str, Reservation]] = {}
-        self._targets: list[Target | None] = []
-        self._vacant: list[int] = []
+        self._targets: Rows[Target] = Rows()
         self._reserved: dict[str, dict[PlacementRef, Reservation]] = {}
         self._quotas: Counter[str] = Counter()  # in how many targets each path has one
         self._namespaces: dict[tuple[str, str], dict[PlacementRef, None]] = {}
-        self._columns: OrderedDict[tuple[str, Any], Column] = OrderedDict()
-        self._most_bytes = most_bytes
+        self._columns: Lru[tuple[str, Any], Column[Target]] = Lru(most_bytes, weigh=lambda column: column.nbytes)
         self._located: tuple[tuple[str, ...], Ints] | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._targets)
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """The row of each target."""
+        return self._targets.of
 
     @property
     def height(self) -> int:
         """How many rows there are, vacant ones included."""
-        return len(self._targets)
+        return len(self._targets.items)
 
     @property
     def nbytes(self) -> int:
         """Memory that the columns take."""
-        return sum(column.data.nbytes for column in self._columns.values())
+        return sum(column.nbytes for _, column in self._columns.items())
 
     def put(self, target: Target) -> None:
         """Add a target, or replace what was known of it."""
-        row = self.rows.get(target.id)
-        if row is None:
-            row = self.rows[target.id] = self._vacant.pop() if self._vacant else len(self._targets)
+        known = self._targets.of.get(target.id)
+        before = None if known is None else self._targets[known]
+        if before is None:
             self._located = None
-            if row == len(self._targets):
-                self._targets.append(None)
-        before, self._targets[row] = self._targets[row], target
+        row = self._targets.put(target.id, target)
         self._count_quotas(before, target)
         same_quotas = before is not None and before.quotas == target.quotas  # there may be many columns of these
         for (family, _), column in self._columns.items():
             if not (same_quotas and family == "quota_left"):
-                column.refresh(row, self._targets)
+                column.refresh(row, self._targets.items)
 
     def remove(self, target: str) -> None:
         """Forget a target (not what is reserved there: it may come back)."""
-        row = self.rows.pop(target, None)
+        row = self._targets.of.get(target)
         if row is not None:
             self._located = None
             self._count_quotas(self._targets[row], None)
-            self._targets[row] = None
-            self._vacant.append(row)
+            self._targets.remove(target)
 
     def locate(self, targets: Sequence[str]) -> Ints:
         """The row of each target, -1 for one that is not here; not to be written to.
@@ -210,16 +144,14 @@ class Snapshot:
         """
         asked = tuple(targets)
         if self._located is None or self._located[0] != asked:
-            rows = np.fromiter(map(self.rows.get, asked, repeat(-1)), np.intp, len(asked))
+            rows = np.fromiter(map(self._targets.of.get, asked, repeat(-1)), np.intp, len(asked))
             rows.flags.writeable = False
             self._located = (asked, rows)
         return self._located[1]
 
     def target(self, row: int) -> Target:
         """What the inventory says of the target in a row."""
-        target = self._targets[row]
-        assert target is not None
-        return target
+        return self._targets[row]
 
     def reserve(self, target: str, reservation: Reservation) -> None:
         """Note what a placement takes in a target, in place of what it took there before."""
@@ -285,26 +217,23 @@ class Snapshot:
 
     def values(self, family: str, key: Any = None) -> Array:
         """A column of `VALUES`, `used` by resource, or `quota_left` by path and resource; index it with rows."""
-        return self._column(family, key).data
+        return self._column(family, key).values
 
-    def codes(self, family: str, key: Any = None) -> Coded:
+    def codes(self, family: str, key: Any = None) -> Coded[Target]:
         """A column of `CODES`."""
         column = self._column(family, key)
         assert isinstance(column, Coded)
         return column
 
-    def _column(self, family: str, key: Any) -> Column:
+    def _column(self, family: str, key: Any) -> Column[Target]:
         column = self._columns.get((family, key))
         if column is None:
-            column = self._columns[family, key] = self._new(family, key)
-            column.build(self._targets)
-            while self.nbytes > self._most_bytes and len(self._columns) > 1:
-                self._columns.popitem(last=False)
-        else:
-            self._columns.move_to_end((family, key))
+            column = self._new(family, key)
+            column.fill(self._targets.items)
+            self._columns.put((family, key), column)
         return column
 
-    def _new(self, family: str, key: Any) -> Column:
+    def _new(self, family: str, key: Any) -> Column[Target]:
         if family == "used":
             return Column(np.float64, lambda target: self.used(target, key))
         if family == "quota_left":
@@ -323,10 +252,10 @@ class Snapshot:
                     del self._quotas[path]
 
     def _refresh_reserved(self, target: str, placement: PlacementRef) -> None:
-        row = self.rows.get(target)
+        row = self._targets.of.get(target)
         if row is None:
             return
         paths = enclosing(placement.workspace)
         for (family, key), column in self._columns.items():
             if family == "used" or (family == "quota_left" and key[0] in paths):
-                column.refresh(row, self._targets)
+                column.refresh(row, self._targets.items)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.scheduler.round import Round
-from services.scheduler.snapshot import Bools
+from shared.columns import Bools
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A bounded dictionary: what was used least recently goes first."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -9,10 +9,14 @@ V = TypeVar("V")
 
 
 class Lru(Generic[K, V]):
-    """At most `limit` entries. Reading or writing an entry makes it the most recently used one."""
+    """At most `limit` entries. Reading or writing an entry makes it the most recently used one.
 
-    def __init__(self, limit: int) -> None:
+    With `weigh`, the limit is on what all entries weigh together at the time of a `put`; the newest stays in any case.
+    """
+
+    def __init__(self, limit: int, weigh: Callable[[V], int] | None = None) -> None:
         self.limit = limit
+        self._weigh = weigh
         self._entries: OrderedDict[K, V] = OrderedDict()
 
     def __len__(self) -> int:
@@ -27,21 +31,30 @@ class Lru(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The value, which counts as a use; None when there is none."""
-        if key not in self._entries:
-            return None
-        self._entries.move_to_end(key)
-        return self._entries[key]
+        value = self._entries.get(key)
+        if value is not None or key in self._entries:
+            self._entries.move_to_end(key)
+        return value
+
+    def items(self) -> ItemsView[K, V]:
+        """Keys with their values, the least recently used first; to look at them is no use of them."""
+        return self._entries.items()
 
     def put(self, key: K, value: V) -> list[V]:
         """Keep a value; the values that had to go for it, which may have to be closed."""
         self._entries[key] = value
         self._entries.move_to_end(key)
-        over = max(len(self._entries) - self.limit, 0)
-        return [self._entries.popitem(last=False)[1] for _ in range(over)]
+        gone = []
+        while self._weight() > self.limit and (self._weigh is None or len(self._entries) > 1):
+            gone.append(self._entries.popitem(last=False)[1])
+        return gone
 
     def pop(self, key: K) -> V | None:
         """Forget an entry; its value, or None when there was none."""
         return self._entries.pop(key, None)
+
+    def _weight(self) -> int:
+        return len(self._entries) if self._weigh is None else sum(map(self._weigh, self._entries.values()))
 
     def clear(self) -> None:
         """Forget everything."""

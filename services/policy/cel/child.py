@@ -18,13 +18,14 @@ from services.policy.cel.expand import Tree
 from services.policy.cel.program import tree_of
 from services.policy.cel.protocol import Answer, Job, Review
 from services.policy.language.diagnostics import InvalidExpression
+from shared.aio.lru import Lru
 from shared.api import PlacementPolicySpec, Rule
 
 FLUSH_SECONDS = 0.05
 """How often answers are handed over, so that those before a deadline are not lost."""
 
 TREES = 100
-"""Expressions whose trees are kept."""
+"""Expressions whose trees are kept, least recently used first out."""
 
 WARM_UP = PlacementPolicySpec(rules=(Rule(name="warm-up", expression="target.ready"),))
 """Checked before the first job, whose deadline is not to pay for loading the grammar and the type checker."""
@@ -38,7 +39,7 @@ _JOBS = msgspec.msgpack.Decoder(Job | Review)
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer jobs until the input ends."""
-    trees: dict[str, Tree] = {}
+    trees: Lru[str, Tree] = Lru(TREES)
     admission.check(WARM_UP)
     sink.write(b"+")
     sink.flush()
@@ -61,14 +62,13 @@ def limit(job: Job | Review) -> None:
         signal.setitimer(signal.ITIMER_REAL, 2 * job.deadline + 1)
 
 
-def answer(job: Job, trees: dict[str, Tree], sink: BinaryIO) -> None:
+def answer(job: Job, trees: Lru[str, Tree], sink: BinaryIO) -> None:
     """Evaluate on each target and write the answers, a few at a time."""
     try:
-        if job.digest not in trees:
-            if len(trees) >= TREES:
-                trees.clear()
-            trees[job.digest] = tree_of(job.expression, job.definitions)
-        tree = trees[job.digest]
+        tree = trees.get(job.digest)
+        if tree is None:
+            tree = tree_of(job.expression, job.definitions)
+            trees.put(job.digest, tree)
     except InvalidExpression as error:
         write(sink, [("e", str(error))] * len(job.targets))
         return

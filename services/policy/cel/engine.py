@@ -9,7 +9,6 @@ What is not provably cheap runs in a child process that is killed at its deadlin
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -23,11 +22,12 @@ from services.policy.cel.program import Definitions, Program, Programs, digest_o
 from services.policy.cel.protocol import Answer, Job
 from services.policy.evaluation import memo
 from services.policy.evaluation.allowance import Allowances, Work
-from services.policy.evaluation.columns import Inventory, Rows, freeze
+from services.policy.evaluation.columns import Inventory, RowNumbers, freeze
 from services.policy.evaluation.outcomes import ERROR, Outcomes
 from services.policy.evaluation.vector import Failed, Unvectorisable, Vectoriser
 from services.policy.language.syntax import Node
 from services.policy.language.variables import read_target
+from shared.aio.lru import Lru
 
 INLINE_COST = 1_000
 """Nodes that celpy may visit in this process for one rule of one message: some 20 milliseconds."""
@@ -61,7 +61,7 @@ class Scene:
     """What a message's rules are evaluated on: rows of the inventory, the other variables, the time, whose it is."""
 
     inventory: Inventory
-    rows: Rows
+    rows: RowNumbers
     context: Mapping[str, Any]
     now: float
     tenant: str
@@ -131,7 +131,7 @@ class Engine:
         self._allowances = Allowances(full=INLINE_SECONDS)
         self.programs = Programs()
         self._isolation = isolation
-        self._memo: OrderedDict[Any, Answer] = OrderedDict()
+        self._memo: Lru[Any, Answer] = Lru(MEMO_SIZE)
 
     def compile(self, expression: str, definitions: Definitions, tenant: str, result: str = "bool") -> Program:
         """The compiled expression. Raises `InvalidExpression`; `Exhausted` where the tenant has no time left."""
@@ -176,7 +176,7 @@ class Engine:
         if None not in groups.keys and "now" not in program.context:
             prefix = (program.digest, freeze(list(context.values())))
             keys = [(prefix, key) for key in groups.keys]
-            answers = [self._recall(key) for key in keys]
+            answers = [self._memo.get(key) for key in keys]
         open_ = [number for number, answer in enumerate(answers) if answer is None]
         targets = _targets(program, scene, [groups.representatives[number] for number in open_])
         nodes = sum(memo.cost(program.node, target) for target in targets)
@@ -209,18 +209,7 @@ class Engine:
         for number, (answer, final) in zip(open_, found, strict=True):
             answers[number] = answer
             if keys is not None and final:
-                self._remember(keys[number], answer)
-
-    def _recall(self, key: Any) -> Answer | None:
-        answer = self._memo.get(key)
-        if answer is not None:
-            self._memo.move_to_end(key)
-        return answer
-
-    def _remember(self, key: Any, answer: Answer) -> None:
-        self._memo[key] = answer
-        if len(self._memo) > MEMO_SIZE:
-            self._memo.popitem(last=False)
+                self._memo.put(keys[number], answer)
 
 
 def _targets(program: Program, scene: Scene, positions: Iterable[int]) -> list[dict[str, Any]]:

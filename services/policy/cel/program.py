@@ -1,7 +1,6 @@
 """A rule, compiled: bounded, linted, type-checked, its policy's variables in place; and how it is evaluated."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from services.policy.language.diagnostics import Diagnostic, InvalidExpression
 from services.policy.language.lint import lint
 from services.policy.language.syntax import Call, Literal, Node, walk
 from services.policy.language.variables import VARIABLES
+from shared.aio.lru import Lru
 
 PROGRAMS = 1_000
 """Compiled expressions that are kept, least recently used first out."""
@@ -46,8 +46,7 @@ class Programs:
     """Compiled expressions by the SHA-256 of their text. What does not compile is remembered as well."""
 
     def __init__(self, size: int = PROGRAMS) -> None:
-        self._size = size
-        self._known: OrderedDict[str, Program | InvalidExpression] = OrderedDict()
+        self._known: Lru[str, Program | InvalidExpression] = Lru(size)
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._known
@@ -61,11 +60,7 @@ class Programs:
                 known = compile_rule(expression, definitions, result=result)
             except InvalidExpression as error:
                 known = error
-            self._known[digest] = known
-            if len(self._known) > self._size:
-                self._known.popitem(last=False)
-        else:
-            self._known.move_to_end(digest)
+            self._known.put(digest, known)
         if isinstance(known, InvalidExpression):
             raise InvalidExpression(known.diagnostics)
         return known

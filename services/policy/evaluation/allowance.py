@@ -1,7 +1,8 @@
 """How much time each tenant's rules may take: full at first, filled up again slowly. Pure; time is handed in."""
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
+
+from shared.aio.lru import Lru
 
 REMEMBERED = 10_000
 """Tenants that are kept; one that is forgotten starts full again."""
@@ -30,7 +31,7 @@ class Allowances:
 
     full: float
     refill: float = 0.1
-    _left: "OrderedDict[str, _Left]" = field(default_factory=OrderedDict)
+    _left: Lru[str, _Left] = field(default_factory=lambda: Lru(REMEMBERED))
 
     def left(self, tenant: str, now: float) -> float:
         """Seconds that the tenant may use now."""
@@ -40,10 +41,7 @@ class Allowances:
     def spend(self, tenant: str, seconds: float, now: float) -> None:
         """Take off what was used; never below zero."""
         left = max(0.0, self.left(tenant, now) - seconds)
-        self._left.pop(tenant, None)
-        self._left[tenant] = _Left(left, now)
-        if len(self._left) > REMEMBERED:
-            self._left.popitem(last=False)
+        self._left.put(tenant, _Left(left, now))
 
 
 @dataclass

@@ -1,80 +1,61 @@
 """The inventory as columns: one array per thing that rules read, over all targets. Pure.
 
-A column is built when a rule first reads it, and kept; when targets change, only their rows are read again. Numbers and
-booleans are arrays of their own type; everything else is dictionary-encoded, so that a rule looks at each distinct
-value once. A row that has no value (a label that is not there, a target that is gone) is marked in `missing`.
+A column is kept current when it is read, not when targets change: then only the rows that changed since are read again.
+Numbers and booleans are arrays of their own type; everything else is dictionary-encoded, so that a rule looks at each
+distinct value once. A row that has no value (a label that is not there, a target that is gone) is marked in `missing`.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from services.policy.language.variables import TARGET
+from shared.aio.lru import Lru
+from shared.columns import Coded, Column, Rows
 from shared.model.target import Target
 
 MAX_COLUMNS = 512
 """Columns that are kept, least recently used first out."""
 
 MAX_TABLES = 64
-"""Functions whose answers a column keeps per distinct value."""
+"""Functions whose answers a column keeps per distinct value, least recently used first out."""
 
-Rows = npt.NDArray[np.intp]
+RowNumbers = npt.NDArray[np.intp]
 Read = Callable[[Target, float], Any]
 """Reads one value of a target at a time (seconds since the epoch); None where it has none. May raise `ValueError`."""
 
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "double": np.dtype(np.float64),
-    "int": np.dtype(np.int64),
-    "bool": np.dtype(np.bool_),
-}
+_DTYPES: dict[str, type] = {"double": np.float64, "int": np.int64, "bool": np.bool_}
 
 
-@dataclass
-class Column:
-    """One value per target. `kind` is `double`, `int`, `bool`, or `coded`: then `values` are indices into `words`."""
+class Words(Coded[Target]):
+    """A dictionary-encoded column, with what functions say of each distinct value."""
 
-    kind: str
-    values: npt.NDArray[Any]
-    missing: npt.NDArray[np.bool_]
-    words: list[Any] = field(default_factory=list)
-    codes: dict[Any, int] = field(default_factory=dict)
-    seen: int = 0  # how much of the log of changes it has taken in
-    tables: dict[Any, list[Any]] = field(default_factory=dict)
+    @staticmethod
+    def key(value: Any) -> Hashable:
+        return freeze(value)
+
+    def __init__(self, read: Callable[[Target], Any]) -> None:
+        super().__init__(read, dtype=np.int32, nullable=True)
+        self._tables: Lru[Any, list[Any]] = Lru(MAX_TABLES)
 
     def table(self, key: Any, look: Callable[[Any], Any]) -> list[Any]:
         """`look` at each distinct value once, kept under `key` and continued as values are added."""
-        if key not in self.tables and len(self.tables) >= MAX_TABLES:
-            self.tables.clear()
-        table = self.tables.setdefault(key, [])
-        table.extend(look(word) for word in self.words[len(table) :])
+        table = self._tables.get(key)
+        if table is None:
+            table = []
+            self._tables.put(key, table)
+        table.extend(look(word) for word in self.distinct[len(table) :])
         return table
 
-    def code(self, value: Any) -> int:
-        """The index of a value in `words`, where it is added when it is new."""
-        key = freeze(value)
-        code = self.codes.get(key)
-        if code is None:
-            code = self.codes[key] = len(self.words)
-            self.words.append(value)
-        return code
-
-    @classmethod
-    def empty(cls, kind: str) -> "Column":
-        """A column without rows."""
-        return cls(kind, np.zeros(0, dtype=_DTYPES.get(kind, np.dtype(np.int32))), np.zeros(0, dtype=bool))
-
-    def grow(self, size: int) -> None:
-        """Room for more rows; new rows have no value until they are put."""
-        extra = size - len(self.values)
-        self.values = np.concatenate([self.values, np.zeros(extra, dtype=self.values.dtype)])
-        self.missing = np.concatenate([self.missing, np.ones(extra, dtype=bool)])
+    def forget(self) -> None:
+        super().forget()
+        self._tables.clear()
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: Any) -> Hashable:
     """A hashable stand-in that is equal for equal values only. NaN equals itself here, so that it groups."""
     if isinstance(value, dict):
         return tuple(sorted((key, freeze(each)) for key, each in value.items()))
@@ -82,7 +63,7 @@ def freeze(value: Any) -> Any:
         return tuple(map(freeze, value))
     if isinstance(value, float) and value != value:
         return ("NaN",)
-    return value
+    return cast(Hashable, value)
 
 
 def distinguisher(path: Sequence[str]) -> Read:
@@ -109,44 +90,33 @@ def reader(path: Sequence[str]) -> Read:
     return read_path
 
 
+@dataclass
+class _Kept:
+    column: Column[Target]
+    seen: int  # how much of the log of changes it has taken in
+
+
 class Inventory:
     """Targets by row, and the columns over them."""
 
     def __init__(self) -> None:
-        self._row: dict[str, int] = {}
-        self._targets: list[Target | None] = []
-        self._free: list[int] = []
-        self._log: list[int] = []
-        self._columns: OrderedDict[Any, Column] = OrderedDict()
+        self._targets: Rows[Target] = Rows()
+        self._log: list[int] = []  # rows that changed, in order
+        self._columns: Lru[Any, _Kept] = Lru(MAX_COLUMNS)
 
     def update(self, changes: Mapping[str, Target | None]) -> None:
         """Targets by id that are new or changed; None for those that are gone."""
         for name, target in changes.items():
-            row = self._row.get(name)
-            if target is None:
-                if row is not None:
-                    del self._row[name]
-                    self._free.append(row)
-                    self._set(row, None)
-            else:
-                if row is None:
-                    row = self._free.pop() if self._free else len(self._targets)
-                    self._row[name] = row
-                self._set(row, target)
-        if len(self._log) > 4 * len(self._targets) + 1024:
+            row = self._targets.remove(name) if target is None else self._targets.put(name, target)
+            if row is not None:
+                self._log.append(row)
+        if len(self._log) > 4 * len(self._targets.items) + 1024:
             self._columns.clear()
             self._log.clear()
 
-    def _set(self, row: int, target: Target | None) -> None:
-        if row == len(self._targets):
-            self._targets.append(target)
-        else:
-            self._targets[row] = target
-        self._log.append(row)
-
     def __len__(self) -> int:
         """How many targets there are."""
-        return len(self._row)
+        return len(self._targets)
 
     def knows(self, key: Any) -> bool:
         """Whether there is a column under the key already."""
@@ -154,47 +124,53 @@ class Inventory:
 
     def rows(self, ids: Iterable[str]) -> list[int | None]:
         """The row of each target, None for those that are not here."""
-        return [self._row.get(each) for each in ids]
+        return [self._targets.of.get(each) for each in ids]
 
     def target(self, row: int) -> Target:
         """The target at a row that `rows` gave."""
-        target = self._targets[row]
-        assert target is not None
-        return target
+        return self._targets[row]
 
-    def column(self, key: Any, kind: str, read: Read, now: float, *, volatile: bool = False) -> Column:
-        """The column that `read` fills, current; kept under `key` unless its values depend on the time."""
-        if volatile:
-            return self._filled(Column.empty(kind), read, now, range(len(self._targets)))
-        column = self._columns.get(key)
-        if column is None or len(column.words) > 2 * len(self._targets) + 64:
-            column = self._columns[key] = self._filled(Column.empty(kind), read, now, range(len(self._targets)))
-            column.seen = len(self._log)
-            if len(self._columns) > MAX_COLUMNS:
-                self._columns.popitem(last=False)
-            return column
-        self._columns.move_to_end(key)
-        if column.seen < len(self._log):
-            self._filled(column, read, now, sorted(set(self._log[column.seen :])))
-            column.seen = len(self._log)
+    def column(self, key: Any, kind: str, read: Read, now: float, *, volatile: bool = False) -> Column[Target]:
+        """The column of a kind (`double`, `int`, `bool`) that `read` fills, current.
+
+        It is kept under `key` unless its values depend on the time.
+        """
+        return self._current(key, lambda each: Column(_DTYPES[kind], each, nullable=True), read, now, volatile)
+
+    def words(self, key: Any, read: Read, now: float, *, volatile: bool = False) -> Words:
+        """As `column`, for values of any other kind."""
+        column = self._current(key, Words, read, now, volatile)
+        assert isinstance(column, Words)
         return column
 
-    def _filled(self, column: Column, read: Read, now: float, rows: Sequence[int]) -> Column:
-        column.grow(len(self._targets))
-        values = [_value(self._targets[row], read, now) for row in rows]
-        at = slice(None) if isinstance(rows, range) else np.array(rows, dtype=np.intp)
-        column.missing[at] = [value is None for value in values]
-        if column.kind == "coded":
-            column.values[at] = [0 if value is None else column.code(value) for value in values]
-        else:
-            column.values[at] = [0 if value is None else value for value in values]
-        return column
+    def _current(
+        self,
+        key: Any,
+        make: Callable[[Callable[[Target], Any]], Column[Target]],
+        read: Read,
+        now: float,
+        volatile: bool,
+    ) -> Column[Target]:
+        kept = None if volatile else self._columns.get(key)
+        if kept is None:
+            kept = _Kept(make(_reading(read, now)), len(self._log))
+            kept.column.fill(self._targets.items)
+            if not volatile:
+                self._columns.put(key, kept)
+        elif kept.seen < len(self._log):
+            kept.column.read = _reading(read, now)
+            kept.column.fill(self._targets.items, sorted(set(self._log[kept.seen :])))
+            kept.seen = len(self._log)
+        return kept.column
 
 
-def _value(target: Target | None, read: Read, now: float) -> Any:
-    if target is None:
-        return None
-    try:
-        return read(target, now)
-    except ValueError:
-        return None
+def _reading(read: Read, now: float) -> Callable[[Target], Any]:
+    """Reads at that time; an error is no value."""
+
+    def read_now(target: Target) -> Any:
+        try:
+            return read(target, now)
+        except ValueError:
+            return None
+
+    return read_now

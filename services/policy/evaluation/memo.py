@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.policy.evaluation.allowance import Work, column_seconds
-from services.policy.evaluation.columns import Inventory, Rows, distinguisher, freeze
+from services.policy.evaluation.columns import Inventory, RowNumbers, distinguisher, freeze
 from services.policy.functions import FUNCTIONS
 from services.policy.language.syntax import Call, Index, Listing, Literal, Macro, Name, Node, Select, path_of, walk
 from services.policy.language.variables import TARGET
@@ -64,23 +64,22 @@ def _known(path: Path) -> Path:
     return path[:2] if TARGET[path[0]].type.startswith("map<") else path[:1]
 
 
-def group(inventory: Inventory, paths: frozenset[Path] | None, rows: Rows, now: float, work: Work) -> Groups:
+def group(inventory: Inventory, paths: frozenset[Path] | None, rows: RowNumbers, now: float, work: Work) -> Groups:
     """Group rows by the values at these paths; without paths, or time to read them, every row is its own group."""
     if paths is None or not _affordable(inventory, paths, work):
         own = np.arange(len(rows))
         return Groups(own, [None] * len(rows), own)
     ordered = sorted(path for path in paths if path[0] in TARGET)
     columns = [
-        inventory.column(("memo", path), "coded", distinguisher(path), now, volatile=TARGET[path[0]].volatile)
-        for path in ordered
+        inventory.words(("memo", path), distinguisher(path), now, volatile=TARGET[path[0]].volatile) for path in ordered
     ]
     group_of = np.zeros(len(rows), dtype=np.intp)
     for column in columns:
         codes = np.where(column.missing[rows], 0, column.values[rows] + 1).astype(np.intp)
-        group_of = np.unique(group_of * (len(column.words) + 1) + codes, return_inverse=True)[1]
+        group_of = np.unique(group_of * (len(column.distinct) + 1) + codes, return_inverse=True)[1]
     representatives = np.unique(group_of, return_index=True)[1]
     keys = [
-        tuple((None,) if column.missing[row] else (freeze(column.words[column.values[row]]),) for column in columns)
+        tuple((None,) if column.missing[row] else (freeze(column.distinct[column.values[row]]),) for column in columns)
         for row in rows[representatives]
     ]
     return Groups(representatives, keys, group_of)

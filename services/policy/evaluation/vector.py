@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from services.policy.evaluation.allowance import Work, column_seconds
-from services.policy.evaluation.columns import Column, Inventory, Read, Rows, reader
+from services.policy.evaluation.columns import Inventory, Read, RowNumbers, Words, reader
 from services.policy.evaluation.outcomes import ERROR, FALSE, TRUE, Outcomes
 from services.policy.functions import FUNCTIONS, Function
 from services.policy.language.syntax import Call, Has, Listing, Literal, Macro, Name, Node, path_of, walk
 from services.policy.language.variables import RECORDS, TARGET, read_target
+from shared.columns import Column
+from shared.model.target import Target
 
 ASK_SECONDS = 3e-6
 """What it takes to call one of celpy's functions on one string, roughly."""
@@ -40,7 +42,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """A value per row. `kind`: bool, int, double or string; strings are codes of `column`'s words.
+    """A value per row. `kind`: bool, int, double or string; strings are indices of the distinct values of `column`.
 
     A constant has one value, a Python object, in `values`, and `column` None.
     """
@@ -48,7 +50,7 @@ class Vector:
     kind: str
     values: Any
     error: Array | bool
-    column: Column | None = None
+    column: Words | None = None
     constant: bool = False
 
 
@@ -73,7 +75,7 @@ class Vectoriser:
     """
 
     inventory: Inventory
-    rows: Rows
+    rows: RowNumbers
     now: float
     constant: Callable[[Node], Any]
     call: Callable[[str, Sequence[Any]], Any]
@@ -137,19 +139,21 @@ class Vectoriser:
         column = self._column(path, kind)
         return self._taken(column, kind)
 
-    def _column(self, path: tuple[str, ...], kind: str) -> Column:
-        stored = "coded" if kind == "string" else kind
-        self._pay_for((stored, path))
-        return self.inventory.column((stored, path), stored, reader(path), self.now, volatile=TARGET[path[0]].volatile)
+    def _column(self, path: tuple[str, ...], kind: str) -> Column[Target]:
+        self._pay_for((kind, path))
+        read, volatile = reader(path), TARGET[path[0]].volatile
+        if kind == "string":
+            return self.inventory.words((kind, path), read, self.now, volatile=volatile)
+        return self.inventory.column((kind, path), kind, read, self.now, volatile=volatile)
 
     def _pay_for(self, key: Any) -> None:
         """A column that is not there yet takes time, and is built only where this rule may take it."""
         if not self.inventory.knows(key) and not self.work.afford(column_seconds(len(self.inventory))):
             raise Unvectorisable("reading all that from every target would take too long")
 
-    def _taken(self, column: Column, kind: str) -> Vector:
-        values = column.values[self.rows]
-        return Vector(kind, values, column.missing[self.rows], column if kind == "string" else None)
+    def _taken(self, column: Column[Target], kind: str) -> Vector:
+        words = column if isinstance(column, Words) else None
+        return Vector(kind, column.values[self.rows], column.missing[self.rows], words)
 
     def _of_target(self, node: Call) -> Vector:
         """A function of the target and of constants is a column of its own."""
@@ -246,7 +250,7 @@ class Vectoriser:
             return Vector(kind, _arithmetic(name, kind, left, right), errors)
         raise Unvectorisable(f"{name} is not for columns")
 
-    def _per_word(self, name: str, arguments: list[Vector], column: Column, codes: Array, errors: Any) -> Vector:
+    def _per_word(self, name: str, arguments: list[Vector], column: Words, codes: Array, errors: Any) -> Vector:
         """A function of one string and of constants: asked once for each distinct string."""
         if any(each.constant and each.error is not False for each in arguments):
             return Vector("bool", False, True, constant=True)
@@ -324,13 +328,13 @@ def _either(*errors: Array | bool) -> Array | bool:
 
 
 def _same_words(name: str, arguments: list[Vector], errors: Array | bool) -> Vector:
-    """Two columns of strings, compared for equality: the words of one in the codes of the other."""
+    """Two columns of strings, compared for equality: the distinct values of one in the codes of the other."""
     if name not in ("_==_", "_!=_") or any(each.column is None for each in arguments):
         raise Unvectorisable(f"{name.strip('_')} on two strings that vary")
     left, right = arguments
     assert left.column is not None
     assert right.column is not None
-    translated = np.array([left.column.codes.get(word, -1) for word in right.column.words] or [-1])
+    translated = np.array([left.column.codes.get(word, -1) for word in right.column.distinct] or [-1])
     same = left.values == translated[right.values]
     return Vector("bool", same if name == "_==_" else ~same, errors)
 

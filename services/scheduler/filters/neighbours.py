@@ -6,8 +6,8 @@ import numpy as np
 
 from services.scheduler.filters.verdict import Verdict
 from services.scheduler.round import Round
-from services.scheduler.snapshot import Bools
 from shared.api import PlacementAffinityTerm, matches
+from shared.columns import Bools
 from shared.model.refs import PlacementRef
 
 
@@ -47,6 +47,6 @@ def _in_domain_of(round: Round, term: PlacementAffinityTerm, placements: list[Pl
         for target in round.snapshot.taken[placement]:
             row = round.snapshot.rows.get(target)
             if row is not None:
-                occupied[column.data[row]] = True
+                occupied[column.values[row]] = True
     occupied &= ~column.among((None,))
-    return np.asarray(occupied[column.data[round.index]], np.bool_)
+    return np.asarray(occupied[column.values[round.index]], np.bool_)

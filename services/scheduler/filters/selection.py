@@ -13,4 +13,4 @@ def not_selected(round: Round) -> Iterator[Verdict]:
         yield Verdict("NotSelected", "not matching the selector", ~round.selected(wanted.selector))
     if wanted.names:
         column = round.snapshot.codes("name")
-        yield Verdict("NotSelected", "not among the names", ~column.among(wanted.names)[column.data[round.index]])
+        yield Verdict("NotSelected", "not among the names", ~column.among(wanted.names)[column.values[round.index]])

@@ -6,8 +6,8 @@ import numpy as np
 
 from services.scheduler.filters.verdict import Verdict
 from services.scheduler.round import Round
-from services.scheduler.snapshot import Bools
 from shared.api import Taint, Toleration, tolerates
+from shared.columns import Bools
 
 
 def taints(round: Round) -> Iterator[Verdict]:
@@ -25,7 +25,7 @@ def taints(round: Round) -> Iterator[Verdict]:
         messages = [_untolerated(each, tolerations, repel) for each in column.distinct]
         for message in dict.fromkeys(filter(None, messages)):
             names_it = np.array([each == message for each in messages])
-            yield Verdict("UntoleratedTaint", message, names_it[column.data[round.index]] & of)
+            yield Verdict("UntoleratedTaint", message, names_it[column.values[round.index]] & of)
     if round.request.leaving:
         yield Verdict("UntoleratedTaint", "tolerated for long enough", round.leaving & round.values("ready"))
 

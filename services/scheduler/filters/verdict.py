@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from services.scheduler.round import Round
-from services.scheduler.snapshot import Bools
+from shared.columns import Bools
 
 
 class Verdict(NamedTuple):

@@ -4,8 +4,8 @@ import numpy as np
 
 from services.scheduler.round import Round
 from services.scheduler.scorers.scorer import Args, number
-from services.scheduler.snapshot import Floats
 from shared.api import tolerates
+from shared.columns import Floats
 
 
 def affinity(round: Round, args: Args) -> Floats | None:
@@ -38,5 +38,5 @@ def _untolerated(round: Round) -> Floats | None:
     ]
     if not any(counts):
         return None
-    found: Floats = np.array(counts, np.float64)[column.data[round.index]]
+    found: Floats = np.array(counts, np.float64)[column.values[round.index]]
     return found if found.any() else None

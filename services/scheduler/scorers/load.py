@@ -4,7 +4,7 @@ import numpy as np
 
 from services.scheduler.round import Round
 from services.scheduler.scorers.scorer import Args
-from services.scheduler.snapshot import Floats
+from shared.columns import Floats
 
 OBSERVED = ("cpu", "memory", "pods")
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from services.scheduler.round import Round
 from services.scheduler.scorers.scorer import Args, BadArguments
-from services.scheduler.snapshot import Floats
 from shared.api import REGION_LABEL, ZONE_LABEL
+from shared.columns import Floats
 from shared.hub.names import PROVIDER_LABEL
 
 FROM_NARROW_TO_WIDE = (ZONE_LABEL, REGION_LABEL, PROVIDER_LABEL)

@@ -2,7 +2,7 @@
 
 from services.scheduler.round import Round
 from services.scheduler.scorers.scorer import Args, Scorer
-from services.scheduler.snapshot import Floats
+from shared.columns import Floats
 
 PREFIX = "Bus:"
 

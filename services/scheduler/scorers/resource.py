@@ -7,7 +7,7 @@ import numpy as np
 
 from services.scheduler.round import Round
 from services.scheduler.scorers.scorer import Args, BadArguments, number
-from services.scheduler.snapshot import Floats
+from shared.columns import Floats
 
 DEFAULT_RESOURCES = {"cpu": 1.0, "memory": 1.0}
 MODES = ("LeastAllocated", "MostAllocated", "BalancedAllocation", "RequestedToCapacityRatio")

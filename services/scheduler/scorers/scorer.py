@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.scheduler.round import Round
-from services.scheduler.snapshot import Floats
+from shared.columns import Floats
 
 Args = Mapping[str, Any]
 Scorer = Callable[[Round, Args], Floats | None]

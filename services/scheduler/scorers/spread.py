@@ -4,7 +4,7 @@ import numpy as np
 
 from services.scheduler.round import Round
 from services.scheduler.scorers.scorer import Args, BadArguments
-from services.scheduler.snapshot import Floats
+from shared.columns import Floats
 
 
 def spread(round: Round, args: Args) -> Floats | None:
@@ -24,7 +24,7 @@ def spread(round: Round, args: Args) -> Floats | None:
         for target in snapshot.taken[placement] if placement != own else ():
             row = snapshot.rows.get(target)
             if row is not None:
-                held[column.data[row]] += 1.0
-    here = held[column.data[round.index]]
+                held[column.values[row]] += 1.0
+    here = held[column.values[round.index]]
     fullest = here.max(initial=0.0)
     return np.asarray(100.0 * (1.0 - here / fullest), np.float64) if fullest else None

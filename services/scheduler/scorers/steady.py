@@ -4,7 +4,7 @@ import numpy as np
 
 from services.scheduler.round import Round
 from services.scheduler.scorers.scorer import Args
-from services.scheduler.snapshot import Floats
+from shared.columns import Floats
 
 
 def steady(round: Round, args: Args) -> Floats | None:  # noqa: ARG001 - every scorer has this signature

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from services.scheduler.selection import Contest
-from services.scheduler.snapshot import Ints
 from services.scheduler.strategies.best_fit import best_fit
 from services.scheduler.strategies.binpack import binpack
 from services.scheduler.strategies.spread import spread
+from shared.columns import Ints
 
 Strategy = Callable[[Contest], Ints]
 

@@ -1,7 +1,7 @@
 """BestFit: the best targets."""
 
 from services.scheduler.selection import Contest
-from services.scheduler.snapshot import Ints
+from shared.columns import Ints
 
 
 def best_fit(contest: Contest) -> Ints:

@@ -1,7 +1,7 @@
 """Binpack: the fewest targets."""
 
 from services.scheduler.selection import Contest
-from services.scheduler.snapshot import Ints
+from shared.columns import Ints
 
 
 def binpack(contest: Contest) -> Ints:

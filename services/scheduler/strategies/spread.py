@@ -1,7 +1,7 @@
 """Spread: the emptiest domain first."""
 
 from services.scheduler.selection import Contest
-from services.scheduler.snapshot import Ints
+from shared.columns import Ints
 
 
 def spread(contest: Contest) -> Ints:

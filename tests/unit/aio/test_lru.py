@@ -37,3 +37,25 @@ def test_cleared_it_is_empty():
     lru.clear()
     assert len(lru) == 0
     assert "a" not in lru
+
+
+def test_entries_may_be_bounded_by_what_they_weigh_together_and_the_newest_stays():
+    lru: Lru[str, list[int]] = Lru(5, weigh=len)
+    lru.put("a", [1, 2])
+    lru.put("b", [3])
+    assert lru.get("a") == [1, 2]
+    assert lru.put("c", [4, 5, 6]) == [[3]]
+    lru.get("a")
+    [grown] = [value for key, value in lru.items() if key == "a"]
+    grown.append(0)  # what is there already may grow; that counts at the next put
+    assert lru.put("d", [7]) == [[4, 5, 6]]
+    assert lru.put("e", [0] * 99) == [[1, 2, 0], [7]]
+    assert list(lru.items()) == [("e", [0] * 99)]
+
+
+def test_to_look_at_the_entries_is_no_use_of_them():
+    lru: Lru[str, int] = Lru(2)
+    lru.put("a", 1)
+    lru.put("b", 2)
+    assert dict(lru.items())["a"] == 1
+    assert lru.put("c", 3) == [1]

@@ -28,12 +28,12 @@ def test_only_changed_rows_are_read_again() -> None:
     inventory = Inventory()
     inventory.update({name: target(name) for name in "abc"})
     for _ in range(3):
-        inventory.column("k", "coded", read, 0.0)
+        inventory.words("k", read, 0.0)
     assert reads == {"a": 1, "b": 1, "c": 1}
     inventory.update({"b": target("b", kubernetes_version="2"), "d": target("d")})
-    column = inventory.column("k", "coded", read, 0.0)
+    column = inventory.words("k", read, 0.0)
     assert reads == {"a": 1, "b": 2, "c": 1, "d": 1}
-    assert [column.words[code] for code in column.values] == ["", "2", "", ""]
+    assert [column.distinct[code] for code in column.values[:4]] == ["", "2", "", ""]
 
 
 def test_a_target_that_is_gone_has_no_value_and_its_row_is_used_again() -> None:
@@ -42,10 +42,10 @@ def test_a_target_that_is_gone_has_no_value_and_its_row_is_used_again() -> None:
     assert inventory.rows(["a", "b", "x"]) == [0, 1, None]
     inventory.update({"a": None, "x": None})
     column = inventory.column("n", "int", reader(("nodes",)), 0.0)
-    assert column.missing.tolist() == [True, False]
+    assert column.missing[:2].tolist() == [True, False]
     inventory.update({"c": target("c", nodes=7)})
     assert inventory.rows(["a", "c"]) == [None, 0]
-    assert inventory.column("n", "int", reader(("nodes",)), 0.0).values.tolist() == [7, 3]
+    assert inventory.column("n", "int", reader(("nodes",)), 0.0).values[:2].tolist() == [7, 3]
     assert len(inventory) == 2
 
 
@@ -53,7 +53,7 @@ def test_columns_are_bounded() -> None:
     inventory = Inventory()
     inventory.update({"a": target("a")})
     for number in range(MAX_COLUMNS + 20):
-        inventory.column(number, "coded", reader(("name",)), 0.0)
+        inventory.words(number, reader(("name",)), 0.0)
     assert len(inventory._columns) == MAX_COLUMNS
 
 
@@ -72,10 +72,10 @@ def test_an_updated_inventory_equals_a_new_one(history: list[dict[str, str | Non
         }
         inventory.update(update)
         present = {name: each for name, each in {**present, **update}.items() if each is not None}
-        column = inventory.column("v", "coded", reader(("kubernetesVersion",)), 0.0)
+        column = inventory.words("v", reader(("kubernetesVersion",)), 0.0)
         rows = inventory.rows(present)
         assert None not in rows
-        found = {name: column.words[column.values[row]] for name, row in zip(present, rows, strict=True)}
+        found = {name: column.distinct[column.values[row]] for name, row in zip(present, rows, strict=True)}
         assert found == {name: each.kubernetes_version for name, each in present.items()}
 
 
@@ -108,4 +108,4 @@ def test_a_row_keeps_its_column_values_when_another_attribute_changes() -> None:
     inventory.update({"a": first})
     inventory.column("n", "int", reader(("nodes",)), 0.0)
     inventory.update({"a": structs.replace(first, nodes=5)})
-    assert inventory.column("n", "int", reader(("nodes",)), 0.0).values.tolist() == [5]
+    assert inventory.column("n", "int", reader(("nodes",)), 0.0).values[:1].tolist() == [5]

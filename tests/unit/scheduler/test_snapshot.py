@@ -18,7 +18,7 @@ def value(snapshot: Snapshot, name: str, family: str, key: str | None = None) ->
 
 def label(snapshot: Snapshot, name: str, key: str) -> object:
     column = snapshot.codes("label", key)
-    return column.distinct[column.data[snapshot.rows[f"root/{name}"]]]
+    return column.distinct[column.values[snapshot.rows[f"root/{name}"]]]
 
 
 def test_a_changed_target_changes_its_row_only() -> None:
