@@ -32,8 +32,8 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
     """Follow workspaces, inventory, heads and the waiting room; watch every workspace."""
     settings: ControllerSettings = runtime.settings
     async with open_hub(settings, field_manager("controller")) as hub, asyncio.TaskGroup() as tasks:
-        queue: WorkQueue[PlacementRef] = WorkQueue()
-        policies: WorkQueue[tuple[str, str]] = WorkQueue()
+        queue: WorkQueue[PlacementRef] = WorkQueue(settings.reconcile_concurrency, lambda ref: ref.workspace)
+        policies: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
         observer = Observer(
             settings=settings,
             heads=await runtime.follow(HEADS),

@@ -35,7 +35,7 @@ class Checks:
         self._view = view
         self._policies = policies
         self._isolation = isolation
-        self._queue: WorkQueue[str] = WorkQueue()
+        self._queue: WorkQueue[str] = WorkQueue(owner=lambda key: PolicyRef.from_key(key).workspace)
         self._reviewed: dict[str, Identity] = {}
         self._tallies = Tallies()
 

@@ -13,6 +13,7 @@ from shared.broker.table import View
 from shared.hub.retry import MUCH_LATER, as_retry
 from shared.kube.times import rfc3339
 from shared.model.policy import PolicyCheck
+from shared.model.refs import PolicyRef
 
 log = logging.getLogger("moorage.status")
 
@@ -30,7 +31,7 @@ class Policies:
         self._records = records
         self._checks = checks
         self._clock = clock
-        self._queue: WorkQueue[str] = WorkQueue()
+        self._queue: WorkQueue[str] = WorkQueue(WRITERS, owner=lambda key: PolicyRef.from_key(key).workspace)
         self._shown: dict[str, tuple[PolicyCheck, float]] = {}  # by key: what the status says, and since when we know
         self._timers: dict[str, asyncio.TimerHandle] = {}
 

@@ -34,3 +34,20 @@ async def test_waiting_for_a_key_ends_when_one_is_added():
     queue.add("a")
     async with asyncio.timeout(1):
         assert await getting == "a"
+
+
+async def test_owners_of_keys_take_turns_and_none_takes_all_places():
+    queue: WorkQueue[str] = WorkQueue(4, owner=lambda key: key[0])
+    for key in ("a1", "a2", "a3", "a4", "a5", "b1"):
+        queue.add(key)
+    assert [await queue.get() for _ in range(3)] == ["a1", "b1", "a2"]
+    getting = asyncio.create_task(queue.get())
+    queue.done("b1")
+    async with asyncio.timeout(1):
+        assert await getting == "a3"
+    getting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    assert not getting.done()  # the last place is not for who has all others
+    queue.add("c1")
+    async with asyncio.timeout(1):
+        assert await getting == "c1"
