@@ -1,25 +1,28 @@
 """Whose message is decided next, so that no tenant waits behind another's burst."""
 
 import asyncio
-from collections import OrderedDict, deque
+import heapq
+import itertools
+from collections import OrderedDict
 
 
 class Turns:
-    """Higher priority first; within a priority one workspace after the other; within a workspace first come.
+    """One workspace after the other; within a workspace higher priority first, then first come.
 
-    Deciding does not await, so messages at hand would otherwise be decided in the order of arrival. It is fair among
-    the messages that the worker has fetched, as many as the handler's concurrency.
+    A priority counts among the placements of one workspace: whoever could raise it above others' would stop them.
+    Deciding does not await, so messages at hand would otherwise be decided in the order of arrival.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, OrderedDict[str, deque[asyncio.Future[None]]]] = {}
+        self._waiting: OrderedDict[str, list[tuple[int, int, asyncio.Future[None]]]] = OrderedDict()
+        self._number = itertools.count()
         self._called = False
 
     async def take(self, workspace: str, priority: int) -> None:
         """Wait for one's turn: it lasts until the caller awaits something else."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.setdefault(priority, OrderedDict()).setdefault(workspace, deque()).append(turn)
+        heapq.heappush(self._waiting.setdefault(workspace, []), (-priority, next(self._number), turn))
         self._call()
         await turn
 
@@ -39,12 +42,8 @@ class Turns:
         self._call()
 
     def _next(self) -> "asyncio.Future[None]":
-        priority = max(self._waiting)
-        workspaces = self._waiting[priority]
-        workspace, queue = workspaces.popitem(last=False)
-        turn = queue.popleft()
+        workspace, queue = self._waiting.popitem(last=False)
+        _, _, turn = heapq.heappop(queue)
         if queue:
-            workspaces[workspace] = queue  # to the end of the line
-        elif not workspaces:
-            del self._waiting[priority]
+            self._waiting[workspace] = queue  # to the end of the line
         return turn

@@ -305,7 +305,12 @@ class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
     ] = "Fail"
     suspend: Annotated[bool, Meta(description="Whether nothing is decided or changed for now.")] = False
     priority: Annotated[
-        int, Meta(description="Order among placements that wait; higher goes first.", ge=-1000000, le=1000000)
+        int,
+        Meta(
+            description="Order among the placements of a workspace that wait; higher goes first.",
+            ge=-1000000,
+            le=1000000,
+        ),
     ] = 0
 
 

@@ -154,18 +154,18 @@ def test_the_worker_declares_what_it_takes_and_gives() -> None:
     assert (worker.consumes, worker.emits) == ((Evaluated,), (Scheduled,))
 
 
-async def test_turns_go_by_priority_then_round_by_workspace() -> None:
+async def test_turns_go_round_by_workspace_and_by_priority_within_one() -> None:
     turns, order = Turns(), []
 
     async def handle(name: str, workspace: str, priority: int) -> None:
         await turns.take(workspace, priority)
         order.append(name)
 
-    burst = [("a1", "a", 0), ("a2", "a", 0), ("a3", "a", 0), ("b1", "b", 0), ("b2", "b", 0), ("urgent", "c", 9)]
+    burst = [("a1", "a", 0), ("a2", "a", 0), ("a3", "a", 0), ("b1", "b", 0), ("b2", "b", 0), ("urgent", "a", 9)]
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         for each in burst:
             tasks.create_task(handle(*each))
-    assert order == ["urgent", "a1", "b1", "a2", "b2", "a3"]
+    assert order == ["urgent", "b1", "a1", "b2", "a2", "a3"]
 
 
 async def test_a_turn_that_nobody_waits_for_any_more_is_passed_on() -> None:
