@@ -72,6 +72,9 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     # reach it in the day that a stream keeps a message: 100 + 86,400 s / 10 s = 8,740.
     max_deliver: int = 10_000
     concurrency: int = 32
+    # Messages that wait in each copy beyond those, to be handled in turns: owner by owner, which is the first token
+    # that the filter leaves open. None of them: first come, first served.
+    ahead: int = 0
 
 
 class Delivery(Protocol):

@@ -11,6 +11,8 @@ from shared.pipeline.messages import PIPELINE, Message
 from shared.pipeline.worker import Worker
 
 PIPELINE_STREAM = "MOORAGE_PIPELINE"
+AHEAD = 256
+"""Messages that wait in each copy of a worker for their workspace's turn."""
 
 
 class TopologyError(ValueError):
@@ -46,6 +48,7 @@ def consumer(worker: Worker, kind: type[Message], concurrency: int = 32) -> Cons
         stream=PIPELINE_STREAM,
         subject=f"{PIPELINE}.{kind.stage}.>",
         concurrency=concurrency,
+        ahead=AHEAD,
     )
 
 

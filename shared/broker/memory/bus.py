@@ -26,8 +26,8 @@ from shared.broker.dead import (
     replay_id,
     replay_to,
 )
-from shared.broker.dispatch import dispatch
 from shared.broker.subjects import check_subject, covers
+from shared.broker.window import Window
 
 log = logging.getLogger("moorage.bus")
 
@@ -200,45 +200,28 @@ class MemoryConsumption:
     ) -> None:
         self._bus = bus
         self._consumer = consumer
-        self._handle = handle
-        self._tasks: dict[asyncio.Task[None], MemoryDelivery] = {}
+        self._window = Window(bus, consumer.settings, handle, on_room=consumer.pump)
         consumer.takers.append(self)
         consumer.pump()
 
     @property
     def free(self) -> bool:
         """Whether it can take one more message."""
-        return len(self._tasks) < self._consumer.settings.concurrency
+        return self._window.room > 0
 
     def take(self, message: Stored, attempt: int) -> None:
-        delivery = MemoryDelivery(self._bus.broker, self._consumer, message, attempt)
-        task = asyncio.create_task(dispatch(self._bus, self._consumer.settings, delivery, self._handle))
-        self._tasks[task] = delivery
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
-        self._consumer.pump()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a delivery was left unsettled", exc_info=error)
+        self._window.take(MemoryDelivery(self._bus.broker, self._consumer, message, attempt))
 
     async def drain(self, timeout: float) -> bool:
         self._leave()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout)
-        unfinished = dict(self._tasks)
+        finished = await self._window.drain(timeout)
         await self.abandon()
-        for delivery in unfinished.values():
-            await delivery.nak(0)
-        return not unfinished
+        return finished
 
     async def abandon(self) -> None:
         """Stop at once and settle nothing, as a crash would."""
         self._leave()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._window.abandon()
 
     def _leave(self) -> None:
         if self in self._consumer.takers:

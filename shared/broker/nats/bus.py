@@ -20,7 +20,6 @@ from shared.broker.dead import (
     replay_id,
     replay_to,
 )
-from shared.broker.dispatch import dispatch
 from shared.broker.nats.blobs import CONFIG as BLOBS_CONFIG
 from shared.broker.nats.blobs import Blobs
 from shared.broker.nats.client import ApiError, NatsClient, api_answer, status_of
@@ -28,6 +27,7 @@ from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.pull import Pull, PullSettings
 from shared.broker.nats.streams import ADVISORIES, consumer_config, ensure_stream, stream_config
 from shared.broker.subjects import check_subject
+from shared.broker.window import Window, at_once
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -69,7 +69,7 @@ class NatsDelivery:
 
 
 class NatsConsumption:
-    """A consumer at work: a pull that is never larger than the free slots, and a task per message."""
+    """A consumer at work: a pull that is never larger than the room in a window."""
 
     def __init__(
         self,
@@ -79,68 +79,37 @@ class NatsConsumption:
         pull: PullSettings,
     ) -> None:
         self._bus = bus
-        self._consumer = consumer
-        self._handle = handle
-        self._slots = asyncio.Semaphore(consumer.concurrency)
-        self._tasks: dict[asyncio.Task[None], NatsDelivery] = {}
-        self._draining = False
         self._pull = Pull(
             bus.client,
             consumer.stream,
             consumer.name,
-            take=self._take,
-            room=lambda: consumer.concurrency - len(self._tasks),
-            at_once=consumer.concurrency,
+            take=lambda message: self._window.take(NatsDelivery(bus.client, message)),
+            room=lambda: self._window.room,
+            at_once=at_once(consumer),
             settings=pull,
         )
+        self._window = Window(bus, consumer, handle, on_room=self._pull.kick)
 
     async def start(self) -> None:
         await self._pull.start()
 
-    def _take(self, message: "Msg") -> None:
-        delivery = NatsDelivery(self._bus.client, message)
-        task = asyncio.create_task(self._work(delivery))
-        self._tasks[task] = delivery
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
-        self._pull.kick()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a delivery was left unsettled", exc_info=error)
-
-    async def _work(self, delivery: NatsDelivery) -> None:
-        # The slots are there for the message that comes unasked, from a request that a reconnect made void.
-        async with self._slots:
-            if self._draining:
-                await delivery.nak(0)
-            else:
-                await dispatch(self._bus, self._consumer, delivery, self._handle)
-
     async def drain(self, timeout: float) -> bool:
         """See the port. What was on its way and not begun is given back, so that another copy gets it at once."""
-        self._draining = True
+        self._window.close()
         deadline = asyncio.get_running_loop().time() + timeout
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._pull.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
-        unfinished = dict(self._tasks)
+        finished = await self._window.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
         await self.abandon()
         with contextlib.suppress(BusError):
-            for delivery in unfinished.values():
-                await delivery.nak(0)
             await self._bus.client.flush()
-        return not unfinished
+        return finished
 
     async def abandon(self) -> None:
         """Stop at once and settle nothing, as a crash would."""
         await self._pull.abandon()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._window.abandon()
         self._bus.consumptions.discard(self)
 
 

@@ -1,0 +1,172 @@
+"""What one copy of a worker has in hand of a consumer's messages, and whose turn it is among them.
+
+The broker delivers in the order of arrival. So a copy fetches more than it works on, and takes turns among the owners
+of what it has (the workspaces). When its room for waiting messages is full, it gives back the newest of who has most
+there, to be delivered again by the time at which it could be handled; that makes room for what lies behind. However
+much one owner has in the broker, all of it passes by within moments, and others' messages come to hand.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from shared.aio.lru import Lru
+from shared.aio.turns import SHARE, Turns
+from shared.broker.bus import ID_HEADER, Bus, BusError, Consumer, Delivery
+from shared.broker.dispatch import dispatch
+
+log = logging.getLogger("moorage.bus")
+
+MOST_ON_THE_WAY = 128
+"""Messages, of up to a quarter of a MiB each."""
+
+MOST_BYTES = 32 << 20
+"""Of waiting messages; with more, the window counts as full."""
+
+SHORTEST, LONGEST = 1.0, 30.0
+"""Seconds for which a message is given back."""
+
+REMEMBERED = 10_000
+"""Messages of which it is known how often they were given back."""
+
+
+class Window:
+    """Deliveries that are worked on, and such that wait for their turn. `on_room` is called when more can be taken."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        consumer: Consumer,
+        handle: Callable[[Delivery], Awaitable[None]],
+        *,
+        on_room: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._consumer = consumer
+        self._handle = handle
+        self._on_room = on_room
+        self._clock = clock
+        self._place = len(consumer.subject.split(".")) - 1  # of the token that names the owner
+        self._turns: Turns[Delivery] = Turns(consumer.concurrency, share=SHARE if consumer.ahead else None)
+        self._bytes = 0
+        self._working: dict[asyncio.Task[None], Delivery] = {}
+        self._done_at: deque[float] = deque(maxlen=64)
+        self._times_back: Lru[str, int] = Lru(REMEMBERED)
+        self._settling: set[asyncio.Task[None]] = set()
+        self._renewal: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be on their way."""
+        if self._closed or self._bytes > MOST_BYTES:
+            return 0
+        held = len(self._working) + len(self._turns)
+        return min(at_once(self._consumer), self._consumer.concurrency + self._consumer.ahead - held)
+
+    def take(self, delivery: Delivery) -> None:
+        """Handle a delivery when it is its owner's turn."""
+        if self._closed:
+            self._give_back([delivery], 0.0)
+            return
+        # That it came and was given back says nothing of its handler, which counts deliveries.
+        delivery.attempt = max(1, delivery.attempt - (self._times_back.get(_id(delivery)) or 0))
+        self._turns.add(self._owner(delivery), delivery)
+        self._bytes += len(delivery.payload)
+        self._go_on()
+        if self._renewal is None and self._turns:
+            self._renewal = asyncio.create_task(self._renew())
+
+    async def drain(self, timeout: float) -> bool:
+        """Give back what waits, let handlers finish; False when some had to be cancelled at the timeout."""
+        self.close()
+        if self._working:
+            await asyncio.wait(self._working, timeout=timeout)
+        unfinished = list(self._working.values())
+        await self._cancel(self._working)
+        self._give_back(unfinished, 0.0)
+        await asyncio.gather(*self._settling)
+        return not unfinished
+
+    def close(self) -> None:
+        """Begin nothing more, and give back what waits, so that another copy gets it at once."""
+        self._closed = True
+        self._give_back(self._turns.clear(), 0.0)
+
+    async def abandon(self) -> None:
+        """Stop at once and settle nothing, as a crash would."""
+        self._closed = True
+        self._turns.clear()
+        await self._cancel([*self._working, *self._settling, *([self._renewal] if self._renewal else [])])
+
+    def _owner(self, delivery: Delivery) -> str:
+        return delivery.subject.split(".", self._place + 1)[self._place]
+
+    def _go_on(self) -> None:
+        """Begin what can be begun; when no more can be taken, make room."""
+        while not self._closed and (delivery := self._turns.next()) is not None:
+            self._bytes -= len(delivery.payload)
+            task = asyncio.create_task(dispatch(self._bus, self._consumer, delivery, self._handle))
+            self._working[task] = delivery
+            task.add_done_callback(self._done)
+        if self._consumer.ahead and self.room <= 0 and (surplus := self._turns.surplus(self._consumer.ahead // 4)):
+            for delivery in surplus:
+                self._bytes -= len(delivery.payload)
+                self._times_back.put(_id(delivery), (self._times_back.get(_id(delivery)) or 0) + 1)
+            self._give_back(surplus, self._until_then())
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._turns.done(self._owner(self._working.pop(task)))
+        self._done_at.append(self._clock())
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a delivery was left unsettled", exc_info=error)
+        self._go_on()
+        self._on_room()
+
+    def _until_then(self) -> float:
+        """Seconds after which what waits here will have been handled, as fast as it went lately."""
+        if not self._done_at:
+            return SHORTEST
+        each = (self._clock() - self._done_at[0]) / len(self._done_at)
+        return min(LONGEST, max(SHORTEST, each * len(self._turns)))
+
+    def _give_back(self, deliveries: Sequence[Delivery], delay: float) -> None:
+        """Have messages delivered again, here or to another copy, and say that there is room."""
+        if deliveries:
+            task = asyncio.create_task(self._nak(deliveries, delay))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+
+    async def _nak(self, deliveries: Sequence[Delivery], delay: float) -> None:
+        for delivery in deliveries:
+            with contextlib.suppress(BusError, OSError, TimeoutError):  # it comes again by itself
+                await delivery.nak(delay)
+        self._on_room()
+
+    async def _renew(self) -> None:
+        """Keep what waits ours."""
+        while True:
+            await asyncio.sleep(self._consumer.ack_wait / 3)
+            for delivery in self._turns.waiting():
+                with contextlib.suppress(BusError, OSError, TimeoutError):
+                    await delivery.in_progress()
+
+    @staticmethod
+    async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+        tasks = list(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def at_once(consumer: Consumer) -> int:
+    """How many messages may be on their way to one copy, since each may be large."""
+    return min(MOST_ON_THE_WAY, consumer.concurrency + consumer.ahead)
+
+
+def _id(delivery: Delivery) -> str:
+    return delivery.headers.get(ID_HEADER, delivery.subject)
