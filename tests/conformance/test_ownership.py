@@ -114,7 +114,7 @@ async def test_what_has_no_place_in_the_schema_cannot_be_applied(api: Api, spec,
 async def test_conflicts_of_one_owner_are_listed_together(api: Api):
     await apply(api, "one", color="red", size=7)
     error = await refusal(apply(api, "two", color="blue", size=8))
-    assert error.message == 'Apply failed with 2 conflicts: conflicts with "one":\n- .spec.color\n- .spec.size'
+    assert error.message == 'Apply failed with 2 conflicts: conflicts with "one": - .spec.color - .spec.size'
 
 
 async def test_a_conflict_says_through_which_subresource_the_owner_wrote(api: Api):
