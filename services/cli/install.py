@@ -27,8 +27,8 @@ def add_parser(commands: Any) -> None:
         "kubernetes",
         help="a plain Kubernetes cluster",
         description="Apply what the workers need on a plain Kubernetes hub, by server-side apply: CRDs, the namespace "
-        "moorage-system with a ServiceAccount and rights per worker, and the admission policies that record who "
-        "created a Placement. Idempotent; run it again to upgrade. Workers themselves come by deploy/kubernetes.",
+        "moorage-system with a ServiceAccount and rights per worker, and the admission policies: they record who asks "
+        "for a Placement, and have Moorage alone write what it decides. Idempotent; run it again to upgrade. Workers themselves come by deploy/kubernetes.",
     )
     add_hub_argument(kubernetes)
     kubernetes.add_argument("--dry-run", action="store_true", help="print the manifests and change nothing")
@@ -38,8 +38,8 @@ def add_parser(commands: Any) -> None:
     kubernetes.add_argument(
         "--without-admission",
         action="store_true",
-        help="for Kubernetes before 1.36: nobody records who created a Placement, so discovery must run with "
-        "MOORAGE_AUTHORIZATION=AllowAll",
+        help="for Kubernetes before 1.36: nobody records who asks for a Placement, so discovery, decision and "
+        "binding must run with MOORAGE_AUTHORIZATION=AllowAll, and whoever may write a decision decides",
     )
     kubernetes.add_argument(
         "--force-conflicts", action="store_true", help="take over fields that another field manager has set otherwise"
@@ -84,7 +84,7 @@ async def _require_admission(client: "Client") -> None:
             raise
         raise CommandError(
             f"this server has no {wanted.kind} in {wanted.api_version} (Kubernetes 1.36 or newer has it), so nobody "
-            "would record who creates a Placement; --without-admission installs the rest"
+            "would record who asks for a Placement; --without-admission installs the rest"
         ) from None
 
 

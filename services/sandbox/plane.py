@@ -61,6 +61,17 @@ class ControlPlane:
         self.tokens.add(token, User(name, groups), cluster)
         return token
 
+    def add_service_account(self, cluster: str, namespace: str, name: str) -> str:
+        """A token of a workspace's ServiceAccount, known in all workspaces, as in kcp; it says of which it is."""
+        home = self.clusters.find(cluster)
+        if home is None:
+            raise errors.not_found("clusters", cluster)
+        token = secrets.token_urlsafe(24)
+        full, groups = f"{auth.SERVICE_ACCOUNT}{namespace}:{name}", (f"{auth.SERVICE_ACCOUNTS}:{namespace}",)
+        extra = ((auth.CLUSTER_NAME, (home.id,)),)
+        self.tokens.add(token, User(full, (auth.SERVICE_ACCOUNTS, *groups), uid=home.id + name, extra=extra))
+        return token
+
     def add_target(self, name: str, *, lacks: tuple[str, ...] = (), token: str = "") -> tuple[Cluster, str]:
         """A target cluster and its administrator's token. Raises ApiError 409 if the name is taken."""
         full = f"{TARGET_PREFIX}{name}"

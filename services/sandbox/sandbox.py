@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from services.sandbox import errors
-from services.sandbox.access import auth, reviews
+from services.sandbox.access import auth, impersonation, reviews
 from services.sandbox.access.auth import Attributes, User
 from services.sandbox.errors import ApiError
 from services.sandbox.kcp import virtual
@@ -79,7 +79,19 @@ class Sandbox(ControlPlane):
         if cluster is None:
             verb = request.method.lower()
             raise errors.forbidden(f'forbidden: User "{user.name}" cannot {verb} path "{path.below[:200]}"')
+        if (other := impersonation.asked(request.headers)) is not None:
+            user = self._impersonated(cluster, user, other)
         return self._serve(Asked(request, path, user, cluster, cluster, partial(self._authorize, cluster, user)))
+
+    def _impersonated(self, cluster: Cluster, user: User, other: User) -> User:
+        """Who acts from here on. Raises ApiError 403."""
+        for wanted in impersonation.needed(other):
+            self._authorize(cluster, user, wanted)
+        if group := impersonation.forbidden(user, other, cluster):
+            raise errors.forbidden(
+                f'groups "{group}" is forbidden: User "{user.name}" cannot impersonate it', "groups", group
+            )
+        return impersonation.confined(user, other, cluster)
 
     def _virtual(self, request: Request, path: Path, export: tuple[str, str]) -> Response:
         user = self._authenticated(request, None)

@@ -21,7 +21,8 @@ PLACEMENT_LABEL = f"{GROUP}/placement"
 """On PlacementDecisions and PlacementBindings: the Placement that they belong to, as `label_value` of its name."""
 
 REQUESTER_ANNOTATION = f"{GROUP}/requester"
-"""On Placements: who created them, as JSON with username and groups; stamped by the API server's admission."""
+"""On Placements: who last changed what they ask for, as JSON with username, uid, groups and extra; stamped by the API
+server's admission."""
 
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On PlacementBindings: the attempt of the placement that they were last written for."""

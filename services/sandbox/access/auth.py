@@ -11,7 +11,17 @@ from services.sandbox.state.clusters import Cluster
 from services.sandbox.state.store import Key, Store
 
 ADMINS = "system:masters"
+KCP_ADMINS = "system:kcp:admin"
 AUTHENTICATED = "system:authenticated"
+ANONYMOUS = "system:anonymous"
+SCOPES = "authentication.kcp.io/scopes"
+"""In `extra`: the logical clusters, as `cluster:<id>` by comma, that a user is who it is in. Of several, all hold."""
+
+CLUSTER_NAME = "authentication.kubernetes.io/cluster-name"
+"""In `extra`: the logical cluster that a ServiceAccount is of."""
+
+SERVICE_ACCOUNT = "system:serviceaccount:"
+SERVICE_ACCOUNTS = "system:serviceaccounts"
 RBAC_GROUP = "rbac.authorization.k8s.io"
 _ROLES = load(Path(__file__).with_name("roles.yaml"))
 BUILTIN_ROLES: Mapping[str, list[Document]] = _ROLES["roles"]
@@ -19,8 +29,12 @@ _MOST_ASKED = 1000
 
 
 class User(NamedTuple):
+    """Somebody as the authenticator knows them; `extra` is by key, in order."""
+
     name: str
     groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class Attributes(NamedTuple):
@@ -63,14 +77,30 @@ class Tokens:
         return user._replace(groups=(*user.groups, AUTHENTICATED)) if user else None
 
 
+def local(cluster: Cluster, user: User) -> User:
+    """Who a user is in this cluster. In kcp a user that is confined to others is but somebody authenticated, and a
+    ServiceAccount of another goes by a name that says of which."""
+    extra = dict(user.extra)
+    if cluster.is_target:
+        return user
+    if any(f"cluster:{cluster.id}" not in scopes.split(",") for scopes in extra.get(SCOPES, ())):
+        return User(ANONYMOUS, (AUTHENTICATED,))
+    home = extra.get(CLUSTER_NAME, (cluster.id,))
+    if user.name.startswith(SERVICE_ACCOUNT) and home != (cluster.id,):
+        name = f"system:kcp:serviceaccount:{':'.join(home)}:{user.name.removeprefix(SERVICE_ACCOUNT)}"
+        return User(name, (AUTHENTICATED,))
+    return user
+
+
 def allowed(store: Store, cluster: Cluster, user: User, wanted: Attributes) -> bool:
     """Whether the cluster lets the user do this. In workspaces kcp asks for `access` on `/` before anything else."""
+    user = local(cluster, user)
     if ADMINS in user.groups:
         return True
     rules = _rules(store, cluster)
     subjects = {("User", user.name), *(("Group", group) for group in user.groups)}
-    if user.name.startswith("system:serviceaccount:"):
-        subjects.add(("ServiceAccount", user.name.removeprefix("system:serviceaccount:")))
+    if user.name.startswith(SERVICE_ACCOUNT):
+        subjects.add(("ServiceAccount", user.name.removeprefix(SERVICE_ACCOUNT)))
     mine = [bound for bound in rules if subjects & bound.subjects]
     if AUTHENTICATED in user.groups and any(_covers(bound, wanted) for bound in _EVERYBODYS):
         return True
@@ -81,6 +111,7 @@ def allowed(store: Store, cluster: Cluster, user: User, wanted: Attributes) -> b
 
 def rules_of(store: Store, cluster: Cluster, user: User, namespace: str) -> list[Document]:
     """The rules that hold for a user in a namespace, for SelfSubjectRulesReview."""
+    user = local(cluster, user)
     subjects = {("User", user.name), *(("Group", group) for group in user.groups)}
     if ADMINS in user.groups:
         return BUILTIN_ROLES["cluster-admin"]

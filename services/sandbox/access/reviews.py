@@ -43,7 +43,11 @@ def _subject_access(store: Store, at: Address, _caller: User, spec: Document) ->
         raise _invalid("user", '"": at least one of user or group must be specified')
     if at.namespace and (spec.get("resourceAttributes") or {}).get("namespace") != at.namespace:
         raise _invalid("resourceAttributes.namespace", f"must be {at.namespace}")
-    return _access(store, at, User(name, groups), spec)
+    extra = spec.get("extra") or {}
+    if not isinstance(extra, dict) or not all(isinstance(values, list) for values in extra.values()):
+        raise _invalid("extra", "must be lists of texts by key")
+    known = tuple((key, tuple(map(str, values))) for key, values in sorted(extra.items()))
+    return _access(store, at, User(name, groups, spec.get("uid", ""), known), spec)
 
 
 def _self_subject_access(store: Store, at: Address, caller: User, spec: Document) -> Document:
@@ -60,7 +64,8 @@ def _self_rules(store: Store, at: Address, caller: User, spec: Document) -> Docu
 
 
 def _self_review(_store: Store, _at: Address, caller: User, _spec: Document) -> Document:
-    return {"userInfo": {"username": caller.name, "groups": list(caller.groups)}}
+    who = {"username": caller.name, "uid": caller.uid, "groups": list(caller.groups), "extra": dict(caller.extra)}
+    return {"userInfo": {name: value for name, value in who.items() if value}}
 
 
 REVIEWS: Mapping[str, Callable[[Store, Address, User, Document], Document]] = {

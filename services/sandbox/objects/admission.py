@@ -5,14 +5,15 @@ from typing import Any
 
 import msgspec
 
-from services.sandbox.access.auth import ADMINS, RBAC_GROUP
+from services.sandbox.access.auth import RBAC_GROUP
 from services.sandbox.errors import Cause, Document
+from services.sandbox.objects import guards
 from services.sandbox.objects.registry import Write
 from services.sandbox.schemas.definitions import definition_problems
 from services.sandbox.schemas.kinds import DEFINITIONS, NAMESPACES, WORKSPACES
 from services.sandbox.schemas.resources import from_definition
 from services.sandbox.state.clusters import Address
-from shared.hub.names import REQUESTER_ANNOTATION
+from shared.api import GROUP
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 _ROLE_REF = {"APIGroup": "apiGroup", "Kind": "kind", "Name": "name"}  # told by the names of Go's fields
@@ -38,8 +39,17 @@ def admit(at: Address, new: Document, old: Document | None, write: Write) -> Non
         new["status"] = {"phase": "Scheduling"}
     elif at.resource.id == DEFINITIONS and not write.subresource:
         _check_definition(at, new)
-    elif at.resource.id == "placements.placement.moorage.io":
-        _stamp_requester(new, old, write)
+    elif at.resource.group == GROUP and not at.cluster.is_target:
+        _guard(at, new, old, write)
+
+
+def _guard(at: Address, new: Document, old: Document | None, write: Write) -> None:
+    """What admission policies do on a real hub. Raises ApiError 403."""
+    why = guards.refusal(at.resource.id, write.subresource, write.user)
+    if not why and at.resource.plural == "placements" and not write.subresource:
+        why = guards.stamped(new, old, write.user)
+    if why:
+        raise at.forbidden(why)
 
 
 def _check_fixed(at: Address, new: Document, old: Document) -> None:
@@ -79,18 +89,3 @@ def _check_definition(at: Address, document: Document) -> None:
     if at.name != resource.definition:
         cause = Cause.invalid("metadata.name", f'"{at.name}": must be {resource.definition}')
         raise at.invalid(cause)
-
-
-def _stamp_requester(new: Document, old: Document | None, write: Write) -> None:
-    """Record who asked, as a MutatingAdmissionPolicy does on a real hub; only an administrator can rewrite it."""
-    if ADMINS in write.user.groups and old is not None:
-        return
-    annotations = new["metadata"].setdefault("annotations", {})
-    if old is None:
-        who = {"username": write.user.name, "groups": write.user.groups}
-        annotations[REQUESTER_ANNOTATION] = msgspec.json.encode(who).decode()
-        return
-    kept = old["metadata"].get("annotations", {}).get(REQUESTER_ANNOTATION)
-    annotations.pop(REQUESTER_ANNOTATION, None)
-    if kept is not None:
-        annotations[REQUESTER_ANNOTATION] = kept

@@ -164,11 +164,15 @@ def app(handler: Handler) -> Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def _request(scope: Message) -> Request:
+    headers: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name, text = raw.decode("latin-1"), value.decode("latin-1")
+        headers[name] = f"{headers[name]},{text}" if name in headers and name.startswith("impersonate-") else text
     return Request(
         method=scope["method"],
         path=scope["path"],
         query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+        headers=headers,
     )
 
 

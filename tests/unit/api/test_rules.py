@@ -3,11 +3,8 @@
 import json
 
 import pytest
-import yaml
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.api import (
     AffinityRequirement,
@@ -26,7 +23,6 @@ from shared.api import (
     Toleration,
     WorkloadSelector,
 )
-from shared.api.generate.__main__ import ROOT
 from shared.api.generate.schema import object_schema
 from shared.api.resources import RESOURCES
 
@@ -105,57 +101,3 @@ def _validations(node):
             yield from node["x-kubernetes-validations"]
         for child in node.values():
             yield from _validations(child)
-
-
-MUTATING, _, VALIDATING, _ = yaml.safe_load_all((ROOT / "services/cli/hub/admission.yaml").read_text())
-QUOTED = {entry["name"]: ENVIRONMENT.compile(entry["expression"]) for entry in MUTATING["spec"]["variables"]}
-
-
-def stamped(user_info):
-    """The annotation as the policy builds it: its variables, and the pieces of text between them."""
-    variables = {
-        name: program.eval(data={"request": {"userInfo": user_info}}).plain_value() for name, program in QUOTED.items()
-    }
-    template = MUTATING["spec"]["mutations"][0]["applyConfiguration"]["expression"]
-    expression = template[template.index('\'{"username"') : template.rindex("'") + 1]
-    return evaluate(expression, variables=variables)
-
-
-def test_the_requester_is_stamped_as_json():
-    assert json.loads(stamped({"username": "anton", "groups": ["analytics-team", "system:authenticated"]})) == {
-        "username": "anton",
-        "groups": ["analytics-team", "system:authenticated"],
-    }
-    assert json.loads(stamped({"username": "loner"})) == {"username": "loner", "groups": []}
-
-
-printable = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), max_size=8) | st.text(
-    '\\",', max_size=8
-)
-
-
-@given(username=printable, groups=st.lists(printable, max_size=3))
-def test_no_name_can_forge_a_group(username, groups):
-    user_info = {"username": username, "groups": groups}
-    assert json.loads(stamped(user_info)) == user_info
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "admitted"),
-    [
-        ({"placement.moorage.io/requester": "a"}, {"placement.moorage.io/requester": "a", "other": "b"}, True),
-        ({"placement.moorage.io/requester": "a"}, {"placement.moorage.io/requester": "b"}, False),
-        ({"placement.moorage.io/requester": "a"}, {}, False),
-        ({"placement.moorage.io/requester": "a"}, None, False),
-        (None, {"placement.moorage.io/requester": "a"}, False),
-        (None, None, True),
-    ],
-)
-def test_the_requester_cannot_be_changed(before, after, admitted):
-    def metadata(annotations):
-        return {"metadata": {} if annotations is None else {"annotations": annotations}}
-
-    objects = {"oldObject": metadata(before), "object": metadata(after)}
-    variables = {entry["name"]: evaluate(entry["expression"], **objects) for entry in VALIDATING["spec"]["variables"]}
-    (validation,) = VALIDATING["spec"]["validations"]
-    assert evaluate(validation["expression"], variables=variables) is admitted
