@@ -28,7 +28,8 @@ def add_parser(commands: Any) -> None:
         help="a plain Kubernetes cluster",
         description="Apply what the workers need on a plain Kubernetes hub, by server-side apply: CRDs, the namespace "
         "moorage-system with a ServiceAccount and rights per worker, and the admission policies: they record who asks "
-        "for a Placement, and have Moorage alone write what it decides. Idempotent; run it again to upgrade. Workers themselves come by deploy/kubernetes.",
+        "for a Placement, and have Moorage alone write what it decides. Idempotent; run it again to upgrade. Workers "
+        "themselves come by deploy/kubernetes.",
     )
     add_hub_argument(kubernetes)
     kubernetes.add_argument("--dry-run", action="store_true", help="print the manifests and change nothing")

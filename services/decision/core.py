@@ -67,6 +67,20 @@ def below_minimum(scheduled: Scheduled) -> Refusal:
     )
 
 
+def proposed(proposal: Proposal) -> set[str]:
+    """The ids of the targets that may come of a proposal."""
+    return {choice.target for choice in (*proposal.selected, *proposal.alternates)}
+
+
+def unauthorized(scheduled: Scheduled, denied: int) -> Refusal:
+    """The refusal when the requester may not use `denied` of the targets that were proposed (any more)."""
+    return Refusal(
+        code=RefusalCode.NOT_AUTHORIZED,
+        message=f"{denied} of {len(scheduled.proposal.selected)} proposed targets: not authorized",
+        stage=Stage.DECISION,
+    )
+
+
 def contended(scheduled: Scheduled) -> Refusal:
     """The refusal when others were faster for all that was proposed."""
     return Refusal(

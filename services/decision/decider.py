@@ -11,13 +11,15 @@ from services.decision.vanished import Vanished
 from shared.api import PlacementDecisionStatus
 from shared.broker.bus import Retry
 from shared.broker.table import View
-from shared.hub.retry import as_retry
+from shared.hub.access import Access
+from shared.hub.retry import LATER, as_retry
 from shared.model.decision import Reservation
 from shared.model.reasons import RefusalCode
 from shared.model.refs import Head, PlacementRef, TargetRef
-from shared.model.request import HeadEntry
+from shared.model.request import HeadEntry, Request
 from shared.model.target import Target, Workspace
 from shared.pipeline.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
+from shared.process.audit import refused
 from shared.process.tracing import current_trace
 
 
@@ -30,6 +32,7 @@ class Decider:
         *,
         ledger: Ledger,
         decisions: Decisions,
+        access: Access,
         inventory: View[Target],
         heads: View[HeadEntry],
         workspaces: View[Workspace],
@@ -39,6 +42,7 @@ class Decider:
         self.settings = settings
         self.ledger = ledger
         self.decisions = decisions
+        self._access = access
         self.inventory = inventory
         self.heads = heads
         self.workspaces = workspaces
@@ -54,7 +58,8 @@ class Decider:
                 if status is not None and head.attempt < status.attempt:
                     return None
                 if status is None or head.attempt > status.attempt:
-                    taken, refusal = await settle(message, self.ledger, self.inventory)
+                    allowed = await self._authorized(message.request, core.proposed(message.proposal))
+                    taken, refusal = await settle(message, self.ledger, self.inventory, allowed)
                     if refusal is not None and refusal.code == RefusalCode.CONTENDED:
                         return [core.decided(message, (), refusal, current_trace())]
                     status = core.record(message, taken, refusal, status, self.clock())
@@ -70,9 +75,23 @@ class Decider:
         await self.release_all_but(ref, head, core.selected_ids(status) | present)
         news = core.decided(message, taken, refusal, current_trace())
         if refusal is not None:
-            return [news, *core.overlooked(ref, head, status.selected, present)]
-        lost = {target for target in present if self._lost(target)}
-        return [news, *core.assignments(ref, head, status.selected, present, lost)]
+            told = core.overlooked(ref, head, status.selected, present)
+        else:
+            lost = {target for target in present if self._lost(target)}
+            told = core.assignments(ref, head, status.selected, present, lost)
+        # What is selected was read back from where others may have written it.
+        allowed = await self._authorized(message.request, {each.target for each in told if not each.remove})
+        return [news, *(each for each in told if each.remove or each.target in allowed)]
+
+    async def _authorized(self, request: Request, targets: Collection[str]) -> set[str]:
+        """Those of the targets that the requester may use. Raises Retry where nobody can say."""
+        verdicts = await self._access.may_use(request.requester, targets)
+        if "Unknown" in verdicts.values():
+            raise Retry(LATER, "nobody can say what the requester may use")
+        for target in sorted(target for target, verdict in verdicts.items() if verdict != "Allowed"):
+            who = request.requester.username if request.requester else ""
+            refused("NotAuthorized", requester=who, placement=str(request.placement), target=target, stage="decision")
+        return {target for target, verdict in verdicts.items() if verdict == "Allowed"}
 
     async def withdraw(self, message: Withdrawn) -> list[Assigned]:
         """Give back what a placement holds, forget the decision, have everything removed."""

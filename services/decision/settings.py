@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.process.settings import HubSettings
+from shared.hub.access import AccessSettings
 
 
-class DecisionSettings(HubSettings, frozen=True, kw_only=True):
+class DecisionSettings(AccessSettings, frozen=True, kw_only=True):
     """The settings of the decision worker."""
 
     contended_retry_seconds: Annotated[

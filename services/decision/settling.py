@@ -1,6 +1,6 @@
 """Proposals against the ledger: what of a proposal can be had, and what is given back once that is written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from services.decision import core
 from services.decision.ledger import Ledger
@@ -13,8 +13,12 @@ from shared.model.target import Target
 from shared.pipeline.messages import Scheduled
 
 
-async def settle(message: Scheduled, ledger: Ledger, inventory: View[Target]) -> tuple[list[Choice], Refusal | None]:
+async def settle(
+    message: Scheduled, ledger: Ledger, inventory: View[Target], allowed: Collection[str]
+) -> tuple[list[Choice], Refusal | None]:
     """Reserve what was proposed, and alternates in place of what filled up; a refusal leaves nothing new reserved.
+
+    `allowed` are the targets of the proposal that the requester may use now, which discovery asked a while ago.
 
     Raises `Superseded` and `Crowded`, see `Ledger.reserve`.
     """
@@ -22,13 +26,16 @@ async def settle(message: Scheduled, ledger: Ledger, inventory: View[Target]) ->
     if proposal.refusal is not None:
         return [], proposal.refusal
     least_score = request.spec.strategy.minimum_score
-    proposed = core.eligible(proposal.selected, least_score)
+    permitted = [choice for choice in proposal.selected if choice.target in allowed]
+    if len(permitted) < len(proposal.selected):
+        return [], core.unauthorized(message, len(proposal.selected) - len(permitted))
+    proposed = core.eligible(permitted, least_score)
     if not core.enough(proposed, proposal, request.spec):
         return [], core.below_minimum(message)
     before = ledger.held(request.placement)
     alternates = core.eligible(proposal.alternates, least_score) if core.substitutable(request.spec) else []
     taken: list[Choice] = []
-    for choice in (*proposed, *alternates):
+    for choice in (*proposed, *(each for each in alternates if each.target in allowed)):
         if len(taken) == len(proposal.selected):
             break
         target = _giving(choice.target, request, inventory)

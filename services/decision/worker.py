@@ -11,6 +11,7 @@ from services.decision.ledger import Ledger
 from services.decision.rebuild import keep_complete, rebuild
 from services.decision.settings import DecisionSettings
 from services.decision.vanished import Vanished
+from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.pipeline.buckets import HEADS, INVENTORY, RESERVATIONS, WORKSPACES
@@ -23,7 +24,10 @@ from shared.pipeline.worker import Worker
 async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
     """Follow the inventory and the reservations, which are rebuilt from the PlacementDecisions where they were lost."""
     settings: DecisionSettings = runtime.settings
-    async with open_hub(settings, field_manager("decision")) as hub:
+    async with (
+        open_hub(settings, field_manager("decision")) as hub,
+        open_access(hub, settings, runtime.clock) as access,
+    ):
         decisions = Decisions(hub)
         table = runtime.table(RESERVATIONS)
         await rebuild(runtime, table, decisions)
@@ -34,6 +38,7 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
             settings,
             ledger=ledger,
             decisions=decisions,
+            access=access,
             inventory=await runtime.follow(INVENTORY),
             heads=await runtime.follow(HEADS),
             workspaces=await runtime.follow(WORKSPACES),

@@ -66,17 +66,15 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
         rbac = Rbac(settings, tree_stored)
-        access = open_access(hub, settings, runtime.clock, rbac.state)
         targets = Targets(stored, clients, rbac, settings, runtime.clock)
         tree = Tree(hub, settings, tree_stored, targets)
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
-            async with asyncio.TaskGroup() as tasks:
+            async with open_access(hub, settings, runtime.clock, rbac.state) as access, asyncio.TaskGroup() as tasks:
                 works = (stored.run(), tree_stored.run(), targets.answer_doubts(), tree.run())
                 following = [tasks.create_task(work) for work in works]
                 yield Discovery(inventory, workspaces, access, runtime.clock)
                 for task in following:
                     task.cancel()
         finally:
-            await access.close()
             await clients.close()

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import AsyncIterator, Callable, Collection, Hashable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -55,8 +56,6 @@ class Access(Protocol):
         """The verdict on each of these target ids. Raises nothing: what cannot be found out is Unknown."""
         ...
 
-    async def close(self) -> None: ...
-
 
 class AllowAll(Access):
     """Everybody may do everything; only where the settings say so in so many words."""
@@ -66,9 +65,6 @@ class AllowAll(Access):
 
     async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:  # noqa: ARG002 - everybody
         return dict.fromkeys(targets, "Allowed")
-
-    async def close(self) -> None:
-        """There is nothing to close."""
 
 
 class _Who(NamedTuple):
@@ -195,11 +191,19 @@ class AccessReviews(Access):
         raise AssertionError
 
 
-def open_access(
+@asynccontextmanager
+async def open_access(
     hub: Hub, settings: AccessSettings, clock: Callable[[], float], state: Callable[[str], Hashable] = lambda _: None
-) -> Access:
-    """The way to ask that the settings choose; close it after use. See `AccessReviews`."""
-    return AllowAll() if settings.authorization == "AllowAll" else AccessReviews(hub, settings, clock, state)
+) -> AsyncIterator[Access]:
+    """The way to ask that the settings choose, until the block ends. See `AccessReviews`."""
+    if settings.authorization == "AllowAll":
+        yield AllowAll()
+        return
+    reviews = AccessReviews(hub, settings, clock, state)
+    try:
+        yield reviews
+    finally:
+        await reviews.close()
 
 
 def _review_of(question: _Question) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class RefusalCode(_Code):
     INVALID_SCORER = "InvalidScorer", "The arguments of a scorer cannot be used.", Stage.SCHEDULER
     INVALID_PLACEMENT = "InvalidPlacement", "The Placement as written cannot be placed at all.", Stage.SCHEDULER
     INVALID_POLICY = "InvalidPolicy", "A rule of the Placement itself is invalid.", Stage.POLICY
+    NOT_AUTHORIZED = "NotAuthorized", "The requester may not use what was proposed any more.", Stage.DECISION
     BELOW_MINIMUM_SCORE = "BelowMinimumScore", "Too few of what was proposed score enough.", Stage.DECISION
     CONTENDED = "Contended", "Other placements were faster for what was proposed.", Stage.DECISION
 

@@ -12,6 +12,7 @@ log = logging.getLogger("moorage.audit")
 
 Reason = Literal[
     "AddressNotAllowed",  # a kubeconfig leads where the operator does not allow clients of targets to go
+    "NotAuthorized",  # a requester may not use a target that was proposed, or written as decided
     "DuplicateCluster",  # a SyncTarget offers a cluster that another one offers
 ]
 """Everything that is refused; the set is bounded, so that counts can be kept by it."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.decision.core import proposed
 from services.decision.ledger import Ledger, key_of
 from services.decision.settling import settle
 from shared.api import PlacementSpec
@@ -31,6 +32,7 @@ class Desk:
     def __init__(self, reservations: Table[Reservation], inventory: View[Target]) -> None:
         self.reservations = reservations
         self.inventory = inventory
+        self.denied: set[str] = set()
         self.ledger = Ledger(reservations, reservations.follow())
 
     async def settle(
@@ -50,7 +52,8 @@ class Desk:
         )
         proposal = Proposal(strategy="BestFit", selected=selected, alternates=alternates, feasible=len(names + others))
         scheduled = Scheduled(request=asked, proposal=proposal, inventory_revision=0)
-        taken, refusal = await settle(scheduled, self.ledger, self.inventory)
+        allowed = proposed(proposal) - self.denied
+        taken, refusal = await settle(scheduled, self.ledger, self.inventory, allowed)
         return refusal.code if refusal else [choice.target for choice in taken]
 
     async def reservation(self, name: str) -> Reservation:
@@ -99,6 +102,20 @@ async def test_a_placement_keeps_what_it_holds_in_a_target_that_is_waited_for(cp
 async def test_a_newcomer_gets_nothing_in_a_target_that_is_not_ready() -> None:
     async with desk(a={**READY, "ready": False}) as here:
         assert await here.settle("a") == "Contended"
+
+
+async def test_what_the_requester_may_not_use_any_more_is_not_reserved() -> None:
+    async with desk(a=READY, b=READY) as here:
+        here.denied = {"root:p/a"}
+        assert await here.settle("a", others=("b",)) == "NotAuthorized"
+        assert await here.reservations.entries() == []
+
+
+async def test_an_alternate_that_the_requester_may_not_use_takes_no_place() -> None:
+    small = {"ready": True, "allocatable": {"cpu": 0.5}}
+    async with desk(a=small, b=READY, c=READY) as here:
+        here.denied = {"root:p/b"}
+        assert await here.settle("a", others=("b", "c")) == ["root:p/c"]
 
 
 async def test_a_least_count_in_percent_is_of_the_targets_that_fitted() -> None:
