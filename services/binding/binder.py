@@ -17,13 +17,16 @@ from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
 from services.binding.workload import Workloads
-from shared.api import PlacementBinding
+from shared.api import Placement, PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
+from shared.hub.access import Access
+from shared.hub.requester import requester_of
 from shared.hub.retry import SOON
 from shared.model.report import TargetReport
 from shared.model.request import HeadEntry
 from shared.pipeline.messages import Assigned, Bound, Observed
+from shared.process.audit import refused
 
 
 class Binder:
@@ -34,6 +37,7 @@ class Binder:
         settings: BindingSettings,
         *,
         records: Records,
+        access: Access,
         workloads: Workloads,
         reach: Reach,
         heads: View[HeadEntry],
@@ -42,6 +46,7 @@ class Binder:
         clock: Callable[[], float],
     ) -> None:
         self._records = records
+        self._access = access
         self._workloads = workloads
         self._reach = reach
         self._heads = heads
@@ -92,7 +97,9 @@ class Binder:
         assert facts.placement is not None
         spec, replicas = facts.placement.spec, replicas_for(message, facts.decision)
         labels = self._reach.target(message.target).labels
-        wanted = await self._workloads.wanted(ref, spec, target_labels=labels, replicas=replicas)
+        wanted = await self._denied(message, facts.placement) or await self._workloads.wanted(
+            ref, spec, target_labels=labels, replicas=replicas
+        )
         model = before or lifecycle.fresh(message, replicas)
         intended = lifecycle.intended(model, message, wanted, replicas)
         if before is None:
@@ -109,6 +116,25 @@ class Binder:
             return lifecycle.bound(message, binding)
         force = spec.conflict_policy == "TakeOver"
         return await self._apply_in_target(message, before, binding, wanted, drifted, force=force)
+
+    async def _denied(self, message: Assigned, placement: Placement) -> Trouble | None:
+        """Why the Placement, as it is now, may not use the target.
+
+        What was decided, and what the message says, may be somebody else's making, or of a time when that was not so.
+        """
+        requester = requester_of(placement)
+        verdict = (await self._access.may_use(requester, (message.target,)))[message.target]
+        if verdict == "Allowed":
+            return None
+        if verdict == "Unknown":
+            said = "nobody can say whether the requester may use this target"
+            return Trouble("PermissionGranted", "AuthorizationUnknown", said, lasting=False)
+        who = requester.username if requester else ""
+        refused(
+            "NotAuthorized", requester=who, placement=str(message.placement), target=message.target, stage="binding"
+        )
+        said = "the requester may not use this target" if requester else "no requester is recorded on the Placement"
+        return Trouble("PermissionGranted", "NotAuthorized", said, lasting=True)
 
     async def _apply_in_target(
         self,

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.process.settings import HubSettings
+from shared.hub.access import AccessSettings
 
 
-class BindingSettings(HubSettings, frozen=True, kw_only=True):
+class BindingSettings(AccessSettings, frozen=True, kw_only=True):
     """The settings of the binding worker."""
 
     apply_timeout_seconds: Annotated[

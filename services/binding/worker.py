@@ -12,6 +12,7 @@ from services.binding.target.reach import Reach
 from services.binding.vanished import Vanished
 from services.binding.workload import Workloads
 from shared.broker.claims import send
+from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
@@ -39,7 +40,10 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
     async def publish(bound: Bound) -> None:
         await send(runtime.bus, bound.subject(), encode(bound), id=bound.id())
 
-    async with open_hub(settings, field_manager("binding")) as hub:
+    async with (
+        open_hub(settings, field_manager("binding")) as hub,
+        open_access(hub, settings, runtime.clock) as access,
+    ):
         targets = TargetClients(
             hub,
             user_agent=field_manager("binding"),
@@ -52,6 +56,7 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
             binder = Binder(
                 settings,
                 records=records,
+                access=access,
                 workloads=Workloads(hub),
                 reach=reach,
                 heads=await runtime.follow(HEADS),

@@ -10,6 +10,7 @@ from services.binding.records import Records
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
 from services.binding.workload import Workloads
+from shared.hub.access import AccessReviews
 from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
 from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
@@ -35,6 +36,7 @@ async def new_binder(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
             return Binder(
                 chosen,
                 records=Records(hub),
+                access=AccessReviews(hub, chosen, scene.clock),
                 workloads=Workloads(hub),
                 reach=Reach(chosen, clients[-1], inventory, scene.clock),
                 heads=heads,
