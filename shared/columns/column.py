@@ -51,14 +51,10 @@ class Column(Generic[T]):
         if self._nullable or row >= len(self.values):
             self.fill(items, (row,))
         elif (item := items[row]) is not None:
-            self.values[row] = self.encode(self.read(item))
-
-    def encode(self, value: Any) -> Any:
-        """What the array holds for a value."""
-        return value
+            self.values[row] = self.read(item)
 
     def _encode_all(self, values: list[Any]) -> list[Any]:
-        """As `encode`, for many; None is no value in a nullable column."""
+        """What the array holds for these values; None is none in a nullable column."""
         return [0 if value is None else value for value in values] if self._nullable else values
 
     def _reserve(self, rows: int) -> None:
@@ -92,8 +88,11 @@ class Coded(Column[T]):
 
     def refresh(self, row: int, items: Sequence[T | None]) -> None:
         """Read the value of one row anew."""
-        super().refresh(row, items)
-        self._tidy(items)
+        if self._nullable or row >= len(self.values):
+            self.fill(items, (row,))
+        elif (item := items[row]) is not None:
+            self.values[row] = self.encode(self.read(item))
+            self._tidy(items)
 
     def encode(self, value: Any) -> int:
         """The index of a value in `distinct`, where it is added when it is new."""

@@ -50,11 +50,11 @@ def verdict(expression: str) -> tuple[str, str]:
     ],
 )
 def test_it_is_refused(expression: str, said: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(InvalidExpression) as refused:
         compile_rule(expression)
     assert refused.value.diagnostics[0].message == said
-    assert time.monotonic() - begun < 2.0
+    assert time.process_time() - begun < 2.0
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_it_is_evaluated(expression: str, expected: tuple[str, str]) -> None:
     ],
 )
 def test_it_is_over_quickly_and_says_little(expression: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     _, message = verdict(expression)
-    assert time.monotonic() - begun < 1.0
+    assert time.process_time() - begun < 1.0
     assert len(message) < 200
 
 
