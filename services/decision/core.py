@@ -1,5 +1,6 @@
 """What to take, what to record, whom to tell: values in, values out."""
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from shared.api import (
 from shared.api import Rejection as RejectedTargets
 from shared.kube.times import rfc3339
 from shared.model.decision import Choice, Proposal, Refusal, Rejection, Reservation
-from shared.model.reasons import RefusalCode, Stage
+from shared.model.reasons import RefusalCode, Stage, may_name
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Request
 from shared.model.resources import Resources
@@ -136,12 +137,16 @@ def _scored(choice: Choice, scheduled: Scheduled) -> ScoredTarget:
 
 
 def _rejected(rejections: Iterable[Rejection]) -> dict[str, RejectedTargets]:
-    by_reason: dict[str, list[str]] = {}
+    """Counts and samples by reason. What an earlier stage says does not decide whose names the requester sees."""
+    counts: Counter[str] = Counter()
+    named: dict[str, list[str]] = defaultdict(list)
     for rejection in rejections:
-        by_reason.setdefault(rejection.reason, []).extend(rejection.targets)
+        counts[rejection.reason] += rejection.count
+        if may_name(rejection):
+            named[rejection.reason].extend(rejection.targets)
     return {
-        reason: RejectedTargets(count=len(targets), samples=tuple(sorted(targets)[:SAMPLES]))
-        for reason, targets in sorted(by_reason.items())
+        reason: RejectedTargets(count=count, samples=tuple(sorted(named[reason])[:SAMPLES]))
+        for reason, count in sorted(counts.items())
     }
 
 
@@ -152,7 +157,7 @@ def selected_ids(status: PlacementDecisionStatus | None) -> set[str]:
 
 def considered(scheduled: Scheduled) -> int:
     """How many targets were looked at, in all stages together."""
-    return scheduled.proposal.feasible + sum(len(rejection.targets) for rejection in scheduled.rejections)
+    return scheduled.proposal.feasible + sum(rejection.count for rejection in scheduled.rejections)
 
 
 def _rationale(scheduled: Scheduled, taken: Sequence[Choice]) -> str:

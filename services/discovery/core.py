@@ -7,7 +7,7 @@ import msgspec
 
 from shared.api import LabelSelector, WorkspaceSelector, matches
 from shared.model.decision import Rejection
-from shared.model.reasons import RejectionCode, Stage
+from shared.model.reasons import RejectionCode, Stage, may_name
 from shared.model.request import Request, Verdict
 from shared.model.target import Target
 from shared.pipeline.messages import Discovered
@@ -124,14 +124,24 @@ def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict]
     return Discovered(
         request=request,
         targets=tuple(targets),
-        rejections=screened.rejections
-        + tuple(_rejection(reason, message, ids) for (reason, message), ids in rejected.items()),
+        rejections=tuple(
+            _told(each)
+            for each in (
+                *screened.rejections,
+                *(_rejection(reason, message, ids) for (reason, message), ids in rejected.items()),
+            )
+        ),
         inventory_revision=revision,
     )
 
 
 def _rejection(reason: RejectionCode, message: str, ids: Iterable[str]) -> Rejection:
     return Rejection(stage=Stage.DISCOVERY, reason=reason, message=message, targets=tuple(ids))
+
+
+def _told(rejection: Rejection) -> Rejection:
+    """As the next stages see it, and in the end the tenant: names are for who may use the target."""
+    return rejection if may_name(rejection) else msgspec.structs.replace(rejection, targets=(), unnamed=rejection.count)
 
 
 _REFUSED: dict[Verdict, tuple[RejectionCode, str]] = {

@@ -101,7 +101,7 @@ def schedule(
     not repeated in the outcome, but counted in the sentence of a refusal. `outside` is what plugins outside said of the
     candidates.
     """
-    considered = len(targets) + sum(len(rejection.targets) for rejection in upstream)
+    considered = len(targets) + sum(rejection.count for rejection in upstream)
     decision = _Decision(request, settings, upstream, considered)
     try:
         scorers = wanted(request, settings)

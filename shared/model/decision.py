@@ -8,6 +8,7 @@ from shared.model.value import Value
 class Rejection(Value, frozen=True, kw_only=True):
     """Targets that one stage rejected for one reason: a code for programs, a few words for people, the targets' ids.
 
+    Of targets that the requester may not see there are no ids, only how many more there are: `unnamed`.
     The codes and stages that we write are in `shared.model.reasons`. An unknown code is shown as it is; an unknown
     stage, or none, as 0.1 wrote it, shows as the scheduler's.
     """
@@ -16,6 +17,12 @@ class Rejection(Value, frozen=True, kw_only=True):
     message: str
     targets: tuple[str, ...]
     stage: str = ""
+    unnamed: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many targets there are, with and without a name."""
+        return len(self.targets) + self.unnamed
 
 
 class Score(Value, frozen=True, kw_only=True):

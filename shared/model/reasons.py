@@ -88,6 +88,21 @@ class RefusalCode(_Code):
     CONTENDED = "Contended", "Other placements were faster for what was proposed.", Stage.DECISION
 
 
+NAMED_BY_DISCOVERY = frozenset({RejectionCode.NOT_READY, RejectionCode.MISSING_API})
+"""What discovery says of targets that the requester may use. All else it says of others, whose names are not told."""
+
+_BEFORE_AUTHORIZATION = frozenset(
+    code for code in RejectionCode if Stage.DISCOVERY in code.stages and code not in NAMED_BY_DISCOVERY
+)
+
+
+def may_name(rejection: Rejection) -> bool:
+    """Whether the requester may know which targets these are: those that were rejected after it was authorized."""
+    if rejection.stage == Stage.DISCOVERY:
+        return rejection.reason in NAMED_BY_DISCOVERY
+    return rejection.reason not in _BEFORE_AUTHORIZATION
+
+
 def last_stage(rejections: Iterable[Rejection]) -> str:
     """The last stage that rejected targets, where `rejections` are in pipeline order; discovery when none did."""
     stage: str = Stage.DISCOVERY
@@ -106,7 +121,7 @@ def sentence(total: int, rejections: Iterable[Rejection], fit: int = 0) -> str:
         return "no targets to choose from"
     counts: Counter[str] = Counter()
     for rejection in rejections:
-        counts[rejection.message] += len(rejection.targets)
+        counts[rejection.message] += rejection.count
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     shown = [f"{count} {_plural(message) if count > 1 else message}" for message, count in ranked[:MOST_REASONS]]
     rest = sum(count for _, count in ranked[MOST_REASONS:])

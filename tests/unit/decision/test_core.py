@@ -35,8 +35,8 @@ def scheduled(selected=(), alternates=(), *, attempt: int = 1, refusal: Refusal 
         strategy="BestFit", selected=tuple(selected), alternates=tuple(alternates), feasible=3, refusal=refusal
     )
     rejections = (
-        Rejection(reason="NotAuthorized", message="not authorized", targets=("root:p/x", "root:p/w")),
-        Rejection(reason="NotAuthorized", message="no requester", targets=("root:p/y",)),
+        Rejection(reason="NotAuthorized", message="not authorized", targets=(), unnamed=2, stage="discovery"),
+        Rejection(reason="Lost", message="lost", targets=("root:p/y",), stage="scheduler"),
     )
     return Scheduled(request=request, proposal=proposal, rejections=rejections, inventory_revision=7)
 
@@ -51,8 +51,10 @@ def test_the_record_holds_what_was_taken_with_its_breakdown_and_why_not_the_othe
     assert status.selected[0].breakdown["Resource"].raw == 90
     assert status.selected[0].reserved == {"cpu": 1.0}
     assert [each.target.name for each in status.alternates] == ["b"]
-    assert status.rejected["NotAuthorized"].count == 3
-    assert status.rejected["NotAuthorized"].samples == ("root:p/w", "root:p/x", "root:p/y")
+    assert {reason: (each.count, each.samples) for reason, each in status.rejected.items()} == {
+        "NotAuthorized": (2, ()),
+        "Lost": (1, ("root:p/y",)),
+    }
     assert status.rationale == "BestFit chose a (90.0) out of 3 feasible of 6 targets"
     assert status.duration_milliseconds == 250.0
     assert (status.attempt, status.observed_generation, status.inventory_revision) == (1, 3, 7)
