@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.scheduler.candidates import Candidates, Outside
 from services.scheduler.demand import demand_of
 from services.scheduler.division import divide
 from services.scheduler.filters import FILTERS, Verdict
 from services.scheduler.ranking import Ranking, Refused, Wanted, order, rank, wanted
-from services.scheduler.round import Outside, Round
 from services.scheduler.selection import Contest, Domains
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
@@ -30,10 +30,10 @@ class Outcome:
 
     proposal: Proposal
     rejections: tuple[Rejection, ...] = ()
-    candidates: Round | None = None
+    candidates: Candidates | None = None
     verdicts: tuple[tuple[str, Verdict], ...] = ()
     """Filter by filter what was excluded; unlike `rejections`, a target is under every reason that it has."""
-    feasible: Round | None = None
+    feasible: Candidates | None = None
     ranking: Ranking | None = None
 
     def scores(self) -> Iterator[Choice]:
@@ -57,14 +57,14 @@ class _Decision:
     considered: int
     rejections: list[Rejection] = field(default_factory=list)
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
-    candidates: Round | None = None
-    feasible: Round | None = None
+    candidates: Candidates | None = None
+    feasible: Candidates | None = None
     ranking: Ranking | None = None
     tier: str = ""
 
-    def reject(self, round: Round, reason: str, message: str, excluded: Bools) -> None:
-        """Note under one reason the targets of a round that it excludes."""
-        ids = tuple(round.some("id", excluded))
+    def reject(self, candidates: Candidates, reason: str, message: str, excluded: Bools) -> None:
+        """Note under one reason the candidates that it excludes."""
+        ids = tuple(candidates.some("id", excluded))
         if ids:
             rejection = Rejection(stage=Stage.SCHEDULER, reason=reason, message=message, targets=ids)
             self.rejections.append(rejection)
@@ -119,7 +119,7 @@ def _present(
     policy_scores: Sequence[float],
     now: float,
     outside: Outside,
-) -> tuple[Round, Floats | None]:
+) -> tuple[Candidates, Floats | None]:
     """The candidates that the inventory still has, and their policy scores."""
     rows = snapshot.locate(targets)
     policy = np.array(policy_scores, np.float64) if len(policy_scores) else None
@@ -131,11 +131,11 @@ def _present(
         outside = {key: column[rows >= 0] for key, column in outside.items()}
         rows = rows[rows >= 0]
     demand = demand_of(decision.request)
-    decision.candidates = Round(decision.request, snapshot, rows, demand, decision.settings, now, outside)
+    decision.candidates = Candidates(decision.request, snapshot, rows, demand, decision.settings, now, outside)
     return decision.candidates, policy
 
 
-def _propose(decision: _Decision, candidates: Round, policy: Floats | None, scorers: Wanted) -> Proposal:
+def _propose(decision: _Decision, candidates: Candidates, policy: Floats | None, scorers: Wanted) -> Proposal:
     """The first tier that can take the whole placement does; without tiers, all that the filters left over."""
     kept = _filter(decision, candidates)
     if not candidates.spec.affinity.tiers or not kept.any():
@@ -155,7 +155,9 @@ def _propose(decision: _Decision, candidates: Round, policy: Floats | None, scor
     raise Refused(code, f"no tier can take it: {'; '.join(said)}")
 
 
-def _within(decision: _Decision, candidates: Round, kept: Bools, policy: Floats | None, scorers: Wanted) -> Proposal:
+def _within(
+    decision: _Decision, candidates: Candidates, kept: Bools, policy: Floats | None, scorers: Wanted
+) -> Proposal:
     """Score, select and divide among the candidates that are kept."""
     if not np.count_nonzero(kept):
         raise decision.unfeasible()
@@ -176,7 +178,7 @@ def _within(decision: _Decision, candidates: Round, kept: Bools, policy: Floats 
     return Proposal(strategy=spec.strategy.type, selected=selected, alternates=alternates, feasible=len(contest.order))
 
 
-def _filter(decision: _Decision, candidates: Round) -> Bools:
+def _filter(decision: _Decision, candidates: Candidates) -> Bools:
     """Ask every filter; a candidate counts under the first verdict that excludes it."""
     kept = np.ones(len(candidates), np.bool_)
     for name, judge in FILTERS.items():
@@ -188,7 +190,7 @@ def _filter(decision: _Decision, candidates: Round) -> Bools:
     return kept
 
 
-def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) -> Contest:
+def _contest(decision: _Decision, feasible: Candidates, totals: Floats, good: Bools) -> Contest:
     """What the strategy chooses from. Raises `Refused` for constraints that no choice can meet."""
     spec = feasible.spec
     moves = feasible.moves
@@ -222,17 +224,17 @@ def _contest(decision: _Decision, feasible: Round, totals: Floats, good: Bools) 
     return Contest(ranked, int(np.count_nonzero(kept & good)), domains, fewest, max(most, fewest), capacity, replicas)
 
 
-def _constraints(round: Round) -> tuple[SpreadConstraint, ...]:
+def _constraints(candidates: Candidates) -> tuple[SpreadConstraint, ...]:
     """The Placement's spread constraints; the strategy Spread has a wish of its own where there is none."""
-    if round.spec.spread or round.spec.strategy.type != "Spread":
-        return round.spec.spread
-    return (SpreadConstraint(topology_key=round.settings.spread_key, when_unsatisfiable="ScheduleAnyway"),)
+    if candidates.spec.spread or candidates.spec.strategy.type != "Spread":
+        return candidates.spec.spread
+    return (SpreadConstraint(topology_key=candidates.settings.spread_key, when_unsatisfiable="ScheduleAnyway"),)
 
 
-def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int) -> Domains:
+def _domains(candidates: Candidates, ranked: Ints, constraint: SpreadConstraint, most: int) -> Domains:
     """Domains of one constraint, numbered without gaps over those that a ranked target lies in."""
-    column = round.snapshot.codes("label", constraint.topology_key)
-    codes = column.values[round.index]
+    column = candidates.snapshot.codes("label", constraint.topology_key)
+    codes = column.values[candidates.index]
     present = np.zeros(len(column.distinct), np.bool_)
     present[codes[ranked]] = True
     count = int(np.count_nonzero(present))
@@ -247,7 +249,7 @@ def _domains(round: Round, ranked: Ints, constraint: SpreadConstraint, most: int
     return Domains(numbers[codes], count, constraint.max_skew, min(least, count), constraint.max_domains, must)
 
 
-def _take(feasible: Round, contest: Contest) -> Ints:
+def _take(feasible: Candidates, contest: Contest) -> Ints:
     """What the strategy takes. Raises `Refused` where topology or capacity leave too few."""
     spec = feasible.spec
     name = "Binpack" if spec.replicas.division == "Aggregated" and contest.replicas else spec.strategy.type
@@ -272,7 +274,7 @@ def _take(feasible: Round, contest: Contest) -> Ints:
 
 
 def _choices(
-    decision: _Decision, feasible: Round, ranking: Ranking, contest: Contest, taken: Ints
+    decision: _Decision, feasible: Candidates, ranking: Ranking, contest: Contest, taken: Ints
 ) -> tuple[Choice, ...]:
     """Selected targets with their replicas, and after them those that come next."""
     demand = feasible.demand

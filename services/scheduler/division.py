@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.scheduler.round import Round
+from services.scheduler.candidates import Candidates
 from shared.columns import Ints
 
 
@@ -70,35 +70,35 @@ def fill(seats: int, room: Sequence[int], at_least: Sequence[int]) -> list[int]:
     return counts
 
 
-def weights_of(round: Round) -> Ints:
+def weights_of(candidates: Candidates) -> Ints:
     """The replica weight of each candidate: that of the first entry that names or selects it, else 1."""
-    weights = np.ones(len(round), np.intp)
-    for entry in reversed(round.spec.replicas.weights):
+    weights = np.ones(len(candidates), np.intp)
+    for entry in reversed(candidates.spec.replicas.weights):
         if entry.target is None:
-            weights[round.selected(entry.selector)] = entry.weight
+            weights[candidates.selected(entry.selector)] = entry.weight
         else:
-            named = round.has("name", entry.target.name)
+            named = candidates.has("name", entry.target.name)
             if entry.target.workspace:
-                named &= round.has("workspace", entry.target.workspace)
+                named &= candidates.has("workspace", entry.target.workspace)
             weights[named] = entry.weight
     return weights
 
 
-def divide(round: Round, taken: Ints, capacity: Ints) -> list[int]:
+def divide(candidates: Candidates, taken: Ints, capacity: Ints) -> list[int]:
     """How many replicas each taken target gets: at least `minPerTarget`, at most what it has room for.
 
     Weighted goes by weights alone. Dynamic (by room) and Aggregated (in order) change as little as possible: what a
     target has stays while it fits; more replicas are divided as if they were all, fewer are taken in proportion.
     """
-    seats = round.demand.replicas or 0
-    names: list[str] = round.some("id", taken)
+    seats = candidates.demand.replicas or 0
+    names: list[str] = candidates.some("id", taken)
     room = capacity[taken].tolist()
-    least = round.spec.replicas.least
+    least = candidates.spec.replicas.least
     fewest = [least] * len(names)
-    division = round.spec.replicas.division
+    division = candidates.spec.replicas.division
     if division == "Weighted":
-        return webster(seats, weights_of(round)[taken].tolist(), names, room, fewest)
-    had = {choice.target: choice.replicas or 0 for choice in round.request.previous}
+        return webster(seats, weights_of(candidates)[taken].tolist(), names, room, fewest)
+    had = {choice.target: choice.replicas or 0 for choice in candidates.request.previous}
     base = [max(min(had.get(name, 0), most), least) for name, most in zip(names, room, strict=True)]
     if sum(base) > seats:
         return webster(seats, base, names, base, fewest)

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from services.scheduler.candidates import Outside
 from services.scheduler.demand import demand_of
-from services.scheduler.round import Outside
 from services.scheduler.scorers.outside import PREFIX
 from services.scheduler.settings import PLUGINS, SchedulerSettings
 from services.scheduler.snapshot import Snapshot

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scheduler.round import Round
+from services.scheduler.candidates import Candidates
 from services.scheduler.scorers import KNOWN, SCORERS, BadArguments, find
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import stable_hash
@@ -108,7 +108,7 @@ def wanted(request: Request, settings: SchedulerSettings) -> Wanted:
     return [(each, defaults.get(each.name, 100.0) if each.weight is None else each.weight) for each in chosen]
 
 
-def rank(round: Round, scorers: Wanted, policy: Floats | None, policy_weight: float) -> Ranking:
+def rank(candidates: Candidates, scorers: Wanted, policy: Floats | None, policy_weight: float) -> Ranking:
     """Ask every scorer. Raises `Refused` for arguments that one cannot use."""
     parts = []
     for scorer, weight in scorers:
@@ -116,18 +116,18 @@ def rank(round: Round, scorers: Wanted, policy: Floats | None, policy_weight: fl
         if ask is None or weight <= 0:
             continue
         try:
-            points = ask(round, scorer.args)
+            points = ask(candidates, scorer.args)
         except BadArguments as error:
             raise Refused(RefusalCode.INVALID_SCORER, f"scorer {scorer.name}: {error}") from None
         if points is not None:
             parts.append(Part(scorer.name, points, weight))
-    combined = round.spec.strategy.combine
-    stickiness = round.spec.stability.stickiness
-    staying = SCORERS[STEADY](round, {})
+    combined = candidates.spec.strategy.combine
+    stickiness = candidates.spec.stability.stickiness
+    staying = SCORERS[STEADY](candidates, {})
     if stickiness > 0 and staying is not None and all(scorer.name != STEADY for scorer, _ in scorers):
         beside = policy_weight if policy is not None and combined == "Weighted" else 0.0
         parts.append(Part(STEADY, staying, _worth(stickiness, parts, beside)))
-    return combine(parts, policy, combined, policy_weight, len(round))
+    return combine(parts, policy, combined, policy_weight, len(candidates))
 
 
 def _worth(points: float, others: Sequence[Part], beside: float) -> Floats | float:
@@ -174,16 +174,16 @@ def _weigh_policy(how: str, weights: Floats, liked: Floats, scorers: Ranking) ->
             weights[-1] = likes_less
 
 
-def order(round: Round, totals: Floats, kept: Bools, bonus: float) -> Ints:
+def order(candidates: Candidates, totals: Floats, kept: Bools, bonus: float) -> Ints:
     """Positions, best first: the kept, then by total (with `bonus` points where the placement runs), then by hash.
 
     The tie-break is a rendezvous hash of placement and target: ties spread over targets from placement to placement,
     and stay put from attempt to attempt.
     """
     # A grain less than the bonus, so that a move that gains just that much is one, and no hash decides.
-    worth = totals + (bonus - 1.0 / GRAIN) * round.previous if bonus else totals
+    worth = totals + (bonus - 1.0 / GRAIN) * candidates.previous if bonus else totals
     score = np.rint(worth * GRAIN).astype(np.uint64)
-    ties = _rendezvous(round)
+    ties = _rendezvous(candidates)
     # One sort key in 64 bits: whether it is kept, 28 bits of score (at most 200 points), and as much of the hash as
     # there is room for. Where that much is not enough to tell two apart, the slower sort by all of it decides.
     packed = ~kept * np.uint64(1 << 63) | (MOST_SCORE - score) << 35 | ties >> 29
@@ -194,11 +194,11 @@ def order(round: Round, totals: Floats, kept: Bools, bonus: float) -> Ints:
     return best_first
 
 
-def _rendezvous(round: Round) -> Hashes:
+def _rendezvous(candidates: Candidates) -> Hashes:
     """Mix of two hashes, after splitmix64's finalizer."""
-    placement = round.request.placement
-    seed = stable_hash(round.request.head.uid or str(placement))
-    mixed: Hashes = round.values("hash") ^ np.uint64(seed)
+    placement = candidates.request.placement
+    seed = stable_hash(candidates.request.head.uid or str(placement))
+    mixed: Hashes = candidates.values("hash") ^ np.uint64(seed)
     mixed ^= mixed >> 30
     mixed *= 0xBF58476D1CE4E5B9
     mixed ^= mixed >> 27

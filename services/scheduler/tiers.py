@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.scheduler.round import Round
+from services.scheduler.candidates import Candidates
 from shared.columns import Bools
 
 
@@ -14,15 +14,15 @@ class Tier:
     members: Bools
 
 
-def tiers(round: Round, kept: Bools) -> list[Tier]:
+def tiers(candidates: Candidates, kept: Bools) -> list[Tier]:
     """The Placement's tiers in the order in which they are tried; none where it has none.
 
     That is their own order. While the placement may not move, the first tier that holds all that it runs on (as far as
     these targets are `kept`) comes before the others: it leaves that one only when that cannot take it any more.
     """
-    found = [Tier(each.name, round.any_of(each.required)) for each in round.spec.affinity.tiers]
-    staying = round.previous & kept
-    if not round.moves and staying.any():
+    found = [Tier(each.name, candidates.any_of(each.required)) for each in candidates.spec.affinity.tiers]
+    staying = candidates.previous & kept
+    if not candidates.moves and staying.any():
         holds = [tier for tier in found if tier.members[staying].all()]
         found.sort(key=lambda tier: tier not in holds[:1])
     return found

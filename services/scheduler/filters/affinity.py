@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from services.scheduler.candidates import Candidates
 from services.scheduler.filters.verdict import Verdict
-from services.scheduler.round import Round
 
 
-def required_affinity(round: Round) -> Iterator[Verdict]:
+def required_affinity(candidates: Candidates) -> Iterator[Verdict]:
     """Targets that satisfy none of the required terms, as core/v1 NodeSelector: terms are ORed, conditions ANDed."""
-    terms = round.spec.affinity.required
+    terms = candidates.spec.affinity.required
     if terms:
-        yield Verdict("AffinityUnsatisfied", "not matching the required affinity", ~round.any_of(terms))
+        yield Verdict("AffinityUnsatisfied", "not matching the required affinity", ~candidates.any_of(terms))

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 
+from services.scheduler.candidates import Candidates
 from services.scheduler.filters.verdict import Verdict
-from services.scheduler.round import Round
 from shared.model.resources import TOLERANCE
 
 
-def quota(round: Round) -> Iterator[Verdict]:
+def quota(candidates: Candidates) -> Iterator[Verdict]:
     """Targets where a quota leaves too little for everything (Duplicated) or one replica (where they are divided)."""
-    demand = round.demand
-    for path in round.quotas:
+    demand = candidates.demand
+    for path in candidates.quotas:
         for resource in sorted({*demand.least, *demand.on_every_node}):
             amount = demand.least.get(resource, 0.0)
             if amount > 0 or resource in demand.on_every_node:
-                left = round.quota_left(path, resource) * (1 + TOLERANCE) + TOLERANCE
+                left = candidates.quota_left(path, resource) * (1 + TOLERANCE) + TOLERANCE
                 message = f"insufficient {resource} quota of {path or 'all workspaces'}"
                 yield Verdict("QuotaExceeded", message, left < amount)

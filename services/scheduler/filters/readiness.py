@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 
+from services.scheduler.candidates import Candidates
 from services.scheduler.filters.verdict import Verdict
-from services.scheduler.round import Round
 
 
-def not_ready(round: Round) -> Iterator[Verdict]:
+def not_ready(candidates: Candidates) -> Iterator[Verdict]:
     """Targets that are not ready, unless the placement runs there and need not leave yet (`Request.leaving`).
 
     A target that is reachable but not ready may recover, and a lost one is waited for as long as it is tolerated:
     the controller says when that ended.
     """
-    out = ~(round.values("ready") | round.waited_for)
+    out = ~(candidates.values("ready") | candidates.waited_for)
     if out.any():
-        lost = round.values("lost_since") > 0.0
+        lost = candidates.values("lost_since") > 0.0
         yield Verdict("Lost", "lost", out & lost)
         yield Verdict("NotReady", "not ready", out & ~lost)

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
+from services.scheduler.candidates import Candidates
 from services.scheduler.filters.verdict import Verdict
-from services.scheduler.round import Round
 
 
-def not_selected(round: Round) -> Iterator[Verdict]:
+def not_selected(candidates: Candidates) -> Iterator[Verdict]:
     """Targets that `targets.selector` does not match, or `targets.names` does not list."""
-    wanted = round.spec.targets
+    wanted = candidates.spec.targets
     if wanted.selector is not None:
-        yield Verdict("NotSelected", "not matching the selector", ~round.selected(wanted.selector))
+        yield Verdict("NotSelected", "not matching the selector", ~candidates.selected(wanted.selector))
     if wanted.names:
-        column = round.snapshot.codes("name")
-        yield Verdict("NotSelected", "not among the names", ~column.among(wanted.names)[column.values[round.index]])
+        column = candidates.snapshot.codes("name")
+        named = column.among(wanted.names)[column.values[candidates.index]]
+        yield Verdict("NotSelected", "not among the names", ~named)

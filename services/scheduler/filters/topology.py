@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
+from services.scheduler.candidates import Candidates
 from services.scheduler.filters.verdict import Verdict
-from services.scheduler.round import Round
 
 
-def topology(round: Round) -> Iterator[Verdict]:
+def topology(candidates: Candidates) -> Iterator[Verdict]:
     """Targets without the label of a spread constraint with DoNotSchedule."""
-    for constraint in round.spec.spread:
+    for constraint in candidates.spec.spread:
         if constraint.when_unsatisfiable == "DoNotSchedule":
             key = constraint.topology_key
-            yield Verdict("NoTopology", f"without label {key}", round.has("label", None, key))
+            yield Verdict("NoTopology", f"without label {key}", candidates.has("label", None, key))

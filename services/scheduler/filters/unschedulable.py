@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from services.scheduler.candidates import Candidates
 from services.scheduler.filters.verdict import Verdict
-from services.scheduler.round import Round
 
 
-def unschedulable(round: Round) -> Iterator[Verdict]:
+def unschedulable(candidates: Candidates) -> Iterator[Verdict]:
     """Targets with `unschedulable`, unless the placement is there already."""
-    yield Verdict("Unschedulable", "unschedulable", round.values("unschedulable") & ~round.previous)
+    yield Verdict("Unschedulable", "unschedulable", candidates.values("unschedulable") & ~candidates.previous)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from services.scheduler.round import Round
+from services.scheduler.candidates import Candidates
 from shared.columns import Bools
 
 
@@ -18,4 +18,4 @@ class Verdict(NamedTuple):
     excluded: Bools
 
 
-Filter = Callable[[Round], Iterator[Verdict]]
+Filter = Callable[[Candidates], Iterator[Verdict]]

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from services.scheduler.candidates import Candidates
 from services.scheduler.division import weights_of
 from services.scheduler.filters.verdict import Verdict
-from services.scheduler.round import Round
 
 
-def weight(round: Round) -> Iterator[Verdict]:
+def weight(candidates: Candidates) -> Iterator[Verdict]:
     """Targets whose replica weight is 0."""
-    if round.spec.replicas.division == "Weighted":
-        yield Verdict("NoReplicaWeight", "with replica weight 0", weights_of(round) == 0)
+    if candidates.spec.replicas.division == "Weighted":
+        yield Verdict("NoReplicaWeight", "with replica weight 0", weights_of(candidates) == 0)

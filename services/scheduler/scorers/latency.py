@@ -2,23 +2,23 @@
 
 import numpy as np
 
-from services.scheduler.round import Round
+from services.scheduler.candidates import Candidates
 from services.scheduler.scorers.scorer import Args, BadArguments, number
 from shared.columns import Floats
 
 
-def latency(round: Round, args: Args) -> Floats | None:
+def latency(candidates: Candidates, args: Args) -> Floats | None:
     """100 at the nearest feasible target, falling evenly to 0 at `cutoff` milliseconds.
 
     `from` (a name or a list) are the origins, of which the mean counts; else the installation's origin. A target
     without a measurement from one of them is unknown. Abstains where nothing is measured.
     """
-    origins = args.get("from", round.settings.origin)
+    origins = args.get("from", candidates.settings.origin)
     origins = [origins] if isinstance(origins, str) else origins
     if not isinstance(origins, list | tuple) or not origins or not all(isinstance(each, str) for each in origins):
         raise BadArguments("from must be the name of an origin, or a list of names")
-    cutoff = number(args, "cutoff", round.settings.latency_cutoff_milliseconds)
-    measured = [round.values("latency", origin) for origin in origins]
+    cutoff = number(args, "cutoff", candidates.settings.latency_cutoff_milliseconds)
+    measured = [candidates.values("latency", origin) for origin in origins]
     distance: Floats = np.sum([np.where(each >= 0.0, each, np.nan) / len(origins) for each in measured], axis=0)
     nearest = np.fmin.reduce(distance, initial=np.inf)  # of NaN and a number, it takes the number
     if nearest == np.inf:

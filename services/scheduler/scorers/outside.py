@@ -1,6 +1,6 @@
 """Bus:<name>: a scorer that lives in another process and was asked over the bus."""
 
-from services.scheduler.round import Round
+from services.scheduler.candidates import Candidates
 from services.scheduler.scorers.scorer import Args, Scorer
 from shared.columns import Floats
 
@@ -10,7 +10,7 @@ PREFIX = "Bus:"
 def outside(name: str) -> Scorer:
     """The scorer `name` outside; it abstains where it gave no answer."""
 
-    def score(round: Round, args: Args) -> Floats | None:  # noqa: ARG001 - sent along when it was asked
-        return round.outside.get(("scorer", name))
+    def score(candidates: Candidates, args: Args) -> Floats | None:  # noqa: ARG001 - sent along when it was asked
+        return candidates.outside.get(("scorer", name))
 
     return score

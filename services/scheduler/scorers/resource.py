@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from services.scheduler.round import Round
+from services.scheduler.candidates import Candidates
 from services.scheduler.scorers.scorer import Args, BadArguments, number
 from shared.columns import Floats
 
@@ -14,7 +14,7 @@ MODES = ("LeastAllocated", "MostAllocated", "BalancedAllocation", "RequestedToCa
 NATIVE = frozenset({"cpu", "memory", "pods", "ephemeral-storage"})
 
 
-def resource(round: Round, args: Args) -> Floats | None:
+def resource(candidates: Candidates, args: Args) -> Floats | None:
     """Points by `mode`, over `resources` (`[{name, weight}]`, cpu and memory alike by default).
 
     u is used / allocatable with the request counted in; a resource that a target does not have is left out there.
@@ -23,14 +23,14 @@ def resource(round: Round, args: Args) -> Floats | None:
     (`[{utilization: 0..100, score: 0..10}]`) at 100·u, interpolated; resources that score 0 are left out.
     Without `mode`, MostAllocated for the strategy Binpack and LeastAllocated for the others.
     """
-    mode = args.get("mode", "MostAllocated" if round.spec.strategy.type == "Binpack" else "LeastAllocated")
+    mode = args.get("mode", "MostAllocated" if candidates.spec.strategy.type == "Binpack" else "LeastAllocated")
     if mode not in MODES:
         raise BadArguments(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
-    asked = expected(round)
+    asked = expected(candidates)
     weights = {name: weight for name, weight in _weights(args).items() if name in NATIVE or asked.get(name, 0.0) > 0}
     if not weights:
-        return np.zeros(len(round))
-    fractions = np.array([_fraction(round, name, asked.get(name, 0.0)) for name in weights])
+        return np.zeros(len(candidates))
+    fractions = np.array([_fraction(candidates, name, asked.get(name, 0.0)) for name in weights])
     if mode == "BalancedAllocation":
         return _balanced(fractions)
     if mode == "LeastAllocated":
@@ -42,19 +42,19 @@ def resource(round: Round, args: Args) -> Floats | None:
     return _weighted_mean(points, list(weights.values()))
 
 
-def expected(round: Round) -> dict[str, float]:
+def expected(candidates: Candidates) -> dict[str, float]:
     """What a target would be asked for: everything, or an even share where replicas are divided."""
-    demand = round.demand
+    demand = candidates.demand
     if not (demand.divided and demand.replicas):
         return demand.total
-    _, most = round.spec.targets.bounds(len(round))
-    shares = max(min(len(round) if most is None else most, len(round)), 1)
+    _, most = candidates.spec.targets.bounds(len(candidates))
+    shares = max(min(len(candidates) if most is None else most, len(candidates)), 1)
     return demand.of(-(-demand.replicas // shares))
 
 
-def _fraction(round: Round, name: str, asked: float) -> Floats:
+def _fraction(candidates: Candidates, name: str, asked: float) -> Floats:
     """Used / allocatable with the request counted in; NaN where the target has none of it."""
-    fraction: Floats = (round.used(name) + asked) / round.values("allocatable_or_nan", name)
+    fraction: Floats = (candidates.used(name) + asked) / candidates.values("allocatable_or_nan", name)
     return fraction
 
 

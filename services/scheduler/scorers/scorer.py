@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.scheduler.round import Round
+from services.scheduler.candidates import Candidates
 from shared.columns import Floats
 
 Args = Mapping[str, Any]
-Scorer = Callable[[Round, Args], Floats | None]
+Scorer = Callable[[Candidates, Args], Floats | None]
 """Points 0..100 for every feasible target, higher is better. None: the scorer has nothing to say on this request.
 NaN: it knows nothing of that target, whose other scores then count for it. What lies outside 0..100 is clamped."""
 

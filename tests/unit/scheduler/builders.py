@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from services.scheduler.candidates import Candidates
 from services.scheduler.core import Outcome, schedule
 from services.scheduler.demand import demand_of
-from services.scheduler.round import Round
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from shared.api import PlacementSpec
@@ -90,11 +90,11 @@ def asking(replicas: int = 1, **requests: float) -> Request:
     return request(workload=[deployment(replicas=replicas, **requests)])
 
 
-def round_of(asked: Request, targets: Sequence[Target], **settings: Any) -> Round:
-    """What a plugin is given, with all targets as candidates."""
+def candidates_of(asked: Request, targets: Sequence[Target], **settings: Any) -> Candidates:
+    """All targets as candidates, as filters and scorers see them."""
     snapshot = snapshot_of(targets)
     rows = np.array([snapshot.rows[each.id] for each in targets])
-    return Round(asked, snapshot, rows, demand_of(asked), SchedulerSettings(**settings), NOW)
+    return Candidates(asked, snapshot, rows, demand_of(asked), SchedulerSettings(**settings), NOW)
 
 
 def decide(asked: Request, targets: Sequence[Target], **more: Any) -> Outcome:

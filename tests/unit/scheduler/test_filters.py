@@ -14,12 +14,12 @@ from tests.unit.scheduler.builders import (
     NOW,
     REGION,
     asking,
+    candidates_of,
     daemonset,
     decide,
     deployment,
     placement,
     request,
-    round_of,
     snapshot_of,
     target,
 )
@@ -121,7 +121,7 @@ UNTOLERATED = ["untolerated taint spot=true"]
     ],
 )  # fmt: skip
 def test_a_filter_excludes_with_its_words(filter, asked, facts, said) -> None:
-    verdicts = FILTERS[filter](round_of(asked, [target("t", **facts)]))
+    verdicts = FILTERS[filter](candidates_of(asked, [target("t", **facts)]))
     assert [verdict.message for verdict in verdicts if verdict.excluded.all()] == said
 
 

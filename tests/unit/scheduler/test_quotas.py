@@ -14,7 +14,16 @@ from shared.model.quota import left, lies_in
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Request
 from shared.model.target import Target
-from tests.unit.scheduler.builders import asking, daemonset, decide, deployment, request, round_of, snapshot_of, target
+from tests.unit.scheduler.builders import (
+    asking,
+    candidates_of,
+    daemonset,
+    decide,
+    deployment,
+    request,
+    snapshot_of,
+    target,
+)
 
 HEAD = Head(uid="u", generation=1, attempt=1)
 
@@ -153,7 +162,7 @@ def test_columns_of_quotas_follow_targets_and_reservations() -> None:
 
 def test_where_no_target_has_a_quota_nothing_is_looked_up() -> None:
     targets = [target("t")]
-    asked = round_of(asking(cpu=1.0), targets)
+    asked = candidates_of(asking(cpu=1.0), targets)
     assert asked.quotas == []
     snapshot = snapshot_of(targets)
     decide(asking(cpu=1.0), targets, snapshot=snapshot)
@@ -164,7 +173,7 @@ PATHS = ["", "root", "root:a", "root:a!", "root:a:x", "root:b"]
 WORKSPACES = ["root:a", "root:a:x", "root:b"]
 
 
-def make_round(seed: int) -> tuple[list[Target], list[Request]]:
+def make_fleet(seed: int) -> tuple[list[Target], list[Request]]:
     random = Random(seed)
 
     def hard() -> dict[str, float]:
@@ -187,9 +196,9 @@ def make_round(seed: int) -> tuple[list[Target], list[Request]]:
     return fleet, asked
 
 
-@given(st.integers(0, 2**32).map(make_round))
-def test_placed_one_after_the_other_no_tenant_has_more_than_its_quota_anywhere(round) -> None:
-    fleet, asked = round
+@given(st.integers(0, 2**32).map(make_fleet))
+def test_placed_one_after_the_other_no_tenant_has_more_than_its_quota_anywhere(drawn) -> None:
+    fleet, asked = drawn
     snapshot = snapshot_of(fleet)
     for each in asked:
         selected = decide(each, fleet, snapshot=snapshot).proposal.selected
@@ -207,9 +216,9 @@ def test_placed_one_after_the_other_no_tenant_has_more_than_its_quota_anywhere(r
                 assert sum(each.get(resource, 0.0) for each in covered) <= most + 1e-6
 
 
-@given(st.integers(0, 2**32).map(make_round), st.sampled_from(WORKSPACES))
-def test_scheduler_and_decision_agree_on_what_is_left(round, workspace) -> None:
-    fleet, asked = round
+@given(st.integers(0, 2**32).map(make_fleet), st.sampled_from(WORKSPACES))
+def test_scheduler_and_decision_agree_on_what_is_left(drawn, workspace) -> None:
+    fleet, asked = drawn
     snapshot = snapshot_of(fleet)
     for number, each in enumerate(asked):
         held = Reservation(placement=each.placement, head=HEAD, resources={"cpu": 0.1 * number, "pods": 1.0})

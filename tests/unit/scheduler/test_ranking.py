@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.scheduler.ranking import Part, combine, order
-from tests.unit.scheduler.builders import decide, request, round_of, target
+from tests.unit.scheduler.builders import candidates_of, decide, request, target
 
 A = Part("A", np.array([80.0, 40.0]), 100.0)
 B = Part("B", np.array([20.0, math.nan]), 50.0)
@@ -90,14 +90,14 @@ def test_ties_spread_over_targets_from_placement_to_placement_and_stay_put() -> 
 
 
 def test_a_millionth_of_a_point_does_not_decide() -> None:
-    round = round_of(request(), [target("a"), target("b")])  # noqa: A001 - the parameter's name everywhere
+    candidates = candidates_of(request(), [target("a"), target("b")])
     nobody = np.zeros(2, np.bool_)
-    alike = order(round, np.array([50.0, 50.0]), nobody, 0.0).tolist()
-    assert order(round, np.array([50.0, 50.0 + 1e-8]), nobody, 0.0).tolist() == alike
-    assert order(round, np.array([50.0, 50.0 - 1e-8]), nobody, 0.0).tolist() == alike
+    alike = order(candidates, np.array([50.0, 50.0]), nobody, 0.0).tolist()
+    assert order(candidates, np.array([50.0, 50.0 + 1e-8]), nobody, 0.0).tolist() == alike
+    assert order(candidates, np.array([50.0, 50.0 - 1e-8]), nobody, 0.0).tolist() == alike
 
 
 def test_scores_decide_also_where_hashes_cannot_tell_targets_apart() -> None:
-    alike = round_of(request(), [target("a"), target("b"), target("c")])
+    alike = candidates_of(request(), [target("a"), target("b"), target("c")])
     alike.snapshot.values("hash")[:] = np.uint64(7)
     assert order(alike, np.array([1.0, 1.0, 2.0]), np.array([False, True, False]), 0.0).tolist() == [1, 2, 0]

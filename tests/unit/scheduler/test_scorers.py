@@ -16,10 +16,10 @@ from shared.model.target import OutsideScore, Target
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,
+    candidates_of,
     deployment,
     placement,
     request,
-    round_of,
     target,
 )
 
@@ -34,7 +34,7 @@ def points(name: str, asked: Any, targets: list[Target], args: dict[str, Any] | 
     """One value per target, rounded to 1e-6; None where the scorer abstains."""
     scorer = find(name)
     assert scorer is not None
-    column = scorer(round_of(asked, targets, **settings), args or {})
+    column = scorer(candidates_of(asked, targets, **settings), args or {})
     return None if column is None else np.round(column, 6).tolist()
 
 
@@ -208,7 +208,7 @@ def test_steady_favours_where_it_runs_and_abstains_at_first() -> None:
 
 def test_spread_favours_domains_with_fewer_placements_of_the_namespace() -> None:
     fleet = [target("a", region="x"), target("b", region="y"), target("c", region="y"), target("d")]
-    asked = round_of(request(), fleet)
+    asked = candidates_of(request(), fleet)
     head = Head(uid="u", generation=1, attempt=1)
     for name, where in (("web", "a"), ("p", "a"), ("p", "b"), ("q", "c"), ("q", "gone")):
         reservation = Reservation(placement=placement(name), head=head, resources={"cpu": 1.0})

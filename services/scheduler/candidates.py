@@ -1,4 +1,4 @@
-"""What plugins are given: one request, a snapshot, and the candidate rows that are looked at."""
+"""The candidates as filters and scorers see them: rows of the snapshot, looked at for one request."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, reduce
@@ -19,7 +19,7 @@ Outside = Mapping[tuple[str, str], Array]
 """What plugins outside said: a column per kind (scorer, filter) and name, one value per candidate."""
 
 
-class Round:
+class Candidates:
     """One request against some rows of a snapshot. Every array has one value per row of `rows`, in that order."""
 
     def __init__(
@@ -57,13 +57,14 @@ class Round:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def only(self, kept: Bools) -> "Round":
+    def only(self, kept: Bools) -> "Candidates":
         """The same request on fewer rows."""
         if kept.all():
             return self
         (places,) = kept.nonzero()
         outside = {key: column[places] for key, column in self.outside.items()}
-        fewer = Round(self.request, self.snapshot, self.rows[places], self.demand, self.settings, self.now, outside)
+        rows = self.rows[places]
+        fewer = Candidates(self.request, self.snapshot, rows, self.demand, self.settings, self.now, outside)
         fewer._known = {fact: column[places] for fact, column in self._known.items()}
         return fewer
 
