@@ -8,7 +8,7 @@ import numpy as np
 from services.scheduler.candidates import Candidates, Outside
 from services.scheduler.demand import demand_of
 from services.scheduler.division import divide
-from services.scheduler.filters import FILTERS, Verdict
+from services.scheduler.filters import FILTERS, Exclusion
 from services.scheduler.ranking import Ranking, Refused, Wanted, order, rank, wanted
 from services.scheduler.selection import Contest, Domains
 from services.scheduler.settings import SchedulerSettings
@@ -31,7 +31,7 @@ class Outcome:
     proposal: Proposal
     rejections: tuple[Rejection, ...] = ()
     candidates: Candidates | None = None
-    verdicts: tuple[tuple[str, Verdict], ...] = ()
+    exclusions: tuple[tuple[str, Exclusion], ...] = ()
     """Filter by filter what was excluded; unlike `rejections`, a target is under every reason that it has."""
     feasible: Candidates | None = None
     ranking: Ranking | None = None
@@ -48,15 +48,15 @@ class Outcome:
 
 
 @dataclass
-class _Decision:
-    """What has been worked out so far; a refusal may end it at any step."""
+class _Draft:
+    """A proposal in the making: all that is worked out so far. A refusal may end it at any step."""
 
     request: Request
     settings: SchedulerSettings
     upstream: tuple[Rejection, ...]
     considered: int
     rejections: list[Rejection] = field(default_factory=list)
-    verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
+    exclusions: list[tuple[str, Exclusion]] = field(default_factory=list)
     candidates: Candidates | None = None
     feasible: Candidates | None = None
     ranking: Ranking | None = None
@@ -80,7 +80,7 @@ class _Decision:
 
     def outcome(self, proposal: Proposal) -> Outcome:
         return Outcome(
-            proposal, tuple(self.rejections), self.candidates, tuple(self.verdicts), self.feasible, self.ranking
+            proposal, tuple(self.rejections), self.candidates, tuple(self.exclusions), self.feasible, self.ranking
         )
 
 
@@ -102,18 +102,18 @@ def schedule(
     candidates.
     """
     considered = len(targets) + sum(rejection.count for rejection in upstream)
-    decision = _Decision(request, settings, upstream, considered)
+    draft = _Draft(request, settings, upstream, considered)
     try:
         scorers = wanted(request, settings)
-        candidates, policy = _present(decision, snapshot, targets, policy_scores, now, outside or {})
-        proposal = _propose(decision, candidates, policy, scorers)
+        candidates, policy = _present(draft, snapshot, targets, policy_scores, now, outside or {})
+        proposal = _propose(draft, candidates, policy, scorers)
     except Refused as refused:
         proposal = Proposal(strategy=request.spec.strategy.type, refusal=refused.refusal)
-    return decision.outcome(proposal)
+    return draft.outcome(proposal)
 
 
 def _present(
-    decision: _Decision,
+    draft: _Draft,
     snapshot: Snapshot,
     targets: Sequence[str],
     policy_scores: Sequence[float],
@@ -126,71 +126,69 @@ def _present(
     if (rows < 0).any():
         gone = tuple(target for target, row in zip(targets, rows.tolist(), strict=True) if row < 0)
         code, words = RejectionCode.TARGET_GONE, "gone from the inventory"
-        decision.rejections.append(Rejection(stage=Stage.SCHEDULER, reason=code, message=words, targets=gone))
+        draft.rejections.append(Rejection(stage=Stage.SCHEDULER, reason=code, message=words, targets=gone))
         policy = None if policy is None else policy[rows >= 0]
         outside = {key: column[rows >= 0] for key, column in outside.items()}
         rows = rows[rows >= 0]
-    demand = demand_of(decision.request)
-    decision.candidates = Candidates(decision.request, snapshot, rows, demand, decision.settings, now, outside)
-    return decision.candidates, policy
+    demand = demand_of(draft.request)
+    draft.candidates = Candidates(draft.request, snapshot, rows, demand, draft.settings, now, outside)
+    return draft.candidates, policy
 
 
-def _propose(decision: _Decision, candidates: Candidates, policy: Floats | None, scorers: Wanted) -> Proposal:
+def _propose(draft: _Draft, candidates: Candidates, policy: Floats | None, scorers: Wanted) -> Proposal:
     """The first tier that can take the whole placement does; without tiers, all that the filters left over."""
-    kept = _filter(decision, candidates)
+    kept = _filter(draft, candidates)
     if not candidates.spec.affinity.tiers or not kept.any():
-        return _within(decision, candidates, kept, policy, scorers)
-    said, code, before = [], "", len(decision.rejections)
+        return _within(draft, candidates, kept, policy, scorers)
+    said, code, before = [], "", len(draft.rejections)
     for tier in tiers(candidates, kept):
-        decision.tier = tier.name
-        decision.reject(candidates, RejectionCode.OTHER_TIER, f"not in tier {tier.name}", kept & ~tier.members)
+        draft.tier = tier.name
+        draft.reject(candidates, RejectionCode.OTHER_TIER, f"not in tier {tier.name}", kept & ~tier.members)
         try:
-            return _within(decision, candidates, kept & tier.members, policy, scorers)
+            return _within(draft, candidates, kept & tier.members, policy, scorers)
         except Refused as refused:
             code = refused.refusal.code
             if code == RefusalCode.INVALID_SCORER:
                 raise
             said.append(f"{tier.name}: {refused.refusal.message}")
-            del decision.rejections[before:]
+            del draft.rejections[before:]
     raise Refused(code, f"no tier can take it: {'; '.join(said)}")
 
 
-def _within(
-    decision: _Decision, candidates: Candidates, kept: Bools, policy: Floats | None, scorers: Wanted
-) -> Proposal:
+def _within(draft: _Draft, candidates: Candidates, kept: Bools, policy: Floats | None, scorers: Wanted) -> Proposal:
     """Score, select and divide among the candidates that are kept."""
     if not np.count_nonzero(kept):
-        raise decision.unfeasible()
-    spec = decision.request.spec
-    feasible = decision.feasible = candidates.only(kept)
-    ranking = decision.ranking = rank(
-        feasible, scorers, None if policy is None else policy[kept], decision.settings.policy_weight
+        raise draft.unfeasible()
+    spec = draft.request.spec
+    feasible = draft.feasible = candidates.only(kept)
+    ranking = draft.ranking = rank(
+        feasible, scorers, None if policy is None else policy[kept], draft.settings.policy_weight
     )
     good = ranking.totals >= spec.strategy.minimum_score
     if not good.all():
-        decision.reject(feasible, RejectionCode.LOW_SCORE, "below the minimum score", ~good)
+        draft.reject(feasible, RejectionCode.LOW_SCORE, "below the minimum score", ~good)
         if not good.any():
-            raise decision.unfeasible()
-    contest = _contest(decision, feasible, ranking.totals, good)
+            raise draft.unfeasible()
+    contest = _contest(draft, feasible, ranking.totals, good)
     taken = _take(feasible, contest)
-    choices = _choices(decision, feasible, ranking, contest, taken)
+    choices = _choices(draft, feasible, ranking, contest, taken)
     selected, alternates = choices[: len(taken)], choices[len(taken) :]
     return Proposal(strategy=spec.strategy.type, selected=selected, alternates=alternates, feasible=len(contest.order))
 
 
-def _filter(decision: _Decision, candidates: Candidates) -> Bools:
-    """Ask every filter; a candidate counts under the first verdict that excludes it."""
+def _filter(draft: _Draft, candidates: Candidates) -> Bools:
+    """Ask every filter; a candidate counts under the first exclusion that names it."""
     kept = np.ones(len(candidates), np.bool_)
     for name, judge in FILTERS.items():
-        for verdict in judge(candidates):
-            if np.count_nonzero(verdict.excluded):  # on few targets, several times as fast as any()
-                decision.verdicts.append((name, verdict))
-                decision.reject(candidates, verdict.reason, verdict.message, verdict.excluded & kept)
-                kept &= ~verdict.excluded
+        for exclusion in judge(candidates):
+            if np.count_nonzero(exclusion.excluded):  # on few targets, several times as fast as any()
+                draft.exclusions.append((name, exclusion))
+                draft.reject(candidates, exclusion.reason, exclusion.message, exclusion.excluded & kept)
+                kept &= ~exclusion.excluded
     return kept
 
 
-def _contest(decision: _Decision, feasible: Candidates, totals: Floats, good: Bools) -> Contest:
+def _contest(draft: _Draft, feasible: Candidates, totals: Floats, good: Bools) -> Contest:
     """What the strategy chooses from. Raises `Refused` for constraints that no choice can meet."""
     spec = feasible.spec
     moves = feasible.moves
@@ -211,7 +209,7 @@ def _contest(decision: _Decision, feasible: Candidates, totals: Floats, good: Bo
             raise Refused(RefusalCode.CONTRADICTION, f"{_targets_are(fewest)} wanted for {replicas} {many}{each}")
         most = min(most, replicas // least)
     if len(ranked) < fewest:
-        why = f"; {decision.reasons(fit=len(ranked))}" if len(ranked) < decision.considered else ""
+        why = f"; {draft.reasons(fit=len(ranked))}" if len(ranked) < draft.considered else ""
         raise Refused(RefusalCode.TOO_FEW_TARGETS, f"{_targets_are(fewest)} wanted, {len(ranked)} fit{why}")
     domains = tuple(_domains(feasible, ranked, constraint, most) for constraint in _constraints(feasible))
     fewest = max([fewest, *(each.min_domains for each in domains if each.must)])
@@ -274,7 +272,7 @@ def _take(feasible: Candidates, contest: Contest) -> Ints:
 
 
 def _choices(
-    decision: _Decision, feasible: Candidates, ranking: Ranking, contest: Contest, taken: Ints
+    draft: _Draft, feasible: Candidates, ranking: Ranking, contest: Contest, taken: Ints
 ) -> tuple[Choice, ...]:
     """Selected targets with their replicas, and after them those that come next."""
     demand = feasible.demand
@@ -282,7 +280,7 @@ def _choices(
         replicas: list[int | None] = list(divide(feasible, taken, contest.capacity))
     else:
         replicas = [demand.replicas if demand.uniform else None] * len(taken)
-    wanted_alternates = min(max(len(taken), decision.settings.alternates), MOST_ALTERNATES)
+    wanted_alternates = min(max(len(taken), draft.settings.alternates), MOST_ALTERNATES)
     is_taken = np.zeros(len(feasible), np.bool_)
     is_taken[taken] = True
     first = contest.order[: len(taken) + wanted_alternates]
@@ -295,7 +293,7 @@ def _choices(
     positions = np.concatenate([taken, others])
     places = np.zeros(len(feasible), np.intp)
     places[contest.order] = np.arange(1, len(contest.order) + 1)
-    tier = f" in tier {decision.tier}" if decision.tier else ""
+    tier = f" in tier {draft.tier}" if draft.tier else ""
     return tuple(
         Choice(
             target=target,

@@ -42,8 +42,8 @@ class Answer:
                 note(each.targets, stage, each.reason, each.message)
         if self.outcome.candidates is not None:
             ids = self.outcome.candidates.values("id")
-            for name, verdict in self.outcome.verdicts:
-                note(ids[verdict.excluded].tolist(), name, verdict.reason, verdict.message)
+            for name, exclusion in self.outcome.exclusions:
+                note(ids[exclusion.excluded].tolist(), name, exclusion.reason, exclusion.message)
         for each in self.outcome.rejections:
             if each.reason in AFTER_FILTERS:
                 note(each.targets, AFTER_FILTERS[each.reason], each.reason, each.message)

@@ -1,10 +1,11 @@
 """Filters: which candidates fall out, and why. One function per file, all listed here, asked in this order.
 
-A filter yields verdicts over all candidates at once. A target that several filters exclude is counted under the first.
+A filter yields exclusions, each over all candidates at once. A target that several exclude is counted under the first.
 """
 
 from services.scheduler.filters.affinity import required_affinity
 from services.scheduler.filters.apis import missing_api
+from services.scheduler.filters.exclusion import Exclusion, Filter
 from services.scheduler.filters.fit import fit
 from services.scheduler.filters.neighbours import neighbours
 from services.scheduler.filters.outside import outside
@@ -14,7 +15,6 @@ from services.scheduler.filters.selection import not_selected
 from services.scheduler.filters.taints import taints
 from services.scheduler.filters.topology import topology
 from services.scheduler.filters.unschedulable import unschedulable
-from services.scheduler.filters.verdict import Filter, Verdict
 from services.scheduler.filters.weight import weight
 
 FILTERS: dict[str, Filter] = {
@@ -32,4 +32,4 @@ FILTERS: dict[str, Filter] = {
     "Outside": outside,
 }
 
-__all__ = ["FILTERS", "Filter", "Verdict"]
+__all__ = ["FILTERS", "Exclusion", "Filter"]

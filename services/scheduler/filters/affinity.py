@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 
 
-def required_affinity(candidates: Candidates) -> Iterator[Verdict]:
+def required_affinity(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets that satisfy none of the required terms, as core/v1 NodeSelector: terms are ORed, conditions ANDed."""
     terms = candidates.spec.affinity.required
     if terms:
-        yield Verdict("AffinityUnsatisfied", "not matching the required affinity", ~candidates.any_of(terms))
+        yield Exclusion("AffinityUnsatisfied", "not matching the required affinity", ~candidates.any_of(terms))

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 
 
-def missing_api(candidates: Candidates) -> Iterator[Verdict]:
+def missing_api(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets that lack a kind which the workload has objects of; of one that is waited for nothing is sure."""
     for api_version, kind in dict.fromkeys((each.api_version, each.kind) for each in candidates.request.workload):
         served = candidates.values("serves", (api_version, kind))
-        yield Verdict("MissingAPI", f"lacks {api_version} {kind}", ~(served | candidates.waited_for))
+        yield Exclusion("MissingAPI", f"lacks {api_version} {kind}", ~(served | candidates.waited_for))

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 from shared.api import PlacementAffinityTerm, matches
 from shared.columns import Bools
 from shared.model.refs import PlacementRef
 
 
-def neighbours(candidates: Candidates) -> Iterator[Verdict]:
+def neighbours(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets outside every domain that a wanted neighbour is in, and targets in the domain of an unwanted one.
 
     As with pods: while no wanted neighbour is placed anywhere, a placement that matches its own term may go first.
@@ -20,14 +20,14 @@ def neighbours(candidates: Candidates) -> Iterator[Verdict]:
     for term in candidates.spec.affinity.placement_affinity:
         found = _matching(candidates, term)
         if found:
-            yield Verdict("NoNeighbour", "far from the wanted placements", ~_in_domain_of(candidates, term, found))
+            yield Exclusion("NoNeighbour", "far from the wanted placements", ~_in_domain_of(candidates, term, found))
         elif not matches(term.selector, candidates.request.labels):
             nowhere = np.ones(len(candidates), np.bool_)
-            yield Verdict("NoNeighbour", "without a placement to be near", nowhere)
+            yield Exclusion("NoNeighbour", "without a placement to be near", nowhere)
     for term in candidates.spec.affinity.placement_anti_affinity:
         found = _matching(candidates, term)
         if found:
-            yield Verdict("UnwantedNeighbour", "near an unwanted placement", _in_domain_of(candidates, term, found))
+            yield Exclusion("UnwantedNeighbour", "near an unwanted placement", _in_domain_of(candidates, term, found))
 
 
 def _matching(candidates: Candidates, term: PlacementAffinityTerm) -> list[PlacementRef]:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 
 
-def outside(candidates: Candidates) -> Iterator[Verdict]:
+def outside(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets that a filter outside has words against."""
     for (kind, name), words in candidates.outside.items():
         if kind == "filter":
             for message in dict.fromkeys(each for each in words.tolist() if each):
-                yield Verdict(f"Plugin:{name}", str(message)[:80], words == message)
+                yield Exclusion(f"Plugin:{name}", str(message)[:80], words == message)

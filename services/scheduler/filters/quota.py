@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 from shared.model.resources import TOLERANCE
 
 
-def quota(candidates: Candidates) -> Iterator[Verdict]:
+def quota(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets where a quota leaves too little for everything (Duplicated) or one replica (where they are divided)."""
     demand = candidates.demand
     for path in candidates.quotas:
@@ -16,4 +16,4 @@ def quota(candidates: Candidates) -> Iterator[Verdict]:
             if amount > 0 or resource in demand.on_every_node:
                 left = candidates.quota_left(path, resource) * (1 + TOLERANCE) + TOLERANCE
                 message = f"insufficient {resource} quota of {path or 'all workspaces'}"
-                yield Verdict("QuotaExceeded", message, left < amount)
+                yield Exclusion("QuotaExceeded", message, left < amount)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 
 
-def not_ready(candidates: Candidates) -> Iterator[Verdict]:
+def not_ready(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets that are not ready, unless the placement runs there and need not leave yet (`Request.leaving`).
 
     A target that is reachable but not ready may recover, and a lost one is waited for as long as it is tolerated:
@@ -15,5 +15,5 @@ def not_ready(candidates: Candidates) -> Iterator[Verdict]:
     out = ~(candidates.values("ready") | candidates.waited_for)
     if out.any():
         lost = candidates.values("lost_since") > 0.0
-        yield Verdict("Lost", "lost", out & lost)
-        yield Verdict("NotReady", "not ready", out & ~lost)
+        yield Exclusion("Lost", "lost", out & lost)
+        yield Exclusion("NotReady", "not ready", out & ~lost)

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 
 
-def not_selected(candidates: Candidates) -> Iterator[Verdict]:
+def not_selected(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets that `targets.selector` does not match, or `targets.names` does not list."""
     wanted = candidates.spec.targets
     if wanted.selector is not None:
-        yield Verdict("NotSelected", "not matching the selector", ~candidates.selected(wanted.selector))
+        yield Exclusion("NotSelected", "not matching the selector", ~candidates.selected(wanted.selector))
     if wanted.names:
         column = candidates.snapshot.codes("name")
         named = column.among(wanted.names)[column.values[candidates.index]]
-        yield Verdict("NotSelected", "not among the names", ~named)
+        yield Exclusion("NotSelected", "not among the names", ~named)

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 from shared.api import Taint, Toleration, tolerates
 from shared.columns import Bools
 
 
-def taints(candidates: Candidates) -> Iterator[Verdict]:
+def taints(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets with a NoSchedule or NoExecute taint that nothing tolerates; the first such taint is named.
 
     As with Kubernetes' nodes, NoSchedule does not drive away what runs there already; NoExecute does, at once or after
@@ -25,9 +25,11 @@ def taints(candidates: Candidates) -> Iterator[Verdict]:
         messages = [_untolerated(each, tolerations, repel) for each in column.distinct]
         for message in dict.fromkeys(filter(None, messages)):
             names_it = np.array([each == message for each in messages])
-            yield Verdict("UntoleratedTaint", message, names_it[column.values[candidates.index]] & of)
+            yield Exclusion("UntoleratedTaint", message, names_it[column.values[candidates.index]] & of)
     if candidates.request.leaving:
-        yield Verdict("UntoleratedTaint", "tolerated for long enough", candidates.leaving & candidates.values("ready"))
+        yield Exclusion(
+            "UntoleratedTaint", "tolerated for long enough", candidates.leaving & candidates.values("ready")
+        )
 
 
 def _untolerated(found: tuple[Taint, ...], tolerations: tuple[Toleration, ...], repel: tuple[str, ...]) -> str:

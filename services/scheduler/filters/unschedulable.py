@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 
 
-def unschedulable(candidates: Candidates) -> Iterator[Verdict]:
+def unschedulable(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets with `unschedulable`, unless the placement is there already."""
-    yield Verdict("Unschedulable", "unschedulable", candidates.values("unschedulable") & ~candidates.previous)
+    yield Exclusion("Unschedulable", "unschedulable", candidates.values("unschedulable") & ~candidates.previous)

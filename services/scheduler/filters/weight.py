@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
 from services.scheduler.division import weights_of
-from services.scheduler.filters.verdict import Verdict
+from services.scheduler.filters.exclusion import Exclusion
 
 
-def weight(candidates: Candidates) -> Iterator[Verdict]:
+def weight(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets whose replica weight is 0."""
     if candidates.spec.replicas.division == "Weighted":
-        yield Verdict("NoReplicaWeight", "with replica weight 0", weights_of(candidates) == 0)
+        yield Exclusion("NoReplicaWeight", "with replica weight 0", weights_of(candidates) == 0)

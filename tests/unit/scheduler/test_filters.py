@@ -121,8 +121,8 @@ UNTOLERATED = ["untolerated taint spot=true"]
     ],
 )  # fmt: skip
 def test_a_filter_excludes_with_its_words(filter, asked, facts, said) -> None:
-    verdicts = FILTERS[filter](candidates_of(asked, [target("t", **facts)]))
-    assert [verdict.message for verdict in verdicts if verdict.excluded.all()] == said
+    exclusions = FILTERS[filter](candidates_of(asked, [target("t", **facts)]))
+    assert [exclusion.message for exclusion in exclusions if exclusion.excluded.all()] == said
 
 
 def test_the_own_reservation_does_not_count_against_staying() -> None:

@@ -74,9 +74,9 @@ FULL = [taken("root:shop:dev", cpu=3.0), taken("root:rival", cpu=4.0)]
 def test_a_target_falls_out_where_a_quota_is_too_little(asked, quotas, reserved, said) -> None:
     targets = [target("t", nodes=3, quotas=quotas)]
     outcome = decide(asked, targets, snapshot=snapshot_of(targets, reserved))
-    verdicts = [verdict for name, verdict in outcome.verdicts if name == "Quota"]
-    assert [verdict.message for verdict in verdicts] == said
-    assert {verdict.reason for verdict in verdicts} <= {"QuotaExceeded"}
+    exclusions = [exclusion for name, exclusion in outcome.exclusions if name == "Quota"]
+    assert [exclusion.message for exclusion in exclusions] == said
+    assert {exclusion.reason for exclusion in exclusions} <= {"QuotaExceeded"}
 
 
 def test_a_refusal_says_which_quota_it_was() -> None:

@@ -1,4 +1,4 @@
-"""What a filter says."""
+"""The form of a filter, and of what it yields."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from services.scheduler.candidates import Candidates
 from shared.columns import Bools
 
 
-class Verdict(NamedTuple):
+class Exclusion(NamedTuple):
     """Candidates that one reason excludes: a code for programs, a few words for people, True where it does.
 
     The words continue "8 targets ...": they are counted and joined into one sentence (shared/model/reasons.py).
@@ -18,4 +18,4 @@ class Verdict(NamedTuple):
     excluded: Bools
 
 
-Filter = Callable[[Candidates], Iterator[Verdict]]
+Filter = Callable[[Candidates], Iterator[Exclusion]]
