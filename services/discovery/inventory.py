@@ -21,7 +21,7 @@ from shared.api import (
 )
 from shared.kube.times import rfc3339, seconds
 from shared.model.resources import Resources
-from shared.model.target import ApiKind, KubeconfigRef, OutsideScore, Target
+from shared.model.target import ApiKind, CustomScore, KubeconfigRef, Target
 
 NO_NODES = "without a ready node"
 NO_CAPACITY = "without known capacity"
@@ -93,8 +93,7 @@ def target_of(
         usage=amounts(status.usage),
         latency={measured.from_: measured.milliseconds for measured in status.latency} | base.latency,
         scores={
-            score.name: OutsideScore(value=score.value, valid_until=_epoch(score.valid_until))
-            for score in status.scores
+            score.name: CustomScore(value=score.value, valid_until=_epoch(score.valid_until)) for score in status.scores
         },
         allowed_workspaces=spec.allowed_workspaces,
         quotas=_quotas(spec.quotas),

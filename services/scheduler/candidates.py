@@ -15,8 +15,8 @@ from shared.columns import Array, Bools, Floats, Ints
 from shared.model.request import Request
 from shared.model.resources import Resources
 
-Outside = Mapping[tuple[str, str], Array]
-"""What plugins outside said: a column per kind (scorer, filter) and name, one value per candidate."""
+PluginAnswers = Mapping[tuple[str, str], Array]
+"""Answers of plugins: a column per kind (scorer, filter) and name, one value per candidate."""
 
 
 class Candidates:
@@ -30,7 +30,7 @@ class Candidates:
         demand: Demand,
         settings: SchedulerSettings,
         now: float,
-        outside: Outside | None = None,
+        plugin_answers: PluginAnswers | None = None,
     ) -> None:
         self.request = request
         self.spec = request.spec
@@ -39,7 +39,7 @@ class Candidates:
         self.demand = demand
         self.settings = settings
         self.now = now
-        self.outside = outside or {}
+        self.plugin_answers = plugin_answers or {}
         self.index: Ints | slice = slice(len(rows)) if _in_order(rows) else rows  # a slice of a column copies nothing
         self._gathered: dict[tuple[str, Any], Array] = {}
         self._known: dict[tuple[str, str], Floats] = {}  # what was worked out from columns
@@ -62,9 +62,9 @@ class Candidates:
         if kept.all():
             return self
         (places,) = kept.nonzero()
-        outside = {key: column[places] for key, column in self.outside.items()}
+        plugin_answers = {key: column[places] for key, column in self.plugin_answers.items()}
         rows = self.rows[places]
-        fewer = Candidates(self.request, self.snapshot, rows, self.demand, self.settings, self.now, outside)
+        fewer = Candidates(self.request, self.snapshot, rows, self.demand, self.settings, self.now, plugin_answers)
         fewer._known = {fact: column[places] for fact, column in self._known.items()}
         return fewer
 

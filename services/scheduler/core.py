@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.scheduler.candidates import Candidates, Outside
+from services.scheduler.candidates import Candidates, PluginAnswers
 from services.scheduler.demand import demand_of
 from services.scheduler.division import divide
 from services.scheduler.filters import FILTERS, Exclusion
@@ -93,19 +93,19 @@ def schedule(
     settings: SchedulerSettings,
     policy_scores: Sequence[float] = (),
     upstream: tuple[Rejection, ...] = (),
-    outside: Outside | None = None,
+    plugin_answers: PluginAnswers | None = None,
 ) -> Outcome:
     """Propose targets for a request among the candidates `targets`.
 
     `policy_scores` holds one score per candidate, or none at all. `upstream` is what earlier stages rejected: it is
-    not repeated in the outcome, but counted in the sentence of a refusal. `outside` is what plugins outside said of the
-    candidates.
+    not repeated in the outcome, but counted in the sentence of a refusal. `plugin_answers` says what plugins
+    think of the candidates.
     """
     considered = len(targets) + sum(rejection.count for rejection in upstream)
     draft = _Draft(request, settings, upstream, considered)
     try:
         scorers = wanted(request, settings)
-        candidates, policy = _present(draft, snapshot, targets, policy_scores, now, outside or {})
+        candidates, policy = _present(draft, snapshot, targets, policy_scores, now, plugin_answers or {})
         proposal = _propose(draft, candidates, policy, scorers)
     except Refused as refused:
         proposal = Proposal(strategy=request.spec.strategy.type, refusal=refused.refusal)
@@ -118,7 +118,7 @@ def _present(
     targets: Sequence[str],
     policy_scores: Sequence[float],
     now: float,
-    outside: Outside,
+    plugin_answers: PluginAnswers,
 ) -> tuple[Candidates, Floats | None]:
     """The candidates that the inventory still has, and their policy scores."""
     rows = snapshot.locate(targets)
@@ -128,10 +128,10 @@ def _present(
         code, words = RejectionCode.TARGET_GONE, "gone from the inventory"
         draft.rejections.append(Rejection(stage=Stage.SCHEDULER, reason=code, message=words, targets=gone))
         policy = None if policy is None else policy[rows >= 0]
-        outside = {key: column[rows >= 0] for key, column in outside.items()}
+        plugin_answers = {key: column[rows >= 0] for key, column in plugin_answers.items()}
         rows = rows[rows >= 0]
     demand = demand_of(draft.request)
-    draft.candidates = Candidates(draft.request, snapshot, rows, demand, draft.settings, now, outside)
+    draft.candidates = Candidates(draft.request, snapshot, rows, demand, draft.settings, now, plugin_answers)
     return draft.candidates, policy
 
 

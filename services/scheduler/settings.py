@@ -37,11 +37,9 @@ class SchedulerSettings(Settings, frozen=True, kw_only=True):
         float, Meta(description="How long a message may wait for the inventory it was made from.", gt=0)
     ] = 5.0
     plugin_filters: Annotated[
-        str, Meta(description="Filters outside that every placement is put before, by name, separated by commas.")
+        str, Meta(description="Plugins that filter the candidates of every placement, by name, separated by commas.")
     ] = ""
-    plugin_seconds: Annotated[
-        float, Meta(description="How long a scorer or filter outside may take to answer.", gt=0)
-    ] = 0.25
+    plugin_seconds: Annotated[float, Meta(description="How long a plugin may take to answer.", gt=0)] = 0.25
     plugin_rest_seconds: Annotated[
         float, Meta(description="How long one that failed to answer is not asked again.", ge=0)
     ] = 5.0

@@ -1,10 +1,10 @@
-"""The stage at work: keeps the snapshot current, asks plugins outside, and turns `Evaluated` into `Scheduled`."""
+"""The stage at work: keeps the snapshot current, asks plugins, and turns `Evaluated` into `Scheduled`."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 
 from services.scheduler.core import refusal_of, schedule
-from services.scheduler.outside import Plugins
+from services.scheduler.plugins import Plugins
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.turns import Turns
@@ -75,7 +75,7 @@ class Stage:
             )
         if not await self._reached(message.inventory_revision):
             raise Retry(RETRY_SECONDS, f"the inventory is at {self.revision}, not yet at {message.inventory_revision}")
-        outside = await self._plugins.ask(request, message.targets, self.snapshot)
+        plugin_answers = await self._plugins.ask(request, message.targets, self.snapshot)
         await self._turns.take(request.placement.workspace, request.spec.priority)
         outcome = schedule(
             request,
@@ -85,7 +85,7 @@ class Stage:
             settings=self._settings,
             policy_scores=message.scores,
             upstream=message.rejections,
-            outside=outside,
+            plugin_answers=plugin_answers,
         )
         proposed = {choice.target for choice in (*outcome.proposal.selected, *outcome.proposal.alternates)}
         places = {target: place for place, target in enumerate(message.targets) if target in proposed}

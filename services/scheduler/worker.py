@@ -28,7 +28,7 @@ class Scheduler:
 @asynccontextmanager
 async def open_scheduler(runtime: "Runtime") -> AsyncIterator[Scheduler]:
     """Follow inventory and reservations. NumPy is loaded here, not by whoever only reads declarations."""
-    from services.scheduler.outside import Plugins, asking
+    from services.scheduler.plugins import Plugins, asking
     from services.scheduler.stage import Stage
 
     settings: SchedulerSettings = runtime.settings

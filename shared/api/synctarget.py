@@ -169,7 +169,7 @@ class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
     scores: Annotated[
         tuple[TargetScore, ...],
         Meta(
-            description="Scores given from outside.",
+            description="Scores that others keep here, for scorers `Custom:<name>` and for policies.",
             max_length=64,
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),

@@ -25,8 +25,8 @@ from shared.api.policy import Rule
 from shared.api.selectors import AffinityRequirement, LabelRequirement, LabelSelector, Toleration, int64
 
 KNOWN_SCORERS = ("Resource", "Affinity", "Load", "Latency", "Locality", "Cost", "Steady", "Spread")
-SCORER_FAMILIES = ("Custom:", "Bus:")
-"""Scorers that are named by whoever provides them: on the SyncTarget, or over the bus."""
+SCORER_FAMILIES = ("Custom:", "Plugin:")
+"""Scorers that are named by whoever provides them: scores on SyncTargets, or a plugin."""
 
 
 def validate_placement(placement: Placement, known_scorers: Collection[str] = KNOWN_SCORERS) -> list[str]:

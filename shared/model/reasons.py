@@ -37,7 +37,7 @@ class _Code(StrEnum):
 
 
 class RejectionCode(_Code):
-    """Why a target fell out of a round. A filter outside has a code of its own, `Plugin:<name>`."""
+    """Why a target fell out of a round. A plugin has a code of its own, `Plugin:<name>`."""
 
     NOT_SELECTED_WORKSPACE = (
         "NotSelectedWorkspace", "It is in a workspace that the Placement does not select.", Stage.DISCOVERY

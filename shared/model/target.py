@@ -51,7 +51,7 @@ class Target(Value, frozen=True, kw_only=True):
     kubernetes_version: str = ""
     nodes: int = 0
     latency: dict[str, float] = {}  # milliseconds from an origin
-    scores: dict[str, "OutsideScore"] = {}
+    scores: dict[str, "CustomScore"] = {}
     allowed_workspaces: WorkspaceSelector | None = None  # None: everybody whom RBAC lets
     quotas: dict[str, Resources] = {}  # by workspace path, see shared/model/quota.py: the most that it may reserve here
     cost_per_cpu_hour: float | None = None
@@ -67,7 +67,7 @@ class Target(Value, frozen=True, kw_only=True):
         return TargetRef.of(self).id
 
 
-class OutsideScore(Value, frozen=True, kw_only=True):
+class CustomScore(Value, frozen=True, kw_only=True):
     """A score that somebody else keeps on the SyncTarget, 0..100; it abstains after `valid_until` (epoch seconds)."""
 
     value: float

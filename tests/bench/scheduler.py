@@ -17,7 +17,7 @@ from random import Random
 import msgspec
 
 from services.scheduler.core import schedule
-from services.scheduler.outside import Plugins
+from services.scheduler.plugins import Plugins
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.stage import Stage

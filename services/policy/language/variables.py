@@ -94,7 +94,12 @@ TARGET: dict[str, Field] = {
     "usage": Field("map<string, double>", lambda t, _: amounts(t.usage), "Observed use, where metrics are served"),
     "apis": Field("list<Api>", _apis, "The kinds it serves", alike=lambda t: t.apis),
     "latency": Field("map<string, double>", lambda t, _: amounts(t.latency), "Milliseconds from each origin"),
-    "scores": Field("map<string, double>", _scores, "Scores from outside that are valid now, 0 to 100", volatile=True),
+    "scores": Field(
+        "map<string, double>",
+        _scores,
+        "Scores on its SyncTarget that are valid now, 0 to 100",
+        volatile=True,
+    ),
     "kubernetesVersion": Field("string", lambda t, _: t.kubernetes_version, "Version of its API server"),
     "nodes": Field("int", lambda t, _: t.nodes, "How many nodes it has"),
     "cost": Field("Cost", _cost, "Its prices; the field is absent where none is known"),

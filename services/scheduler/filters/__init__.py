@@ -8,7 +8,7 @@ from services.scheduler.filters.apis import missing_api
 from services.scheduler.filters.exclusion import Exclusion, Filter
 from services.scheduler.filters.fit import fit
 from services.scheduler.filters.neighbours import neighbours
-from services.scheduler.filters.outside import outside
+from services.scheduler.filters.plugins import plugins
 from services.scheduler.filters.quota import quota
 from services.scheduler.filters.readiness import not_ready
 from services.scheduler.filters.selection import not_selected
@@ -29,7 +29,7 @@ FILTERS: dict[str, Filter] = {
     "Weight": weight,
     "Fit": fit,
     "Quota": quota,
-    "Outside": outside,
+    "Plugins": plugins,
 }
 
 __all__ = ["FILTERS", "Exclusion", "Filter"]

@@ -1,7 +1,7 @@
 """Scorers: how good each feasible target is. One function per file, all listed here.
 
-Two are families: `Custom:<name>` is the score of that name that anyone keeps on SyncTargets, `Bus:<name>` a scorer
-that lives in another process.
+Two are families: `Custom:<name>` is the score of that name that anyone keeps on SyncTargets, `Plugin:<name>` a
+scorer in another process.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from services.scheduler.scorers.custom import custom
 from services.scheduler.scorers.latency import latency
 from services.scheduler.scorers.load import load
 from services.scheduler.scorers.locality import locality
-from services.scheduler.scorers.outside import PREFIX as BUS
-from services.scheduler.scorers.outside import outside
+from services.scheduler.scorers.plugin import PREFIX as PLUGIN
+from services.scheduler.scorers.plugin import plugin
 from services.scheduler.scorers.resource import resource
 from services.scheduler.scorers.scorer import Args, BadArguments, Scorer
 from services.scheduler.scorers.spread import spread
@@ -32,7 +32,7 @@ SCORERS: dict[str, Scorer] = {
 }
 
 
-FAMILIES: dict[str, Callable[[str], Scorer]] = {CUSTOM: custom, BUS: outside}
+FAMILIES: dict[str, Callable[[str], Scorer]] = {CUSTOM: custom, PLUGIN: plugin}
 
 KNOWN = (*SCORERS, *(f"{prefix}<name>" for prefix in FAMILIES))
 """All names, for messages."""

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from services.scheduler.core import schedule
-from services.scheduler.outside import Plugins, asking
+from services.scheduler.plugins import Plugins, asking
 from services.scheduler.settings import SchedulerSettings
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.server import NatsServer
 from tests.unit.scheduler.builders import NOW, request, snapshot_of, target
 
 DOCS = Path(__file__).parents[3] / "docs" / "scheduler.md"
-WANTED = {"strategy": {"scorers": [{"name": "Bus:renewable"}]}}
+WANTED = {"strategy": {"scorers": [{"name": "Plugin:renewable"}]}}
 
 
 async def test_the_documented_plugin_scores_and_its_absence_only_abstains(tmp_path: Path) -> None:
@@ -35,14 +35,18 @@ async def test_the_documented_plugin_scores_and_its_absence_only_abstains(tmp_pa
             sys.executable, str(tmp_path / "plugin.py"), env={**os.environ, "NATS_URL": server.url}
         )
         try:
-            outside = await plugins.ask(request(WANTED), ids, snapshot)
-            while not outside:  # until it has subscribed
-                outside = await plugins.ask(request(WANTED), ids, snapshot)
+            plugin_answers = await plugins.ask(request(WANTED), ids, snapshot)
+            while not plugin_answers:  # until it has subscribed
+                plugin_answers = await plugins.ask(request(WANTED), ids, snapshot)
         finally:
             plugin.kill()
             await plugin.wait()
             await bus.close()
-    outcome = schedule(request(WANTED), snapshot, ids, now=NOW, settings=settings, outside=outside)
+    outcome = schedule(request(WANTED), snapshot, ids, now=NOW, settings=settings, plugin_answers=plugin_answers)
     points = {each.target: {name: part.raw for name, part in each.breakdown.items()} for each in outcome.scores()}
-    assert points == {"root/clean": {"Bus:renewable": 95.0}, "root/dirty": {"Bus:renewable": 30.0}, "root/unknown": {}}
+    assert points == {
+        "root/clean": {"Plugin:renewable": 95.0},
+        "root/dirty": {"Plugin:renewable": 30.0},
+        "root/unknown": {},
+    }
     assert outcome.proposal.selected[0].target == "root/clean"

@@ -20,7 +20,7 @@ from shared.api import (
     validate_placement,
 )
 
-SCORERS = "Resource, Affinity, Load, Latency, Locality, Cost, Steady, Spread, Custom:<name>, Bus:<name>"
+SCORERS = "Resource, Affinity, Load, Latency, Locality, Cost, Steady, Spread, Custom:<name>, Plugin:<name>"
 WITHOUT_VALUES = {"matchExpressions": [{"key": "a", "operator": "NotIn"}]}
 NO_VALUE = "matchExpressions[0].values: must name at least one value for NotIn."
 WORKLOAD = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}]
@@ -43,7 +43,7 @@ def manifest(**extra):
         {"targets": {"all": True}},
         {"targets": {"count": {"min": 2, "max": 2}, "tolerations": [{"operator": "Exists"}]}},
         {"strategy": {"scorers": [{"name": "Resource", "weight": 0}, {"name": "Custom:carbon"}]}},
-        {"strategy": {"scorers": [{"name": "Bus:renewable"}]}},
+        {"strategy": {"scorers": [{"name": "Plugin:renewable"}]}},
         {"targets": {"count": {"min": "20%", "max": "20%"}}},
         {"targets": {"count": {"min": 50, "max": "1%"}}},
         {"affinity": {"tiers": [{"name": "any"}, {"name": "other"}]}},
@@ -208,10 +208,15 @@ def test_manifests_are_bounded_in_size():
     assert finding.endswith("bytes are more than the 262144 that fit inline.")
 
 
+def test_a_plugin_that_is_named_by_the_old_prefix_is_refused_with_the_new_one():
+    (finding,) = findings(strategy={"scorers": [{"name": "Bus:renewable"}]})
+    assert finding.endswith(f"'Bus:renewable' is no known scorer; known are {SCORERS}.")
+
+
 def test_known_scorers_are_the_callers():
     placement = decode_placement({"spec": {"workload": WORKLOAD, "strategy": {"scorers": [{"name": "Resource"}]}}})
     assert validate_placement(placement, known_scorers=["Load"]) == [
-        "spec.strategy.scorers[0].name: 'Resource' is no known scorer; known are Load, Custom:<name>, Bus:<name>."
+        "spec.strategy.scorers[0].name: 'Resource' is no known scorer; known are Load, Custom:<name>, Plugin:<name>."
     ]
 
 

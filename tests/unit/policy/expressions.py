@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from shared.api import Taint
-from shared.model.target import ApiKind, OutsideScore, Target
+from shared.model.target import ApiKind, CustomScore, Target
 
 NOW = 1_800_000_000.0
 NAN, INFINITY = float("nan"), float("inf")
@@ -73,7 +73,7 @@ def make_target(seed: int) -> Target:
         nodes=random.choice((0, 1, 3, 2**31, 2**62)),
         latency=some(("eu", "us"), (0.0, 12.5, 300.0), 2),
         scores={
-            name: OutsideScore(value=random.choice((0.0, 50.0)), valid_until=until)
+            name: CustomScore(value=random.choice((0.0, 50.0)), valid_until=until)
             for name, until in (("old", NOW - 1), ("new", NOW + 1))
             if random.random() < 0.5
         },

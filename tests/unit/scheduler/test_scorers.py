@@ -12,7 +12,7 @@ from shared.api import ZONE_LABEL, Taint
 from shared.hub.names import PROVIDER_LABEL
 from shared.model.decision import Reservation
 from shared.model.refs import Head
-from shared.model.target import OutsideScore, Target
+from shared.model.target import CustomScore, Target
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,
@@ -222,9 +222,9 @@ def test_spread_favours_domains_with_fewer_placements_of_the_namespace() -> None
 
 def test_custom_scores_abstain_when_they_are_missing_or_expired() -> None:
     fleet = [
-        target("a", scores={"carbon": OutsideScore(value=40.0)}),
-        target("b", scores={"carbon": OutsideScore(value=60.0, valid_until=NOW + 1)}),
-        target("c", scores={"carbon": OutsideScore(value=80.0, valid_until=NOW)}),
+        target("a", scores={"carbon": CustomScore(value=40.0)}),
+        target("b", scores={"carbon": CustomScore(value=60.0, valid_until=NOW + 1)}),
+        target("c", scores={"carbon": CustomScore(value=80.0, valid_until=NOW)}),
         target("d"),
     ]
     assert points("Custom:carbon", request(), fleet) == pytest.approx([40.0, 60.0, NAN, NAN], nan_ok=True)

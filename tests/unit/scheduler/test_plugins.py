@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from services.scheduler.outside import BATCH, REMEMBERED, Plugins, asking
+from services.scheduler.plugins import BATCH, REMEMBERED, Plugins, asking
 from services.scheduler.settings import SchedulerSettings
 from shared.broker.bus import BusError
 from shared.broker.memory.bus import MemoryBus
 from tests.unit.scheduler.builders import decide, deployment, request, snapshot_of, target
 
-WANTED = {"strategy": {"scorers": [{"name": "Bus:green", "weight": 1, "args": {"year": 2026}}]}}
+WANTED = {"strategy": {"scorers": [{"name": "Plugin:green", "weight": 1, "args": {"year": 2026}}]}}
 
 
 class Bench:
@@ -42,7 +42,7 @@ async def test_a_scorer_is_told_of_placement_and_targets_and_scores_them() -> No
     bench = Bench(lambda question: {"scores": [None if "x" in each["labels"] else 80 for each in question["targets"]]})
     asked = request(WANTED, workload=[deployment(replicas=2, cpu=1.0)], labels={"team": "shop"}, previous=["root/a"])
     fleet = [target("a"), target("b", labels={"x": "y"})]
-    outside = await bench.columns(asked, fleet)
+    plugin_answers = await bench.columns(asked, fleet)
 
     ((subject, question),) = bench.asked
     assert subject == "moorage.plugins.scorer.green"
@@ -51,20 +51,20 @@ async def test_a_scorer_is_told_of_placement_and_targets_and_scores_them() -> No
     assert question["demand"] == {"pods": 2.0, "cpu": 2.0}
     assert question["previous"] == ["root/a"]
     assert question["targets"][0]["allocatable"] == {"cpu": 10.0, "memory": 10.0, "pods": 100.0}
-    scores = {each.target: each for each in decide(asked, fleet, outside=outside).scores()}
-    assert scores["root/a"].breakdown["Bus:green"].raw == 80.0
-    assert "Bus:green" not in scores["root/b"].breakdown
+    scores = {each.target: each for each in decide(asked, fleet, plugin_answers=plugin_answers).scores()}
+    assert scores["root/a"].breakdown["Plugin:green"].raw == 80.0
+    assert "Plugin:green" not in scores["root/b"].breakdown
 
 
 async def test_a_filter_excludes_with_its_own_words() -> None:
     words = ["frozen for audit", None, "frozen for audit"]
     bench = Bench(lambda _: {"excluded": words}, filters="audit, ")
     fleet = [target("a"), target("b"), target("c")]
-    outcome = decide(request(), fleet, outside=await bench.columns(request(), fleet))
+    outcome = decide(request(), fleet, plugin_answers=await bench.columns(request(), fleet))
     assert [(each.reason, each.message, each.targets) for each in outcome.rejections] == [
         ("Plugin:audit", "frozen for audit", ("root/a", "root/c"))
     ]
-    left = decide(request(), fleet[1:], snapshot=snapshot_of(fleet[2:]), outside=await Bench(
+    left = decide(request(), fleet[1:], snapshot=snapshot_of(fleet[2:]), plugin_answers=await Bench(
         lambda _: {"excluded": [None, "no"]}, filters="audit").columns(request(), fleet[1:]))  # fmt: skip
     assert left.proposal.refusal is not None
     assert left.proposal.refusal.message == "0/2 targets: 1 gone from the inventory, 1 no"
@@ -78,7 +78,7 @@ async def test_one_that_fails_abstains_and_is_left_alone_for_a_while(answer) -> 
     bench = Bench(lambda _: answer)
     fleet = [target("a"), target("b")]
     assert await bench.columns(request(WANTED), fleet) == {}
-    assert decide(request(WANTED), fleet, outside={}).proposal.selected
+    assert decide(request(WANTED), fleet, plugin_answers={}).proposal.selected
     bench.now = 4.9
     await bench.columns(request(WANTED), fleet)
     assert len(bench.asked) == 1
@@ -112,6 +112,6 @@ async def test_a_target_that_is_gone_is_asked_about_without_facts() -> None:
 async def test_names_of_plugins_that_nobody_answers_for_do_not_pile_up() -> None:
     bench = Bench(lambda _: BusError("nobody answers"))
     for number in range(REMEMBERED + 3):
-        named = {"strategy": {"scorers": [{"name": f"Bus:n{number}"}]}}
+        named = {"strategy": {"scorers": [{"name": f"Plugin:n{number}"}]}}
         await bench.columns(request(named), [target("a")])
     assert len(bench.plugins._resting) == REMEMBERED

@@ -1,4 +1,4 @@
-"""Scorers and filters that live in other processes, asked over the bus. The contract is in docs/scheduler.md.
+"""Plugins: scorers and filters in other processes, asked over the bus. The contract is in docs/scheduler.md.
 
 A question goes to `moorage.plugins.scorer.<name>` or `moorage.plugins.filter.<name>`, in batches of targets; whoever
 answers gives one value per target. No answer in time, or none that can be used, is an abstention: it never holds up or
@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from services.scheduler.candidates import Outside
+from services.scheduler.candidates import PluginAnswers
 from services.scheduler.demand import demand_of
-from services.scheduler.scorers.outside import PREFIX
+from services.scheduler.scorers.plugin import PREFIX
 from services.scheduler.settings import PLUGINS, SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from shared.aio.lru import Lru
@@ -39,7 +39,7 @@ Ask = Callable[[str, bytes, float], Awaitable[bytes]]
 
 
 class TargetFacts(msgspec.Struct, frozen=True, rename="camel"):
-    """What a plugin is told of a target, amounts in base units."""
+    """A target as plugins are told of it, amounts in base units."""
 
     id: str
     labels: dict[str, str]
@@ -50,7 +50,7 @@ class TargetFacts(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Question(msgspec.Struct, frozen=True, rename="camel"):
-    """What a plugin is asked: of which placement, what it takes in one target, and about which targets."""
+    """A question to a plugin: of which placement, what it takes in one target, and about which targets."""
 
     placement: str
     labels: dict[str, str]
@@ -100,7 +100,7 @@ class Plugins:
         self._filters = [name.strip() for name in settings.plugin_filters.split(",") if name.strip()]
         self._resting: Lru[str, float] = Lru(REMEMBERED)
 
-    async def ask(self, request: Request, targets: Sequence[str], snapshot: Snapshot) -> Outside:
+    async def ask(self, request: Request, targets: Sequence[str], snapshot: Snapshot) -> PluginAnswers:
         """A column per plugin over the targets, in their order; plugins that abstain have none."""
         wanted: dict[tuple[str, str], dict[str, Any]] = {("filter", name): {} for name in self._filters} | {
             ("scorer", each.name.removeprefix(PREFIX)): each.args
