@@ -1,4 +1,4 @@
-"""The scheduling stage: which of the allowed targets are taken, and why.
+"""The scheduling stage: which of the allowed targets are proposed, and why.
 
     filter     every filter says, for all candidates at once, which fall out and why
     score      every scorer gives all feasible targets 0..100; weights and the policy's score make one total

@@ -103,10 +103,10 @@ class Candidates:
         if ("used", resource) not in self._known:
             used: Floats = self.values("used", resource)
             placement = self.request.placement
-            taken = self.snapshot.taken.get(placement, {})
-            if taken:
+            reserved = self.snapshot.reservations.get(placement, {})
+            if reserved:
                 used = used.copy()
-            for target in taken:
+            for target in reserved:
                 position = self.position(target)
                 if position is not None:
                     there = self.snapshot.target(self.rows[position])
@@ -133,10 +133,10 @@ class Candidates:
         """
         left: Floats = self.values("quota_left", (path, resource))
         placement = self.request.placement
-        taken = self.snapshot.taken.get(placement, {})
-        if taken:
+        reserved = self.snapshot.reservations.get(placement, {})
+        if reserved:
             left = left.copy()
-        for target, reservation in taken.items():
+        for target, reservation in reserved.items():
             position = self.position(target)
             if position is not None:
                 beside = self.snapshot.quota_left(self.snapshot.target(self.rows[position]), path, resource, placement)
@@ -152,9 +152,9 @@ class Candidates:
         """What the placement holds in each target that is waited for, by position."""
         if not self.request.previous:
             return {}
-        taken = self.snapshot.taken.get(self.request.placement, {})
+        reserved = self.snapshot.reservations.get(self.request.placement, {})
         (positions,) = self.waited_for.nonzero()
-        found = map(taken.get, self.some("id", positions))
+        found = map(reserved.get, self.some("id", positions))
         return {
             position: reservation.resources if reservation else {}
             for position, reservation in zip(positions.tolist(), found, strict=True)

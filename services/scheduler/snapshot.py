@@ -89,7 +89,7 @@ class Snapshot:
     """
 
     def __init__(self, most_bytes: int = 128 << 20) -> None:
-        self.taken: dict[PlacementRef, dict[str, Reservation]] = {}
+        self.reservations: dict[PlacementRef, dict[str, Reservation]] = {}
         self._targets: Rows[Target] = Rows()
         self._reserved: dict[str, dict[PlacementRef, Reservation]] = {}
         self._quotas: Counter[str] = Counter()  # in how many targets each path has one
@@ -157,7 +157,7 @@ class Snapshot:
         """Note what a placement takes in a target, in place of what it took there before."""
         placement = reservation.placement
         self._reserved.setdefault(target, {})[placement] = reservation
-        self.taken.setdefault(placement, {})[target] = reservation
+        self.reservations.setdefault(placement, {})[target] = reservation
         self._namespaces.setdefault((placement.workspace, placement.namespace), {})[placement] = None
         self._refresh_reserved(target, placement)
 
@@ -165,9 +165,9 @@ class Snapshot:
         """Note that a placement takes nothing in a target any more."""
         if self._reserved.get(target, {}).pop(placement, None) is None:
             return
-        del self.taken[placement][target]
-        if not self.taken[placement]:
-            del self.taken[placement]
+        del self.reservations[placement][target]
+        if not self.reservations[placement]:
+            del self.reservations[placement]
             namespace = (placement.workspace, placement.namespace)
             del self._namespaces[namespace][placement]
             if not self._namespaces[namespace]:
@@ -179,7 +179,7 @@ class Snapshot:
     def neighbours(self, workspace: str, namespace: str) -> Iterator[tuple[PlacementRef, Mapping[str, str]]]:
         """Placements of a namespace that have something reserved, with the labels of the newest reservation."""
         for placement in self._namespaces.get((workspace, namespace), ()):
-            newest = max(self.taken[placement].values(), key=lambda reservation: reservation.head.attempt)
+            newest = max(self.reservations[placement].values(), key=lambda reservation: reservation.head.attempt)
             yield placement, newest.labels
 
     def reserved(self, target: str, resource: str, but: PlacementRef | None = None) -> float:
@@ -204,7 +204,7 @@ class Snapshot:
     def quota_left(self, target: Target, path: str, resource: str, but: PlacementRef | None = None) -> float:
         """What a target's quota for a path leaves of a resource beside all placements (`but` one); inf without one.
 
-        Negative where the quota is by now less than what is taken.
+        Negative where the quota is by now less than what is reserved.
         """
         hard = target.quotas.get(path, {}).get(resource, math.inf)
         if hard == math.inf:

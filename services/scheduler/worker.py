@@ -11,7 +11,7 @@ from shared.pipeline.messages import Evaluated, Scheduled
 from shared.pipeline.worker import Worker
 
 if TYPE_CHECKING:
-    from services.scheduler.stage import Stage
+    from services.scheduler.proposer import Proposer
     from shared.pipeline.runner import Runtime
 
 FETCHED = 256
@@ -22,21 +22,21 @@ FETCHED = 256
 class Scheduler:
     """What the handler works with."""
 
-    stage: "Stage"
+    proposer: "Proposer"
 
 
 @asynccontextmanager
 async def open_scheduler(runtime: "Runtime") -> AsyncIterator[Scheduler]:
     """Follow inventory and reservations. NumPy is loaded here, not by whoever only reads declarations."""
     from services.scheduler.plugins import Plugins, asking
-    from services.scheduler.stage import Stage
+    from services.scheduler.proposer import Proposer
 
     settings: SchedulerSettings = runtime.settings
-    stage = Stage(settings, Plugins(settings, asking(runtime.bus)), runtime.clock)
+    proposer = Proposer(settings, Plugins(settings, asking(runtime.bus)), runtime.clock)
     inventory, reservations = await runtime.follow(INVENTORY), await runtime.follow(RESERVATIONS)
-    runtime.background(stage.follow_inventory(inventory), "columns of the inventory")
-    runtime.background(stage.follow_reservations(reservations), "columns of the reservations")
-    yield Scheduler(stage)
+    runtime.background(proposer.follow_inventory(inventory), "columns of the inventory")
+    runtime.background(proposer.follow_reservations(reservations), "columns of the reservations")
+    yield Scheduler(proposer)
 
 
 worker = Worker(
@@ -52,4 +52,4 @@ worker = Worker(
 @worker.handles(concurrency=FETCHED)
 async def propose(message: Evaluated, deps: Scheduler) -> Scheduled:
     """One proposal from the snapshot as it is now."""
-    return await deps.stage.propose(message)
+    return await deps.proposer.propose(message)

@@ -18,9 +18,9 @@ import msgspec
 
 from services.scheduler.core import schedule
 from services.scheduler.plugins import Plugins
+from services.scheduler.proposer import Proposer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
-from services.scheduler.stage import Stage
 from shared.api import PlacementSpec, Taint
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, Request, WorkloadObject
@@ -158,9 +158,9 @@ def bytes_per_target(size: int) -> float:
 async def messages_per_second(size: int, times: int) -> float:
     """Messages decoded, decided and encoded per second of CPU, through the worker's own handler."""
     targets = fleet(size)
-    stage = Stage(SchedulerSettings(), Plugins(SchedulerSettings(), None), time.time)
+    proposer = Proposer(SchedulerSettings(), Plugins(SchedulerSettings(), None), time.time)
     for target in targets:
-        stage.snapshot.put(target)
+        proposer.snapshot.put(target)
     evaluated = Evaluated(
         request=request(0),
         targets=tuple(target.id for target in targets),
@@ -170,7 +170,7 @@ async def messages_per_second(size: int, times: int) -> float:
     payload, decode = encode(evaluated), decoder(Evaluated).decode
     began = time.process_time()
     for _ in range(times):
-        encode(await stage.propose(decode(payload)))
+        encode(await proposer.propose(decode(payload)))
     return times / (time.process_time() - began)
 
 

@@ -82,12 +82,12 @@ class Plane:
         for target in self.targets.values():
             self.snapshot.put(target)
 
-    def hold(self, placement: PlacementRef, labels: Mapping[str, str], taken: Mapping[str, Resources]) -> None:
+    def hold(self, placement: PlacementRef, labels: Mapping[str, str], reserved: Mapping[str, Resources]) -> None:
         """Note what a placement with these labels takes by target, in place of all that it took before."""
         head = Head(uid=str(placement), generation=1, attempt=1)
-        for target in self.snapshot.taken.get(placement, {}).keys() - taken.keys():
+        for target in self.snapshot.reservations.get(placement, {}).keys() - reserved.keys():
             self.snapshot.release(target, placement)
-        for target, resources in taken.items():
+        for target, resources in reserved.items():
             reservation = Reservation(placement=placement, head=head, resources=resources, labels=dict(labels))
             self.snapshot.reserve(target, reservation)
 
@@ -120,8 +120,8 @@ def plane_of(
         plane.previous[placement] = tuple(
             PreviousChoice(target=target, replicas=each.replicas) for target, each in zip(ids, selected, strict=True)
         )
-        taken = {target: each.reserved for target, each in zip(ids, selected, strict=True)}
-        plane.hold(placement, labels.get(placement, {}), taken)
+        reserved = {target: each.reserved for target, each in zip(ids, selected, strict=True)}
+        plane.hold(placement, labels.get(placement, {}), reserved)
     return plane
 
 

@@ -44,7 +44,7 @@ def _in_domain_of(candidates: Candidates, term: PlacementAffinityTerm, placement
     column = candidates.snapshot.codes("label", term.topology_key)
     occupied = np.zeros(max(len(column.distinct), 1), np.bool_)
     for placement in placements:
-        for target in candidates.snapshot.taken[placement]:
+        for target in candidates.snapshot.reservations[placement]:
             row = candidates.snapshot.rows.get(target)
             if row is not None:
                 occupied[column.values[row]] = True

@@ -21,7 +21,7 @@ def spread(candidates: Candidates, args: Args) -> Floats | None:
     column = snapshot.codes("label", key)
     held: Floats = np.zeros(max(len(column.distinct), 1))
     for placement, _ in snapshot.neighbours(own.workspace, own.namespace):
-        for target in snapshot.taken[placement] if placement != own else ():
+        for target in snapshot.reservations[placement] if placement != own else ():
             row = snapshot.rows.get(target)
             if row is not None:
                 held[column.values[row]] += 1.0

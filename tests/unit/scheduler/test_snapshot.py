@@ -81,7 +81,7 @@ def test_reservations_add_up_whatever_their_order_and_go_again() -> None:
         for amount in amounts:
             snapshot.release("root/a", placement(f"p{amount}"))
         assert value(snapshot, "a", "used", "cpu") == 0.0
-        assert snapshot.taken == {}
+        assert snapshot.reservations == {}
         assert list(snapshot.neighbours("root:shop", "shop")) == []
     assert sums[0] == sums[1] == math.fsum(amounts)
 

@@ -35,7 +35,7 @@ class Lab:
         self.inventory = Table(store, INVENTORY)
         self.reservations = Table(store, RESERVATIONS)
         self.scheduler = scheduler
-        self.snapshot = scheduler.stage.snapshot
+        self.snapshot = scheduler.proposer.snapshot
 
     async def offer(self, *targets: Target) -> int:
         """Put targets into the inventory; its revision."""
@@ -103,7 +103,7 @@ async def test_what_others_reserved_is_not_free_until_they_give_it_back() -> Non
         assert (await lab.propose("a", revision)).proposal.selected
         await lab.reserve("a", 9.5)
         await lab.reservations.delete(join("root", "a", "root:shop", "shop", "other"))
-        await until(lambda: not lab.snapshot.taken)
+        await until(lambda: not lab.snapshot.reservations)
         assert (await lab.propose("a", revision)).proposal.selected
 
 

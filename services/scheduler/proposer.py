@@ -1,4 +1,4 @@
-"""The stage at work: keeps the snapshot current, asks plugins, and turns `Evaluated` into `Scheduled`."""
+"""The proposer: keeps the snapshot current, asks plugins, and turns `Evaluated` into `Scheduled`."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ RETRY_SECONDS = 1.0
 OUTCOMES = {"t": "true", "f": "false", "e": "error"}
 
 
-class Stage:
+class Proposer:
     """The snapshot, kept current by two views, and what decisions are made with."""
 
     def __init__(self, settings: SchedulerSettings, plugins: Plugins, clock: Callable[[], float]) -> None:
