@@ -1,17 +1,22 @@
 """Sees placements as the caches have them."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from services.controller.core.brake import Braked, BrakeSettings, brake
 from services.controller.core.eviction import Expelling, Sighting, expelling
 from services.controller.core.observation import Observation
 from services.controller.settings import ControllerSettings
 from services.controller.workspace import WorkspaceWatch
+from shared.aio.rate import Rate
 from shared.api import Placement
 from shared.broker.table import View
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Target
+
+log = logging.getLogger("moorage.controller")
 
 
 @dataclass
@@ -23,9 +28,12 @@ class Observer:
     waiting: View[Waiting]
     inventory: View[Target]
     clock: Callable[[], float]
+    moves: "Moves"
     world_changed_at: float = 0.0
     _missing: dict[str, float] = field(default_factory=dict)
     _expelling: dict[str, Expelling] = field(default_factory=dict)
+    _braked: dict[str, Braked] = field(default_factory=dict)
+    _braked_at: int = -1
 
     def note_world(self) -> None:
         """Something changed that may help those that wait: a target, a workspace, or capacity that was given back."""
@@ -56,6 +64,7 @@ class Observer:
             attempts=attempts,
             targets=targets,
             world_changed_at=self.world_changed_at,
+            may_move=self.moves.left(ref.workspace) >= 1,
             now=now,
             settings=self.settings,
         )
@@ -69,4 +78,35 @@ class Observer:
         found = expelling(known, self._expelling.pop(target, {}), now)
         if found:
             self._expelling[target] = found
-        return Sighting(target=known, expelling=found)
+        return Sighting(target=known, expelling=found, braked=self._braking().get(target))
+
+    def _braking(self) -> dict[str, Braked]:
+        """What the brake holds, looked at once per state of the inventory. Its coming and going is logged."""
+        if self.inventory.revision != self._braked_at:
+            self._braked_at = self.inventory.revision
+            settings = BrakeSettings(share=self.settings.brake_share, window=self.settings.brake_window_seconds)
+            before = {why.scope for why in self._braked.values()}
+            self._braked = brake([each.value for each in self.inventory.entries.values()], settings)
+            scopes = {why.scope: why for why in self._braked.values()}
+            for scope in scopes.keys() - before:
+                facts = {"scope": scope, "lost": scopes[scope].lost, "total": scopes[scope].total}
+                log.error("too many targets were lost at once: nothing is moved away from them", extra=facts)
+            for scope in before - scopes.keys():
+                log.warning("targets may be left again", extra={"scope": scope})
+        return self._braked
+
+
+class Moves:
+    """How many placements may leave targets, in all and of one workspace."""
+
+    def __init__(self, settings: ControllerSettings, clock: Callable[[], float]) -> None:
+        self._all = Rate(settings.max_moves_per_minute, clock)
+        self._each = Rate(settings.max_workspace_moves_per_minute, clock)
+
+    def left(self, workspace: str) -> float:
+        """How many of a workspace may leave a target now."""
+        return min(self._all.left(), self._each.left(workspace))
+
+    def take(self, workspace: str) -> bool:
+        """Whether one of a workspace may leave a target now; if so, it counts."""
+        return self.left(workspace) >= 1 and self._all.take() and self._each.take(workspace)

@@ -9,10 +9,22 @@ from services.controller import selection
 from services.controller.core.digest import SUSPENDED, above, digest
 from services.controller.core.eviction import Sighting, gone
 from services.controller.core.observation import Observation
-from services.controller.core.steps import LetGo, Nothing, Place, Suspend, Wait, Withdraw, is_live, next_step
+from services.controller.core.steps import (
+    Hold,
+    LetGo,
+    Nothing,
+    Place,
+    Suspend,
+    Wait,
+    Withdraw,
+    is_live,
+    is_move,
+    next_step,
+)
 from services.controller.observer import Observer
 from services.controller.watches import Watches
 from services.controller.workspace import WorkspaceWatch
+from shared.aio.rate import Rate
 from shared.api import Placement
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
@@ -25,6 +37,7 @@ from shared.model.policy import PolicyEntry
 from shared.model.refs import Head, PlacementRef, PolicyRef, TargetRef
 from shared.model.request import HeadEntry, Request, Requester, Waiting, WorkloadObject
 from shared.pipeline.messages import Reported, Requested, Withdrawn
+from shared.process import audit
 
 Said = Requested | Withdrawn | Reported
 """What the controller has to say of a placement."""
@@ -37,6 +50,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     workload: tuple[WorkloadObject, ...]
     error: str
     digest: str
+    beyond: bool = False  # it is refused since its workspace has too many
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class Reconciler:
     heads: Table[HeadEntry]
     waiting: Table[Waiting]
     policies: View[PolicyEntry]
+    rounds: Rate  # by workspace
 
     async def reconcile(self, ref: PlacementRef) -> Said | None:
         """What is to be said about a placement now. Raises `Retry` when it cannot be told yet."""
@@ -83,10 +98,14 @@ class Reconciler:
 
     async def _wish(self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement) -> Wish:
         workload, along, error = await selection.of(ref, watch, placement)
+        most, decision = self.observer.settings.max_workspace_placements, watch.decision(ref)
+        beyond = (ref.namespace, ref.name) in watch.beyond(most) and not (decision is not None and decision.selected)
+        if beyond:
+            workload, along, error = (), (), f"its workspace has more than the {most} Placements that it may"
         requester, policies = requester_of(placement), self._policies_in_force(ref.workspace)
         labels = placement.metadata.labels
         found = digest(placement.spec, labels, requester, workload, error, policies, along)
-        return Wish(requester=requester, workload=workload, error=error, digest=found)
+        return Wish(requester=requester, workload=workload, error=error, digest=found, beyond=beyond)
 
     def _policies_in_force(self, workspace: str) -> list[PolicyEntry]:
         """The policies for a workspace, once the policy workers can see them as they are; raises `Retry` before."""
@@ -123,11 +142,16 @@ class Reconciler:
             await self._stop_waiting(case)
         match step:
             case Place() if placement is not None and case.wish is not None:
+                if is_move(step.cause) and not self.observer.moves.take(case.ref.workspace):
+                    return None  # the sweep comes back to it
+                self._take_turn(case, case.wish)
                 return await self._place(case, placement, case.wish, step)
             case Withdraw():
                 return await self._withdraw(case, step)
             case Suspend():
                 return Reported(placement=case.ref, head=await self._advance(case, SUSPENDED), fact="suspended")
+            case Hold():
+                return await self._hold_still(case, step)
             case LetGo() if placement is not None:
                 await self._let_go(case.watch, placement)
             case Wait() | Nothing():
@@ -135,6 +159,16 @@ class Reconciler:
             case _:
                 raise AssertionError(f"{step} is no step of such a placement")
         return None
+
+    def _take_turn(self, case: Case, wish: Wish) -> None:
+        """Raises Retry where the workspace has had as many rounds as it may for now."""
+        workspace, requester = case.ref.workspace, wish.requester.username if wish.requester else ""
+        if not self.rounds.take(workspace):
+            if self.rounds.begins_to_wait(workspace):
+                audit.refused("TooManyRounds", requester=requester, placement=str(case.ref))
+            raise Retry(self.rounds.wait(workspace), "its workspace has had its rounds for now")
+        if wish.beyond:
+            audit.refused("TooManyPlacements", requester=requester, placement=str(case.ref))
 
     async def _place(self, case: Case, placement: Placement, wish: Wish, step: Place) -> Requested:
         head = await self._advance(case, wish.digest, leaving=step.leaving, in_vain=step.in_vain)
@@ -155,6 +189,17 @@ class Reconciler:
             error=wish.error,
         )
         return Requested(request=request)
+
+    async def _hold_still(self, case: Case, step: Hold) -> Reported | None:
+        """Note with the head why a placement stays where it is; its status shows it."""
+        if case.entry is None:
+            return None
+        noted = msgspec.structs.replace(case.entry.value, held=step.why)
+        try:
+            revision = await self.heads.update(case.ref.key, noted, case.entry.revision)
+        except Conflict:
+            raise Retry(0.0, "another controller was faster") from None
+        return Reported(placement=case.ref, head=noted.head, fact=f"held-{revision}")
 
     async def _withdraw(self, case: Case, step: Withdraw) -> Withdrawn | None:
         if step.unproven and not await case.watch.is_gone(case.ref):
@@ -185,6 +230,7 @@ class Reconciler:
             requested_at=self.observer.clock(),
             deleted=deleted,
             in_vain=in_vain,
+            held=case.entry.value.held if case.entry and placement else "",
         )
         try:
             await self.heads.update(case.ref.key, value, case.entry.revision if case.entry else 0)

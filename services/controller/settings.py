@@ -40,6 +40,35 @@ class ControllerSettings(HubSettings, frozen=True, kw_only=True):
         float,
         Meta(description="Least seconds between two looks for better targets for one placement that wants them.", gt=0),
     ] = 60.0
+    brake_share: Annotated[
+        float,
+        Meta(
+            description="Share of the targets of a workspace, a region, or the whole, over which nothing is moved away"
+            " from those that were lost: then it is our own network that is broken. 1: there is no such brake.",
+            gt=0,
+            le=1,
+        ),
+    ] = 0.55
+    brake_window_seconds: Annotated[
+        float, Meta(description="Losses of targets with no longer a pause in between count as one.", gt=0)
+    ] = 600.0
+    max_moves_per_minute: Annotated[
+        int,
+        Meta(description="Placements a minute that leave targets which are lost, gone or tainted; 0: no bound.", ge=0),
+    ] = 300
+    max_workspace_moves_per_minute: Annotated[
+        int, Meta(description="The same for the placements of one workspace; 0: no bound.", ge=0)
+    ] = 60
+    max_workspace_placements: Annotated[
+        int,
+        Meta(description="Placements of one workspace that are decided; those beyond are refused. 0: no bound.", ge=0),
+    ] = 5000
+    max_workspace_rounds_per_minute: Annotated[
+        int,
+        Meta(
+            description="Rounds a minute for the placements of one workspace, each later if need be. 0: no bound.", ge=0
+        ),
+    ] = 1200
     reconcile_concurrency: Annotated[
         int, Meta(description="How many placements are looked at at the same time.", ge=1, le=256)
     ] = 16

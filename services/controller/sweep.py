@@ -6,7 +6,7 @@ import msgspec
 
 from services.controller.controller import Controller
 from services.controller.core.digest import UNFOLLOWED
-from services.controller.core.steps import acts, next_step
+from services.controller.core.steps import Place, acts, is_move, next_step
 from services.controller.workspace import WorkspaceWatch
 from shared.broker.store import Conflict
 from shared.broker.table import Entry
@@ -37,12 +37,17 @@ async def _sweep_waiting(deps: Controller) -> None:
 
 def _sweep_placements(deps: Controller, watch: WorkspaceWatch) -> list[str]:
     """Look at all placements of a workspace; their keys."""
-    keys = []
+    keys, moves, rounds = [], deps.observer.moves.left(watch.path), deps.reconciler.rounds.left(watch.path)
     for ref, placement in watch.placements():
         key = ref.key
         keys.append(key)
         seen = deps.observer.observe(watch, ref, placement, deps.observer.heads.get(key), key=key)
-        if acts(next_step(seen)):
+        step = next_step(seen)
+        if isinstance(step, Place):  # more than may move, or have a round, now need not be looked at now
+            moves, rounds = moves - is_move(step.cause), rounds - 1
+            if moves < 0 or rounds < 0:
+                continue
+        if acts(step):
             deps.queue.add(ref)
     return keys
 

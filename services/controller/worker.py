@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from services.controller import overrides, upkeep
 from services.controller.controller import Controller
 from services.controller.core.retrying import wait
-from services.controller.observer import Observer
+from services.controller.observer import Moves, Observer
 from services.controller.reconcile import Reconciler, Said
 from services.controller.settings import ControllerSettings
 from services.controller.sweep import sweep as sweep_all
 from services.controller.watches import Watches
+from shared.aio.rate import Rate
 from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
@@ -40,6 +41,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             waiting=await runtime.follow(WAITING),
             inventory=await runtime.follow(INVENTORY),
             clock=runtime.clock,
+            moves=Moves(settings, runtime.clock),
         )
         watches = Watches(
             hub,
@@ -53,6 +55,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             heads=runtime.table(HEADS),
             waiting=runtime.table(WAITING),
             policies=await runtime.follow(POLICIES),
+            rounds=Rate(settings.max_workspace_rounds_per_minute, runtime.clock),
         )
         deps = Controller(
             settings=settings,

@@ -51,6 +51,7 @@ class WorkspaceWatch:
         self.referred = Referred(client, notify)
         self._bound: dict[PlacementRef, dict[str, Binding]] = {}  # by the name of the PlacementBinding
         self._bound_known = asyncio.Event()
+        self._beyond: frozenset[tuple[str, str]] | None = None  # None: not known since Placements came or went
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._tasks: asyncio.TaskGroup | None = None
@@ -76,6 +77,8 @@ class WorkspaceWatch:
     async def _follow_placements(self) -> None:
         await asyncio.gather(self._policies.synced.wait(), self._decisions.synced.wait(), self._bound_known.wait())
         async for change in self._placements.events():
+            if change.kind != "Modified":
+                self._beyond = None
             if change.kind == "Modified" and same_wish(change.old, change.object):
                 continue  # only its status moved
             if change.kind != "Synced":
@@ -130,6 +133,16 @@ class WorkspaceWatch:
     def placements(self) -> Iterable[tuple[PlacementRef, Placement]]:
         """All placements of the workspace."""
         return [(self.ref(*key), placement) for key, placement in self._placements.objects.items()]
+
+    def beyond(self, most: int) -> frozenset[tuple[str, str]]:
+        """Which Placements, by namespace and name, are more than `most`: the newest. 0: none, however many."""
+        known = self._placements.objects
+        if not most or len(known) <= most:
+            return frozenset()
+        if self._beyond is None:
+            by_age = sorted(known, key=lambda key: (known[key].metadata.creation_timestamp or "", key))
+            self._beyond = frozenset(by_age[most:])
+        return self._beyond
 
     def policies(self) -> Iterable[PolicyEntry]:
         """The policies of the workspace."""

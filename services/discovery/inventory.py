@@ -192,6 +192,15 @@ def status_of(
     )
 
 
+def turned_away(found: SyncTarget, why: str, now: float) -> SyncTargetStatus:
+    """The status of a SyncTarget that is not looked at."""
+    conditions = tuple(condition for condition in found.status.conditions if condition.type in CONDITIONS)
+    at, generation = rfc3339(now, "seconds"), found.metadata.generation
+    return SyncTargetStatus(
+        conditions=set_condition(conditions, "Ready", "False", "TooManyTargets", why, at, generation)
+    )
+
+
 def allocated_patch(found: SyncTarget, target: Target) -> dict[str, Any] | None:
     """A merge patch that makes the SyncTarget's `allocated` what was counted; None where nothing is to be written."""
     counted = quantities(target.allocated)

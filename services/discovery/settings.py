@@ -25,6 +25,10 @@ class DiscoverySettings(AccessSettings, frozen=True, kw_only=True):
     absent_retry_seconds: Annotated[
         float, Meta(description="How often a workspace is asked again that serves no SyncTargets or refuses us.", gt=0)
     ] = 30.0
+    max_workspace_targets: Annotated[
+        int,
+        Meta(description="SyncTargets that one workspace may offer; what comes beyond is refused. 0: no bound.", ge=0),
+    ] = 5000
     probe_interval_seconds: Annotated[
         float, Meta(description="Time between two probes of a target's /readyz.", gt=0)
     ] = 20.0

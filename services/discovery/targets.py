@@ -5,6 +5,7 @@ import contextlib
 import functools
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,15 @@ import msgspec
 
 from services.discovery.clusters import Clusters
 from services.discovery.health import Health, Probe, Rules, observe, resume
-from services.discovery.inventory import Seen, Viewpoint, allocated_patch, status_of, target_of, worth_writing
+from services.discovery.inventory import (
+    Seen,
+    Viewpoint,
+    allocated_patch,
+    status_of,
+    target_of,
+    turned_away,
+    worth_writing,
+)
 from services.discovery.probing import Prober
 from services.discovery.projection import Projection
 from services.discovery.rbac import Rbac
@@ -82,6 +91,8 @@ class Targets:
         self._clusters = Clusters(inventory, clock, settings.lost_after_seconds)
         self._informers: dict[str, Informer[SyncTarget]] = {}
         self._watched: dict[str, Watched] = {}
+        self._taken: Counter[str] = Counter()  # by workspace
+        self._beyond: dict[str, dict[str, SyncTarget]] = {}  # what is not taken, by workspace and key
 
     async def answer_doubts(self) -> None:
         """Look at once at what another copy doubts (see `verdict`), or judged as we did not, until cancelled."""
@@ -105,12 +116,17 @@ class Targets:
                     if change.kind == "Synced":
                         self._prune(workspace)
                     elif change.object is None:
-                        await self._remove(TargetRef(workspace=workspace, name=change.key[1]).key)
+                        key = TargetRef(workspace=workspace, name=change.key[1]).key
+                        self._beyond.get(workspace, {}).pop(key, None)
+                        await self._remove(key)
+                        await self._take_next(workspace, client, tasks)
                     else:
                         deciding = deciding or tasks.create_task(self._rbac.follow(workspace, client))
                         await self._try_to_take(workspace, client, change.object, tasks)
         finally:
             del self._informers[workspace]
+            self._beyond.pop(workspace, None)
+            del self._taken[workspace]
             for key in [key for key, watched in self._watched.items() if watched.workspace == workspace]:
                 del self._watched[key]
 
@@ -166,7 +182,11 @@ class Targets:
         if watched is not None and watched.found.metadata.uid != found.metadata.uid:
             await self._remove(key)
             watched = None
+        if watched is None and 0 < self._settings.max_workspace_targets <= self._taken[workspace]:
+            await self._turn_away(workspace, client, found)
+            return
         if watched is None:
+            self._taken[workspace] += 1
             known = self._inventory.latest(key)
             same = known is not None and known.uid == found.metadata.uid
             health = resume(known if same else None, self._clock())
@@ -179,8 +199,39 @@ class Targets:
         if self._inventory.latest(key) is not None:
             self._want(watched, None)
 
+    async def _turn_away(self, workspace: str, client: Client, found: SyncTarget) -> None:
+        """Refuse one that is more than its workspace may offer, and say so on it, once."""
+        ref = TargetRef(workspace=workspace, name=found.metadata.name)
+        beyond = self._beyond.setdefault(workspace, {})
+        new = ref.key not in beyond
+        beyond[ref.key] = found
+        if not new:
+            return
+        most = self._settings.max_workspace_targets
+        audit.refused("TooManyTargets", target=ref.id, most=most)
+        status = turned_away(found, f"its workspace offers more than the {most} targets that it may", self._clock())
+        try:
+            await client.apply(
+                SYNCTARGETS,
+                _status_object(ref.name, status),
+                field_manager=FIELD_MANAGER,
+                force=True,
+                subresource="status",
+                type=SyncTarget,
+            )
+        except KubeError as error:  # a courtesy
+            log.info("status not written", extra={"target": ref.id, "error": str(error)})
+
+    async def _take_next(self, workspace: str, client: Client, tasks: asyncio.TaskGroup) -> None:
+        """There may be room for one that was turned away."""
+        beyond = self._beyond.get(workspace)
+        if beyond and self._taken[workspace] < self._settings.max_workspace_targets:
+            await self._try_to_take(workspace, client, beyond.pop(next(iter(beyond))), tasks)
+
     async def _remove(self, key: str) -> None:
         watched = self._watched.pop(key, None)
+        if watched is not None:
+            self._taken[watched.workspace] -= 1
         if watched is not None and watched.task is not None:
             watched.task.cancel()
             await asyncio.wait([watched.task])

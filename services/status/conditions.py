@@ -14,6 +14,8 @@ _Truth = Literal["True", "False", "Unknown"]
 _SHOWS: dict[str, str] = {Stage.DISCOVERY: "Discovered", Stage.POLICY: "PolicySatisfied"}
 """The condition on which a refusal shows, by the stage that left nothing; Scheduled for all others."""
 
+HELD = "Held"
+
 _PASSED = {
     "Discovered": "There are targets that it may use.",
     "PolicySatisfied": "The policies leave targets to choose from.",
@@ -89,6 +91,15 @@ def running(
     ready = applied == total and health == "Healthy" and scheduled is not None and scheduled.status == "True"
     said = f"Ready in {healthy} of {_counted(total, 'target')}."
     return set_condition(conditions, "Ready", _truth(ready), "Ready" if ready else "NotReady", said, now, generation)
+
+
+def held(conditions: tuple[Condition, ...], why: str, now: str, generation: int) -> tuple[Condition, ...]:
+    """Held, where a placement stays on lost targets for a reason of ours, or once did."""
+    if why:
+        return set_condition(conditions, HELD, "True", "TooManyLost", why, now, generation)
+    if get_condition(conditions, HELD) is None:
+        return conditions
+    return set_condition(conditions, HELD, "False", "NotHeld", "It may leave what is lost.", now, generation)
 
 
 def _because(state: TargetState | None) -> str:

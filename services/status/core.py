@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from services.status.conditions import all_scheduled, running, scheduling
+from services.status.conditions import held as held_back
 from services.status.health import TargetState, Thresholds, overall_health
 from shared.api import (
     Condition,
@@ -28,9 +29,11 @@ def aggregate(
     now: str,
     *,
     decided: Decided | None = None,
+    held: str = "",
     thresholds: Thresholds,
 ) -> PlacementStatus:
-    """The Placement's status. `decided` is news of the decision; without it, what was said of it stands.
+    """The Placement's status. `decided` is news of the decision; without it, what was said of it stands. `held`: why it
+    stays on targets that it would have to leave.
 
     `now` is RFC 3339. A status that says the same as before is equal to it.
     """
@@ -45,7 +48,7 @@ def aggregate(
     elif selected and get_condition(conditions, "Scheduled") is None:
         observed = max(observed, decision.status.observed_generation if decision else 0)
         conditions = all_scheduled(conditions, len(selected), now, observed)
-    conditions = running(conditions, selected, health, now, generation)
+    conditions = held_back(running(conditions, selected, health, now, generation), held, now, generation)
     return PlacementStatus(
         observed_generation=observed,
         phase=phase(placement, conditions, decided, selected, health),

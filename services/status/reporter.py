@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncGenerator, Callable
 
-from services.status.conditions import chosen
+from services.status.conditions import HELD, chosen
 from services.status.core import aggregate
 from services.status.health import APPLIED, states
 from services.status.kubernetes import Records
@@ -21,6 +21,7 @@ from shared.hub.targets import TargetClients
 from shared.kube.times import rfc3339
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.report import TargetReport
+from shared.model.request import HeadEntry
 from shared.model.target import Target
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 
@@ -39,6 +40,7 @@ class Reporter:
         *,
         records: Records,
         reports: Reports,
+        heads: View[HeadEntry],
         view: View[TargetReport],
         inventory: View[Target],
         clients: TargetClients,
@@ -47,6 +49,7 @@ class Reporter:
         self._settings = settings
         self._records = records
         self._reports = reports
+        self._heads = heads
         self._view = view
         self._inventory = inventory
         self._clock = clock
@@ -117,12 +120,18 @@ class Reporter:
         thresholds = self._settings.thresholds
         silent = {target: why for each in reports if (why := self.silent(target := each.target))}
         targets = states(decision, reports, silent, thresholds)
-        now = self._clock()
-        status = aggregate(placement, decision, targets, rfc3339(now), decided=decided, thresholds=thresholds)
+        now, head = self._clock(), await self._heads.fresh(ref.key)
+        held = head.value.held if head is not None else ""
+        status = aggregate(
+            placement, decision, targets, rfc3339(now), decided=decided, held=held, thresholds=thresholds
+        )
         if status == placement.status:
             return
         if decided is not None:
             await self._tell(ref, placement, decided)
+        known = get_condition(placement.status.conditions, HELD)
+        if held and (known is None or known.message != held):
+            await self._records.tell(ref.workspace, placement, "Warning", HELD, held, now)
         await self._records.write(ref, placement, status)
         self._written.put(ref, self._clock())
 

@@ -12,7 +12,7 @@ from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
 from shared.hub.targets import TargetClients, perimeter
-from shared.pipeline.buckets import CHECKS, INVENTORY, REPORTS
+from shared.pipeline.buckets import CHECKS, HEADS, INVENTORY, REPORTS
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 from shared.pipeline.runner import Runtime
 from shared.pipeline.worker import Worker
@@ -31,6 +31,7 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
             settings,
             records=records,
             reports=Reports(runtime.table(REPORTS)),
+            heads=await runtime.follow(HEADS),
             view=await runtime.follow(REPORTS),
             inventory=await runtime.follow(INVENTORY),
             clients=clients,
@@ -50,7 +51,7 @@ worker = Worker(
     "Reports health on Placements",
     settings=StatusSettings,
     open=open_status,
-    follows=(CHECKS, INVENTORY, REPORTS),
+    follows=(CHECKS, HEADS, INVENTORY, REPORTS),
 )
 
 

@@ -103,6 +103,7 @@ class HeadEntry(Value, frozen=True, kw_only=True):
     requested_at: float = 0.0
     deleted: bool = False
     in_vain: int = 0
+    held: str = ""  # why it stays on a target that it would have to leave, for people; empty when it need not
 
 
 class Waiting(Value, frozen=True, kw_only=True):

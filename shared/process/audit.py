@@ -13,6 +13,9 @@ log = logging.getLogger("moorage.audit")
 Reason = Literal[
     "AddressNotAllowed",  # a kubeconfig leads where the operator does not allow clients of targets to go
     "NotAuthorized",  # a requester may not use a target that was proposed, or written as decided
+    "TooManyPlacements",  # a workspace has more Placements than the operator allows it
+    "TooManyRounds",  # a workspace asks for more rounds than the operator allows it; they are made later
+    "TooManyTargets",  # a workspace offers more targets than the operator allows it
     "DuplicateCluster",  # a SyncTarget offers a cluster that another one offers
 ]
 """Everything that is refused; the set is bounded, so that counts can be kept by it."""

@@ -29,9 +29,9 @@ AT_ONCE = 50  # requests
 async def bench(targets: int, burst: int, data: Path) -> None:
     world = worlds.world(targets)
     world["workspaces"] += [BURST, OTHER]
-    world["users"] += [
-        {"name": path.rpartition(":")[2], "groups": ["team"], "workspaces": {path: "admin"}} for path in (BURST, OTHER)
-    ]
+    for path in (BURST, OTHER):
+        rights = {path: "admin", worlds.PLATFORM: "none"}
+        world["users"].append({"name": path.rpartition(":")[2], "groups": ["team"], "workspaces": rights})
     plan = Plan(data=data / "up", world=worlds.write_world(data / "world.yaml", world))
     async with up(plan) as running:
         users = {path: load_kubeconfig(Path(running.place.users[path.rpartition(":")[2]])) for path in (BURST, OTHER)}

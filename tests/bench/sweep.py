@@ -15,13 +15,14 @@ from typing import Any
 
 from services.controller.controller import Controller
 from services.controller.core.observation import Decision
-from services.controller.observer import Observer
+from services.controller.observer import Moves, Observer
 from services.controller.projections import Binding
 from services.controller.reconcile import Reconciler
 from services.controller.settings import ControllerSettings
 from services.controller.sweep import sweep
 from services.controller.watches import Watches
 from services.controller.workspace import WorkspaceWatch
+from shared.aio.rate import Rate
 from shared.aio.workqueue import WorkQueue
 from shared.api import decode_placement
 from shared.broker.memory.store import MemoryStore
@@ -90,6 +91,7 @@ async def build(placements: int) -> Controller:
             waiting=Table(store, WAITING).follow(),
             inventory=Table(store, INVENTORY).follow(),
             clock=lambda: NOW,
+            moves=Moves(settings, lambda: NOW),
         )
         reconciler = Reconciler(
             observer=observer,
@@ -97,6 +99,7 @@ async def build(placements: int) -> Controller:
             heads=Table(store, HEADS),
             waiting=Table(store, WAITING),
             policies=Table(store, POLICIES).follow(),
+            rounds=Rate(0, lambda: NOW),
         )
         found = Controller(
             settings=settings,

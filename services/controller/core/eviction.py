@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from services.controller.core.brake import Braked
 from shared.api import Taint, Toleration, tolerates
 from shared.model.target import Target
 
@@ -19,6 +20,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     target: Target | None = None
     missing_since: float = 0.0  # seconds since the epoch; of no meaning for a target that is there
     expelling: Expelling = {}
+    braked: Braked | None = None  # why nothing is moved away from it although it is lost
 
 
 def expelling(target: Target, known: Expelling, now: float) -> dict[Taint, float]:
@@ -38,16 +40,28 @@ def gone(sightings: Mapping[str, Sighting], patience: float, now: float) -> list
 def evicted(
     sightings: Mapping[str, Sighting], tolerations: Sequence[Toleration], patience: float, now: float
 ) -> list[str]:
-    """The targets that a placement has to leave: unreachable for too long, or tainted NoExecute."""
+    """The targets that a placement has to leave: unreachable for too long, or tainted NoExecute.
+
+    Only the former is subject to the brake: a taint is somebody's will.
+    """
     return [
         target
         for target, sighting in sightings.items()
         if sighting.target is not None
         and (
-            _too_long_lost(sighting.target, patience, now)
+            (sighting.braked is None and _too_long_lost(sighting.target, patience, now))
             or any(_expels(taint, since, tolerations, now) for taint, since in sighting.expelling.items())
         )
     ]
+
+
+def braked(sightings: Mapping[str, Sighting], patience: float, now: float) -> dict[str, Braked]:
+    """The targets that a placement would have to leave if the brake were not on, and why it is."""
+    return {
+        target: sighting.braked
+        for target, sighting in sightings.items()
+        if sighting.target is not None and sighting.braked and _too_long_lost(sighting.target, patience, now)
+    }
 
 
 def clearable(sightings: Iterable[tuple[str, Sighting]]) -> list[str]:

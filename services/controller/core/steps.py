@@ -8,8 +8,9 @@ from collections.abc import Collection
 
 import msgspec
 
+from services.controller.core.brake import Braked
 from services.controller.core.digest import MARKS, SUSPENDED, change
-from services.controller.core.eviction import clearable, evicted, gone
+from services.controller.core.eviction import Sighting, braked, clearable, evicted, gone
 from services.controller.core.observation import Decision, Observation
 from services.controller.core.rebalance import may_improve
 from services.controller.core.retrying import due
@@ -49,6 +50,12 @@ class Suspend(msgspec.Struct, frozen=True):
     """Say that it is suspended."""
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """Say why it stays on targets that it would have to leave; empty: that it need not any more."""
+
+    why: str
+
+
 class Wait(msgspec.Struct, frozen=True):
     """There is nothing to be done now: somebody else is at work, or its time has not come."""
 
@@ -59,7 +66,7 @@ class Nothing(msgspec.Struct, frozen=True):
     """All is as it should be."""
 
 
-Step = Place | Withdraw | LetGo | Suspend | Wait | Nothing
+Step = Place | Withdraw | LetGo | Suspend | Hold | Wait | Nothing
 
 
 def acts(step: Step) -> bool:
@@ -77,6 +84,11 @@ def next_step(seen: Observation) -> Step:
     if placement.spec.suspend:
         return _suspended(seen, placement)
     return _live(seen, placement)
+
+
+def is_move(cause: Cause) -> bool:
+    """Whether a round is made to leave a target, which is limited: for it is many at once that leave one."""
+    return cause.code == "TargetLost"
 
 
 def is_live(placement: Placement | None) -> bool:
@@ -132,7 +144,12 @@ def _live(seen: Observation, placement: Placement) -> Step:
             return Wait("a round is under way")
         return _place(seen, placement, Cause.of("Resync", "no answer to the last request"))
     cause = _decided(seen, placement, entry, decision)
-    return _place(seen, placement, cause) if cause is not None else Nothing()
+    if cause is not None and not (is_move(cause) and not seen.may_move):
+        return _place(seen, placement, cause)
+    held = _held(seen, placement)
+    if held != entry.held:
+        return Hold(held)
+    return Wait("moves are limited") if cause is not None else Nothing()
 
 
 def _changed(entry: HeadEntry, metadata: ObjectMeta, digest: str | None) -> Cause | None:
@@ -154,6 +171,8 @@ def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision
     should_be_in_place = seen.now - entry.requested_at >= settling(seen.settings.unsettled_seconds, entry)
     if should_be_in_place and not settled(placement.status, decision, seen.attempts):
         return NOT_IN_PLACE
+    if _braked(seen, placement):
+        return None  # what looks like a better target is one that is not cut off
     rebalance, pause = placement.spec.stability.rebalance, seen.settings.rebalance_seconds
     if may_improve(rebalance, decision.moved_at, entry.requested_at, seen.world_changed_at, pause, seen.now):
         return Cause.of("Rebalance")
@@ -167,14 +186,38 @@ def _place(seen: Observation, placement: Placement, cause: Cause) -> Place:
 
 def _leaving(seen: Observation, placement: Placement) -> tuple[str, ...]:
     """The selected targets that it has to leave now."""
-    own, settings = placement.spec.stability.eviction_toleration_seconds, seen.settings
-    patience = settings.eviction_toleration_seconds if own is None else float(own)
-    chosen = seen.decision.selected if seen.decision is not None else ()
-    selected = {choice.target: seen.targets[choice.target] for choice in chosen}
+    selected = _selected(seen)
     return (
-        *gone(selected, settings.missing_seconds, seen.now),
-        *evicted(selected, placement.spec.targets.tolerations, patience, seen.now),
+        *gone(selected, seen.settings.missing_seconds, seen.now),
+        *evicted(selected, placement.spec.targets.tolerations, _patience(seen, placement), seen.now),
     )
+
+
+def _braked(seen: Observation, placement: Placement) -> dict[str, Braked]:
+    """The selected targets that it would have to leave, were it not for the brake."""
+    return braked(_selected(seen), _patience(seen, placement), seen.now)
+
+
+def _held(seen: Observation, placement: Placement) -> str:
+    """Why it does not leave them. No numbers, which change, since many placements say the same."""
+    found = _braked(seen, placement)
+    if not found:
+        return ""
+    scopes = " and ".join(sorted({why.scope for why in found.values()}))
+    return (
+        f"It stays on {_some(found)}, which is lost: most targets of {scopes} were lost at once,"
+        " as if our own network had failed, so that nothing moves."
+    )
+
+
+def _selected(seen: Observation) -> dict[str, Sighting]:
+    chosen = seen.decision.selected if seen.decision is not None else ()
+    return {choice.target: seen.targets[choice.target] for choice in chosen}
+
+
+def _patience(seen: Observation, placement: Placement) -> float:
+    own = placement.spec.stability.eviction_toleration_seconds
+    return seen.settings.eviction_toleration_seconds if own is None else float(own)
 
 
 def _left_over(seen: Observation, decision: Decision) -> list[str]:

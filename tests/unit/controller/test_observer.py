@@ -8,7 +8,7 @@ import msgspec
 
 from services.controller.core.observation import Decision, Observation
 from services.controller.core.steps import Place, next_step
-from services.controller.observer import Observer
+from services.controller.observer import Moves, Observer
 from services.controller.settings import ControllerSettings
 from shared.api import Placement, Taint, decode_placement
 from shared.broker.memory.store import MemoryStore
@@ -45,6 +45,7 @@ class Lab:
             waiting=Table(store, WAITING).follow(),
             inventory=self.view,
             clock=lambda: 0.0,
+            moves=Moves(ControllerSettings(), lambda: 0.0),
         )
 
     async def offer(self, target: Target) -> None:

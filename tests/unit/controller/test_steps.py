@@ -7,12 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.controller.core.brake import Braked
 from services.controller.core.digest import SUSPENDED, UNFOLLOWED
 from services.controller.core.eviction import Sighting
 from services.controller.core.observation import Decision, Observation
-from services.controller.core.steps import LetGo, Nothing, Place, Suspend, Wait, Withdraw, acts, is_live, next_step
+from services.controller.core.steps import (
+    Hold,
+    LetGo,
+    Nothing,
+    Place,
+    Suspend,
+    Wait,
+    Withdraw,
+    acts,
+    is_live,
+    next_step,
+)
 from services.controller.settings import ControllerSettings
-from shared.api import Placement, decode_placement
+from shared.api import Placement, Taint, decode_placement
 from shared.hub.names import PLACED_FINALIZER
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import HeadEntry, PreviousChoice, Waiting
@@ -26,6 +38,9 @@ REF = PlacementRef(workspace="root:a", namespace="shop", name="web")
 T, U = "root:p/t", "root:p/u"
 THERE = Sighting(target=Target(workspace="root:p", name="t", ready=True))
 LOST = Sighting(target=Target(workspace="root:p", name="t", lost_since=1.0))
+TAINT = Taint(key="maintenance", effect="NoExecute")
+WHY = Braked(scope="region east", lost=5, total=6)
+HELD_BACK = msgspec.structs.replace(LOST, braked=WHY)
 GONE = Sighting(missing_since=1.0)
 ON_T = Decision(attempt=3, selected=(PreviousChoice(target=T),))
 ROUND_UNDER_WAY = Wait("a round is under way")
@@ -317,3 +332,38 @@ def test_a_step_is_not_taken_twice(seen: Observation) -> None:
     )
     again = next_step(msgspec.structs.replace(seen, entry=said))
     assert isinstance(again, Wait | Nothing | LetGo)
+
+
+STAYS = (
+    f"It stays on {T}, which is lost: most targets of region east were lost at once,"
+    " as if our own network had failed, so that nothing moves."
+)
+
+
+def test_when_most_targets_are_lost_at_once_it_stays_and_its_status_is_to_say_why() -> None:
+    assert step(targets={T: HELD_BACK}) == Hold(STAYS)
+    assert step(targets={T: HELD_BACK}, entry=entry(held=STAYS)) == Nothing()
+    assert step(targets={T: THERE}, entry=entry(held=STAYS)) == Hold("")
+
+
+def test_what_is_held_does_not_move_to_better_targets_either() -> None:
+    wants = placement(stability={"rebalance": {"type": "WhenBetter"}})
+    seen = {"placement": wants, "entry": entry(at=NOW - 60, held=STAYS), "world_changed_at": NOW - 1}
+    assert isinstance(step(**seen, targets={T: HELD_BACK}), Nothing)
+
+
+def test_a_change_of_what_is_held_does_not_make_it_leave() -> None:
+    found = step(targets={T: HELD_BACK}, digest="x.b.c")
+    assert (found.cause.code, found.leaving) == ("SpecChanged", ())
+
+
+@pytest.mark.parametrize("target", [LOST, GONE, msgspec.structs.replace(THERE, expelling={TAINT: 1.0})])
+def test_when_enough_placements_moved_it_waits_for_its_turn(target: Sighting) -> None:
+    assert step(targets={T: target}, may_move=False) == Wait("moves are limited")
+    assert step(targets={T: target}).cause.code == "TargetLost"
+
+
+def test_somebodys_will_is_not_held_back() -> None:
+    tainted = msgspec.structs.replace(HELD_BACK, expelling={TAINT: 1.0})
+    assert step(targets={T: tainted}).leaving == (T,)
+    assert step(targets={T: GONE}).leaving == (T,)

@@ -143,3 +143,10 @@ def test_a_placement_whose_status_was_lost_is_scheduled_all_the_same() -> None:
 def test_the_decision_in_one_sentence() -> None:
     assert chosen(decided(EAST, WEST)) == "Placed on 2 of 8 targets: east, west."
     assert chosen(decided(*(f"root:p/t{n}" for n in range(12)))).endswith("t8, t9 and 2 more.")
+
+
+def test_a_placement_that_is_held_says_why_and_when_that_ended() -> None:
+    assert get_condition(aggregate([state()], decision(EAST)).conditions, "Held") is None
+    status = aggregate([state()], decision(EAST), held="It stays.")
+    assert said(status, "Held") == ("True", "TooManyLost", "It stays.")
+    assert said(aggregate([state()], decision(EAST), of=placement(status)), "Held")[0] == "False"
