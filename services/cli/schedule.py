@@ -54,6 +54,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--policy", metavar="FILE", help="PlacementPolicies")
     parser.add_argument("--previous", metavar="FILE", help="PlacementDecisions that hold now")
     parser.add_argument("--reserve", action="store_true", help="decide in order: each sees what those before took")
+    parser.add_argument(
+        "--trusted-providers",
+        metavar="PATHS",
+        help="whose targets are candidates for everybody, by comma, as discovery is set (default: all that are given)",
+    )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
     parser.set_defaults(run=run)
 
@@ -71,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         plane = plane_of(*(files.get(given.get(option, ""), ()) for option in KINDS))
     except InvalidManifest as error:
         raise UsageError(str(error)) from None
+    if args.trusted_providers is not None:
+        plane.trusted = tuple(path.strip() for path in args.trusted_providers.split(",") if path.strip())
     for option in ("placement", "policy"):
         if option in given and not of_kind(files[given[option]], KINDS[option]):
             raise UsageError(f"{given[option]}: there is no {KINDS[option]} in it")

@@ -10,14 +10,15 @@ from services.discovery.projection import Projection
 from services.discovery.rbac import Rbac
 from services.discovery.settings import DiscoverySettings
 from services.discovery.targets import Targets
-from services.discovery.workspaces import Tree, roots_of
+from services.discovery.workspaces import Tree, paths_of, roots_of
 from shared.broker.table import View
 from shared.hub.access import Access, open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.targets import TargetClients, perimeter
+from shared.model.policy import PolicyEntry
 from shared.model.target import Target, Workspace
-from shared.pipeline.buckets import INVENTORY, WORKSPACES
+from shared.pipeline.buckets import INVENTORY, POLICIES, WORKSPACES
 from shared.pipeline.runner import Runtime
 from shared.process.main import StartError
 
@@ -26,10 +27,12 @@ USER_AGENT = field_manager("discovery")
 
 @dataclass
 class Discovery:
-    """What the handler reads: the inventory, the workspaces, and who may use what."""
+    """What the handler reads: the inventory, the workspaces, whose targets are trusted, and who may use what."""
 
     inventory: View[Target]
     workspaces: View[Workspace]
+    policies: View[PolicyEntry]
+    trusted: tuple[str, ...]
     access: Access
     clock: Callable[[], float]
     _candidates: dict[str, tuple[int, Candidate]] = field(default_factory=dict)
@@ -58,7 +61,12 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         roots_of(settings.roots)
     except ValueError as error:
         raise StartError(f"setting roots: {error}") from None
+    try:
+        trusted = paths_of(settings.trusted_providers)
+    except ValueError as error:
+        raise StartError(f"setting trusted_providers: {error}") from None
     inventory, workspaces = await runtime.follow(INVENTORY), await runtime.follow(WORKSPACES)
+    policies = await runtime.follow(POLICIES)
     async with open_hub(settings, USER_AGENT) as hub:
         clients = TargetClients(
             hub, user_agent=USER_AGENT, timeout=settings.api_timeout_seconds, perimeter=perimeter(settings)
@@ -73,7 +81,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
             async with open_access(hub, settings, runtime.clock, rbac.state) as access, asyncio.TaskGroup() as tasks:
                 works = (stored.run(), tree_stored.run(), targets.answer_doubts(), tree.run())
                 following = [tasks.create_task(work) for work in works]
-                yield Discovery(inventory, workspaces, access, runtime.clock)
+                yield Discovery(inventory, workspaces, policies, trusted, access, runtime.clock)
                 for task in following:
                     task.cancel()
         finally:

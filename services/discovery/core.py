@@ -1,12 +1,13 @@
 """Which targets a request may use, and why it may not use the others."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from shared.api import LabelSelector, WorkspaceSelector, matches
 from shared.model.decision import Rejection
+from shared.model.policy import PolicyEntry
 from shared.model.reasons import RejectionCode, Stage, may_name
 from shared.model.request import Request, Verdict
 from shared.model.target import Target
@@ -15,6 +16,10 @@ from shared.pipeline.messages import Discovered
 Served = frozenset[tuple[str, str]]
 """The apiVersion and kind of everything that a target serves."""
 
+NOT_TRUSTED = (
+    "of providers that are not trusted (named by spec.targets.workspaces, a PlacementPolicy's spec.providers or the "
+    "setting trusted_providers)"
+)
 NAMED_KINDS = 3  # missing kinds that a message names before it says how many more
 NAMED_VERSIONS = 3  # versions, the best ones, that it says are served in place of a missing one
 
@@ -43,7 +48,9 @@ class Workspaces:
 
     def admits(self, selector: WorkspaceSelector, path: str) -> bool:
         """Whether the selector chooses the workspace. One of unknown labels is in no selection by labels."""
-        if selector.paths and not any(_within(path, root, selector.include_descendants) for root in selector.paths):
+        if selector.paths and not any(
+            _within(path, root, descendants=selector.include_descendants) for root in selector.paths
+        ):
             return False
         return selector.selector is None or self._labelled(selector.selector, path)
 
@@ -52,8 +59,13 @@ class Workspaces:
         return labels is not None and matches(selector, labels)
 
 
-def _within(path: str, root: str, descendants: bool) -> bool:
+def _within(path: str, root: str, *, descendants: bool) -> bool:
     return path == root or (descendants and path.startswith(f"{root}:"))
+
+
+def _holds(workspace: str, home: str) -> bool:
+    """Whether one workspace is the other or an ancestor of it, as the one of plain Kubernetes is of everything."""
+    return workspace == "" or _within(home, workspace, descendants=True)
 
 
 def served(target: Target) -> Served:
@@ -65,26 +77,63 @@ def served(target: Target) -> Served:
     )
 
 
-def screen(request: Request, candidates: Iterable[Candidate], workspaces: Workspaces) -> Screened:
-    """The targets in the selected workspaces that are offered to the placement's workspace."""
+def providers_of(request: Request, policies: Iterable[PolicyEntry]) -> tuple[str, ...]:
+    """The workspaces that the policies which hold for a placement name as providers, with everything below."""
+    home = request.placement.workspace
+    named = (
+        policy.spec.providers
+        for policy in policies
+        if policy.spec.providers
+        and policy.spec.enforcement == "Enforced"
+        and _holds(policy.workspace, home)
+        and matches(policy.spec.placement_selector, request.labels)
+    )
+    return tuple(dict.fromkeys(path for paths in named for path in paths))
+
+
+def trusts(request: Request, workspace: str, providers: Collection[str]) -> bool:
+    """Whether the targets of a workspace may be candidates: those of the placement's own and of its ancestors, of those
+    that the Placement itself names, and of the `providers`, with everything below."""
+    named = request.spec.targets.workspaces
+    return (
+        bool(named.paths)
+        or named.selector is not None
+        or _holds(workspace, request.placement.workspace)
+        or any(_within(workspace, path, descendants=True) for path in providers)
+    )
+
+
+def screen(
+    request: Request, candidates: Iterable[Candidate], workspaces: Workspaces, providers: Collection[str] | None
+) -> Screened:
+    """The targets in the selected workspaces that are offered to the placement's workspace.
+
+    Nobody's targets attract strangers, see `trusts`; None for `providers`: whoever offers targets is trusted.
+    """
     selector = request.spec.targets.workspaces
     home = request.placement.workspace
     selected: dict[str, bool] = {}
+    trusted: dict[str, bool] = {}
     kept: list[Candidate] = []
     elsewhere: list[str] = []
+    strange: list[str] = []
     withheld: list[str] = []
     for candidate in candidates:
         target = candidate.target
         if target.workspace not in selected:
             selected[target.workspace] = workspaces.admits(selector, target.workspace)
+            trusted[target.workspace] = providers is None or trusts(request, target.workspace, providers)
         if not selected[target.workspace]:
             elsewhere.append(candidate.id)
+        elif not trusted[target.workspace]:
+            strange.append(candidate.id)
         elif target.allowed_workspaces is not None and not workspaces.admits(target.allowed_workspaces, home):
             withheld.append(candidate.id)
         else:
             kept.append(candidate)
     found = (
         (RejectionCode.NOT_SELECTED_WORKSPACE, "in other workspaces", elsewhere),
+        (RejectionCode.PROVIDER_NOT_TRUSTED, NOT_TRUSTED, strange),
         (RejectionCode.WORKSPACE_NOT_ALLOWED, "not offered to this workspace", withheld),
     )
     return Screened(

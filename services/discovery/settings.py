@@ -14,6 +14,13 @@ class DiscoverySettings(AccessSettings, frozen=True, kw_only=True):
         str,
         Meta(description="Workspaces at which the walk begins, separated by commas; system workspaces only if named."),
     ] = "root"
+    trusted_providers: Annotated[
+        str,
+        Meta(
+            description="Workspaces, separated by commas, whose targets (and those of all workspaces below) are"
+            " candidates for every Placement. Those of others are for whom a Placement or a PlacementPolicy names them."
+        ),
+    ] = ""
     max_depth: Annotated[int, Meta(description="Levels of workspaces below a root that are followed.", ge=0)] = 16
     walk_concurrency: Annotated[int, Meta(description="Workspaces that are read at once.", ge=1)] = 16
     workspace_timeout_seconds: Annotated[

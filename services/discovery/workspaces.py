@@ -81,12 +81,18 @@ class Child(msgspec.Struct):
 
 def roots_of(setting: str) -> tuple[str, ...]:
     """The workspaces at which the walk begins. Raises ValueError for what is no workspace path, and for none at all."""
-    roots = tuple(dict.fromkeys(root.strip() for root in setting.split(",") if root.strip()))
+    roots = paths_of(setting)
     if not roots:
         raise ValueError("roots names no workspace")
-    for root in roots:
-        workspace_url("", root)
     return roots
+
+
+def paths_of(setting: str) -> tuple[str, ...]:
+    """The workspaces that a setting lists. Raises ValueError for what is no workspace path."""
+    paths = tuple(dict.fromkeys(path.strip() for path in setting.split(",") if path.strip()))
+    for path in paths:
+        workspace_url("", path)
+    return paths
 
 
 class Visitor(Protocol):

@@ -1,10 +1,10 @@
-"""PlacementPolicy: rules in CEL that hold in a workspace and everywhere below it."""
+"""PlacementPolicy: rules in CEL, and trusted providers, that hold in a workspace and everywhere below it."""
 
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from shared.api.meta import ApiObject, ApiStruct, Conditions, Sentence, Validation
+from shared.api.meta import ApiObject, ApiStruct, Conditions, Sentence, Validation, WorkspacePath
 from shared.api.selectors import LabelSelector
 
 RuleEffect = Literal["Require", "Forbid", "Prefer", "Avoid"]
@@ -48,7 +48,14 @@ Rules = Annotated[
 
 
 class PlacementPolicySpec(ApiStruct, frozen=True, kw_only=True):
-    """Which rules hold for which placements on which targets."""
+    """Which rules hold for which placements on which targets, and who else may offer targets to them."""
+
+    validations = (
+        Validation(
+            "(has(self.rules) && size(self.rules) > 0) || (has(self.providers) && size(self.providers) > 0)",
+            "a policy has rules, or names providers",
+        ),
+    )
 
     placement_selector: Annotated[
         LabelSelector | None, Meta(description="Placements that the policy holds for; absent means all.")
@@ -64,7 +71,15 @@ class PlacementPolicySpec(ApiStruct, frozen=True, kw_only=True):
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = ()
-    rules: Annotated[Rules, Meta(description="The rules.", min_length=1)]
+    rules: Annotated[Rules, Meta(description="The rules.")] = ()
+    providers: Annotated[
+        tuple[WorkspacePath, ...],
+        Meta(
+            description="Workspaces whose targets, and those of all workspaces below them, are candidates for the "
+            "placements, besides those of their own workspace and its ancestors. Only an Enforced policy names any.",
+            max_length=64,
+        ),
+    ] = ()
     enforcement: Annotated[
         Literal["Enforced", "DryRun", "Warn"],
         Meta(description="Enforced acts, DryRun only records, Warn records and says so on the Placement."),

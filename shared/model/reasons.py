@@ -42,6 +42,11 @@ class RejectionCode(_Code):
     NOT_SELECTED_WORKSPACE = (
         "NotSelectedWorkspace", "It is in a workspace that the Placement does not select.", Stage.DISCOVERY
     )  # fmt: skip
+    PROVIDER_NOT_TRUSTED = (
+        "ProviderNotTrusted",
+        "Its workspace is neither the Placement's nor an ancestor, and nobody names it as a provider.",
+        Stage.DISCOVERY,
+    )
     WORKSPACE_NOT_ALLOWED = (
         "WorkspaceNotAllowed", "It is not offered to the Placement's workspace.", Stage.DISCOVERY
     )  # fmt: skip

@@ -90,6 +90,7 @@ class Scene:
             "lost_after_seconds": 0.3,
             "absent_retry_seconds": 0.1,
             "rewalk_interval_seconds": 0.5,
+            "trusted_providers": "root:platform",
         }
         async with self.running_worker(worker, **{**quick, **settings}):
             yield

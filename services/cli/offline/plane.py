@@ -68,7 +68,10 @@ Group = tuple[str, str, str, str]
 
 @dataclass
 class Plane:
-    """What is decided upon. `settings` are the scheduler's; `objects` by workspace (none given: any) and identity."""
+    """What is decided upon. `settings` are the scheduler's; `objects` by workspace (none given: any) and identity.
+
+    `trusted` are the providers that the operator trusts, as discovery's setting trusted_providers has them; None: all.
+    """
 
     targets: dict[str, Target]
     policies: tuple[PolicyEntry, ...] = ()
@@ -77,6 +80,7 @@ class Plane:
     moved_at: dict[PlacementRef, float] = field(default_factory=dict)
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
     snapshot: Snapshot = field(default_factory=Snapshot)
+    trusted: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for target in self.targets.values():

@@ -1,7 +1,7 @@
 """Decisions on a plane on paper, each with every reason why a target fell out.
 
 The pipeline's own code decides: discovery's selection of workspaces, policy's rules, the scheduler's core. Everybody is
-authorized, since only a server could say who is not.
+authorized, since only a server could say who is not, and whoever offers targets is trusted, unless the plane says whom.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.cli.offline.plane import Plane
-from services.discovery.core import Candidate, Workspaces, screen
+from services.discovery.core import Candidate, Workspaces, providers_of, screen
 from services.scheduler.core import Outcome, refusal_of, schedule
 from shared.model.decision import Proposal, Rejection
 from shared.model.request import Request
@@ -69,7 +69,9 @@ class Planner:
 
     async def decide(self, request: Request, now: float) -> Answer:
         """What the scheduler proposes for a request, and who had fallen out before it was asked."""
-        screened = screen(request, self._candidates, Workspaces({}))
+        trusted = self.plane.trusted
+        providers = None if trusted is None else (*trusted, *providers_of(request, self.plane.policies))
+        screened = screen(request, self._candidates, Workspaces({}), providers)
         discovered = Discovered(
             request=request,
             targets=tuple(each.id for each in screened.candidates),

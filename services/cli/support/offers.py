@@ -40,12 +40,24 @@ class Content(msgspec.Struct):
     files: list[str]
 
 
-class World(msgspec.Struct):
-    """What of a world file concerns offering; the sandbox reads the rest."""
+class World(msgspec.Struct, rename="camel"):
+    """What of a world file concerns offering; the sandbox reads the rest.
+
+    `trusted_providers` are the workspaces whose targets are candidates for everybody, as discovery's setting of that
+    name has them; None: all that offer any in the file.
+    """
 
     workspaces: list[str] = []
     targets: list[Offer] = []
     content: list[Content] = []
+    trusted_providers: list[str] | None = None
+
+    @property
+    def trusted(self) -> list[str]:
+        """The workspaces whose targets are candidates for everybody."""
+        if self.trusted_providers is None:
+            return sorted({offer.workspace for offer in self.targets})
+        return self.trusted_providers
 
 
 def read(path: Path) -> World:

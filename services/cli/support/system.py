@@ -48,6 +48,8 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
         keepers: list[asyncio.Task[None]] = []
         stack.push_async_callback(_stop_all, children, keepers)
         beside_us = {"MOORAGE_TARGET_ALLOW": LOOPBACK}  # where the sandbox's clusters are, and those of one's own
+        if not plan.kubeconfig:
+            beside_us["MOORAGE_TRUSTED_PROVIDERS"] = ",".join(offers.read(plan.world).trusted)
         env = {**beside_us, **os.environ, **plan.env, "MOORAGE_NATS_URL": nats, "MOORAGE_LOG_FORMAT": "json"}
 
         def start(name: str, module: str, args: Sequence[str]) -> Child:

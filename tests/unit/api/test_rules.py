@@ -12,6 +12,7 @@ from shared.api import (
     LabelRequirement,
     PatchOperation,
     PlacementOverrideSpec,
+    PlacementPolicySpec,
     PlacementSpec,
     Quota,
     Replicas,
@@ -53,6 +54,9 @@ CASES = {
         ({"effect": "NoExecute", "tolerationSeconds": 1}, {"effect": "NoSchedule", "tolerationSeconds": 1}),
     ],
     SyncTargetSpec: [({"agent": {}}, {"agent": {}, "kubeconfigSecretRef": {}})],
+    PlacementPolicySpec: [
+        ({"providers": ["root:p"]}, {}),
+    ],
     Quota: [({"hard": {"cpu": 1, "nvidia.com/gpu": "2"}}, {"hard": {"cpu": 1, "requests.cpu": 1}})],
     Rule: [({"message": "a"}, {"message": "a", "messageExpression": "b"})],
     WorkloadSelector: [({"labelSelector": {}}, {"name": "a", "labelSelector": {}})],

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.discovery.core import Candidate, Workspaces, answer, screen, served
-from shared.api import PlacementSpec, WorkspaceSelector
+from services.discovery.core import Candidate, Workspaces, answer, providers_of, screen, served, trusts
+from shared.api import PlacementPolicySpec, PlacementSpec, WorkspaceSelector
+from shared.model.policy import PolicyEntry
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, PreviousChoice, Request, WorkloadObject
 from shared.model.target import ApiKind, Target
@@ -51,9 +52,9 @@ def request(*kinds, workspaces=None, home="root:team"):
     )
 
 
-def discovered(asked, targets, verdicts=None, labels=LABELS):
+def discovered(asked, targets, verdicts=None, labels=LABELS, providers=("root:a",)):
     candidates = [Candidate(each.id, each, served(each)) for each in targets]
-    screened = screen(asked, candidates, Workspaces(labels))
+    screened = screen(asked, candidates, Workspaces(labels), providers)
     ids = [candidate.id for candidate in screened.candidates]
     return answer(asked, screened, dict.fromkeys(ids, "Allowed") if verdicts is None else verdicts, 7)
 
@@ -155,6 +156,59 @@ def test_a_hub_without_workspaces_has_one():
     assert discovered(request(home=""), [offered], labels={"": {}}).targets == ("/t",)
     elsewhere = discovered(request(home="", workspaces={"paths": ["root"]}), [offered], labels={"": {}})
     assert [each.reason for each in elsewhere.rejections] == ["NotSelectedWorkspace"]
+
+
+@pytest.mark.parametrize(
+    ("home", "workspace", "named", "providers", "trusted"),
+    [
+        ("root:team", "root:team", {}, (), True),
+        ("root:team:web", "root:team", {}, (), True),
+        ("root:team", "root", {}, (), True),
+        ("root:team", "root:team:web", {}, (), False),
+        ("root:team", "root:tea", {}, (), False),
+        ("root:team", "root:a", {}, (), False),
+        ("root:team", "root:a", {}, ("root:a",), True),
+        ("root:team", "root:a:b", {}, ("root:a",), True),
+        ("root:team", "root:ab", {}, ("root:a",), False),
+        ("root:team", "root:a", {"paths": ["root:a"]}, (), True),
+        ("root:team", "root:a", {"selector": {"matchLabels": {"tier": "gold"}}}, (), True),
+        ("root:team", "root:a", {"includeDescendants": False}, (), False),
+        ("", "", {}, (), True),
+    ],
+)
+def test_targets_of_strangers_are_for_whom_somebody_names_them(home, workspace, named, providers, trusted):
+    assert trusts(request(home=home, workspaces=named), workspace, providers) is trusted
+
+
+def test_a_refusal_for_lack_of_trust_names_the_field_and_the_setting():
+    (rejection,) = discovered(request(), [target()], providers=()).rejections
+    assert (rejection.reason, rejection.targets) == ("ProviderNotTrusted", ("root:a/t",))
+    for name in ("spec.targets.workspaces", "spec.providers", "trusted_providers"):
+        assert name in rejection.message
+    assert discovered(request(), [target()], providers=None).targets == ("root:a/t",)
+
+
+def policy(workspace, *providers, **fields):
+    return PolicyEntry(
+        workspace=workspace, name="p", spec=msgspec.convert({"providers": providers, **fields}, PlacementPolicySpec)
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "counts"),
+    [
+        (policy("root:team", "root:a"), True),
+        (policy("root", "root:a"), True),
+        (policy("root:other", "root:a"), False),
+        (policy("root:team:web", "root:a"), False),
+        (policy("root:tea", "root:a"), False),
+        (policy("root", "root:a", enforcement="DryRun"), False),
+        (policy("root", "root:a", enforcement="Warn"), False),
+        (policy("root", "root:a", placementSelector={"matchLabels": {"app": "web"}}), False),
+    ],
+)
+def test_policies_of_the_workspace_and_its_ancestors_name_providers(entry, counts):
+    assert providers_of(request(), [entry]) == (("root:a",) if counts else ())
 
 
 TARGETS = st.lists(
