@@ -182,7 +182,7 @@ def test_targets_of_strangers_are_for_whom_somebody_names_them(home, workspace, 
 
 def test_a_refusal_for_lack_of_trust_names_the_field_and_the_setting():
     (rejection,) = discovered(request(), [target()], providers=()).rejections
-    assert (rejection.reason, rejection.targets) == ("ProviderNotTrusted", ("root:a/t",))
+    assert (rejection.reason, rejection.count, rejection.targets) == ("ProviderNotTrusted", 1, ())
     for name in ("spec.targets.workspaces", "spec.providers", "trusted_providers"):
         assert name in rejection.message
     assert discovered(request(), [target()], providers=None).targets == ("root:a/t",)
