@@ -11,6 +11,7 @@ from shared.aio.lru import Lru
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
 from shared.hub.hub import Hub
 from shared.hub.references import REFERRED, Reference, references, selecting
+from shared.hub.rendering import Unfit, matching
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
@@ -34,12 +35,11 @@ class Workloads:
         """What is to be in a target of these labels, or why that cannot be worked out. Raises what reading raises."""
         try:
             collected = await self._collect(ref, spec)
-            return core.wanted(
-                ref, spec, collected, target_labels=target_labels, replicas=replicas, applyset=applyset_of(ref)
-            )
+            overrides = matching(spec.overrides, target_labels)
+            return core.wanted(ref, spec, collected, overrides=overrides, replicas=replicas, applyset=applyset_of(ref))
         except Trouble as problem:
             return problem
-        except core.Unfit as error:
+        except Unfit as error:
             return lasting("Unfit", str(error))
         except ApiError as error:
             if not error.forbidden:

@@ -1,11 +1,10 @@
 """Looking at one placement: observe, decide on the next step, carry it out."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
-from services.controller import selection
 from services.controller.core.digest import SUSPENDED, above, digest
 from services.controller.core.eviction import Sighting, gone
 from services.controller.core.observation import Observation
@@ -21,7 +20,9 @@ from services.controller.core.steps import (
     is_move,
     next_step,
 )
+from services.controller.counting import Counted
 from services.controller.observer import Observer
+from services.controller.selection import Selection, Selections
 from services.controller.watches import Watches
 from services.controller.workspace import WorkspaceWatch
 from shared.aio.rate import Rate
@@ -35,7 +36,7 @@ from shared.hub.resources import PLACEMENTS
 from shared.hub.retry import as_retry
 from shared.model.policy import PolicyEntry
 from shared.model.refs import Head, PlacementRef, PolicyRef, TargetRef
-from shared.model.request import HeadEntry, Request, Requester, Waiting, WorkloadObject
+from shared.model.request import HeadEntry, Request, Requester, Waiting
 from shared.pipeline.messages import Reported, Requested, Withdrawn
 from shared.process import audit
 
@@ -47,8 +48,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted of a placement: all that a decision depends on besides the targets, and its digest."""
 
     requester: Requester | None
-    workload: tuple[WorkloadObject, ...]
-    error: str
+    counted: Counted
+    input_digest: str
     digest: str
     beyond: bool = False  # it is refused since its workspace has too many
 
@@ -74,6 +75,7 @@ class Reconciler:
     waiting: Table[Waiting]
     policies: View[PolicyEntry]
     rounds: Rate  # by workspace
+    selections: Selections = field(default_factory=Selections)
 
     async def reconcile(self, ref: PlacementRef) -> Said | None:
         """What is to be said about a placement now. Raises `Retry` when it cannot be told yet."""
@@ -97,15 +99,25 @@ class Reconciler:
         return Case(ref, watch, entry, wish, await self._checked(seen))
 
     async def _wish(self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement) -> Wish:
-        workload, along, error = await selection.of(ref, watch, placement)
+        targets = (entry.value for entry in self.observer.inventory.entries.values())
+        selected = await self.selections.of(ref, watch, placement, targets)
+        counted = selected.counted
         most, decision = self.observer.settings.max_workspace_placements, watch.decision(ref)
         beyond = (ref.namespace, ref.name) in watch.beyond(most) and not (decision is not None and decision.selected)
         if beyond:
-            workload, along, error = (), (), f"its workspace has more than the {most} Placements that it may"
+            counted = Counted(error=f"its workspace has more than the {most} Placements that it may")
+            selected = Selection(counted)
         requester, policies = requester_of(placement), self._policies_in_force(ref.workspace)
-        labels = placement.metadata.labels
-        found = digest(placement.spec, labels, requester, workload, error, policies, along)
-        return Wish(requester=requester, workload=workload, error=error, digest=found, beyond=beyond)
+        found = digest(
+            placement.spec,
+            placement.metadata.labels,
+            requester,
+            counted.workload,
+            counted.error,
+            policies,
+            selected.along,
+        )
+        return Wish(requester=requester, counted=counted, input_digest=selected.digest, digest=found, beyond=beyond)
 
     def _policies_in_force(self, workspace: str) -> list[PolicyEntry]:
         """The policies for a workspace, once the policy workers can see them as they are; raises `Retry` before."""
@@ -180,13 +192,15 @@ class Reconciler:
             spec=msgspec.structs.replace(placement.spec, manifests=()),  # binding reads them itself; they may be secret
             labels=placement.metadata.labels,
             requester=wish.requester,
-            workload=wish.workload,
+            workload=wish.counted.workload,
+            variants=wish.counted.variants,
+            input_digest=wish.input_digest,
             previous=decision.selected if decision else (),
             leaving=step.leaving,
             moved_at=decision.moved_at if decision else 0.0,
             policy_revision=self.policies.revision,
             requested_at=self.observer.clock(),
-            error=wish.error,
+            error=wish.counted.error,
         )
         return Requested(request=request)
 

@@ -1,48 +1,112 @@
 """What a Placement selects in its workspace, from the live caches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
+from services.controller.core.digest import above
+from services.controller.counting import Counted, Places, count, counts_by_content, occurring
 from services.controller.workload import Selected, select
 from services.controller.workspace import SYNC_TIMEOUT, Unreadable, WorkspaceWatch
-from shared.api import Placement, WorkloadSelector, matches, validate_placement
+from shared.aio.lru import Lru
+from shared.api import Placement, PlacementSpec, WorkloadSelector, matches, validate_placement
 from shared.broker.bus import Retry
+from shared.hub.rendering import input_digest
 from shared.kube.apis import UnknownKind
 from shared.model.refs import PlacementRef
 from shared.model.request import WorkloadObject
+from shared.model.target import Target
+
+_REMEMBERED = 1000  # placements whose overrides or manifests are counted
+_CHANGED = 0.1  # seconds until an object is looked at again that the cache is behind of
 
 
-async def of(
-    ref: PlacementRef, watch: WorkspaceWatch, placement: Placement
-) -> tuple[tuple[WorkloadObject, ...], tuple[str, ...], str]:
-    """The objects that a placement selects, and the versions of what goes along with them; or one sentence that
-    says why it cannot be placed as it is.
-    """
-    problems = validate_placement(placement)
-    if problems:
-        return (), (), "; ".join(problems)
-    found: list[Selected] = []
-    for index, selector in enumerate(placement.spec.workload):
-        where = f"spec.workload[{index}]"
+class Selection(msgspec.Struct, frozen=True):
+    """What a placement selects, counted; the versions of what goes along with it; and a digest of what is applied."""
+
+    counted: Counted
+    along: tuple[str, ...] = ()
+    digest: str = ""
+
+
+class Selections:
+    """Selects and counts what placements want. What overrides make of it is remembered, for some of them."""
+
+    def __init__(self) -> None:
+        self._counted: Lru[tuple[PlacementRef, str, tuple[Places, ...]], Counted] = Lru(_REMEMBERED)
+
+    async def of(
+        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, targets: Iterable[Target]
+    ) -> Selection:
+        """What a placement selects; or one sentence that says why it cannot be placed as it is.
+
+        Its overrides are counted for the `targets` that there are. Raises Retry where something is not read yet.
+        """
+        problems = validate_placement(placement)
+        if problems:
+            return Selection(Counted(error="; ".join(problems)))
+        found: list[Selected] = []
+        for index, selector in enumerate(placement.spec.workload):
+            selected = await _select(ref, watch, selector, f"spec.workload[{index}]")
+            if isinstance(selected, str):
+                return Selection(Counted(error=selected))
+            found += selected
+        spec = placement.spec
         try:
-            informer = await watch.workload(selector.api_version, selector.kind)
-        except UnknownKind as error:
-            return (), (), f"{where}: workspace {ref.workspace or 'hub'} has no such kind: {error}"
-        except Unreadable as error:
-            return (), (), f"{where}: {selector.kind} objects cannot be read: {error}"
-        except TimeoutError:
-            raise Retry(5.0, f"{selector.kind} objects of {ref.workspace} are not read yet") from None
-        selected = [each for key, each in informer.objects.items() if _selects(selector, ref, key, each.summary)]
-        if not selected:
-            wanted = f"{selector.kind} {_wanted(selector)} in namespace {ref.namespace}"
-            return (), (), f"{where} selects nothing: no {wanted}"
-        found += selected
+            manifests = [select(manifest, ref.namespace) for manifest in spec.manifests]
+        except ValueError as error:
+            return Selection(Counted(error=f"spec.manifests: {error}"))
+        digest = input_digest(spec, [each.summary.hash for each in (*found, *manifests)])
+        counted = await self._count(ref, watch, spec, found, digest, targets)
+        return Selection(counted, await _along(ref, watch, placement, [*found, *manifests]), digest)
+
+    async def _count(
+        self,
+        ref: PlacementRef,
+        watch: WorkspaceWatch,
+        spec: PlacementSpec,
+        found: Sequence[Selected],
+        digest: str,
+        targets: Iterable[Target],
+    ) -> Counted:
+        if not counts_by_content(spec):
+            unique = {each.summary.ref: each.summary for each in found}
+            return Counted(tuple(unique[name] for name in sorted(unique)))
+        sets = tuple(occurring(spec.overrides, targets, above(ref.workspace))) if spec.overrides else ()
+        key = (ref, digest, sets)
+        counted = self._counted.get(key)
+        if counted is None:
+            objects = [await _content(ref, watch, each.summary) for each in found]
+            counted = count(spec, ref.namespace, [*objects, *spec.manifests], sets)
+            self._counted.put(key, counted)
+        return counted
+
+
+async def _select(
+    ref: PlacementRef, watch: WorkspaceWatch, selector: WorkloadSelector, where: str
+) -> list[Selected] | str:
+    """The objects that one selector means, or one sentence that says why there are none. Raises Retry."""
     try:
-        found += [select(manifest, ref.namespace) for manifest in placement.spec.manifests]
-    except ValueError as error:
-        return (), (), f"spec.manifests: {error}"
-    unique = {each.summary.ref: each.summary for each in found}
-    return tuple(unique[name] for name in sorted(unique)), await _along(ref, watch, placement, found), ""
+        informer = await watch.workload(selector.api_version, selector.kind)
+    except UnknownKind as error:
+        return f"{where}: workspace {ref.workspace or 'hub'} has no such kind: {error}"
+    except Unreadable as error:
+        return f"{where}: {selector.kind} objects cannot be read: {error}"
+    except TimeoutError:
+        raise Retry(5.0, f"{selector.kind} objects of {ref.workspace} are not read yet") from None
+    selected = [each for key, each in informer.objects.items() if _selects(selector, ref, key, each.summary)]
+    if selected:
+        return selected
+    return f"{where} selects nothing: no {selector.kind} {_wanted(selector)} in namespace {ref.namespace}"
+
+
+async def _content(ref: PlacementRef, watch: WorkspaceWatch, known: WorkloadObject) -> dict[str, Any]:
+    """A selected object itself, as the cache knows it. Raises Retry where the workspace has it otherwise by now."""
+    content = await watch.content(known)
+    if content is None:
+        raise Retry(_CHANGED, f"{known.ref} of {ref} changes just now")
+    return content
 
 
 async def _along(

@@ -1,6 +1,6 @@
 """What an object asks for: its replicas, and the requests of one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from shared.hub.kinds import Kind, Path, kind_of, value_at
 from shared.hub.pods import effective_requests
 from shared.hub.references import Reference, pod_labels, references
-from shared.kube.objects import content_hash, strip_server_fields
+from shared.hub.rendering import ceilings, scaled, source_hash
 from shared.kube.quantity import QuantityError, parse_quantity
 from shared.model.request import WorkloadObject
 from shared.model.resources import Resources
@@ -45,10 +45,27 @@ def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadOb
             replicas=None if kind.counted is None else _number(obj, kind.counted),
             requests={} if kind.pods is None else _requests_of(obj, kind, kind.pods),
             labels=metadata.get("labels") or {},
-            hash=content_hash(strip_server_fields(obj)),
+            hash=source_hash(obj),
         )
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(str(error)) from None
+
+
+def summarize_all(objects: Sequence[dict[str, Any]]) -> tuple[WorkloadObject, ...]:
+    """What is placed together, in the order of its names: who is scaled up to a number counts as that many replicas.
+
+    Raises ValueError as `summarize`, with the name of the object.
+    """
+    most, found = ceilings(objects), []
+    for obj in objects:
+        try:
+            one = summarize(obj)
+        except ValueError as error:
+            raise ValueError(f"{obj.get('kind')} {obj['metadata']['name']}: {error}") from None
+        if one.replicas is not None:
+            one = msgspec.structs.replace(one, replicas=max(one.replicas, most.get(scaled(obj), 0)))
+        found.append(one)
+    return tuple(sorted(found, key=lambda each: each.ref))
 
 
 def _requests_of(obj: Mapping[str, Any], kind: Kind, pods: Path) -> Resources:

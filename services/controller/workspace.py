@@ -11,6 +11,7 @@ from services.controller.projections import Binding, binding_of, decision_of, po
 from services.controller.referred import Referred
 from services.controller.workload import Selected
 from shared.api import Placement, decode_placement
+from shared.hub.rendering import source_hash
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.kube.apis import RestMapper
 from shared.kube.client import Client
@@ -19,6 +20,7 @@ from shared.kube.informer import Informer
 from shared.kube.resources import Resource
 from shared.model.policy import PolicyEntry
 from shared.model.refs import PlacementRef
+from shared.model.request import WorkloadObject
 
 SYNC_TIMEOUT = 2.0  # seconds; a slot is held meanwhile that others need
 
@@ -178,6 +180,18 @@ class WorkspaceWatch:
         async with asyncio.timeout(SYNC_TIMEOUT):
             await found.synced.wait()
         return found
+
+    async def content(self, known: WorkloadObject) -> dict[str, Any] | None:
+        """An object of the workspace itself; None where it is not what the cache knows (any more)."""
+        resource = await self.mapper.resource(known.api_version, known.kind)
+        try:
+            found = await self.client.get(resource, known.name, known.namespace)
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            return None
+        obj = {**found, "apiVersion": known.api_version, "kind": known.kind}
+        return obj if source_hash(obj) == known.hash else None
 
     async def is_gone(self, ref: PlacementRef) -> bool:
         """Whether the API server, asked now, has no such Placement, and serves the kind."""

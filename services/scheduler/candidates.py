@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from services.scheduler.demand import Demand
+from services.scheduler.demand import Demands, demands_of
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from shared.api import AffinityTerm, LabelSelector, duration_seconds
@@ -27,16 +27,16 @@ class Candidates:
         request: Request,
         snapshot: Snapshot,
         rows: Ints,
-        demand: Demand,
         settings: SchedulerSettings,
         now: float,
         plugin_answers: PluginAnswers | None = None,
+        *,
+        demands: Demands | None = None,
     ) -> None:
         self.request = request
         self.spec = request.spec
         self.snapshot = snapshot
         self.rows = rows
-        self.demand = demand
         self.settings = settings
         self.now = now
         self.plugin_answers = plugin_answers or {}
@@ -53,6 +53,8 @@ class Candidates:
             self.waited_for = self.previous & ~self.leaving & ~self.values("ready")
         self.quotas = snapshot.quotas(request.placement.workspace)
         """The workspace paths whose quotas bound this placement, in some targets at least."""
+        self.demands = demands or Demands(demands_of(request), self._which())
+        """What is asked for in each candidate."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,8 +65,10 @@ class Candidates:
             return self
         (places,) = kept.nonzero()
         plugin_answers = {key: column[places] for key, column in self.plugin_answers.items()}
-        rows = self.rows[places]
-        fewer = Candidates(self.request, self.snapshot, rows, self.demand, self.settings, self.now, plugin_answers)
+        demands = self.demands.only(places)
+        fewer = Candidates(
+            self.request, self.snapshot, self.rows[places], self.settings, self.now, plugin_answers, demands=demands
+        )
         fewer._known = {fact: column[places] for fact, column in self._known.items()}
         return fewer
 
@@ -111,9 +115,8 @@ class Candidates:
                 if position is not None:
                     there = self.snapshot.target(self.rows[position])
                     used[position] = self.snapshot.used(there, resource, but=placement)
-            if resource in self.demand.on_every_node:
-                used = used + self._on_every_node(resource)
-            self._known["used", resource] = used
+            on_nodes = self._on_every_node(resource)
+            self._known["used", resource] = used + on_nodes if isinstance(on_nodes, np.ndarray) else used
         return self._known["used", resource]
 
     def free(self, resource: str) -> Floats:
@@ -121,7 +124,7 @@ class Candidates:
         if ("free", resource) not in self._known:
             free = self.values("allocatable", resource) - self.used(resource)
             for position, held in self._held.items():
-                on_nodes = self.demand.on_every_node.get(resource, 0.0) * self.values("nodes")[position]
+                on_nodes = self.demands.at(position).on_every_node.get(resource, 0.0) * self.values("nodes")[position]
                 free[position] = held.get(resource, 0.0) - on_nodes
             self._known["free", resource] = free
         return self._known["free", resource]
@@ -161,8 +164,28 @@ class Candidates:
         }
 
     def _on_every_node(self, resource: str) -> Floats | float:
-        each = self.demand.on_every_node.get(resource, 0.0)
-        return each * self.values("nodes") if each else 0.0
+        each = self.demands.on_every_node(resource)
+        return each * self.values("nodes") if np.any(each) else 0.0
+
+    @cached_property
+    def holding(self) -> Ints:
+        """The overrides that hold in each candidate: bit i stands for the i-th."""
+        held = np.zeros(len(self.rows), np.int64)
+        for place, each in enumerate(self.spec.overrides):
+            held |= self.selected(each.target_selector).astype(np.int64) << place
+        return held
+
+    def _which(self) -> Ints | None:
+        """For each candidate the number of its variant, from 1; 0 where no override holds, or those are not counted.
+
+        None where there are no overrides, or the controller is one that does not count them.
+        """
+        if not self.spec.overrides or not self.request.input_digest:
+            return None
+        which = np.zeros(len(self.rows), np.intp)
+        for number, each in enumerate(self.request.variants, 1):
+            which[self.holding == sum(1 << place for place in each.overrides)] = number
+        return which
 
     def position(self, target: str) -> int | None:
         """Where among the candidates a target is."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.scheduler.candidates import Candidates, PluginAnswers
-from services.scheduler.demand import demand_of
 from services.scheduler.division import divide
 from services.scheduler.filters import FILTERS, Exclusion
 from services.scheduler.ranking import Ranking, Refused, Wanted, order, rank, wanted
@@ -130,8 +129,7 @@ def _present(
         policy = None if policy is None else policy[rows >= 0]
         plugin_answers = {key: column[rows >= 0] for key, column in plugin_answers.items()}
         rows = rows[rows >= 0]
-    demand = demand_of(draft.request)
-    draft.candidates = Candidates(draft.request, snapshot, rows, demand, draft.settings, now, plugin_answers)
+    draft.candidates = Candidates(draft.request, snapshot, rows, draft.settings, now, plugin_answers)
     return draft.candidates, policy
 
 
@@ -200,8 +198,7 @@ def _contest(draft: _Draft, feasible: Candidates, totals: Floats, good: Bools) -
     if most is not None and fewest > most:
         raise Refused(RefusalCode.CONTRADICTION, f"at least {fewest} and at most {most} targets are wanted")
     most = len(ranked) if most is None else min(most, len(ranked))
-    replicas = (feasible.demand.divided and feasible.demand.replicas) or None  # nothing to divide in none
-    least = feasible.demand.at_least
+    replicas, least = feasible.demands.divided, feasible.demands.base.at_least
     if replicas is not None:
         if replicas < fewest * least:
             each = f", at least {least} in each" if least > 1 else ""
@@ -215,8 +212,7 @@ def _contest(draft: _Draft, feasible: Candidates, totals: Floats, good: Bools) -
     fewest = max([fewest, *(each.min_domains for each in domains if each.must)])
     capacity = np.zeros(len(feasible), np.intp)
     if replicas is not None:
-        free = {resource: feasible.room(resource) for resource in feasible.demand.total}
-        room = feasible.demand.capacity(free, len(feasible))
+        room = feasible.demands.capacity(feasible.room, len(feasible))
         # Fit and Quota saw to it that the least fits.
         capacity = room.clip(least, spec.replicas.max_per_target or replicas)
     return Contest(ranked, int(np.count_nonzero(kept & good)), domains, fewest, max(most, fewest), capacity, replicas)
@@ -275,22 +271,19 @@ def _choices(
     draft: _Draft, feasible: Candidates, ranking: Ranking, contest: Contest, taken: Ints
 ) -> tuple[Choice, ...]:
     """Selected targets with their replicas, and after them those that come next."""
-    demand = feasible.demand
-    if contest.replicas:
-        replicas: list[int | None] = list(divide(feasible, taken, contest.capacity))
-    else:
-        replicas = [demand.replicas if demand.uniform else None] * len(taken)
     wanted_alternates = min(max(len(taken), draft.settings.alternates), MOST_ALTERNATES)
     is_taken = np.zeros(len(feasible), np.bool_)
     is_taken[taken] = True
     first = contest.order[: len(taken) + wanted_alternates]
     others = first[~is_taken[first]][:wanted_alternates]
-    largest = max((count for count in replicas if count is not None), default=None)
-    if contest.replicas and largest is not None:
-        spare: list[int | None] = [min(largest, room) for room in contest.capacity[others].tolist()]
-    else:
-        spare = [largest] * len(others)
     positions = np.concatenate([taken, others])
+    demands = [feasible.demands.at(position) for position in positions.tolist()]
+    if contest.replicas:
+        shares = divide(feasible, taken, contest.capacity)
+        spare = [min(max(shares), room) for room in contest.capacity[others].tolist()]
+        replicas: list[int | None] = [*shares, *spare]
+    else:
+        replicas = [demand.replicas if demand.uniform else None for demand in demands]
     places = np.zeros(len(feasible), np.intp)
     places[contest.order] = np.arange(1, len(contest.order) + 1)
     tier = f" in tier {draft.tier}" if draft.tier else ""
@@ -303,14 +296,15 @@ def _choices(
             reserve=demand.reserve(count, nodes),
             reason=f"{'runs there already, ' if stays else ''}ranked {place} of {len(contest.order)}{tier}",
         )
-        for target, score, breakdown, count, stays, place, nodes in zip(
+        for target, score, breakdown, count, stays, place, nodes, demand in zip(
             feasible.some("id", positions),
             ranking.totals[positions].tolist(),
             ranking.breakdowns(positions),
-            [*replicas, *spare],
+            replicas,
             feasible.previous[positions].tolist(),
             places[positions].tolist(),
             feasible.some("nodes", positions),
+            demands,
             strict=True,
         )
     )

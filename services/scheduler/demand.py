@@ -1,7 +1,7 @@
 """How much a placement asks for: in one target with all its replicas, or with some of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -111,7 +111,82 @@ class Demand:
         return total
 
 
-def demand_of(request: Request) -> Demand:
-    """What a request asks for."""
+def demands_of(request: Request) -> list[Demand]:
+    """What a request asks for: where no override holds, and in the order of its variants with each set of them."""
     replicas = request.spec.replicas
-    return Demand(request.workload, replicas.division != "Duplicated", replicas.least)
+    return [
+        Demand(workload, replicas.division != "Duplicated", replicas.least)
+        for workload in (request.workload, *(each.workload for each in request.variants))
+    ]
+
+
+class Demands:
+    """What a placement asks for in each candidate, which differs where its overrides differ.
+
+    `base` is what it asks for where none holds; `kinds` are all there are, and `which` says for each candidate which of
+    them it is (None: there is but one). Replicas that are divided are the same in all of them.
+    """
+
+    def __init__(self, kinds: Sequence[Demand], which: Ints | None = None) -> None:
+        self.base = kinds[0]
+        self.kinds = tuple(kinds)
+        self.which = which
+        self.needed = sorted({name for kind in kinds for name in (*kind.on_every_node, *_positive(kind.least))})
+        """The resources that a target must have to be of any use, in the order of their names."""
+        self.resources = sorted({name for kind in kinds for name in kind.total})
+        """The resources that are asked for, but for what runs on every node."""
+
+    @property
+    def divided(self) -> int | None:
+        """How many replicas are divided; None where everything runs in each target, or there is nothing to divide."""
+        return (self.base.divided and self.base.replicas) or None
+
+    def only(self, places: Ints) -> "Demands":
+        """The same for fewer candidates."""
+        return self if self.which is None else Demands(self.kinds, self.which[places])
+
+    def at(self, position: int) -> Demand:
+        """What is asked for in one candidate."""
+        return self.base if self.which is None else self.kinds[self.which[position]]
+
+    def each(self, amount: Callable[[Demand], float]) -> float | Floats:
+        """A number of each candidate's demand: a column, or one for all of them."""
+        if self.which is None:
+            return amount(self.base)
+        column: Floats = np.array([amount(kind) for kind in self.kinds], np.float64)[self.which]
+        return column
+
+    def least(self, resource: str) -> float | Floats:
+        """The least of a resource that a target must give, besides what runs on every node; -inf where it need not even
+        have any.
+        """
+
+        def of(kind: Demand) -> float:
+            amount = kind.least.get(resource, 0.0)
+            return amount if amount > 0 or resource in kind.on_every_node else -math.inf
+
+        return self.each(of)
+
+    def total(self, resource: str) -> float | Floats:
+        """How much of a resource all replicas ask for."""
+        return self.each(lambda kind: kind.total.get(resource, 0.0))
+
+    def of(self, resource: str, replicas: int) -> float | Floats:
+        """How much of a resource so many of the replicas ask for."""
+        return self.each(lambda kind: kind.of(replicas).get(resource, 0.0))
+
+    def on_every_node(self, resource: str) -> float | Floats:
+        """How much of a resource is asked for on each node."""
+        return self.each(lambda kind: kind.on_every_node.get(resource, 0.0))
+
+    def capacity(self, room: Callable[[str], Floats], targets: int) -> Ints:
+        """How many replicas each candidate has room for; `room` gives what a resource's column leaves for them."""
+        free = {resource: room(resource) for resource in self.resources}
+        if self.which is None:
+            return self.base.capacity(free, targets)
+        found = np.zeros(targets, np.intp)
+        for number, kind in enumerate(self.kinds):
+            (places,) = (self.which == number).nonzero()
+            if len(places):
+                found[places] = kind.capacity({name: column[places] for name, column in free.items()}, len(places))
+        return found

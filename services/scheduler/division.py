@@ -90,7 +90,7 @@ def divide(candidates: Candidates, taken: Ints, capacity: Ints) -> list[int]:
     Weighted goes by weights alone. Dynamic (by room) and Aggregated (in order) change as little as possible: what a
     target has stays while it fits; more replicas are divided as if they were all, fewer are taken in proportion.
     """
-    seats = candidates.demand.replicas or 0
+    seats = candidates.demands.divided or 0
     names: list[str] = candidates.some("id", taken)
     room = capacity[taken].tolist()
     least = candidates.spec.replicas.least

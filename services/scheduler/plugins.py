@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from services.scheduler.candidates import PluginAnswers
-from services.scheduler.demand import demand_of
+from services.scheduler.demand import demands_of
 from services.scheduler.scorers.plugin import PREFIX
 from services.scheduler.settings import PLUGINS, SchedulerSettings
 from services.scheduler.snapshot import Snapshot
@@ -50,7 +50,7 @@ class TargetFacts(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Question(msgspec.Struct, frozen=True, rename="camel"):
-    """A question to a plugin: of which placement, what it takes in one target, and about which targets."""
+    """A question to a plugin: of which placement, what it takes without overrides, and about which targets."""
 
     placement: str
     labels: dict[str, str]
@@ -137,7 +137,7 @@ class Plugins:
             placement=str(request.placement),
             labels=request.labels,
             args=dict(args),
-            demand=demand_of(request).reserve(None, nodes=1.0),
+            demand=demands_of(request)[0].reserve(None, nodes=1.0),
             workload=request.workload,
             previous=tuple(choice.target for choice in request.previous),
             targets=tuple(facts),

@@ -28,6 +28,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     itself. `replicas` are the pods that it keeps; they can be divided among targets. `parallelism` are the pods of one
     run that work at the same time, `completions` those that have to succeed. A `recurring` kind starts runs on its
     own account. One that is `on_every_node` has a pod on each node of a target. A number that is absent means one.
+
+    A kind that `autoscales` lets the replicas of another object grow up to its own `spec.maxReplicas`. One that
+    `unsettles` changes what other objects ask for, or how many pods they have, after all was counted.
     """
 
     pods: Path | None = None
@@ -36,6 +39,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     completions: Path | None = None
     recurring: bool = False
     on_every_node: bool = False
+    autoscales: bool = False
+    unsettles: bool = False
     health: HealthRule = "generic"
 
     @property
@@ -51,6 +56,7 @@ _RUN = (*_SPEC, "jobTemplate", "spec")
 
 KINDS: dict[tuple[str, str], Kind] = {
     ("", "ConfigMap"): Kind(health="existing"),
+    ("", "LimitRange"): Kind(unsettles=True),
     ("", "PersistentVolumeClaim"): Kind(health="claim"),
     ("", "Pod"): Kind(pods=(), health="pod"),
     ("", "ReplicationController"): Kind(pods=_TEMPLATE, replicas=_REPLICAS),
@@ -62,6 +68,8 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("apps", "Deployment"): Kind(pods=_TEMPLATE, replicas=_REPLICAS, health="deployment"),
     ("apps", "ReplicaSet"): Kind(pods=_TEMPLATE, replicas=_REPLICAS, health="replica_set"),
     ("apps", "StatefulSet"): Kind(pods=_TEMPLATE, replicas=_REPLICAS, health="stateful_set"),
+    ("autoscaling", "HorizontalPodAutoscaler"): Kind(autoscales=True),
+    ("autoscaling.k8s.io", "VerticalPodAutoscaler"): Kind(unsettles=True),
     ("batch", "CronJob"): Kind(
         pods=(*_RUN, "template"),
         parallelism=(*_RUN, "parallelism"),
@@ -72,6 +80,8 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("batch", "Job"): Kind(
         pods=_TEMPLATE, parallelism=(*_SPEC, "parallelism"), completions=(*_SPEC, "completions"), health="job"
     ),
+    ("keda.sh", "ScaledJob"): Kind(unsettles=True),
+    ("keda.sh", "ScaledObject"): Kind(unsettles=True),
     ("networking.k8s.io", "Ingress"): Kind(health="existing"),
     ("policy", "PodDisruptionBudget"): Kind(health="existing"),
 }

@@ -69,6 +69,7 @@ class RejectionCode(_Code):
     UNWANTED_NEIGHBOUR = "UnwantedNeighbour", "It is near a placement that is to be far.", Stage.SCHEDULER
     NO_TOPOLOGY = "NoTopology", "It lacks the label of a spread that is a must.", Stage.SCHEDULER
     NO_REPLICA_WEIGHT = "NoReplicaWeight", "Its replica weight is 0.", Stage.SCHEDULER
+    OVERRIDES_UNFIT = "OverridesUnfit", "Its overrides cannot be applied, or were not counted.", Stage.SCHEDULER
     INSUFFICIENT_RESOURCES = "InsufficientResources", "It has too little room.", Stage.SCHEDULER
     QUOTA_EXCEEDED = "QuotaExceeded", "A quota leaves too little room there.", Stage.SCHEDULER
     OTHER_TIER = "OtherTier", "It is not in the tier that is chosen.", Stage.SCHEDULER

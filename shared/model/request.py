@@ -66,6 +66,14 @@ class WorkloadObject(Value, frozen=True, kw_only=True):
         return f"{self.api_version} {self.kind} {self.namespace}/{self.name}"
 
 
+class Variant(Value, frozen=True, kw_only=True):
+    """The workload as these overrides of the Placement make it, by their places in its spec, or why they cannot."""
+
+    overrides: tuple[int, ...]
+    workload: tuple[WorkloadObject, ...] = ()
+    error: str = ""
+
+
 class PreviousChoice(Value, frozen=True, kw_only=True):
     """A target that the placement is on already."""
 
@@ -74,7 +82,13 @@ class PreviousChoice(Value, frozen=True, kw_only=True):
 
 
 class Request(Value, frozen=True, kw_only=True):
-    """One round of placing one Placement: all that the stages need to know of it, read once by the controller."""
+    """One round of placing one Placement: all that the stages need to know of it, read once by the controller.
+
+    `workload` is what is placed where no override holds. For each set of overrides that holds in some target there is a
+    variant; a target in which others hold is none for this round. Without any, as 0.1 sends it, overrides count for
+    nothing. `input_digest` stands for all that makes the objects that are applied, see `shared.hub.rendering`; it is
+    empty where 0.1 sent or passed on the request.
+    """
 
     placement: PlacementRef
     head: Head
@@ -83,6 +97,8 @@ class Request(Value, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     requester: Requester | None = None
     workload: tuple[WorkloadObject, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    input_digest: str = ""
     previous: tuple[PreviousChoice, ...] = ()
     leaving: tuple[str, ...] = ()  # targets of `previous` that it has to leave; on the others it may stay
     moved_at: float = 0.0  # seconds since the epoch when it last left a target for another; 0 when it never did

@@ -47,6 +47,11 @@ def name_of(manifest: Manifest) -> tuple[str, str]:
     return str(metadata.get("namespace") or "default"), str(metadata.get("name") or "")
 
 
+def labels_of(manifest: Manifest) -> dict[str, str]:
+    """The labels of an object; none where it has no metadata."""
+    return (manifest.get("metadata") or {}).get("labels") or {}
+
+
 def ref_of(manifest: Manifest) -> PlacementRef:
     namespace, name = name_of(manifest)
     return PlacementRef(workspace=workspace_of(manifest), namespace=namespace, name=name)

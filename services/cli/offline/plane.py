@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from services.cli.offline.objects import Manifest, decoded, name_of, ref_of, unique, workspace_of
+from services.cli.offline.objects import Manifest, decoded, labels_of, name_of, ref_of, unique, workspace_of
 from services.cli.support.manifests import is_ours, of_kind
 from services.controller.core.rebalance import moved_at
 from services.controller.workload import summarize
@@ -31,7 +31,7 @@ from shared.api import (
 from shared.model.decision import Reservation
 from shared.model.policy import PolicyEntry
 from shared.model.refs import Head, PlacementRef, TargetRef
-from shared.model.request import PreviousChoice, WorkloadObject
+from shared.model.request import PreviousChoice
 from shared.model.resources import Resources
 from shared.model.target import ApiKind, Target
 
@@ -75,7 +75,7 @@ class Plane:
 
     targets: dict[str, Target]
     policies: tuple[PolicyEntry, ...] = ()
-    objects: Mapping[Group, dict[str, WorkloadObject]] = field(default_factory=dict)
+    objects: Mapping[Group, dict[str, Manifest]] = field(default_factory=dict)
     previous: dict[PlacementRef, tuple[PreviousChoice, ...]] = field(default_factory=dict)
     moved_at: dict[PlacementRef, float] = field(default_factory=dict)
     settings: SchedulerSettings = field(default_factory=SchedulerSettings)
@@ -104,17 +104,18 @@ def plane_of(
 ) -> Plane:
     """The plane that some manifests describe. Raises `InvalidManifest`."""
     placements = list(unique(placements))
-    objects: defaultdict[Group, dict[str, WorkloadObject]] = defaultdict(dict)
+    objects: defaultdict[Group, dict[str, Manifest]] = defaultdict(dict)
     for manifest in placements:
         if manifest["kind"] not in KINDS or not is_ours(manifest):
             found = decoded(lambda each: summarize(each, "default"), manifest)
-            objects[workspace_of(manifest), found.api_version, found.kind, found.namespace][found.name] = found
+            placed = {**manifest, "metadata": {**manifest["metadata"], "namespace": found.namespace}}
+            objects[workspace_of(manifest), found.api_version, found.kind, found.namespace][found.name] = placed
     needed = {(api_version, kind) for _, api_version, kind, _ in objects} | set(_selected_kinds(placements))
     known = [target_from(each) for each in unique(of_kind(targets, "SyncTarget"))]
     everything = tuple(_served(api_version, kind) for api_version, kind in sorted(needed))
     complete = [each if each.apis else msgspec.structs.replace(each, apis=everything) for each in known]
     plane = Plane({each.id: each for each in complete}, _policies(policies), objects)
-    labels = {ref_of(each): each["metadata"].get("labels") or {} for each in of_kind(placements, "Placement")}
+    labels = {ref_of(each): labels_of(each) for each in of_kind(placements, "Placement")}
     for manifest in unique(of_kind(previous, "PlacementDecision")):
         status = decoded(decode_decision, manifest).status
         selected = status.selected

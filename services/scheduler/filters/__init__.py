@@ -8,6 +8,7 @@ from services.scheduler.filters.apis import missing_api
 from services.scheduler.filters.exclusion import Exclusion, Filter
 from services.scheduler.filters.fit import fit
 from services.scheduler.filters.neighbours import neighbours
+from services.scheduler.filters.overrides import overrides
 from services.scheduler.filters.plugins import plugins
 from services.scheduler.filters.quota import quota
 from services.scheduler.filters.readiness import not_ready
@@ -27,6 +28,7 @@ FILTERS: dict[str, Filter] = {
     "Neighbours": neighbours,
     "Topology": topology,
     "Weight": weight,
+    "Overrides": overrides,
     "Fit": fit,
     "Quota": quota,
     "Plugins": plugins,

@@ -13,8 +13,6 @@ def fit(candidates: Candidates) -> Iterator[Exclusion]:
     Free is allocatable, less what others request, and less what this placement runs on every node; a resource that a
     target does not name is not there.
     """
-    needed = {**dict.fromkeys(candidates.demand.on_every_node, 0.0), **candidates.demand.least}
-    for resource, amount in sorted(needed.items()):
-        if amount > 0 or resource in candidates.demand.on_every_node:
-            free = candidates.free(resource) * (1 + TOLERANCE) + TOLERANCE
-            yield Exclusion("InsufficientResources", f"insufficient {resource}", free < amount)
+    for resource in candidates.demands.needed:
+        free = candidates.free(resource) * (1 + TOLERANCE) + TOLERANCE
+        yield Exclusion("InsufficientResources", f"insufficient {resource}", free < candidates.demands.least(resource))

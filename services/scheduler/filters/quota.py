@@ -9,11 +9,8 @@ from shared.model.resources import TOLERANCE
 
 def quota(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets where a quota leaves too little for everything (Duplicated) or one replica (where they are divided)."""
-    demand = candidates.demand
     for path in candidates.quotas:
-        for resource in sorted({*demand.least, *demand.on_every_node}):
-            amount = demand.least.get(resource, 0.0)
-            if amount > 0 or resource in demand.on_every_node:
-                left = candidates.quota_left(path, resource) * (1 + TOLERANCE) + TOLERANCE
-                message = f"insufficient {resource} quota of {path or 'all workspaces'}"
-                yield Exclusion("QuotaExceeded", message, left < amount)
+        for resource in candidates.demands.needed:
+            left = candidates.quota_left(path, resource) * (1 + TOLERANCE) + TOLERANCE
+            message = f"insufficient {resource} quota of {path or 'all workspaces'}"
+            yield Exclusion("QuotaExceeded", message, left < candidates.demands.least(resource))

@@ -16,10 +16,9 @@ def cost(candidates: Candidates, args: Args) -> Floats | None:  # noqa: ARG001 -
     only beside others of zero, and what costs more than a double can say gets 0. A target without prices is unknown;
     abstains where none has any.
     """
-    asked = candidates.demand.total
     with np.errstate(over="ignore", invalid="ignore"):  # none of what is infinitely dear has no price that is known
-        price: Floats = candidates.values("cost_per_cpu_hour") * asked.get("cpu", 0.0)
-        price = price + candidates.values("cost_per_gib_hour") * (asked.get("memory", 0.0) / GIB)
+        price: Floats = candidates.values("cost_per_cpu_hour") * candidates.demands.total("cpu")
+        price = price + candidates.values("cost_per_gib_hour") * (candidates.demands.total("memory") / GIB)
     cheapest = np.fmin.reduce(price, initial=np.inf)  # of NaN and a number, it takes the number
     if cheapest == np.inf:
         return None

@@ -26,11 +26,12 @@ def resource(candidates: Candidates, args: Args) -> Floats | None:
     mode = args.get("mode", "MostAllocated" if candidates.spec.strategy.type == "Binpack" else "LeastAllocated")
     if mode not in MODES:
         raise BadArguments(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
-    asked = expected(candidates)
-    weights = {name: weight for name, weight in _weights(args).items() if name in NATIVE or asked.get(name, 0.0) > 0}
+    listed = _weights(args)
+    asked = {name: expected(candidates, name) for name in listed}
+    weights = {name: weight for name, weight in listed.items() if name in NATIVE or np.any(asked[name])}
     if not weights:
         return np.zeros(len(candidates))
-    fractions = np.array([_fraction(candidates, name, asked.get(name, 0.0)) for name in weights])
+    fractions = np.array([_fraction(candidates, name, asked[name]) for name in weights])
     if mode == "BalancedAllocation":
         return _balanced(fractions)
     if mode == "LeastAllocated":
@@ -42,17 +43,17 @@ def resource(candidates: Candidates, args: Args) -> Floats | None:
     return _weighted_mean(points, list(weights.values()))
 
 
-def expected(candidates: Candidates) -> dict[str, float]:
-    """What a target would be asked for: everything, or an even share where replicas are divided."""
-    demand = candidates.demand
-    if not (demand.divided and demand.replicas):
-        return demand.total
+def expected(candidates: Candidates, resource: str) -> float | Floats:
+    """How much of a resource a target would be asked for: everything, or an even share where replicas are divided."""
+    replicas = candidates.demands.divided
+    if replicas is None:
+        return candidates.demands.total(resource)
     _, most = candidates.spec.targets.bounds(len(candidates))
     shares = max(min(len(candidates) if most is None else most, len(candidates)), 1)
-    return demand.of(-(-demand.replicas // shares))
+    return candidates.demands.of(resource, -(-replicas // shares))
 
 
-def _fraction(candidates: Candidates, name: str, asked: float) -> Floats:
+def _fraction(candidates: Candidates, name: str, asked: float | Floats) -> Floats:
     """Used / allocatable with the request counted in; NaN where the target has none of it."""
     fraction: Floats = (candidates.used(name) + asked) / candidates.values("allocatable_or_nan", name)
     return fraction

@@ -12,6 +12,7 @@ from services.binding.target.parent import applyset_of, kinds_of
 from services.binding.workload import selector_text
 from shared.api import LabelRequirement, LabelSelector, PlacementSpec
 from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, applyset_name
+from shared.hub.rendering import Unfit
 from shared.model.refs import PlacementRef
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
@@ -33,7 +34,7 @@ def spec(**fields: Any) -> PlacementSpec:
 
 
 def wanted(*workload: dict[str, Any], referred: tuple[dict[str, Any], ...] = (), **more: Any) -> core.Wanted:
-    options: dict[str, Any] = {"target_labels": {"region": "east"}, "replicas": None, "applyset": "set", **more}
+    options: dict[str, Any] = {"overrides": (), "replicas": None, "applyset": "set", **more}
     return core.wanted(REF, options.pop("spec", spec()), core.Collected(workload, referred), **options)
 
 
@@ -89,96 +90,20 @@ def test_an_object_that_is_selected_twice_is_applied_once_and_the_workload_wins(
     ],
 )
 def test_manifests_that_name_no_object_of_the_namespace_are_refused(manifest: dict[str, Any], said: str) -> None:
-    with pytest.raises(core.Unfit, match=said):
+    with pytest.raises(Unfit, match=said):
         wanted(manifest)
 
 
 def test_nothing_at_all_is_refused() -> None:
-    with pytest.raises(core.Unfit, match="selects no object"):
+    with pytest.raises(Unfit, match="selects no object"):
         wanted()
-
-
-@pytest.mark.parametrize(
-    ("counts", "replicas", "expected"),
-    [
-        ([9], 4, [4]),
-        ([9, 3], 4, [4, 2]),  # 4·3/9 is rounded up
-        ([None], 5, [5]),  # absent means one
-        ([0], 0, [0]),
-        ([0, 0], 3, [0, 0]),
-        ([10], 0, [0]),
-    ],
-)
-def test_replicas_are_shared_as_the_scheduler_counts_them(
-    counts: list[int | None], replicas: int, expected: list[int]
-) -> None:
-    scaled = core.scale([deployment(str(number), count) for number, count in enumerate(counts)], replicas)
-    assert [obj["spec"].get("replicas") for obj in scaled] == expected
-
-
-def test_what_is_divided_is_what_is_counted_by_group_and_kind() -> None:
-    def share(api_version: str, kind: str) -> Any:
-        (scaled,) = core.scale([{**deployment(replicas=9), "apiVersion": api_version, "kind": kind}], 4)
-        return scaled["spec"]["replicas"]
-
-    ours = (("apps/v1", "StatefulSet"), ("apps/v1", "ReplicaSet"), ("v1", "ReplicationController"))
-    assert [share(*each) for each in ours] == [4, 4, 4]
-    assert share("apps.kruise.io/v1beta1", "StatefulSet") == 9
 
 
 def test_duplicated_workloads_and_kinds_without_replicas_stay_as_they_are() -> None:
     assert wanted(deployment(replicas=9), replicas=2).members[0].object["spec"]["replicas"] == 9
     divided = spec(replicas={"division": "Weighted"})
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"completions": 4}}
-    found = wanted(deployment(replicas=9), job, replicas=2, spec=divided)
-    assert {m.object["kind"]: m.object["spec"].get("replicas") for m in found.members} == {"Deployment": 2, "Job": None}
-
-
-def patches(*operations: dict[str, Any], selector: dict[str, Any] | None = None) -> PlacementSpec:
-    entry: dict[str, Any] = {"patches": list(operations)}
-    if selector is not None:
-        entry["targetSelector"] = selector
-    return spec(overrides=[entry])
-
-
-IMAGE = {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "b"}
-
-
-def test_overrides_change_the_objects_that_they_fit() -> None:
-    found = wanted(deployment(), plain("ConfigMap"), spec=patches(IMAGE))
-    images = [m.object["spec"]["template"]["spec"]["containers"][0]["image"] for m in found.members[1:]]
-    assert images == ["b"]
-    assert found.overrides == ("overrides[0]",)
-
-
-def test_overrides_for_other_targets_do_not_hold() -> None:
-    found = wanted(deployment(), spec=patches(IMAGE, selector={"matchLabels": {"region": "west"}}))
-    assert found.overrides == ()
-    assert found.members[0].object["spec"]["template"]["spec"]["containers"][0]["image"] == "a"
-
-
-def test_an_override_changes_an_object_as_a_whole_or_not_at_all() -> None:
-    guarded = patches({"op": "test", "path": "/metadata/name", "value": "two"}, IMAGE)
-    found = wanted(deployment("one"), deployment("two"), spec=guarded)
-    images = {m.ref.name: m.object["spec"]["template"]["spec"]["containers"][0]["image"] for m in found.members}
-    assert images == {"one": "a", "two": "b"}
-
-
-@pytest.mark.parametrize(
-    ("operation", "said"),
-    [
-        ({"op": "remove", "path": "/spec/nowhere"}, "fits none of the 1 objects"),
-        ({"op": "replace", "path": "/spec/replicas/deep", "value": 1}, "fits none of the 1 objects"),
-        ({"op": "replace", "path": "/metadata/name", "value": "other"}, "cannot be changed"),
-        ({"op": "replace", "path": "/kind", "value": "Secret"}, "cannot be changed"),
-        ({"op": "add", "path": "/metadata/namespace", "value": "kube-system"}, "cannot be changed"),
-        ({"op": "remove", "path": "/metadata"}, "cannot be changed"),
-        ({"op": "replace", "path": "", "value": 7}, "cannot be changed"),
-    ],
-)
-def test_overrides_that_make_no_sense_are_refused(operation: dict[str, Any], said: str) -> None:
-    with pytest.raises(core.Unfit, match=said):
-        wanted(deployment(), spec=patches(operation))
+    found = wanted(deployment(replicas=9), plain("Pod", spec={}), replicas=2, spec=divided)
+    assert {m.object["kind"]: m.object["spec"].get("replicas") for m in found.members} == {"Deployment": 2, "Pod": None}
 
 
 @given(st.lists(st.sampled_from(["ConfigMap", "Secret", "Service", "Pod"]), max_size=6))

@@ -8,7 +8,6 @@ import numpy as np
 
 from services.scheduler.candidates import Candidates
 from services.scheduler.core import Outcome, schedule
-from services.scheduler.demand import demand_of
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from shared.api import PlacementSpec
@@ -94,7 +93,7 @@ def candidates_of(asked: Request, targets: Sequence[Target], **settings: Any) ->
     """All targets as candidates, as filters and scorers see them."""
     snapshot = snapshot_of(targets)
     rows = np.array([snapshot.rows[each.id] for each in targets])
-    return Candidates(asked, snapshot, rows, demand_of(asked), SchedulerSettings(**settings), NOW)
+    return Candidates(asked, snapshot, rows, SchedulerSettings(**settings), NOW)
 
 
 def decide(asked: Request, targets: Sequence[Target], **more: Any) -> Outcome:

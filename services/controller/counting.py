@@ -1,0 +1,100 @@
+"""What a Placement asks for: the objects of a target, made as they would be applied, and counted."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.controller.workload import summarize_all
+from shared.api import PlacementSpec, TargetOverride
+from shared.hub.kinds import kind_named
+from shared.hub.rendering import divides, matching, render
+from shared.model.request import Variant, WorkloadObject
+from shared.model.target import Target
+
+MOST_VARIANTS = 32
+MOST_WORK = 4096
+"""Operations of JSON Patches, each once for each object, that are carried out to count one placement."""
+
+Places = tuple[int, ...]
+"""Overrides by their places in the spec."""
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What a placement asks for: where no override holds, and with each set of them; or one sentence that says why it
+    cannot be placed as it is."""
+
+    workload: tuple[WorkloadObject, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    error: str = ""
+
+
+def count(
+    spec: PlacementSpec, namespace: str, objects: Sequence[Mapping[str, Any]], sets: Iterable[Places] = ()
+) -> Counted:
+    """What a placement of these objects (and its manifests, which are among them) asks for.
+
+    `sets` are the sets of overrides that hold in targets, those first that are to be counted in any case: at most
+    `MOST_VARIANTS` are, and no more than `MOST_WORK` allows.
+    """
+    try:
+        workload = summarize_all(render(spec, namespace, objects).objects)
+    except ValueError as error:
+        return Counted(error=str(error))
+    variants: list[Variant] = []
+    work = 0
+    for places in sets:
+        work += len(objects) * sum(len(spec.overrides[place].patches) for place in places)
+        if len(variants) == MOST_VARIANTS or work > MOST_WORK:
+            break
+        variants.append(_variant(spec, namespace, objects, places))
+    return Counted(workload, tuple(variants))
+
+
+def _variant(spec: PlacementSpec, namespace: str, objects: Sequence[Mapping[str, Any]], places: Places) -> Variant:
+    try:
+        found = summarize_all(render(spec, namespace, objects, places).objects)
+    except ValueError as error:
+        return Variant(overrides=places, error=str(error))
+    bare = tuple(msgspec.structs.replace(each, labels={}, hash="") for each in found)  # nobody asks for these
+    return Variant(overrides=places, workload=bare)
+
+
+def counts_by_content(spec: PlacementSpec) -> bool:
+    """Whether the objects themselves are needed to count, and not only what each of them asks for by itself."""
+    if spec.overrides or spec.manifests:
+        return True
+    kinds = [kind_named(each.api_version, each.kind) for each in spec.workload]
+    versions: dict[str, set[str]] = {}
+    for each in spec.workload:
+        versions.setdefault(each.kind, set()).add(each.api_version)
+    return (
+        any(kind.autoscales or kind.unsettles for kind in kinds)
+        or (divides(spec) and any(kind.completions for kind in kinds))
+        or any(len(names) > 1 for names in versions.values())  # it may be one object in two versions
+    )
+
+
+def occurring(overrides: Sequence[TargetOverride], targets: Iterable[Target], near: Collection[str]) -> list[Places]:
+    """The sets of overrides that hold in some target, each once; none is no set.
+
+    First come those of targets that `near` workspaces offer, then those of most targets, so that nobody keeps a
+    placement from being counted by offering targets with many labels.
+    """
+    keys = sorted({key for each in overrides for key in _keys(each)})
+    seen = Counter((target.workspace in near, tuple(target.labels.get(key) for key in keys)) for target in targets)
+    found: dict[Places, tuple[int, int]] = {}
+    for (is_near, values), many in seen.items():
+        labels = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+        if places := matching(overrides, labels):
+            before = found.get(places, (0, 0))
+            found[places] = (before[0] + many * is_near, before[1] + many)
+    return sorted(found, key=lambda places: (*(-number for number in found[places]), places))
+
+
+def _keys(override: TargetOverride) -> set[str]:
+    selector = override.target_selector
+    if selector is None:
+        return set()
+    return {*selector.match_labels, *(each.key for each in selector.match_expressions)}
