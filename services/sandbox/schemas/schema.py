@@ -116,7 +116,7 @@ def _to_json_schema(schema: Document) -> Document:
 def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice: list[Cause], nulls: Nulls) -> None:
     """`twice` are the items of sets and keyed lists that are there twice."""
     if isinstance(value, list):
-        element, seen = item_element(schema), Counter[str]()
+        element, seen, items = item_element(schema), Counter[str](), schema.get("items")
         one_key = len(schema.get("x-kubernetes-list-map-keys") or ()) < 2  # of built-in kinds, ports may be there twice
         for position, item in enumerate(value):
             here = f"{path}[{position}]"
@@ -124,7 +124,8 @@ def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice:
                 seen[name := element(item)] += 1
                 if seen[name] == 2 and (one_key or nulls is not Nulls.NOWHERE):
                     twice.append(Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}"))
-            _conform(item, schema.get("items") or {}, here, dropped, twice, nulls)
+            if isinstance(items, dict):  # where anything goes, it goes for items too
+                _conform(item, items, here, dropped, twice, nulls)
     elif isinstance(value, dict):
         properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
         for name, field in properties.items():

@@ -18,6 +18,7 @@ SCHEMA = {
                 "note": {"type": "string", "nullable": True},
                 "pattern": {"type": "string", "pattern": "^a+$"},
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                "value": {"x-kubernetes-preserve-unknown-fields": True},
                 "nested": {
                     "type": "object",
                     "default": {},
@@ -105,13 +106,14 @@ async def test_defaults_are_filled_in(api):
 
 
 async def test_unknown_fields_are_pruned_with_a_warning(api):
-    body = widget(bogus=1, free={"any": {"thing": 1}}, template={"apiVersion": "v1", "kind": "X", "spec": {"a": 1}})
+    free, value = {"any": {"thing": 1}}, [{"any": [{"thing": 1}]}]
+    body = widget(bogus=1, free=free, value=value, template={"apiVersion": "v1", "kind": "X", "spec": {"a": 1}})
     response = await api.raw("POST", WIDGETS, body)
     assert response.status == 201
     assert response.headers["warning"] == '299 - "unknown field \\"spec.bogus\\""'
     found = await api("GET", f"{WIDGETS}/one")
     assert "bogus" not in found["spec"]
-    assert found["spec"]["free"] == {"any": {"thing": 1}}
+    assert (found["spec"]["free"], found["spec"]["value"]) == (free, value)
     assert found["spec"]["template"] == {"apiVersion": "v1", "kind": "X", "spec": {"a": 1}}
 
 
