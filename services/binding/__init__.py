@@ -1,6 +1,6 @@
 """The binding stage: what was decided is applied in the target cluster, or taken back, and recorded.
 
-core.py          what exactly is applied in one target: stripped, scaled, patched, labelled, in order (pure)
+core.py          what exactly is applied in one target: rendered, with what it refers to, labelled, in order (pure)
 judge.py         what has to be done now, by what the hub says (pure)
 lifecycle.py     the states of a PlacementBinding: who may act on it, what is written when (pure)
 trouble.py       what can keep a binding from being applied, and when it is tried again (pure)

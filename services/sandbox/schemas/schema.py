@@ -17,6 +17,7 @@ from services.sandbox.errors import Cause, Document
 from services.sandbox.schemas.kinds import KINDS
 
 _sorted_json = msgspec.json.Encoder(order="sorted").encode
+_ANYTHING = {"x-kubernetes-preserve-unknown-fields": True}
 _ENVELOPE = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": KINDS["schemas"]["metadata"]}
 
 
@@ -116,7 +117,7 @@ def _to_json_schema(schema: Document) -> Document:
 def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice: list[Cause], nulls: Nulls) -> None:
     """`twice` are the items of sets and keyed lists that are there twice."""
     if isinstance(value, list):
-        element, seen, items = item_element(schema), Counter[str](), schema.get("items")
+        element, seen = item_element(schema), Counter[str]()
         one_key = len(schema.get("x-kubernetes-list-map-keys") or ()) < 2  # of built-in kinds, ports may be there twice
         for position, item in enumerate(value):
             here = f"{path}[{position}]"
@@ -124,8 +125,7 @@ def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice:
                 seen[name := element(item)] += 1
                 if seen[name] == 2 and (one_key or nulls is not Nulls.NOWHERE):
                     twice.append(Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}"))
-            if isinstance(items, dict):  # where anything goes, it goes for items too
-                _conform(item, items, here, dropped, twice, nulls)
+            _conform(item, schema.get("items") or _ANYTHING, here, dropped, twice, nulls)
     elif isinstance(value, dict):
         properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
         for name, field in properties.items():

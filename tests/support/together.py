@@ -1,0 +1,185 @@
+"""The whole pipeline in one process, on a bus and a store in memory, over a world that the sandbox serves by HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from services.cli.support import offers
+from services.registry import load_all
+from services.sandbox.run import serve
+from services.sandbox.world.world import World
+from shared.broker.memory.bus import MemoryBroker, MemoryBus
+from shared.broker.memory.store import MemoryStore
+from shared.broker.table import Table
+from shared.broker.tokens import join
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
+from shared.kube.auth.kubeconfig import load_kubeconfig
+from shared.kube.client import Client
+from shared.kube.quantity import parse_quantity
+from shared.kube.resources import DEPLOYMENTS, NAMESPACES, Resource
+from shared.model.refs import TargetRef
+from shared.model.request import Request
+from shared.pipeline.buckets import BUCKETS, RESERVATIONS
+from shared.pipeline.messages import PIPELINE, Requested, decoder
+from shared.pipeline.runner import run
+from shared.pipeline.topology import PIPELINE_STREAM
+from shared.process.tracing import Telemetry
+from tests.support import waiting, worlds
+from tests.support.client import if_there
+
+BOUND = 30.0
+PAUSE = 0.05
+
+until = partial(waiting.until, within=BOUND, pause=PAUSE)
+
+JOBS = Resource("batch", "v1", "jobs", kind="Job")
+STATEFUL_SETS = Resource("apps", "v1", "statefulsets", kind="StatefulSet")
+COUNTED = {DEPLOYMENTS: "replicas", STATEFUL_SETS: "replicas", JOBS: "parallelism"}
+"""Workloads, each with the field that says how many pods there may be at once."""
+
+BRISK: Mapping[str, Any] = {
+    "health_port": -1,
+    "drain_seconds": 2.0,
+    "target_allow": "127.0.0.0/8,::1/128",
+    "target_plain_http": True,
+    "sweep_seconds": 0.2,
+    "drift_seconds": 0.0,
+    "waiting_initial_seconds": 1.0,
+    "waiting_max_seconds": 2.0,
+    "write_seconds": 0.0,
+}
+"""Settings of all workers, each of which takes those that it has."""
+
+
+class Together:
+    """The system at work. `user` is alice's client of her workspace, `targets` are clients of the target clusters."""
+
+    def __init__(self, broker: MemoryBroker, store: MemoryStore, user: Client, targets: dict[str, Client]) -> None:
+        self.broker = broker
+        self.store = store
+        self.user = user
+        self.targets = targets
+
+    async def place(self, name: str, deployment: Mapping[str, Any] | None = None, **spec: Any) -> None:
+        """A Placement, and the Deployment that it is of if it is to be made."""
+        if deployment is not None:
+            await self.user.create(DEPLOYMENTS, dict(deployment))
+        await self.user.create(PLACEMENTS, worlds.placement(name, **spec))
+
+    async def edit(self, resource: Resource, name: str, spec: Mapping[str, Any]) -> None:
+        """Change fields of an object's spec in alice's workspace."""
+        await self.user.merge_patch(resource, name, {"spec": spec}, worlds.NAMESPACE)
+
+    async def status(self, name: str) -> dict[str, Any]:
+        found = await self.user.get(PLACEMENTS, name, worlds.NAMESPACE)
+        return found.get("status") or {}
+
+    async def reaches(self, name: str, *phases: str) -> dict[str, Any]:
+        """The Placement's status, once it is in one of these phases, for its newest generation."""
+
+        async def look() -> dict[str, Any]:
+            found = await self.user.get(PLACEMENTS, name, worlds.NAMESPACE)
+            status = found.get("status") or {}
+            current = status.get("observedGeneration") == found["metadata"]["generation"]
+            return status if current or not phases else {}
+
+        status: dict[str, Any] = await until(
+            look, f"{name} is {' or '.join(phases)}", holds=lambda found: found.get("phase") in phases
+        )
+        return status
+
+    async def decision(self, name: str) -> dict[str, Any]:
+        """The PlacementDecision's status; empty while there is none."""
+        found = await if_there(self.user.get(DECISIONS, name, worlds.NAMESPACE))
+        return (found or {}).get("status") or {}
+
+    async def chosen(self, name: str) -> list[str]:
+        """The names of the targets that are selected."""
+        return [each["target"]["name"] for each in (await self.decision(name)).get("selected", ())]
+
+    def requested(self, name: str) -> Request:
+        """What the controller asked for last."""
+        messages = self.broker.streams[PIPELINE_STREAM].messages.values()
+        subject = f"{PIPELINE}.{Requested.stage}.{join(worlds.TEAM, worlds.NAMESPACE, name)}"
+        found = [decoder(Requested).decode(each.payload) for each in messages if each.subject == subject]
+        request: Request = found[-1].request
+        return request
+
+    async def bindings(self) -> list[dict[str, Any]]:
+        return (await self.user.list(BINDINGS, worlds.NAMESPACE)).items
+
+    async def applied(self, name: str, target: str, resource: Resource = DEPLOYMENTS) -> dict[str, Any] | None:
+        """An object as it is in a target."""
+        return await if_there(self.targets[target].get(resource, name, worlds.NAMESPACE))
+
+    async def running(self, target: str, resource: str = "cpu") -> float:
+        """What the pods that the workloads of a target may have at once request together, in base units."""
+        total = 0.0
+        for kind, count in COUNTED.items():
+            for obj in (await self.targets[target].list(kind)).items:
+                containers = obj["spec"]["template"]["spec"].get("containers", ())
+                asked = (each.get("resources", {}).get("requests", {}).get(resource, 0) for each in containers)
+                total += obj["spec"].get(count, 1) * sum(map(parse_quantity, asked))
+        return total
+
+    async def reserved(self, target: str, resource: str = "cpu") -> float:
+        """What is reserved in a target together, in base units."""
+        prefix = TargetRef(workspace=worlds.PLATFORM, name=target).key
+        entries = await Table(self.store, RESERVATIONS).entries(prefix)
+        return sum(each.value.resources.get(resource, 0.0) for each in entries)
+
+
+@asynccontextmanager
+async def together(folder: Path, world: dict[str, Any], **settings: Any) -> AsyncIterator[Together]:
+    """All workers at work within the block, every target ready."""
+    served = msgspec.convert(world, World)
+    async with AsyncExitStack() as stack:
+        ready = await stack.enter_async_context(serve(served, "127.0.0.1", 0, folder, tls=False))
+        admin = ready.kubeconfigs["admin"]
+        offered = msgspec.convert(world, offers.World)
+        await offers.apply(offered, admin, folder)
+        broker, store = MemoryBroker(), MemoryStore()
+        await store.provision(BUCKETS)
+        await stack.enter_async_context(_at_work(broker, store, {**BRISK, "kubeconfig": str(admin), **settings}))
+        await offers.until_ready(offered, admin)
+
+        async def client(name: str) -> Client:
+            return await stack.enter_async_context(Client(load_kubeconfig(ready.kubeconfigs[name])))
+
+        user = await client(f"user-{worlds.USER}")
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": worlds.NAMESPACE}}
+        await user.create(NAMESPACES, namespace)
+        targets = {each.name: await client(f"target-{each.name}") for each in served.targets}
+        yield Together(broker, store, user, targets)
+
+
+@asynccontextmanager
+async def _at_work(broker: MemoryBroker, store: MemoryStore, settings: Mapping[str, Any]) -> AsyncIterator[None]:
+    stop, started = asyncio.Event(), asyncio.Semaphore(0)
+    workers = load_all()
+    async with asyncio.TaskGroup() as tasks:
+        for worker in workers:
+            names = {field.name for field in msgspec.structs.fields(worker.settings)}
+            chosen = worker.settings(**{name: value for name, value in settings.items() if name in names})
+            work = run(
+                worker,
+                chosen,
+                MemoryBus(broker),
+                store,
+                stop=stop,
+                telemetry=Telemetry(worker.name, {}),
+                on_ready=started.release,
+            )
+            tasks.create_task(work, name=worker.name)
+        async with asyncio.timeout(BOUND):
+            for _ in workers:
+                await started.acquire()
+        try:
+            yield
+        finally:
+            stop.set()
