@@ -6,7 +6,7 @@ import pytest
 
 from shared.model.decision import Proposal
 from shared.model.request import Request, Variant, WorkloadObject
-from tests.unit.scheduler.builders import daemonset, decide, deployment, request, round_of, target
+from tests.unit.scheduler.builders import candidates_of, daemonset, decide, deployment, request, target
 
 BIG = target("big", labels={"size": "big"})
 SMALL = target("small")
@@ -94,6 +94,6 @@ def test_scores_are_of_what_overrides_make(scorer: str) -> None:
 
 def test_fewer_candidates_keep_what_is_asked_of_each() -> None:
     asked = overriding(deployment(cpu=7.0))
-    everyone = round_of(asked, [SMALL, BIG])
+    everyone = candidates_of(asked, [SMALL, BIG])
     rest = everyone.only(everyone.values("id") == "root/big")
     assert rest.demands.at(0).total["cpu"] == 7.0
