@@ -69,7 +69,11 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
     policies = await runtime.follow(POLICIES)
     async with open_hub(settings, USER_AGENT) as hub:
         clients = TargetClients(
-            hub, user_agent=USER_AGENT, timeout=settings.api_timeout_seconds, perimeter=perimeter(settings)
+            hub,
+            user_agent=USER_AGENT,
+            timeout=settings.api_timeout_seconds,
+            perimeter=perimeter(settings),
+            prove=False,
         )
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)

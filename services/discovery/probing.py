@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import re
 import weakref
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
@@ -14,11 +12,12 @@ from services.discovery.capacity.nodes import Node, Nodes, sum_nodes
 from services.discovery.health import Health, Probe, Rules, observe
 from services.discovery.inventory import Seen
 from services.discovery.settings import DiscoverySettings
+from shared.hub.identity import Identity, by_address, identify
 from shared.hub.targets import TargetClients
 from shared.kube.apis import Served, discover
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import MALFORMED, ApiError, ConfigError, KubeError, NotAllowed, Unreachable
-from shared.kube.resources import NAMESPACES, NODES
+from shared.kube.resources import NODES
 from shared.kube.text import told
 from shared.model.target import ApiKind, Target
 
@@ -33,7 +32,6 @@ LONGEST_READ = 30.0  # seconds for its nodes, APIs and version together
 LONGEST_COUNT = 30.0  # seconds for its pods after that
 LARGEST_BODY = 32 << 20  # bytes of one answer
 MOST_NODES = Bounds(objects=20_000, bytes=512 << 20)  # a node has 5 to 25 KB; Kubernetes is tested to 5,000 of them
-_UID = re.compile(r"[0-9A-Za-z-]{8,64}")
 _LONGEST_VERSION = 63  # bytes; by the schema of SyncTarget
 
 
@@ -43,21 +41,6 @@ class _Refused(Exception):
 
 class _Version(msgspec.Struct, rename="camel"):
     git_version: str = ""
-
-
-class _Meta(msgspec.Struct):
-    uid: str = ""
-
-
-class _Namespace(msgspec.Struct):
-    metadata: _Meta
-
-
-class _Identity(NamedTuple):
-    """The uid of a cluster, empty where it is not to be had, and why that is not the uid of its kube-system."""
-
-    uid: str
-    problem: str = ""
 
 
 class Prober:
@@ -178,22 +161,18 @@ class Prober:
             log.info("APIs not read", extra={"target": target.id, "error": str(error)})
             return None
 
-    async def _cluster(self, client: Client, target: Target) -> "_Identity | None":
+    async def _cluster(self, client: Client, target: Target) -> Identity | None:
         """Which cluster it is; None where that could not be found out this time."""
         try:
-            uid = (await client.get(NAMESPACES, "kube-system", type=_Namespace)).metadata.uid
-        except ApiError as error:
-            if error.unauthorized:
-                raise _Refused(str(error)) from None
-            if not (error.forbidden or error.not_found):
-                log.info("cluster not identified", extra={"target": target.id, "error": str(error)})
-                return None
-            address = self._settings.cluster_identity == "KubeSystemOrAddress"
-            return _Identity(f"address-{client.place}" if address else "", str(error))
+            found = await identify(client)
         except KubeError as error:
+            if isinstance(error, ApiError) and error.unauthorized:
+                raise _Refused(str(error)) from None
             log.info("cluster not identified", extra={"target": target.id, "error": str(error)})
             return None
-        return _Identity(uid) if _UID.fullmatch(uid) else _Identity("", "it has no uid")
+        if not found.uid and self._settings.cluster_identity == "KubeSystemOrAddress":
+            return found._replace(uid=by_address(client))
+        return found
 
     async def _version(self, client: Client) -> str | None:
         try:

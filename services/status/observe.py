@@ -189,7 +189,7 @@ class Observer:
 
 
 def _give_up(error: KubeError) -> None:
-    """Credentials that are refused, or a client that another kind had closed for it, are not cured by asking again:
-    raising ends the informer, and the next one has a new client."""
-    if isinstance(error, Closed) or (isinstance(error, ApiError) and error.unauthorized):
+    """Credentials that are refused or lead astray, or a client that another kind had closed for it, are not cured by
+    asking again: raising ends the informer, and the next one has a new client."""
+    if isinstance(error, Closed | ConfigError) or (isinstance(error, ApiError) and error.unauthorized):
         raise error

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from shared.aio.lru import Lru
 from shared.hub.hub import Hub
+from shared.hub.identity import by_address, identify
 from shared.kube.addresses import Addresses, networks
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
@@ -66,7 +67,18 @@ class TargetClients:
     is looked at after `forget` (call it when the target answers 401).
     """
 
-    def __init__(self, hub: Hub, *, user_agent: str, timeout: float, perimeter: Perimeter, limit: int = 10_000) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        user_agent: str,
+        timeout: float,
+        perimeter: Perimeter,
+        prove: bool = True,
+        limit: int = 10_000,
+    ) -> None:
+        """`prove`: ask before all else whether it is the cluster that the inventory says. Discovery finds that out."""
+        self._prove = prove
         self._hub = hub
         self._perimeter = perimeter
         self._noted: Lru[str, str] = Lru(limit)  # the last refusal of each target, so that it is told once
@@ -81,7 +93,7 @@ class TargetClients:
         Raises ConfigError where it has no usable kubeconfig (says which Secret), NotAllowed where that leads outside of
         the perimeter, and what reading the Secret raises. The client raises NotAllowed as well, where it would connect.
         """
-        key = _identity(target)
+        key = _identity(target) + (target.cluster if self._prove else "")
         found = self._clients.get(target.id)
         if found is not None and found[0] == key:
             return found[1]
@@ -90,8 +102,7 @@ class TargetClients:
             if found is not None and found[0] == key:
                 return found[1]
             credentials = await self._credentials(target)
-            permit = functools.partial(self._permit, target.id)
-            client = Client(credentials, user_agent=self._user_agent, timeout=self._timeout, permit=permit)
+            client = self._client(target, credentials)
             await self.forget(target.id)
             for _, idle in self._clients.put(target.id, (key, client)):
                 await idle.close()
@@ -120,17 +131,40 @@ class TargetClients:
             raise
         return credentials
 
+    def _client(self, target: Target, credentials: kubeconfig.Credentials, *, proving: bool = False) -> Client:
+        proof = functools.partial(self._proved, target, credentials) if self._prove and target.cluster else None
+        return Client(
+            credentials,
+            user_agent=self._user_agent,
+            timeout=self._timeout,
+            permit=functools.partial(self._permit, target.id),
+            proof=None if proving else proof,
+        )
+
+    async def _proved(self, target: Target, credentials: kubeconfig.Credentials) -> None:
+        """Raises NotAllowed where the credentials lead to another cluster than discovery found by those it read.
+
+        Whoever writes the Secret could else show discovery one cluster, and have what is placed go to another.
+        """
+        async with self._client(target, credentials, proving=True) as asking:
+            found = await identify(asking)
+            if target.cluster == (found.uid or by_address(asking)):
+                return
+        await self.forget(target.id)  # its Secret may be another one by the next time
+        self._note(target.id, f"it is not the cluster {target.cluster}", "AnotherCluster")
+        raise NotAllowed("the kubeconfig leads to another cluster than it did")
+
     def _permit(self, target: str, address: str) -> bool:
         if self._perimeter.addresses.permit(address):
             return True
         self._note(target, f"its server is at {address}")
         return False
 
-    def _note(self, target: str, why: str) -> None:
+    def _note(self, target: str, why: str, reason: audit.Reason = "AddressNotAllowed") -> None:
         """Have it in the audit log: it is tried again and again, and is news only once."""
         if self._noted.get(target) != why:
             self._noted.put(target, why)
-            audit.refused("AddressNotAllowed", target=target, why=why)
+            audit.refused(reason, target=target, why=why)
 
     async def forget(self, target: str) -> None:
         """Drop the client of a target id; the next `get` reads its Secret again."""

@@ -4,7 +4,7 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
@@ -81,15 +81,17 @@ class Client:
         user_agent: str = "moorage",
         timeout: float = 10.0,
         permit: Callable[[str], bool] | None = None,
+        proof: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`timeout` in seconds, for a whole request unless a call gives its own.
 
         `permit` is asked of each IP address before a connection to it is made; what it refuses raises NotAllowed.
+        `proof` comes before the first request; what it raises, that raises, and the next one proves anew.
         """
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
         self.place = _place(credentials)
-        self._transport = Transport(credentials, user_agent, permit)
+        self._transport = Transport(credentials, user_agent, permit, proof)
         self._most = MAX_BODY
         self._owner = True
 

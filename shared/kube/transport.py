@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -38,9 +38,20 @@ class TooLarge(Unreachable):
 class Transport:
     """The connections to the servers of one trust domain, under one identity."""
 
-    def __init__(self, credentials: Credentials, user_agent: str, permit: Callable[[str], bool] | None = None) -> None:
-        """`permit` is asked of each IP address before a connection to it is made; without it, all are permitted."""
+    def __init__(
+        self,
+        credentials: Credentials,
+        user_agent: str,
+        permit: Callable[[str], bool] | None = None,
+        proof: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`permit` is asked of each IP address before a connection to it is made; without it, all are permitted.
+
+        `proof` comes before everything else that is asked, until it raises nothing.
+        """
         self._credentials = credentials
+        self._proof = proof
+        self._proving = asyncio.Lock()
         self._permit = permit
         self._token_file = _TokenFile(credentials.token_file) if credentials.token_file else None
         self._user_agent = user_agent
@@ -67,6 +78,7 @@ class Transport:
         most: int = MAX_BODY,
     ) -> bytes:
         """The body of a successful response, of `most` bytes. `timeout` in seconds covers it all."""
+        await self._prove()
         if self._requests is None:
             self._requests = self._session(_POOL)
         issued = await self._issue()
@@ -86,6 +98,7 @@ class Transport:
         `timeout` is for the answer to begin, `idle` the longest silence after that (seconds). A stream that falls
         silent, breaks, or ends within a line raises Unreachable.
         """
+        await self._prove()
         if self._watches is None:
             self._watches = self._session(0)
         issued = await self._issue()
@@ -129,6 +142,13 @@ class Transport:
                     raise errors.from_response(response.status, error, response.headers.get("Retry-After"))
                 yield response
                 return
+
+    async def _prove(self) -> None:
+        if self._proof is not None:
+            async with self._proving:
+                if self._proof is not None:
+                    await self._proof()
+                    self._proof = None
 
     async def _issue(self) -> Issued:
         """What a plugin issues, if there is one. It takes its own time, which may be longer than a request's."""

@@ -16,6 +16,7 @@ Reason = Literal[
     "TooManyPlacements",  # a workspace has more Placements than the operator allows it
     "TooManyRounds",  # a workspace asks for more rounds than the operator allows it; they are made later
     "TooManyTargets",  # a workspace offers more targets than the operator allows it
+    "AnotherCluster",  # a kubeconfig leads to another cluster than discovery found by it
     "DuplicateCluster",  # a SyncTarget offers a cluster that another one offers
 ]
 """Everything that is refused; the set is bounded, so that counts can be kept by it."""

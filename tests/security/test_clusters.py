@@ -1,5 +1,6 @@
 """Rule 15: a cluster is one cluster, whatever number of SyncTargets offer it."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -12,15 +13,19 @@ import yaml
 from services.discovery.clusters import DUPLICATE, UNIDENTIFIED
 from shared.broker.table import Table
 from shared.broker.tokens import join
+from shared.hub.hub import Hub
 from shared.hub.resources import SYNCTARGETS
+from shared.hub.targets import TargetClients
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.resources import NAMESPACES, SECRETS
+from shared.kube.errors import NotAllowed
+from shared.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS
 from shared.model.target import Target
 from shared.pipeline.buckets import INVENTORY
 from shared.process import audit
 from tests.support.discovery import Scene, opened
 from tests.support.manifests import condition
+from tests.support.perimeter import BESIDE_US
 from tests.support.waiting import until
 
 PLATFORM, EDGE = "root:platform", "root:platform:edge"
@@ -214,3 +219,47 @@ async def test_a_cluster_that_a_changed_kubeconfig_leads_to_is_asked_anew(scene)
         scene.faults["target:west/readyz"] = 401  # its old credentials are refused, so that the Secret is read again
         refused = await entry(scene, PLATFORM, "west", DUPLICATE)
         assert refused.cluster != west.cluster
+
+
+async def test_a_provider_that_shows_discovery_one_cluster_has_nothing_placed_in_another(scene):
+    """Its kubeconfig leads elsewhere once discovery has looked: binding and status read it, and go nowhere."""
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        found = await scene.ready(PLATFORM, "east")
+    clients = TargetClients(Hub(scene.hub, "kcp"), user_agent="test", timeout=5.0, perimeter=BESIDE_US)
+    client = await clients.get(found)
+    await client.list(CONFIGMAPS, "default")
+    await clients.forget(found.id)
+    good = scene.kubeconfigs["target-east"].read_bytes()
+    for content, leads in ((scene.kubeconfigs["target-west"].read_bytes(), False), (good, True)):
+        data = {"kubeconfig": base64.b64encode(content).decode()}
+        await scene.hub.cluster(PLATFORM).merge_patch(SECRETS, "east-kubeconfig", {"data": data}, "default")
+        client = await clients.get(found)
+        if leads:
+            await client.list(CONFIGMAPS, "default")
+            continue
+        scene.requests.clear()
+        before = audit.refusals["AnotherCluster"]
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "default"}}
+        with pytest.raises(NotAllowed, match="another cluster"):
+            await client.list(CONFIGMAPS, "default")
+        with pytest.raises(NotAllowed, match="another cluster"):
+            await client.create(CONFIGMAPS, body)
+        with pytest.raises(NotAllowed):
+            async with client.stream("/api/v1/configmaps", params={}, idle=1.0):
+                pass
+        assert {path for path in scene.requests if "target:west" in path} == {KUBE_SYSTEM.replace("east", "west")}
+        assert audit.refusals["AnotherCluster"] == before + 1
+    await clients.close()
+
+
+async def test_which_cluster_it_is_is_proven_once_per_connection(scene):
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        found = await scene.ready(PLATFORM, "east")
+    clients = TargetClients(Hub(scene.hub, "kcp"), user_agent="test", timeout=5.0, perimeter=BESIDE_US)
+    scene.requests.clear()
+    client = await clients.get(found)
+    await asyncio.gather(*(client.list(CONFIGMAPS, "default") for _ in range(5)))
+    assert scene.requests[KUBE_SYSTEM] == 1
+    await clients.close()
