@@ -1,12 +1,13 @@
 """Decides: from a proposal to a written PlacementDecision and the news of it; and back, when a placement goes."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from services.decision import core
-from services.decision.kubernetes import Decisions
-from services.decision.ledger import Crowded, Ledger, Superseded
+from services.decision.completeness import Completeness, Incomplete
+from services.decision.kubernetes import APPLIED, Decisions
+from services.decision.ledger import Crowded, Ledger, Superseded, Taken
 from services.decision.settings import DecisionSettings
-from services.decision.settling import settle, shrink
+from services.decision.settling import settle, uphold
 from services.decision.vanished import Vanished
 from shared.api import PlacementDecisionStatus
 from shared.broker.bus import Retry
@@ -31,6 +32,7 @@ class Decider:
         settings: DecisionSettings,
         *,
         ledger: Ledger,
+        completeness: Completeness,
         decisions: Decisions,
         access: Access,
         inventory: View[Target],
@@ -41,6 +43,7 @@ class Decider:
     ) -> None:
         self.settings = settings
         self.ledger = ledger
+        self.completeness = completeness
         self.decisions = decisions
         self._access = access
         self.inventory = inventory
@@ -54,23 +57,27 @@ class Decider:
         ref, head = message.request.placement, message.request.head
         try:
             with as_retry():
+                since = await self.completeness.since()
                 status, found = await self.decisions.read(ref)
                 if status is not None and head.attempt < status.attempt:
                     return None
                 if status is None or head.attempt > status.attempt:
                     allowed = await self._authorized(message.request, core.proposed(message.proposal))
-                    taken, refusal = await settle(message, self.ledger, self.inventory, allowed)
+                    settled = await settle(message, self.ledger, self.inventory, allowed)
+                    taken, refusal = settled.taken, settled.refusal
                     if refusal is not None and refusal.code == RefusalCode.CONTENDED:
                         return [core.decided(message, (), refusal, current_trace())]
+                    await self._ensure_complete(since, settled.reserved)
                     status = core.record(message, taken, refusal, status, self.clock())
                     await self.decisions.write(ref, head, status, found)
-                    await shrink(message.request, taken, self.ledger, self.inventory)
                 else:  # written before, by a delivery that ended before it told anybody
                     taken, refusal = core.redelivered(message, status)
+                    await uphold(message.request, taken, self.ledger)
+                await self.completeness.check(since)
                 present = await self.decisions.bound(ref)
         except Superseded:
             return None
-        except Crowded as error:
+        except (Crowded, Incomplete) as error:
             raise Retry(self.settings.contended_retry_seconds, str(error)) from None
         await self.release_all_but(ref, head, core.selected_ids(status) | present)
         news = core.decided(message, taken, refusal, current_trace())
@@ -105,9 +112,22 @@ class Decider:
             await self.decisions.forget(ref)
         return core.withdrawal(ref, head, present, orphan=message.orphan)
 
+    async def _ensure_complete(self, since: int, reserved: Sequence[Taken]) -> None:
+        """Before anything is written: what was reserved beside too little of what others hold is undone."""
+        try:
+            await self.completeness.check(since)
+        except Incomplete:
+            await self.ledger.undo(reserved)
+            raise
+
     async def give_back(self, message: Bound) -> None:
-        """Release what was reserved where something was removed, unless it is selected there again."""
+        """Release what is needed no more: where less was applied than before, and where something was removed.
+
+        Not where it was removed and is selected again.
+        """
         prefix = TargetRef.parse(message.target).key
+        if message.phase in APPLIED:
+            await self.ledger.shrink(prefix, message.placement, message.head)
         if message.phase != "Removed" or prefix not in self.ledger.held_by(message.placement):
             return
         status: PlacementDecisionStatus | None = None

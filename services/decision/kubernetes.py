@@ -7,7 +7,7 @@ import msgspec
 from shared.api import Placement, PlacementDecisionStatus, PlacementSpec, decode_decision, decode_placement, to_dict
 from shared.api.decision import PlacementDecision
 from shared.hub.hub import Hub
-from shared.hub.names import PLACEMENT_LABEL, field_manager, label_value
+from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, field_manager, label_value
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
@@ -15,6 +15,9 @@ from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef, TargetRef
 
 FIELD_MANAGER = field_manager("decision")
+
+APPLIED = frozenset({"Applied", "Ready", "Degraded"})
+"""The phases of a PlacementBinding in which its target has all that was decided, and no more of what ran before."""
 
 
 class Decisions:
@@ -57,21 +60,34 @@ class Decisions:
 
     async def bound(self, ref: PlacementRef) -> set[str]:
         """The ids of the targets that a placement has PlacementBindings for."""
+        return set(await self.applied(ref))
+
+    async def applied(self, ref: PlacementRef) -> dict[str, int]:
+        """The targets, by id, that a placement has PlacementBindings for: which attempt is applied in full, or 0."""
         page = await self._client(ref).list(
             BINDINGS, ref.namespace, label_selector=f"{PLACEMENT_LABEL}={label_value(ref.name)}"
         )
-        targets = (binding.get("spec", {}).get("target", {}) for binding in page.items)
-        return {f"{target.get('workspace', '')}/{target.get('name', '')}" for target in targets}
+        return dict(map(_applied, page.items))
+
+    async def exists(self, ref: PlacementRef) -> bool:
+        """Whether there is a Placement of this name, whatever its uid."""
+        return await self._placement(ref) is not None
 
     async def lives(self, ref: PlacementRef, uid: str) -> bool:
         """Whether the Placement with this uid is there, and not being deleted."""
+        found = await self._placement(ref)
+        return found is not None and found.get("uid") == uid and not found.get("deletionTimestamp")
+
+    async def _placement(self, ref: PlacementRef) -> dict[str, Any] | None:
+        """The metadata of the Placement of this name."""
         try:
-            metadata = (await self._client(ref).get(PLACEMENTS, ref.name, ref.namespace))["metadata"]
+            found = await self._client(ref).get(PLACEMENTS, ref.name, ref.namespace)
         except ApiError as error:
             if error.absent(ref.name):
-                return False
+                return None
             raise
-        return metadata.get("uid") == uid and not metadata.get("deletionTimestamp")
+        metadata: dict[str, Any] = found["metadata"]
+        return metadata
 
     async def reservations(self, workspace: str) -> list[tuple[str, Reservation]]:
         """What the decisions of a workspace say is reserved, by the id of the target."""
@@ -101,6 +117,16 @@ class Decisions:
 
     def _client(self, ref: PlacementRef) -> Client:
         return self._hub.at(ref.workspace)
+
+
+def _applied(binding: dict[str, Any]) -> tuple[str, int]:
+    """The target of a binding, and the attempt that is applied there in full; 0 while none is."""
+    target, metadata = binding.get("spec", {}).get("target", {}), binding["metadata"]
+    status = binding.get("status") or {}
+    done = status.get("phase") in APPLIED and status.get("observedGeneration") == metadata.get("generation")
+    attempt = str((metadata.get("annotations") or {}).get(ATTEMPT_ANNOTATION, ""))
+    name = f"{target.get('workspace', '')}/{target.get('name', '')}"
+    return name, int(attempt) if done and attempt.isdecimal() else 0
 
 
 def _fresh(ref: PlacementRef, uid: str) -> dict[str, Any]:

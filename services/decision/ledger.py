@@ -4,17 +4,22 @@ A reservation is one entry per target and placement, below the target's prefix. 
 prefix changed since its sum was read, so two writers never give the same capacity away: the one that comes second sees
 a `Conflict`, reads the target's entries again, and finds what is left. A reservation that is released stays as an empty
 entry for as long as messages live, since its head keeps older ones from taking anything.
+
+What is to become smaller keeps its place until binding has applied that: until then, the larger one runs.
 """
 
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
+from functools import partial
 
+import msgspec
+
+from services.decision.core import at_least
+from services.decision.picture import Picture
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
-from shared.broker.tokens import split
 from shared.model.decision import Reservation
 from shared.model.quota import left
 from shared.model.refs import Head, PlacementRef, TargetRef
@@ -41,6 +46,15 @@ def key_of(target: str, placement: PlacementRef) -> str:
     return f"{TargetRef.parse(target).key}.{placement.key}"
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """What one `reserve` wrote: where, for whom, at which revision, and what it found there."""
+
+    prefix: str
+    placement: PlacementRef
+    revision: int
+    before: Reservation | None
+
+
 class Ledger:
     """A live picture of all reservations, and the only writer of them."""
 
@@ -50,8 +64,7 @@ class Ledger:
         self._table = table
         self._view = view
         self._clock = clock
-        self._targets: dict[str, dict[str, Entry[Reservation]]] = {}
-        self._placements: dict[str, set[str]] = {}
+        self._picture = Picture()
 
     async def follow(self) -> None:
         """Keep the picture current, for ever."""
@@ -59,31 +72,9 @@ class Ledger:
             for key in keys:
                 entry = self._view.entries.get(key)
                 if entry is not None:
-                    self._note(entry)
-                else:
-                    self._drop(key)
-
-    def _drop(self, key: str) -> None:
-        """An entry is deleted. Only what was released ever is: one that holds its place was written since."""
-        prefix, _ = _parts(key)
-        known = self._targets.get(prefix, {})
-        if key in known and known[key].value.released_at:
-            del known[key]
-
-    def _note(self, entry: Entry[Reservation]) -> None:
-        prefix, suffix = _parts(entry.key)
-        known = self._targets.setdefault(prefix, {})
-        if entry.key in known and known[entry.key].revision > entry.revision:
-            return
-        known[entry.key] = entry
-        self._hold(prefix, suffix, holds=not entry.value.released_at)
-
-    def _hold(self, prefix: str, suffix: str, *, holds: bool) -> None:
-        """Note whether a placement holds something in a target."""
-        placed = self._placements.setdefault(suffix, set())
-        (placed.add if holds else placed.discard)(prefix)
-        if not placed:
-            del self._placements[suffix]
+                    self._picture.note(entry)
+                elif key not in self._view.unreadable:  # what cannot be read keeps its place until it is made anew
+                    self._picture.drop(key, self._view.revision)
 
     def taken(self, target: str, besides: PlacementRef) -> Resources:
         """What all other placements take in a target."""
@@ -91,57 +82,49 @@ class Ledger:
 
     def _others(self, target: str, besides: PlacementRef) -> list[Reservation]:
         own = key_of(target, besides)
-        entries = self._targets.get(TargetRef.parse(target).key, {})
+        entries = self._picture.below(TargetRef.parse(target).key)
         return [entry.value for key, entry in entries.items() if key != own]
 
     def held_by(self, placement: PlacementRef) -> set[str]:
         """The key prefixes of the targets in which a placement holds something."""
-        return set(self._placements.get(placement.key, ()))
+        return self._picture.held_by(placement)
 
     def held(self, placement: PlacementRef) -> dict[str, Reservation]:
         """What a placement holds, by the key prefix of the target."""
-        suffix = placement.key
-        return {prefix: self._targets[prefix][f"{prefix}.{suffix}"].value for prefix in self.held_by(placement)}
+        entries = ((prefix, self._picture.own(prefix, placement)) for prefix in self.held_by(placement))
+        return {prefix: entry.value for prefix, entry in entries if entry is not None}
 
     def holders(self) -> Iterable[tuple[str, Reservation]]:
         """Every reservation that holds its place, with the id of its target."""
-        for prefix, entries in self._targets.items():
-            target = "/".join(split(prefix))
-            yield from ((target, entry.value) for entry in entries.values() if not entry.value.released_at)
+        return self._picture.holders()
 
-    async def reserve(
-        self,
-        target: Target,
-        placement: PlacementRef,
-        head: Head,
-        needed: Resources,
-        labels: Mapping[str, str] = MappingProxyType({}),
-        *,
-        orphan: bool = False,
-    ) -> bool:
-        """Take capacity for a placement with these labels, in place of what it had there.
+    async def reserve(self, target: Target, wanted: Reservation) -> Taken | None:
+        """Take capacity for a placement, in place of what it had there.
 
-        False when the target has too little left, or a quota of it, for what would be more than it had. To keep what it
-        had needs no room, whatever became of capacity and quotas.
+        None when the target has too little left, or a quota of it, for what would be more than it had. To keep what it
+        had needs no room, whatever became of capacity and quotas. What it had more of than is wanted it keeps until
+        `shrink`.
+
+        It writes even where that changes nothing: what another delivery of the same attempt reserved is this one's from
+        then on, and the other does not undo it.
 
         Raises `Superseded` when a newer head holds or released it, `Crowded` after too many lost races.
         """
-        wanted = Reservation(placement=placement, head=head, resources=needed, labels=dict(labels), orphan=orphan)
+        placement = wanted.placement
 
-        def take(own: Reservation | None) -> Reservation | None:
-            if own is not None and head.older_than(own.head):
+        def take(own: Reservation | None) -> Reservation:
+            if own is not None and wanted.head.older_than(own.head):
                 raise Superseded
-            if own == wanted:
-                return None
-            if not fits(_more(needed, own.resources if own else {}), self._free(target, placement)):
+            if not fits(_more(wanted.resources, own.resources if own else {}), self._free(target, placement)):
                 raise _NoRoom
-            return wanted
+            return holding(own, wanted)
 
         try:
-            await self._change(TargetRef.of(target).key, placement, take)
+            return await self._change(
+                TargetRef.of(target).key, placement, lambda own: take(None if own is None else own.value)
+            )
         except _NoRoom:
-            return False
-        return True
+            return None
 
     def _free(self, target: Target, placement: PlacementRef) -> Resources:
         """What a target has for a placement, within its quotas; one that is not ready has nothing to give."""
@@ -151,107 +134,128 @@ class Ledger:
         within = left(target.quotas, placement.workspace, self._others(target.id, placement))
         return {name: min(amount, within.get(name, math.inf)) for name, amount in free.items()}
 
-    async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
-        """Give back what a placement holds below a target's prefix, unless a newer head holds it."""
-        empty = Reservation(placement=placement, head=head, resources={}, released_at=self._clock())
+    async def uphold(self, prefix: str, decided: Reservation) -> None:
+        """Hold what was decided, room or not, unless this head or a newer one does already."""
 
-        def let_go(own: Reservation | None) -> Reservation | None:
-            held_by_newer = own is not None and head.older_than(own.head)
-            released = own is not None and own.released_at and own.head == head
-            return None if held_by_newer or released else empty
+        def held(own: Entry[Reservation] | None) -> Reservation | None:
+            if own is None or own.value.head.older_than(decided.head):
+                return holding(None if own is None else own.value, decided)
+            return decided if own.value.released_at and own.value.head == decided.head else None
+
+        await self._change(prefix, decided.placement, held)
+
+    async def undo(self, taken: Iterable[Taken]) -> None:
+        """Put back what was there before, wherever nobody has written since.
+
+        It only ever gives back, so it cannot fail for want of room.
+        """
+        for each in taken:
+            await self._change(each.prefix, each.placement, partial(self._undone, each))
+
+    def _undone(self, taken: Taken, own: Entry[Reservation] | None) -> Reservation | None:
+        if own is None or own.revision != taken.revision:
+            return None
+        return taken.before or self._released(taken.placement, own.value.head)
+
+    async def shrink(self, prefix: str, placement: PlacementRef, head: Head) -> None:
+        """Binding has applied what this head decided: give back what that takes less than what ran before.
+
+        A newer head has its own to wait for, and what runs for an older one says nothing of this.
+        """
+
+        def less(own: Entry[Reservation] | None) -> Reservation | None:
+            if own is None or own.value.shrinks_to is None or own.value.head != head:
+                return None
+            return msgspec.structs.replace(own.value, resources=own.value.shrinks_to, shrinks_to=None)
+
+        await self._change(prefix, placement, less)
+
+    async def release(self, prefix: str, placement: PlacementRef, head: Head, *, older: bool = False) -> None:
+        """Give back what a placement holds below a target's prefix, unless a newer head holds it.
+
+        With `older`, also not where this very head does: for whoever knows what was decided under this head, and not
+        what is being decided.
+        """
+
+        def let_go(own: Entry[Reservation] | None) -> Reservation | None:
+            kept = own is not None and (
+                head.older_than(own.value.head) or (older and not own.value.head.older_than(head))
+            )
+            released = own is not None and own.value.released_at and own.value.head == head
+            return None if kept or released else self._released(placement, head)
 
         await self._change(prefix, placement, let_go)
+
+    def _released(self, placement: PlacementRef, head: Head) -> Reservation:
+        return Reservation(placement=placement, head=head, resources={}, released_at=self._clock())
 
     async def forget_released(self, before: float, most: int) -> int:
         """Delete what was released before a moment, in seconds since the epoch, `most` entries at once; how many.
 
         It must be so long ago that no message of an older head is under way: nothing would keep it from taking.
         """
-        old = (
-            entry
-            for entries in self._targets.values()
-            for entry in entries.values()
-            if 0 < entry.value.released_at < before
-        )
+        old = (entry for entry in self._picture.entries() if 0 < entry.value.released_at < before)
         forgotten = 0
         for entry in list(itertools.islice(old, most)):
             try:
                 await self._table.delete(entry.key, entry.revision)
             except Conflict:  # it was taken again, or another copy was faster
                 continue
-            self._drop(entry.key)
+            self._picture.drop(entry.key, entry.revision)
             forgotten += 1
         return forgotten
 
-    async def restore(self, before: Mapping[str, Reservation], placement: PlacementRef, head: Head) -> None:
-        """Undo what was reserved since `before` was taken by `held`: give back what is new and by how much it grew.
-
-        It only ever gives back, so it cannot fail for want of room.
-        """
-        for prefix in self.held_by(placement) - before.keys():
-            await self.release(prefix, placement, head)
-        for prefix, old in before.items():
-            own = self._own(prefix, placement)
-            if own is not None and own.head == head and own.resources != old.resources:
-                await self._put_back(prefix, placement, old)
-
-    async def _put_back(self, prefix: str, placement: PlacementRef, old: Reservation) -> None:
-        await self._change(prefix, placement, lambda _: old)
-
     async def _change(
-        self, prefix: str, placement: PlacementRef, change: Callable[[Reservation | None], Reservation | None]
-    ) -> None:
+        self, prefix: str, placement: PlacementRef, change: Callable[[Entry[Reservation] | None], Reservation | None]
+    ) -> Taken | None:
         """Make what a placement holds below a target's prefix what `change` makes of it; None leaves it as it is.
 
         It is written only if nothing below the prefix has changed since the picture that `change` saw; else the picture
         is read again, and `change` asked anew. The same where it finds no room: others may have left meanwhile.
+
+        Returns what was written, if anything was. Raises `Crowded`, and what `change` raises.
         """
         key = f"{prefix}.{placement.key}"
         for _ in range(TRIES):
+            own = self._picture.own(prefix, placement)
             try:
-                value = change(self._own(prefix, placement))
+                value = change(own)
             except _NoRoom:
                 if await self._reread(prefix):
                     continue
                 raise
             if value is None:
-                return
+                return None
             try:
-                revision = await self._table.update(key, value, self._revision(prefix), within=prefix)
+                revision = await self._table.update(key, value, self._picture.revision(prefix), within=prefix)
             except Conflict:
                 await self._reread(prefix)
             else:
-                self._note(Entry(key, value, revision))
-                return
+                self._picture.note(Entry(key, value, revision))
+                return Taken(prefix, placement, revision, None if own is None else own.value)
         raise Crowded(f"{prefix} is contended, {TRIES} attempts to write in it lost")
-
-    def _own(self, prefix: str, placement: PlacementRef) -> Reservation | None:
-        """The entry of a placement below a target's prefix, as the picture has it."""
-        entry = self._targets.get(prefix, {}).get(f"{prefix}.{placement.key}")
-        return None if entry is None else entry.value
-
-    def _revision(self, prefix: str) -> int:
-        """The last revision of anything below the prefix."""
-        return max((entry.revision for entry in self._targets.get(prefix, {}).values()), default=0)
 
     async def _reread(self, prefix: str) -> bool:
         """Read a target's entries anew; True when that told something new."""
-        before = self._revision(prefix)
-        entries = await self._table.entries(prefix)
-        for key in self._targets.pop(prefix, {}).keys() - {entry.key for entry in entries}:
-            self._hold(prefix, _parts(key)[1], holds=False)
-        self._targets[prefix] = {}
-        for entry in entries:
-            self._note(entry)
-        return self._revision(prefix) != before
+        before = dict(self._picture.below(prefix))
+        for entry in self._picture.merge(prefix, await self._table.entries(prefix)):
+            now = await self._table.get(entry.key)
+            if now is None:
+                self._picture.drop(entry.key, entry.revision)
+            else:
+                self._picture.note(now)
+        return self._picture.below(prefix) != before
+
+
+def holding(own: Reservation | None, wanted: Reservation) -> Reservation:
+    """What is wanted, and until binding has applied that not less than what it had."""
+    resources = at_least(wanted.resources, own.resources if own else {})
+    if resources == wanted.resources:
+        return wanted
+    least = wanted.resources if wanted.shrinks_to is None else wanted.shrinks_to
+    return msgspec.structs.replace(wanted, resources=resources, shrinks_to=least)
 
 
 def _more(needed: Resources, held: Resources) -> Resources:
     """What is needed of the resources that `held` does not cover."""
     return {name: amount for name, amount in needed.items() if not fits({name: amount}, held)}
-
-
-def _parts(key: str) -> tuple[str, str]:
-    """A reservation's key as the target's prefix and the placement's suffix."""
-    tokens = key.split(".")
-    return ".".join(tokens[:2]), ".".join(tokens[2:])

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import logging
 
+from services.decision.completeness import MARKER, Completeness
 from services.decision.kubernetes import Decisions
-from services.decision.ledger import key_of
+from services.decision.ledger import TRIES, holding, key_of
 from shared.broker.bus import BusError
 from shared.broker.store import Conflict
-from shared.broker.table import Table
-from shared.broker.tokens import join
+from shared.broker.table import Table, View
 from shared.kube.errors import ApiError, KubeError
 from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef
@@ -18,12 +18,12 @@ from shared.pipeline.runner import Runtime
 
 log = logging.getLogger("moorage.decision")
 
-MARKER = join("rebuilt", "", "", "", "")
-"""An entry that says that reservations are complete; it goes when they go. Its target has no workspace-like name."""
-
 WAIT = 1.0
 PATIENCE = 30.0
 """Seconds after which a workspace that refuses us is passed over: we could not decide anything there either."""
+
+LOOK = 5.0
+"""Seconds between two looks at the marker, where nobody misses it. A purge of the stream is told to nobody."""
 
 
 async def rebuild(
@@ -39,7 +39,7 @@ async def rebuild(
     unreadable = await table.unreadable()
     if await table.get(MARKER) is not None and not unreadable:
         return
-    workspaces = await runtime.follow(WORKSPACES)
+    workspaces, view = await runtime.follow(WORKSPACES), await runtime.follow(RESERVATIONS)
     log.info("reservations are incomplete, rebuilding them from the PlacementDecisions")
     while not any(entry.value.root for entry in workspaces.entries.values()):
         await workspaces.moved(workspaces.revision)
@@ -48,29 +48,69 @@ async def rebuild(
     for raw in unreadable:
         with contextlib.suppress(Conflict):  # it was made anew
             await table.delete(raw.key, raw.revision)
-    await table.put(MARKER, Reservation(placement=_NOBODY, head=Head(uid="", generation=0, attempt=0), resources={}))
+    await _forget_phantoms(table, view)
+    marker = Reservation(placement=_NOBODY, head=Head(uid="", generation=0, attempt=0), resources={})
+    with contextlib.suppress(Conflict):  # another copy was faster
+        await table.update(MARKER, marker, 0)
     log.info("reservations are complete", extra={"bucket": RESERVATIONS.name, "workspaces": len(workspaces.entries)})
 
 
-async def keep_complete(runtime: Runtime, table: Table[Reservation], decisions: Decisions) -> None:
+async def keep_complete(
+    runtime: Runtime, table: Table[Reservation], decisions: Decisions, completeness: Completeness
+) -> None:
     """Rebuild whenever the marker goes or an entry becomes unreadable, until cancelled."""
     view = await runtime.follow(RESERVATIONS)
-    async for _ in view.changes():
-        while MARKER not in view.entries or view.unreadable:
-            try:
+    runtime.background(_watch(view, completeness), "news of reservations")
+    while True:
+        completeness.doubted.clear()
+        try:
+            if not await completeness.look() or view.unreadable:
                 await rebuild(runtime, table, decisions)
-                break
-            except (BusError, OSError, TimeoutError) as error:
-                log.warning("reservations stay incomplete for now", extra={"error": str(error)})
-                await asyncio.sleep(WAIT)
+        except (BusError, Conflict, OSError, TimeoutError) as error:
+            log.warning("reservations stay incomplete for now", extra={"error": str(error)})
+            await asyncio.sleep(WAIT)
+            continue
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK):
+                await completeness.doubted.wait()
+
+
+async def _watch(view: View[Reservation], completeness: Completeness) -> None:
+    async for _ in view.changes():
+        if MARKER not in view.entries or view.unreadable:
+            completeness.doubted.set()
+
+
+async def _forget_phantoms(table: Table[Reservation], view: View[Reservation]) -> None:
+    """Delete what followers still believe to be there: of a stream that was purged they did not hear."""
+    present = {entry.key for entry in await table.entries()}
+    for key in view.entries.keys() - present - {MARKER}:
+        with contextlib.suppress(Conflict):  # it was written meanwhile
+            await table.delete(key, 0)
 
 
 async def _rebuild_workspace(path: str, table: Table[Reservation], decisions: Decisions, patience: float) -> None:
-    for target, reservation in await _reservations_of(path, decisions, patience):
-        try:
-            await table.update(key_of(target, reservation.placement), reservation, 0)
-        except Conflict:
-            continue  # it is there: another copy rebuilds as well, or a newer decision was made
+    for target, decided in await _reservations_of(path, decisions, patience):
+        await _hold(table, key_of(target, decided.placement), decided)
+
+
+async def _hold(table: Table[Reservation], key: str, decided: Reservation) -> None:
+    async def held(found: Reservation | None) -> Reservation:
+        return restored(found, decided)
+
+    await table.change(key, held, tries=TRIES)
+
+
+def restored(found: Reservation | None, decided: Reservation) -> Reservation:
+    """A reservation that holds what was decided, and what somebody holds there already.
+
+    Somebody reserved in the bucket while it was empty, and saw nothing to keep; or undid that, which left it released.
+    """
+    if found is None or found.released_at:
+        return decided
+    if not decided.head.older_than(found.head):
+        return found if found.head == decided.head else holding(found, decided)
+    return holding(decided, found)
 
 
 async def _reservations_of(path: str, decisions: Decisions, patience: float) -> list[tuple[str, Reservation]]:

@@ -2,10 +2,14 @@
 
 import logging
 
+import msgspec
+
 from services.decision import core
 from services.decision.decider import Decider
+from services.decision.ledger import Crowded
 from shared.kube.errors import KubeError
-from shared.model.refs import Head, PlacementRef
+from shared.model.decision import Reservation
+from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.pipeline.messages import Assigned
 
 log = logging.getLogger("moorage.decision")
@@ -15,20 +19,39 @@ FORGOTTEN_AT_ONCE = 10_000
 
 
 async def release_leftovers(decider: Decider) -> None:
-    """Give back what nobody decided or what is bound nowhere any more."""
-    stale: dict[PlacementRef, Head] = {}
-    for _, reservation in decider.ledger.holders():
-        newest = decider.newest(reservation)
-        if reservation.head.older_than(newest):
-            stale[reservation.placement] = newest
-    for ref, head in stale.items():
+    """Give back what nobody decided, what is bound nowhere any more, and what was applied smaller: workers die halfway.
+
+    Only where that is older than what is read: what a newer attempt holds, or this one, may be about to be decided.
+    """
+    holders = [each for _, each in decider.ledger.holders()]
+    stale = {each.placement: decider.newest(each) for each in holders if _questionable(each, decider)}
+    for ref, newest in stale.items():
         try:
-            status, _ = await decider.decisions.read(ref)
-            present = await decider.decisions.bound(ref)
-        except KubeError as error:
+            await _release_leftovers_of(ref, newest, decider)
+        except (KubeError, Crowded) as error:
             log.warning("reservations are looked at again later", extra={"of": str(ref), "error": str(error)})
-        else:
-            await decider.release_all_but(ref, head, core.selected_ids(status) | present)
+
+
+def _questionable(held: Reservation, decider: Decider) -> bool:
+    return held.shrinks_to is not None or held.head.older_than(decider.newest(held))
+
+
+async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decider) -> None:
+    status, _ = await decider.decisions.read(ref)
+    bindings = await decider.decisions.applied(ref)
+    if status is not None:
+        read = msgspec.structs.replace(newest, attempt=status.attempt)
+    elif await decider.decisions.exists(ref):
+        return  # its first decision may be under way
+    else:
+        read = newest
+    wanted = bindings.keys() | core.selected_ids(status)
+    for prefix, held in decider.ledger.held(ref).items():
+        target = TargetRef.from_key(prefix).id
+        if target not in wanted:
+            await decider.ledger.release(prefix, ref, read, older=True)
+        elif bindings.get(target, 0) >= held.head.attempt:
+            await decider.ledger.shrink(prefix, ref, held.head)
 
 
 async def forget_released(decider: Decider) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.decision import upkeep
+from services.decision.completeness import Completeness
 from services.decision.decider import Decider
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import Ledger
@@ -30,13 +31,15 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
     ):
         decisions = Decisions(hub)
         table = runtime.table(RESERVATIONS)
+        completeness = Completeness(table)
         await rebuild(runtime, table, decisions)
         ledger = Ledger(table, await runtime.follow(RESERVATIONS), runtime.clock)
         runtime.background(ledger.follow(), "ledger")
-        runtime.background(keep_complete(runtime, table, decisions), "keep reservations complete")
+        runtime.background(keep_complete(runtime, table, decisions, completeness), "keep reservations complete")
         yield Decider(
             settings,
             ledger=ledger,
+            completeness=completeness,
             decisions=decisions,
             access=access,
             inventory=await runtime.follow(INVENTORY),
@@ -68,9 +71,9 @@ async def withdraw(message: Withdrawn, deps: Decider) -> list[Assigned]:
     return await deps.withdraw(message)
 
 
-@worker.handles()
+@worker.handles(keep_superseded=True)
 async def give_back(message: Bound, deps: Decider) -> None:
-    """What was removed from a target takes nothing there any more."""
+    """What was removed from a target takes nothing there any more, and what was applied smaller takes less."""
     await deps.give_back(message)
 
 

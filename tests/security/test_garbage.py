@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.decision.completeness import MARKER, Completeness
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
-from services.decision.rebuild import MARKER, keep_complete, rebuild
+from services.decision.rebuild import keep_complete, rebuild
 from services.sandbox.run import serve
 from services.sandbox.world.world import World
 from shared.api.generate.crds import crd
@@ -140,7 +141,7 @@ async def test_a_reservation_that_turned_into_garbage_is_made_anew_from_what_was
             await rebuild(runtime, table, decisions)
             expected = await table.get(own)
             assert expected is not None
-            runtime.background(keep_complete(runtime, table, decisions), "keep complete")
+            runtime.background(keep_complete(runtime, table, decisions, Completeness(table)), "keep complete")
             view = await runtime.follow(RESERVATIONS)
             for spoilt in (own, junk, MARKER):
                 revision = await raw.put(spoilt, b"garbage")

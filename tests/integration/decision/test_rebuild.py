@@ -3,9 +3,10 @@
 import asyncio
 from pathlib import Path
 
+from services.decision.completeness import MARKER
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
-from services.decision.rebuild import MARKER, rebuild
+from services.decision.rebuild import rebuild
 from services.sandbox.run import serve
 from services.sandbox.world.world import World
 from shared.api.generate.crds import crd

@@ -13,7 +13,7 @@ from shared.model.refs import PlacementRef, TargetRef
 from shared.model.resources import Resources
 from shared.model.target import Target
 from tests.support.values import head
-from tests.unit.decision.ledgers import ledger_over, new_table
+from tests.unit.decision.ledgers import ledger_over, new_table, wants
 
 QUOTAS: dict[str, Resources] = {"root:a": {"cpu": 5.0, "pods": 3.0}, "root:a:x": {"cpu": 2.0}, "root:b!": {"cpu": 1.0}}
 NODE = Target(
@@ -47,23 +47,23 @@ def ref(workspace: str, name: str = "web") -> PlacementRef:
     ],
 )
 async def test_a_placement_gets_what_every_quota_over_it_leaves(workspace, needed, taken) -> None:
-    assert await ledger_over(await new_table()).reserve(NODE, ref(workspace), head(), needed) is taken
+    assert bool(await ledger_over(await new_table()).reserve(NODE, wants(ref(workspace), head(), needed))) is taken
 
 
 async def test_placements_below_a_workspace_share_its_quota_and_others_do_not_use_it_up() -> None:
     table = await new_table()
     ledger = ledger_over(table)
-    assert await ledger.reserve(NODE, ref("root:c"), head(), {"cpu": 2.0})
-    assert await ledger.reserve(NODE, ref("root:a:x"), head(), {"cpu": 2.0})
-    assert await ledger.reserve(NODE, ref("root:a"), head(), {"cpu": 3.0})
-    assert not await ledger_over(table).reserve(NODE, ref("root:a:y"), head(), {"cpu": 0.5})
+    assert await ledger.reserve(NODE, wants(ref("root:c"), head(), {"cpu": 2.0}))
+    assert await ledger.reserve(NODE, wants(ref("root:a:x"), head(), {"cpu": 2.0}))
+    assert await ledger.reserve(NODE, wants(ref("root:a"), head(), {"cpu": 3.0}))
+    assert not await ledger_over(table).reserve(NODE, wants(ref("root:a:y"), head(), {"cpu": 0.5}))
     await ledger.release(TargetRef.of(NODE).key, ref("root:a:x"), head())
-    assert await ledger_over(table).reserve(NODE, ref("root:a:y"), head(), {"cpu": 2.0})
+    assert await ledger_over(table).reserve(NODE, wants(ref("root:a:y"), head(), {"cpu": 2.0}))
 
 
 async def test_a_quota_promises_nothing_that_the_target_does_not_have() -> None:
     small = msgspec.structs.replace(NODE, allocatable={"cpu": 4.0})
-    assert not await ledger_over(await new_table()).reserve(small, ref("root:a"), head(), {"cpu": 4.5})
+    assert not await ledger_over(await new_table()).reserve(small, wants(ref("root:a"), head(), {"cpu": 4.5}))
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,18 @@ async def test_what_is_held_may_be_kept_when_a_quota_or_the_target_shrinks_and_m
     change, needed, taken
 ) -> None:
     ledger = ledger_over(await new_table())
-    assert await ledger.reserve(NODE, ref("root:a"), head(1), {"cpu": 4.0})
-    assert await ledger.reserve(msgspec.structs.replace(NODE, **change), ref("root:a"), head(2), needed) is taken
+    assert await ledger.reserve(NODE, wants(ref("root:a"), head(1), {"cpu": 4.0}))
+    kept = await ledger.reserve(msgspec.structs.replace(NODE, **change), wants(ref("root:a"), head(2), needed))
+    assert bool(kept) is taken
 
 
 async def test_of_two_that_race_for_the_last_of_a_quota_one_gets_it() -> None:
     table = await new_table()
     racers = [ref("root:a:x", "one"), ref("root:a:x", "two")]
-    won = await asyncio.gather(*(ledger_over(table).reserve(NODE, each, head(), {"cpu": 1.5}) for each in racers))
-    assert sorted(won) == [False, True]
+    won = await asyncio.gather(
+        *(ledger_over(table).reserve(NODE, wants(each, head(), {"cpu": 1.5})) for each in racers)
+    )
+    assert sorted(map(bool, won)) == [False, True]
 
 
 WORKSPACES = ("root:a", "root:a:x", "root:b", "root:b:x", "root")
@@ -121,7 +124,7 @@ def test_no_interleaving_of_ledgers_that_lag_behind_exceeds_a_quota(steps) -> No
                 await ledgers[who].release(TargetRef.of(NODE).key, placement, at)
                 return
             try:
-                await ledgers[who].reserve(NODE, placement, at, {"cpu": cpu, "pods": 1.0})
+                await ledgers[who].reserve(NODE, wants(placement, at, {"cpu": cpu, "pods": 1.0}))
             except Superseded:
                 return
 

@@ -53,8 +53,8 @@ class Desk:
         proposal = Proposal(strategy="BestFit", selected=selected, alternates=alternates, feasible=len(names + others))
         scheduled = Scheduled(request=asked, proposal=proposal, inventory_revision=0)
         allowed = proposed(proposal) - self.denied
-        taken, refusal = await settle(scheduled, self.ledger, self.inventory, allowed)
-        return refusal.code if refusal else [choice.target for choice in taken]
+        settled = await settle(scheduled, self.ledger, self.inventory, allowed)
+        return settled.refusal.code if settled.refusal else [choice.target for choice in settled.taken]
 
     async def reservation(self, name: str) -> Reservation:
         entry = await self.reservations.get(key_of(f"root:p/{name}", REF))

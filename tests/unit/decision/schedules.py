@@ -1,0 +1,353 @@
+"""Several copies of decision over one world in memory, of which a test says who takes the next step.
+
+Every call to the store or to the hub waits until it is let: before it is done, and where its answer can be late or
+lost, after it. So can news. What is not let for long is a copy that stalls; one that is cancelled has crashed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from services.decision import upkeep
+from services.decision.completeness import MARKER, Completeness
+from services.decision.decider import Decider
+from services.decision.ledger import Ledger
+from services.decision.settings import DecisionSettings
+from services.decision.vanished import Vanished
+from shared.api import PlacementDecisionStatus, PlacementSpec
+from shared.broker.bus import Retry
+from shared.broker.memory.store import MemoryStore
+from shared.broker.store import Bucket, Raw, RawBucket, Store
+from shared.broker.table import Table
+from shared.hub.access import AllowAll
+from shared.kube.errors import ApiError
+from shared.model.decision import Choice, Proposal, Reservation
+from shared.model.refs import Head, PlacementRef, TargetRef
+from shared.model.request import Cause, HeadEntry, Request
+from shared.model.target import Target
+from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
+from shared.pipeline.messages import Assigned, Bound, Message, Scheduled
+
+ROOM = 4.0
+TARGETS = tuple(Target(workspace="root:p", name=name, ready=True, allocatable={"cpu": ROOM}) for name in ("a", "b"))
+REFS = tuple(PlacementRef(workspace="root:team", namespace="apps", name=name) for name in ("x", "y", "z"))
+_TURNS = 8  # of the loop, in which every task comes to its next step
+
+
+class Steps:
+    """Who waits to be let, by task."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[asyncio.Task[Any], asyncio.Future[None]] = {}
+
+    async def turn(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        step = self.waiting[task] = asyncio.get_running_loop().create_future()
+        await step
+
+    async def let(self, task: asyncio.Task[Any], steps: int) -> None:
+        """Let a task take so many steps, or all that it has left."""
+        for _ in range(steps):
+            await self.settle()
+            step = self.waiting.pop(task, None)
+            if step is None or task.done():
+                return
+            step.set_result(None)
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+
+class StepStore(Store):
+    """A store that others share, seen step by step."""
+
+    def __init__(self, store: MemoryStore, steps: Steps) -> None:
+        self._store = store
+        self._steps = steps
+
+    async def provision(self, buckets: tuple[Bucket[Any], ...]) -> None:
+        await self._store.provision(buckets)
+
+    def raw(self, bucket: Bucket[Any]) -> RawBucket:
+        return StepBucket(self._store.raw(bucket), self._steps)
+
+
+class StepBucket(RawBucket):
+    """A bucket whose answers come when they are let."""
+
+    def __init__(self, bucket: RawBucket, steps: Steps) -> None:
+        self._bucket = bucket
+        self._steps = steps
+
+    async def get(self, key: str) -> Raw | None:
+        await self._steps.turn()
+        return await self._bucket.get(key)
+
+    async def put(self, key: str, value: bytes) -> int:
+        await self._steps.turn()
+        return await self._bucket.put(key, value)
+
+    async def update(self, key: str, value: bytes, revision: int, *, within: str | None = None) -> int:
+        await self._steps.turn()
+        done = await self._bucket.update(key, value, revision, within=within)
+        await self._steps.turn()
+        return done
+
+    async def delete(self, key: str, revision: int | None = None) -> int:
+        await self._steps.turn()
+        return await self._bucket.delete(key, revision)
+
+    async def entries(self, prefix: str = "") -> list[Raw]:
+        found = await self._bucket.entries(prefix)
+        await self._steps.turn()
+        return found
+
+    async def watch(self) -> AsyncIterator[Raw | None]:
+        async for raw in self._bucket.watch():
+            if raw is not None:
+                await self._steps.turn()
+            yield raw
+
+
+class Hub:
+    """Decisions as they are written, and what is in the targets: cpu by placement and target."""
+
+    def __init__(self) -> None:
+        self.decided: dict[PlacementRef, tuple[int, PlacementDecisionStatus]] = {}
+        self.bindings: dict[tuple[PlacementRef, str], int] = {}  # the attempt that is applied in full, or 0
+        self.written: dict[tuple[PlacementRef, str], int] = {}  # the attempt that the binding was written for
+        self.applied: dict[tuple[PlacementRef, str], float] = {}
+
+    def bind(self, message: Assigned, *, fails: bool) -> Bound | None:
+        """As binding does: by what is decided now. Where it fails, what ran before runs on."""
+        ref, place = message.placement, (message.placement, message.target)
+        _, status = self.decided[ref]
+        if self.written.get(place, 0) > message.head.attempt:
+            return None
+        selected = {TargetRef.of(each.target).id: each.reserved for each in status.selected}
+        if message.remove and message.target in selected:
+            return None
+        if message.target not in selected:
+            for known in (self.bindings, self.written, self.applied):
+                known.pop(place, None)
+            return Bound(placement=ref, head=message.head, target=message.target, phase="Removed")
+        self.written[place] = message.head.attempt
+        self.bindings[place] = 0
+        if fails:
+            return Bound(placement=ref, head=message.head, target=message.target, phase="Failed")
+        self.bindings[place] = message.head.attempt
+        self.applied[place] = selected[message.target].get("cpu", 0.0)
+        return Bound(placement=ref, head=message.head, target=message.target, phase="Applied")
+
+
+class StepDecisions:
+    """PlacementDecisions and bindings on the hub, seen step by step."""
+
+    def __init__(self, hub: Hub, steps: Steps) -> None:
+        self._hub = hub
+        self._steps = steps
+
+    async def read(self, ref: PlacementRef) -> tuple[PlacementDecisionStatus | None, dict[str, Any] | None]:
+        await self._steps.turn()
+        version, status = self._hub.decided.get(ref, (0, None))
+        await self._steps.turn()
+        return status, {"version": version} if version else None
+
+    async def write(
+        self, ref: PlacementRef, head: Head, status: PlacementDecisionStatus, found: dict[str, Any] | None
+    ) -> None:
+        await self._steps.turn()
+        version, _ = self._hub.decided.get(ref, (0, None))
+        if version != (found["version"] if found else 0):
+            raise ApiError(409, "Conflict")
+        self._hub.decided[ref] = (version + 1, status)
+        await self._steps.turn()
+
+    async def bound(self, ref: PlacementRef) -> set[str]:
+        return set(await self.applied(ref))
+
+    async def applied(self, ref: PlacementRef) -> dict[str, int]:
+        await self._steps.turn()
+        found = {target: attempt for (who, target), attempt in self._hub.bindings.items() if who == ref}
+        await self._steps.turn()
+        return found
+
+    async def exists(self, ref: PlacementRef) -> bool:
+        return True
+
+
+class World:
+    """Copies of decision, their work, and what is under way between them and binding."""
+
+    def __init__(self, store: MemoryStore, steps: Steps, deciders: list[Decider], heads: Table[HeadEntry]) -> None:
+        self.hub = Hub()
+        self.steps = steps
+        self.deciders = deciders
+        self.table = Table(store, RESERVATIONS)
+        self.heads = heads
+        self.attempts = dict.fromkeys(REFS, 0)
+        self.pending: list[Message] = []
+        self.running: list[tuple[asyncio.Task[Any], Message | None]] = []
+        self.news: list[asyncio.Task[Any]] = []
+
+    async def ask(self, number: int, cpu: float, where: int) -> None:
+        """A placement is to have so much, in one target or else in the other, or in both or nowhere."""
+        ref = REFS[number % len(REFS)]
+        self.attempts[ref] += 1
+        head = Head(uid=ref.name, generation=1, attempt=self.attempts[ref])
+        await self.heads.put(ref.key, HeadEntry(head=head, digest=""))
+        choices = [Choice(target=each.id, score=50.0, reserve={"cpu": cpu}) for each in TARGETS]
+        first, second = choices[where % 2], choices[1 - where % 2]
+        both = where % 3 == 2
+        spec = msgspec.convert({"replicas": {"division": "Dynamic" if both else "Duplicated"}}, PlacementSpec)
+        request = Request(placement=ref, head=head, cause=Cause(code="Created"), spec=spec)
+        selected, alternates = ((first, second), ()) if both else ((first,), (second,))
+        proposal = Proposal(strategy="BestFit", selected=selected, alternates=alternates, feasible=2)
+        self.pending.append(Scheduled(request=request, proposal=proposal, inventory_revision=0))
+
+    async def deliver(self, number: int, copy: int, *, fails: bool = False) -> None:
+        """Begin to handle a message, which may be under way already: its time to be acknowledged is over."""
+        if not self.pending:
+            return
+        message = self.pending[number % len(self.pending)]
+        if isinstance(message, Assigned):
+            bound = self.hub.bind(message, fails=fails)
+            self.pending += [bound] if bound is not None else []
+            if not fails:
+                self._done(message)
+            return
+        decider = self.deciders[copy % len(self.deciders)]
+        handling = decider.decide(message) if isinstance(message, Scheduled) else decider.give_back(_bound(message))
+        self.running.append((asyncio.create_task(handling), message))
+        await self.steps.settle()
+        self.collect()
+
+    async def look_for_leftovers(self, copy: int) -> None:
+        decider = self.deciders[copy % len(self.deciders)]
+        self.running.append((asyncio.create_task(upkeep.release_leftovers(decider)), None))
+        await self.steps.settle()
+
+    async def crash(self, number: int) -> None:
+        """One that is at work ends where it is; its message is delivered again."""
+        if self.running:
+            task, _ = self.running.pop(number % len(self.running))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def step(self, number: int, steps: int) -> None:
+        """One that is at work comes further."""
+        if self.running:
+            await self.steps.let(self.running[number % len(self.running)][0], steps)
+        self.collect()
+
+    async def tell(self, copy: int, steps: int) -> None:
+        """A copy hears what was written."""
+        await self.steps.let(self.news[copy % len(self.news)], steps)
+
+    def collect(self) -> None:
+        """What is done is acknowledged, what it emits is published; what is to be tried again is."""
+        for task, message in [each for each in self.running if each[0].done()]:
+            self.running.remove((task, message))
+            try:
+                emitted = task.result()
+            except Retry:
+                continue
+            if message is not None:
+                self._done(message)
+                self.pending += [each for each in emitted or () if isinstance(each, Assigned)]
+
+    def _done(self, message: Message) -> None:
+        if message in self.pending:
+            self.pending.remove(message)
+
+    async def rest(self) -> None:
+        """Let all that is under way come to its end, then look for leftovers."""
+        for _ in range(200):
+            if not self.running and self.pending:
+                await self.deliver(0, 0)
+            await self.step(0, 200)
+            if not (self.pending or self.running):
+                break
+        assert not self.pending
+        for copy in range(len(self.news)):
+            await self.tell(copy, 1000)
+        await self.look_for_leftovers(0)
+        await self.step(0, 200)
+
+    async def reserved(self) -> dict[tuple[PlacementRef, str], float]:
+        found = {}
+        for entry in await self.table.entries():
+            if entry.key != MARKER:
+                target = TargetRef.owning(entry.key).id
+                found[entry.value.placement, target] = entry.value.resources.get("cpu", 0.0)
+        return found
+
+    async def check(self) -> None:
+        """Nothing is given twice, and nothing runs that is not reserved."""
+        reserved = await self.reserved()
+        for target in TARGETS:
+            total = sum(cpu for (_, where), cpu in reserved.items() if where == target.id)
+            assert total <= ROOM, f"{total} reserved in {target.id}: {reserved}"
+        for place, cpu in self.hub.applied.items():
+            assert cpu <= reserved.get(place, 0.0), f"{cpu} of {place} applied: {reserved}"
+
+
+def _bound(message: Message) -> Bound:
+    assert isinstance(message, Bound)
+    return message
+
+
+async def _never(path: str) -> bool:
+    return False
+
+
+async def opened(stack: AsyncExitStack, copies: int) -> World:
+    """A world, whose copies end with the stack."""
+    store, steps = MemoryStore(), Steps()
+    await store.provision(BUCKETS)
+    inventory, heads = Table(store, INVENTORY), Table(store, HEADS)
+    for target in TARGETS:
+        await inventory.put(TargetRef.of(target).key, target)
+    nobody = Reservation(placement=REFS[0], head=Head(uid="", generation=0, attempt=0), resources={})
+    await Table(store, RESERVATIONS).put(MARKER, nobody)
+    deciders: list[Decider] = []
+    world = World(store, steps, deciders, heads)
+    tasks: list[asyncio.Task[Any]] = []
+    for _ in range(copies):
+        table = Table(StepStore(store, steps), RESERVATIONS)
+        news, known, named = table.follow(), inventory.follow(), heads.follow()
+        ledger = Ledger(table, news, lambda: 1000.0)
+        world.news.append(asyncio.create_task(news.run()))
+        tasks += [world.news[-1], *(asyncio.create_task(view.run()) for view in (known, named))]
+        tasks.append(asyncio.create_task(ledger.follow()))
+        decisions: Any = StepDecisions(world.hub, steps)
+        deciders.append(
+            Decider(
+                DecisionSettings(),
+                ledger=ledger,
+                completeness=Completeness(table),
+                decisions=decisions,
+                access=AllowAll(),
+                inventory=known,
+                heads=named,
+                workspaces=Table(store, WORKSPACES).follow(),
+                vanished=Vanished(_never, lambda: 0.0, 1.0),
+                clock=lambda: 1000.0,
+            )
+        )
+
+    async def end() -> None:
+        everything = [*tasks, *(task for task, _ in world.running)]
+        for task in everything:
+            task.cancel()
+        await asyncio.gather(*everything, return_exceptions=True)
+
+    stack.push_async_callback(end)
+    await steps.settle()
+    return world
