@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from services.sandbox import errors
 from services.sandbox.access import auth
-from services.sandbox.access.auth import Tokens, User
+from services.sandbox.access.auth import Tokens
+from services.sandbox.access.users import User
 from services.sandbox.errors import Document
 from services.sandbox.kcp.exports import Exports
 from services.sandbox.objects import writes

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from services.sandbox import errors
 from services.sandbox.access import auth, impersonation, reviews
-from services.sandbox.access.auth import Attributes, User
+from services.sandbox.access.auth import Attributes
+from services.sandbox.access.users import User
 from services.sandbox.errors import ApiError
 from services.sandbox.kcp import virtual
 from services.sandbox.objects import reads, writes

@@ -6,19 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from services.sandbox.data import load
+from services.sandbox.access.users import ADMINS, ANONYMOUS, AUTHENTICATED, CLUSTER_NAME, SCOPES, User
 from services.sandbox.errors import Document
 from services.sandbox.state.clusters import Cluster
 from services.sandbox.state.store import Key, Store
-
-ADMINS = "system:masters"
-KCP_ADMINS = "system:kcp:admin"
-AUTHENTICATED = "system:authenticated"
-ANONYMOUS = "system:anonymous"
-SCOPES = "authentication.kcp.io/scopes"
-"""In `extra`: the logical clusters, as `cluster:<id>` by comma, that a user is who it is in. Of several, all hold."""
-
-CLUSTER_NAME = "authentication.kubernetes.io/cluster-name"
-"""In `extra`: the logical cluster that a ServiceAccount is of."""
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
 SERVICE_ACCOUNTS = "system:serviceaccounts"
@@ -26,15 +17,6 @@ RBAC_GROUP = "rbac.authorization.k8s.io"
 _ROLES = load(Path(__file__).with_name("roles.yaml"))
 BUILTIN_ROLES: Mapping[str, list[Document]] = _ROLES["roles"]
 _MOST_ASKED = 1000
-
-
-class User(NamedTuple):
-    """Somebody as the authenticator knows them; `extra` is by key, in order."""
-
-    name: str
-    groups: tuple[str, ...] = ()
-    uid: str = ""
-    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class Attributes(NamedTuple):

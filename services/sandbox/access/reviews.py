@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 
 from services.sandbox import errors
 from services.sandbox.access import auth
-from services.sandbox.access.auth import Attributes, User
+from services.sandbox.access.auth import Attributes
+from services.sandbox.access.users import User
 from services.sandbox.errors import Document
 from services.sandbox.state.clusters import Address
 from services.sandbox.state.store import Store

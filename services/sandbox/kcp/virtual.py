@@ -5,7 +5,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from services.sandbox import errors
-from services.sandbox.access.auth import Attributes, User, allowed
+from services.sandbox.access.auth import Attributes, allowed
+from services.sandbox.access.users import User
 from services.sandbox.kcp.exports import BINDINGS, GROUP, Exports
 from services.sandbox.schemas.resources import Resource
 from services.sandbox.state.clusters import WORKSPACE_RESOURCES, Cluster, Clusters

@@ -5,7 +5,7 @@ Pure: objects and users in, what is recorded or why it is refused out. Tests put
 
 import msgspec
 
-from services.sandbox.access.auth import ADMINS, CLUSTER_NAME, KCP_ADMINS, SCOPES, User
+from services.sandbox.access.users import ADMINS, CLUSTER_NAME, KCP_ADMINS, SCOPES, User
 from services.sandbox.errors import Document
 from shared.api import GROUP
 from shared.hub.names import REQUESTER_ANNOTATION

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from services.sandbox import errors
-from services.sandbox.access.auth import User
+from services.sandbox.access.users import User
 from services.sandbox.errors import Cause, Document
 from services.sandbox.objects import apply, envelope, managed, patch
 from services.sandbox.objects.deletion import Deleter

@@ -3,7 +3,7 @@
 import time
 
 from services.sandbox import errors
-from services.sandbox.access.auth import User
+from services.sandbox.access.users import User
 from services.sandbox.errors import Cause, Document
 from services.sandbox.objects import patch, reads
 from services.sandbox.objects.deletion import Deleter, check_deletable, policy_of

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from services.sandbox import errors
-from services.sandbox.access.auth import ADMINS, User
+from services.sandbox.access.users import ADMINS, User
 from services.sandbox.errors import Document
 from services.sandbox.plane import ControlPlane
 from services.sandbox.state.clusters import TARGET_PREFIX

@@ -12,7 +12,7 @@ from cel_expr_python.ext import ext_optional, ext_strings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sandbox.access.auth import User
+from services.sandbox.access.users import User
 from services.sandbox.objects import guards
 from shared.api.generate.__main__ import ROOT
 from shared.hub.names import REQUESTER_ANNOTATION

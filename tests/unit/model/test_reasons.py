@@ -72,18 +72,18 @@ def test_a_code_has_a_sentence_and_stages_in_order(code) -> None:
     assert list(code.stages) == sorted(code.stages, key=list(Stage).index)
 
 
-def verdicts() -> Iterator[str]:
+def excluding() -> Iterator[str]:
     """The codes that the scheduler's filters are written with."""
     for path in sorted((ROOT / "services/scheduler/filters").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Verdict":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Exclusion":
                 code = node.args[0]
                 if isinstance(code, ast.Constant):
                     yield str(code.value)
 
 
 def test_every_code_of_a_filter_is_listed_with_the_scheduler_as_its_stage() -> None:
-    found = set(verdicts())
+    found = set(excluding())
     assert found
     assert found <= {code.value for code in RejectionCode if Stage.SCHEDULER in code.stages}
 

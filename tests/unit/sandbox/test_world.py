@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from services.sandbox.access.auth import Attributes, User, allowed
+from services.sandbox.access.auth import Attributes, allowed
+from services.sandbox.access.users import User
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.wire.certificate import self_signed
 from services.sandbox.world import world
