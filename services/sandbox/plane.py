@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from services.sandbox import errors
-from services.sandbox.access import auth
+from services.sandbox.access import auth, users
 from services.sandbox.access.auth import Tokens
 from services.sandbox.access.users import User
 from services.sandbox.errors import Document
@@ -27,7 +27,7 @@ from services.sandbox.state.clusters import (
 from services.sandbox.state.store import Store
 from services.sandbox.wire.faults import Faults
 
-SYSTEM = User("system:kube-controller-manager", (auth.ADMINS,))
+SYSTEM = User("system:kube-controller-manager", (users.ADMINS,))
 
 
 class ControlPlane:
@@ -69,7 +69,7 @@ class ControlPlane:
             raise errors.not_found("clusters", cluster)
         token = secrets.token_urlsafe(24)
         full, groups = f"{auth.SERVICE_ACCOUNT}{namespace}:{name}", (f"{auth.SERVICE_ACCOUNTS}:{namespace}",)
-        extra = ((auth.CLUSTER_NAME, (home.id,)),)
+        extra = ((users.CLUSTER_NAME, (home.id,)),)
         self.tokens.add(token, User(full, (auth.SERVICE_ACCOUNTS, *groups), uid=home.id + name, extra=extra))
         return token
 
@@ -82,7 +82,7 @@ class ControlPlane:
         self._effects.furnish(cluster, writes.now())
         if self.on_target:
             self.on_target(cluster)
-        return cluster, self.add_user("admin", (auth.ADMINS,), token=token, cluster=full)
+        return cluster, self.add_user("admin", (users.ADMINS,), token=token, cluster=full)
 
     def set_available(self, cluster: str, available: bool) -> None:
         """Make a cluster answer 503 to everything and drop its watches, or bring it back. Raises ApiError 404."""

@@ -5,8 +5,8 @@ from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.sandbox.data import load
 from services.sandbox.access.users import ADMINS, ANONYMOUS, AUTHENTICATED, CLUSTER_NAME, SCOPES, User
+from services.sandbox.data import load
 from services.sandbox.errors import Document
 from services.sandbox.state.clusters import Cluster
 from services.sandbox.state.store import Key, Store

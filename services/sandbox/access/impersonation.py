@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from services.sandbox.access.users import ADMINS, AUTHENTICATED, KCP_ADMINS, SCOPES, User
 from services.sandbox.access.auth import SERVICE_ACCOUNT, Attributes
+from services.sandbox.access.users import ADMINS, AUTHENTICATED, KCP_ADMINS, SCOPES, User
 from services.sandbox.state.clusters import Cluster
 
 PREFIX = "impersonate-"

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from services.sandbox.access.users import ADMINS
 from services.sandbox.access.auth import RBAC_GROUP
+from services.sandbox.access.users import ADMINS
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.plane import ControlPlane
 from services.sandbox.schemas.kinds import KINDS
