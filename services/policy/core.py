@@ -66,7 +66,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """What the rules make of the targets: the surviving ones by index, their scores, all rules, and who fell out."""
 
     kept: npt.NDArray[np.intp]
@@ -106,7 +106,7 @@ def reaches(policy: str, workspace: str) -> bool:
     return policy in ("", workspace) or workspace.startswith(policy + ":")
 
 
-def judge(targets: Sequence[str], judged: Sequence[Judged]) -> Verdict:
+def judge(targets: Sequence[str], judged: Sequence[Judged]) -> Judgement:
     """Decide and score, from the outcome of every rule on every target."""
     alive: Mask = np.ones(len(targets), dtype=bool)
     rejections: list[Rejection] = []
@@ -117,7 +117,7 @@ def judge(targets: Sequence[str], judged: Sequence[Judged]) -> Verdict:
                 rejections += _rejections(targets, each, excluded)
                 alive &= ~excluded
     kept = np.flatnonzero(alive)
-    return Verdict(
+    return Judgement(
         kept=kept,
         scores=_scores(judged, kept),
         rules=tuple(_result(each, kept) for each in judged),

@@ -8,7 +8,7 @@ import numpy as np
 from services.policy.cel.engine import Engine, Scene
 from services.policy.cel.isolation import Isolation
 from services.policy.core import InForce
-from services.policy.evaluation.columns import Inventory
+from services.policy.evaluation.columns import TargetColumns
 from services.policy.language.variables import read_request
 from shared.api import PlacementSpec, WorkloadSelector
 from shared.model.refs import Head, PlacementRef
@@ -74,7 +74,7 @@ async def run(policy: InForce, targets: Sequence[Target], request: Request, now:
 
 
 def _scene(targets: Iterable[Target], request: Request, now: float, tenant: str) -> Scene:
-    inventory = Inventory()
+    inventory = TargetColumns()
     inventory.update({target.id: target for target in targets})
     rows = np.arange(len(inventory), dtype=np.intp)
     return Scene(inventory, rows, read_request(request, now), now, tenant)

@@ -8,7 +8,7 @@ import numpy as np
 from services.policy.cel.engine import Engine, Evaluation, Exhausted, Pending, Scene, Wording
 from services.policy.cel.program import Program
 from services.policy.core import INLINE, InForce, Judged, in_force, judge
-from services.policy.evaluation.columns import Inventory
+from services.policy.evaluation.columns import TargetColumns
 from services.policy.evaluation.outcomes import ERROR, FALSE, NONE, TRUE, Mask, Outcomes
 from services.policy.language.diagnostics import InvalidExpression
 from services.policy.language.variables import read_request
@@ -38,7 +38,7 @@ class Begun:
 
 
 async def evaluate(
-    message: Discovered, inventory: Inventory, policies: Sequence[PolicyEntry], engine: Engine, now: float
+    message: Discovered, inventory: TargetColumns, policies: Sequence[PolicyEntry], engine: Engine, now: float
 ) -> Evaluated:
     """Judge the discovered targets by every rule in force; `now` in seconds since the epoch.
 
@@ -68,13 +68,13 @@ async def evaluate(
             inventory_revision=message.inventory_revision,
             error=str(error),
         )
-    verdict = judge(ids, [await _finish(each, engine) for each in begun])
+    judgement = judge(ids, [await _finish(each, engine) for each in begun])
     return Evaluated(
         request=message.request,
-        targets=tuple(ids[index] for index in verdict.kept),
-        scores=verdict.scores,
-        rules=verdict.rules,
-        rejections=rejections + verdict.rejections,
+        targets=tuple(ids[index] for index in judgement.kept),
+        scores=judgement.scores,
+        rules=judgement.rules,
+        rejections=rejections + judgement.rejections,
         inventory_revision=message.inventory_revision,
     )
 

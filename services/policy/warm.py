@@ -5,7 +5,7 @@ import asyncio
 from services.policy import stage
 from services.policy.cel.engine import Engine
 from services.policy.cel.isolation import Isolation
-from services.policy.evaluation.columns import Inventory
+from services.policy.evaluation.columns import TargetColumns
 from services.policy.preview import example_request, example_target
 from shared.api import PlacementPolicySpec, Rule, Variable
 from shared.model.policy import PolicyEntry
@@ -28,7 +28,7 @@ async def warm_up(isolation: Isolation) -> None:
     starting = asyncio.create_task(isolation.warm())
     await asyncio.sleep(0)  # let it begin: what follows does not yield
     target = example_target()
-    inventory = Inventory()
+    inventory = TargetColumns()
     inventory.update({target.id: target})
     example = PolicyEntry(workspace="root", name="example", spec=PlacementPolicySpec(rules=RULES, variables=(REGION,)))
     message = Discovered(request=example_request(), targets=(target.id,), inventory_revision=0)

@@ -17,7 +17,7 @@ from shared.pipeline.worker import Worker
 if TYPE_CHECKING:
     from services.policy.cel.engine import Engine
     from services.policy.checks import Checks
-    from services.policy.evaluation.columns import Inventory
+    from services.policy.evaluation.columns import TargetColumns
     from shared.pipeline.runner import Runtime
 
 RETRY_SECONDS = 0.5
@@ -32,7 +32,7 @@ class Policy:
     inventory: View[Target]
     policies: View[PolicyEntry]
     engine: "Engine"
-    columns: "Inventory"
+    columns: "TargetColumns"
     checks: "Checks"
     clock: Callable[[], float]
     catch_up_seconds: float
@@ -58,7 +58,7 @@ async def open_policy(runtime: "Runtime") -> AsyncIterator[Policy]:
     from services.policy.cel.engine import Engine
     from services.policy.cel.isolation import Isolation
     from services.policy.checks import Checks
-    from services.policy.evaluation.columns import Inventory
+    from services.policy.evaluation.columns import TargetColumns
     from services.policy.warm import warm_up
 
     settings: PolicySettings = runtime.settings
@@ -77,7 +77,7 @@ async def open_policy(runtime: "Runtime") -> AsyncIterator[Policy]:
             inventory=await runtime.follow(INVENTORY),
             policies=policies,
             engine=Engine(isolation),
-            columns=Inventory(),
+            columns=TargetColumns(),
             checks=checks,
             clock=runtime.clock,
             catch_up_seconds=settings.catch_up_seconds,

@@ -19,7 +19,7 @@ from services.policy.cel import reference
 from services.policy.cel.engine import Engine, Scene
 from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import compile_rule
-from services.policy.evaluation.columns import Inventory
+from services.policy.evaluation.columns import TargetColumns
 from services.policy.language.variables import read_request, read_target
 from services.policy.stage import evaluate
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, Taint, WorkloadSelector
@@ -107,8 +107,8 @@ def median(run: Callable[[], object], times: int) -> float:
     return statistics.median(taken)
 
 
-def fresh(made: dict[str, Target]) -> tuple[Engine, Inventory]:
-    inventory = Inventory()
+def fresh(made: dict[str, Target]) -> tuple[Engine, TargetColumns]:
+    inventory = TargetColumns()
     inventory.update(made)
     return Engine(Isolation()), inventory
 
@@ -120,7 +120,7 @@ def figures(count: int) -> Iterator[tuple[str, float]]:
     policies = (PolicyEntry(workspace="root", name="p", spec=PlacementPolicySpec(rules=RULES)),)
     runner = asyncio.new_event_loop()
 
-    def run(engine: Engine, inventory: Inventory) -> None:
+    def run(engine: Engine, inventory: TargetColumns) -> None:
         runner.run_until_complete(evaluate(message, inventory, policies, engine, NOW))
 
     engine, inventory = fresh(made)
@@ -128,7 +128,7 @@ def figures(count: int) -> Iterator[tuple[str, float]]:
         engine.programs.get(rule.expression)
     cold = []
     for _ in range(3):
-        columns = Inventory()
+        columns = TargetColumns()
         columns.update(made)
         programs, engine = engine.programs, Engine(Isolation())
         engine.programs = programs

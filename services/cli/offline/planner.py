@@ -108,10 +108,10 @@ class Planner:
         if self._engine is None:
             from services.policy.cel.engine import Engine
             from services.policy.cel.isolation import Isolation
-            from services.policy.evaluation.columns import Inventory
+            from services.policy.evaluation.columns import TargetColumns
 
             isolation = Isolation(children=1, deadline=RULE_SECONDS, memory=RULE_MEMORY)
             self._stack.push_async_callback(isolation.close)
-            self._engine, self._inventory = Engine(isolation), Inventory()
+            self._engine, self._inventory = Engine(isolation), TargetColumns()
             self._inventory.update(self.plane.targets)
         return await stage.evaluate(discovered, self._inventory, self.plane.policies, self._engine, now)

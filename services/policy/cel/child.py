@@ -76,7 +76,7 @@ def answer(job: Job, trees: Lru[str, Tree], sink: BinaryIO) -> None:
     ready: list[Answer] = []
     flushed = time.monotonic()
     for target in job.targets:
-        ready.append(reference.verdict(tree, {**shared, "target": reference.to_cel(target)}))
+        ready.append(reference.outcome_of(tree, {**shared, "target": reference.to_cel(target)}))
         if time.monotonic() - flushed > FLUSH_SECONDS:
             write(sink, ready)
             ready, flushed = [], time.monotonic()

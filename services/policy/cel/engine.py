@@ -22,7 +22,7 @@ from services.policy.cel.program import Definitions, Program, Programs, digest_o
 from services.policy.cel.protocol import Answer, Job
 from services.policy.evaluation import memo
 from services.policy.evaluation.allowance import Allowances, Work
-from services.policy.evaluation.columns import Inventory, RowNumbers, freeze
+from services.policy.evaluation.columns import RowNumbers, TargetColumns, freeze
 from services.policy.evaluation.outcomes import ERROR, Outcomes
 from services.policy.evaluation.vector import Failed, Unvectorisable, Vectoriser
 from services.policy.language.syntax import Node
@@ -60,7 +60,7 @@ Tier = Literal["columns", "memo", "target"]
 class Scene:
     """What a message's rules are evaluated on: rows of the inventory, the other variables, the time, whose it is."""
 
-    inventory: Inventory
+    inventory: TargetColumns
     rows: RowNumbers
     context: Mapping[str, Any]
     now: float
@@ -220,7 +220,7 @@ def _targets(program: Program, scene: Scene, positions: Iterable[int]) -> list[d
 
 def _inline(program: Program, context: Mapping[str, Any], targets: Sequence[dict[str, Any]]) -> list[Answer]:
     shared = {name: reference.to_cel(value) for name, value in context.items()} if targets else {}
-    return [reference.verdict(program.tree, {**shared, "target": reference.to_cel(target)}) for target in targets]
+    return [reference.outcome_of(program.tree, {**shared, "target": reference.to_cel(target)}) for target in targets]
 
 
 def _spread(groups: memo.Groups, answers: Sequence[Answer | None], tier: Tier, why: str) -> Evaluation:
@@ -255,7 +255,7 @@ def _in_columns(program: Program, scene: Scene, work: Work) -> Evaluation:
     if len(failed):
         target = read_target(scene.inventory.target(scene.rows[failed[0]]), scene.now)
         variables = {name: reference.to_cel(value) for name, value in {**scene.context, "target": target}.items()}
-        error = reference.verdict(program.tree, variables)[1]
+        error = reference.outcome_of(program.tree, variables)[1]
     return Evaluation(outcomes, error, "columns", "single values of the target")
 
 

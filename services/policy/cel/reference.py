@@ -121,7 +121,7 @@ def evaluate(tree: Tree, variables: Mapping[str, Any]) -> Outcome:
         return None, f"cannot be evaluated ({type(error).__name__})"
 
 
-def verdict(tree: Tree, variables: Mapping[str, Any]) -> tuple[str, str]:
+def outcome_of(tree: Tree, variables: Mapping[str, Any]) -> tuple[str, str]:
     """`t`, `f`, or `e` with what went wrong; a value that is no boolean is an error."""
     value, message = evaluate(tree, variables)
     if message:
@@ -260,7 +260,7 @@ __all__ = [
     "from_cel",
     "functions",
     "is_regex",
+    "outcome_of",
     "parse",
     "to_cel",
-    "verdict",
 ]

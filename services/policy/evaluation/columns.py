@@ -96,7 +96,7 @@ class _Kept:
     seen: int  # how much of the log of changes it has taken in
 
 
-class Inventory:
+class TargetColumns:
     """Targets by row, and the columns over them."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.policy.evaluation.allowance import Work, column_seconds
-from services.policy.evaluation.columns import Inventory, RowNumbers, distinguisher, freeze
+from services.policy.evaluation.columns import RowNumbers, TargetColumns, distinguisher, freeze
 from services.policy.functions import FUNCTIONS
 from services.policy.language.syntax import Call, Index, Listing, Literal, Macro, Name, Node, Select, path_of, walk
 from services.policy.language.variables import TARGET
@@ -64,7 +64,7 @@ def _known(path: Path) -> Path:
     return path[:2] if TARGET[path[0]].type.startswith("map<") else path[:1]
 
 
-def group(inventory: Inventory, paths: frozenset[Path] | None, rows: RowNumbers, now: float, work: Work) -> Groups:
+def group(inventory: TargetColumns, paths: frozenset[Path] | None, rows: RowNumbers, now: float, work: Work) -> Groups:
     """Group rows by the values at these paths; without paths, or time to read them, every row is its own group."""
     if paths is None or not _affordable(inventory, paths, work):
         own = np.arange(len(rows))
@@ -85,7 +85,7 @@ def group(inventory: Inventory, paths: frozenset[Path] | None, rows: RowNumbers,
     return Groups(representatives, keys, group_of)
 
 
-def _affordable(inventory: Inventory, paths: frozenset[Path], work: Work) -> bool:
+def _affordable(inventory: TargetColumns, paths: frozenset[Path], work: Work) -> bool:
     new = [path for path in paths if path[0] in TARGET and not inventory.knows(("memo", path))]
     return work.afford(len(new) * column_seconds(len(inventory)))
 

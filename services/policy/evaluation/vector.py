@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.policy.evaluation.allowance import Work, column_seconds
-from services.policy.evaluation.columns import Inventory, Read, RowNumbers, Words, reader
+from services.policy.evaluation.columns import Read, RowNumbers, TargetColumns, Words, reader
 from services.policy.evaluation.outcomes import ERROR, FALSE, TRUE, Outcomes
 from services.policy.functions import FUNCTIONS, Function
 from services.policy.language.syntax import Call, Has, Listing, Literal, Macro, Name, Node, path_of, walk
@@ -74,7 +74,7 @@ class Vectoriser:
     values. Both answer as celpy does, and raise `Failed` where its answer is an error.
     """
 
-    inventory: Inventory
+    inventory: TargetColumns
     rows: RowNumbers
     now: float
     constant: Callable[[Node], Any]

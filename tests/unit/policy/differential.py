@@ -22,7 +22,7 @@ from services.policy.cel import reference
 from services.policy.cel.engine import Engine, Scene
 from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import Program, prepare, tree_of
-from services.policy.evaluation.columns import Inventory
+from services.policy.evaluation.columns import TargetColumns
 from services.policy.functions import FUNCTIONS
 from services.policy.language.diagnostics import InvalidExpression
 from services.policy.language.variables import read_target
@@ -74,7 +74,7 @@ def population() -> list[Target]:
 
 
 TARGETS = population()
-INVENTORY = Inventory()
+INVENTORY = TargetColumns()
 INVENTORY.update({target.id: target for target in TARGETS})
 
 

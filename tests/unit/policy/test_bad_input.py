@@ -15,8 +15,8 @@ VARIABLES = {
 }
 
 
-def verdict(expression: str) -> tuple[str, str]:
-    return reference.verdict(reference.parse(expression), VARIABLES)
+def outcome_of(expression: str) -> tuple[str, str]:
+    return reference.outcome_of(reference.parse(expression), VARIABLES)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_it_is_refused(expression: str, said: str) -> None:
     ],
 )
 def test_it_is_evaluated(expression: str, expected: tuple[str, str]) -> None:
-    assert verdict(expression) == expected
+    assert outcome_of(expression) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_it_is_evaluated(expression: str, expected: tuple[str, str]) -> None:
 )
 def test_it_is_over_quickly_and_says_little(expression: str) -> None:
     begun = time.process_time()
-    _, message = verdict(expression)
+    _, message = outcome_of(expression)
     assert time.process_time() - begun < 1.0
     assert len(message) < 200
 
@@ -107,7 +107,7 @@ def test_it_is_over_quickly_and_says_little(expression: str) -> None:
      "undeclared(request)", "request.user && request.user", "-request.user == 1", "request.groups[0].x"],
 )  # fmt: skip
 def test_messages_show_no_values(expression: str) -> None:
-    outcome, message = verdict(expression)
+    outcome, message = outcome_of(expression)
     assert outcome == "e"
     assert SECRET not in message
 
@@ -115,9 +115,9 @@ def test_messages_show_no_values(expression: str) -> None:
 def test_a_function_that_raises_is_an_error_that_logic_absorbs() -> None:
     broken = reference.to_cel({"name": "a"})  # a target without labels, which hasLabel does not expect
     tree = reference.parse('target.hasLabel("x")')
-    assert reference.verdict(tree, {"target": broken}) == ("e", "hasLabel failed (KeyError)")
+    assert reference.outcome_of(tree, {"target": broken}) == ("e", "hasLabel failed (KeyError)")
     tree = reference.parse('target.hasLabel("x") || true')
-    assert reference.verdict(tree, {"target": broken}) == ("t", "")
+    assert reference.outcome_of(tree, {"target": broken}) == ("t", "")
 
 
 def test_variables_that_double_are_refused() -> None:

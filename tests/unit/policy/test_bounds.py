@@ -9,7 +9,7 @@ from services.policy.cel.engine import INLINE_SECONDS, Engine, Evaluation, Exhau
 from services.policy.cel.isolation import Isolation
 from services.policy.cel.program import compile_rule
 from services.policy.evaluation.allowance import REMEMBERED, Allowances, Work
-from services.policy.evaluation.columns import Inventory
+from services.policy.evaluation.columns import TargetColumns
 from shared.model.target import Target
 
 ROWS = 5_000
@@ -17,13 +17,13 @@ HONEST = compile_rule('target.labels.region == "eu" && target.nodes < 7')
 
 
 @pytest.fixture(scope="module")
-def inventory() -> Inventory:
-    made = Inventory()
+def inventory() -> TargetColumns:
+    made = TargetColumns()
     made.update({f"w/{n}": Target(workspace="w", name=str(n), labels={"region": "eu"}, nodes=n) for n in range(ROWS)})
     return made
 
 
-def scene(inventory: Inventory, tenant: str) -> Scene:
+def scene(inventory: TargetColumns, tenant: str) -> Scene:
     return Scene(inventory, np.arange(ROWS), {}, 0.0, tenant)
 
 
@@ -32,7 +32,7 @@ def greedy(number: int) -> Any:
     return compile_rule(" || ".join(f'target.hasLabel("k{number}-{n}")' for n in range(40)))
 
 
-def test_a_tenant_that_reads_everything_is_isolated_and_others_are_not(inventory: Inventory) -> None:
+def test_a_tenant_that_reads_everything_is_isolated_and_others_are_not(inventory: TargetColumns) -> None:
     now = [0.0]
     engine = Engine(Isolation(), clock=lambda: now[0])
     spent, isolated = 0.0, 0
@@ -47,7 +47,7 @@ def test_a_tenant_that_reads_everything_is_isolated_and_others_are_not(inventory
     assert isinstance(engine.begin(greedy(100), scene(inventory, "greedy")), Evaluation)
 
 
-def test_compiling_counts_and_what_is_compiled_stays_usable(inventory: Inventory) -> None:
+def test_compiling_counts_and_what_is_compiled_stays_usable(inventory: TargetColumns) -> None:
     ticks = iter(range(1_000))
     engine = Engine(Isolation(), clock=lambda: float(next(ticks)))  # each compilation seems to take a second
     known = engine.compile("target.ready", (), "a")
@@ -59,7 +59,7 @@ def test_compiling_counts_and_what_is_compiled_stays_usable(inventory: Inventory
     engine.compile("target.nodes > 99", (), "b")
 
 
-def test_what_was_done_before_costs_nothing(inventory: Inventory) -> None:
+def test_what_was_done_before_costs_nothing(inventory: TargetColumns) -> None:
     engine = Engine(Isolation(), clock=lambda: 0.0)
     engine.begin(HONEST, scene(inventory, "a"))
     left = engine._allowances.left("a", 0.0)
@@ -68,7 +68,7 @@ def test_what_was_done_before_costs_nothing(inventory: Inventory) -> None:
     assert engine._allowances.left("a", 0.0) == left
 
 
-async def test_isolated_rules_answer_the_same(inventory: Inventory) -> None:
+async def test_isolated_rules_answer_the_same(inventory: TargetColumns) -> None:
     rule = compile_rule('target.labels.region == "eu" && target.nodes % 2 == 0')
     here = Scene(inventory, np.arange(40), {}, 0.0, "a")
     isolation = Isolation(deadline=20.0)

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from services.policy.evaluation import memo
 from services.policy.evaluation.allowance import Work
-from services.policy.evaluation.columns import MAX_COLUMNS, Inventory, freeze, reader
+from services.policy.evaluation.columns import MAX_COLUMNS, TargetColumns, freeze, reader
 from shared.model.target import Target
 
 
@@ -25,7 +25,7 @@ def test_only_changed_rows_are_read_again() -> None:
         reads[each.name] += 1
         return each.kubernetes_version
 
-    inventory = Inventory()
+    inventory = TargetColumns()
     inventory.update({name: target(name) for name in "abc"})
     for _ in range(3):
         inventory.words("k", read, 0.0)
@@ -37,7 +37,7 @@ def test_only_changed_rows_are_read_again() -> None:
 
 
 def test_a_target_that_is_gone_has_no_value_and_its_row_is_used_again() -> None:
-    inventory = Inventory()
+    inventory = TargetColumns()
     inventory.update({name: target(name, nodes=3) for name in "ab"})
     assert inventory.rows(["a", "b", "x"]) == [0, 1, None]
     inventory.update({"a": None, "x": None})
@@ -50,7 +50,7 @@ def test_a_target_that_is_gone_has_no_value_and_its_row_is_used_again() -> None:
 
 
 def test_columns_are_bounded() -> None:
-    inventory = Inventory()
+    inventory = TargetColumns()
     inventory.update({"a": target("a")})
     for number in range(MAX_COLUMNS + 20):
         inventory.words(number, reader(("name",)), 0.0)
@@ -64,7 +64,7 @@ changes = st.lists(
 
 @given(changes)
 def test_an_updated_inventory_equals_a_new_one(history: list[dict[str, str | None]]) -> None:
-    inventory, present = Inventory(), {}
+    inventory, present = TargetColumns(), {}
     for change in history:
         update = {
             name: None if version is None else target(name, kubernetes_version=version)
@@ -80,7 +80,7 @@ def test_an_updated_inventory_equals_a_new_one(history: list[dict[str, str | Non
 
 
 def test_groups_tell_apart_exactly_what_is_read() -> None:
-    inventory = Inventory()
+    inventory = TargetColumns()
     made = [
         target("a", labels={"x": "1", "y": "9"}),
         target("b", labels={"x": "1"}),
@@ -103,7 +103,7 @@ def test_not_a_number_groups_with_itself() -> None:
 
 
 def test_a_row_keeps_its_column_values_when_another_attribute_changes() -> None:
-    inventory = Inventory()
+    inventory = TargetColumns()
     first = target("a", labels={"x": "1"}, nodes=1)
     inventory.update({"a": first})
     inventory.column("n", "int", reader(("nodes",)), 0.0)

@@ -40,13 +40,13 @@ def test_a_policy_reaches_its_workspace_and_those_below(policy: str, workspace: 
     [("Require", True, "a"), ("Require", False, "acd"), ("Forbid", True, "b"), ("Forbid", False, "bcd")],
 )
 def test_which_outcomes_exclude(effect: str, fail: bool, survivors: str) -> None:
-    verdict = judge("abcd", [judged("tfee", effect, fail=fail)])
-    assert "".join("abcd"[each] for each in verdict.kept) == survivors
+    judgement = judge("abcd", [judged("tfee", effect, fail=fail)])
+    assert "".join("abcd"[each] for each in judgement.kept) == survivors
 
 
 def test_uncovered_targets_pass_and_score_neutral() -> None:
-    verdict = judge("abc", [judged("t-f", "Prefer")])
-    assert verdict.scores == (100.0, NEUTRAL, 0.0)
+    judgement = judge("abc", [judged("t-f", "Prefer")])
+    assert judgement.scores == (100.0, NEUTRAL, 0.0)
     assert len(judge("ab", [judged("--"), judged("--", "Forbid")]).kept) == 2
 
 
@@ -67,16 +67,16 @@ def test_without_preferences_there_are_no_scores(rules: list[Judged]) -> None:
 
 def test_targets_are_rejected_by_their_own_message_and_messages_are_bounded() -> None:
     ids = [str(number) for number in range(MAX_MESSAGES + 5)]
-    verdict = judge(ids, [judged("f" * len(ids), messages=tuple(f"no {each}" for each in ids))])
-    assert len(verdict.rejections) == MAX_MESSAGES + 1
-    assert verdict.rejections[0].message == "no 0"
-    assert verdict.rejections[-1].message == "does not meet rule w/p/r"
-    assert sorted(target for each in verdict.rejections for target in each.targets) == sorted(ids)
+    judgement = judge(ids, [judged("f" * len(ids), messages=tuple(f"no {each}" for each in ids))])
+    assert len(judgement.rejections) == MAX_MESSAGES + 1
+    assert judgement.rejections[0].message == "no 0"
+    assert judgement.rejections[-1].message == "does not meet rule w/p/r"
+    assert sorted(target for each in judgement.rejections for target in each.targets) == sorted(ids)
 
 
 def test_an_error_is_reported_apart_from_a_verdict() -> None:
-    verdict = judge("abc", [judged("tfe", error="no such key: 'x'")])
-    assert [(each.reason, each.message, each.targets) for each in verdict.rejections] == [
+    judgement = judge("abc", [judged("tfe", error="no such key: 'x'")])
+    assert [(each.reason, each.message, each.targets) for each in judgement.rejections] == [
         ("PolicyError", "rule w/p/r could not be evaluated: no such key: 'x'", ("c",)),
         ("PolicyRequires", "does not meet rule w/p/r", ("b",)),
     ]
@@ -92,15 +92,15 @@ def test_every_target_survives_or_is_rejected_once_and_order_does_not_decide(
     drawn: list[tuple[str, str, bool]],
 ) -> None:
     rules = [judged(outcomes, effect, fail=fail) for outcomes, effect, fail in drawn]
-    verdict = judge("abcdef", rules)
-    kept = ["abcdef"[each] for each in verdict.kept]
-    rejected = [target for each in verdict.rejections for target in each.targets]
+    judgement = judge("abcdef", rules)
+    kept = ["abcdef"[each] for each in judgement.kept]
+    rejected = [target for each in judgement.rejections for target in each.targets]
     assert sorted(kept + rejected) == list("abcdef")
-    assert judge("abcdef", rules[::-1]).kept.tolist() == verdict.kept.tolist()
-    assert all(0.0 <= score <= 100.0 for score in verdict.scores)
-    assert all(len(each.outcomes) == len(kept) for each in verdict.rules)
+    assert judge("abcdef", rules[::-1]).kept.tolist() == judgement.kept.tolist()
+    assert all(0.0 <= score <= 100.0 for score in judgement.scores)
+    assert all(len(each.outcomes) == len(kept) for each in judgement.rules)
     for each in rules:
         fatal = {"Require": FALSE, "Forbid": TRUE}.get(each.rule.effect)
         assert all(
-            each.outcomes[index] not in (fatal, ERROR if fatal and each.policy.fail else -1) for index in verdict.kept
+            each.outcomes[index] not in (fatal, ERROR if fatal and each.policy.fail else -1) for index in judgement.kept
         )

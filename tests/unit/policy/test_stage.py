@@ -9,7 +9,7 @@ import pytest
 
 from services.policy.cel.engine import Engine
 from services.policy.cel.isolation import Isolation
-from services.policy.evaluation.columns import Inventory
+from services.policy.evaluation.columns import TargetColumns
 from services.policy.stage import evaluate
 from shared.api import LabelSelector, PlacementPolicySpec, PlacementSpec, Rule, Variable, WorkloadSelector
 from shared.model.policy import PolicyEntry
@@ -45,7 +45,7 @@ def policy(workspace: str, name: str, *rules: Rule, **fields: Any) -> PolicyEntr
 
 
 async def run(message: Discovered, *policies: PolicyEntry) -> Evaluated:
-    inventory, isolation = Inventory(), Isolation(deadline=20.0)
+    inventory, isolation = TargetColumns(), Isolation(deadline=20.0)
     inventory.update(INVENTORY)
     try:
         return await evaluate(message, inventory, policies, Engine(isolation), NOW)
@@ -200,7 +200,7 @@ MANY = {f"w/{n}": Target(workspace="w", name=str(n), nodes=n) for n in range(400
 @asynccontextmanager
 async def judging(deadline: float) -> AsyncIterator[Callable[[str, Rule], Awaitable[Evaluated]]]:
     """Judges many targets by a rule of a workspace; its rules have so many seconds."""
-    inventory, isolation = Inventory(), Isolation(children=2, deadline=deadline)
+    inventory, isolation = TargetColumns(), Isolation(children=2, deadline=deadline)
     inventory.update(MANY)
     engine = Engine(isolation)
     message = discovered(targets=tuple(MANY))
