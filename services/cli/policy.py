@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from services.cli.support.errors import UsageError
+from services.cli.support.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
     from services.policy.cel.admission import Finding
@@ -26,8 +26,8 @@ TEST = """\
 Evaluate every rule on targets: SyncTargets in a file, or the live inventory. A Placement in the policy's file (or in
 --placement) is what `placement` and `workload` stand for; without one, an example is.
 
-Exit codes: 0 every rule gave an answer, 1 a rule is invalid or failed on a target (or NATS does not answer), 2 a file
-or the command line cannot be used.
+Exit codes: 0 every rule gave an answer, 1 a rule is invalid or failed on a target (or NATS does not answer, or no
+process can be started to evaluate in), 2 a file or the command line cannot be used.
 """
 OUTCOMES = {"t": "true", "f": "false", "e": "error", "-": "not covered"}
 LIVE = "live"
@@ -54,13 +54,19 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or test; the exit code is 1 when a rule is not well. Raises UsageError for a file that cannot be used."""
+    """Check or test; the exit code is 1 when a rule is not well.
+
+    Raises UsageError for a file that cannot be used, CommandError where rules cannot be evaluated at present.
+    """
     from services.cli.support.manifests import InvalidManifest
+    from services.policy.cel.isolation import Unavailable
 
     try:
         code: int = args.act(args)
     except InvalidManifest as error:
         raise UsageError(str(error)) from None
+    except Unavailable as error:
+        raise CommandError(str(error)) from None
     return code
 
 

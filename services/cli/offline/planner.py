@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.cli.offline.plane import Plane
+from services.cli.support.errors import CommandError
 from services.discovery.core import Candidate, Workspaces, providers_of, screen
 from services.scheduler.core import Outcome, refusal_of, schedule
 from shared.model.decision import Proposal, Rejection
@@ -68,7 +69,10 @@ class Planner:
         await self._stack.aclose()
 
     async def decide(self, request: Request, now: float) -> Answer:
-        """What the scheduler proposes for a request, and who had fallen out before it was asked."""
+        """What the scheduler proposes for a request, and who had fallen out before it was asked.
+
+        Raises CommandError where rules cannot be evaluated at present.
+        """
         trusted = self.plane.trusted
         providers = None if trusted is None else (*trusted, *providers_of(request, self.plane.policies))
         screened = screen(request, self._candidates, Workspaces({}), providers)
@@ -104,6 +108,7 @@ class Planner:
                 inventory_revision=0,
             )
         from services.policy import stage
+        from services.policy.cel.isolation import Unavailable
 
         if self._engine is None:
             from services.policy.cel.engine import Engine
@@ -114,4 +119,7 @@ class Planner:
             self._stack.push_async_callback(isolation.close)
             self._engine, self._inventory = Engine(isolation), TargetColumns()
             self._inventory.update(self.plane.targets)
-        return await stage.evaluate(discovered, self._inventory, self.plane.policies, self._engine, now)
+        try:
+            return await stage.evaluate(discovered, self._inventory, self.plane.policies, self._engine, now)
+        except Unavailable as error:
+            raise CommandError(str(error)) from None

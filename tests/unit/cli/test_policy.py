@@ -1,7 +1,11 @@
 """`moorage policy check` and `moorage policy test`, on files."""
 
+import asyncio
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -20,6 +24,8 @@ spec:
   - {name: tainted, expression: 'target.taints.exists(t, t.key == "x")', effect: Forbid}
 """
 )
+MANY = list(range(150))
+COSTLY = GOOD.replace('variables.region == "eu"', f"{MANY}.all(a, {MANY}.map(b, a + b).all(c, c + target.nodes >= 0))")
 BAD = GOOD.replace("variables.region ==", "variables.reigon ==")
 INLINE = (
     HEAD
@@ -45,7 +51,15 @@ def moorage(*arguments: str) -> int:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    made = {"good": GOOD, "bad": BAD, "inline": INLINE, "targets": TARGETS, "unlabelled": UNLABELLED, "broken": "a: ["}
+    made = {
+        "good": GOOD,
+        "bad": BAD,
+        "costly": COSTLY,
+        "inline": INLINE,
+        "targets": TARGETS,
+        "unlabelled": UNLABELLED,
+        "broken": "a: [",
+    }
     for name, text in made.items():
         (tmp_path / name).write_text(text)
     return {name: str(tmp_path / name) for name in (*made, "missing")}
@@ -123,3 +137,24 @@ def test_live_without_a_broker_is_one_line(
     nowhere = ("--nats-url", "nats://127.0.0.1:9")
     assert moorage("test", files["good"], "--targets", "live", *nowhere) == 1
     assert "moorage: no NATS answers at nats://127.0.0.1:9 within 0.2 s" in capsys.readouterr().err
+
+
+async def no_process(*_: Any, **__: Any) -> NoReturn:
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+@pytest.mark.parametrize("command", ["policy test", "schedule"])
+def test_where_no_process_can_be_started_is_one_line(
+    command: str, files: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A costly rule needs a process of its own."""
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", no_process)
+    arguments = {
+        "policy test": ["policy", "test", files["costly"]],
+        "schedule": ["schedule", "--policy", files["costly"], "--placement", files["inline"]],
+    }
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments[command], "--targets", files["targets"]])
+    assert ended.value.code == 1
+    said = "no process that evaluates rules can be started: Resource temporarily unavailable"
+    assert capsys.readouterr().err == f"moorage: {said}\n"
