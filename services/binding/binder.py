@@ -112,7 +112,7 @@ class Binder:
             binding = before if intended is before else await self._records.write(ref, intended)
         if isinstance(wanted, Trouble):
             await self._leases.fail(message, binding, wanted)
-        if lifecycle.settled(binding) and not drifted:
+        if lifecycle.in_place(binding) and not drifted:
             return lifecycle.bound(message, binding)
         force = spec.conflict_policy == "TakeOver"
         return await self._apply_in_target(message, before, binding, wanted, drifted, force=force)
@@ -157,7 +157,7 @@ class Binder:
         )
         found = {**recorded, **{identity(each.ref): each for each in applied}}
         objects = [found[identity(each)] for each in wanted.refs]
-        binding = await self._leases.settle(
+        binding = await self._leases.conclude(
             message, binding, lambda now: lifecycle.succeeded(now, objects, wanted.notes, self._clock())
         )
         return lifecycle.bound(message, binding)

@@ -68,7 +68,7 @@ class Leases:
             await self.fail(message, binding, problem)
         return binding, result
 
-    async def settle(
+    async def conclude(
         self, message: Assigned, leased: PlacementBinding, change: Callable[[PlacementBinding], PlacementBinding]
     ) -> PlacementBinding:
         """Write what came of it. Others may have written meanwhile (a deletion, an edit), but hold no lease."""
@@ -87,7 +87,7 @@ class Leases:
 
     async def fail(self, message: Assigned, binding: PlacementBinding, problem: Trouble) -> NoReturn:
         """Record trouble, tell of it, and come again: raises Retry, always."""
-        binding = await self.settle(message, binding, lambda now: lifecycle.failed(now, problem, self._clock()))
+        binding = await self.conclude(message, binding, lambda now: lifecycle.failed(now, problem, self._clock()))
         await self._publish(lifecycle.bound(message, binding))
         raise Retry(self._reach.delay(message.target, problem, binding.status.retries), problem.message)
 

@@ -37,7 +37,7 @@ from shared.pipeline.messages import Assigned, Bound, Observed
 _MESSAGE = 2048  # characters that the schema allows
 _GRAVITY: tuple[Health, ...] = ("Unhealthy", "Degraded", "Unknown", "Progressing", "Healthy")
 _AVAILABLE: dict[Health, Literal["True", "False", "Unknown"]] = {"Healthy": "True", "Unknown": "Unknown"}
-_SETTLED: frozenset[BindingPhase] = frozenset({"Applied", "Ready", "Degraded"})
+_IN_PLACE: frozenset[BindingPhase] = frozenset({"Applied", "Ready", "Degraded"})
 
 
 def attempt_of(binding: PlacementBinding) -> int:
@@ -54,24 +54,24 @@ def leased(binding: PlacementBinding, now: float, lease: float) -> float:
     return max(0.0, seconds(progressing.last_transition_time) + lease - now)
 
 
-def settled(binding: PlacementBinding) -> bool:
-    """Whether all that the spec names is in the target, as far as we know."""
+def in_place(binding: PlacementBinding) -> bool:
+    """True if all that the spec names is in the target, as far as we know."""
     status = binding.status
-    return status.phase in _SETTLED and status.observed_generation == binding.metadata.generation
+    return status.phase in _IN_PLACE and status.observed_generation == binding.metadata.generation
 
 
 def unfinished(binding: PlacementBinding) -> bool:
-    """Whether everything in the spec was applied once, but a later correction of drift did not succeed.
+    """True if everything in the spec was applied once, but a later correction of drift did not succeed.
 
     (What was never applied completely is not meant: the worker that was told to apply it keeps trying.)
     """
-    return not settled(binding) and binding.status.observed_generation == binding.metadata.generation
+    return not in_place(binding) and binding.status.observed_generation == binding.metadata.generation
 
 
 def concerns(binding: PlacementBinding, message: Observed) -> bool:
-    """Whether an observation belongs to the attempt that this binding was written for, and not to another one."""
+    """True if an observation belongs to the attempt that this binding was written for, and not to another one."""
     written_for = (binding.spec.placement_ref.uid, attempt_of(binding))
-    applied = settled(binding) or unfinished(binding)
+    applied = in_place(binding) or unfinished(binding)
     return applied and not deleting(binding) and written_for == (message.head.uid, message.head.attempt)
 
 
@@ -98,7 +98,7 @@ def untouched(before: PlacementBinding | None, wanted: Wanted, known: Collection
 
     None, unless everything in its spec was applied: what was not may be anything.
     """
-    if before is None or not settled(before):
+    if before is None or not in_place(before):
         return frozenset()
     hashes = {identity(each): each.hash for each in before.spec.manifests}
     return frozenset(

@@ -45,10 +45,10 @@ class Observations:
         wait = lifecycle.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
-        if lifecycle.settled(binding):
+        if lifecycle.in_place(binding):
             binding = await self._write(message, binding)
         drifted = lifecycle.drifted(binding, message)
-        if not drifted and lifecycle.settled(binding):
+        if not drifted and lifecycle.in_place(binding):
             return None
         settings = self._settings
         wait = lifecycle.rest(

@@ -84,7 +84,7 @@ class Removal:
         present = {TargetRef.of(each.spec.target).id: each for each in await self._records.others(message.placement)}
         for target in message.after:
             successor = present.get(target)
-            if successor is None or not lifecycle.settled(successor):
+            if successor is None or not lifecycle.in_place(successor):
                 raise Retry(delay, f"{target} has to take over first")
             report = self._reports.get(message.placement.key_in(target))
             healthy = report is not None and all(each.health == "Healthy" for each in report.objects)

@@ -13,7 +13,7 @@ class ControllerSettings(HubSettings, frozen=True, kw_only=True):
     resync_seconds: Annotated[
         float, Meta(description="Seconds after which a request that got no answer is made again.", gt=0)
     ] = 30.0
-    unsettled_seconds: Annotated[
+    in_place_seconds: Annotated[
         float,
         Meta(
             description="Seconds after which a placement that was decided and is not in place everywhere has another"

@@ -16,7 +16,7 @@ from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, Resource
 from shared.model.target import Workspace
 
 MOST_ROLES = Bounds(objects=20_000, bytes=256 << 20)  # of one kind in one workspace; 0.5 KB each are kept
-SETTLING = 1.0
+PROPAGATION = 1.0
 """Seconds from a change of RBAC until others are told of it. API servers follow RBAC by watching as well, so that one
 may still answer by the old state while another has told us of the new one. Changes come in bursts, too."""
 
@@ -65,7 +65,7 @@ class Rbac:
                 tasks.create_task(self._count(workspace, informer, changed))
             while True:
                 await changed.wait()
-                await asyncio.sleep(SETTLING)
+                await asyncio.sleep(PROPAGATION)
                 changed.clear()
                 if all(informer.synced.is_set() for informer in informers):
                     self._changes[workspace] += 1  # an answer since may have been by the old state

@@ -19,7 +19,7 @@ SIZE = 1 << 16  # bytes: a placement has some 9,000 in the stream
 BRISK = {
     "MOORAGE_PIPELINE_MAX_BYTES": str(SIZE),
     "MOORAGE_RESYNC_SECONDS": "5",  # longer than a round takes on a loaded machine
-    "MOORAGE_UNSETTLED_SECONDS": "8",
+    "MOORAGE_IN_PLACE_SECONDS": "8",
 }
 
 

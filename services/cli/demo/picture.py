@@ -69,8 +69,8 @@ class Picture:
         healthy = all(target in placed and placed[target].health == "Healthy" for target in selected)
         return "running" if healthy else "binding"
 
-    def settled(self) -> bool:
-        """Whether every placement that was created runs, or is refused with its reason on its status."""
+    def finished(self) -> bool:
+        """True if every placement that was created runs, or is refused with its reason on its status."""
         return all(
             (state := self.state(ref)) == "running" or (state == "refused" and bool(self.refusal(ref)))
             for ref in self.created

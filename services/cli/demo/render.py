@@ -65,7 +65,7 @@ def headline(picture: Picture, ref: PlacementRef) -> Text:
     return line
 
 
-def unsettled(picture: Picture) -> list[Text]:
+def unfinished(picture: Picture) -> list[Text]:
     """What is not yet as it should be: placements under way, and clusters that are not ready."""
     waiting = [headline(picture, ref) for ref in sorted(picture.created) if picture.state(ref) != "running"]
     return waiting + [

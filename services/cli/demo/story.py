@@ -121,7 +121,7 @@ class Story:
             waiting = asyncio.create_task(
                 self._wait(
                     "every placement runs or is refused",
-                    lambda picture: applied.done() and picture.settled(),
+                    lambda picture: applied.done() and picture.finished(),
                     self._screen.show,
                 )
             )
@@ -194,7 +194,7 @@ class Story:
         try:
             return await self._follower.until(holds, WITHIN, shown)
         except TimeoutError:
-            lines = "; ".join(" ".join(line.plain.split()) for line in render.unsettled(self._picture))
+            lines = "; ".join(" ".join(line.plain.split()) for line in render.unfinished(self._picture))
             raise CommandError(f"after {WITHIN:g} s it is not yet so that {what}: {lines}") from None
 
     async def _stay(self) -> None:

@@ -5,7 +5,7 @@ steps.py        the next step
 digest.py       what a decision depends on besides the targets
 eviction.py     which targets are to be left
 brake.py        when none is left, since too many were lost at once
-settling.py     when what was decided should be in place
+in_place.py     when what was decided should be in place
 rebalance.py    when better targets are looked for
 retrying.py     when a placement that was refused is tried again
 """

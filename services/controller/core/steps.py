@@ -11,10 +11,10 @@ import msgspec
 from services.controller.core.brake import Braked
 from services.controller.core.digest import MARKS, SUSPENDED, change
 from services.controller.core.eviction import Sighting, braked, clearable, evicted, gone
+from services.controller.core.in_place import grace_period, in_place
 from services.controller.core.observation import Decision, Observation
 from services.controller.core.rebalance import may_improve
 from services.controller.core.retrying import due
-from services.controller.core.settling import settled, settling
 from shared.api import ObjectMeta, Placement
 from shared.hub.names import PLACED_FINALIZER
 from shared.model.request import Cause, HeadEntry
@@ -168,8 +168,8 @@ def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision
         return Cause.of("TargetLost", _some(leaving))
     if seen.overdue and (left_over := _left_over(seen, decision)):
         return Cause.of("Resync", f"left over in {_some(left_over)}")
-    should_be_in_place = seen.now - entry.requested_at >= settling(seen.settings.unsettled_seconds, entry)
-    if should_be_in_place and not settled(placement.status, decision, seen.attempts):
+    should_be_in_place = seen.now - entry.requested_at >= grace_period(seen.settings.in_place_seconds, entry)
+    if should_be_in_place and not in_place(placement.status, decision, seen.attempts):
         return NOT_IN_PLACE
     if _braked(seen, placement):
         return None  # what looks like a better target is one that is not cut off

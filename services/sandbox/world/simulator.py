@@ -9,7 +9,7 @@ from services.sandbox.errors import ApiError
 from services.sandbox.plane import ControlPlane
 from services.sandbox.state.clusters import Cluster
 from services.sandbox.state.store import WatchClosed
-from services.sandbox.world.workloads import STATUS, settle
+from services.sandbox.world.workloads import STATUS, simulate
 
 logger = logging.getLogger(__name__)
 _IDLE_SECONDS = 3600.0
@@ -60,7 +60,7 @@ class Simulator:
         entries = (entry for found in kinds.values() for entry in store.entries(cluster.name, found.id))
         nodes = [entry.document() for entry in store.entries(cluster.name, "nodes")]
         write = self._plane.system_write("status")
-        for item, status in settle((entry.document() for entry in entries), nodes, write.now):
+        for item, status in simulate((entry.document() for entry in entries), nodes, write.now):
             if item.get("status") == status:
                 continue
             kind, metadata = kinds[item["kind"]], item["metadata"]

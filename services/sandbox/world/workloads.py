@@ -46,7 +46,7 @@ def requests(pod_spec: Document) -> Room:
     return total
 
 
-def settle(objects: Iterable[Document], nodes: list[Document], now: str) -> list[tuple[Document, Document]]:
+def simulate(objects: Iterable[Document], nodes: list[Document], now: str) -> list[tuple[Document, Document]]:
     """Each object with the status that it should have. The oldest find room first; pods come before workloads."""
     free = allocatable(nodes)
     ordered = sorted(

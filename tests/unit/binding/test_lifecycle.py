@@ -119,13 +119,13 @@ def bound(health: str = "Unknown", uid: str = "o1") -> BoundObject:
 def test_success_is_recorded_with_the_generation_that_it_is_for() -> None:
     before = binding(retries=3, objects=(bound("Healthy"),))
     after = lifecycle.succeeded(before, (bound(), bound(uid="o2")), ("ConfigMap y is not in the workspace.",), NOW)
-    assert lifecycle.settled(after)
-    assert not lifecycle.settled(before)
+    assert lifecycle.in_place(after)
+    assert not lifecycle.in_place(before)
     assert after.status.retries == 0
     assert [each.health for each in after.status.objects] == ["Healthy", "Unknown"]
     assert lifecycle.bound(message(), after).message == "2 objects are applied. ConfigMap y is not in the workspace."
     newer = msgspec.structs.replace(after, metadata=msgspec.structs.replace(after.metadata, generation=2))
-    assert not lifecycle.settled(newer)
+    assert not lifecycle.in_place(newer)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_the_worst_object_makes_the_phase(health: str, phase: str, available: st
     assert (after.status.phase, condition.status) == (phase, available)
     assert condition.message == ("All objects are healthy." if phase == "Ready" else "ConfigMap x: why.")
     assert [each.health for each in after.status.objects] == [health, "Healthy"]
-    assert lifecycle.settled(after)
+    assert lifecycle.in_place(after)
     assert lifecycle.leased(after, NOW + 5, 25) == 0
     assert get_condition(after.status.conditions, "Progressing") == get_condition(
         before.status.conditions, "Progressing"

@@ -33,7 +33,7 @@ from shared.model.target import Target
 NOW = 100_000.0
 SETTINGS = ControllerSettings()
 OVERDUE = NOW - SETTINGS.resync_seconds
-LONG_AGO = NOW - 1.5 * SETTINGS.unsettled_seconds  # whatever a placement is called
+LONG_AGO = NOW - 1.5 * SETTINGS.in_place_seconds  # whatever a placement is called
 REF = PlacementRef(workspace="root:a", namespace="shop", name="web")
 T, U = "root:p/t", "root:p/u"
 THERE = Sighting(target=Target(workspace="root:p", name="t", ready=True))

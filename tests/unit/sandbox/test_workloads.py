@@ -6,7 +6,7 @@ import pytest
 
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.world.simulator import Simulator
-from services.sandbox.world.workloads import FAIL, settle
+from services.sandbox.world.workloads import FAIL, simulate
 
 NOW = "2026-01-02T03:04:05Z"
 NODES = [{"status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}}}] * 2
@@ -20,7 +20,7 @@ def workload(kind="Deployment", name="web", *, replicas=2, cpu="500m", created="
 
 
 def statuses(*items, nodes=NODES):
-    return {item["metadata"]["name"]: status for item, status in settle(items, nodes, NOW)}
+    return {item["metadata"]["name"]: status for item, status in simulate(items, nodes, NOW)}
 
 
 def conditions(status):
@@ -72,7 +72,7 @@ def test_the_annotation_keeps_a_workload_from_becoming_ready(where):
 def test_a_status_that_is_right_stays_as_it_is():
     item = workload()
     first = statuses(item)["web"]
-    ((_, second),) = settle([{**item, "status": first}], NODES, "2027-01-01T00:00:00Z")
+    ((_, second),) = simulate([{**item, "status": first}], NODES, "2027-01-01T00:00:00Z")
     assert second == first
 
 

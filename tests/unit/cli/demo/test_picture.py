@@ -19,7 +19,7 @@ def test_a_placement_is_waiting_until_something_is_decided():
     assert seen.state(REF) == "waiting"
     seen.placements[REF] = placement()
     assert seen.state(REF) == "waiting"
-    assert not seen.settled()
+    assert not seen.finished()
 
 
 def test_it_is_binding_until_its_own_status_says_healthy_everywhere():
@@ -30,10 +30,10 @@ def test_it_is_binding_until_its_own_status_says_healthy_everywhere():
     assert seen.state(REF) == "binding"
     seen.placements[REF] = placement(health={"eu": "Healthy", "us": "Progressing"})
     assert seen.state(REF) == "binding"
-    assert not seen.settled()
+    assert not seen.finished()
     seen.placements[REF] = placement(health={"eu": "Healthy", "us": "Healthy"})
     assert seen.state(REF) == "running"
-    assert seen.settled()
+    assert seen.finished()
 
 
 def test_health_in_a_cluster_that_is_no_longer_chosen_does_not_count():
@@ -42,13 +42,13 @@ def test_health_in_a_cluster_that_is_no_longer_chosen_does_not_count():
     assert seen.state(REF) == "running"
 
 
-def test_a_refusal_settles_it_once_the_placement_says_why():
+def test_a_refusal_finishes_it_once_the_placement_says_why():
     seen = picture(cluster("eu"))
     seen.saw_decision(REF, decision(), 11.0)
     assert seen.state(REF) == "refused"
-    assert not seen.settled()
+    assert not seen.finished()
     seen.placements[REF] = placement(refusal="0/1 targets: 1 insufficient cpu")
-    assert seen.settled()
+    assert seen.finished()
     assert seen.refusal(REF) == "0/1 targets: 1 insufficient cpu"
 
 

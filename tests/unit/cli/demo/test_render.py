@@ -93,8 +93,8 @@ def test_a_loss_shows_what_moved_where_and_how_long_it_took():
     ]
 
 
-def test_what_is_unsettled_names_placements_and_clusters():
-    assert plain(render.unsettled(picture(cluster("eu"), cluster("us", ready=False)))) == [
+def test_what_is_unfinished_names_placements_and_clusters():
+    assert plain(render.unfinished(picture(cluster("eu"), cluster("us", ready=False)))) == [
         "  shop/web              waiting",
         "  us is not ready",
     ]

@@ -14,8 +14,8 @@ UNDECIDED = frozenset({"Pending", "Scheduling", "Unschedulable"})
 MOST = 16  # times as long as at first
 
 
-def settled(status: PlacementStatus, decision: Decision, attempts: Mapping[str, int]) -> bool:
-    """Whether what was decided is in place: in each selected target there is a PlacementBinding of this round
+def in_place(status: PlacementStatus, decision: Decision, attempts: Mapping[str, int]) -> bool:
+    """True if what was decided is in place: in each selected target there is a PlacementBinding of this round
     (`attempts` by target), and the Placement's status says that it is applied.
 
     Otherwise somebody is still at work, or the message that told him was lost.
@@ -28,8 +28,8 @@ def settled(status: PlacementStatus, decision: Decision, attempts: Mapping[str, 
     )
 
 
-def settling(first: float, head: HeadEntry) -> float:
-    """Seconds that a placement has to be in place once a round was asked for.
+def grace_period(first: float, head: HeadEntry) -> float:
+    """Seconds that a placement has to come into place once a round was asked for.
 
     Twice as many after each round in vain, up to 16 times `first`; and up to half as many again, by a hash of its uid,
     so that many placements do not come all at once.
