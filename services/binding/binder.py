@@ -123,10 +123,10 @@ class Binder:
         What was decided, and what the message says, may be somebody else's making, or of a time when that was not so.
         """
         requester = requester_of(placement)
-        verdict = (await self._access.may_use(requester, (message.target,)))[message.target]
-        if verdict == "Allowed":
+        permission = (await self._access.may_use(requester, (message.target,)))[message.target]
+        if permission == "Allowed":
             return None
-        if verdict == "Unknown":
+        if permission == "Unknown":
             said = "nobody can say whether the requester may use this target"
             return Trouble("PermissionGranted", "AuthorizationUnknown", said, lasting=False)
         who = requester.username if requester else ""

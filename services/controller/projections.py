@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.controller.core.observation import Decision
+from services.controller.core.observation import KnownDecision
 from services.controller.core.rebalance import moved_at
 from services.controller.workload import Selected, select
 from shared.api import Placement, decode_decision, decode_policy
@@ -15,7 +15,7 @@ from shared.model.refs import TargetRef
 from shared.model.request import PreviousChoice
 
 
-class Binding(msgspec.Struct, frozen=True):
+class KnownBinding(msgspec.Struct, frozen=True):
     """What the controller needs to know of a PlacementBinding: whose it is, in which target (by id), of which round."""
 
     placement: str
@@ -48,26 +48,28 @@ def policy_of(workspace: str, raw: bytes) -> PolicyEntry:
     )
 
 
-def decision_of(raw: bytes) -> Decision:
+def decision_of(raw: bytes) -> KnownDecision:
     """A PlacementDecision."""
     status = decode_decision(raw).status
     selected = tuple(
         PreviousChoice(target=TargetRef.of(each.target).id, replicas=each.replicas) for each in status.selected
     )
     reserved = {choice.target: each.reserved for choice, each in zip(selected, status.selected, strict=True)}
-    return Decision(attempt=status.attempt, selected=selected, reserved=reserved, moved_at=moved_at(status.history))
+    return KnownDecision(
+        attempt=status.attempt, selected=selected, reserved=reserved, moved_at=moved_at(status.history)
+    )
 
 
 _LABELLED = msgspec.json.Decoder(dict[str, Any])
 
 
-def binding_of(raw: bytes) -> Binding:
+def binding_of(raw: bytes) -> KnownBinding:
     """A PlacementBinding."""
     obj = _LABELLED.decode(raw)
     spec, labels = obj.get("spec") or {}, obj["metadata"].get("labels") or {}
     target = spec.get("target") or {}
     attempt = str((obj["metadata"].get("annotations") or {}).get(ATTEMPT_ANNOTATION, ""))
-    return Binding(
+    return KnownBinding(
         placement=(spec.get("placementRef") or {}).get("name") or labels.get(PLACEMENT_LABEL, ""),
         target=TargetRef(workspace=target.get("workspace", ""), name=target.get("name", "")).id,
         attempt=int(attempt) if attempt.isdecimal() else 0,

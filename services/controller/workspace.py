@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from services.controller.core.observation import Decision, gives_back
-from services.controller.projections import Binding, binding_of, decision_of, policy_of, same_wish, workload_of
+from services.controller.core.observation import KnownDecision, gives_back
+from services.controller.projections import KnownBinding, binding_of, decision_of, policy_of, same_wish, workload_of
 from services.controller.referred import Referred
 from services.controller.workload import Selected
 from shared.api import Placement, decode_placement
@@ -51,7 +51,7 @@ class WorkspaceWatch:
         self._bindings = Informer(client, BINDINGS, decode=binding_of)
         self._workloads: dict[KindKey, Informer[Selected]] = {}
         self.referred = Referred(client, notify)
-        self._bound: dict[PlacementRef, dict[str, Binding]] = {}  # by the name of the PlacementBinding
+        self._bound: dict[PlacementRef, dict[str, KnownBinding]] = {}  # by the name of the PlacementBinding
         self._bound_known = asyncio.Event()
         self._beyond: frozenset[tuple[str, str]] | None = None  # None: not known since Placements came or went
         self._opening = asyncio.Lock()
@@ -121,7 +121,7 @@ class WorkspaceWatch:
                 if wanted and namespace in (change.key[0], change.key[1]):
                     self._notify(self.ref(namespace, name))
 
-    def _owner(self, key: tuple[str, str], binding: Binding) -> PlacementRef:
+    def _owner(self, key: tuple[str, str], binding: KnownBinding) -> PlacementRef:
         """The placement that a PlacementBinding belongs to; it lives in the same namespace."""
         return self.ref(key[0], binding.placement)
 
@@ -153,7 +153,7 @@ class WorkspaceWatch:
     def policy(self, name: str) -> PolicyEntry | None:
         return self._policies.objects.get(("", name))
 
-    def decision(self, ref: PlacementRef) -> Decision | None:
+    def decision(self, ref: PlacementRef) -> KnownDecision | None:
         return self._decisions.objects.get((ref.namespace, ref.name))
 
     def attempts(self, ref: PlacementRef) -> dict[str, int]:

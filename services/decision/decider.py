@@ -92,13 +92,13 @@ class Decider:
 
     async def _authorized(self, request: Request, targets: Collection[str]) -> set[str]:
         """Those of the targets that the requester may use. Raises Retry where nobody can say."""
-        verdicts = await self._access.may_use(request.requester, targets)
-        if "Unknown" in verdicts.values():
+        permissions = await self._access.may_use(request.requester, targets)
+        if "Unknown" in permissions.values():
             raise Retry(LATER, "nobody can say what the requester may use")
-        for target in sorted(target for target, verdict in verdicts.items() if verdict != "Allowed"):
+        for target in sorted(target for target, permission in permissions.items() if permission != "Allowed"):
             who = request.requester.username if request.requester else ""
             refused("NotAuthorized", requester=who, placement=str(request.placement), target=target, stage="decision")
-        return {target for target, verdict in verdicts.items() if verdict == "Allowed"}
+        return {target for target, permission in permissions.items() if permission == "Allowed"}
 
     async def withdraw(self, message: Withdrawn) -> list[Assigned]:
         """Give back what a placement holds, forget the decision, have everything removed."""

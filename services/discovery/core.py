@@ -9,7 +9,7 @@ from shared.api import LabelSelector, WorkspaceSelector, matches
 from shared.model.decision import Rejection
 from shared.model.policy import PolicyEntry
 from shared.model.reasons import RejectionCode, Stage, may_name
-from shared.model.request import Request, Verdict
+from shared.model.request import Permission, Request
 from shared.model.target import Target
 from shared.pipeline.messages import Discovered
 
@@ -142,8 +142,8 @@ def screen(
     )
 
 
-def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict], revision: int) -> Discovered:
-    """The stage's result. A target without a verdict has none: it counts as unknown, never as allowed.
+def answer(request: Request, screened: Screened, permissions: Mapping[str, Permission], revision: int) -> Discovered:
+    """The stage's result. A target without a permission has none: it counts as unknown, never as allowed.
 
     A target that is not ready is no candidate, unless the placement runs there and need not leave yet.
     """
@@ -154,9 +154,9 @@ def answer(request: Request, screened: Screened, verdicts: Mapping[str, Verdict]
     rejected: dict[tuple[RejectionCode, str], list[str]] = defaultdict(list)
     for candidate in screened.candidates:
         target = candidate.target
-        verdict = verdicts.get(candidate.id, "Unknown")
-        if verdict != "Allowed":
-            rejected[_REFUSED[verdict]].append(candidate.id)
+        permission = permissions.get(candidate.id, "Unknown")
+        if permission != "Allowed":
+            rejected[_REFUSED[permission]].append(candidate.id)
             continue
         if not target.ready:
             if candidate.id in may_stay:  # it is waited for; what it serves is not known for sure
@@ -193,7 +193,7 @@ def _told(rejection: Rejection) -> Rejection:
     return rejection if may_name(rejection) else msgspec.structs.replace(rejection, targets=(), unnamed=rejection.count)
 
 
-_REFUSED: dict[Verdict, tuple[RejectionCode, str]] = {
+_REFUSED: dict[Permission, tuple[RejectionCode, str]] = {
     "Denied": (RejectionCode.NOT_AUTHORIZED, "not authorized"),
     "NoRequester": (RejectionCode.NOT_AUTHORIZED, "no requester recorded on the Placement"),
     "Unknown": (RejectionCode.AUTHORIZATION_UNKNOWN, "of unknown authorization"),

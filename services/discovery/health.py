@@ -1,4 +1,4 @@
-"""When a target counts as lost, and when as back: probes in, a verdict out."""
+"""When a target counts as lost, and when as back: probes in, a judgement out."""
 
 from typing import Literal
 
@@ -56,7 +56,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def undecided(self) -> bool:
-        """Whether there is no verdict yet: nothing answered, or what fails just now may still be back in time."""
+        """True while nothing can be said: nothing answered, or what fails just now may still be back in time."""
         return not (self.lost_since or self.problem) and (not self.answered_at or self.failing_since > 0)
 
     @property
@@ -69,7 +69,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
         return "" if self.answered_at else NOT_PROBED
 
 
-def verdict(entry: Target, health: Health, lost_after: float) -> Target:
+def assess(entry: Target, health: Health, lost_after: float) -> Target:
     """The entry with what this copy of the worker thinks of the target; whether it is otherwise fit is not asked here.
 
     A copy may be cut off from a target that other copies reach, and all must not leave that target for it. So nobody

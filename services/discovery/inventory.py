@@ -7,7 +7,7 @@ import msgspec
 
 from services.discovery.capacity.nodes import Nodes
 from services.discovery.capacity.quantities import amounts, quantities
-from services.discovery.health import NOT_PROBED, Health, steady_latency, verdict
+from services.discovery.health import NOT_PROBED, Health, assess, steady_latency
 from shared.api import (
     Condition,
     Latency,
@@ -136,7 +136,7 @@ def _with(target: Target, seen: Seen, viewpoint: Viewpoint) -> Target:
     )
     if health.undecided:
         return target
-    judged = verdict(target, health, viewpoint.lost_after)
+    judged = assess(target, health, viewpoint.lost_after)
     if judged.ready and (lack := _lack(judged)):
         return msgspec.structs.replace(judged, ready=False, reason=lack)
     return judged
@@ -225,7 +225,7 @@ def _ready(target: Target, seen: Seen, holder: Target | None) -> tuple[str, bool
 def _conditions(
     found: SyncTarget, target: Target, seen: Seen, now: str, holder: Target | None
 ) -> tuple[Condition, ...]:
-    """The verdicts are the inventory's, which all copies share; a copy's own look adds the words."""
+    """The judgements are the inventory's, which all copies share; a copy's own look adds the words."""
     health = seen.health
     why = health.detail or health.reason or target.reason
     rows = [
@@ -242,10 +242,10 @@ def _conditions(
     unread = not target.apis and not seen.api_problem
     for type_, holds, no, message in rows:
         if target.reason == NOT_PROBED or (type_ == "APIsDiscovered" and unread):
-            verdict: tuple[_Status, str, str] = ("Unknown", "NotProbed", NOT_PROBED)
+            finding: tuple[_Status, str, str] = ("Unknown", "NotProbed", NOT_PROBED)
         else:
-            verdict = ("True", "AsExpected", "") if holds else ("False", no, message)
-        conditions = set_condition(conditions, type_, *verdict, now, found.metadata.generation)
+            finding = ("True", "AsExpected", "") if holds else ("False", no, message)
+        conditions = set_condition(conditions, type_, *finding, now, found.metadata.generation)
     return conditions
 
 

@@ -95,7 +95,7 @@ class Targets:
         self._beyond: dict[str, dict[str, SyncTarget]] = {}  # what is not taken, by workspace and key
 
     async def answer_doubts(self) -> None:
-        """Look at once at what another copy doubts (see `verdict`), or judged as we did not, until cancelled."""
+        """Look at once at what another copy doubts (see `assess`), or judged as we did not, until cancelled."""
         async for keys in self._inventory.view.changes():
             for key in keys:
                 self._clusters.note(key)

@@ -39,5 +39,5 @@ async def discover(message: Requested, deps: Discovery) -> Discovered:
     trusted = (*deps.trusted, *providers_of(request, policies))
     screened = screen(request, deps.candidates(), Workspaces(labels), trusted)
     ids = [candidate.id for candidate in screened.candidates]
-    verdicts = await deps.access.may_use(request.requester, ids)
-    return answer(request, screened, verdicts, revision)
+    permissions = await deps.access.may_use(request.requester, ids)
+    return answer(request, screened, permissions, revision)

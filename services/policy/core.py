@@ -132,7 +132,7 @@ def _excluded(each: Judged) -> Mask:
 
 
 def _rejections(targets: Sequence[str], each: Judged, excluded: Mask) -> Iterable[Rejection]:
-    """One per distinct message; errors apart from verdicts."""
+    """One per distinct message; errors apart from judgements."""
     failed = excluded & (each.outcomes == ERROR)
     name = f"{each.policy.id}/{each.rule.name}"
     if failed.any():

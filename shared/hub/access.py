@@ -15,7 +15,7 @@ from shared.hub.resources import SYNCTARGETS
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.resources import SUBJECTACCESSREVIEWS, Resource
 from shared.model.refs import TargetRef
-from shared.model.request import Requester, Verdict
+from shared.model.request import Permission, Requester
 from shared.process.settings import HubSettings
 
 log = logging.getLogger("moorage.access")
@@ -48,22 +48,22 @@ class Action(NamedTuple):
 class Access(Protocol):
     """Who may do what."""
 
-    async def may(self, requester: Requester | None, workspace: str, action: Action) -> Verdict:
-        """The verdict on one action in a workspace. Raises nothing: what cannot be found out is Unknown."""
+    async def may(self, requester: Requester | None, workspace: str, action: Action) -> Permission:
+        """The permission for one action in a workspace. Raises nothing: what cannot be found out is Unknown."""
         ...
 
-    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:
-        """The verdict on each of these target ids. Raises nothing: what cannot be found out is Unknown."""
+    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Permission]:
+        """The permission for each of these target ids. Raises nothing: what cannot be found out is Unknown."""
         ...
 
 
 class AllowAll(Access):
     """Everybody may do everything; only where the settings say so in so many words."""
 
-    async def may(self, requester: Requester | None, workspace: str, action: Action) -> Verdict:  # noqa: ARG002 - everybody
+    async def may(self, requester: Requester | None, workspace: str, action: Action) -> Permission:  # noqa: ARG002 - everybody
         return "Allowed"
 
-    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:  # noqa: ARG002 - everybody
+    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Permission]:  # noqa: ARG002 - everybody
         return dict.fromkeys(targets, "Allowed")
 
 
@@ -118,16 +118,16 @@ class AccessReviews(Access):
         self._settings = settings
         self._clock = clock
         self._state = state
-        self._answers: Lru[_Question, tuple[Verdict, float]] = Lru(REMEMBERED)
-        self._pending: dict[_Question, asyncio.Task[Verdict]] = {}
+        self._answers: Lru[_Question, tuple[Permission, float]] = Lru(REMEMBERED)
+        self._pending: dict[_Question, asyncio.Task[Permission]] = {}
         self._room = asyncio.Semaphore(settings.review_concurrency)
 
-    async def may(self, requester: Requester | None, workspace: str, action: Action) -> Verdict:
+    async def may(self, requester: Requester | None, workspace: str, action: Action) -> Permission:
         if requester is None or not requester.username:
             return "NoRequester"
         return await self._ask(_Question(_Who.of(requester), workspace, action, self._state(workspace)))
 
-    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Verdict]:
+    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Permission]:
         """Verb `use` on the synctargets: first on all of a workspace, then on each."""
         if requester is None or not requester.username:
             return dict.fromkeys(targets, "NoRequester")
@@ -137,7 +137,7 @@ class AccessReviews(Access):
             names.setdefault(ref.workspace, []).append(ref.name)
         who = _Who.of(requester)
         answers = await asyncio.gather(*(self._workspace(who, *item) for item in names.items()))
-        return {target: verdict for answer in answers for target, verdict in answer.items()}
+        return {target: permission for answer in answers for target, permission in answer.items()}
 
     async def close(self) -> None:
         """Give up what is still being asked."""
@@ -145,17 +145,17 @@ class AccessReviews(Access):
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
-    async def _workspace(self, who: _Who, workspace: str, names: list[str]) -> dict[str, Verdict]:
+    async def _workspace(self, who: _Who, workspace: str, names: list[str]) -> dict[str, Permission]:
         state = self._state(workspace)
         whole = await self._ask(_Question(who, workspace, USE_ANY, state))
         if whole != "Denied":  # one that cannot be asked about the whole cannot be asked about the parts
             return {TargetRef(workspace=workspace, name=name).id: whole for name in names}
         questions = [_Question(who, workspace, USE_ANY._replace(name=name), state) for name in names]
-        verdicts = await asyncio.gather(*(self._ask(question) for question in questions))
+        permissions = await asyncio.gather(*(self._ask(question) for question in questions))
         ids = (TargetRef(workspace=workspace, name=name).id for name in names)
-        return dict(zip(ids, verdicts, strict=True))
+        return dict(zip(ids, permissions, strict=True))
 
-    async def _ask(self, question: _Question) -> Verdict:
+    async def _ask(self, question: _Question) -> Permission:
         remembered = self._answers.get(question)
         if remembered is not None and self._clock() < remembered[1]:
             return remembered[0]
@@ -165,15 +165,15 @@ class AccessReviews(Access):
             task.add_done_callback(lambda _: self._pending.pop(question, None))
         return await asyncio.shield(task)  # whoever asked first may be cancelled; the others still want to know
 
-    async def _review(self, question: _Question) -> Verdict:
+    async def _review(self, question: _Question) -> Permission:
         async with self._room:
-            verdict = await self._post(question)
-        if verdict != "Unknown":
-            ttl = self._settings.allowed_ttl_seconds if verdict == "Allowed" else self._settings.denied_ttl_seconds
-            self._answers.put(question, (verdict, self._clock() + ttl))
-        return verdict
+            permission = await self._post(question)
+        if permission != "Unknown":
+            ttl = self._settings.allowed_ttl_seconds if permission == "Allowed" else self._settings.denied_ttl_seconds
+            self._answers.put(question, (permission, self._clock() + ttl))
+        return permission
 
-    async def _post(self, question: _Question) -> Verdict:
+    async def _post(self, question: _Question) -> Permission:
         """One review, tried again where the failure may pass. An error is not a denial."""
         for delay in (*RETRY_DELAYS, None):
             try:

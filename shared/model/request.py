@@ -24,7 +24,7 @@ class Requester(Value, frozen=True, kw_only=True):
     extra: dict[str, tuple[str, ...]] = {}
 
 
-Verdict = Literal["Allowed", "Denied", "Unknown", "NoRequester"]
+Permission = Literal["Allowed", "Denied", "Unknown", "NoRequester"]
 """The answer to whether a requester may do something; Unknown: nobody could say."""
 
 CauseCode = Literal[

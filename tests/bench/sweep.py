@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from services.controller.controller import Controller
-from services.controller.core.observation import Decision
+from services.controller.core.observation import KnownDecision
 from services.controller.observer import Moves, Observer
-from services.controller.projections import Binding
+from services.controller.projections import KnownBinding
 from services.controller.reconcile import Reconciler
 from services.controller.settings import ControllerSettings
 from services.controller.sweep import sweep
@@ -55,8 +55,8 @@ def fill(controller: Controller, placements: int) -> None:
         names = [f"target-{(number + step) % TARGETS:03}" for step in (0, 7)]
         selected = tuple(PreviousChoice(target=f"root:platform/{name}", replicas=2) for name in names)
         watch._placements.objects[ref.namespace, ref.name] = placement(ref, names)
-        watch._decisions.objects[ref.namespace, ref.name] = Decision(attempt=3, selected=selected)
-        watch._bound[ref] = {name: Binding(ref.name, f"root:platform/{name}", 3) for name in names}
+        watch._decisions.objects[ref.namespace, ref.name] = KnownDecision(attempt=3, selected=selected)
+        watch._bound[ref] = {name: KnownBinding(ref.name, f"root:platform/{name}", 3) for name in names}
         head = Head(uid=ref.name, generation=1, attempt=3)
         controller.observer.heads.entries[ref.key] = Entry(
             ref.key, HeadEntry(head=head, digest="d", requested_at=DECIDED), 1

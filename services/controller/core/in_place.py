@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from services.controller.core.observation import Decision
+from services.controller.core.observation import KnownDecision
 from shared.aio.backoff import backoff
 from shared.api import PlacementStatus
 from shared.model.refs import TargetRef
@@ -14,7 +14,7 @@ UNDECIDED = frozenset({"Pending", "Scheduling", "Unschedulable"})
 MOST = 16  # times as long as at first
 
 
-def in_place(status: PlacementStatus, decision: Decision, attempts: Mapping[str, int]) -> bool:
+def in_place(status: PlacementStatus, decision: KnownDecision, attempts: Mapping[str, int]) -> bool:
     """True if what was decided is in place: in each selected target there is a PlacementBinding of this round
     (`attempts` by target), and the Placement's status says that it is applied.
 

@@ -11,7 +11,7 @@ from shared.model.request import HeadEntry, PreviousChoice, Waiting
 from shared.model.resources import Resources, fits
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class KnownDecision(msgspec.Struct, frozen=True, kw_only=True):
     """What the controller needs to know of a PlacementDecision."""
 
     attempt: int
@@ -20,7 +20,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     moved_at: float = 0.0
 
 
-def gives_back(old: Decision, new: Decision) -> bool:
+def gives_back(old: KnownDecision, new: KnownDecision) -> bool:
     """Whether a placement takes less than before of a target that it stays on, which may help those that wait.
 
     What it leaves is free only once it is cleared there: when its PlacementBinding is gone.
@@ -34,7 +34,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement | None = None  # None: there is none (any more), as far as the cache knows
     entry: HeadEntry | None = None  # the newest head
     digest: str | None = None  # of its input; None: not looked at, taken for what it was at the newest head
-    decision: Decision | None = None
+    decision: KnownDecision | None = None
     waiting: Waiting | None = None
     attempts: Mapping[str, int] = {}  # of its PlacementBindings, by target
     targets: Mapping[str, Sighting] = {}  # those that it is decided for or bound in

@@ -12,7 +12,7 @@ from services.controller.core.brake import Braked
 from services.controller.core.digest import MARKS, SUSPENDED, change
 from services.controller.core.eviction import Sighting, braked, clearable, evicted, gone
 from services.controller.core.in_place import grace_period, in_place
-from services.controller.core.observation import Decision, Observation
+from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.rebalance import may_improve
 from services.controller.core.retrying import due
 from shared.api import ObjectMeta, Placement
@@ -161,7 +161,7 @@ def _changed(entry: HeadEntry, metadata: ObjectMeta, digest: str | None) -> Caus
     return Cause.of("SpecChanged") if entry.head.generation != metadata.generation else None
 
 
-def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision: Decision) -> Cause | None:
+def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision: KnownDecision) -> Cause | None:
     """Why what was decided for the newest head does not hold any more."""
     leaving = _leaving(seen, placement)
     if set(leaving) - set(entry.leaving) or (leaving and seen.overdue):
@@ -220,7 +220,7 @@ def _patience(seen: Observation, placement: Placement) -> float:
     return seen.settings.eviction_toleration_seconds if own is None else float(own)
 
 
-def _left_over(seen: Observation, decision: Decision) -> list[str]:
+def _left_over(seen: Observation, decision: KnownDecision) -> list[str]:
     """The reachable targets that it is still bound in though they are not selected."""
     selected = {choice.target for choice in decision.selected}
     return clearable((target, seen.targets[target]) for target in seen.attempts if target not in selected)

@@ -230,17 +230,17 @@ async def test_a_copy_that_is_behind_forgets_by_what_another_has_recorded(scene)
     async with scene.running(), access_reviews(scene) as (behind, _):
         before = await another(scene, "")
 
-        async def verdict():
+        async def permission():
             (found,) = (await behind.may_use(Requester(username="tess"), ["root:platform/east"])).values()
             return found
 
-        assert await verdict() == "Denied"
+        assert await permission() == "Denied"
         await allow(scene, "tess")
-        assert await verdict() == "Denied"  # it follows no RBAC itself, and remembers
+        assert await permission() == "Denied"  # it follows no RBAC itself, and remembers
         await another(scene, before.value.rbac)
 
         async def allowed():
-            return await verdict() == "Allowed"
+            return await permission() == "Allowed"
 
         await until(allowed)
 
@@ -275,29 +275,29 @@ async def test_an_answer_to_what_was_asked_before_the_change_is_not_remembered(s
 
     scene.sandbox.handle = slow
 
-    async def verdict(username):
+    async def permission(username):
         (found,) = (await reviews.may_use(Requester(username=username), ["root:platform/east"])).values()
         return found
 
     async def until_asked(username):
         asked = scene.requests[REVIEW]
-        await verdict(username)
+        await permission(username)
         return scene.requests[REVIEW] > asked
 
     async with access_reviews(scene) as (reviews, rbac):
         following = asyncio.create_task(rbac.follow(PLATFORM, scene.hub.cluster(PLATFORM)))
         await watching(scene)
-        assert await verdict("mallory") == "Denied"
+        assert await permission("mallory") == "Denied"
         hold = True
-        first = asyncio.create_task(verdict("tess"))
+        first = asyncio.create_task(permission("tess"))
         async with asyncio.timeout(BOUND):
             await held.wait()
         await deny(scene)
         await until(lambda: until_asked("mallory"))  # the change has been seen
-        assert await verdict("tess") == "Denied"  # it does not wait for the answer that is old
+        assert await permission("tess") == "Denied"  # it does not wait for the answer that is old
         release.set()
         assert await first == "Allowed"
-        assert await verdict("tess") == "Denied"
+        assert await permission("tess") == "Denied"
         following.cancel()
         await asyncio.wait([following])
 

@@ -63,7 +63,7 @@ def leaving(attempt: int) -> PlacementBinding:
 
 
 @pytest.mark.parametrize(
-    ("case", "verdict"),
+    ("case", "step"),
     [
         ((message(), placement(), decision(5, HERE), None, 5), "apply"),
         ((message(), placement(), decision(6, HERE), None, 6), "apply"),
@@ -88,8 +88,8 @@ def leaving(attempt: int) -> PlacementBinding:
         ((message(), placement(deleted=True, suspend=True), decision(5, HERE), None, 5), "remove"),
     ],
 )
-def test_what_is_done_follows_from_what_holds_now(case: Any, verdict: str) -> None:
-    assert judge(*case) == verdict
+def test_what_is_done_follows_from_what_holds_now(case: Any, step: str) -> None:
+    assert judge(*case) == step
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 import pytest
 
-from services.controller.core.observation import Decision, gives_back
+from services.controller.core.observation import KnownDecision, gives_back
 
 
-def reserving(**targets: dict[str, float]) -> Decision:
-    return Decision(attempt=1, reserved=targets)
+def reserving(**targets: dict[str, float]) -> KnownDecision:
+    return KnownDecision(attempt=1, reserved=targets)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from services.controller.core.in_place import grace_period, in_place
-from services.controller.core.observation import Decision
+from services.controller.core.observation import KnownDecision
 from shared.api import PlacedTarget, PlacementStatus
 from shared.model.request import HeadEntry, PreviousChoice
 from tests.support.values import head
@@ -29,13 +29,13 @@ def entry(digest: str = "a.b.c", **fields) -> HeadEntry:
 )
 def test_a_placement_is_in_place_when_it_is_applied_in_all_that_was_selected(phase, targets, attempts, expected):
     placed = tuple(PlacedTarget(workspace="root:p", name=name, phase=each) for name, each in targets.items())
-    decision = Decision(attempt=3, selected=(PreviousChoice(target="root:p/a"), PreviousChoice(target="root:p/b")))
+    decision = KnownDecision(attempt=3, selected=(PreviousChoice(target="root:p/a"), PreviousChoice(target="root:p/b")))
     written = {f"root:p/{name}": attempt for name, attempt in attempts.items()}
     assert in_place(PlacementStatus(phase=phase, targets=placed), decision, written) is expected
 
 
 def test_a_refusal_that_nobody_waits_with_is_not_in_place():
-    assert not in_place(PlacementStatus(phase="Unschedulable"), Decision(attempt=3), {})
+    assert not in_place(PlacementStatus(phase="Unschedulable"), KnownDecision(attempt=3), {})
 
 
 @pytest.mark.parametrize(("in_vain", "least"), [(0, 600), (1, 1200), (2, 2400), (4, 9600), (5, 9600), (1000, 9600)])

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from services.controller.core.observation import Decision, Observation
+from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.steps import Place, next_step
 from services.controller.observer import Moves, Observer
 from services.controller.settings import ControllerSettings
@@ -19,7 +19,7 @@ from shared.model.request import HeadEntry, PreviousChoice
 from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, WAITING
 
-ON_T = Decision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
+ON_T = KnownDecision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
 T = Target(workspace="root:p", name="t", ready=True)
 DRAINED = msgspec.structs.replace(T, taints=(Taint(key="drain", effect="NoExecute"),))
 

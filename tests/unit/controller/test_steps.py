@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.controller.core.brake import Braked
 from services.controller.core.digest import SUSPENDED, UNFOLLOWED
 from services.controller.core.eviction import Sighting
-from services.controller.core.observation import Decision, Observation
+from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.steps import (
     Hold,
     LetGo,
@@ -42,7 +42,7 @@ TAINT = Taint(key="maintenance", effect="NoExecute")
 WHY = Braked(scope="region east", lost=5, total=6)
 HELD_BACK = msgspec.structs.replace(LOST, braked=WHY)
 GONE = Sighting(missing_since=1.0)
-ON_T = Decision(attempt=3, selected=(PreviousChoice(target=T),))
+ON_T = KnownDecision(attempt=3, selected=(PreviousChoice(target=T),))
 ROUND_UNDER_WAY = Wait("a round is under way")
 REMOVAL_UNDER_WAY = Wait("its removal is under way")
 
@@ -141,7 +141,7 @@ def test_a_placement_is_placed_anew_for_a_cause(known, code, detail) -> None:
 
 @pytest.mark.parametrize("known", [{}, {"digest": "x.b.c"}, {"entry": entry(2, at=OVERDUE)}, {"entry": None}])
 def test_whatever_the_cause_a_round_says_which_targets_are_to_be_left(known) -> None:
-    both = Decision(attempt=3, selected=(PreviousChoice(target=T), PreviousChoice(target=U)))
+    both = KnownDecision(attempt=3, selected=(PreviousChoice(target=T), PreviousChoice(target=U)))
     found = step(decision=both, targets={T: LOST, U: THERE}, **known)
     assert found.leaving == (T,)
 

@@ -52,11 +52,11 @@ def request(*kinds, workspaces=None, home="root:team"):
     )
 
 
-def discovered(asked, targets, verdicts=None, labels=LABELS, providers=("root:a",)):
+def discovered(asked, targets, permissions=None, labels=LABELS, providers=("root:a",)):
     candidates = [Candidate(each.id, each, served(each)) for each in targets]
     screened = screen(asked, candidates, Workspaces(labels), providers)
     ids = [candidate.id for candidate in screened.candidates]
-    return answer(asked, screened, dict.fromkeys(ids, "Allowed") if verdicts is None else verdicts, 7)
+    return answer(asked, screened, dict.fromkeys(ids, "Allowed") if permissions is None else permissions, 7)
 
 
 def reasons(found):
@@ -89,7 +89,7 @@ def test_a_selector_admits_workspaces_by_path_and_labels(fields, path, admitted)
 
 
 @pytest.mark.parametrize(
-    ("candidate", "verdict", "kinds", "rejected"),
+    ("candidate", "permission", "kinds", "rejected"),
     [
         (target(), "Allowed", ["apps/v1 Deployment", "v1 Secret"], None),
         (target(), "Allowed", ["apps/v1beta1 Deployment"], None),
@@ -119,8 +119,8 @@ def test_a_selector_admits_workspaces_by_path_and_labels(fields, path, admitted)
         (target(allowed={"selector": {"matchLabels": {"env": "prod"}}}), "Allowed", [], None),
     ],
 )
-def test_each_target_has_one_reason(candidate, verdict, kinds, rejected):
-    found = discovered(request(*kinds), [candidate], {candidate.id: verdict})
+def test_each_target_has_one_reason(candidate, permission, kinds, rejected):
+    found = discovered(request(*kinds), [candidate], {candidate.id: permission})
     assert found.targets == (() if rejected else (candidate.id,))
     names = (candidate.id,) if rejected and rejected[0] in NAMED else 1
     assert reasons(found) == ({rejected: names} if rejected else {})
@@ -223,20 +223,20 @@ TARGETS = st.lists(
     unique_by=lambda each: each.id,
     max_size=12,
 )
-VERDICTS = st.sampled_from(["Allowed", "Denied", "Unknown", "NoRequester"])
+PERMISSIONS = st.sampled_from(["Allowed", "Denied", "Unknown", "NoRequester"])
 
 
 @given(TARGETS, st.data())
 def test_every_target_is_accounted_for_once_whatever_the_order(targets, data):
     asked = request("v1 Secret", workspaces=data.draw(st.sampled_from([{}, {"paths": ["root:a"]}])))
-    verdicts = {each.id: data.draw(VERDICTS) for each in targets}
-    found = discovered(asked, targets, verdicts)
+    permissions = {each.id: data.draw(PERMISSIONS) for each in targets}
+    found = discovered(asked, targets, permissions)
     named = [*found.targets, *(each for rejection in found.rejections for each in rejection.targets)]
     assert len(named) == len(set(named))
     assert len(found.targets) + sum(rejection.count for rejection in found.rejections) == len(targets)
     assert all(rejection.count for rejection in found.rejections)
-    assert all(verdicts[each] == "Allowed" for each in named)
-    shuffled = discovered(asked, data.draw(st.permutations(targets)), verdicts)
+    assert all(permissions[each] == "Allowed" for each in named)
+    shuffled = discovered(asked, data.draw(st.permutations(targets)), permissions)
     assert shuffled == found
 
 

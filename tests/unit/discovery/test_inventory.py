@@ -276,7 +276,7 @@ def test_copies_that_measure_differently_do_not_correct_each_other():
     assert entry(near).latency == {"hub": 12.0}  # nobody has told any
 
 
-def test_a_copy_that_is_not_sure_leaves_the_verdict_of_another():
+def test_a_copy_that_is_not_sure_leaves_the_judgement_of_another():
     ready, failing = entry(), Seen(health=Health(answered_at=NOW, failing_since=NOW))
     lost = given_up(previous=ready)
     assert entry(failing, previous=ready).ready

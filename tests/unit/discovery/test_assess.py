@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.discovery.health import FLAPPING, UNREACHABLE, Health, Probe, Rules, observe, verdict
+from services.discovery.health import FLAPPING, UNREACHABLE, Health, Probe, Rules, assess, observe
 from shared.model.target import Target
 
 RULES = Rules(lost_after=60.0, refused_limit=3)
@@ -49,7 +49,7 @@ def gone(at=NOW, **more):
     ],
 )
 def test_what_a_copy_makes_of_the_entry(entry, health, after):
-    assert verdict(entry, health, RULES.lost_after) == after
+    assert assess(entry, health, RULES.lost_after) == after
 
 
 STEPS = st.lists(
@@ -67,7 +67,7 @@ def test_nothing_is_ever_lost_in_the_past_or_while_an_answer_is_fresh(steps):
             answers[copy] = now
         if healths[copy].undecided:
             continue
-        before, entry = entry, verdict(entry, healths[copy], RULES.lost_after)
+        before, entry = entry, assess(entry, healths[copy], RULES.lost_after)
         if entry.lost_since and not before.lost_since:
             assert entry.lost_since == now
             assert now - before.doubted_at >= RULES.lost_after / 8
@@ -84,7 +84,7 @@ def test_one_copy_that_is_cut_off_costs_few_writes_and_loses_nothing(paces, fail
         for copy, probe, late in ((0, failure, 0.0), (1, GOOD, 0.5)):
             healths[copy] = observe(healths[copy], probe, now + late, RULES)
             if not healths[copy].undecided:
-                before, entry = entry, verdict(entry, healths[copy], RULES.lost_after)
+                before, entry = entry, assess(entry, healths[copy], RULES.lost_after)
                 writes += entry != before
             assert entry.ready
             assert not entry.lost_since
@@ -99,5 +99,5 @@ def test_what_no_copy_reaches_is_lost_soon(pace, failure):
         for copy in (0, 1):
             healths[copy] = observe(healths[copy], failure, now, RULES)
             if not healths[copy].undecided:
-                entry = verdict(entry, healths[copy], RULES.lost_after)
+                entry = assess(entry, healths[copy], RULES.lost_after)
         assert now - NOW <= RULES.lost_after + RULES.lost_after / 8 + 3 * pace
