@@ -44,7 +44,10 @@ class Rejection(ApiStruct, frozen=True, kw_only=True):
     """The targets that one reason excluded."""
 
     count: Annotated[int, Meta(description="How many targets it excluded.", ge=0)]
-    samples: Annotated[tuple[str, ...], Meta(description="A few of them, as workspace/name.", max_length=16)] = ()
+    samples: Annotated[
+        tuple[str, ...],
+        Meta(description="A few of those that the requester may use, as workspace/name.", max_length=16),
+    ] = ()
 
 
 class AppliedOverride(ApiStruct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from rich.text import Text
 from services.cli.demo.picture import Figures, Loss, Picture, State, cluster_id, cluster_of
 from services.cli.support.plan import Place
 from shared.api import REGION_LABEL, SyncTarget, TargetReference
-from shared.api.decision import ScoredTarget
+from shared.api.decision import Rejection, ScoredTarget
 from shared.model.refs import PlacementRef, TargetRef
 
 STYLES: dict[State, str] = {"waiting": "dim", "refused": "yellow", "binding": "cyan", "running": "green"}
@@ -89,11 +89,18 @@ def decision(picture: Picture, ref: PlacementRef) -> list[Text]:
         lines.append(line)
     lines += [_scored("next", "cyan", alternate, width) for alternate in found.alternates]
     for reason, rejection in sorted(found.rejected.items()):
-        names = ", ".join(_name(sample) for sample in rejection.samples)
-        more = rejection.count - len(rejection.samples)
-        line = Text("    ").append(f"{'not':<7}", "yellow").append(f"{names}{f' and {more} more' if more > 0 else ''}")
+        line = Text("    ").append(f"{'not':<7}", "yellow").append(_rejected(rejection))
         lines.append(line.append(f": {words(reason)}", "yellow"))
     return lines
+
+
+def _rejected(rejection: Rejection) -> str:
+    """Some names and how many more there are; the number alone where the names are not for the requester."""
+    names = ", ".join(_name(sample) for sample in rejection.samples)
+    more = rejection.count - len(rejection.samples)
+    if not names:
+        return f"{more} cluster{'s' if more > 1 else ''}"
+    return f"{names} and {more} more" if more > 0 else names
 
 
 def _scored(word: str, style: str, scored: ScoredTarget, width: int) -> Text:

@@ -96,7 +96,10 @@ def picture(*clusters: SyncTarget) -> Picture:
 def running(*on: str) -> Picture:
     """The placement is decided, bound and healthy on these clusters, with one more that was rejected."""
     found = picture(*(cluster(name) for name in (*on, "full")))
-    rejected = {"InsufficientResources": Rejection(count=1, samples=(f"{PLATFORM}/full",))}
+    rejected = {
+        "InsufficientResources": Rejection(count=1, samples=(f"{PLATFORM}/full",)),
+        "NotAuthorized": Rejection(count=2),
+    }
     why = f"BestFit chose {', '.join(on)}"
     found.saw_decision(REF, decision(*on, rejected=rejected, rationale=why), 10.25)
     found.placements[REF] = placement(health=dict.fromkeys(on, "Healthy"))

@@ -74,6 +74,7 @@ def test_a_decision_shows_scores_that_add_up_the_next_best_and_why_not_the_other
         "    chosen eu    80.0 = Policy 60.0 + Resource 20.0  Healthy",
         "    next   us    40.0 = Policy 30.0 + Resource 10.0",
         "    not    full: insufficient resources",
+        "    not    2 clusters: not authorized",
     ]
 
 
