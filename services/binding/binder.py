@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from services.binding import lifecycle
 from services.binding.core import Identity, Wanted, identity
-from services.binding.judge import Step, judge, replicas_for
+from services.binding.judge import Operation, judge, replicas_for
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.removal import Removal
@@ -82,7 +82,7 @@ class Binder:
             return None  # what is to be done instead is in a message of its own
         return await self._apply(assigned, facts, drifted)
 
-    def _judge(self, message: Assigned, facts: Facts) -> Step:
+    def _judge(self, message: Assigned, facts: Facts) -> Operation:
         head = self._heads.get(message.placement.key)
         newest = head.head.attempt if head else 0
         return judge(message, facts.placement, facts.decision, facts.binding, newest)

@@ -7,7 +7,7 @@ from shared.api import Placement, PlacementBinding, PlacementDecision
 from shared.model.refs import TargetRef
 from shared.pipeline.messages import Assigned
 
-Step = Literal["apply", "remove", "drop"]
+Operation = Literal["apply", "remove", "drop"]
 
 
 def judge(
@@ -16,7 +16,7 @@ def judge(
     decision: PlacementDecision | None,
     binding: PlacementBinding | None,
     newest: int,
-) -> Step:
+) -> Operation:
     """What has to be done now, which may differ from what the message asked for when it was sent.
 
     `newest` is the newest attempt that is known of this placement. The PlacementDecision counts, not the message: a

@@ -12,7 +12,7 @@ from shared.model.refs import PlacementRef
 from shared.pipeline.messages import Assigned, Bound
 
 
-class Vanished:
+class Cleanup:
     """Takes it away. There is no PlacementBinding to act under: every step may be repeated, by several at once."""
 
     def __init__(self, records: Records, reach: Reach) -> None:

@@ -9,7 +9,7 @@ from services.binding.observations import Observations
 from services.binding.records import Records
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
-from services.binding.vanished import Vanished
+from services.binding.vanished import Cleanup
 from services.binding.workload import Workloads
 from shared.broker.claims import send
 from shared.hub.access import open_access
@@ -28,7 +28,7 @@ class Binding:
     """What the handlers work with."""
 
     binder: Binder
-    vanished: Vanished
+    vanished: Cleanup
     observations: Observations
 
 
@@ -65,7 +65,7 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
                 clock=runtime.clock,
             )
             observations = Observations(settings, records=records, reports=reports, binder=binder, clock=runtime.clock)
-            yield Binding(binder, Vanished(records, reach), observations)
+            yield Binding(binder, Cleanup(records, reach), observations)
         finally:
             await targets.close()
 

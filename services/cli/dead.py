@@ -20,7 +20,7 @@ Messages that no worker could handle go to the dead-letter stream, with the caus
   moorage dead replay 17     once the cause is gone: send it again to where it came from
 """
 
-Action = Callable[[argparse.Namespace, Bus], Coroutine[Any, Any, int]]
+Command = Callable[[argparse.Namespace, Bus], Coroutine[Any, Any, int]]
 
 
 def add_parser(commands: Any) -> None:
@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
         add_arguments(action, NatsSettings)
 
 
-def _add_action(actions: Any, name: str, action: Action, text: str) -> argparse.ArgumentParser:
+def _add_action(actions: Any, name: str, action: Command, text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.set_defaults(run=run, action=action)
     return parser

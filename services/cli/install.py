@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shared.kube.client import Client
 
 ESTABLISHED_WITHIN = 60.0  # seconds
-Outcome = Literal["created", "configured", "unchanged"]
+ApplyResult = Literal["created", "configured", "unchanged"]
 
 
 def add_parser(commands: Any) -> None:
@@ -89,7 +89,7 @@ async def _require_admission(client: "Client") -> None:
         ) from None
 
 
-async def _apply(client: "Client", obj: dict[str, Any], *, force: bool) -> tuple[dict[str, Any], Outcome]:
+async def _apply(client: "Client", obj: dict[str, Any], *, force: bool) -> tuple[dict[str, Any], ApplyResult]:
     resource, metadata = KINDS[obj["kind"]], obj["metadata"]
     before = ""
     try:

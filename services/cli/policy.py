@@ -89,8 +89,10 @@ def _check(args: argparse.Namespace) -> int:
     for name, finding in found:
         _write(f"{name}: {finding}")
     if planned:
-        rows = [("POLICY", "RULE", "TIER", "READS", "WHY")]
-        _table([*rows, *((policy, each.rule, each.tier, ", ".join(each.reads), each.why) for policy, each in planned)])
+        rows = [("POLICY", "RULE", "METHOD", "READS", "WHY")]
+        _table(
+            [*rows, *((policy, each.rule, each.method, ", ".join(each.reads), each.why) for policy, each in planned)]
+        )
     if not found and not planned:
         _write("no findings")
     return int(bool(found))

@@ -14,7 +14,7 @@ import msgspec
 from services import PIPELINE
 from services.cli.support.errors import UsageError
 from services.cli.support.output import note
-from services.cli.support.plan import DEFAULT_WORLD, Place, Plan
+from services.cli.support.plan import DEFAULT_WORLD, Endpoints, Plan
 from services.cli.support.system import up
 
 DEFAULT_DATA = Path(".moorage")
@@ -139,7 +139,7 @@ async def _stay(plan: Plan, *, as_json: bool) -> None:
         await asyncio.Event().wait()
 
 
-def describe(place: Place) -> str:
+def describe(place: Endpoints) -> str:
     """Where everything is and how to look around, for people."""
 
     def listed(paths: Mapping[str, str]) -> str:

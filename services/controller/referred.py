@@ -19,7 +19,7 @@ KINDS = {**REFERRED, "Service": SERVICES}
 Labels = dict[str, str]
 
 
-class Version(msgspec.Struct, frozen=True):
+class ObjectVersion(msgspec.Struct, frozen=True):
     """Which state of an object it is, and which pods it selects if it is a Service."""
 
     text: str
@@ -35,7 +35,7 @@ class _Needs(msgspec.Struct, frozen=True):
 class _Followed:
     """One kind in one namespace. `known` is set when it was read once, or cannot be read at all."""
 
-    informer: Informer[Version]
+    informer: Informer[ObjectVersion]
     known: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -110,7 +110,7 @@ class Referred:
         if isinstance(error, ApiError) and (error.forbidden or error.not_found):
             self._followed[key].known.set()
 
-    def _tell(self, kind: str, change: Change[Version]) -> None:
+    def _tell(self, kind: str, change: Change[ObjectVersion]) -> None:
         namespace, name = change.key
         selectors = [each.selector for each in (change.old, change.object) if each is not None]
         for ref, needs in list(self._needs.items()):
@@ -144,13 +144,13 @@ _DECODE_OBJECT = msgspec.json.Decoder(_Object).decode
 _DECODE_SERVICE = msgspec.json.Decoder(_Service).decode
 
 
-def _object(raw: bytes) -> Version:
-    return Version(_version(_DECODE_OBJECT(raw).metadata))
+def _object(raw: bytes) -> ObjectVersion:
+    return ObjectVersion(_version(_DECODE_OBJECT(raw).metadata))
 
 
-def _service(raw: bytes) -> Version:
+def _service(raw: bytes) -> ObjectVersion:
     found = _DECODE_SERVICE(raw)
-    return Version(_version(found.metadata), found.spec.selector or {})
+    return ObjectVersion(_version(found.metadata), found.spec.selector or {})
 
 
 def _version(metadata: _Metadata) -> str:

@@ -8,7 +8,7 @@ from services.decision.kubernetes import APPLIED, Decisions
 from services.decision.ledger import Crowded, Ledger, Superseded, Taken
 from services.decision.settings import DecisionSettings
 from services.decision.settling import settle, uphold
-from services.decision.vanished import Vanished
+from services.decision.vanished import VanishedWorkspaces
 from shared.api import PlacementDecisionStatus
 from shared.broker.bus import Retry
 from shared.broker.table import View
@@ -38,7 +38,7 @@ class Decider:
         inventory: View[Target],
         heads: View[HeadEntry],
         workspaces: View[Workspace],
-        vanished: Vanished,
+        vanished: VanishedWorkspaces,
         clock: Callable[[], float],
     ) -> None:
         self.settings = settings

@@ -8,7 +8,7 @@ from shared.kube.errors import ApiError, KubeError
 log = logging.getLogger("moorage.decision")
 
 
-class Vanished:
+class VanishedWorkspaces:
     """Which workspaces are gone for certain, and since when this worker has seen so.
 
     A workspace counts once the hub has said for `grace` seconds, at every look, that it is gone. Any other answer, and

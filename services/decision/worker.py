@@ -11,7 +11,7 @@ from services.decision.kubernetes import Decisions
 from services.decision.ledger import Ledger
 from services.decision.rebuild import keep_complete, rebuild
 from services.decision.settings import DecisionSettings
-from services.decision.vanished import Vanished
+from services.decision.vanished import VanishedWorkspaces
 from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
@@ -45,7 +45,7 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
             inventory=await runtime.follow(INVENTORY),
             heads=await runtime.follow(HEADS),
             workspaces=await runtime.follow(WORKSPACES),
-            vanished=Vanished(hub.is_gone, time.monotonic, settings.vanished_seconds),
+            vanished=VanishedWorkspaces(hub.is_gone, time.monotonic, settings.vanished_seconds),
             clock=runtime.clock,
         )
 

@@ -40,7 +40,7 @@ class Viewpoint(msgspec.Struct, frozen=True):
     lost_after: float = 60.0
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What one look at a cluster found. None: not read this time, or not to be had; then what is stored stands.
 
     `slow`: reading was cut off, and is due again as if it had been done, so that it does not fill every look.
@@ -59,7 +59,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def target_of(
-    workspace: str, found: SyncTarget, seen: Seen | None, previous: Target | None, viewpoint: Viewpoint
+    workspace: str, found: SyncTarget, seen: ClusterFacts | None, previous: Target | None, viewpoint: Viewpoint
 ) -> Target:
     """The inventory entry, of the SyncTarget and of what was seen just now (None: only the object changed).
 
@@ -113,7 +113,7 @@ def _quotas(given: Iterable[Quota]) -> dict[str, Resources]:
     return found
 
 
-def _with(target: Target, seen: Seen, viewpoint: Viewpoint) -> Target:
+def _with(target: Target, seen: ClusterFacts, viewpoint: Viewpoint) -> Target:
     """The entry with what was seen in it."""
     if seen.nodes is not None:
         target = msgspec.structs.replace(
@@ -162,7 +162,7 @@ def _epoch(time: str | None) -> float | None:
 
 
 def status_of(
-    found: SyncTarget, target: Target, seen: Seen, now: float, holder: Target | None = None
+    found: SyncTarget, target: Target, seen: ClusterFacts, now: float, holder: Target | None = None
 ) -> SyncTargetStatus:
     """What the SyncTarget's status should say; `holder` is the other one that holds the same cluster.
 
@@ -210,7 +210,7 @@ def allocated_patch(found: SyncTarget, target: Target) -> dict[str, Any] | None:
     return {"status": {"allocated": {**dict.fromkeys(present), **counted}}}
 
 
-def _ready(target: Target, seen: Seen, holder: Target | None) -> tuple[str, bool, str, str]:
+def _ready(target: Target, seen: ClusterFacts, holder: Target | None) -> tuple[str, bool, str, str]:
     """The condition Ready. A SyncTarget of another workspace is not named: its name is not for everybody."""
     if target.duplicate:
         ours = holder is not None and holder.workspace == target.workspace
@@ -223,7 +223,7 @@ def _ready(target: Target, seen: Seen, holder: Target | None) -> tuple[str, bool
 
 
 def _conditions(
-    found: SyncTarget, target: Target, seen: Seen, now: str, holder: Target | None
+    found: SyncTarget, target: Target, seen: ClusterFacts, now: str, holder: Target | None
 ) -> tuple[Condition, ...]:
     """The judgements are the inventory's, which all copies share; a copy's own look adds the words."""
     health = seen.health

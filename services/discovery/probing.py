@@ -10,9 +10,9 @@ import msgspec
 from services.discovery.capacity.counting import NotCountable, count
 from services.discovery.capacity.nodes import Node, Nodes, sum_nodes
 from services.discovery.health import Health, Probe, Rules, observe
-from services.discovery.inventory import Seen
+from services.discovery.inventory import ClusterFacts
 from services.discovery.settings import DiscoverySettings
-from shared.hub.identity import Identity, by_address, identify
+from shared.hub.identity import ClusterIdentity, by_address, identify
 from shared.hub.targets import TargetClients
 from shared.kube.apis import Served, discover
 from shared.kube.client import Bounds, Client
@@ -53,21 +53,21 @@ class Prober:
         self._rules = Rules(settings.lost_after_seconds, settings.refused_limit)
         self._identified: weakref.WeakSet[Client] = weakref.WeakSet()  # of which it is known what cluster they reach
 
-    async def look(self, target: Target, health: Health, *, nodes: bool, apis: bool) -> Seen | None:
+    async def look(self, target: Target, health: Health, *, nodes: bool, apis: bool) -> ClusterFacts | None:
         """What is seen of `target`, nodes and APIs where asked for; None when the hub kept us from looking at all."""
         try:
             client = await self._clients.get(target)
         except NotAllowed as error:
-            return Seen(health=self._judge(health, Probe("unusable", problem=NOT_ALLOWED, detail=str(error))))
+            return ClusterFacts(health=self._judge(health, Probe("unusable", problem=NOT_ALLOWED, detail=str(error))))
         except (ConfigError, ApiError, ValueError) as error:
             if isinstance(error, ApiError) and error.transient:
                 return None
-            return Seen(health=self._judge(health, Probe("unusable", problem=NO_KUBECONFIG, detail=str(error))))
+            return ClusterFacts(health=self._judge(health, Probe("unusable", problem=NO_KUBECONFIG, detail=str(error))))
         except KubeError:
             return None
         probe = await self._probe(client)
         judged = self._judge(health, probe)
-        seen = Seen(health=judged)
+        seen = ClusterFacts(health=judged)
         try:
             if probe.outcome == "answered":
                 back = health.lost_since > 0
@@ -77,15 +77,15 @@ class Prober:
                     seen = await self._counted(client, target, seen)
         except TimeoutError:
             log.warning("target not read in time", extra={"target": target.id, "timeout": LONGEST_READ})
-            seen = Seen(health=judged, slow=True)
+            seen = ClusterFacts(health=judged, slow=True)
         except _Refused as error:
             probe = Probe("unusable", problem=CREDENTIALS_REFUSED, detail=str(error))
-            seen = Seen(health=self._judge(judged, probe))
+            seen = ClusterFacts(health=self._judge(judged, probe))
         if probe.problem == CREDENTIALS_REFUSED:
             await self._clients.forget(target.id)  # its Secret may hold others by now
         return seen
 
-    async def _read(self, client: Client, target: Target, health: Health, *, nodes: bool, apis: bool) -> Seen:
+    async def _read(self, client: Client, target: Target, health: Health, *, nodes: bool, apis: bool) -> ClusterFacts:
         unknown = apis or not target.cluster or client not in self._identified
         known, client = client, client.bounded(LARGEST_BODY)
         found, served, version, identity = await asyncio.gather(
@@ -97,7 +97,7 @@ class Prober:
         if identity is not None and identity.uid:
             self._identified.add(known)
         kinds, problem = (None, "") if served is None else _kinds(served, target)
-        return Seen(
+        return ClusterFacts(
             health=health,
             nodes=found,
             apis=kinds,
@@ -107,7 +107,7 @@ class Prober:
             cluster_problem="" if identity is None else identity.problem,
         )
 
-    async def _counted(self, client: Client, target: Target, seen: Seen) -> Seen:
+    async def _counted(self, client: Client, target: Target, seen: ClusterFacts) -> ClusterFacts:
         """What was seen, and what the pods ask for."""
         usable = seen.nodes.usable if seen.nodes is not None else None
         kinds = seen.apis if seen.apis is not None else target.apis
@@ -161,7 +161,7 @@ class Prober:
             log.info("APIs not read", extra={"target": target.id, "error": str(error)})
             return None
 
-    async def _cluster(self, client: Client, target: Target) -> Identity | None:
+    async def _cluster(self, client: Client, target: Target) -> ClusterIdentity | None:
         """Which cluster it is; None where that could not be found out this time."""
         try:
             found = await identify(client)

@@ -18,7 +18,7 @@ RACES = 10  # writes of one wish that others may be faster than, before it waits
 VIEW_TIMEOUT = 1.0  # seconds that our view may lag behind our own write before we go on
 
 
-class Wish(Generic[T]):
+class DesiredEntry(Generic[T]):
     """What a key is to hold, and how that is worked out again from what somebody else wrote meanwhile."""
 
     def __init__(self, value: T | None, again: Callable[[T | None], T | None] | None) -> None:
@@ -40,7 +40,7 @@ class Projection(Generic[T]):
     def __init__(self, table: Table[T], view: View[T]) -> None:
         self.view = view
         self._table = table
-        self._wanted: dict[str, Wish[T]] = {}
+        self._wanted: dict[str, DesiredEntry[T]] = {}
         self._awake = asyncio.Event()
 
     def latest(self, key: str) -> T | None:
@@ -52,7 +52,7 @@ class Projection(Generic[T]):
 
         `again` works it out from what is stored, where that is not what we saw; without it `value` holds in any case.
         """
-        self._wanted[key] = Wish(value, again)
+        self._wanted[key] = DesiredEntry(value, again)
         self._awake.set()
 
     async def run(self) -> None:
@@ -76,7 +76,7 @@ class Projection(Generic[T]):
                 if self._wanted[key] is wish:
                     del self._wanted[key]
 
-    async def _write(self, key: str, wish: Wish[T]) -> None:
+    async def _write(self, key: str, wish: DesiredEntry[T]) -> None:
         """Write unless it is there already; returns once our view shows it, or after a second."""
         entry, value = self.view.entries.get(key), wish.value
         for _ in range(RACES):

@@ -15,7 +15,7 @@ import msgspec
 from services.discovery.clusters import Clusters
 from services.discovery.health import Health, Probe, Rules, observe, resume
 from services.discovery.inventory import (
-    Seen,
+    ClusterFacts,
     Viewpoint,
     allocated_patch,
     status_of,
@@ -240,7 +240,7 @@ class Targets:
         if known is not None:
             self._drop(key, watched.found.metadata.uid if watched is not None else known.uid)
 
-    def _want(self, watched: Watched, seen: Seen | None) -> Target:
+    def _want(self, watched: Watched, seen: ClusterFacts | None) -> Target:
         """Have the inventory hold what is known now; returns that."""
         make = functools.partial(self._entry, watched.workspace, watched.found, seen)
         before = self._inventory.latest(watched.key)
@@ -251,7 +251,7 @@ class Targets:
             audit.refused("DuplicateCluster", target=target.id, holder=holder.id, cluster=target.cluster)
         return target
 
-    def _entry(self, workspace: str, found: SyncTarget, seen: Seen | None, previous: Target | None) -> Target:
+    def _entry(self, workspace: str, found: SyncTarget, seen: ClusterFacts | None, previous: Target | None) -> Target:
         target = target_of(workspace, found, seen, previous, self._viewpoint)
         if seen is not None and seen.cluster == "" and previous is not None:
             previous = msgspec.structs.replace(previous, ready=False)  # it was asked, and is not to be had
@@ -280,7 +280,7 @@ class Targets:
                 async with asyncio.timeout(self._pause(watched.health)):
                     await watched.changed.wait()
 
-    async def _look(self, watched: Watched) -> Seen | None:
+    async def _look(self, watched: Watched) -> ClusterFacts | None:
         settings, now = self._settings, self._clock()
         known = self._inventory.latest(watched.key)
         target = self._entry(watched.workspace, watched.found, None, known)
@@ -293,7 +293,7 @@ class Targets:
             watched.apis_due = now + settings.api_interval_seconds
         return seen
 
-    async def _tell(self, watched: Watched, seen: Seen) -> None:
+    async def _tell(self, watched: Watched, seen: ClusterFacts) -> None:
         """Put it into the inventory, and into the SyncTarget's status where that is worth a write."""
         target = self._want(watched, seen)
         now = self._clock()

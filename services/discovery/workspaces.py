@@ -50,7 +50,7 @@ class _Status(msgspec.Struct):
     phase: str = ""
 
 
-class Child(msgspec.Struct):
+class ChildWorkspace(msgspec.Struct):
     """The few fields of a kcp Workspace that matter here."""
 
     metadata: _Meta = msgspec.field(default_factory=_Meta)
@@ -126,7 +126,7 @@ class Tree:
         self._known: dict[str, Workspace] = {}
         self._unread: set[str] = set()  # workspaces whose children are not known yet, on the first walk
         self._branches: dict[str, asyncio.Task[None]] = {}
-        self._children: dict[str, Informer[Child]] = {}
+        self._children: dict[str, Informer[ChildWorkspace]] = {}
         self._emptied: set[str] = set()  # workspaces that are leaving and serve nothing any more
         self._sweep_due = asyncio.Event()
 
@@ -261,7 +261,7 @@ class Tree:
         informer = Informer(
             client,
             WORKSPACES,
-            decode=msgspec.json.Decoder(Child).decode,
+            decode=msgspec.json.Decoder(ChildWorkspace).decode,
             refused=self._settings.absent_retry_seconds,
             on_error=note,
         )
@@ -282,7 +282,7 @@ class Tree:
         finally:
             del self._children[path]
 
-    async def _take(self, path: str, child: Child | None, depth: int, tasks: asyncio.TaskGroup) -> None:
+    async def _take(self, path: str, child: ChildWorkspace | None, depth: int, tasks: asyncio.TaskGroup) -> None:
         if child is None or child.mounted:
             self._emptied.discard(path)
             await self._leave(path)
@@ -316,7 +316,7 @@ class _Trouble:
         )
 
 
-async def _first_list(informer: Informer[Child], trouble: _Trouble, timeout: float) -> None:
+async def _first_list(informer: Informer[ChildWorkspace], trouble: _Trouble, timeout: float) -> None:
     """Wait until the children are known, cannot be read, or `timeout` seconds have passed."""
     waiting = [asyncio.create_task(informer.synced.wait()), asyncio.create_task(trouble.counts.wait())]
     try:

@@ -23,7 +23,7 @@ class Planned:
     """How a rule is evaluated, and why so."""
 
     rule: str
-    tier: str
+    method: str
     why: str
     reads: tuple[str, ...]
 
@@ -49,8 +49,8 @@ async def plan(policy: InForce) -> list[Planned]:
         program = engine.programs.get(rule.expression, policy.definitions)
         evaluation = await engine.evaluate(program, scene)
         reads = ("target",) if program.reads is None else tuple(sorted("target." + ".".join(p) for p in program.reads))
-        why = f"{COLUMNS[evaluation.tier]}: {evaluation.why}"
-        planned.append(Planned(rule.name, evaluation.tier, why, (*reads, *sorted(program.context))))
+        why = f"{COLUMNS[evaluation.method]}: {evaluation.why}"
+        planned.append(Planned(rule.name, evaluation.method, why, (*reads, *sorted(program.context))))
     return planned
 
 

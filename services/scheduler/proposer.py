@@ -7,7 +7,7 @@ from services.scheduler.core import refusal_of, schedule
 from services.scheduler.plugins import Plugins
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
-from services.scheduler.turns import Turns
+from services.scheduler.turns import WorkspaceTurns
 from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.model.decision import Proposal, Reservation
@@ -29,7 +29,7 @@ class Proposer:
         self._settings = settings
         self._plugins = plugins
         self._clock = clock
-        self._turns = Turns()
+        self._turns = WorkspaceTurns()
         self._moved = asyncio.Condition()
 
     async def follow_inventory(self, view: View[Target]) -> None:

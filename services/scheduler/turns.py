@@ -6,7 +6,7 @@ import itertools
 from collections import OrderedDict
 
 
-class Turns:
+class WorkspaceTurns:
     """One workspace after the other; within a workspace higher priority first, then first come.
 
     A priority counts among the placements of one workspace: whoever could raise it above others' would stop them.

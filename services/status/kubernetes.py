@@ -34,7 +34,7 @@ _NAME = 253
 _NOTE = 1024  # bytes of an Event's message that every API server takes
 
 
-class Records:
+class StatusRecords:
     """What the hub holds."""
 
     def __init__(self, hub: Hub) -> None:

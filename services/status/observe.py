@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 import msgspec
 
 from services.status.reports import GONE, NOT_SEEN, parse_ref
-from services.status.rules import Finding, health
+from services.status.rules import Diagnosis, health
 from shared.aio.backoff import backoff, jittered
 from shared.hub.names import APPLIER, MANAGED_SELECTOR, OWNER_ANNOTATION, parse_owner
 from shared.hub.targets import TargetClients
@@ -31,32 +31,32 @@ _FIRST, _MOST = 4.0, 60.0  # seconds between two attempts to open one, at first 
 _LIMIT = Bounds(objects=20_000, bytes=128 << 20)  # of one kind in one target, whose server is not trusted
 _DISCOVERY = 16 << 20  # bytes of one answer about what a target serves
 
-Kind = tuple[str, str]
+GroupKind = tuple[str, str]
 """API version and kind."""
 
 
-class Seen(msgspec.Struct, frozen=True):
+class SeenObject(msgspec.Struct, frozen=True):
     """An object as it is remembered: whose it is, how it is, what we own of it; in some hundred bytes."""
 
     owner: PlacementRef
-    finding: Finding
+    diagnosis: Diagnosis
     owned_fields: str
 
 
-def decode(api_version: str, kind: str) -> Callable[[bytes], Seen]:
-    """Makes a Seen out of an object's JSON. Raises ValueError for one that names no owner."""
+def decode(api_version: str, kind: str) -> Callable[[bytes], SeenObject]:
+    """Makes a SeenObject out of an object's JSON. Raises ValueError for one that names no owner."""
 
-    def project(raw: bytes) -> Seen:
+    def project(raw: bytes) -> SeenObject:
         obj = {**msgspec.json.decode(raw), "apiVersion": api_version, "kind": kind}
         owner = parse_owner(str((obj["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION, "")))
         if owner is None:
             raise ValueError("it names no Placement that owns it")
-        return Seen(owner, health(obj), owned_fields(obj, APPLIER))
+        return SeenObject(owner, health(obj), owned_fields(obj, APPLIER))
 
     return project
 
 
-class Observer:
+class TargetObserver:
     """Follows kinds in targets. `changed` hears of each placement whose objects changed, `synced` of each target that
     could be seen as a whole.
 
@@ -83,11 +83,11 @@ class Observer:
         self._chance = chance
         self._sleep = sleep
         self._room = asyncio.Semaphore(_OPENING)
-        self._tasks: dict[tuple[str, Kind], asyncio.Task[None]] = {}
-        self._informers: dict[str, dict[Kind, Informer[Seen]]] = {}
+        self._tasks: dict[tuple[str, GroupKind], asyncio.Task[None]] = {}
+        self._informers: dict[str, dict[GroupKind, Informer[SeenObject]]] = {}
         self._mappers: dict[str, tuple[Client, RestMapper]] = {}
 
-    def want(self, target: str, kinds: Collection[Kind]) -> None:
+    def want(self, target: str, kinds: Collection[GroupKind]) -> None:
         """Follow these kinds in this target, and no others; none of them: leave the target alone."""
         wanted = {(target, kind) for kind in kinds}
         for key in [key for key in self._tasks if key[0] == target and key not in wanted]:
@@ -116,7 +116,7 @@ class Observer:
             return known
         seen = informer.objects.get((namespace, name))
         if seen is not None:
-            found = seen.finding
+            found = seen.diagnosis
             return ObjectHealth(
                 ref=known.ref,
                 health=found.health,
@@ -134,7 +134,7 @@ class Observer:
         heard = [informer.last_contact for informer in self._informers.get(target, {}).values()]
         return self._clock() - max(heard) if heard else 0.0
 
-    async def _follow(self, target: str, kind: Kind) -> None:
+    async def _follow(self, target: str, kind: GroupKind) -> None:
         """Follow one kind in one target until cancelled; whatever goes wrong, try again.
 
         That holds for a bug of ours as well, which some target's odd answer may wake: it is logged, and the others
@@ -161,13 +161,13 @@ class Observer:
             failures += 1
             await self._sleep(jittered(backoff(failures, first=_FIRST, most=_MOST), self._chance()))
 
-    def _forget(self, target: str, kind: Kind) -> None:
+    def _forget(self, target: str, kind: GroupKind) -> None:
         kinds = self._informers.get(target, {})
         kinds.pop(kind, None)
         if not kinds:
             self._informers.pop(target, None)
 
-    async def _open(self, target: str, kind: Kind) -> Informer[Seen]:
+    async def _open(self, target: str, kind: GroupKind) -> Informer[SeenObject]:
         found = self._target(target)
         if found is None:
             raise ConfigError(f"target {target} is not in the inventory")
@@ -180,7 +180,7 @@ class Observer:
             client, resource, label_selector=MANAGED_SELECTOR, decode=decode(*kind), limit=_LIMIT, on_error=_give_up
         )
 
-    def _hear(self, target: str, change: Change[Seen]) -> None:
+    def _hear(self, target: str, change: Change[SeenObject]) -> None:
         if change.kind == "Synced":
             self._synced(target)
         for seen in (change.old, change.object):

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 from services.status.compiled import counts_alone, is_news, policy_status, reason, sentence
-from services.status.kubernetes import Records
+from services.status.kubernetes import StatusRecords
 from services.status.settings import StatusSettings
 from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import Retry
@@ -25,7 +25,7 @@ class Policies:
     """What `checks` says, on the hub. `run` must be running."""
 
     def __init__(
-        self, settings: StatusSettings, *, records: Records, checks: View[PolicyCheck], clock: Callable[[], float]
+        self, settings: StatusSettings, *, records: StatusRecords, checks: View[PolicyCheck], clock: Callable[[], float]
     ) -> None:
         self._settings = settings
         self._records = records

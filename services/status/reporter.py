@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from services.status.conditions import HELD, chosen
 from services.status.core import aggregate
 from services.status.health import APPLIED, states
-from services.status.kubernetes import Records
-from services.status.observe import Kind, Observer
+from services.status.kubernetes import StatusRecords
+from services.status.observe import GroupKind, TargetObserver
 from services.status.reports import NOT_SEEN, Reports, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
 from shared.aio.lru import Lru
@@ -28,7 +28,7 @@ from shared.pipeline.messages import Bound, Decided, Observed, Reported
 _RACES = 10
 _REMEMBERED = 10_000  # placements whose last write is remembered
 
-Place = tuple[PlacementRef, str]
+PlacementTarget = tuple[PlacementRef, str]
 
 
 class Reporter:
@@ -38,7 +38,7 @@ class Reporter:
         self,
         settings: StatusSettings,
         *,
-        records: Records,
+        records: StatusRecords,
         reports: Reports,
         heads: View[HeadEntry],
         view: View[TargetReport],
@@ -53,12 +53,12 @@ class Reporter:
         self._view = view
         self._inventory = inventory
         self._clock = clock
-        self._observer = Observer(clients, self._target, changed=self._changed, synced=self._synced)
+        self._observer = TargetObserver(clients, self._target, changed=self._changed, synced=self._synced)
         self._by_target: dict[str, dict[str, TargetReport]] = {}
         self._target_of: dict[str, str] = {}  # by key in REPORTS
         self._silent: dict[str, str] = {}  # why, by target; only those that are
         self._written: Lru[PlacementRef, float] = Lru(_REMEMBERED)
-        self._news: dict[Place, str] = {}
+        self._news: dict[PlacementTarget, str] = {}
         self._announced: set[str] = set()  # keys of reports that were told of since this process began
         self._awake = asyncio.Event()
 
@@ -259,7 +259,7 @@ class Reporter:
         for report in self._by_target.get(target, {}).values():
             self._changed(report.placement, target)
 
-    def _kinds(self, target: str) -> set[Kind]:
+    def _kinds(self, target: str) -> set[GroupKind]:
         reports = self._by_target.get(target, {}).values()
         return {parse_ref(each.ref)[:2] for report in reports for each in report.objects}
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.status.kubernetes import Records
+from services.status.kubernetes import StatusRecords
 from services.status.policies import Policies
 from services.status.reporter import Reporter
 from services.status.reports import Reports
@@ -26,7 +26,7 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
         clients = TargetClients(
             hub, user_agent=field_manager("status"), timeout=settings.api_timeout_seconds, perimeter=perimeter(settings)
         )
-        records = Records(hub)
+        records = StatusRecords(hub)
         reporter = Reporter(
             settings,
             records=records,

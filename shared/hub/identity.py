@@ -12,7 +12,7 @@ from shared.kube.resources import NAMESPACES
 _UID = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
-class Identity(NamedTuple):
+class ClusterIdentity(NamedTuple):
     """The uid of a cluster, empty where it is not to be had, and then why not."""
 
     uid: str
@@ -27,15 +27,15 @@ class _Namespace(msgspec.Struct):
     metadata: _Meta
 
 
-async def identify(client: Client) -> Identity:
+async def identify(client: Client) -> ClusterIdentity:
     """Ask which cluster it is, in one request. Raises KubeError where there is no answer that will stay as it is."""
     try:
         uid = (await client.get(NAMESPACES, "kube-system", type=_Namespace)).metadata.uid
     except ApiError as error:
         if error.forbidden or error.not_found:
-            return Identity("", str(error))
+            return ClusterIdentity("", str(error))
         raise
-    return Identity(uid) if _UID.fullmatch(uid) else Identity("", "it has no uid")
+    return ClusterIdentity(uid) if _UID.fullmatch(uid) else ClusterIdentity("", "it has no uid")
 
 
 def by_address(client: Client) -> str:

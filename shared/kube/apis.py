@@ -26,7 +26,7 @@ _VERSION = re.compile(r"v([1-9][0-9]{0,8})(?:(alpha|beta)([1-9][0-9]{0,8}))?", r
 _STABILITY = {None: 0, "beta": 1, "alpha": 2}
 
 
-class ApiKind(msgspec.Struct, frozen=True):
+class ServedKind(msgspec.Struct, frozen=True):
     """One kind that is served. `versions` begins with the best by Kubernetes' rules; `verbs` are of that one."""
 
     group: str
@@ -40,7 +40,7 @@ class ApiKind(msgspec.Struct, frozen=True):
 class Served(msgspec.Struct, frozen=True):
     """What a server serves. `broken` names the groups that could not be read (all or in part), and why."""
 
-    kinds: list[ApiKind]
+    kinds: list[ServedKind]
     broken: dict[str, str]
 
 
@@ -93,7 +93,7 @@ class RestMapper:
         self._every = every
         self._limit = limit
         self._clock = clock
-        self._kinds: dict[tuple[str, str], ApiKind] = {}
+        self._kinds: dict[tuple[str, str], ServedKind] = {}
         self._read: float | None = None
         self._lock = asyncio.Lock()
 
@@ -255,8 +255,8 @@ async def _legacy(client: Client, versions: list[tuple[str, str]], broken: dict[
     return [found for part in parts for found in part]
 
 
-def _merge(found: Iterable[_Found]) -> list[ApiKind]:
-    """One ApiKind per resource, sorted by group and resource."""
+def _merge(found: Iterable[_Found]) -> list[ServedKind]:
+    """One per resource, sorted by group and resource."""
     collected: dict[tuple[str, str], list[_Found]] = {}
     for each in found:
         collected.setdefault((each.group, each.resource), []).append(each)
@@ -265,5 +265,5 @@ def _merge(found: Iterable[_Found]) -> list[ApiKind]:
         versions.sort(key=lambda each: version_priority(each.version))
         best = versions[0]
         names = tuple(each.version for each in versions)
-        merged.append(ApiKind(group, resource, best.kind, names, best.namespaced, tuple(best.verbs)))
+        merged.append(ServedKind(group, resource, best.kind, names, best.namespaced, tuple(best.verbs)))
     return merged

@@ -151,7 +151,7 @@ def per_rule(count: int) -> Iterator[tuple[str, float, str]]:
         result = runner.run_until_complete(engine.evaluate(program, scene))
         cold = (time.process_time() - begun) * 1e3
         warm = median(lambda program=program: runner.run_until_complete(engine.evaluate(program, scene)), 5)  # type: ignore[misc]
-        yield f"{rule.name}: cold {cold:.1f}, warm", warm, f"{result.tier} ({result.why})"
+        yield f"{rule.name}: cold {cold:.1f}, warm", warm, f"{result.method} ({result.why})"
     runner.close()
 
 

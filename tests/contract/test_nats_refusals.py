@@ -12,7 +12,7 @@ import pytest
 
 from shared.broker.bus import BusError, Delivery, Forbidden, Reject
 from shared.broker.nats.bus import NatsBus
-from shared.broker.nats.client import NatsClient, Refused
+from shared.broker.nats.client import LoginRefused, NatsClient
 from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.server import NatsServer
 from shared.broker.nats.streams import ADVISORIES
@@ -33,7 +33,7 @@ async def test_wrong_credentials_are_one_clear_error_at_once(tmp_path: Path, opt
     async with NatsServer(tmp_path, config={"authorization": {"token": "right"}}) as server:
         port = server.url.rpartition(":")[2]
         async with asyncio.timeout(2):
-            with pytest.raises(Refused, match=r"refused the connection: .*Authorization Violation") as refused:
+            with pytest.raises(LoginRefused, match=r"refused the connection: .*Authorization Violation") as refused:
                 await NatsBus.connect(url.format(port=port), name="x", options=options)
         assert "wrong-secret" not in str(refused.value)
         bus = await NatsBus.connect(server.url, name="x", options=NatsOptions(token="right"))
@@ -69,7 +69,7 @@ async def test_tls_with_certificates_on_both_sides(
         bus = await NatsBus.connect(server.url, name="x", options=known)
         assert bus.healthy()
         await bus.close()
-        with pytest.raises(Refused, match="certificate verify failed"):
+        with pytest.raises(LoginRefused, match="certificate verify failed"):
             await NatsBus.connect(server.url, name="x", options=stranger)
 
 
@@ -77,14 +77,14 @@ async def test_options_that_name_missing_files_are_one_clear_error(nats_server: 
     names = ("credentials_file", "nkey_seed_file", "tls_ca_file", "tls_certificate_file", "tls_key_file")
     for options in (NatsOptions(**{name: "missing.file"}) for name in names):
         async with asyncio.timeout(5):
-            with pytest.raises(Refused, match=r"NATS options: .*missing\.file"):
+            with pytest.raises(LoginRefused, match=r"NATS options: .*missing\.file"):
                 await NatsBus.connect(nats_server.url, name="x", options=options)
 
 
 @pytest.mark.parametrize("url", ["", "nats://", "nats://127.0.0.1:port"])
 async def test_a_url_that_is_none_is_one_clear_error(url: str) -> None:
     async with asyncio.timeout(2):
-        with pytest.raises(Refused, match="NATS"):
+        with pytest.raises(LoginRefused, match="NATS"):
             await NatsClient.connect(url, name="x")
 
 
@@ -100,7 +100,7 @@ async def test_a_server_that_is_too_old_is_refused() -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(Refused, match=r"2\.9\.10.* is too old: Moorage needs NATS 2\.12 or newer"):
+        with pytest.raises(LoginRefused, match=r"2\.9\.10.* is too old: Moorage needs NATS 2\.12 or newer"):
             await NatsBus.connect(f"nats://127.0.0.1:{port}", name="x")
 
 

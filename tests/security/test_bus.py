@@ -19,7 +19,7 @@ from shared.broker.bus import BusError, Forbidden
 from shared.broker.dead import CAUSE_HEADER, CONSUMER_HEADER, DEAD_STREAM, ORIGIN_HEADER
 from shared.broker.nats import blobs
 from shared.broker.nats.bus import NatsBus
-from shared.broker.nats.client import ApiError, NatsClient
+from shared.broker.nats.client import JetStreamError, NatsClient
 from shared.broker.nats.permissions import API, API_PREFIX
 from shared.broker.nats.store import bucket_name
 from shared.broker.subjects import covers
@@ -183,7 +183,7 @@ async def test_a_worker_that_has_a_bucket_pushed_into_the_pipeline_writes_nothin
                     name = config.get("durable_name", f"push-{number}")
                     where = {"name": name, "filter_subject": f"$KV.{bucket}.>", "deliver_subject": victim}
                     request = {"stream_name": f"KV_{bucket}", "config": {**where, "deliver_policy": "all", **config}}
-                    with suppress(ApiError):
+                    with suppress(JetStreamError):
                         await client.api(f"CONSUMER.CREATE.KV_{bucket}.{name}.$KV.{bucket}.>", request)
                         made += 1
     assert made
@@ -321,7 +321,7 @@ async def test_a_worker_that_parks_a_forged_letter_cannot_have_the_operator_publ
         for letter in letters:
             with suppress(ValueError):
                 await bus.replay(letter)
-    with pytest.raises(ApiError):
+    with pytest.raises(JetStreamError):
         await admin.api(f"STREAM.MSG.GET.{PIPELINE_STREAM}", {"last_by_subj": forged})
 
 

@@ -19,7 +19,7 @@ from services.binding.core import (
     reference,
 )
 from services.binding.errors import managers
-from services.binding.target.parent import Kind, applyset_of, kinds_of, parent_of
+from services.binding.target.parent import GroupKind, applyset_of, kinds_of, parent_of
 from services.binding.trouble import Trouble, lasting, passing
 from shared.api import BoundObject, ObjectReference
 from shared.hub.names import (
@@ -156,7 +156,9 @@ class ApplySet:
             lasting=True,
         )
 
-    async def _dispose(self, kinds: Iterable[Kind], keep: Collection[Identity], heirs: Heirs, *, orphan: bool) -> None:
+    async def _dispose(
+        self, kinds: Iterable[GroupKind], keep: Collection[Identity], heirs: Heirs, *, orphan: bool
+    ) -> None:
         members = [
             (resource, obj)
             for resource, found in await _all(*(self._members(kind) for kind in sorted(kinds)))
@@ -175,7 +177,7 @@ class ApplySet:
                 )
             )
 
-    async def _members(self, kind: Kind) -> tuple[Resource, list[Object]]:
+    async def _members(self, kind: GroupKind) -> tuple[Resource, list[Object]]:
         try:
             resource = await self._mapper.resource(*kind)
             async with self._room:
@@ -223,7 +225,7 @@ class ApplySet:
             obj = await self._client.get(resource, name, namespace)
         raise passing("Busy", f"{resource.kind} {namespace}/{name} changes too fast to be deleted safely")
 
-    async def _resource(self, kind: Kind) -> Resource:
+    async def _resource(self, kind: GroupKind) -> Resource:
         resource = await self._mapper.resource(*kind)
         if not resource.namespaced:
             raise lasting("ClusterScoped", f"{kind[1]} is cluster-scoped: only objects in namespaces are placed")
@@ -237,7 +239,7 @@ class ApplySet:
                 return None
             raise
 
-    async def _write_parent(self, kinds: Iterable[Kind]) -> None:
+    async def _write_parent(self, kinds: Iterable[GroupKind]) -> None:
         await self._client.apply(CONFIGMAPS, parent_of(self._ref, kinds), field_manager=APPLIER, force=True)
 
     async def _make_namespace(self, name: str) -> None:

@@ -8,7 +8,7 @@ from shared.kube.applyset import applyset_id, applyset_parent
 from shared.kube.resources import CONFIGMAPS
 from shared.model.refs import PlacementRef
 
-Kind = tuple[str, str]
+GroupKind = tuple[str, str]
 """apiVersion and kind."""
 
 
@@ -17,7 +17,7 @@ def applyset_of(ref: PlacementRef) -> str:
     return applyset_id(applyset_name(ref), SYSTEM_NAMESPACE, CONFIGMAPS.kind, CONFIGMAPS.group)
 
 
-def parent_of(ref: PlacementRef, kinds: Iterable[Kind]) -> Object:
+def parent_of(ref: PlacementRef, kinds: Iterable[GroupKind]) -> Object:
     """The parent of a Placement's set, as it is applied, with the kinds that there may be members of."""
     ordered = sorted(kinds)
     bare = {
@@ -39,7 +39,7 @@ def parent_of(ref: PlacementRef, kinds: Iterable[Kind]) -> Object:
     return applyset_parent(bare, members)
 
 
-def kinds_of(parent: Object | None) -> set[Kind]:
+def kinds_of(parent: Object | None) -> set[GroupKind]:
     """The kinds that the parent says there may be members of."""
     annotations = (parent or {}).get("metadata", {}).get("annotations") or {}
     pairs = (entry.partition(" ") for entry in str(annotations.get(KINDS_ANNOTATION, "")).split(",") if entry)

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from services.cli.demo.picture import Picture, put
+from services.cli.demo.picture import DemoPicture, put
 from shared.api.codec import decode_binding, decode_decision, decode_placement, decode_synctarget
 from shared.broker.nats.client import NatsClient
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
@@ -27,12 +27,12 @@ class Follower:
     """A picture that is kept up to date, and whoever waits for it to show something."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.picture = Picture()
+        self.picture = DemoPicture()
         self._clock = clock
         self._changed = asyncio.Event()
 
     async def until(
-        self, holds: Callable[[Picture], bool], within: float, shown: Callable[[Picture], None] | None = None
+        self, holds: Callable[[DemoPicture], bool], within: float, shown: Callable[[DemoPicture], None] | None = None
     ) -> float:
         """The time at which the picture first shows it; raises TimeoutError after `within` seconds.
 

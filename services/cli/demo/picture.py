@@ -21,7 +21,7 @@ STAGES = tuple(kind.stage for kind in MESSAGES if kind.stage not in ("assigned",
 
 
 @dataclass
-class Picture:
+class DemoPicture:
     """Clusters are named by id, `root:platform/eu-west-1`; times are seconds on one clock of the observer's."""
 
     placements: dict[PlacementRef, Placement] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class Figures:
     seconds: float
 
 
-def figures(picture: Picture, restarts: int, seconds: float) -> Figures:
+def figures(picture: DemoPicture, restarts: int, seconds: float) -> Figures:
     """What a picture comes to."""
     latencies = picture.latencies()
     return Figures(

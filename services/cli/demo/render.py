@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from rich.text import Text
 
-from services.cli.demo.picture import Figures, Loss, Picture, State, cluster_id, cluster_of
-from services.cli.support.plan import Place
+from services.cli.demo.picture import DemoPicture, Figures, Loss, State, cluster_id, cluster_of
+from services.cli.support.plan import Endpoints
 from shared.api import REGION_LABEL, SyncTarget, TargetReference
 from shared.api.decision import Rejection, ScoredTarget
 from shared.model.refs import PlacementRef, TargetRef
@@ -18,7 +18,7 @@ PARTS = 4
 """Scorers shown per cluster, the largest contributions first; the PlacementDecision has all."""
 
 
-def clusters(picture: Picture) -> list[Text]:
+def clusters(picture: DemoPicture) -> list[Text]:
     """One line per cluster: where, how big, and what is special about it."""
     width = _width(picture.clusters)
     lines = []
@@ -43,7 +43,7 @@ def _notes(target: SyncTarget) -> list[str]:
     return notes
 
 
-def stages(picture: Picture) -> Text:
+def stages(picture: DemoPicture) -> Text:
     """How many placements have passed each stage of the pipeline."""
     line = Text("  ")
     for number, (stage, passed) in enumerate(picture.stages.items()):
@@ -52,7 +52,7 @@ def stages(picture: Picture) -> Text:
     return line
 
 
-def headline(picture: Picture, ref: PlacementRef) -> Text:
+def headline(picture: DemoPicture, ref: PlacementRef) -> Text:
     """One placement in one line: how far it is, and where or why not."""
     state = picture.state(ref)
     line = Text(f"  {_short(ref):<20}  ")
@@ -65,7 +65,7 @@ def headline(picture: Picture, ref: PlacementRef) -> Text:
     return line
 
 
-def unfinished(picture: Picture) -> list[Text]:
+def unfinished(picture: DemoPicture) -> list[Text]:
     """What is not yet as it should be: placements under way, and clusters that are not ready."""
     waiting = [headline(picture, ref) for ref in sorted(picture.created) if picture.state(ref) != "running"]
     return waiting + [
@@ -73,7 +73,7 @@ def unfinished(picture: Picture) -> list[Text]:
     ]
 
 
-def decision(picture: Picture, ref: PlacementRef) -> list[Text]:
+def decision(picture: DemoPicture, ref: PlacementRef) -> list[Text]:
     """Chosen clusters with scores and health, those that come next, and the others with reasons."""
     found = picture.decisions[ref].status
     width = _width(picture.clusters)
@@ -113,7 +113,7 @@ def _scored(word: str, style: str, scored: ScoredTarget, width: int) -> Text:
     return line.append(f" = {shown}{more}" if shown else "", "dim")
 
 
-def bindings(picture: Picture, ref: PlacementRef) -> list[Text]:
+def bindings(picture: DemoPicture, ref: PlacementRef) -> list[Text]:
     """What is applied for a placement, cluster by cluster."""
     lines = []
     width = _width(picture.clusters)
@@ -128,7 +128,7 @@ def bindings(picture: Picture, ref: PlacementRef) -> list[Text]:
     return lines
 
 
-def loss(picture: Picture, lost: Loss) -> list[Text]:
+def loss(picture: DemoPicture, lost: Loss) -> list[Text]:
     """What became of the placements on a cluster that was lost."""
     lines = [
         Text(f"  noticed after {lost.noticed:.1f} s, decided anew after {lost.decided:.1f} s, ").append(
@@ -143,7 +143,7 @@ def loss(picture: Picture, lost: Loss) -> list[Text]:
     return lines
 
 
-def _before(picture: Picture, ref: PlacementRef) -> tuple[TargetReference, ...]:
+def _before(picture: DemoPicture, ref: PlacementRef) -> tuple[TargetReference, ...]:
     history = picture.decisions[ref].status.history
     return history[0].from_ if history else ()
 
@@ -164,7 +164,7 @@ def summary(figures: Figures, lost: Loss | None) -> list[Text]:
     return [Text(f"  {label:<20}  {value}") for label, value in rows.items()]
 
 
-def look_around(place: Place, picture: Picture, users: Mapping[str, str], commands: str) -> list[Text]:
+def look_around(place: Endpoints, picture: DemoPicture, users: Mapping[str, str], commands: str) -> list[Text]:
     """Commands to look around with, as they can be pasted.
 
     `users` are the workspaces that have content, with who applied it; `commands` is the folder of our commands, with a

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from services.cli.demo import render
-from services.cli.demo.picture import Picture
+from services.cli.demo.picture import DemoPicture
 from shared.model.refs import PlacementRef
 
 
@@ -57,7 +57,7 @@ class Screen:
             finally:
                 self._live = None
 
-    def show(self, picture: Picture) -> None:
+    def show(self, picture: DemoPicture) -> None:
         """Every placement with how far it is: all of them in place, or those that changed as lines."""
         lines: dict[PlacementRef | None, Text] = {ref: render.headline(picture, ref) for ref in sorted(picture.created)}
         if self._live is not None:

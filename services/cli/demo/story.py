@@ -14,10 +14,10 @@ from urllib.parse import urlsplit, urlunsplit
 from services import PIPELINE
 from services.cli.demo import content, render
 from services.cli.demo.follow import Follower, following
-from services.cli.demo.picture import Loss, Picture, figures
+from services.cli.demo.picture import DemoPicture, Loss, figures
 from services.cli.demo.screen import Screen
 from services.cli.support.errors import CommandError, UsageError
-from services.cli.support.offers import World
+from services.cli.support.offers import ManifestWorld
 from services.cli.support.plan import Plan
 from services.cli.support.system import Up, up
 from shared.broker.bus import BusError
@@ -41,7 +41,7 @@ BRISK: Mapping[str, str] = {
 """Settings for an audience: what takes minutes in production, for good reasons, takes seconds here."""
 
 
-async def tell(file: Path, world: World, screen: Screen, data: Path | None, *, keep: bool) -> None:
+async def tell(file: Path, world: ManifestWorld, screen: Screen, data: Path | None, *, keep: bool) -> None:
     """The whole demo, with everything stopped at the end. Raises CommandError when something does not get there."""
     with _folder(data) as folder:
         screen.title(f"Starting NATS, a sandbox with {len(world.targets)} clusters, and {len(PIPELINE)} workers")
@@ -86,7 +86,7 @@ class Story:
     """The steps, on a system that runs."""
 
     def __init__(
-        self, folder: Path, world: World, screen: Screen, running: Up, hub: Client, follower: Follower
+        self, folder: Path, world: ManifestWorld, screen: Screen, running: Up, hub: Client, follower: Follower
     ) -> None:
         self._folder = folder
         self._world = world
@@ -189,7 +189,7 @@ class Story:
         await self._hub.at(root).request("POST", path, body={"available": available})
 
     async def _wait(
-        self, what: str, holds: Callable[[Picture], bool], shown: Callable[[Picture], None] | None = None
+        self, what: str, holds: Callable[[DemoPicture], bool], shown: Callable[[DemoPicture], None] | None = None
     ) -> float:
         try:
             return await self._follower.until(holds, WITHIN, shown)

@@ -40,7 +40,7 @@ class Content(msgspec.Struct):
     files: list[str]
 
 
-class World(msgspec.Struct, rename="camel"):
+class ManifestWorld(msgspec.Struct, rename="camel"):
     """What of a world file concerns offering; the sandbox reads the rest.
 
     `trusted_providers` are the workspaces whose targets are candidates for everybody, as discovery's setting of that
@@ -60,19 +60,19 @@ class World(msgspec.Struct, rename="camel"):
         return self.trusted_providers
 
 
-def read(path: Path) -> World:
+def read(path: Path) -> ManifestWorld:
     """A world file; raises UsageError, which says what is wrong and where."""
     import yaml
 
     try:
-        return msgspec.convert(yaml.safe_load(path.read_bytes()), World)
+        return msgspec.convert(yaml.safe_load(path.read_bytes()), ManifestWorld)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-async def apply(world: World, kubeconfig: Path, targets: Path) -> int:
+async def apply(world: ManifestWorld, kubeconfig: Path, targets: Path) -> int:
     """Install the CRDs and offer the clusters; returns how many. Raises KubeError, and UsageError for a file."""
     from shared.api.generate.crds import crd
     from shared.api.resources import RESOURCES
@@ -103,7 +103,7 @@ def _kubeconfig(path: Path) -> bytes:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
-async def until_ready(world: World, kubeconfig: Path) -> None:
+async def until_ready(world: ManifestWorld, kubeconfig: Path) -> None:
     """Wait until discovery has found every cluster of a world ready; raises CommandError when it does not in time."""
     from shared.hub.hub import Hub
     from shared.hub.resources import SYNCTARGETS

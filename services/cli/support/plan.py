@@ -10,7 +10,7 @@ from services import PIPELINE
 DEFAULT_WORLD = Path(__file__).with_name("world.yaml")
 
 
-class Place(msgspec.Struct, rename="camel"):
+class Endpoints(msgspec.Struct, rename="camel"):
     """Where everything is, as `moorage up -o json` prints it."""
 
     nats: str

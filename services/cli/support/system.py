@@ -14,7 +14,7 @@ import msgspec
 from services.cli.support import offers
 from services.cli.support.errors import CommandError, UsageError
 from services.cli.support.output import note
-from services.cli.support.plan import Place, Plan
+from services.cli.support.plan import Endpoints, Plan
 from services.cli.support.processes import Child
 from shared.broker.nats.options import without_credentials
 
@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.0/8,::1/128"
 class Up:
     """A running system: where it is, and its processes; `nats` where it is one of our own."""
 
-    place: Place
+    place: Endpoints
     children: dict[str, Child]
     nats: "NatsServer | None"
 
@@ -65,7 +65,7 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
         await asyncio.gather(*(child.ready() for child in children.values()))
         if not plan.kubeconfig and "discovery" in plan.workers:
             await offers.until_ready(offers.read(plan.world), Path(hub.kubeconfig))
-        place = Place(
+        place = Endpoints(
             nats=without_credentials(nats),
             kubeconfig=hub.kubeconfig,
             targets=hub.targets,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import aclosing
 
-from services.discovery.capacity.pods import Link, Metadata, Owner, Partial, Pod, Tally, TooManyOwners, others
+from services.discovery.capacity.pods import Link, Metadata, Owner, Partial, Pod, PodRequests, TooManyOwners, others
 from shared.hub.names import SYSTEM_NAMESPACE
 from shared.kube.applyset import APPLYSET_ID, APPLYSET_NAMESPACES
 from shared.kube.client import Bounds, Client
@@ -39,7 +39,7 @@ async def count(client: Client, nodes: Collection[str] | None, kinds: Iterable[A
         if kind.namespaced and kind.versions
     }
     try:
-        tally = Tally(nodes)
+        tally = PodRequests(nodes)
         pods = client.pages(PODS, field_selector=_NOT_OVER, limit=PAGE, bounds=MOST_PODS, type=Pod)
         async with aclosing(pods):
             async for page in pods:

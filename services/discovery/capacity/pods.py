@@ -133,7 +133,7 @@ def _requests(resources: _Resources | None) -> Resources:
     return amounts(resources.requests) if resources is not None and resources.requests else {}
 
 
-class Tally:
+class PodRequests:
     """The requests of all pods that take room, summed by what they belong to."""
 
     def __init__(self, nodes: Collection[str] | None) -> None:

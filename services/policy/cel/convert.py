@@ -17,8 +17,8 @@ from services.policy.language.syntax import (
     Macro,
     Mapping,
     Name,
-    Node,
     Select,
+    SyntaxNode,
 )
 
 _OPERATORS = {
@@ -45,7 +45,7 @@ Origins = dict[int, Tree[Any]]
 """celpy's tree for each of our nodes, by the node's identity, for as long as the node lives."""
 
 
-def convert(tree: Tree[Any], origins: Origins | None = None) -> Node:
+def convert(tree: Tree[Any], origins: Origins | None = None) -> SyntaxNode:
     """Our tree; fills `origins`. Raises `InvalidExpression` for what the grammar takes and rules may not use."""
     converter = _Converter({} if origins is None else origins)
     return converter.convert(tree)
@@ -55,12 +55,12 @@ class _Converter:
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
 
-    def convert(self, tree: Tree[Any]) -> Node:
+    def convert(self, tree: Tree[Any]) -> SyntaxNode:
         node = self._convert(tree)
         self._origins[id(node)] = tree  # the outermost tree of a node comes last, and is one that celpy can visit
         return node
 
-    def _convert(self, tree: Tree[Any]) -> Node:  # noqa: C901 - one case for each production of the grammar
+    def _convert(self, tree: Tree[Any]) -> SyntaxNode:  # noqa: C901 - one case for each production of the grammar
         children: list[Any] = tree.children
         at = (tree.meta.line, tree.meta.column)
         match tree.data:
@@ -98,10 +98,10 @@ class _Converter:
             case other:
                 raise _refused(at, f"unexpected {other}")
 
-    def _arguments(self, children: list[Any]) -> tuple[Node, ...]:
+    def _arguments(self, children: list[Any]) -> tuple[SyntaxNode, ...]:
         return tuple(self.convert(each) for each in children[0].children) if children else ()
 
-    def _call(self, children: list[Any], at: tuple[int, int]) -> Node:
+    def _call(self, children: list[Any], at: tuple[int, int]) -> SyntaxNode:
         name = _function_name(children[0], at)
         arguments = self._arguments(children[1:])
         if name != "has":
@@ -110,7 +110,7 @@ class _Converter:
             raise _refused(at, "has() takes one field selection, such as has(target.labels.zone)")
         return Has(*at, arguments[0])
 
-    def _member_call(self, children: list[Any], at: tuple[int, int]) -> Node:
+    def _member_call(self, children: list[Any], at: tuple[int, int]) -> SyntaxNode:
         operand, token = self.convert(children[0]), children[1]
         here = _place(token, at)
         name = _function_name(token, here)

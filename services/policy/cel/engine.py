@@ -25,7 +25,7 @@ from services.policy.evaluation.allowance import Allowances, Work
 from services.policy.evaluation.columns import RowNumbers, TargetColumns, freeze
 from services.policy.evaluation.outcomes import ERROR, Outcomes
 from services.policy.evaluation.vector import Failed, Unvectorisable, Vectoriser
-from services.policy.language.syntax import Node
+from services.policy.language.syntax import SyntaxNode
 from services.policy.language.variables import read_target
 from shared.aio.lru import Lru
 
@@ -53,7 +53,7 @@ LONGEST_TEXT = 256
 Positions = npt.NDArray[np.intp]
 """Places in the rows of a scene."""
 
-Tier = Literal["columns", "memo", "target"]
+Method = Literal["columns", "memo", "target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Pending:
     keys: list[Any] | None
     job: Job
     tenant: str
-    tier: Tier
+    method: Method
     why: str
 
 
@@ -86,7 +86,7 @@ class Evaluation:
 
     outcomes: Outcomes
     error: str
-    tier: Tier
+    method: Method
     why: str
 
 
@@ -146,29 +146,29 @@ class Engine:
             now = self._clock()
             self._allowances.spend(tenant, now - begun, now)
 
-    async def evaluate(self, program: Program, scene: Scene, tier: Tier | None = None) -> Evaluation:
-        """Evaluate on every row of the scene; a tier that is given is the first that is tried."""
-        return await self.finish(self.begin(program, scene, tier))
+    async def evaluate(self, program: Program, scene: Scene, method: Method | None = None) -> Evaluation:
+        """Evaluate on every row of the scene; a method that is given is the first that is tried."""
+        return await self.finish(self.begin(program, scene, method))
 
-    def begin(self, program: Program, scene: Scene, tier: Tier | None = None) -> "Evaluation | Pending":
+    def begin(self, program: Program, scene: Scene, method: Method | None = None) -> "Evaluation | Pending":
         """The outcomes, or what is left to do for them. The inventory is read here only, and not awaited over."""
         now = self._clock()
         left = self._allowances.left(scene.tenant, now)
         work = Work(min(left, RULE_SECONDS) if math.isfinite(self._inline_cost) else math.inf)
         try:
-            return self._begin(program, scene, tier, work)
+            return self._begin(program, scene, method, work)
         finally:
             self._allowances.spend(scene.tenant, work.spent, now)
 
-    def _begin(self, program: Program, scene: Scene, tier: Tier | None, work: Work) -> "Evaluation | Pending":
+    def _begin(self, program: Program, scene: Scene, method: Method | None, work: Work) -> "Evaluation | Pending":
         why = "asked for"
-        if tier in (None, "columns"):
+        if method in (None, "columns"):
             try:
                 return _in_columns(program, scene, work)
             except Unvectorisable as reason:
                 why = str(reason)
-        paths = None if tier == "target" else program.reads
-        tier = "target" if paths is None else "memo"
+        paths = None if method == "target" else program.reads
+        method = "target" if paths is None else "memo"
         groups = memo.group(scene.inventory, paths, scene.rows, scene.now, work)
         context = {name: scene.context[name] for name in sorted(program.context)}
         keys = None
@@ -183,9 +183,9 @@ class Engine:
         if nodes <= self._inline_cost and work.afford(nodes * NODE_SECONDS):
             found = _inline(program, context, targets)
             self._take(answers, keys, [(answer, True) for answer in found])
-            return _spread(groups, answers, tier, why)
+            return _spread(groups, answers, method, why)
         job = Job(program.digest, program.expression, program.definitions, context, targets)
-        return Pending(groups, answers, keys, job, scene.tenant, tier, why)
+        return Pending(groups, answers, keys, job, scene.tenant, method, why)
 
     async def finish(self, begun: "Evaluation | Pending") -> Evaluation:
         """The outcomes of what was begun."""
@@ -193,7 +193,7 @@ class Engine:
             return begun
         found = await self._isolation.run(begun.job, begun.tenant)
         self._take(begun.answers, begun.keys, found)
-        return _spread(begun.groups, begun.answers, begun.tier, begun.why)
+        return _spread(begun.groups, begun.answers, begun.method, begun.why)
 
     def wording(self, program: Program, scene: Scene, positions: Positions) -> "Wording":
         """What it takes to word messages for these rows of the scene later on; the inventory is read here only."""
@@ -223,18 +223,18 @@ def _inline(program: Program, context: Mapping[str, Any], targets: Sequence[dict
     return [reference.outcome_of(program.tree, {**shared, "target": reference.to_cel(target)}) for target in targets]
 
 
-def _spread(groups: memo.Groups, answers: Sequence[Answer | None], tier: Tier, why: str) -> Evaluation:
+def _spread(groups: memo.Groups, answers: Sequence[Answer | None], method: Method, why: str) -> Evaluation:
     """Each group's answer on all of its rows."""
     given = [answer for answer in answers if answer is not None]
     codes = np.fromiter((ord(outcome) for outcome, _ in given), dtype=np.uint8, count=len(given))
     outcomes: Outcomes = codes[groups.group_of] if given else codes
-    return Evaluation(outcomes, next((message for outcome, message in given if outcome == "e"), ""), tier, why)
+    return Evaluation(outcomes, next((message for outcome, message in given if outcome == "e"), ""), method, why)
 
 
 def _in_columns(program: Program, scene: Scene, work: Work) -> Evaluation:
     shared: dict[str, Any] = {}
 
-    def constant(node: Node) -> Any:
+    def constant(node: SyntaxNode) -> Any:
         if not shared:
             shared.update({name: reference.to_cel(scene.context[name]) for name in program.context})
         value, message = reference.evaluate(program.origins[id(node)], shared)

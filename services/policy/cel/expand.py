@@ -1,6 +1,6 @@
 """Rewriting of parse trees before they are evaluated: a policy's own variables, and implicit arguments.
 
-`variables.x` becomes the tree of the variable's expression, so that every tier of evaluation sees one expression, and
+`variables.x` becomes the tree of the variable's expression, so that every method of evaluation sees one expression, and
 a variable that a rule does not use costs nothing.
 """
 

@@ -12,7 +12,7 @@ from services.policy.cel.expand import Tree, expand
 from services.policy.evaluation import memo
 from services.policy.language.diagnostics import Diagnostic, InvalidExpression
 from services.policy.language.lint import lint
-from services.policy.language.syntax import Call, Literal, Node, walk
+from services.policy.language.syntax import Call, Literal, SyntaxNode, walk
 from services.policy.language.variables import VARIABLES
 from shared.aio.lru import Lru
 
@@ -36,7 +36,7 @@ class Program:
     expression: str
     definitions: tuple[tuple[str, str], ...]
     tree: Tree
-    node: Node
+    node: SyntaxNode
     origins: Origins
     reads: frozenset[memo.Path] | None
     context: frozenset[str]
@@ -149,7 +149,7 @@ def _parsed(text: str, variables: dict[str, Tree]) -> Tree:
     return tree
 
 
-def _patterns(node: Node) -> Iterator[Literal]:
+def _patterns(node: SyntaxNode) -> Iterator[Literal]:
     for each in walk(node):
         match each:
             case Call(name="matches", arguments=(_, Literal(kind="string") as pattern)):

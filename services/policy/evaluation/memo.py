@@ -13,7 +13,18 @@ import numpy.typing as npt
 from services.policy.evaluation.allowance import Work, column_seconds
 from services.policy.evaluation.columns import RowNumbers, TargetColumns, distinguisher, freeze
 from services.policy.functions import FUNCTIONS
-from services.policy.language.syntax import Call, Index, Listing, Literal, Macro, Name, Node, Select, path_of, walk
+from services.policy.language.syntax import (
+    Call,
+    Index,
+    Listing,
+    Literal,
+    Macro,
+    Name,
+    Select,
+    SyntaxNode,
+    path_of,
+    walk,
+)
 from services.policy.language.variables import TARGET
 
 Path = tuple[str, ...]
@@ -28,7 +39,7 @@ class Groups:
     group_of: npt.NDArray[np.intp]
 
 
-def reads(node: Node) -> frozenset[Path] | None:
+def reads(node: SyntaxNode) -> frozenset[Path] | None:
     """The paths of `target` that a rule reads; None where it reads the target as a whole."""
     try:
         return frozenset(_reads(node))
@@ -40,7 +51,7 @@ class _Whole(Exception):
     pass
 
 
-def _reads(node: Node) -> set[Path]:
+def _reads(node: SyntaxNode) -> set[Path]:
     match node:
         case Name(name="target"):
             raise _Whole
@@ -90,7 +101,7 @@ def _affordable(inventory: TargetColumns, paths: frozenset[Path], work: Work) ->
     return work.afford(len(new) * column_seconds(len(inventory)))
 
 
-def cost(node: Node, target: dict[str, Any]) -> float:
+def cost(node: SyntaxNode, target: dict[str, Any]) -> float:
     """Nodes that celpy visits at most for this target; infinite where a comprehension's list is not known before."""
     match node:
         case Macro():
@@ -99,7 +110,7 @@ def cost(node: Node, target: dict[str, Any]) -> float:
             return 1 + sum(cost(each, target) for each in node.children())
 
 
-def _length(node: Node, target: dict[str, Any]) -> float:
+def _length(node: SyntaxNode, target: dict[str, Any]) -> float:
     if isinstance(node, Listing):
         return len(node.items)
     path = path_of(node)
@@ -113,6 +124,6 @@ def _length(node: Node, target: dict[str, Any]) -> float:
     return len(value) if isinstance(value, Sequence | dict) else 0
 
 
-def variables_read(node: Node, known: frozenset[str]) -> frozenset[str]:
+def variables_read(node: SyntaxNode, known: frozenset[str]) -> frozenset[str]:
     """Which of the known variables beside `target` a rule reads."""
     return frozenset(each.name for each in walk(node) if isinstance(each, Name)) & known

@@ -1,7 +1,7 @@
 """Evaluates an expression over columns: all targets at once. Pure; celpy comes in by two functions handed over.
 
-It answers exactly as celpy does, or raises `Unvectorisable` and leaves the rule to another tier. Hence: operands of one
-kind only (celpy's rules for mixed kinds are its own); strings are looked at once per distinct value, by celpy's own
+It answers exactly as celpy does, or raises `Unvectorisable` and leaves the rule to another method. Hence: operands of
+one kind only (celpy's rules for mixed kinds are its own); strings are looked at once per distinct value, by celpy's own
 functions; what could overflow, or divide by zero, is left to celpy. An error is a mask beside the values, and
 `&&` and `||` absorb it as CEL says: `false && error` is false, `true || error` is true.
 """
@@ -18,7 +18,7 @@ from services.policy.evaluation.allowance import Work, column_seconds
 from services.policy.evaluation.columns import Read, RowNumbers, TargetColumns, Words, reader
 from services.policy.evaluation.outcomes import ERROR, FALSE, TRUE, Outcomes
 from services.policy.functions import FUNCTIONS, Function
-from services.policy.language.syntax import Call, Has, Listing, Literal, Macro, Name, Node, path_of, walk
+from services.policy.language.syntax import Call, Has, Listing, Literal, Macro, Name, SyntaxNode, path_of, walk
 from services.policy.language.variables import RECORDS, TARGET, read_target
 from shared.columns import Column
 from shared.model.target import Target
@@ -77,11 +77,11 @@ class Vectoriser:
     inventory: TargetColumns
     rows: RowNumbers
     now: float
-    constant: Callable[[Node], Any]
+    constant: Callable[[SyntaxNode], Any]
     call: Callable[[str, Sequence[Any]], Any]
     work: Work
 
-    def outcomes(self, node: Node) -> Outcomes:
+    def outcomes(self, node: SyntaxNode) -> Outcomes:
         """One outcome per row. Raises `Unvectorisable`."""
         with np.errstate(all="ignore"):
             result = self.vector(node)
@@ -91,7 +91,7 @@ class Vectoriser:
         outcomes = np.where(result.error, ERROR, decided).astype(np.uint8)
         return np.broadcast_to(outcomes, len(self.rows)).copy()
 
-    def vector(self, node: Node) -> Vector:
+    def vector(self, node: SyntaxNode) -> Vector:
         """The value of a node on every row."""
         if isinstance(node, Literal):
             return _constant(node.value, node.kind)
@@ -120,13 +120,13 @@ class Vectoriser:
             case _:
                 raise Unvectorisable("a list, a map or an index that is not constant")
 
-    def _fold(self, node: Node) -> Vector:
+    def _fold(self, node: SyntaxNode) -> Vector:
         try:
             return _constant(self._value_of(node))
         except Failed:
             return Vector("bool", False, True, constant=True)
 
-    def _value_of(self, node: Node) -> Any:
+    def _value_of(self, node: SyntaxNode) -> Any:
         """What does not depend on the target is evaluated once, by celpy, here and now: hence nothing that may run."""
         if any(isinstance(each, Macro) for each in walk(node)):
             raise Unvectorisable("a comprehension that does not depend on the target")
@@ -193,7 +193,7 @@ class Vectoriser:
         error = np.where(condition.values, yes.error, no.error) | condition.error
         return Vector(yes.kind, values, error)
 
-    def _in(self, item: Node, container: Node) -> Vector:
+    def _in(self, item: SyntaxNode, container: SyntaxNode) -> Vector:
         path, sought = path_of(container), self.vector(item)
         if path is None or path[0] != "target":
             return self._among(sought, self._elements(container))
@@ -204,7 +204,7 @@ class Vectoriser:
         entry = (*path[1:], sought.values)
         return Vector("bool", ~self._column(entry, type_at(entry)).missing[self.rows], False)
 
-    def _elements(self, container: Node) -> list[Any]:
+    def _elements(self, container: SyntaxNode) -> list[Any]:
         if isinstance(container, Listing):
             items = [self.vector(each) for each in container.items]
             if not all(each.constant and each.error is False for each in items):
@@ -280,7 +280,7 @@ class Vectoriser:
         return Vector(str(kind), answers[codes], failed[codes] | errors)
 
 
-def mentions_target(node: Node) -> bool:
+def mentions_target(node: SyntaxNode) -> bool:
     """Whether the value may differ from target to target."""
     return any(isinstance(each, Name) and each.name == "target" for each in walk(node))
 

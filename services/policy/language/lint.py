@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 
 from services.policy.functions import FUNCTIONS
 from services.policy.language.diagnostics import Diagnostic
-from services.policy.language.syntax import MACROS, OPERATORS, Call, Macro, Name, Node, Select
+from services.policy.language.syntax import MACROS, OPERATORS, Call, Macro, Name, Select, SyntaxNode
 from services.policy.language.variables import RECORDS, VARIABLES
 
 MAX_COMPREHENSIONS = 2
@@ -26,7 +26,7 @@ STANDARD: dict[str, tuple[int, int]] = {
 """The functions of CEL that rules can call, beside operators and macros."""
 
 
-def lint(node: Node, variables: Collection[str] = ()) -> list[Diagnostic]:
+def lint(node: SyntaxNode, variables: Collection[str] = ()) -> list[Diagnostic]:
     """All findings in reading order; `variables` are the policy's own, usable as `variables.<name>`."""
     found = list(_lint(node, frozenset(), variables, 0))
     return sorted(found, key=lambda each: (each.line, each.column))
@@ -38,7 +38,7 @@ def suggest(word: str, known: Collection[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else ""
 
 
-def _lint(node: Node, scope: frozenset[str], variables: Collection[str], depth: int) -> Iterator[Diagnostic]:
+def _lint(node: SyntaxNode, scope: frozenset[str], variables: Collection[str], depth: int) -> Iterator[Diagnostic]:
     match node:
         case Name():
             yield from _name(node, scope)

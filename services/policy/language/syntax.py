@@ -15,19 +15,19 @@ OPERATORS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class SyntaxNode:
     """Base of all: where it stands in the text, counted from 1."""
 
     line: int
     column: int
 
-    def children(self) -> "tuple[Node, ...]":
+    def children(self) -> "tuple[SyntaxNode, ...]":
         """The nodes right below."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
-class Literal(Node):
+class Literal(SyntaxNode):
     """A constant; `kind` is its CEL type, `value` plain Python."""
 
     kind: str
@@ -35,90 +35,90 @@ class Literal(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Name(Node):
+class Name(SyntaxNode):
     """A variable."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Select(Node):
+class Select(SyntaxNode):
     """`operand.field`."""
 
-    operand: Node
+    operand: SyntaxNode
     field: str
 
-    def children(self) -> tuple[Node, ...]:
+    def children(self) -> tuple[SyntaxNode, ...]:
         return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
-class Index(Node):
+class Index(SyntaxNode):
     """`operand[index]`."""
 
-    operand: Node
-    index: Node
+    operand: SyntaxNode
+    index: SyntaxNode
 
-    def children(self) -> tuple[Node, ...]:
+    def children(self) -> tuple[SyntaxNode, ...]:
         return (self.operand, self.index)
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Node):
+class Call(SyntaxNode):
     """A function or operator; with `member`, written `first.name(...)`."""
 
     name: str
-    arguments: tuple[Node, ...]
+    arguments: tuple[SyntaxNode, ...]
     member: bool = False
 
-    def children(self) -> tuple[Node, ...]:
+    def children(self) -> tuple[SyntaxNode, ...]:
         return self.arguments
 
 
 @dataclass(frozen=True, slots=True)
-class Has(Node):
+class Has(SyntaxNode):
     """`has(e.f)`."""
 
-    operand: Node
+    operand: SyntaxNode
 
-    def children(self) -> tuple[Node, ...]:
+    def children(self) -> tuple[SyntaxNode, ...]:
         return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
-class Macro(Node):
+class Macro(SyntaxNode):
     """`operand.exists(variable, body)` and its like."""
 
     name: str
-    operand: Node
+    operand: SyntaxNode
     variable: str
-    body: Node
+    body: SyntaxNode
 
-    def children(self) -> tuple[Node, ...]:
+    def children(self) -> tuple[SyntaxNode, ...]:
         return (self.operand, self.body)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing(Node):
+class Listing(SyntaxNode):
     """`[a, b]`."""
 
-    items: tuple[Node, ...]
+    items: tuple[SyntaxNode, ...]
 
-    def children(self) -> tuple[Node, ...]:
+    def children(self) -> tuple[SyntaxNode, ...]:
         return self.items
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping(Node):
+class Mapping(SyntaxNode):
     """`{k: v}`, as keys and values in turn."""
 
-    entries: tuple[Node, ...]
+    entries: tuple[SyntaxNode, ...]
 
-    def children(self) -> tuple[Node, ...]:
+    def children(self) -> tuple[SyntaxNode, ...]:
         return self.entries
 
 
-def walk(node: Node) -> Iterator[Node]:
+def walk(node: SyntaxNode) -> Iterator[SyntaxNode]:
     """The node and all below it, each before its children."""
     stack = [node]
     while stack:
@@ -127,12 +127,12 @@ def walk(node: Node) -> Iterator[Node]:
         stack.extend(reversed(current.children()))
 
 
-def names(node: Node) -> frozenset[str]:
+def names(node: SyntaxNode) -> frozenset[str]:
     """All variables that are mentioned, those of macros included."""
     return frozenset(each.name for each in walk(node) if isinstance(each, Name))
 
 
-def path_of(node: Node) -> tuple[str, ...] | None:
+def path_of(node: SyntaxNode) -> tuple[str, ...] | None:
     """`("target", "labels", "a/b")` for `target.labels["a/b"]`: a chain of constant keys from a variable; else None."""
     steps: list[str] = []
     while True:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from services.status.rules.claim import claim
 from services.status.rules.definition import definition
 from services.status.rules.deployment import deployment
-from services.status.rules.finding import Finding, Object, condition, holds, mapping, number, said
+from services.status.rules.diagnosis import Diagnosis, Object, condition, holds, mapping, number, said
 from services.status.rules.generic import existing, generic
 from services.status.rules.jobs import cron_job, job
 from services.status.rules.network import service
@@ -17,7 +17,7 @@ from services.status.rules.pod import pod
 from services.status.rules.sets import daemon_set, replica_set, stateful_set
 from shared.hub.kinds import HealthRule, kind_of
 
-RULES: dict[HealthRule, Callable[[Object], Finding]] = {
+RULES: dict[HealthRule, Callable[[Object], Diagnosis]] = {
     "claim": claim,
     "cron_job": cron_job,
     "daemon_set": daemon_set,
@@ -33,19 +33,19 @@ RULES: dict[HealthRule, Callable[[Object], Finding]] = {
 }
 """By the names by which the table of kinds (shared/hub/kinds.py) has them."""
 
-__all__ = ["RULES", "Finding", "health"]
+__all__ = ["RULES", "Diagnosis", "health"]
 
 
-def health(obj: Object) -> Finding:
+def health(obj: Object) -> Diagnosis:
     """Health of any object: first what is true of every kind, then the kind's own rule."""
     metadata = mapping(obj, "metadata")
     if metadata.get("deletionTimestamp"):
-        return Finding("Progressing", "being deleted")
+        return Diagnosis("Progressing", "being deleted")
     observed = mapping(obj, "status").get("observedGeneration")
     if isinstance(observed, int) and observed < number(metadata, "generation"):
-        return Finding("Progressing", "its controller has not seen the last change yet")
+        return Diagnosis("Progressing", "its controller has not seen the last change yet")
     if holds(obj, "Stalled"):
-        return Finding("Unhealthy", said(condition(obj, "Stalled"), "stalled"))
+        return Diagnosis("Unhealthy", said(condition(obj, "Stalled"), "stalled"))
     if holds(obj, "Reconciling"):
-        return Finding("Progressing", said(condition(obj, "Reconciling"), "being reconciled"))
+        return Diagnosis("Progressing", said(condition(obj, "Reconciling"), "being reconciled"))
     return RULES[kind_of(obj).health](obj)

@@ -1,11 +1,11 @@
 """CustomResourceDefinitions."""
 
-from services.status.rules.finding import HEALTHY, Finding, Object, condition, holds, said
+from services.status.rules.diagnosis import HEALTHY, Diagnosis, Object, condition, holds, said
 
 
-def definition(obj: Object) -> Finding:
+def definition(obj: Object) -> Diagnosis:
     """Names accepted, and served."""
     names = condition(obj, "NamesAccepted")
     if names.get("status") == "False":
-        return Finding("Unhealthy", said(names, "its names are taken"))
-    return HEALTHY if holds(obj, "Established") else Finding("Progressing", "not served yet")
+        return Diagnosis("Unhealthy", said(names, "its names are taken"))
+    return HEALTHY if holds(obj, "Established") else Diagnosis("Progressing", "not served yet")

@@ -2,31 +2,31 @@
 
 from typing import Any
 
-from services.status.rules.finding import HEALTHY, Finding, Object, condition, holds, mapping, said
+from services.status.rules.diagnosis import HEALTHY, Diagnosis, Object, condition, holds, mapping, said
 
 _STUCK = frozenset(
     {"CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"}
 )
 
 
-def pod(obj: Object) -> Finding:
+def pod(obj: Object) -> Diagnosis:
     """Ready, or done; waiting for something that will not come is Unhealthy."""
     status = mapping(obj, "status")
     match status.get("phase"):
         case "Succeeded":
-            return Finding("Healthy", "completed")
+            return Diagnosis("Healthy", "completed")
         case "Failed":
-            return Finding("Unhealthy", said(status, "the pod failed"))
+            return Diagnosis("Unhealthy", said(status, "the pod failed"))
         case "Running" if holds(obj, "Ready"):
             return HEALTHY
     for container in _containers(status):
         waiting = mapping(container, "state", "waiting")
         if waiting.get("reason") in _STUCK:
-            return Finding("Unhealthy", f"container {container.get('name')}: {waiting['reason']}")
+            return Diagnosis("Unhealthy", f"container {container.get('name')}: {waiting['reason']}")
     scheduled = condition(obj, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return Finding("Unhealthy", said(scheduled, "no node has room for it"))
-    return Finding("Progressing", said(condition(obj, "Ready"), "the pod is starting"))
+        return Diagnosis("Unhealthy", said(scheduled, "no node has room for it"))
+    return Diagnosis("Progressing", said(condition(obj, "Ready"), "the pod is starting"))
 
 
 def _containers(status: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from shared.broker.dead import (
 )
 from shared.broker.nats.blobs import CONFIG as BLOBS_CONFIG
 from shared.broker.nats.blobs import Blobs
-from shared.broker.nats.client import ApiError, NatsClient, api_answer, status_of
+from shared.broker.nats.client import JetStreamError, NatsClient, api_answer, status_of
 from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.pull import Pull, PullSettings
 from shared.broker.nats.streams import ADVISORIES, consumer_config, ensure_stream, stream_config
@@ -190,7 +190,7 @@ class NatsBus(Bus):
 
     async def replay(self, letter: DeadLetter) -> None:
         await self.publish(replay_to(letter), letter.payload, id=replay_id(letter), headers=replay_headers(letter))
-        with contextlib.suppress(ApiError):  # deleted already: then so it should be
+        with contextlib.suppress(JetStreamError):  # deleted already: then so it should be
             await self.client.api(f"STREAM.MSG.DELETE.{DEAD_STREAM}", {"seq": letter.sequence, "no_erase": True})
 
     def healthy(self) -> bool:

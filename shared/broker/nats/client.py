@@ -31,7 +31,7 @@ NO_RESPONDERS = "503"
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
-class ApiError(BusError):
+class JetStreamError(BusError):
     """JetStream refused; `code` is its error code (10071: wrong last sequence ...)."""
 
     def __init__(self, code: int, description: str) -> None:
@@ -39,7 +39,7 @@ class ApiError(BusError):
         self.code = code
 
 
-class Refused(Forbidden):
+class LoginRefused(Forbidden):
     """The server does not let us in: wrong or missing credentials, an untrusted certificate, too old a server."""
 
 
@@ -110,7 +110,7 @@ class NatsClient:
         """Connect to the servers in `url` (comma-separated); waits for as long as none is there, until cancelled.
 
         While it waits, `on_wait` (by default: a warning in the log) is told so, ever less often. Each attempt is
-        given `connect_timeout` seconds. Raises `Refused` at once where waiting cannot help.
+        given `connect_timeout` seconds. Raises `LoginRefused` at once where waiting cannot help.
         """
         self, options = cls(url, on_wait), options or NatsOptions()
         self._api = options.api_prefix
@@ -133,7 +133,7 @@ class NatsClient:
         try:
             settings = options.settings()
         except OSError as error:  # ssl.SSLError, for a file that is no certificate, is one too
-            raise Refused(f"NATS options: {error}") from error
+            raise LoginRefused(f"NATS options: {error}") from error
         self._nc = TolerantClient()
         connecting = asyncio.create_task(self._connect(name, settings, connect_timeout))
         try:
@@ -142,9 +142,9 @@ class NatsClient:
                 self._refused.result()
             await connecting
         except ModuleNotFoundError as error:
-            raise Refused('credential files need the nkeys package: pip install "nats-py[nkeys]"') from error
+            raise LoginRefused('credential files need the nkeys package: pip install "nats-py[nkeys]"') from error
         except (Error, OSError, ValueError) as error:
-            raise Refused(f"NATS at {self._address}: {_text(error)}") from error
+            raise LoginRefused(f"NATS at {self._address}: {_text(error)}") from error
         finally:
             if not self._nc.is_connected:
                 self._closing = True
@@ -176,7 +176,7 @@ class NatsClient:
         version = self._nc.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
             oldest = ".".join(map(str, OLDEST_SERVER))
-            raise Refused(f"{version!r} at {self._address} is too old: Moorage needs NATS {oldest} or newer")
+            raise LoginRefused(f"{version!r} at {self._address} is too old: Moorage needs NATS {oldest} or newer")
 
     @property
     def connected(self) -> bool:
@@ -222,7 +222,7 @@ class NatsClient:
         return await self._ask(subject, payload, None, many=True, deadline=deadline)
 
     async def api(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A request to JetStream's API (subject below its prefix), its answer decoded; raises `ApiError`."""
+        """A request to JetStream's API (subject below its prefix), its answer decoded; raises `JetStreamError`."""
         answer = await self.request(self.api_subject(subject), json.dumps(body).encode() if body is not None else b"")
         return api_answer(answer)
 
@@ -328,7 +328,7 @@ class NatsClient:
         if "permissions violation" in lower:
             self._deny(text)
         elif not self._was_up and not self._refused.done() and _is_refusal(error, lower):
-            self._refused.set_exception(Refused(f"NATS at {self._address} refused the connection: {text}"))
+            self._refused.set_exception(LoginRefused(f"NATS at {self._address} refused the connection: {text}"))
         elif not self._closing and not self.connected:
             self._say_waiting(text)
 
@@ -392,8 +392,8 @@ def status_of(message: "Msg") -> str | None:
 
 
 def api_answer(message: "Msg") -> dict[str, Any]:
-    """A JetStream answer, decoded; raises `ApiError` where it is an error."""
+    """A JetStream answer, decoded; raises `JetStreamError` where it is an error."""
     answer: dict[str, Any] = json.loads(message.data)
     if error := answer.get("error"):
-        raise ApiError(error.get("err_code", 0), error.get("description", "unknown error"))
+        raise JetStreamError(error.get("err_code", 0), error.get("description", "unknown error"))
     return answer

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared.broker.bus import ID_HEADER, BusError, Forbidden
-from shared.broker.nats.client import ApiError, NatsClient, api_answer, status_of
+from shared.broker.nats.client import JetStreamError, NatsClient, api_answer, status_of
 from shared.broker.nats.pull import Pull, PullSettings
 from shared.broker.nats.streams import ensure_stream
 from shared.broker.store import Bucket, Conflict, Raw, RawBucket, Store
@@ -129,7 +129,7 @@ class NatsBucket(RawBucket):
         """
         try:
             answer = await self._client.api(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject})
-        except ApiError as error:
+        except JetStreamError as error:
             if error.code == NO_MESSAGE:
                 return None
             raise
@@ -143,7 +143,7 @@ class NatsBucket(RawBucket):
         subject, write, resends = self._prefix + check_key(key), uuid.uuid4().hex, self._client.resends
         try:
             answer = api_answer(await self._client.request(subject, value, {**headers, ID_HEADER: write}))
-        except ApiError as error:
+        except JetStreamError as error:
             if error.code not in WRONG_LAST_SEQUENCE:
                 raise
             # When the answer to the first attempt was lost, the second one conflicts with the first.

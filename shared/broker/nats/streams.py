@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.broker.bus import Consumer, Stream
-from shared.broker.nats.client import ApiError, NatsClient
+from shared.broker.nats.client import JetStreamError, NatsClient
 
 log = logging.getLogger("moorage.nats")
 
@@ -24,7 +24,7 @@ async def ensure_stream(client: NatsClient, config: Mapping[str, Any]) -> None:
     name = config["name"]
     try:
         await client.api(f"STREAM.CREATE.{name}", config)
-    except ApiError as error:
+    except JetStreamError as error:
         if error.code != NAME_IN_USE:
             raise
         present = (await client.api(f"STREAM.INFO.{name}"))["config"]

@@ -8,7 +8,7 @@ from services.binding.binder import Binder
 from services.binding.records import Records
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
-from services.binding.vanished import Vanished
+from services.binding.vanished import Cleanup
 from services.sandbox.wire.faults import Fault
 from shared.broker.bus import Retry
 from shared.hub.hub import Hub
@@ -25,11 +25,11 @@ ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}
 
 
 @pytest.fixture
-async def vanished(scene: Scene) -> AsyncIterator[Vanished]:
+async def vanished(scene: Scene) -> AsyncIterator[Cleanup]:
     hub = Hub(scene.hub, "kcp")
     clients = TargetClients(hub, user_agent="test", timeout=5.0, perimeter=BESIDE_US)
     async with follow(scene, INVENTORY) as (inventory,):
-        yield Vanished(Records(hub), Reach(BindingSettings(), clients, inventory, scene.clock))
+        yield Cleanup(Records(hub), Reach(BindingSettings(), clients, inventory, scene.clock))
     await clients.close()
 
 
@@ -49,7 +49,7 @@ async def drop(scene: Scene, workspace: str) -> None:
     await scene.hub.cluster("root").delete(WORKSPACES, workspace.rpartition(":")[2])
 
 
-async def test_what_a_vanished_workspace_placed_is_removed(scene: Scene, vanished: Vanished, applied: Assigned) -> None:
+async def test_what_a_vanished_workspace_placed_is_removed(scene: Scene, vanished: Cleanup, applied: Assigned) -> None:
     await drop(scene, TEAM)
     for _ in range(2):  # it may be said again
         bound = await vanished.remove(applied)
@@ -58,7 +58,7 @@ async def test_what_a_vanished_workspace_placed_is_removed(scene: Scene, vanishe
         assert await scene.managed() == set()
 
 
-async def test_what_others_placed_stays(scene: Scene, binder: Binder, vanished: Vanished) -> None:
+async def test_what_others_placed_stays(scene: Scene, binder: Binder, vanished: Cleanup) -> None:
     for workspace, name in ((TEAM, "web"), (RIVAL, "api")):
         await scene.workload(workspace, name=name)
         ref = await scene.place(name, workspace=workspace)
@@ -69,7 +69,7 @@ async def test_what_others_placed_stays(scene: Scene, binder: Binder, vanished: 
 
 
 async def test_nothing_is_removed_while_the_workspace_is_there(
-    scene: Scene, vanished: Vanished, applied: Assigned
+    scene: Scene, vanished: Cleanup, applied: Assigned
 ) -> None:
     assert await vanished.remove(applied) is None
     scene.ready.sandbox.faults.add(Fault(kind="403", cluster=TEAM))
@@ -79,7 +79,7 @@ async def test_nothing_is_removed_while_the_workspace_is_there(
 
 @pytest.mark.parametrize("kind", ["500", "503", "expired-token", "unavailable"])
 async def test_nothing_is_removed_while_the_hub_is_in_trouble(
-    scene: Scene, vanished: Vanished, applied: Assigned, kind: str
+    scene: Scene, vanished: Cleanup, applied: Assigned, kind: str
 ) -> None:
     await drop(scene, TEAM)
     scene.ready.sandbox.faults.add(Fault(kind=kind, cluster="root"))  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ async def test_nothing_is_removed_while_the_hub_is_in_trouble(
 
 
 async def test_nothing_is_removed_on_the_word_of_a_hub_that_refuses_us(
-    scene: Scene, vanished: Vanished, applied: Assigned
+    scene: Scene, vanished: Cleanup, applied: Assigned
 ) -> None:
     await drop(scene, TEAM)
     scene.ready.sandbox.faults.add(Fault(kind="403", cluster="root"))
@@ -98,7 +98,7 @@ async def test_nothing_is_removed_on_the_word_of_a_hub_that_refuses_us(
 
 
 async def test_what_was_to_be_left_is_left_without_our_marks(
-    scene: Scene, vanished: Vanished, applied: Assigned
+    scene: Scene, vanished: Cleanup, applied: Assigned
 ) -> None:
     await drop(scene, TEAM)
     orphaned = Assigned(
@@ -109,7 +109,7 @@ async def test_what_was_to_be_left_is_left_without_our_marks(
     assert await scene.in_target() is not None
 
 
-async def test_a_target_in_trouble_is_tried_again(scene: Scene, vanished: Vanished, applied: Assigned) -> None:
+async def test_a_target_in_trouble_is_tried_again(scene: Scene, vanished: Cleanup, applied: Assigned) -> None:
     await drop(scene, TEAM)
     fault = scene.ready.sandbox.faults.add(Fault(kind="503", cluster="target:east"))
     with pytest.raises(Retry):
@@ -119,9 +119,7 @@ async def test_a_target_in_trouble_is_tried_again(scene: Scene, vanished: Vanish
     assert await scene.managed() == set()
 
 
-async def test_a_target_that_is_not_known_now_is_waited_for(
-    scene: Scene, vanished: Vanished, applied: Assigned
-) -> None:
+async def test_a_target_that_is_not_known_now_is_waited_for(scene: Scene, vanished: Cleanup, applied: Assigned) -> None:
     await drop(scene, TEAM)
     unknown = Assigned(
         placement=applied.placement, head=applied.head, target=f"{PLATFORM}/later", remove=True, vanished=True
@@ -133,7 +131,7 @@ async def test_a_target_that_is_not_known_now_is_waited_for(
 
 
 async def test_a_target_whose_workspace_is_gone_as_well_is_out_of_reach(
-    scene: Scene, vanished: Vanished, applied: Assigned
+    scene: Scene, vanished: Cleanup, applied: Assigned
 ) -> None:
     await drop(scene, TEAM)
     await drop(scene, PLATFORM)
@@ -146,7 +144,7 @@ async def test_a_target_whose_workspace_is_gone_as_well_is_out_of_reach(
 
 
 async def test_that_targets_are_not_served_does_not_mean_that_there_is_none(
-    scene: Scene, vanished: Vanished, applied: Assigned
+    scene: Scene, vanished: Cleanup, applied: Assigned
 ) -> None:
     await drop(scene, TEAM)
     await scene.hub.cluster(PLATFORM).delete(CRDS, "synctargets.placement.moorage.io")

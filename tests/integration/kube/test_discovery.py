@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.kube.apis import ApiKind, RestMapper, UnknownKind, discover
+from shared.kube.apis import RestMapper, ServedKind, UnknownKind, discover
 from shared.kube.errors import ApiError, Unreachable
 from shared.kube.resources import Resource
 
@@ -44,9 +44,9 @@ async def test_aggregated_discovery_takes_two_requests(server, reply, client):
     server.on("GET", "/apis", reply(aggregated(apps=apps, metrics={"v1": None})))
     served = await discover(client)
     assert served.kinds == [
-        ApiKind("", "nodes", "Node", ("v1",), False, ("get",)),
-        ApiKind("apps", "deployments", "Deployment", ("v1", "v1beta1"), True, ("get",)),
-        ApiKind("apps", "widgets", "Widget", ("v2alpha1",), False, ("get",)),
+        ServedKind("", "nodes", "Node", ("v1",), False, ("get",)),
+        ServedKind("apps", "deployments", "Deployment", ("v1", "v1beta1"), True, ("get",)),
+        ServedKind("apps", "widgets", "Widget", ("v2alpha1",), False, ("get",)),
     ]
     assert served.broken == {"metrics": "v1 is not available"}
     assert len(server.seen) == 2
@@ -71,8 +71,8 @@ async def test_legacy_discovery_asks_per_group_and_a_broken_group_costs_that_gro
     server.on("GET", "/apis/garbled/v1", reply(b"<html>"))
     served = await discover(client)
     assert served.kinds == [
-        ApiKind("", "pods", "Pod", ("v1",), True, ("list",)),
-        ApiKind("apps", "deployments", "Deployment", ("v1",), False, ()),
+        ServedKind("", "pods", "Pod", ("v1",), True, ("list",)),
+        ServedKind("apps", "deployments", "Deployment", ("v1",), False, ()),
     ]
     assert served.broken["metrics.k8s.io"] == "v1: 503 the answer is no Kubernetes Status"
     assert "something unexpected" in served.broken["garbled"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.status.observe import Observer
+from services.status.observe import TargetObserver
 from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
 from shared.kube.client import Client
@@ -45,7 +45,7 @@ class Heard:
         self.changed: asyncio.Queue[PlacementRef] = asyncio.Queue()
         self.synced: asyncio.Queue[str] = asyncio.Queue()
         self.slept: list[float] = []
-        self.observer = Observer(
+        self.observer = TargetObserver(
             clients,
             {EAST.id: EAST}.get,
             changed=lambda ref, target: self.changed.put_nowait(ref),

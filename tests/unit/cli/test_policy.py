@@ -83,7 +83,7 @@ def test_findings_and_plan_are_json_for_scripts(files: dict[str, str], capsys: p
     assert (finding["policy"], finding["line"], finding["column"]) == ("eu", 1, 11)
     moorage("check", files["good"], "--plan", "-o", "json")
     plan = json.loads(capsys.readouterr().out)["plan"]
-    assert [(each["rule"], each["tier"]) for each in plan] == [("eu", "columns"), ("tainted", "memo")]
+    assert [(each["rule"], each["method"]) for each in plan] == [("eu", "columns"), ("tainted", "memo")]
 
 
 def test_rules_are_tried_on_targets(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

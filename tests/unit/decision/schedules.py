@@ -16,7 +16,7 @@ from services.decision.completeness import MARKER, Completeness
 from services.decision.decider import Decider
 from services.decision.ledger import Ledger
 from services.decision.settings import DecisionSettings
-from services.decision.vanished import Vanished
+from services.decision.vanished import VanishedWorkspaces
 from shared.api import PlacementDecisionStatus, PlacementSpec
 from shared.broker.bus import Retry
 from shared.broker.memory.store import MemoryStore
@@ -337,7 +337,7 @@ async def opened(stack: AsyncExitStack, copies: int) -> World:
                 inventory=known,
                 heads=named,
                 workspaces=Table(store, WORKSPACES).follow(),
-                vanished=Vanished(_never, lambda: 0.0, 1.0),
+                vanished=VanishedWorkspaces(_never, lambda: 0.0, 1.0),
                 clock=lambda: 1000.0,
             )
         )

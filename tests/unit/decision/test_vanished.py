@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.decision.vanished import Vanished
+from services.decision.vanished import VanishedWorkspaces
 from shared.kube.errors import ApiError, KubeError, Unreachable
 
 GRACE = 60.0
@@ -18,7 +18,7 @@ class Hub:
         self.now = 1000.0
         self.answers: dict[str, Answer] = {LOST: True, OTHER: True, **answers}
         self.asked: list[str] = []
-        self.vanished = Vanished(self.is_gone, lambda: self.now, GRACE)
+        self.vanished = VanishedWorkspaces(self.is_gone, lambda: self.now, GRACE)
 
     async def is_gone(self, path: str) -> bool:
         self.asked.append(path)

@@ -12,7 +12,7 @@ from services.discovery.inventory import (
     NO_APIS,
     NO_CAPACITY,
     NO_NODES,
-    Seen,
+    ClusterFacts,
     Viewpoint,
     allocated_patch,
     status_of,
@@ -27,7 +27,7 @@ NOW = 1_700_000_000.0
 SECRETS = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))
 NODES = Nodes(3, frozenset({"n1", "n2"}), {"cpu": 8.0}, {"cpu": 7.5, "memory": 2.0**33})
 WELL = Health(answered_at=NOW, latency=12.0, steady=12.0, moved=True)
-LOOK = Seen(health=WELL, nodes=NODES, apis=(SECRETS,), kubernetes_version="v1.36.0")
+LOOK = ClusterFacts(health=WELL, nodes=NODES, apis=(SECRETS,), kubernetes_version="v1.36.0")
 
 
 def offered(status=None, uid="u1", generation=1, **spec):
@@ -63,8 +63,8 @@ LOST = Health(lost_since=NOW, failing_since=NOW, judged_at=NOW)
 
 def given_up(health=LOST, previous=None):
     """The entry of a target that was lost, after nobody took the doubt back."""
-    doubted = entry(Seen(health=health), previous=previous)
-    return entry(Seen(health=msgspec.structs.replace(health, judged_at=NOW + 8)), previous=doubted)
+    doubted = entry(ClusterFacts(health=health), previous=previous)
+    return entry(ClusterFacts(health=msgspec.structs.replace(health, judged_at=NOW + 8)), previous=doubted)
 
 
 def entry(seen=LOOK, found=None, previous=None):
@@ -187,8 +187,8 @@ def test_an_entry_holds_quotas_by_workspace_and_of_two_for_one_the_lesser():
         (msgspec.structs.replace(LOOK, apis=None), NO_APIS),
         (msgspec.structs.replace(LOOK, nodes=None), NO_CAPACITY),
         (msgspec.structs.replace(LOOK, nodes=Nodes(3, frozenset(), {}, {})), NO_NODES),
-        (Seen(health=Health()), NOT_PROBED),
-        (Seen(health=Health(problem="without a usable kubeconfig")), "without a usable kubeconfig"),
+        (ClusterFacts(health=Health()), NOT_PROBED),
+        (ClusterFacts(health=Health(problem="without a usable kubeconfig")), "without a usable kubeconfig"),
         (None, NOT_PROBED),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_target_is_ready_or_says_why_not(seen, reason):
 
 def test_what_was_not_read_this_time_is_kept():
     before = entry()
-    after = entry(Seen(health=WELL), previous=before)
+    after = entry(ClusterFacts(health=WELL), previous=before)
     assert after == before
     assert entry(None, previous=before) == before
 
@@ -267,22 +267,22 @@ def test_what_was_counted_is_written_where_it_differs(present, seen, patch):
 
 
 def test_copies_that_measure_differently_do_not_correct_each_other():
-    far = Seen(health=msgspec.structs.replace(WELL, latency=40.0, steady=40.0))
-    near = Seen(health=msgspec.structs.replace(WELL, moved=False))
+    far = ClusterFacts(health=msgspec.structs.replace(WELL, latency=40.0, steady=40.0))
+    near = ClusterFacts(health=msgspec.structs.replace(WELL, moved=False))
     known = entry(far)
     assert known.latency == {"hub": 40.0}
     assert entry(near, previous=known).latency == {"hub": 40.0}
-    assert entry(Seen(health=WELL), previous=known).latency == {"hub": 12.0}
+    assert entry(ClusterFacts(health=WELL), previous=known).latency == {"hub": 12.0}
     assert entry(near).latency == {"hub": 12.0}  # nobody has told any
 
 
 def test_a_copy_that_is_not_sure_leaves_the_judgement_of_another():
-    ready, failing = entry(), Seen(health=Health(answered_at=NOW, failing_since=NOW))
+    ready, failing = entry(), ClusterFacts(health=Health(answered_at=NOW, failing_since=NOW))
     lost = given_up(previous=ready)
     assert entry(failing, previous=ready).ready
     assert entry(failing, previous=lost).lost_since == NOW + 8
     later = Health(lost_since=NOW + 30, failing_since=NOW + 30, judged_at=NOW + 90)
-    assert entry(Seen(health=later), previous=lost).lost_since == NOW + 8
+    assert entry(ClusterFacts(health=later), previous=lost).lost_since == NOW + 8
     assert entry(previous=lost).lost_since == 0.0
 
 
@@ -310,7 +310,7 @@ def test_the_status_says_the_same_for_people():
 
 def test_a_lost_target_says_why_in_its_conditions():
     health = msgspec.structs.replace(LOST, detail="connection refused")
-    status = written(given_up(health, entry()), Seen(health=health), written(entry(), LOOK)).status
+    status = written(given_up(health, entry()), ClusterFacts(health=health), written(entry(), LOOK)).status
     conditions = {each.type: each for each in status.conditions}
     assert {name: each.status for name, each in conditions.items()} == {
         "Ready": "False",
@@ -323,7 +323,7 @@ def test_a_lost_target_says_why_in_its_conditions():
 
 
 def test_before_the_first_answer_everything_is_unknown():
-    seen = Seen(health=Health(failing_since=NOW))
+    seen = ClusterFacts(health=Health(failing_since=NOW))
     status = written(entry(seen), seen).status
     assert {each.status for each in status.conditions} == {"Unknown"}
     assert status.last_heartbeat_time is None
@@ -365,11 +365,11 @@ def test_a_status_is_written_when_it_is_news_or_old(change, now, worth):
 
 def test_another_wording_of_the_same_failure_is_no_news():
     first = msgspec.structs.replace(LOST, detail="port 1 refused")
-    found = written(given_up(first), Seen(health=first))
-    again = Seen(health=msgspec.structs.replace(LOST, detail="port 2 refused"))
+    found = written(given_up(first), ClusterFacts(health=first))
+    again = ClusterFacts(health=msgspec.structs.replace(LOST, detail="port 2 refused"))
     target = entry(again, found, given_up(first))
     assert not worth_writing(found, status_of(found, target, again, NOW + 900), NOW + 900, 300.0)
 
 
 def test_an_empty_sync_target_is_no_error():
-    assert not entry(Seen(health=Health()), SyncTarget()).ready
+    assert not entry(ClusterFacts(health=Health()), SyncTarget()).ready

@@ -1,4 +1,4 @@
-"""Random rules over random, awkward targets: every tier has to answer as plain cel-python does, row by row.
+"""Random rules over random, awkward targets: every method has to answer as plain cel-python does, row by row.
 
     python -m tests.unit.policy.differential 630
 
@@ -90,26 +90,26 @@ def compile_loosely(expression: str) -> Program | None:
         return None
 
 
-async def outcomes(program: Program, tier: Any) -> tuple[str, str]:
+async def outcomes(program: Program, method: Any) -> tuple[str, str]:
     scene = Scene(INVENTORY, np.array(INVENTORY.rows([t.id for t in TARGETS])), CONTEXT, NOW, "root:a")
-    evaluation = await Engine(Isolation(), inline_cost=float("inf")).evaluate(program, scene, tier)
-    return evaluation.outcomes.tobytes().decode(), evaluation.tier
+    evaluation = await Engine(Isolation(), inline_cost=float("inf")).evaluate(program, scene, method)
+    return evaluation.outcomes.tobytes().decode(), evaluation.method
 
 
 def compare(expression: str, also: Any = None) -> tuple[str, str] | None:
-    """What plain cel-python says on every target, and the tier that said the same; None for what does not compile.
+    """What plain cel-python says on every target, and the method that said the same; None for what does not compile.
 
-    The tier `also` has to say the same. Raises AssertionError where they differ.
+    The method `also` has to say the same. Raises AssertionError where they differ.
     """
     program = compile_loosely(expression)
     if program is None:
         return None
     runner = ENVIRONMENT.program(program.tree, functions=dict(OWN))
     expected = "".join(plain(runner, target) for target in CEL_TARGETS)
-    tiers = (None, also) if also else (None,)
+    methods = (None, also) if also else (None,)
     used = []
-    for tier in tiers:
-        found, answered_by = asyncio.run(outcomes(program, tier))
+    for method in methods:
+        found, answered_by = asyncio.run(outcomes(program, method))
         assert found == expected, f"{answered_by}: {expression}\nfound    {found}\nexpected {expected}"
         used.append(answered_by)
     return expected, used[0]

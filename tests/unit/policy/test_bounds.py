@@ -77,7 +77,7 @@ async def test_isolated_rules_answer_the_same(inventory: TargetColumns) -> None:
         elsewhere = await Engine(isolation, inline_cost=0).evaluate(rule, here, "target")
     finally:
         await isolation.close()
-    assert (inline.tier, elsewhere.tier) == ("columns", "target")
+    assert (inline.method, elsewhere.method) == ("columns", "target")
     assert inline.outcomes.tolist() == elsewhere.outcomes.tolist()
 
 

@@ -116,7 +116,7 @@ async def test_the_plan_names_tier_reason_and_what_is_read() -> None:
         Rule(name="target", expression="size(dyn(target)) > 3"),
     )
     planned = await plan(InForce("p", "", rules))
-    assert [(each.rule, each.tier, each.reads) for each in planned] == [
+    assert [(each.rule, each.method, each.reads) for each in planned] == [
         ("columns", "columns", ("target.labels.zone", "workspace")),
         ("memo", "memo", ("target.taints",)),
         ("target", "target", ("target",)),

@@ -1,4 +1,4 @@
-"""Every tier answers as plain cel-python does: a random comparison, and a case for each way through the columns."""
+"""Every method answers as plain cel-python does: a random comparison, and a case for each way through the columns."""
 
 import json
 import os
@@ -18,7 +18,7 @@ CUT = 60
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("examples", [CUT, pytest.param(WHOLE, marks=pytest.mark.long)])
-def test_every_tier_answers_as_cel_python_on_random_rules(examples: int, record_property: Any) -> None:
+def test_every_method_answers_as_cel_python_on_random_rules(examples: int, record_property: Any) -> None:
     untraced = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     ran = subprocess.run(
         [sys.executable, "-m", "tests.unit.policy.differential", str(examples)],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.turns import Turns
+from services.scheduler.turns import WorkspaceTurns
 from services.scheduler.worker import Scheduler, open_scheduler, propose, worker
 from shared.broker.bus import Retry
 from shared.broker.memory.bus import MemoryBus
@@ -155,7 +155,7 @@ def test_the_worker_declares_what_it_takes_and_gives() -> None:
 
 
 async def test_turns_go_round_by_workspace_and_by_priority_within_one() -> None:
-    turns, order = Turns(), []
+    turns, order = WorkspaceTurns(), []
 
     async def handle(name: str, workspace: str, priority: int) -> None:
         await turns.take(workspace, priority)
@@ -169,7 +169,7 @@ async def test_turns_go_round_by_workspace_and_by_priority_within_one() -> None:
 
 
 async def test_a_turn_that_nobody_waits_for_any_more_is_passed_on() -> None:
-    turns = Turns()
+    turns = WorkspaceTurns()
     gone, there = (asyncio.create_task(turns.take("a", 0)) for _ in range(2))
     await asyncio.sleep(0)
     gone.cancel()

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from services.status.rules import RULES, Finding, health
+from services.status.rules import RULES, Diagnosis, health
 from shared.hub.kinds import KINDS, HealthRule
 
 
@@ -197,7 +197,7 @@ def test_health_follows_the_rules_of_the_kind(found: dict[str, Any], expected: s
 
 
 def test_kinds_with_replicas_say_how_many_are_ready() -> None:
-    assert health(obj("Deployment", THREE, {**FULL, "readyReplicas": 9})) == Finding("Healthy", "", 3, 3)
+    assert health(obj("Deployment", THREE, {**FULL, "readyReplicas": 9})) == Diagnosis("Healthy", "", 3, 3)
     assert health(obj("DaemonSet", {}, {**NODES, "numberReady": 1}))[2:] == (3, 1)
     assert health(obj("StatefulSet", THREE, {"readyReplicas": 2}))[2:] == (3, 2)
     assert health(obj("ConfigMap"))[2:] == (None, None)

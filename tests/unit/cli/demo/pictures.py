@@ -1,6 +1,6 @@
 """Pictures for the tests of the demo: one placement on one or two clusters, in every state that it can be in."""
 
-from services.cli.demo.picture import Picture
+from services.cli.demo.picture import DemoPicture
 from shared.api import (
     Condition,
     ObjectMeta,
@@ -86,14 +86,14 @@ def key(name: str) -> PlacementRef:
     return PlacementRef(workspace=REF.workspace, namespace=REF.namespace, name=name)
 
 
-def picture(*clusters: SyncTarget) -> Picture:
+def picture(*clusters: SyncTarget) -> DemoPicture:
     """The placement is created, at 10.0, and the clusters are there."""
-    found = Picture(created={REF: 10.0})
+    found = DemoPicture(created={REF: 10.0})
     found.clusters.update({f"{PLATFORM}/{one.metadata.name}": one for one in clusters})
     return found
 
 
-def running(*on: str) -> Picture:
+def running(*on: str) -> DemoPicture:
     """The placement is decided, bound and healthy on these clusters, with one more that was rejected."""
     found = picture(*(cluster(name) for name in (*on, "full")))
     rejected = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.cli.demo.picture import STAGES, Picture, figures, put
+from services.cli.demo.picture import STAGES, DemoPicture, figures, put
 from shared.model.refs import PlacementRef
 from shared.pipeline.messages import Bound, Requested
 from tests.unit.cli.demo.pictures import PLATFORM, REF, binding, cluster, decision, key, picture, placement, running
@@ -60,7 +60,7 @@ def test_the_time_to_a_decision_is_that_to_the_first_one():
 
 
 def test_messages_are_counted_once_per_placement_and_stage():
-    seen = Picture()
+    seen = DemoPicture()
     subject = f"moorage.pipeline.{Requested.stage}.root=3Ashop.shop.web"
     for each in (subject, subject, f"moorage.pipeline.{Bound.stage}.root=3Ashop.shop.web.eu", "moorage.pipeline.odd"):
         seen.heard(each)
@@ -114,7 +114,7 @@ def test_figures_of_a_picture():
 
 
 def test_figures_of_nothing():
-    found = figures(Picture(), restarts=0, seconds=1.0)
+    found = figures(DemoPicture(), restarts=0, seconds=1.0)
     assert (found.placements, found.decided_median, found.decided_most) == (0, 0.0, 0.0)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from services.cli.demo import render
 from services.cli.demo.picture import Loss, figures
 from services.cli.demo.screen import Screen
-from services.cli.support.plan import Place
+from services.cli.support.plan import Endpoints
 from shared.api import ServedAPI, SyncTargetStatus, Taint, WorkspaceSelector
 from tests.unit.cli.demo.pictures import PLATFORM, REF, cluster, decision, picture, placement, running, scored
 
@@ -113,7 +113,7 @@ def test_the_summary_names_restarts_only_where_there_were_some():
 
 
 def test_commands_to_look_around_can_be_pasted():
-    place = Place(
+    place = Endpoints(
         nats="nats://127.0.0.1:1",
         kubeconfig="/d/admin.kubeconfig",
         targets={"eu": "/d/eu.kubeconfig", "full": "/d/full.kubeconfig"},

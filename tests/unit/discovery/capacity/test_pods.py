@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.discovery.capacity import pods
-from services.discovery.capacity.pods import Link, Owner, Partial, Pod, Tally, TooManyOwners, others
+from services.discovery.capacity.pods import Link, Owner, Partial, Pod, PodRequests, TooManyOwners, others
 from shared.kube.applyset import APPLYSET_PART_OF
 
 NODES = frozenset({"n1", "n2"})
@@ -84,7 +84,7 @@ def test_a_pod_counts_while_it_takes_room_that_is_allocatable(given, nodes, coun
 
 
 def tallied(*found, nodes=NODES):
-    tally = Tally(nodes)
+    tally = PodRequests(nodes)
     for each in found:
         tally.add(each)
     return tally.sums

@@ -9,7 +9,7 @@ from shared.kube.text import told
 Object = Mapping[str, Any]
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """Health of one object; `replicas` (wanted) and `ready` where the kind has any."""
 
     health: Health
@@ -18,7 +18,7 @@ class Finding(NamedTuple):
     ready: int | None = None
 
 
-HEALTHY = Finding("Healthy")
+HEALTHY = Diagnosis("Healthy")
 
 
 def mapping(obj: Object, *path: str) -> dict[str, Any]:
