@@ -73,7 +73,12 @@ async def _unfollow(deps: Controller, key: str, head: Entry[HeadEntry]) -> None:
 
 
 def _sweep_policies(deps: Controller) -> None:
-    """Have policies looked at that the bucket has and their workspace does not."""
+    """Have policies looked at that the bucket has and their workspace does not, and the other way round."""
+    there = {(each.value.workspace, each.value.name) for each in deps.reconciler.policies.entries.values()}
+    for each in deps.watches.all():
+        for name in each.policy_names() if each.synced else ():
+            if (each.path, name) not in there:
+                deps.changed_policies.add((each.path, name))
     for policy in list(deps.reconciler.policies.entries.values()):
         path, name = policy.value.workspace, policy.value.name
         watch = deps.watches.get(path)

@@ -150,6 +150,10 @@ class WorkspaceWatch:
         """The policies of the workspace."""
         return self._policies.objects.values()
 
+    def policy_names(self) -> list[str]:
+        """The names of its PlacementPolicies."""
+        return [name for _, name in self._policies.objects]
+
     def policy(self, name: str) -> PolicyEntry | None:
         return self._policies.objects.get(("", name))
 

@@ -83,7 +83,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
             async with open_access(hub, settings, runtime.clock, rbac.state) as access, asyncio.TaskGroup() as tasks:
-                works = (stored.run(), tree_stored.run(), targets.answer_doubts(), tree.run())
+                works = (stored.run(), tree_stored.run(), targets.answer_doubts(), tree.run(), tree.mend())
                 following = [tasks.create_task(work) for work in works]
                 yield Discovery(inventory, workspaces, policies, trusted, access, runtime.clock)
                 for task in following:

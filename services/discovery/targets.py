@@ -95,14 +95,17 @@ class Targets:
         self._beyond: dict[str, dict[str, SyncTarget]] = {}  # what is not taken, by workspace and key
 
     async def answer_doubts(self) -> None:
-        """Look at once at what another copy doubts (see `assess`), or judged as we did not, until cancelled."""
-        async for keys in self._inventory.view.changes():
+        """Look at once at what another copy doubts (see `assess`), or judged as we did not, and at all when the bucket
+        was emptied, until cancelled."""
+        view = self._inventory.view
+        async for keys in view.changes():
             for key in keys:
                 self._clusters.note(key)
-                entry, watched = self._inventory.view.get(key), self._watched.get(key)
-                if not entry or not watched:
+                entry, watched = view.get(key), self._watched.get(key)
+                if not watched:
                     continue
-                if entry.doubted_at > watched.health.answered_at or self._clusters.contested(entry):
+                doubted = entry is not None and entry.doubted_at > watched.health.answered_at
+                if doubted or not view.entries or (entry is not None and self._clusters.contested(entry)):
                     watched.changed.set()
 
     async def follow(self, workspace: str, client: Client) -> None:

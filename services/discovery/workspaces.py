@@ -146,12 +146,18 @@ class Tree:
 
     def sweep(self) -> None:
         """Compare what is stored with all that is known."""
-        for workspace in self._known.values():
+        for workspace in sorted(self._known.values(), key=lambda each: each.root):  # the root says that all are there
             self._store(workspace)
         for key, entry in self._projection.view.entries.items():
             if entry.value.path not in self._known and self.gone(entry.value.path):
                 self._projection.want(key, None)
         self._visitor.sweep(self.gone)
+
+    async def mend(self) -> None:
+        """Write everything again at once when the bucket was emptied, until cancelled."""
+        async for _ in self._projection.view.changes():
+            if not self._projection.view.entries:
+                self._sweep_due.set()
 
     def gone(self, path: str) -> bool:
         """Whether there is certainly no such workspace any more. What could not be read is not gone."""

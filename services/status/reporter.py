@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 from collections.abc import AsyncGenerator, Callable
 
 from services.status.conditions import HELD, chosen
@@ -13,11 +14,12 @@ from services.status.reports import NOT_SEEN, Reports, merged, news, observed, p
 from services.status.settings import StatusSettings
 from shared.aio.lru import Lru
 from shared.api import Placement, PlacementBinding, get_condition
-from shared.broker.bus import Retry
+from shared.broker.bus import BusError, Retry
 from shared.broker.store import Conflict
 from shared.broker.table import View
 from shared.hub.retry import SOON
 from shared.hub.targets import TargetClients
+from shared.kube.errors import KubeError
 from shared.kube.times import rfc3339
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.report import TargetReport
@@ -25,7 +27,10 @@ from shared.model.request import HeadEntry
 from shared.model.target import Target
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 
+log = logging.getLogger("moorage.status")
+
 _RACES = 10
+_MEND_AGAIN = 1.0  # seconds
 _REMEMBERED = 10_000  # placements whose last write is remembered
 
 PlacementTarget = tuple[PlacementRef, str]
@@ -61,6 +66,8 @@ class Reporter:
         self._news: dict[PlacementTarget, str] = {}
         self._announced: set[str] = set()  # keys of reports that were told of since this process began
         self._awake = asyncio.Event()
+        self._lost: dict[str, TargetReport] = {}  # reports that went with their bucket, or became unreadable
+        self._some_lost = asyncio.Event()
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -87,7 +94,9 @@ class Reporter:
             return [news(entry), observed(entry, binding.metadata.resource_version)]
         return [] if message.vanished else [reported(ref, message.head, target, f"removed-{message.version}")]
 
-    def _report(self, message: Bound, binding: PlacementBinding, known: TargetReport | None) -> TargetReport:
+    def _report(
+        self, message: Bound | TargetReport, binding: PlacementBinding, known: TargetReport | None
+    ) -> TargetReport:
         """The report on a target, as its PlacementBinding and the informers have it."""
         objects = merged(binding.status.objects, known.objects if known else ())
         applied = get_condition(binding.status.conditions, "Applied")
@@ -178,6 +187,7 @@ class Reporter:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow_reports())
                 tasks.create_task(self._follow_inventory())
+                tasks.create_task(self._mend())
         finally:
             await self._observer.close()
 
@@ -221,7 +231,10 @@ class Reporter:
                 if report is None:
                     del self._target_of[key]
                     self._announced.discard(key)
-                    self._by_target[target].pop(key, None)
+                    last = self._by_target[target].pop(key, None)
+                    if last is not None and (key in self._view.unreadable or not self._view.entries):
+                        self._lost[key] = last
+                        self._some_lost.set()
                 else:
                     self._target_of[key] = target
                     self._by_target.setdefault(target, {})[key] = report
@@ -230,6 +243,28 @@ class Reporter:
                 self._observer.want(target, self._kinds(target))
                 if not self._by_target[target]:
                     del self._by_target[target]
+
+    async def _mend(self) -> None:
+        """Write what was lost again, where it is still bound."""
+        while True:
+            await self._some_lost.wait()
+            self._some_lost.clear()
+            for key, last in list(self._lost.items()):
+                try:
+                    await self._write_again(last)
+                except (KubeError, BusError, Conflict) as error:
+                    log.warning("a report is not written again yet", extra={"key": key, "error": str(error)})
+                    asyncio.get_running_loop().call_later(_MEND_AGAIN, self._some_lost.set)
+                else:
+                    del self._lost[key]
+
+    async def _write_again(self, last: TargetReport) -> None:
+        binding = await self._records.binding(last.placement, last.target)
+
+        async def as_before(known: TargetReport | None) -> TargetReport | None:
+            return known if known is not None or binding is None else self._report(last, binding, last)
+
+        await self._reports.change(last.placement, last.target, as_before, tries=_RACES)
 
     async def _follow_inventory(self) -> None:
         async for keys in self._inventory.changes():

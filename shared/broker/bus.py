@@ -113,6 +113,10 @@ class Bus(Protocol):
         """Create or update what the topology names; idempotent."""
         ...
 
+    async def missing(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> list[str]:
+        """What of all that these need is not there, as `stream NAME` and `consumer NAME`. Raises `BusError`."""
+        ...
+
     async def publish(self, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
         """Store a message; returns once the broker has it. False: it had one with this id already (a duplicate).
 

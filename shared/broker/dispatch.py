@@ -33,8 +33,13 @@ async def dispatch(
     except Reject as reason:
         await _settle(park(bus, consumer, delivery, str(reason)))
     except Exception as error:
-        log.exception("handler failed", extra={"consumer": consumer.name, "subject": delivery.subject})
-        if delivery.attempt >= consumer.max_failures and not _is_outage(error):
+        told = {"consumer": consumer.name, "subject": delivery.subject}
+        outage = _is_outage(error)
+        if outage:
+            log.warning("handler waits for the bus", extra={**told, "error": str(error)})
+        else:
+            log.exception("handler failed", extra=told)
+        if delivery.attempt >= consumer.max_failures and not outage:
             await _settle(park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
         else:
             await _settle(delivery.nak(backoff(delivery.attempt)))

@@ -5,7 +5,7 @@ All of it can be deleted: Kubernetes objects are the truth, and every owner rebu
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -55,7 +55,11 @@ class RawBucket(Protocol):
         """
         ...
 
-    def watch(self) -> AsyncIterator[Raw | None]:
+    async def size(self) -> int | None:
+        """How many entries and remembered deletions it holds; None when there is no such bucket."""
+        ...
+
+    def watch(self) -> AsyncGenerator[Raw | None, None]:
         """All present entries, then None once, then every change as it happens (value None: deleted).
 
         Among the present entries there may be deletions that the bucket still remembers.

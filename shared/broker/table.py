@@ -1,6 +1,7 @@
 """Typed tables over a store, and live copies of them in memory."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
@@ -142,17 +143,40 @@ class View(Generic[T]):
         self.revision = 0
         self.synced = asyncio.Event()
         self._moved = asyncio.Condition()
+        self._stale = asyncio.Event()
         self._dirty: list[tuple[set[str], asyncio.Event]] = []
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        async for raw in self._table._raw.watch():  # noqa: SLF001 - View is Table's other half
-            if raw is None:
-                self.synced.set()
-            else:
-                self._take(raw)
-            async with self._moved:
-                self._moved.notify_all()
+        while True:
+            self._stale.clear()
+            following, stale = asyncio.ensure_future(self._follow()), asyncio.ensure_future(self._stale.wait())
+            try:
+                await asyncio.wait((following, stale), return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    return following.result()
+            finally:
+                following.cancel()
+                stale.cancel()
+                await asyncio.gather(following, stale, return_exceptions=True)
+
+    def reread(self) -> None:
+        """Read the bucket anew: it lost what no watch tells of, as one does that is purged."""
+        self._stale.set()
+
+    async def _follow(self) -> None:
+        gone = {*self.entries, *self.unreadable}  # unless it is read again
+        async with contextlib.aclosing(self._table._raw.watch()) as news:  # noqa: SLF001 - View is Table's other half
+            async for raw in news:
+                if raw is not None:
+                    gone.discard(raw.key)
+                    self._take(raw)
+                else:
+                    while gone:
+                        self._take(Raw(gone.pop(), None, self.revision))
+                    self.synced.set()
+                async with self._moved:
+                    self._moved.notify_all()
 
     def _take(self, raw: Raw) -> None:
         self.revision = max(self.revision, raw.revision)

@@ -7,7 +7,7 @@ acknowledged within `drain_seconds`. What could not finish is redelivered to ano
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from shared.model.request import HeadEntry
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS, HEADS
 from shared.pipeline.messages import Message, decoder, encode
+from shared.pipeline.presence import Presence
 from shared.pipeline.worker import DeclarationError, Handler, Source, Timer, Worker, messages_of
 from shared.process.main import StartError
 from shared.process.settings import Settings
@@ -55,7 +56,7 @@ class Runtime:
         self.clock = clock
         self._tasks = tasks
         self._buckets = buckets
-        self._views: dict[str, View[Any]] = {}
+        self.views: dict[str, View[Any]] = {}
         self._background: list[asyncio.Task[None]] = []
 
     def table(self, bucket: Bucket[T]) -> Table[T]:
@@ -66,10 +67,10 @@ class Runtime:
 
     async def follow(self, bucket: Bucket[T]) -> View[T]:
         """A live copy of a bucket, complete when this returns; one per bucket and process."""
-        if bucket.name not in self._views:
-            view = self._views[bucket.name] = self.table(bucket).follow()
+        if bucket.name not in self.views:
+            view = self.views[bucket.name] = self.table(bucket).follow()
             self.background(view.run(), f"follow {bucket.name}")
-        view = self._views[bucket.name]
+        view = self.views[bucket.name]
         try:
             async with asyncio.timeout(SYNC_TIMEOUT):
                 await view.synced.wait()
@@ -91,8 +92,9 @@ class Runtime:
 class Running:
     """A worker at work, over one bus and one store."""
 
-    def __init__(self, worker: Worker, runtime: Runtime, telemetry: Telemetry) -> None:
+    def __init__(self, worker: Worker, runtime: Runtime, telemetry: Telemetry, presence: Presence) -> None:
         self.worker = worker
+        self.presence = presence
         self.runtime = runtime
         self.telemetry = telemetry
         self.state = "starting"
@@ -103,9 +105,11 @@ class Running:
 
     def unready(self) -> str:
         """Why it does not take work, or an empty string."""
-        if self.state != "running":
-            return f"{self.worker.name} is {self.state}"
-        return "" if self.runtime.bus.healthy() else f"{self.worker.name} has no connection to NATS"
+        if not self.runtime.bus.healthy():
+            return f"{self.worker.name} has no connection to NATS"
+        if self.presence.missing:
+            return f"{self.worker.name} misses in NATS: {', '.join(self.presence.missing)}"
+        return "" if self.state == "running" else f"{self.worker.name} is {self.state}"
 
     async def start(self, deps: Any, tasks: asyncio.TaskGroup) -> None:
         """Begin to consume, and start sources and timers."""
@@ -230,6 +234,19 @@ def _end_if_told(error: BaseException) -> None:
         raise asyncio.CancelledError from error
 
 
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Wait for some work to end, or until told to stop, which ends it; True when it ended by itself."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        working.cancel()
+        stopping.cancel()
+
+
 async def run(
     worker: Worker,
     settings: Settings,
@@ -242,16 +259,21 @@ async def run(
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a worker until `stop` is set, then drain. Raises what makes it impossible to go on."""
-    if settings.provision:
-        await bus.provision(
-            topology.streams(settings.stream_replicas, settings.pipeline_max_bytes), topology.consumers(worker)
-        )
+
+    async def provision() -> None:
+        streams = topology.streams(settings.stream_replicas, settings.pipeline_max_bytes)
+        await bus.provision(streams, topology.consumers(worker))
         await store.provision(BUCKETS)
+
     async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
         runtime = Runtime(settings, bus, store, tasks, buckets=topology.buckets(worker))
-        running = Running(worker, runtime, telemetry)
+        presence = Presence(worker, bus, store, provision if settings.provision else None)
+        running = Running(worker, runtime, telemetry, presence)
         on_start(running)
         try:
+            if not await _unless_stopped(presence.wait(), stop):
+                return
+            runtime.background(presence.keep(runtime.views), "look whether all is there")
             deps = await stack.enter_async_context(worker.open(runtime))
             await running.start(deps, tasks)
             on_ready()

@@ -3,10 +3,15 @@
 import json
 import logging
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from shared.aio.lru import Lru
 from shared.process.tracing import current_placement, current_trace
+
+_AUDIT = "moorage.audit"
+_COMPLAINTS = 1000  # different ones that are remembered
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -49,6 +54,43 @@ class TextFormatter(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
+class Flood(logging.Filter):
+    """Lets the same complaint through `burst` times in `seconds`, and counts the others: the next one says how many.
+
+    A complaint is the same when logger, level and words are (what it gave as `extra` may differ). When NATS or a hub is
+    away, everything in hand complains, again and again. What is told of attackers is evidence, and all of it passes.
+    """
+
+    def __init__(self, burst: int = 10, seconds: float = 30.0) -> None:
+        super().__init__()
+        self._burst = burst
+        self._seconds = seconds
+        self._windows: Lru[tuple[str, int, str], _Window] = Lru(_COMPLAINTS)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or record.name == _AUDIT:
+            return True
+        key = (record.name, record.levelno, str(record.msg))
+        window = self._windows.get(key)
+        if window is None or record.created - window.since >= self._seconds:
+            if window is not None and window.left_out:
+                record.left_out = window.left_out
+            self._windows.put(key, _Window(record.created))
+            return True
+        window.passed += 1
+        if window.passed <= self._burst:
+            return True
+        window.left_out += 1
+        return False
+
+
+@dataclass
+class _Window:
+    since: float
+    passed: int = 1
+    left_out: int = 0
+
+
 def _closing_tls(record: logging.LogRecord) -> bool:
     """uvloop logs an error when it closes a TLS connection that the other side closed first; nothing is lost."""
     return not record.getMessage().startswith("Fatal error on SSL protocol")
@@ -63,6 +105,7 @@ def set_up_logging(service: str, level: str, style: Literal["auto", "json", "tex
     """Log to standard error, once for the process; `auto` is text on a terminal and JSON lines elsewhere."""
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler()
+    handler.addFilter(Flood())
     handler.setFormatter(TextFormatter(service) if text else JsonFormatter(service))
     logging.getLogger("asyncio").addFilter(_closing_tls)
     root = logging.getLogger()

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from shared.broker.memory.store import MemoryStore
+from shared.broker.nats.store import NatsStore, bucket_name
 from shared.broker.store import Bucket, Conflict, Raw, Store
 from shared.broker.table import Entry, Table, View
 from shared.broker.tokens import join, split
@@ -354,3 +356,37 @@ async def test_what_could_not_be_read_again_is_not_written(store: Store, bucket:
         with pytest.raises(ValueError, match=f"entry a of bucket {bucket.name} is not readable"):
             await write
     assert await table.get("a") is None
+
+
+async def test_a_view_that_reads_again_drops_what_is_not_there_any_more(
+    store: Store, bucket: Bucket[Any], view: View[Any]
+) -> None:
+    table = Table(store, bucket)
+    await table.put("gone", {"n": 1})
+    last = await table.put("kept", {"n": 2})
+    assert await view.reached(last, 5.0)
+    await purge(store, bucket, "gone")
+    told = view.changes()
+    assert await anext(told) == {"gone", "kept"}
+    view.reread()
+    async with asyncio.timeout(5.0):
+        assert "gone" in await anext(told)
+    assert set(view.entries) == {"kept"}
+    await told.aclose()
+
+
+async def test_the_size_of_a_bucket_counts_what_it_holds(store: Store, bucket: Bucket[Any]) -> None:
+    raw = store.raw(bucket)
+    assert await raw.size() == 0
+    await raw.put("a", b"1")
+    assert await raw.size() == 1
+
+
+async def purge(store: Store, bucket: Bucket[Any], key: str) -> None:
+    """Take a key out of a bucket so that no watch tells of it, as an administrator may."""
+    if isinstance(store, MemoryStore):
+        store.raw(bucket)._last.pop(key)
+    else:
+        assert isinstance(store, NatsStore)
+        name = bucket_name(bucket)
+        await store._client.api(f"STREAM.PURGE.KV_{name}", {"filter": f"$KV.{name}.{key}"})

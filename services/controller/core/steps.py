@@ -143,6 +143,8 @@ def _live(seen: Observation, placement: Placement) -> Step:
         if not seen.overdue:
             return Wait("a round is under way")
         return _place(seen, placement, Cause.of("Resync", "no answer to the last request"))
+    if _forgotten(seen, placement, decision):
+        return _place(seen, placement, Cause.of("Resync", "it was refused, and nobody has it try again"))
     cause = _decided(seen, placement, entry, decision)
     if cause is not None and not (is_move(cause) and not seen.may_move):
         return _place(seen, placement, cause)
@@ -159,6 +161,11 @@ def _changed(entry: HeadEntry, metadata: ObjectMeta, digest: str | None) -> Caus
         return change(entry.digest, new)
     # A spec that was written differently and means the same: its status has to say for which generation it holds.
     return Cause.of("SpecChanged") if entry.head.generation != metadata.generation else None
+
+
+def _forgotten(seen: Observation, placement: Placement, decision: KnownDecision) -> bool:
+    """Whether it was refused and does not wait for another try: that it waits was lost with the bucket."""
+    return placement.status.phase == "Unschedulable" and not decision.selected and seen.overdue
 
 
 def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision: KnownDecision) -> Cause | None:

@@ -248,6 +248,11 @@ class MemoryBus(Bus):
             fresh = MemoryConsumer(consumer, self.broker.streams[consumer.stream], self.broker.clock)
             self.broker.consumers.setdefault(key, fresh).settings = consumer
 
+    async def missing(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> list[str]:
+        found = [f"stream {each.name}" for each in streams if each.name not in self.broker.streams]
+        there = self.broker.consumers
+        return found + [f"consumer {each.name}" for each in consumers if (each.stream, each.name) not in there]
+
     async def publish(self, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
         if not self._open:
             raise BusError("the connection was closed")

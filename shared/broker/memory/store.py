@@ -1,7 +1,7 @@
 """State in the memory of one process: for tests, and for a pipeline that runs in one process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from shared.broker.store import Bucket, Conflict, Raw, RawBucket, Store
@@ -48,7 +48,10 @@ class MemoryBucket(RawBucket):
         present = [raw for raw in self._last.values() if raw.value is not None and below(prefix, raw.key)]
         return sorted(present, key=lambda raw: raw.revision)
 
-    async def watch(self) -> AsyncIterator[Raw | None]:
+    async def size(self) -> int | None:
+        return len(self._last)
+
+    async def watch(self) -> AsyncGenerator[Raw | None, None]:
         # Unbounded, as the writer shares this process and its memory; a slow watcher cannot hold it up.
         queue: asyncio.Queue[Raw | None] = asyncio.Queue()
         for raw in sorted(self._last.values(), key=lambda raw: raw.revision):

@@ -25,7 +25,15 @@ from shared.broker.nats.blobs import Blobs
 from shared.broker.nats.client import JetStreamError, NatsClient, api_answer, status_of
 from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.pull import Pull, PullSettings
-from shared.broker.nats.streams import ADVISORIES, consumer_config, ensure_stream, stream_config
+from shared.broker.nats.streams import (
+    ADVISORIES,
+    NO_CONSUMER,
+    NO_STREAM,
+    ensure_consumer,
+    ensure_stream,
+    stream_config,
+    stream_info,
+)
 from shared.broker.subjects import check_subject
 from shared.broker.window import Window, at_once
 
@@ -148,10 +156,19 @@ class NatsBus(Bus):
             await ensure_stream(self.client, stream_config(stream))
         await ensure_stream(self.client, {**BLOBS_CONFIG, "num_replicas": replicas})
         for consumer in consumers:
-            await self.client.api(
-                f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}",
-                {"stream_name": consumer.stream, "config": consumer_config(consumer)},
-            )
+            await ensure_consumer(self.client, consumer)
+
+    async def missing(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> list[str]:
+        names = (*(stream.name for stream in streams), BLOBS_CONFIG["name"])
+        found = [f"stream {name}" for name in names if await stream_info(self.client, name) is None]
+        for consumer in consumers:
+            try:
+                await self.client.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+            except JetStreamError as error:
+                if error.code not in (NO_CONSUMER, NO_STREAM):
+                    raise
+                found.append(f"consumer {consumer.name}")
+        return found
 
     async def publish(self, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
         check_subject(subject)

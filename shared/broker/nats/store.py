@@ -6,13 +6,13 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared.broker.bus import ID_HEADER, BusError, Forbidden
 from shared.broker.nats.client import JetStreamError, NatsClient, api_answer, status_of
 from shared.broker.nats.pull import Pull, PullSettings
-from shared.broker.nats.streams import ensure_stream
+from shared.broker.nats.streams import ensure_stream, stream_info
 from shared.broker.store import Bucket, Conflict, Raw, RawBucket, Store
 from shared.broker.subjects import check_key
 
@@ -78,7 +78,11 @@ class NatsBucket(RawBucket):
         found = [self._stored(message) for message in messages[:-1]]
         return [raw for raw in found if raw.value is not None]
 
-    async def watch(self) -> AsyncIterator[Raw | None]:
+    async def size(self) -> int | None:
+        info = await stream_info(self._client, self._stream)
+        return None if info is None else int(info["state"]["messages"])
+
+    async def watch(self) -> AsyncGenerator[Raw | None, None]:
         known: dict[str, int] = {}  # what was delivered as present
         synced = False
         while True:

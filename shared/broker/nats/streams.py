@@ -1,5 +1,6 @@
 """Streams and consumers as configurations of JetStream."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,11 @@ from shared.broker.nats.client import JetStreamError, NatsClient
 
 log = logging.getLogger("moorage.nats")
 
+# JetStream's error codes
 NAME_IN_USE = 10058
+NO_STREAM = 10059
+NO_CONSUMER = 10014
+CREATE_FAILED = 10012
 
 ADVISORIES = Stream(
     name="MOORAGE_ADVISORIES",
@@ -17,6 +22,10 @@ ADVISORIES = Stream(
     description="What the broker itself reports about messages that were given up, should the dead letters miss one",
     max_bytes=64 << 20,
 )
+
+
+_UNSET: dict[type, Any] = {bool: False, int: 0, str: "", list: []}
+"""The values that a server leaves out of a configuration."""
 
 
 async def ensure_stream(client: NatsClient, config: Mapping[str, Any]) -> None:
@@ -39,7 +48,34 @@ async def ensure_stream(client: NatsClient, config: Mapping[str, Any]) -> None:
                 "made by an older version, who publishes to it can empty it: delete it once, it is made anew",
                 extra={"stream": name},
             )
-        await client.api(f"STREAM.UPDATE.{name}", {**config, **kept})
+        wanted = {**config, **kept}
+        if any(present.get(field, _UNSET[type(value)]) != value for field, value in wanted.items()):
+            await client.api(f"STREAM.UPDATE.{name}", wanted)
+
+
+async def ensure_consumer(client: NatsClient, consumer: Consumer) -> None:
+    """Create a durable consumer, or update it to this configuration."""
+    create = f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}"
+    request = {"stream_name": consumer.stream, "config": consumer_config(consumer)}
+    try:
+        await client.api(create, request)
+    except JetStreamError as error:
+        if error.code != CREATE_FAILED or "no such file" not in str(error):
+            raise
+        # nats-server (2.15.1) cannot make a consumer whose files it was still deleting, until it is told to delete it.
+        with contextlib.suppress(JetStreamError):
+            await client.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
+        await client.api(create, request)
+
+
+async def stream_info(client: NatsClient, name: str) -> dict[str, Any] | None:
+    """A stream's configuration and state; None when there is no such stream."""
+    try:
+        return await client.api(f"STREAM.INFO.{name}")
+    except JetStreamError as error:
+        if error.code == NO_STREAM:
+            return None
+        raise
 
 
 def stream_config(stream: Stream) -> dict[str, Any]:

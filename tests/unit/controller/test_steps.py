@@ -27,7 +27,7 @@ from services.controller.settings import ControllerSettings
 from shared.api import Placement, Taint, decode_placement
 from shared.hub.names import PLACED_FINALIZER
 from shared.model.refs import Head, PlacementRef
-from shared.model.request import HeadEntry, PreviousChoice, Waiting
+from shared.model.request import Cause, HeadEntry, PreviousChoice, Waiting
 from shared.model.target import Target
 
 NOW = 100_000.0
@@ -144,6 +144,14 @@ def test_whatever_the_cause_a_round_says_which_targets_are_to_be_left(known) -> 
     both = KnownDecision(attempt=3, selected=(PreviousChoice(target=T), PreviousChoice(target=U)))
     found = step(decision=both, targets={T: LOST, U: THERE}, **known)
     assert found.leaving == (T,)
+
+
+def test_what_was_refused_and_is_not_known_to_wait_any_more_is_tried_again() -> None:
+    refused = {"placement": placement(phase="Unschedulable"), "decision": KnownDecision(attempt=3), "attempts": {}}
+    forgotten = Cause.of("Resync", "it was refused, and nobody has it try again")
+    assert step(**refused, entry=entry(at=OVERDUE)) == Place(cause=forgotten)
+    assert step(**refused, entry=entry(at=OVERDUE), waiting=waiting()) == Wait("it waits for its next try")
+    assert step(**refused) == Nothing()
 
 
 def test_a_loss_comes_before_an_improvement() -> None:

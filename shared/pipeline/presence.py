@@ -1,0 +1,87 @@
+"""Whether all that a worker needs in NATS is there: its streams, its consumers, the buckets that it reads.
+
+NATS tells nobody that a stream was deleted or emptied. So a worker looks every few seconds. While something is missing
+it is not ready and says what; it makes it again, if it may. Views notice by themselves that their bucket was made anew;
+one whose bucket was emptied is told to read it again. What is gone from a bucket its owner writes again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from shared.broker.bus import Bus, BusError, Forbidden
+from shared.broker.store import Bucket, Store
+from shared.broker.table import View
+from shared.pipeline import topology
+from shared.pipeline.worker import Worker
+
+log = logging.getLogger("moorage.runner")
+
+LOOK_EVERY = 2.0  # seconds
+
+
+class Presence:
+    """Looks for what a worker needs; `missing` names what was not there at the last look.
+
+    `provision` makes it again; None: that is for an administrator to do.
+    """
+
+    def __init__(self, worker: Worker, bus: Bus, store: Store, provision: Callable[[], Awaitable[None]] | None) -> None:
+        self.missing: tuple[str, ...] = ()
+        self._bus = bus
+        self._store = store
+        self._provision = provision
+        self._streams = topology.streams()
+        self._consumers = topology.consumers(worker)
+        self._buckets = topology.buckets(worker)
+
+    async def wait(self) -> None:
+        """Make all that is needed, or wait until it is there."""
+        if self._provision is not None:
+            await self._provision()
+        while not await self._look({}):  # noqa: ASYNC110 - NATS tells nobody that a stream was made
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def keep(self, views: Mapping[str, View[Any]]) -> None:
+        """Look again and again, until cancelled; `views` are those of the worker, by the names of their buckets."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if await self._look(views) or not self.missing or self._provision is None:
+                continue
+            try:
+                await self._provision()
+            except Forbidden:
+                raise
+            except BusError as error:
+                log.warning("what is missing in NATS cannot be made yet", extra={"error": str(error)})
+            else:
+                if await self._look(views):
+                    log.warning("what was missing in NATS is made again, what was in it is being rebuilt")
+
+    async def _look(self, views: Mapping[str, View[Any]]) -> bool:
+        """Whether all is there, as far as NATS says so. Raises `Forbidden` where permissions deny to look."""
+        try:
+            return await self._all_there(views)
+        except Forbidden:
+            raise
+        except BusError as error:
+            log.warning("NATS does not say what is there", extra={"error": str(error)})
+            return False
+
+    async def _all_there(self, views: Mapping[str, View[Any]]) -> bool:
+        missing = await self._bus.missing(self._streams, self._consumers)
+        missing += [f"bucket {bucket.name}" for bucket in self._buckets if await self._lost(bucket, views)]
+        found = tuple(missing)
+        if found and found != self.missing:
+            log.error("missing in NATS: %s", ", ".join(found))
+        self.missing = found
+        return not found
+
+    async def _lost(self, bucket: Bucket[Any], views: Mapping[str, View[Any]]) -> bool:
+        view = views.get(bucket.name)
+        size = await self._store.raw(bucket).size()
+        if size == 0 and view is not None and (view.entries or view.unreadable):
+            log.error("a bucket was emptied", extra={"bucket": bucket.name})
+            view.reread()
+        return size is None

@@ -1,0 +1,220 @@
+"""A wipe of NATS is noticed: within seconds workers are not ready and say why, make again what they may, rebuild it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services import PIPELINE
+from services.registry import load
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.store import NatsStore, bucket_name
+from shared.broker.store import Bucket
+from shared.broker.table import Table
+from shared.hub.resources import PLACEMENTS, POLICIES
+from shared.pipeline import topology
+from shared.pipeline.buckets import BUCKETS, HEADS, REPORTS, RESERVATIONS
+from tests.e2e.system import DEPLOYMENTS, System, running_system, until
+from tests.support import worlds
+from tests.support.manifests import policy
+from tests.support.process import http_get
+from tests.support.secured import provision, secured
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
+
+BRISK = {
+    "MOORAGE_PROBE_INTERVAL_SECONDS": "1",
+    "MOORAGE_RESYNC_SECONDS": "5",
+    "MOORAGE_COUNT_SECONDS": "1",
+    "MOORAGE_SWEEP_SECONDS": "1",
+}
+NOTICED = 10.0  # seconds, on a busy machine
+COMPLAINTS = 150  # lines of one worker: it complained 8,000 times in 43 s once
+GUEST = "newcomer"  # is placed and goes again
+RULE = {"name": "ready", "expression": "target.ready"}
+
+
+async def fill(system: System) -> None:
+    """Something in every bucket."""
+    await system.user.create(POLICIES, policy("sound", RULE))
+    await system.place_app("web", count=2)
+    await system.place_app("huge", cpu="1000")
+    await until(lambda: system.ready("web"), "web is Ready")
+
+    async def refused() -> bool:
+        return (await system.status("huge")).get("phase") == "Unschedulable"
+
+    await until(refused, "huge is Unschedulable")
+
+
+async def contents(client: NatsClient, bucket: Bucket[Any]) -> dict[str, Any]:
+    """What a bucket says, without what differs from one time to the next."""
+    found = {}
+    for entry in await Table(NatsStore(client), bucket).entries():
+        if GUEST in entry.key.split("."):
+            continue
+        match bucket.name:
+            case RESERVATIONS.name:
+                if not entry.value.released_at:
+                    found[entry.key] = entry.value.resources
+            case HEADS.name:
+                found[entry.key] = entry.value.head.uid
+            case REPORTS.name:
+                found[entry.key] = (entry.value.phase, [each.health for each in entry.value.objects])
+            case _:
+                found[entry.key] = True
+    return found
+
+
+async def unready(system: System) -> dict[str, str]:
+    """Why workers are not ready, by name."""
+    said = {}
+    for name in PIPELINE:
+        status, body = await http_get(int(str(system.running.children[name].said["health_port"])), "/readyz")
+        if status != 200:
+            said[name] = body
+    return said
+
+
+def complaints(system: System) -> dict[str, int]:
+    logs = Path(system.running.place.logs)
+    count = {}
+    for name in PIPELINE:
+        lines = (logs / f"{name}.log").read_text().splitlines()
+        records = [json.loads(line) for line in lines if line.startswith("{")]
+        count[name] = len([each for each in records if each.get("level") in ("warning", "error")])
+    return count
+
+
+async def wipe(client: NatsClient) -> None:
+    for stream in (await client.api("STREAM.NAMES"))["streams"]:
+        await client.api(f"STREAM.DELETE.{stream}")
+
+
+async def uids(system: System) -> dict[str, str]:
+    found = {}
+    for target in await system.placed("web"):
+        found[target] = (await system.targets[target].get(DEPLOYMENTS, "web", worlds.NAMESPACE))["metadata"]["uid"]
+    return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """Workers that may make streams themselves."""
+    async with running_system(tmp_path_factory.mktemp("wipe"), worlds.world(3, cpu="8"), env=BRISK) as found:
+        await fill(found)
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(system: System) -> AsyncIterator[NatsClient]:
+    client = await NatsClient.connect(system.place.nats, name="test")
+    yield client
+    await client.close()
+
+
+async def as_it_is(client: NatsClient) -> dict[str, dict[str, Any]]:
+    """All buckets, once each holds something."""
+
+    async def full() -> dict[str, dict[str, Any]] | None:
+        found = {bucket.name: await contents(client, bucket) for bucket in BUCKETS}
+        return found if all(found.values()) else None
+
+    found: dict[str, dict[str, Any]] = await until(full, "something is in every bucket")
+    return found
+
+
+async def test_workers_that_lose_every_stream_and_bucket_rebuild_the_same_world_without_a_restart(
+    system: System, client: NatsClient
+) -> None:
+    before, running, pids = await as_it_is(client), await uids(system), dict(system.running.place.pids)
+    said = complaints(system)
+    await wipe(client)
+    await system.place_app(GUEST)
+    await until(lambda: system.ready(GUEST), "the newcomer is Ready")
+    await until(lambda: system.ready("web"), "web is Ready")
+    assert await uids(system) == running
+    await system.user.delete(PLACEMENTS, GUEST, worlds.NAMESPACE)
+    await rebuilt(client, before)
+    assert {name: child.pid for name, child in system.running.children.items()} == pids
+    assert not await unready(system)
+    more = {name: count - said[name] for name, count in complaints(system).items()}
+    assert max(more.values()) < COMPLAINTS, more
+
+
+async def rebuilt(client: NatsClient, before: dict[str, dict[str, Any]]) -> None:
+    async def same() -> bool:
+        now = {bucket.name: await contents(client, bucket) for bucket in BUCKETS}
+        differences.clear()
+        differences.update({key: (before[key], now[key]) for key in before if before[key] != now[key]})
+        return not differences
+
+    differences: dict[str, Any] = {}
+    try:
+        await until(same, "all buckets are as they were")
+    except AssertionError:
+        raise AssertionError(differences) from None
+
+
+@pytest.mark.parametrize("how", ["deleted", "purged"])
+@pytest.mark.parametrize("bucket", BUCKETS, ids=lambda bucket: bucket.name)
+async def test_a_bucket_that_was_lost_alone_is_rebuilt_by_its_owner(
+    system: System, client: NatsClient, bucket: Bucket[Any], how: str
+) -> None:
+    await until(lambda: system.ready("web"), "web is Ready")
+    before, running = await as_it_is(client), await uids(system)
+    verb = "DELETE" if how == "deleted" else "PURGE"
+    await client.api(f"STREAM.{verb}.KV_{bucket_name(bucket)}")
+    await rebuilt(client, before)
+    assert await uids(system) == running
+
+
+async def test_workers_that_may_not_make_streams_say_what_is_missing_and_wait_for_it(tmp_path: Path) -> None:
+    async with secured(tmp_path / "secured") as nats, nats.client("admin") as admin:
+        env_of = {name: nats.environment(name) for name in PIPELINE}
+        async with running_system(
+            tmp_path, worlds.world(3, cpu="8"), nats=nats.server.url, env_of=env_of, env=BRISK
+        ) as system:
+            await fill(system)
+            before, running = await as_it_is(admin), await uids(system)
+            said = complaints(system)
+            await wipe(admin)
+
+            async def all_say_so() -> bool:
+                said = await unready(system)
+                missing = {name: ("stream MOORAGE_PIPELINE", f"consumer {name}-", "bucket heads") for name in PIPELINE}
+                return all(each in said.get(name, "") for name, them in missing.items() for each in them)
+
+            await until(all_say_so, "no worker is ready, and all say why", within=NOTICED)
+            await asyncio.sleep(10.0)  # it is how much they say meanwhile that counts
+            more = {name: count - said[name] for name, count in complaints(system).items()}
+            assert max(more.values()) < COMPLAINTS, more
+            await provision(admin)
+
+            async def all_ready() -> bool:
+                return not await unready(system)
+
+            await until(all_ready, "all workers are ready", within=NOTICED)
+            await rebuilt(admin, before)
+            assert await uids(system) == running
+
+
+@pytest.mark.parametrize("worker", PIPELINE)
+async def test_a_worker_whose_consumer_is_deleted_gets_it_again(
+    system: System, client: NatsClient, worker: str
+) -> None:
+    for consumer in topology.consumers(load(worker)):
+        await client.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
+
+    async def there() -> bool:
+        names = (await client.api("CONSUMER.NAMES.MOORAGE_PIPELINE"))["consumers"]
+        return {consumer.name for consumer in topology.consumers(load(worker))} <= set(names)
+
+    await until(there, "its consumers are there again", within=NOTICED)
+    name = f"after-{worker}"
+    await system.place_app(name)
+    await until(lambda: system.ready(name), f"{name} is Ready")
