@@ -18,11 +18,22 @@ NAMED = [
     for row in ROWS
     for name, file in re.findall(r"`([A-Za-z_]+)` in ((?:shared|services)/[\w/]+\.py)", row[-1])
 ]
+SOURCES = [
+    path
+    for path in sorted([*(ROOT / "services").rglob("*.py"), *(ROOT / "shared").rglob("*.py")])
+    if not path.relative_to(ROOT).as_posix().startswith(("services/sandbox/", "shared/api/"))
+]
+"""The sandbox plays another system, and the API's types are what users write: both have words of their own."""
 FILES = sorted(set(re.findall(r"(?:shared|services)/[\w/]+\.py", GLOSSARY)))
 
 
 def classes(path: Path) -> Iterator[str]:
-    yield from (node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef))
+    """The classes of a module, and its closed sets of words, but for what only the module itself sees."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name
+        elif isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal["):
+            yield from (each.id for each in node.targets if isinstance(each, ast.Name) and not each.id.startswith("_"))
 
 
 def test_no_word_stands_twice():
@@ -52,13 +63,27 @@ def test_a_name_is_defined_where_the_glossary_says(name: str, file: str):
     assert name in assigned | defined
 
 
-def test_a_class_of_the_glossary_shares_its_name_with_no_other():
-    """The sandbox plays another system, and the API's types are what users write: both have words of their own."""
-    given = {name for name, _ in NAMED if not name.isupper()}
-    homes: dict[str, set[str]] = defaultdict(set)
-    for path in [*(ROOT / "services").rglob("*.py"), *(ROOT / "shared").rglob("*.py")]:
-        file = path.relative_to(ROOT).as_posix()
-        if not file.startswith(("services/sandbox/", "shared/api/")):
-            for name in given.intersection(classes(path)):
-                homes[name].add(file)
-    assert {name: sorted(files) for name, files in homes.items() if len(files) > 1} == {}
+def test_no_two_classes_share_a_name():
+    homes: dict[str, list[str]] = defaultdict(list)
+    for path in SOURCES:
+        for name in classes(path):
+            homes[name].append(path.relative_to(ROOT).as_posix())
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
+RETIRED = {
+    r"(?i)\bverdicts?\b": "permission, judgement, exclusion or assess",
+    r"\bBus:<|[\"']Bus:": "Plugin:<name>",
+    r"\b(Outside|OutsideScore)\b|(filter|scorer|plugin)s? outside\b": "plugin, CustomScore",
+    r"(?i)\bunsettled_seconds\b": "in_place_seconds",
+    r"\bRound\(|\bround_of\b": "Candidates",
+    r"\bclosed_until\b": "open_until: a circuit that lets nothing through is open",
+}
+"""What is not said any more, and what is said in its place."""
+
+
+@pytest.mark.parametrize("retired", RETIRED)
+def test_what_is_not_said_any_more_does_not_come_back(retired: str):
+    texts = [*SOURCES, *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.yaml"), ROOT / "README.md"]
+    found = [path.relative_to(ROOT).as_posix() for path in texts if re.search(retired, path.read_text())]
+    assert found == [], f"say {RETIRED[retired]}"
