@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from services.decision import core
 from services.decision.completeness import Completeness, Incomplete
 from services.decision.kubernetes import APPLIED, Decisions
-from services.decision.ledger import Crowded, Ledger, Superseded, Taken
+from services.decision.ledger import Crowded, Ledger, Superseded, Written
 from services.decision.settings import DecisionSettings
 from services.decision.settling import settle, uphold
 from services.decision.vanished import VanishedWorkspaces
@@ -112,7 +112,7 @@ class Decider:
             await self.decisions.forget(ref)
         return core.withdrawal(ref, head, present, orphan=message.orphan)
 
-    async def _ensure_complete(self, since: int, reserved: Sequence[Taken]) -> None:
+    async def _ensure_complete(self, since: int, reserved: Sequence[Written]) -> None:
         """Before anything is written: what was reserved beside too little of what others hold is undone."""
         try:
             await self.completeness.check(since)

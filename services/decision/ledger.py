@@ -46,8 +46,8 @@ def key_of(target: str, placement: PlacementRef) -> str:
     return f"{TargetRef.parse(target).key}.{placement.key}"
 
 
-class Taken(msgspec.Struct, frozen=True):
-    """What one `reserve` wrote: where, for whom, at which revision, and what it found there."""
+class Written(msgspec.Struct, frozen=True):
+    """One write of `reserve`: where, for whom, at which revision, and what it found there."""
 
     prefix: str
     placement: PlacementRef
@@ -76,8 +76,8 @@ class Ledger:
                 elif key not in self._view.unreadable:  # what cannot be read keeps its place until it is made anew
                     self._picture.drop(key, self._view.revision)
 
-    def taken(self, target: str, besides: PlacementRef) -> Resources:
-        """What all other placements take in a target."""
+    def reserved(self, target: str, besides: PlacementRef) -> Resources:
+        """The sum of what all other placements reserve in a target."""
         return add(*(each.resources for each in self._others(target, besides)))
 
     def _others(self, target: str, besides: PlacementRef) -> list[Reservation]:
@@ -98,7 +98,7 @@ class Ledger:
         """Every reservation that holds its place, with the id of its target."""
         return self._picture.holders()
 
-    async def reserve(self, target: Target, wanted: Reservation) -> Taken | None:
+    async def reserve(self, target: Target, wanted: Reservation) -> Written | None:
         """Take capacity for a placement, in place of what it had there.
 
         None when the target has too little left, or a quota of it, for what would be more than it had. To keep what it
@@ -130,7 +130,7 @@ class Ledger:
         """What a target has for a placement, within its quotas; one that is not ready has nothing to give."""
         if not target.ready:
             return {}
-        free = subtract(subtract(target.allocatable, target.allocated), self.taken(target.id, besides=placement))
+        free = subtract(subtract(target.allocatable, target.allocated), self.reserved(target.id, besides=placement))
         within = left(target.quotas, placement.workspace, self._others(target.id, placement))
         return {name: min(amount, within.get(name, math.inf)) for name, amount in free.items()}
 
@@ -144,18 +144,18 @@ class Ledger:
 
         await self._change(prefix, decided.placement, held)
 
-    async def undo(self, taken: Iterable[Taken]) -> None:
+    async def undo(self, written: Iterable[Written]) -> None:
         """Put back what was there before, wherever nobody has written since.
 
         It only ever gives back, so it cannot fail for want of room.
         """
-        for each in taken:
+        for each in written:
             await self._change(each.prefix, each.placement, partial(self._undone, each))
 
-    def _undone(self, taken: Taken, own: Entry[Reservation] | None) -> Reservation | None:
-        if own is None or own.revision != taken.revision:
+    def _undone(self, written: Written, own: Entry[Reservation] | None) -> Reservation | None:
+        if own is None or own.revision != written.revision:
             return None
-        return taken.before or self._released(taken.placement, own.value.head)
+        return written.before or self._released(written.placement, own.value.head)
 
     async def shrink(self, prefix: str, placement: PlacementRef, head: Head) -> None:
         """Binding has applied what this head decided: give back what that takes less than what ran before.
@@ -207,7 +207,7 @@ class Ledger:
 
     async def _change(
         self, prefix: str, placement: PlacementRef, change: Callable[[Entry[Reservation] | None], Reservation | None]
-    ) -> Taken | None:
+    ) -> Written | None:
         """Make what a placement holds below a target's prefix what `change` makes of it; None leaves it as it is.
 
         It is written only if nothing below the prefix has changed since the picture that `change` saw; else the picture
@@ -232,7 +232,7 @@ class Ledger:
                 await self._reread(prefix)
             else:
                 self._picture.note(Entry(key, value, revision))
-                return Taken(prefix, placement, revision, None if own is None else own.value)
+                return Written(prefix, placement, revision, None if own is None else own.value)
         raise Crowded(f"{prefix} is contended, {TRIES} attempts to write in it lost")
 
     async def _reread(self, prefix: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from services.decision import core
-from services.decision.ledger import Crowded, Ledger, Superseded, Taken
+from services.decision.ledger import Crowded, Ledger, Superseded, Written
 from shared.broker.table import View
 from shared.model.decision import Choice, Refusal, Reservation
 from shared.model.refs import TargetRef
@@ -19,7 +19,7 @@ class Settled(msgspec.Struct, frozen=True):
 
     taken: Sequence[Choice] = ()
     refusal: Refusal | None = None
-    reserved: Sequence[Taken] = ()
+    reserved: Sequence[Written] = ()
 
 
 async def settle(message: Scheduled, ledger: Ledger, inventory: View[Target], allowed: Collection[str]) -> Settled:
@@ -41,7 +41,7 @@ async def settle(message: Scheduled, ledger: Ledger, inventory: View[Target], al
         return Settled(refusal=core.below_minimum(message))
     alternates = core.eligible(proposal.alternates, least_score) if core.substitutable(request.spec) else []
     taken: list[Choice] = []
-    reserved: list[Taken] = []
+    reserved: list[Written] = []
     try:
         for choice in (*proposed, *(each for each in alternates if each.target in allowed)):
             if len(taken) == len(proposal.selected):

@@ -20,7 +20,7 @@ log = logging.getLogger("moorage.bus")
 async def dispatch(
     bus: Bus, consumer: Consumer, delivery: Delivery, handle: "Callable[[Delivery], Awaitable[None]]"
 ) -> None:
-    """Run a handler on one delivery, and settle the delivery according to how the handler ended.
+    """Run a handler on one delivery, and answer the delivery according to how the handler ended.
 
     Raises nothing but cancellation.
     """
@@ -29,9 +29,9 @@ async def dispatch(
         await handle(delivery)
     except Retry as retry:
         patient = delivery.attempt >= consumer.patience
-        await _settle(delivery.nak(max(retry.delay, consumer.patient_delay) if patient else retry.delay))
+        await _answer(delivery.nak(max(retry.delay, consumer.patient_delay) if patient else retry.delay))
     except Reject as reason:
-        await _settle(park(bus, consumer, delivery, str(reason)))
+        await _answer(park(bus, consumer, delivery, str(reason)))
     except Exception as error:
         told = {"consumer": consumer.name, "subject": delivery.subject}
         outage = _is_outage(error)
@@ -40,11 +40,11 @@ async def dispatch(
         else:
             log.exception("handler failed", extra=told)
         if delivery.attempt >= consumer.max_failures and not outage:
-            await _settle(park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
+            await _answer(park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
         else:
-            await _settle(delivery.nak(backoff(delivery.attempt)))
+            await _answer(delivery.nak(backoff(delivery.attempt)))
     else:
-        await _settle(delivery.ack())
+        await _answer(delivery.ack())
     finally:
         renewal.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -56,12 +56,12 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, BusError) and not isinstance(error, Forbidden)
 
 
-async def _settle(settling: Awaitable[None]) -> None:
-    """Settle a delivery. If the broker cannot be reached, nothing is lost: it delivers the message again."""
+async def _answer(answering: Awaitable[None]) -> None:
+    """Answer a delivery. If the broker cannot be reached, nothing is lost: it delivers the message again."""
     try:
-        await settling
+        await answering
     except (BusError, OSError, TimeoutError) as error:
-        log.warning("could not settle a delivery, it will come again", extra={"error": str(error)})
+        log.warning("could not answer a delivery, it will come again", extra={"error": str(error)})
 
 
 async def _renew(delivery: Delivery, every: float) -> None:

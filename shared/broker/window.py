@@ -56,7 +56,7 @@ class Window:
         self._working: dict[asyncio.Task[None], Delivery] = {}
         self._done_at: deque[float] = deque(maxlen=64)
         self._times_back: Lru[str, int] = Lru(REMEMBERED)
-        self._settling: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()
         self._renewal: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -89,7 +89,7 @@ class Window:
         unfinished = list(self._working.values())
         await self._cancel(self._working)
         self._give_back(unfinished, 0.0)
-        await asyncio.gather(*self._settling)
+        await asyncio.gather(*self._answering)
         return not unfinished
 
     def close(self) -> None:
@@ -98,10 +98,10 @@ class Window:
         self._give_back(self._turns.clear(), 0.0)
 
     async def abandon(self) -> None:
-        """Stop at once and settle nothing, as a crash would."""
+        """Stop at once and answer nothing, as a crash would."""
         self._closed = True
         self._turns.clear()
-        await self._cancel([*self._working, *self._settling, *([self._renewal] if self._renewal else [])])
+        await self._cancel([*self._working, *self._answering, *([self._renewal] if self._renewal else [])])
 
     def _owner(self, delivery: Delivery) -> str:
         return delivery.subject.split(".", self._place + 1)[self._place]
@@ -123,7 +123,7 @@ class Window:
         self._turns.done(self._owner(self._working.pop(task)))
         self._done_at.append(self._clock())
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a delivery was left unsettled", exc_info=error)
+            log.error("a delivery was left unanswered", exc_info=error)
         self._go_on()
         self._on_room()
 
@@ -138,8 +138,8 @@ class Window:
         """Have messages delivered again, here or to another copy, and say that there is room."""
         if deliveries:
             task = asyncio.create_task(self._nak(deliveries, delay))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
 
     async def _nak(self, deliveries: Sequence[Delivery], delay: float) -> None:
         for delivery in deliveries:

@@ -256,7 +256,7 @@ async def test_a_worker_cannot_purge_delete_change_or_pause_anything(
 
 
 @each_worker
-async def test_a_worker_cannot_take_or_settle_the_messages_of_another(
+async def test_a_worker_cannot_take_or_answer_the_messages_of_another(
     worker: str, admin: NatsClient, intruder: NatsClient
 ) -> None:
     before = await picture(admin)

@@ -76,6 +76,7 @@ RETIRED = {
     r"\bBus:<|[\"']Bus:": "Plugin:<name>",
     r"\b(Outside|OutsideScore)\b|(filter|scorer|plugin)s? outside\b": "plugin, CustomScore",
     r"(?i)\bunsettled_seconds\b": "in_place_seconds",
+    r"(?i)\b(un)?settl(e|ed|es|ing)\b.{0,40}deliver|\bunsettled\b": "answer a delivery; settle is what decision does",
     r"\bRound\(|\bround_of\b": "Candidates",
     r"\bclosed_until\b": "open_until: a circuit that lets nothing through is open",
 }

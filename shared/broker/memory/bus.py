@@ -89,7 +89,7 @@ class MemoryConsumer:
         self._stream = stream
         self._clock = clock
         self._read = 0
-        self._deliveries: dict[int, int] = {}  # sequence -> how often delivered, while unsettled
+        self._deliveries: dict[int, int] = {}  # sequence -> how often delivered, while unanswered
         self._due: dict[int, float] = {}  # sequence -> when it is delivered again
         self._again: list[tuple[float, int]] = []  # the same as a heap, with entries that no longer hold
         self._timer: asyncio.TimerHandle | None = None
@@ -106,12 +106,12 @@ class MemoryConsumer:
         self._set_timer(now)
 
     def again_at(self, sequence: int, due: float) -> None:
-        """Deliver an unsettled message again at this time, and not at the one set before."""
+        """Deliver an unanswered message again at this time, and not at the one set before."""
         if sequence in self._deliveries:
             self._due[sequence] = due
             heapq.heappush(self._again, (due, sequence))
 
-    def settle(self, sequence: int) -> None:
+    def done(self, sequence: int) -> None:
         """The message is done with, here."""
         self._deliveries.pop(sequence, None)
         self._due.pop(sequence, None)
@@ -127,7 +127,7 @@ class MemoryConsumer:
             message = self._stream.messages.get(sequence)  # None: superseded, or too old
             if message is not None and self._deliveries[sequence] < self.settings.max_deliver:
                 return message
-            self.settle(sequence)
+            self.done(sequence)
         while self._read < self._stream.last:
             self._read += 1
             message = self._stream.messages.get(self._read)
@@ -179,14 +179,14 @@ class MemoryDelivery:
         self.attempt = attempt
 
     async def ack(self) -> None:
-        self._consumer.settle(self._sequence)
+        self._consumer.done(self._sequence)
 
     async def nak(self, delay: float) -> None:
         self._consumer.again_at(self._sequence, self._broker.clock() + delay)
         self._consumer.pump()
 
     async def terminate(self, reason: str) -> None:  # noqa: ARG002 - the broker's own record of it has no reader here
-        self._consumer.settle(self._sequence)
+        self._consumer.done(self._sequence)
 
     async def in_progress(self) -> None:
         self._consumer.again_at(self._sequence, self._broker.clock() + self._consumer.settings.ack_wait)
@@ -219,7 +219,7 @@ class MemoryConsumption:
         return finished
 
     async def abandon(self) -> None:
-        """Stop at once and settle nothing, as a crash would."""
+        """Stop at once and answer nothing, as a crash would."""
         self._leave()
         await self._window.abandon()
 
@@ -295,7 +295,7 @@ class MemoryBus(Bus):
         return self._open
 
     async def close(self) -> None:
-        """Close at once; deliveries in hand are left unsettled and come again. `drain` first to end well."""
+        """Close at once; deliveries in hand are left unanswered and come again. `drain` first to end well."""
         self._open = False
         for consumption in tuple(self.consumptions):
             await consumption.abandon()

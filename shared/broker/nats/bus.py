@@ -115,7 +115,7 @@ class NatsConsumption:
         return finished
 
     async def abandon(self) -> None:
-        """Stop at once and settle nothing, as a crash would."""
+        """Stop at once and answer nothing, as a crash would."""
         await self._pull.abandon()
         await self._window.abandon()
         self._bus.consumptions.discard(self)
@@ -214,7 +214,7 @@ class NatsBus(Bus):
         return self.client.connected
 
     async def close(self) -> None:
-        """Close at once; deliveries in hand are left unsettled and come again. `drain` first to end well."""
+        """Close at once; deliveries in hand are left unanswered and come again. `drain` first to end well."""
         for consumption in tuple(self.consumptions):
             await consumption.abandon()
         await self.client.close()

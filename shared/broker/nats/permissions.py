@@ -53,7 +53,7 @@ def publishing(subject: str) -> tuple[Right, ...]:
 
 
 def consuming(consumer: Consumer) -> tuple[Right, ...]:
-    """To fetch from one consumer, settle what was fetched, look whether it is there, and park what is given up."""
+    """To fetch from one consumer, answer what was fetched, look whether it is there, and park what is given up."""
     where = f"{consumer.stream}.{consumer.name}"
     return (
         Right(f"{API}.CONSUMER.MSG.NEXT.{where}", "many"),
