@@ -59,7 +59,7 @@ class Observations:
         return await self._binder.correct(message, drifted)
 
     async def _overtaken(self, message: Observed) -> bool:
-        """Whether there is a newer report than the one in this message.
+        """True if there is a newer report than the one in this message.
 
         It must be asked after the binding was read. If a newer report was recorded on the binding before that, it is
         found here; if it is recorded afterwards, our own write fails, because the binding has changed.

@@ -106,7 +106,7 @@ class Records:
         return [decode_binding(item) for item in page.items]
 
     async def target_exists(self, target: str) -> bool:
-        """Whether there is such a SyncTarget; the inventory may be behind, or be rebuilt just now."""
+        """True if there is such a SyncTarget; the inventory may be behind, or be rebuilt just now."""
         ref = TargetRef.parse(target)
         try:
             await self._hub.at(ref.workspace).get(SYNCTARGETS, ref.name)
@@ -117,7 +117,7 @@ class Records:
         return True
 
     async def workspace_is_gone(self, workspace: str) -> bool:
-        """Whether there is no such workspace for certain, see `Hub.is_gone`."""
+        """True if there is no such workspace for certain, see `Hub.is_gone`."""
         return await self._hub.is_gone(workspace)
 
     async def _get(self, resource: Resource, ref: PlacementRef, name: str, kind: type[T]) -> T | None:

@@ -62,7 +62,7 @@ def _variant(spec: PlacementSpec, namespace: str, objects: Sequence[Mapping[str,
 
 
 def counts_by_content(spec: PlacementSpec) -> bool:
-    """Whether the objects themselves are needed to count, and not only what each of them asks for by itself."""
+    """True if the objects themselves are needed to count, and not only what each of them asks for by itself."""
     if spec.overrides or spec.manifests:
         return True
     kinds = [kind_named(each.api_version, each.kind) for each in spec.workload]

@@ -58,7 +58,7 @@ async def answer(client: Client, clock: Callable[[], float]) -> None:
 
 
 async def _answered(client: Client, override: PlacementOverride | None, now: float) -> bool:
-    """Whether an override, if there is one, says what it has to; it is written if not. False where that failed."""
+    """True if an override, if there is one, says what it has to; it is written if not. False where that failed."""
     if override is None:
         return True
     status = not_in_force(override, rfc3339(now, "seconds"))

@@ -24,7 +24,7 @@ class KnownBinding(msgspec.Struct, frozen=True):
 
 
 def same_wish(old: Placement | None, new: Placement | None) -> bool:
-    """Whether nothing that a round depends on differs between two states of a Placement."""
+    """True if nothing that a round depends on differs between two states of a Placement."""
     return old is not None and new is not None and _wish(old) == _wish(new)
 
 

@@ -123,7 +123,7 @@ async def _along(
 
 
 def _selects(selector: WorkloadSelector, ref: PlacementRef, key: tuple[str, str], obj: WorkloadObject) -> bool:
-    """Whether a selector of a placement means an object: in its own namespace, or a cluster-scoped one by name."""
+    """True if a selector of a placement means an object: in its own namespace, or a cluster-scoped one by name."""
     namespace, name = key
     if namespace not in (ref.namespace, ""):
         return False

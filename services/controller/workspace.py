@@ -60,7 +60,7 @@ class WorkspaceWatch:
 
     @property
     def synced(self) -> bool:
-        """Whether all that concerns placements has been read once, or is not served here at all."""
+        """True if all that concerns placements has been read once, or is not served here at all."""
         informers: tuple[Informer[Any], ...] = (self._placements, self._policies, self._decisions)
         read = all(informer.synced.is_set() or _not_served(informer) for informer in informers)
         return read and (self._bound_known.is_set() or _not_served(self._bindings))
@@ -198,15 +198,15 @@ class WorkspaceWatch:
         return obj if source_hash(obj) == known.hash else None
 
     async def is_gone(self, ref: PlacementRef) -> bool:
-        """Whether the API server, asked now, has no such Placement, and serves the kind."""
+        """True if the API server, asked now, has no such Placement, and serves the kind."""
         return await self._is_gone(PLACEMENTS, ref.name, ref.namespace)
 
     async def target_is_gone(self, name: str) -> bool:
-        """Whether the API server, asked now, has no such SyncTarget, and serves the kind."""
+        """True if the API server, asked now, has no such SyncTarget, and serves the kind."""
         return await self._is_gone(SYNCTARGETS, name)
 
     async def policy_is_gone(self, name: str) -> bool:
-        """Whether the API server, asked now, has no such PlacementPolicy, and serves the kind."""
+        """True if the API server, asked now, has no such PlacementPolicy, and serves the kind."""
         return await self._is_gone(POLICIES, name)
 
     async def _is_gone(self, resource: Resource, name: str, namespace: str = "") -> bool:

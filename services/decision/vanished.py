@@ -37,7 +37,7 @@ class VanishedWorkspaces:
         return {path for path, since in self._since.items() if now - since >= self._grace}
 
     async def _gone(self, path: str) -> bool:
-        """Whether it is gone; not where the answer is about this one alone, and something else. Raises KubeError."""
+        """True if it is gone; not where the answer is about this one alone, and something else. Raises KubeError."""
         try:
             return await self._is_gone(path)
         except ApiError as error:

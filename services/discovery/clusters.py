@@ -55,7 +55,7 @@ class Clusters:
         return [each for each in found if each and each.cluster == target.cluster and each.id != target.id]
 
     def contested(self, target: Target) -> bool:
-        """Whether it holds a cluster that another one holds as well: two copies of the worker wrote that at once."""
+        """True if it holds a cluster that another one holds as well: two copies of the worker wrote that at once."""
         return bool(target.cluster) and not target.duplicate and any(not each.duplicate for each in self.rivals(target))
 
     def holder(self, target: Target) -> Target | None:
@@ -87,7 +87,7 @@ class Clusters:
         return _refused(target, DUPLICATE) if duplicate else target
 
     def _due(self, target: Target) -> bool:
-        """Whether nobody has held its cluster for long enough."""
+        """True if nobody has held its cluster for long enough."""
         now = self._clock()
         return now - self._vacant.setdefault(target.cluster, now) >= self._patience
 

@@ -47,7 +47,7 @@ class Workspaces:
         self._labels = labels
 
     def admits(self, selector: WorkspaceSelector, path: str) -> bool:
-        """Whether the selector chooses the workspace. One of unknown labels is in no selection by labels."""
+        """True if the selector chooses the workspace. One of unknown labels is in no selection by labels."""
         if selector.paths and not any(
             _within(path, root, descendants=selector.include_descendants) for root in selector.paths
         ):
@@ -64,7 +64,7 @@ def _within(path: str, root: str, *, descendants: bool) -> bool:
 
 
 def _holds(workspace: str, home: str) -> bool:
-    """Whether one workspace is the other or an ancestor of it, as the one of plain Kubernetes is of everything."""
+    """True if one workspace is the other or an ancestor of it, as the one of plain Kubernetes is of everything."""
     return workspace == "" or _within(home, workspace, descendants=True)
 
 
@@ -92,7 +92,7 @@ def providers_of(request: Request, policies: Iterable[PolicyEntry]) -> tuple[str
 
 
 def trusts(request: Request, workspace: str, providers: Collection[str]) -> bool:
-    """Whether the targets of a workspace may be candidates: those of the placement's own and of its ancestors, of those
+    """True if the targets of a workspace may be candidates: those of the placement's own and of its ancestors, of those
     that the Placement itself names, and of the `providers`, with everything below."""
     named = request.spec.targets.workspaces
     return (

@@ -59,17 +59,17 @@ class ChildWorkspace(msgspec.Struct):
 
     @property
     def mounted(self) -> bool:
-        """Whether it is no workspace of ours, but a mount."""
+        """True if it is no workspace of ours, but a mount."""
         return self.spec.mount is not None
 
     @property
     def leaving(self) -> bool:
-        """Whether it is on its way out: what is in it is deleted, which takes as long as finalizers do."""
+        """True if it is on its way out: what is in it is deleted, which takes as long as finalizers do."""
         return self.status.phase in {"Deleting", "Terminating"} or self.metadata.deletion_timestamp is not None
 
     @property
     def ready(self) -> bool:
-        """Whether it has content that can be read."""
+        """True if it has content that can be read."""
         return (self.status.phase == "Ready" or self.leaving) and not self.mounted
 
     @property
@@ -160,14 +160,14 @@ class Tree:
                 self._sweep_due.set()
 
     def gone(self, path: str) -> bool:
-        """Whether there is certainly no such workspace any more. What could not be read is not gone."""
+        """True if there is certainly no such workspace any more. What could not be read is not gone."""
         if path in self._known:
             return False
         roots = [root for root in self._roots if path == root or path.startswith(f"{root}:")]
         return not any(self._maybe(path, root) for root in roots)
 
     def _maybe(self, path: str, root: str) -> bool:
-        """Whether each step from the root down to the path is there, or was not looked at."""
+        """True if each step from the root down to the path is there, or was not looked at."""
         if path == root:
             return True
         steps = path[len(root) + 1 :].split(":")
@@ -230,7 +230,7 @@ class Tree:
         return child is not None and child.leaving
 
     def _serves_nothing(self, path: str) -> bool:
-        """Whether it refuses what it has answered before. One that always refused us may still have Placements."""
+        """True if it refuses what it has answered before. One that always refused us may still have Placements."""
         children = self._children.get(path)
         error = children.error if children and children.synced.is_set() else None
         return isinstance(error, ApiError) and (error.forbidden or error.not_found)
@@ -316,7 +316,7 @@ class _Trouble:
 
     @property
     def refused(self) -> bool:
-        """Whether the answer was no, and not for the first time. Anything else may still become a yes."""
+        """True if the answer was no, and not for the first time. Anything else may still become a yes."""
         return (
             self.counts.is_set() and isinstance(self.error, ApiError) and (self.error.forbidden or self.error.not_found)
         )

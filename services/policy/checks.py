@@ -111,7 +111,7 @@ class Checks:
                 self._tallies.put_back(key, tally)
 
     async def _add(self, key: str, tally: Tally) -> bool:
-        """Whether there was a record to add to. Raises Conflict where others are always faster."""
+        """True if there was a record to add to. Raises Conflict where others are always faster."""
         for _ in range(_RACES):
             known = await self._table.get(key)
             if known is None or identity(known.value) != tally.identity:

@@ -50,7 +50,7 @@ class InForce:
         return tuple((variable.name, variable.expression) for variable in self.variables)
 
     def covers(self, target: Target) -> bool:
-        """Whether these rules judge the target."""
+        """True if these rules judge the target."""
         return matches(self.target_selector, target.labels)
 
 
@@ -102,7 +102,7 @@ def from_spec(id: str, workspace: str, spec: PlacementPolicySpec) -> InForce:
 
 
 def reaches(policy: str, workspace: str) -> bool:
-    """Whether a policy in one workspace holds in another: the same one, or one below it."""
+    """True if a policy in one workspace holds in another: the same one, or one below it."""
     return policy in ("", workspace) or workspace.startswith(policy + ":")
 
 

@@ -54,7 +54,7 @@ class Domains:
         return opened
 
     def enough_used(self, taken: Ints) -> bool:
-        """Whether these lie in at least `min_domains` domains, as far as that is a must."""
+        """True if these lie in at least `min_domains` domains, as far as that is a must."""
         return not self.must or self.min_domains <= 1 or len(np.unique(self.of[taken])) >= self.min_domains
 
 
@@ -118,7 +118,7 @@ class Contest:
         return taken if found is None else self.order[found]
 
     def enough(self, taken: Ints) -> bool:
-        """Whether the replicas find room in these."""
+        """True if the replicas find room in these."""
         return self.replicas is None or int(self.capacity[taken].sum()) >= self.replicas
 
     def gather(self, take: int, *, even: bool = False) -> Ints:

@@ -27,7 +27,7 @@ def policy_status(before: PlacementPolicyStatus, check: PolicyCheck, now: str) -
 
 
 def is_news(before: PlacementPolicyStatus, check: PolicyCheck) -> bool:
-    """Whether the check finds something wrong that the status does not say yet."""
+    """True if the check finds something wrong that the status does not say yet."""
     known = get_condition(before.conditions, COMPILED)
     return bool(check.findings) and (known is None or known.status != "False" or known.message != sentence(check))
 
@@ -56,7 +56,7 @@ def _said(finding: PolicyFinding) -> str:
 
 
 def counts_alone(before: PolicyCheck, check: PolicyCheck) -> bool:
-    """Whether two records of a policy differ in their counts at most."""
+    """True if two records of a policy differ in their counts at most."""
     return _but_counts(before) == _but_counts(check)
 
 

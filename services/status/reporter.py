@@ -202,7 +202,7 @@ class Reporter:
                     self._changed(report.placement, target)
 
     def _late(self, report: TargetReport | None) -> bool:
-        """Whether an object of the report was applied long ago and was never seen."""
+        """True if an object of the report was applied long ago and was never seen."""
         if report is None or self._clock() - report.observed_at < self._settings.unseen_seconds:
             return False
         return any(each.message == NOT_SEEN for each in report.objects)

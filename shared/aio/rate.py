@@ -26,7 +26,7 @@ class Rate:
         return min(float(self._per_minute), left + max(0.0, now - since) * self._per_minute / 60)
 
     def take(self, key: str = "") -> bool:
-        """Whether it may happen now; if so, it counts."""
+        """True if it may happen now; if so, it counts."""
         left = self.left(key)
         if left < 1:
             return False
@@ -35,7 +35,7 @@ class Rate:
         return True
 
     def begins_to_wait(self, key: str = "") -> bool:
-        """Whether nobody is told to wait at the moment."""
+        """True if nobody is told to wait at the moment."""
         return (self._told.get(key) or 0.0) <= self._clock()
 
     def wait(self, key: str = "") -> float:

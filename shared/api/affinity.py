@@ -1,4 +1,4 @@
-"""What draws a Placement to targets and to other Placements, and what keeps it away."""
+"""Affinity of a Placement: to targets and to other Placements."""
 
 from typing import Annotated
 
@@ -41,7 +41,7 @@ class AffinityTier(ApiStruct, frozen=True, kw_only=True):
 
 
 class Affinity(ApiStruct, frozen=True, kw_only=True):
-    """What draws the placement to targets, and what keeps it away."""
+    """Required and preferred properties of targets, and other placements to be near to or far from."""
 
     required: Annotated[
         tuple[AffinityTerm, ...], Meta(description="A target must satisfy at least one of the terms.", max_length=16)

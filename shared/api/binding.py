@@ -37,7 +37,7 @@ class ManifestReference(ObjectReference, frozen=True, kw_only=True):
 
 
 class PlacementBindingSpec(ApiStruct, frozen=True, kw_only=True):
-    """What is to be in the target."""
+    """The objects that are to be in the target."""
 
     placement_ref: Annotated[PlacementReference, Meta(description="Placement that it is for.")]
     target: Annotated[TargetReference, Meta(description="Target that it is in.")]
@@ -70,7 +70,7 @@ class BoundObject(ApiStruct, frozen=True, kw_only=True):
 
 
 class PlacementBindingStatus(ApiStruct, frozen=True, kw_only=True):
-    """What is in the target."""
+    """The objects that are in the target, and their health."""
 
     observed_generation: Annotated[int, Meta(description="Generation of the spec that was applied.", ge=0)] = 0
     phase: Annotated[BindingPhase, Meta(description="Where the binding is in its life.")] = "Pending"
@@ -85,7 +85,7 @@ class PlacementBindingStatus(ApiStruct, frozen=True, kw_only=True):
 
 
 class PlacementBinding(ApiObject, frozen=True, kw_only=True, tag="PlacementBinding"):
-    """What is applied for one Placement in one target; owned by the Placement."""
+    """Everything that is applied for one Placement in one target; owned by the Placement."""
 
-    spec: Annotated[PlacementBindingSpec, Meta(description="What is to be in the target.")]
-    status: Annotated[PlacementBindingStatus, Meta(description="What is in the target.")] = PlacementBindingStatus()
+    spec: Annotated[PlacementBindingSpec, Meta(description="Objects that are to be in the target.")]
+    status: Annotated[PlacementBindingStatus, Meta(description="Objects in the target.")] = PlacementBindingStatus()

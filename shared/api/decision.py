@@ -12,7 +12,7 @@ HISTORY_LIMIT = 10
 
 
 class ScorePart(ApiStruct, frozen=True, kw_only=True):
-    """What one scorer contributed."""
+    """One scorer's part of a score."""
 
     raw: Annotated[float, Meta(description="The scorer's own score, 0 to 100.")]
     weight: Annotated[float, Meta(description="The scorer's weight.")]
@@ -35,7 +35,10 @@ class ScoredTarget(ApiStruct, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=dict)
     reserved: Annotated[
         dict[str, float],
-        Meta(description="What the placement takes there, in base units (cores, bytes, pieces).", max_length=64),
+        Meta(
+            description="Amounts that are reserved there, in base units (cores, bytes, pieces).",
+            max_length=64,
+        ),
     ] = msgspec.field(default_factory=dict)
     reason: Annotated[str, Meta(description="Why the target was chosen, in one sentence.", max_length=2048)] = ""
 
@@ -54,7 +57,7 @@ class AppliedOverride(ApiStruct, frozen=True, kw_only=True):
     """The operator's override that changed the decision."""
 
     name: Annotated[str, Meta(description="Name of the PlacementOverride.", max_length=253)]
-    type: Annotated[OverrideType, Meta(description="What it did.")]
+    type: Annotated[OverrideType, Meta(description="The kind of override.")]
     reason: Annotated[str, Meta(description="The operator's reason.", max_length=2048)] = ""
 
 
@@ -62,7 +65,7 @@ class HistoryEntry(ApiStruct, frozen=True, kw_only=True):
     """One earlier change of the decision."""
 
     when: Annotated[Time, Meta(description="When it was decided.")]
-    why: Annotated[str, Meta(description="What caused it.", max_length=2048)]
+    why: Annotated[str, Meta(description="The cause, in one sentence.", max_length=2048)]
     from_: Annotated[tuple[TargetReference, ...], Meta(description="Targets before.", max_length=1024)] = msgspec.field(
         default=(), name="from"
     )
@@ -93,6 +96,6 @@ class PlacementDecisionStatus(ApiStruct, frozen=True, kw_only=True):
 
 
 class PlacementDecision(ApiObject, frozen=True, kw_only=True, tag="PlacementDecision"):
-    """What was decided for a Placement and why; owned by the Placement of the same name."""
+    """The decision on a Placement, with its reasons; owned by the Placement of the same name."""
 
     status: Annotated[PlacementDecisionStatus, Meta(description="The decision.")] = PlacementDecisionStatus()

@@ -1,4 +1,4 @@
-"""What every kind shares: object metadata, references, conditions, quantities and times."""
+"""Parts that all kinds share: object metadata, references, conditions, quantities and times."""
 
 import re
 from collections.abc import Sequence
@@ -63,9 +63,9 @@ class OwnerReference(ApiStruct, frozen=True, kw_only=True):
     kind: Annotated[str, Meta(description="Kind of the owner.")]
     name: Annotated[str, Meta(description="Name of the owner.")]
     uid: Annotated[str, Meta(description="UID of the owner.")]
-    controller: Annotated[bool, Meta(description="Whether the owner is the managing controller.")] = False
+    controller: Annotated[bool, Meta(description="True for the owner that is the managing controller.")] = False
     block_owner_deletion: Annotated[
-        bool, Meta(description="Whether the owner stays until this object is gone, under foreground deletion.")
+        bool, Meta(description="If true, the owner stays until this object is gone, under foreground deletion.")
     ] = False
 
 
@@ -133,8 +133,11 @@ class TargetReference(ApiStruct, frozen=True, kw_only=True):
 class Condition(ApiStruct, frozen=True, kw_only=True):
     """One observation about an object, after metav1.Condition."""
 
-    type: Annotated[str, Meta(description="What is observed, in CamelCase.", min_length=1, max_length=316)]
-    status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether it holds.")]
+    type: Annotated[str, Meta(description="The aspect that is observed, in CamelCase.", min_length=1, max_length=316)]
+    status: Annotated[
+        Literal["True", "False", "Unknown"],
+        Meta(description="True if it holds."),
+    ]
     last_transition_time: Annotated[Time, Meta(description="When the status last changed.")]
     reason: Annotated[str, Meta(description="Why, as one CamelCase word for machines.", max_length=1024)] = ""
     message: Annotated[str, Meta(description="Why, as a sentence for people.", max_length=32768)] = ""

@@ -39,7 +39,7 @@ class PlacementOverrideSpec(ApiStruct, frozen=True, kw_only=True):
 
 
 class PlacementOverrideStatus(ApiStruct, frozen=True, kw_only=True):
-    """Whether the override is in force."""
+    """State of the override: accepted or not."""
 
     observed_generation: Annotated[int, Meta(description="Generation of the spec that was observed.", ge=0)] = 0
     conditions: Annotated[Conditions, Meta(description="Accepted: False, for no worker acts on overrides yet.")] = ()
@@ -49,4 +49,4 @@ class PlacementOverride(ApiObject, frozen=True, kw_only=True, tag="PlacementOver
     """An operator's instruction for decisions, with its reason and its end. No worker acts on it yet."""
 
     spec: Annotated[PlacementOverrideSpec, Meta(description="The instruction.")]
-    status: Annotated[PlacementOverrideStatus, Meta(description="Whether it is in force.")] = PlacementOverrideStatus()
+    status: Annotated[PlacementOverrideStatus, Meta(description="Its state as observed.")] = PlacementOverrideStatus()

@@ -92,7 +92,7 @@ class Targets(ApiStruct, frozen=True, kw_only=True):
     selector: Annotated[LabelSelector | None, Meta(description="Labels that a target must have.")] = None
     names: Annotated[tuple[Name, ...], Meta(description="Targets by name; empty means any.", max_length=256)] = ()
     count: Annotated[Count | None, Meta(description="How many targets; absent means one, unless all is set.")] = None
-    all: Annotated[bool, Meta(description="Whether every target that fits is taken.")] = False
+    all: Annotated[bool, Meta(description="If true, every target that fits is taken.")] = False
     tolerations: Annotated[tuple[Toleration, ...], Meta(description="Taints that are accepted.", max_length=64)] = ()
 
     def bounds(self, fitting: int) -> tuple[int, int | None]:
@@ -115,7 +115,8 @@ class SpreadConstraint(ApiStruct, frozen=True, kw_only=True):
     min_domains: Annotated[Cardinal | None, Meta(description="Fewest domains that will do.")] = None
     max_domains: Annotated[Cardinal | None, Meta(description="Most domains that are used.")] = None
     when_unsatisfiable: Annotated[
-        Literal["DoNotSchedule", "ScheduleAnyway"], Meta(description="Whether the spread is a must or a wish.")
+        Literal["DoNotSchedule", "ScheduleAnyway"],
+        Meta(description="DoNotSchedule makes the spread a must, ScheduleAnyway a wish."),
     ] = "DoNotSchedule"
 
 
@@ -214,7 +215,7 @@ class PatchOperation(ApiStruct, frozen=True, kw_only=True):
     )
 
     op: Annotated[
-        Literal["add", "remove", "replace", "move", "copy", "test"], Meta(description="What the operation does.")
+        Literal["add", "remove", "replace", "move", "copy", "test"], Meta(description="The operation, as in RFC 6902.")
     ]
     path: Annotated[Pointer, Meta(description="JSON Pointer to where it is done.")]
     from_: Annotated[Pointer | None, Meta(description="JSON Pointer to the source of move and copy.")] = msgspec.field(
@@ -235,7 +236,9 @@ class TargetOverride(ApiStruct, frozen=True, kw_only=True):
 class Rebalance(ApiStruct, frozen=True, kw_only=True):
     """When a healthy placement moves to better targets."""
 
-    type: Annotated[Literal["Never", "WhenBetter"], Meta(description="Whether it moves at all.")] = "Never"
+    type: Annotated[
+        Literal["Never", "WhenBetter"], Meta(description="With WhenBetter it moves, with Never it stays.")
+    ] = "Never"
     by: Annotated[float, Meta(description="Points of score that a move must gain.", ge=0, le=100)] = 10.0
     cooldown: Annotated[Duration, Meta(description="Least time between two moves.")] = "10m"
 
@@ -254,7 +257,7 @@ class Stability(ApiStruct, frozen=True, kw_only=True):
 
 
 class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
-    """What must run, where it may, and how it is looked after."""
+    """The workload, where it may run, and how it is looked after."""
 
     validations = (
         Validation(
@@ -269,8 +272,8 @@ class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
     follow_references: Annotated[
         bool,
         Meta(
-            description="Whether ConfigMaps, Secrets, ServiceAccounts, PersistentVolumeClaims and Services that belong "
-            "to the workload come along."
+            description="If true, ConfigMaps, Secrets, ServiceAccounts, PersistentVolumeClaims and Services that "
+            "belong to the workload come along."
         ),
     ] = True
     manifests: Annotated[
@@ -281,7 +284,10 @@ class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
         ),
     ] = ()
     targets: Annotated[Targets, Meta(description="Which targets come into question, and how many.")] = Targets()
-    affinity: Annotated[Affinity, Meta(description="What draws it to targets or keeps it away.")] = Affinity()
+    affinity: Annotated[
+        Affinity,
+        Meta(description="Targets and placements to be near to or far from."),
+    ] = Affinity()
     spread: Annotated[
         tuple[SpreadConstraint, ...],
         Meta(
@@ -298,12 +304,13 @@ class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
     ] = ()
     stability: Annotated[Stability, Meta(description="How hard it holds on to where it is.")] = Stability()
     deletion_policy: Annotated[
-        Literal["Delete", "Orphan"], Meta(description="What becomes of placed objects when the Placement goes.")
+        Literal["Delete", "Orphan"],
+        Meta(description="The fate of placed objects when the Placement goes."),
     ] = "Delete"
     conflict_policy: Annotated[
-        Literal["Fail", "TakeOver"], Meta(description="What happens where another manager owns a field.")
+        Literal["Fail", "TakeOver"], Meta(description="Fail or TakeOver, where another manager owns a field.")
     ] = "Fail"
-    suspend: Annotated[bool, Meta(description="Whether nothing is decided or changed for now.")] = False
+    suspend: Annotated[bool, Meta(description="If true, nothing is decided or changed for now.")] = False
     priority: Annotated[
         int,
         Meta(
@@ -352,7 +359,7 @@ class PlacementStatus(ApiStruct, frozen=True, kw_only=True):
 
 
 class Placement(ApiObject, frozen=True, kw_only=True, tag="Placement"):
-    """What must run and under which rules; Moorage finds where."""
+    """A workload and the rules for where it may run; Moorage finds where."""
 
-    spec: Annotated[PlacementSpec, Meta(description="What is wanted.")]
-    status: Annotated[PlacementStatus, Meta(description="What came of it.")] = PlacementStatus()
+    spec: Annotated[PlacementSpec, Meta(description="The placement as it is wanted.")]
+    status: Annotated[PlacementStatus, Meta(description="The placement as it is.")] = PlacementStatus()

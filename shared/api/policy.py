@@ -35,7 +35,7 @@ class Rule(ApiStruct, frozen=True, kw_only=True):
         RuleEffect, Meta(description="Require and Forbid decide; Prefer and Avoid add or take the weight.")
     ] = "Require"
     weight: Annotated[int, Meta(description="How much Prefer or Avoid counts.", ge=0, le=100)] = 50
-    message: Annotated[Sentence | None, Meta(description="What is said when the rule excludes a target.")] = None
+    message: Annotated[Sentence | None, Meta(description="The reason given where the rule excludes a target.")] = None
     message_expression: Annotated[
         Expression | None, Meta(description="CEL expression of that message, instead of a fixed one.")
     ] = None
@@ -87,7 +87,7 @@ class PlacementPolicySpec(ApiStruct, frozen=True, kw_only=True):
     failure_policy: Annotated[
         Literal["Fail", "Ignore"],
         Meta(
-            description="What an expression's error means: under Fail, Require and Forbid exclude the target, and "
+            description="The meaning of an expression's error: under Fail, Require and Forbid exclude the target, and "
             "Prefer and Avoid earn nothing; under Ignore the rule does not count for that target."
         ),
     ] = "Fail"
@@ -106,7 +106,7 @@ class RuleCount(ApiStruct, frozen=True, kw_only=True):
 
 
 class PlacementPolicyStatus(ApiStruct, frozen=True, kw_only=True):
-    """Whether the policy compiles, and what its rules did."""
+    """State of the policy: the findings of its check, and counts of what its rules did."""
 
     observed_generation: Annotated[int, Meta(description="Generation of the spec that was compiled.", ge=0)] = 0
     conditions: Annotated[Conditions, Meta(description="Compiled, with the line and column of the first error.")] = ()
@@ -124,4 +124,4 @@ class PlacementPolicy(ApiObject, frozen=True, kw_only=True, tag="PlacementPolicy
     """Rules about where placements may and should run, in this workspace and every workspace below."""
 
     spec: Annotated[PlacementPolicySpec, Meta(description="The rules and whom they hold for.")]
-    status: Annotated[PlacementPolicyStatus, Meta(description="What became of them.")] = PlacementPolicyStatus()
+    status: Annotated[PlacementPolicyStatus, Meta(description="Findings and counts.")] = PlacementPolicyStatus()

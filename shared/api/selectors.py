@@ -69,12 +69,12 @@ class WorkspaceSelector(ApiStruct, frozen=True, kw_only=True):
     paths: Annotated[
         tuple[WorkspacePath, ...], Meta(description="Workspaces by path; empty means any.", max_length=64)
     ] = ()
-    include_descendants: Annotated[bool, Meta(description="Whether workspaces below those paths count too.")] = True
+    include_descendants: Annotated[bool, Meta(description="If true, workspaces below those paths count too.")] = True
     selector: Annotated[LabelSelector | None, Meta(description="Labels that the workspace must have.")] = None
 
 
 class Taint(ApiStruct, frozen=True, kw_only=True):
-    """What keeps placements away from a target unless they tolerate it, after core/v1 Taint."""
+    """A mark that keeps placements away from a target unless they tolerate it, after core/v1 Taint."""
 
     key: Annotated[LabelKey, Meta(description="Taint key.")]
     effect: Annotated[
@@ -113,7 +113,7 @@ class Toleration(ApiStruct, frozen=True, kw_only=True):
 
 
 def matches(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
-    """Whether the labels satisfy the selector; an absent selector restricts nothing."""
+    """True if the labels satisfy the selector; an absent selector restricts nothing."""
     if selector is None:
         return True
     return all(labels.get(key) == value for key, value in selector.match_labels.items()) and matches_all(
@@ -122,12 +122,12 @@ def matches(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
 
 
 def matches_all(requirements: Iterable[LabelRequirement | AffinityRequirement], labels: Mapping[str, str]) -> bool:
-    """Whether the labels satisfy every requirement."""
+    """True if the labels satisfy every requirement."""
     return all(_satisfies(requirement, labels) for requirement in requirements)
 
 
 def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """Whether the toleration covers the taint, after Kubernetes' Toleration.ToleratesTaint."""
+    """True if the toleration covers the taint, after Kubernetes' Toleration.ToleratesTaint."""
     if toleration.effect is not None and toleration.effect != taint.effect:
         return False
     if toleration.key and toleration.key != taint.key:
@@ -161,7 +161,7 @@ def _compares(requirement: LabelRequirement | AffinityRequirement, value: str) -
 
 
 def int64(text: str) -> int | None:
-    """What Go's strconv.ParseInt(text, 10, 64) accepts; Python's int() is laxer (spaces, underscores, other digits)."""
+    """The integer that Go's strconv.ParseInt(text, 10, 64) reads, or None; Python's int() is laxer."""
     if not re.fullmatch(r"[+-]?[0-9]{1,64}", text):
         return None
     number = int(text)

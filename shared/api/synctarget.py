@@ -27,7 +27,7 @@ class Agent(ApiStruct, frozen=True, kw_only=True):
 
 
 class Cost(ApiStruct, frozen=True, kw_only=True):
-    """What the cluster costs to use, for the Cost scorer."""
+    """Prices of the cluster, for the Cost scorer."""
 
     currency: Annotated[str, Meta(description="ISO 4217 code of the currency.", pattern="^[A-Z]{3}$")] = "USD"
     per_cpu_hour: Annotated[float, Meta(description="Price of one CPU for one hour.", ge=0)] = 0.0
@@ -84,7 +84,7 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
     taints: Annotated[
         tuple[Taint, ...], Meta(description="Keep away placements that do not tolerate them.", max_length=64)
     ] = ()
-    unschedulable: Annotated[bool, Meta(description="Whether new placements are refused.")] = False
+    unschedulable: Annotated[bool, Meta(description="If true, new placements are refused.")] = False
     evict_after: Annotated[
         Duration | None,
         Meta(
@@ -98,7 +98,7 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
     quotas: Annotated[
         tuple[Quota, ...],
         Meta(
-            description="What tenants may reserve at most; of several that a workspace lies in, all hold.",
+            description="Limits of what tenants may reserve; of several that a workspace lies in, all hold.",
             max_length=256,
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["workspace"]},
         ),
@@ -115,7 +115,7 @@ class ServedAPI(ApiStruct, frozen=True, kw_only=True):
     group: Annotated[str, Meta(description="API group; empty is the core group.", max_length=253)] = ""
     preferred_version: Annotated[str, Meta(description="Version that the cluster prefers.", max_length=63)] = ""
     verbs: Annotated[tuple[str, ...], Meta(description="Verbs that the cluster serves it with.", max_length=32)] = ()
-    namespaced: Annotated[bool, Meta(description="Whether its objects live in namespaces.")] = True
+    namespaced: Annotated[bool, Meta(description="True if its objects live in namespaces.")] = True
 
 
 class Latency(ApiStruct, frozen=True, kw_only=True):
@@ -134,7 +134,7 @@ class TargetScore(ApiStruct, frozen=True, kw_only=True):
 
 
 class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
-    """What discovery observed of the cluster."""
+    """State of the cluster, as discovery observed it."""
 
     conditions: Annotated[
         Conditions, Meta(description="Ready, Reachable, APIsDiscovered, HeartbeatHealthy and PodsCounted.")
@@ -183,4 +183,4 @@ class SyncTarget(ApiObject, frozen=True, kw_only=True, tag="SyncTarget"):
     spec: Annotated[SyncTargetSpec, Meta(description="How the cluster is reached and who may use it.")] = (
         SyncTargetSpec()
     )
-    status: Annotated[SyncTargetStatus, Meta(description="What was observed of it.")] = SyncTargetStatus()
+    status: Annotated[SyncTargetStatus, Meta(description="Its state, as discovery observed it.")] = SyncTargetStatus()

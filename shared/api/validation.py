@@ -1,4 +1,4 @@
-"""What a schema cannot say about a Placement, each finding as one sentence that names the field's path.
+"""Validation of a Placement beyond its schema, each finding as one sentence that names the field's path.
 
 What the CRD's CEL rules say as well is repeated here, because a Placement may also come over the bus.
 """

@@ -52,7 +52,7 @@ async def dispatch(
 
 
 def _is_outage(error: Exception) -> bool:
-    """Whether the broker failed, and not the handler: that must not count against the message."""
+    """True if the broker failed, and not the handler: that must not count against the message."""
     return isinstance(error, BusError) and not isinstance(error, Forbidden)
 
 

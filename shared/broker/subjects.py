@@ -17,7 +17,7 @@ def check_subject(subject: str) -> str:
 
 
 def is_subject(subject: str) -> bool:
-    """Whether a message can be published on this."""
+    """True if a message can be published on this."""
     return "" not in subject.split(".") and not _INVALID.search(subject) and len(subject.encode()) <= LONGEST
 
 
@@ -29,7 +29,7 @@ def check_key(key: str) -> str:
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Whether a filter (`*` stands for one token, a last `>` for one or more) covers a subject."""
+    """True if a filter (`*` stands for one token, a last `>` for one or more) covers a subject."""
     patterns, tokens = pattern.split("."), subject.split(".")
     if patterns[-1] == ">":
         patterns.pop()
@@ -40,5 +40,5 @@ def covers(pattern: str, subject: str) -> bool:
 
 
 def below(prefix: str, key: str) -> bool:
-    """Whether a key lies below a prefix of whole tokens; the empty prefix is above every key."""
+    """True if a key lies below a prefix of whole tokens; the empty prefix is above every key."""
     return not prefix or key.startswith(prefix + ".")

@@ -38,7 +38,7 @@ class Hub:
         return self.client if self.kind == "kubernetes" else self.client.cluster(workspace)
 
     async def is_gone(self, workspace: str) -> bool:
-        """Whether there is no such workspace for certain: an API server that knows says so now.
+        """True if there is no such workspace for certain: an API server that knows says so now.
 
         A workspace that does not exist answers 403, as one does that we may not enter. Its parent is asked instead: a
         404 that names the workspace is proof (one that names nothing may mean that the kind is not served). A parent

@@ -65,7 +65,7 @@ def pod_labels(obj: Mapping[str, Any]) -> Object | None:
 
 
 def selects(selector: Mapping[str, Any], labels: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a Service's selector matches pods with any of these labels; an empty one matches none."""
+    """True if a Service's selector matches pods with any of these labels; an empty one matches none."""
     return bool(selector) and any(selector.items() <= each.items() for each in labels)
 
 

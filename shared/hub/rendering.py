@@ -72,7 +72,7 @@ def render(
 
 
 def divides(spec: PlacementSpec) -> bool:
-    """Whether each target gets a share of the replicas, and not all of them."""
+    """True if each target gets a share of the replicas, and not all of them."""
     return spec.replicas.division != "Duplicated"
 
 

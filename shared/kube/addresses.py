@@ -48,7 +48,7 @@ class Addresses:
     denied: tuple[Network, ...] = ()
 
     def permit(self, address: str) -> bool:
-        """Whether an IP address may be connected to; what is no IP address may not.
+        """True if an IP address may be connected to; what is no IP address may not.
 
         An IPv6 address that stands for an IPv4 address may not go where that may not.
         """

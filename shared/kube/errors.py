@@ -75,7 +75,7 @@ class ApiError(KubeError):
         return self.status == 404
 
     def absent(self, name: str) -> bool:
-        """Whether there is certainly no object of this name.
+        """True if there is certainly no object of this name.
 
         A 404 that does not name it may mean that the kind is not served (yet): its CRD is being replaced, or the API
         server has only just begun.

@@ -19,7 +19,7 @@ def enclosing(workspace: str) -> tuple[str, ...]:
 
 
 def lies_in(workspace: str, path: str) -> bool:
-    """Whether a workspace lies in a path: whether the path is one of those `enclosing` it."""
+    """True if a workspace lies in a path: whether the path is one of those `enclosing` it."""
     if path.endswith("!"):
         return workspace == path[:-1]
     return not path or workspace == path or workspace.startswith(f"{path}:")

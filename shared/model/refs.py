@@ -125,5 +125,5 @@ class Head(Value, frozen=True, kw_only=True):
     attempt: int
 
     def older_than(self, other: "Head") -> bool:
-        """Whether `other` supersedes this head."""
+        """True if `other` supersedes this head."""
         return self.attempt < other.attempt

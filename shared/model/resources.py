@@ -7,7 +7,7 @@ TOLERANCE = 1e-9
 
 
 def fits(needed: Resources, free: Resources) -> bool:
-    """Whether `free` covers `needed`; a resource that `free` does not name is not there.
+    """True if `free` covers `needed`; a resource that `free` does not name is not there.
 
     The relative tolerance covers rounding in sums of decimal fractions (0.1 + 0.2), a billionth of a core.
     """

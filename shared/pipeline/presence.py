@@ -60,7 +60,7 @@ class Presence:
                     log.warning("what was missing in NATS is made again, what was in it is being rebuilt")
 
     async def _look(self, views: Mapping[str, View[Any]]) -> bool:
-        """Whether all is there, as far as NATS says so. Raises `Forbidden` where permissions deny to look."""
+        """True if all is there, as far as NATS says so. Raises `Forbidden` where permissions deny to look."""
         try:
             return await self._all_there(views)
         except Forbidden:

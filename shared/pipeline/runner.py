@@ -163,7 +163,7 @@ class Running:
         return step
 
     def _superseded(self, message: Message) -> bool:
-        """Whether a newer head is known. This only saves work; compare-and-set keeps outdated writes out."""
+        """True if a newer head is known. This only saves work; compare-and-set keeps outdated writes out."""
         known = self._heads.get(message.about.key) if self._heads is not None else None
         return known is not None and message.at.older_than(known.head)
 

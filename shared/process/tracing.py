@@ -99,7 +99,7 @@ class Telemetry:
 
 
 def wanted(env: Mapping[str, str]) -> bool:
-    """Whether the environment asks for spans."""
+    """True if the environment asks for spans."""
     if env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
         return False
     return bool(env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT"))

@@ -87,7 +87,7 @@ class DemoPicture:
         return [ref for ref in sorted(self.created) if cluster in self.selected(ref)]
 
     def ready(self, cluster: str) -> bool:
-        """Whether a cluster's SyncTarget says that it is ready."""
+        """True if a cluster's SyncTarget says that it is ready."""
         target = self.clusters.get(cluster)
         condition = get_condition(target.status.conditions, "Ready") if target else None
         return condition is not None and condition.status == "True"

@@ -180,7 +180,7 @@ def where(manifest: Mapping[str, Any]) -> str:
 
 
 def is_ours(manifest: Mapping[str, Any]) -> bool:
-    """Whether a manifest is of Moorage's API group: others have kinds of the same names."""
+    """True if a manifest is of Moorage's API group: others have kinds of the same names."""
     return str(manifest.get("apiVersion", GROUP)).partition("/")[0] == GROUP
 
 

@@ -21,7 +21,7 @@ class KnownDecision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gives_back(old: KnownDecision, new: KnownDecision) -> bool:
-    """Whether a placement takes less than before of a target that it stays on, which may help those that wait.
+    """True if a placement takes less than before of a target that it stays on, which may help those that wait.
 
     What it leaves is free only once it is cleared there: when its PlacementBinding is gone.
     """
@@ -45,10 +45,10 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is decided for it or bound to a target (any more)."""
+        """True if nothing is decided for it or bound to a target (any more)."""
         return self.decision is None and not self.attempts
 
     @property
     def overdue(self) -> bool:
-        """Whether what was last said of it should have been answered by now."""
+        """True if what was last said of it should have been answered by now."""
         return self.entry is not None and self.now - self.entry.requested_at >= self.settings.resync_seconds

@@ -19,7 +19,7 @@ def moved_at(history: Iterable[HistoryEntry]) -> float:
 def may_improve(
     rebalance: Rebalance, moved_at: float, looked_at: float, world_changed_at: float, pause: float, now: float
 ) -> bool:
-    """Whether it is time to look for better targets for a healthy placement.
+    """True if it is time to look for better targets for a healthy placement.
 
     It wants to move, its last move is long enough ago, and since it was last looked at, at least `pause` seconds ago,
     something changed.

@@ -6,7 +6,7 @@ from shared.model.request import Waiting
 
 
 def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
-    """Whether a placement that no target fitted is tried again: its time has come, or something changed that may help.
+    """True if a placement that no target fitted is tried again: its time has come, or something changed that may help.
 
     After a change it waits for as long as it was tried in vain, from one second up to half a minute.
     """

@@ -45,7 +45,7 @@ class Node(msgspec.Struct):
 
     @property
     def usable(self) -> bool:
-        """Whether ordinary workloads can be scheduled there: ready, not cordoned, not the control plane's."""
+        """True if ordinary workloads can be scheduled there: ready, not cordoned, not the control plane's."""
         ready = any(known.type == "Ready" and known.status == "True" for known in self.status.conditions or ())
         reserved = any(
             taint.key in CONTROL_PLANE and taint.effect in {"NoSchedule", "NoExecute"}

@@ -106,7 +106,7 @@ class Pod(msgspec.Struct):
     status: _PodStatus = msgspec.field(default_factory=_PodStatus)
 
     def takes_room(self, nodes: Collection[str] | None) -> bool:
-        """Whether it takes room of these nodes (None: of any), or waits for some.
+        """True if it takes room of these nodes (None: of any), or waits for some.
 
         A pod that is over takes none, and one that its gates keep from being scheduled takes none yet. On a node that
         is not among them it takes what is not counted as allocatable either.
@@ -174,7 +174,7 @@ def others(sums: Mapping[Link, Resources], links: Mapping[str, Link], applysets:
 
 
 def _placed(link: Link, links: Mapping[str, Link], applysets: Collection[str]) -> bool:
-    """Whether one up the chain is in such a set. An owner that is gone owns nothing: what is left takes room."""
+    """True if one up the chain is in such a set. An owner that is gone owns nothing: what is left takes room."""
     for _ in range(DEEPEST):
         if link.applyset in applysets:
             return True

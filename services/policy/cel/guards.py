@@ -56,7 +56,7 @@ def scan(text: str) -> Diagnostic | None:
 
 
 def _begins_token(text: str, at: int) -> bool:
-    """Whether a token begins here: a sign, or a word that does not go on from the character before."""
+    """True if a token begins here: a sign, or a word that does not go on from the character before."""
     if text[at].isspace():
         return False
     return not _in_word(text[at]) or at == 0 or not _in_word(text[at - 1])
@@ -81,7 +81,7 @@ def _end_of_string(text: str, start: int) -> int | None:
 
 
 def _is_raw_prefix(text: str, start: int) -> bool:
-    """Whether the quote at `start` has a prefix with `r`: `r"`, `br"`; not the end of a longer name."""
+    """True if the quote at `start` has a prefix with `r`: `r"`, `br"`; not the end of a longer name."""
     prefix = ""
     at = start - 1
     while at >= 0 and _in_word(text[at]):

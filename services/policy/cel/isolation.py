@@ -70,12 +70,12 @@ class _Child:
 
     @property
     def ended(self) -> bool:
-        """Whether it ended before we ended it."""
+        """True if it ended before we ended it."""
         return self.process.returncode is not None
 
     @property
     def killed(self) -> bool:
-        """Whether a signal ended it, by somebody else's hand."""
+        """True if a signal ended it, by somebody else's hand."""
         return self.process.returncode is not None and self.process.returncode < 0
 
 

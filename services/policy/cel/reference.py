@@ -198,7 +198,7 @@ def _regex(pattern: str) -> Any:
 
 
 def is_regex(pattern: str) -> bool:
-    """Whether `matches` can use the pattern."""
+    """True if `matches` can use the pattern."""
     try:
         _regex(pattern)
     except re2.error:

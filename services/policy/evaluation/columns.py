@@ -119,7 +119,7 @@ class TargetColumns:
         return len(self._targets)
 
     def knows(self, key: Any) -> bool:
-        """Whether there is a column under the key already."""
+        """True if there is a column under the key already."""
         return key in self._columns
 
     def rows(self, ids: Iterable[str]) -> list[int | None]:

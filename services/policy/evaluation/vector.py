@@ -281,7 +281,7 @@ class Vectoriser:
 
 
 def mentions_target(node: SyntaxNode) -> bool:
-    """Whether the value may differ from target to target."""
+    """True if the value may differ from target to target."""
     return any(isinstance(each, Name) and each.name == "target" for each in walk(node))
 
 

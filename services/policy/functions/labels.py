@@ -7,7 +7,7 @@ from services.policy.functions.function import Function
 
 
 def has_label(target: Mapping[str, Any], key: str, value: str | None = None) -> bool:
-    """Whether the label is there and, where a value is given, has that value. Never an error."""
+    """True if the label is there and, where a value is given, has that value. Never an error."""
     labels = target["labels"]
     return key in labels and (value is None or labels[key] == value)
 

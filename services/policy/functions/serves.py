@@ -8,7 +8,7 @@ from shared.model.target import Target
 
 
 def serves(target: Mapping[str, Any], api_version: str, kind: str) -> bool:
-    """Whether the target serves the kind in exactly that version: `apps/v1`, or `v1` for the core group."""
+    """True if the target serves the kind in exactly that version: `apps/v1`, or `v1` for the core group."""
     group, _, version = api_version.rpartition("/")
     return any(
         api["group"] == group and api["kind"] == kind and any(served == version for served in api["versions"])

@@ -7,7 +7,7 @@ from services.policy.functions.function import Function
 
 
 def in_workspace(where: Mapping[str, Any] | str, path: str) -> bool:
-    """Whether a target (or a path) lies in the workspace `path` or below it; exactly there with a trailing `!`."""
+    """True if a target (or a path) lies in the workspace `path` or below it; exactly there with a trailing `!`."""
     workspace = where if isinstance(where, str) else where["workspace"]
     if path.endswith("!"):
         return bool(workspace == path[:-1])

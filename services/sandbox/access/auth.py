@@ -75,7 +75,7 @@ def local(cluster: Cluster, user: User) -> User:
 
 
 def allowed(store: Store, cluster: Cluster, user: User, wanted: Attributes) -> bool:
-    """Whether the cluster lets the user do this. In workspaces kcp asks for `access` on `/` before anything else."""
+    """True if the cluster lets the user do this. In workspaces kcp asks for `access` on `/` before anything else."""
     user = local(cluster, user)
     if ADMINS in user.groups:
         return True

@@ -105,7 +105,7 @@ def _definition_status(document: Document, resource: Resource, conflict: str) ->
 
 
 def _is_terminating(document: Document) -> bool:
-    """Whether a definition waits for the objects of its kind to go."""
+    """True if a definition waits for the objects of its kind to go."""
     metadata = document["metadata"]
     return "deletionTimestamp" in metadata and CLEANUP in metadata.get("finalizers", ())
 

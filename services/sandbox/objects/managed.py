@@ -50,7 +50,7 @@ def owners(document: Document) -> dict[apply.Owner, apply.FieldSet]:
 
 
 def readable(entries: Any) -> bool:
-    """Whether a client's entries can be taken over."""
+    """True if a client's entries can be taken over."""
     try:
         return all(entry["fieldsType"] == "FieldsV1" and _owner(entry) for entry in entries if entry)
     except (KeyError, TypeError):

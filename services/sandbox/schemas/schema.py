@@ -30,7 +30,7 @@ def child(schema: Document, name: str) -> Document:
 
 
 def is_open(schema: Document) -> bool:
-    """Whether an object may have fields that the schema does not declare."""
+    """True if an object may have fields that the schema does not declare."""
     kept = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties")
     return bool(kept) or not schema.get("properties")
 
@@ -147,7 +147,7 @@ def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice:
 
 
 def _is_nothing(value: Any, schema: Document | None, nulls: Nulls, *, required: bool) -> bool:
-    """Whether a field is as good as absent."""
+    """True if a field is as good as absent."""
     if nulls is Nulls.UNDECLARED:
         return value is None and schema is not None and not schema.get("nullable")
     if nulls is Nulls.NOWHERE:

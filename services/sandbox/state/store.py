@@ -163,7 +163,7 @@ class Store:
         return [table[key] for key in sorted(table) if not namespace or key[0] == namespace]
 
     def holds(self, cluster: str, resource: str) -> bool:
-        """Whether there is any object of a resource of a cluster."""
+        """True if there is any object of a resource of a cluster."""
         return (cluster, resource) in self._tables
 
     def page(

@@ -43,7 +43,7 @@ def condition(obj: Object, type: str) -> dict[str, Any]:
 
 
 def holds(obj: Object, type: str) -> bool:
-    """Whether a condition is True."""
+    """True if a condition is True."""
     return condition(obj, type).get("status") == "True"
 
 

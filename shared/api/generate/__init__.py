@@ -1,1 +1,1 @@
-"""What is generated from the typed model: CRDs, kcp schemas, the reference page. Only the build needs it."""
+"""Generators from the typed model: CRDs, kcp schemas, the reference page. Only the build needs it."""

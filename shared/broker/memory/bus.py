@@ -206,7 +206,7 @@ class MemoryConsumption:
 
     @property
     def free(self) -> bool:
-        """Whether it can take one more message."""
+        """True if it can take one more message."""
         return self._window.room > 0
 
     def take(self, message: Stored, attempt: int) -> None:

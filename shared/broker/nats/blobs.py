@@ -100,7 +100,7 @@ class Blobs:
         return payload
 
     async def _whole(self, info: dict[str, Any]) -> bool:
-        """Whether all chunks are there: they are older than what says so, and may have made room by now."""
+        """True if all chunks are there: they are older than what says so, and may have made room by now."""
         subject = self._client.api_subject(f"DIRECT.GET.{STREAM}")
         request = {"seq": 1, "next_by_subj": f"$O.{BUCKET}.C.{info['nuid']}", "batch": 1}
         messages = await self._client.request_many(subject, json.dumps(request).encode())

@@ -180,12 +180,12 @@ class NatsClient:
 
     @property
     def connected(self) -> bool:
-        """Whether the connection is up at this moment."""
+        """True if the connection is up at this moment."""
         return self._nc.is_connected
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is closed for good."""
+        """True if the connection is closed for good."""
         return self._closing or self._nc.is_closed
 
     @property
