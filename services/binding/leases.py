@@ -59,7 +59,7 @@ class Leases:
         Raises Retry where there is trouble, which is then on record, and where others wrote at the same time.
         """
         try:
-            applyset = await self._reach.open(message.target, message.placement)
+            applyset = await self._reach.open(message.target, message.placement, message.head.uid)
             binding = await self._records.write_status(
                 message.placement, lifecycle.begun(binding, phase, self._clock())
             )

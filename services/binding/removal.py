@@ -1,19 +1,25 @@
 """Takes a placement out of a target, once those that take over have it."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 
 from services.binding import lifecycle
+from services.binding.core import Identity
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
+from services.binding.trouble import Trouble
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
+from shared.kube.errors import ApiError
 from shared.kube.times import seconds
-from shared.model.refs import TargetRef
+from shared.model.refs import PlacementRef, TargetRef
 from shared.model.report import TargetReport
 from shared.pipeline.messages import Assigned, Bound
+
+log = logging.getLogger("moorage.binding")
 
 _HANDOVER, _HANDOVER_MOST = 1.0, 60.0  # seconds
 _UNKNOWN = 30.0  # seconds until a target that is in no inventory is looked for again
@@ -45,7 +51,9 @@ class Removal:
         """
         ref, binding, placement = message.placement, facts.binding, facts.placement
         if binding is None:
-            return _removed(message, "", "")
+            binding = await self._found(message)
+            if binding is None:
+                return _removed(message, "", "")
         self._leases.respect(binding)
         leaving = placement is None or placement.metadata.deletion_timestamp is not None
         if not leaving and not lifecycle.deleting(binding):
@@ -59,6 +67,30 @@ class Removal:
         orphan = message.orphan or (leaving and placement is not None and placement.spec.deletion_policy == "Orphan")
         note = await self._clear(message, binding, orphan=orphan)
         return _removed(message, binding.metadata.resource_version, note)
+
+    async def _found(self, message: Assigned) -> PlacementBinding | None:
+        """A PlacementBinding to clear the target under, where it still has what it should not, and there is none.
+
+        Somebody took it away by hand, or the hub was restored from a backup. Capacity is given back when the target
+        says that it is free, not when nobody remembers it any more.
+        """
+        ref, target = message.placement, message.target
+        if await out_of_reach(target, self._reach, self._records):
+            return None
+        try:
+            applyset = await self._reach.open(target, ref, message.head.uid)
+            if not await self._reach.work(target, applyset.present()):
+                return None
+            log.warning("objects without a PlacementBinding are taken away", extra={"of": str(ref), "target": target})
+            try:
+                return await self._records.create(ref, lifecycle.fresh(message, None))
+            except ApiError as error:
+                if not (error.not_found or error.forbidden):  # else there is no namespace to have one in (any more)
+                    raise
+            await self._reach.work(target, applyset.clear(_nobody, orphan=message.orphan))
+        except Trouble as problem:
+            raise Retry(self._reach.delay(target, problem, 0), problem.message) from problem
+        return None
 
     async def _clear(self, message: Assigned, binding: PlacementBinding, *, orphan: bool) -> str:
         """Clear the target and let the binding go; what is to be said about it."""
@@ -91,6 +123,11 @@ class Removal:
             since = seconds(successor.status.last_applied or "")
             if not healthy and self._clock() < since + self._settings.handover_seconds:
                 raise Retry(delay, f"{target} has to become healthy first")
+
+
+async def _nobody() -> Mapping[Identity, PlacementRef]:
+    """Who takes over what several placements of the namespace referred to, where there is no namespace any more."""
+    return {}
 
 
 async def out_of_reach(target: str, reach: Reach, records: Records) -> bool:

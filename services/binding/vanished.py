@@ -29,7 +29,7 @@ class Cleanup:
             return None
         if not await out_of_reach(target, self._reach, self._records):
             try:
-                applyset = await self._reach.open(target, ref)
+                applyset = await self._reach.open(target, ref, message.head.uid)
                 await self._reach.work(target, applyset.clear(_nobody, orphan=message.orphan))
             except Trouble as problem:
                 raise Retry(self._reach.delay(target, problem, 0), problem.message) from problem

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from services.binding import core, errors
 from services.binding.core import Collected, Object, Wanted
-from services.binding.target.parent import applyset_of
 from services.binding.trouble import Trouble, lasting
 from shared.aio.lru import Lru
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
 from shared.hub.hub import Hub
+from shared.hub.names import applyset_of
 from shared.hub.references import REFERRED, Reference, references, selecting
 from shared.hub.rendering import Unfit, matching
 from shared.kube.apis import RestMapper, UnknownKind

@@ -7,6 +7,8 @@ this one. A test checks that nobody spells one of them elsewhere. All keep to Ku
 import hashlib
 
 from shared.api import GROUP
+from shared.kube.applyset import applyset_id
+from shared.kube.resources import CONFIGMAPS
 from shared.model.refs import PlacementRef
 
 # --- on the hub ------------------------------------------------------------------------------------------------------
@@ -49,6 +51,10 @@ OWNER_ANNOTATION = f"{GROUP}/owner"
 KINDS_ANNOTATION = f"{GROUP}/kinds"
 """On an ApplySet's parent: `<apiVersion> <kind>`, by comma. The ApplySet's own annotation leaves the version out."""
 
+UID_ANNOTATION = f"{GROUP}/placement-uid"
+"""On an ApplySet's parent: the uid of the Placement that it was last written for. Another hub may have a Placement of
+the same name; it has none of the same uid."""
+
 APPLIER = "moorage"
 """The field manager of everything that was placed."""
 
@@ -88,6 +94,11 @@ def binding_name(placement: str, target: str) -> str:
 def applyset_name(ref: PlacementRef) -> str:
     """The name of the ApplySet parent of a Placement, the same in every target."""
     return f"{_cut(ref.name, NAME_LIMIT - 9)}-{_digest(f'{ref.workspace}/{ref.namespace}')}"
+
+
+def applyset_of(ref: PlacementRef) -> str:
+    """The id of a Placement's ApplySet, which its members carry as a label."""
+    return applyset_id(applyset_name(ref), SYSTEM_NAMESPACE, CONFIGMAPS.kind, CONFIGMAPS.group)
 
 
 def _cut(name: str, limit: int) -> str:

@@ -19,7 +19,7 @@ from services.binding.core import (
     reference,
 )
 from services.binding.errors import managers
-from services.binding.target.parent import GroupKind, applyset_of, kinds_of, parent_of
+from services.binding.target.parent import GroupKind, kinds_of, parent_of, uid_of
 from services.binding.trouble import Trouble, lasting, passing
 from shared.api import BoundObject, ObjectReference
 from shared.hub.names import (
@@ -28,6 +28,7 @@ from shared.hub.names import (
     OWNER_ANNOTATION,
     SYSTEM_NAMESPACE,
     applyset_name,
+    applyset_of,
     owner_of,
     parse_owner,
 )
@@ -50,12 +51,13 @@ Heirs = Callable[[], Awaitable[Mapping[Identity, PlacementRef]]]
 
 
 class ApplySet:
-    """What one Placement has in one target. Methods raise Trouble and what the client raises."""
+    """What one Placement, by name and uid, has in one target. Methods raise Trouble and what the client raises."""
 
-    def __init__(self, client: Client, mapper: RestMapper, ref: PlacementRef) -> None:
+    def __init__(self, client: Client, mapper: RestMapper, ref: PlacementRef, uid: str) -> None:
         self._client = client
         self._mapper = mapper
         self._ref = ref
+        self._uid = uid
         self._room = asyncio.Semaphore(_IN_FLIGHT)
 
     async def apply(
@@ -73,7 +75,7 @@ class ApplySet:
         if parent is None:
             unchanged = ()
             await _all(self._make_namespace(SYSTEM_NAMESPACE), self._make_namespace(self._ref.namespace))
-        if not kinds <= before:
+        if not kinds <= before or uid_of(parent) != self._uid:
             await self._write_parent(before | kinds)
         applied: list[BoundObject] = []
         todo = [member for member in wanted.members if identity(member.ref) not in unchanged]
@@ -91,6 +93,10 @@ class ApplySet:
         if before - kinds:
             await self._write_parent(kinds)
         return applied
+
+    async def present(self) -> bool:
+        """Whether there may be anything of this Placement in the target."""
+        return await self._parent() is not None
 
     async def clear(self, heirs: Heirs, *, orphan: bool) -> None:
         """Take everything of this Placement out of the target; with `orphan`, leave it there without our marks."""
@@ -240,7 +246,7 @@ class ApplySet:
             raise
 
     async def _write_parent(self, kinds: Iterable[GroupKind]) -> None:
-        await self._client.apply(CONFIGMAPS, parent_of(self._ref, kinds), field_manager=APPLIER, force=True)
+        await self._client.apply(CONFIGMAPS, parent_of(self._ref, self._uid, kinds), field_manager=APPLIER, force=True)
 
     async def _make_namespace(self, name: str) -> None:
         """It is not a member of the set: what else runs in it must outlive us."""

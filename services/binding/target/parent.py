@@ -3,8 +3,15 @@
 from collections.abc import Iterable
 
 from services.binding.core import Object
-from shared.hub.names import KINDS_ANNOTATION, OWNER_ANNOTATION, SYSTEM_NAMESPACE, applyset_name, owner_of
-from shared.kube.applyset import applyset_id, applyset_parent
+from shared.hub.names import (
+    KINDS_ANNOTATION,
+    OWNER_ANNOTATION,
+    SYSTEM_NAMESPACE,
+    UID_ANNOTATION,
+    applyset_name,
+    owner_of,
+)
+from shared.kube.applyset import applyset_parent
 from shared.kube.resources import CONFIGMAPS
 from shared.model.refs import PlacementRef
 
@@ -12,12 +19,7 @@ GroupKind = tuple[str, str]
 """apiVersion and kind."""
 
 
-def applyset_of(ref: PlacementRef) -> str:
-    """The id of a Placement's ApplySet, which its members carry as a label."""
-    return applyset_id(applyset_name(ref), SYSTEM_NAMESPACE, CONFIGMAPS.kind, CONFIGMAPS.group)
-
-
-def parent_of(ref: PlacementRef, kinds: Iterable[GroupKind]) -> Object:
+def parent_of(ref: PlacementRef, uid: str, kinds: Iterable[GroupKind]) -> Object:
     """The parent of a Placement's set, as it is applied, with the kinds that there may be members of."""
     ordered = sorted(kinds)
     bare = {
@@ -29,6 +31,7 @@ def parent_of(ref: PlacementRef, kinds: Iterable[GroupKind]) -> Object:
             "annotations": {
                 OWNER_ANNOTATION: owner_of(ref),
                 KINDS_ANNOTATION: ",".join(" ".join(kind) for kind in ordered),
+                UID_ANNOTATION: uid,
             },
         },
     }
@@ -37,6 +40,12 @@ def parent_of(ref: PlacementRef, kinds: Iterable[GroupKind]) -> Object:
         for api_version, kind in ordered
     ]
     return applyset_parent(bare, members)
+
+
+def uid_of(parent: Object | None) -> str:
+    """The uid of the Placement that it was last written for; empty where it does not say."""
+    annotations = (parent or {}).get("metadata", {}).get("annotations") or {}
+    return str(annotations.get(UID_ANNOTATION, ""))
 
 
 def kinds_of(parent: Object | None) -> set[GroupKind]:

@@ -56,7 +56,7 @@ class Reach:
         """Whether a target is in the inventory."""
         return TargetRef.parse(target).key in self._inventory.entries
 
-    async def open(self, target: str, ref: PlacementRef) -> ApplySet:
+    async def open(self, target: str, ref: PlacementRef, uid: str) -> ApplySet:
         """What a Placement has in a target.
 
         Raises Retry while the target is left alone, Trouble without usable credentials, and what reading them raises.
@@ -71,7 +71,7 @@ class Reach:
             client = await self._clients.get(found)
         except ConfigError as error:
             raise errors.of(error, f"target {target}") from error
-        return ApplySet(client, self._mapper(target, client), ref)
+        return ApplySet(client, self._mapper(target, client), ref, uid)
 
     async def work(self, target: str, work: Awaitable[T]) -> T:
         """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""

@@ -6,10 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from services.binding.binder import Binder
-from services.binding.target.parent import applyset_of
 from services.sandbox.wire.http import Request
 from shared.broker.bus import Retry
-from shared.hub.names import applyset_name, binding_name
+from shared.hub.names import applyset_name, applyset_of, binding_name
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.applyset import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
 from shared.kube.resources import (

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.binding import core
-from services.binding.target.parent import applyset_of, kinds_of
+from services.binding.target.parent import kinds_of
 from services.binding.workload import selector_text
 from shared.api import LabelRequirement, LabelSelector, PlacementSpec
-from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, applyset_name
+from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, applyset_name, applyset_of
 from shared.hub.rendering import Unfit
 from shared.model.refs import PlacementRef
 
