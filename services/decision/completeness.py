@@ -8,10 +8,10 @@ and after what is decided is written: at the revision of before, nothing was los
 import asyncio
 
 from shared.broker.table import Table
-from shared.broker.tokens import join
 from shared.model.decision import Reservation
+from shared.pipeline.buckets import RESERVATIONS_COMPLETE
 
-MARKER = join("rebuilt", "", "", "", "")
+MARKER = RESERVATIONS_COMPLETE
 """An entry that says that reservations are complete. Its target has no workspace-like name."""
 
 

@@ -226,10 +226,12 @@ def overlooked(
 
 def withdrawal(placement: PlacementRef, head: Head, present: Collection[str], *, orphan: bool) -> list[Assigned]:
     """What binding is told when a Placement goes away."""
-    return [
-        Assigned(placement=placement, head=head, target=target, remove=True, orphan=orphan)
-        for target in sorted(present)
-    ]
+    return [removal(placement, head, target, orphan=orphan) for target in sorted(present)]
+
+
+def removal(placement: PlacementRef, head: Head, target: str, *, orphan: bool) -> Assigned:
+    """What binding is told where something is to be removed, without waiting for another target."""
+    return Assigned(placement=placement, head=head, target=target, remove=True, orphan=orphan)
 
 
 def redelivered(scheduled: Scheduled, status: PlacementDecisionStatus) -> tuple[list[Choice], Refusal | None]:

@@ -79,13 +79,13 @@ class Decider:
             return None
         except (Crowded, Incomplete) as error:
             raise Retry(self.settings.contended_retry_seconds, str(error)) from None
-        await self.release_all_but(ref, head, core.selected_ids(status) | present)
         news = core.decided(message, taken, refusal, current_trace())
         if refusal is not None:
             told = core.overlooked(ref, head, status.selected, present)
         else:
             lost = {target for target in present if self._lost(target)}
             told = core.assignments(ref, head, status.selected, present, lost)
+        told += self.leftovers(ref, head, core.selected_ids(status) | present)
         # What is selected was read back from where others may have written it.
         allowed = await self._authorized(message.request, {each.target for each in told if not each.remove})
         return [news, *(each for each in told if each.remove or each.target in allowed)]
@@ -101,16 +101,16 @@ class Decider:
         return {target for target, permission in permissions.items() if permission == "Allowed"}
 
     async def withdraw(self, message: Withdrawn) -> list[Assigned]:
-        """Give back what a placement holds, forget the decision, have everything removed."""
+        """Forget the decision, and have everything removed; what is removed is given back."""
         ref, head = message.placement, message.head
         with as_retry():
             if await self.decisions.lives(ref, head.uid):
                 return []  # whoever thought that it was gone did not see well
             status, _ = await self.decisions.read(ref)
             present = await self.decisions.bound(ref) | core.selected_ids(status)
-            await self.release_all_but(ref, head, present)
             await self.decisions.forget(ref)
-        return core.withdrawal(ref, head, present, orphan=message.orphan)
+        told = core.withdrawal(ref, head, present, orphan=message.orphan)
+        return told + self.leftovers(ref, head, present)
 
     async def _ensure_complete(self, since: int, reserved: Sequence[Written]) -> None:
         """Before anything is written: what was reserved beside too little of what others hold is undone."""
@@ -137,10 +137,18 @@ class Decider:
         if message.target not in core.selected_ids(status):
             await self.ledger.release(prefix, message.placement, message.head)
 
-    async def release_all_but(self, ref: PlacementRef, head: Head, targets: Collection[str]) -> None:
-        """Give back what a placement holds elsewhere. What is bound keeps its place until it is removed there."""
-        for prefix in self.ledger.held_by(ref) - {TargetRef.parse(target).key for target in targets}:
-            await self.ledger.release(prefix, ref, head)
+    def leftovers(self, ref: PlacementRef, head: Head, targets: Collection[str]) -> list[Assigned]:
+        """Removals of what a placement holds elsewhere, under no newer head.
+
+        It is given back when its target says that nothing is there, and not because no record on the hub says that
+        something is: records can be taken away by hand, and may be of a backup.
+        """
+        held = {TargetRef.from_key(prefix).id: each for prefix, each in self.ledger.held(ref).items()}
+        return [
+            core.removal(ref, head, target, orphan=each.orphan)
+            for target, each in sorted(held.items())
+            if target not in targets and not head.older_than(each.head)
+        ]
 
     def newest(self, reservation: Reservation) -> Head:
         """The newest head of the placement that holds a reservation."""

@@ -73,6 +73,11 @@ class Decisions:
         """Whether there is a Placement of this name, whatever its uid."""
         return await self._placement(ref) is not None
 
+    async def uid(self, ref: PlacementRef) -> str | None:
+        """The uid of the Placement of this name; None when there is none."""
+        found = await self._placement(ref)
+        return str(found.get("uid", "")) if found is not None else None
+
     async def lives(self, ref: PlacementRef, uid: str) -> bool:
         """Whether the Placement with this uid is there, and not being deleted."""
         found = await self._placement(ref)

@@ -18,40 +18,45 @@ FORGOTTEN_AT_ONCE = 10_000
 """Released reservations that are deleted in one go, which takes some seconds."""
 
 
-async def release_leftovers(decider: Decider) -> None:
-    """Give back what nobody decided, what is bound nowhere any more, and what was applied smaller: workers die halfway.
+async def release_leftovers(decider: Decider) -> list[Assigned]:
+    """Give back what was applied smaller, and have removed what nobody decided or what is bound nowhere any more:
+    workers die halfway. What is removed is given back when binding says so.
 
     Only where that is older than what is read: what a newer attempt holds, or this one, may be about to be decided.
     """
+    removals: list[Assigned] = []
     holders = [each for _, each in decider.ledger.holders()]
     stale = {each.placement: decider.newest(each) for each in holders if _questionable(each, decider)}
     for ref, newest in stale.items():
         try:
-            await _release_leftovers_of(ref, newest, decider)
+            removals += await _release_leftovers_of(ref, newest, decider)
         except (KubeError, Crowded) as error:
             log.warning("reservations are looked at again later", extra={"of": str(ref), "error": str(error)})
+    return removals
 
 
 def _questionable(held: Reservation, decider: Decider) -> bool:
     return held.shrinks_to is not None or held.head.older_than(decider.newest(held))
 
 
-async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decider) -> None:
+async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decider) -> list[Assigned]:
     status, _ = await decider.decisions.read(ref)
     bindings = await decider.decisions.applied(ref)
     if status is not None:
         read = msgspec.structs.replace(newest, attempt=status.attempt)
     elif await decider.decisions.exists(ref):
-        return  # its first decision may be under way
+        return []  # its first decision may be under way
     else:
         read = newest
+    removals = []
     wanted = bindings.keys() | core.selected_ids(status)
     for prefix, held in decider.ledger.held(ref).items():
         target = TargetRef.from_key(prefix).id
-        if target not in wanted:
-            await decider.ledger.release(prefix, ref, read, older=True)
+        if target not in wanted and held.head.older_than(read):
+            removals.append(core.removal(ref, newest, target, orphan=held.orphan))
         elif bindings.get(target, 0) >= held.head.attempt:
             await decider.ledger.shrink(prefix, ref, held.head)
+    return removals
 
 
 async def forget_released(decider: Decider) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.decision import upkeep
+from services.decision import strays, upkeep
 from services.decision.completeness import Completeness
 from services.decision.decider import Decider
 from services.decision.kubernetes import Decisions
@@ -78,9 +78,15 @@ async def give_back(message: Bound, deps: Decider) -> None:
 
 
 @worker.every(lambda settings: settings.release_seconds)
-async def release_leftovers(deps: Decider) -> None:
-    """Give back what nobody decided or what is bound nowhere any more: a worker may have died halfway."""
-    await upkeep.release_leftovers(deps)
+async def release_leftovers(deps: Decider) -> list[Assigned]:
+    """Have removed what nobody decided or what is bound nowhere any more: a worker may have died halfway."""
+    return await upkeep.release_leftovers(deps)
+
+
+@worker.every(lambda settings: settings.release_seconds)
+async def clear_strays(deps: Decider) -> list[Assigned]:
+    """Have binding take out of targets what nobody decided."""
+    return await strays.clear_strays(deps)
 
 
 @worker.every(lambda settings: settings.release_seconds)

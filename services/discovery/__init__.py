@@ -7,7 +7,8 @@
     targets.py        follows SyncTargets, has each looked at, writes what was seen
     rbac.py           follows RBAC where targets are offered, so that who may use them is asked anew when it changes
     probing.py        one look at a target cluster
-    capacity/         what a target has, and what its pods ask for that Moorage did not place
+    capacity/         what a target has, and what its pods ask for that nothing is reserved for
+    reserved.py       which placements have a reservation in a target
     projection.py     brings the buckets in line with what is known
     assembly.py       puts these together for as long as the worker runs
     worker.py         consumes Requested, emits Discovered

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from services.discovery.core import Candidate, Served, served
 from services.discovery.projection import Projection
 from services.discovery.rbac import Rbac
+from services.discovery.reserved import Reserved
 from services.discovery.settings import DiscoverySettings
 from services.discovery.targets import Targets
 from services.discovery.workspaces import Tree, paths_of, roots_of
@@ -18,7 +19,7 @@ from shared.hub.names import field_manager
 from shared.hub.targets import TargetClients, perimeter
 from shared.model.policy import PolicyEntry
 from shared.model.target import Target, Workspace
-from shared.pipeline.buckets import INVENTORY, POLICIES, WORKSPACES
+from shared.pipeline.buckets import INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
 from shared.pipeline.runner import Runtime
 from shared.process.main import StartError
 
@@ -65,6 +66,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         trusted = paths_of(settings.trusted_providers)
     except ValueError as error:
         raise StartError(f"setting trusted_providers: {error}") from None
+    reservations = Reserved(await runtime.follow(RESERVATIONS))
     inventory, workspaces = await runtime.follow(INVENTORY), await runtime.follow(WORKSPACES)
     policies = await runtime.follow(POLICIES)
     async with open_hub(settings, USER_AGENT) as hub:
@@ -78,7 +80,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
         rbac = Rbac(settings, tree_stored)
-        targets = Targets(stored, clients, rbac, settings, runtime.clock)
+        targets = Targets(stored, clients, rbac, settings, runtime.clock, reservations.in_target)
         tree = Tree(hub, settings, tree_stored, targets)
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.

@@ -21,13 +21,13 @@ from shared.api import (
 )
 from shared.kube.times import rfc3339, seconds
 from shared.model.resources import Resources
-from shared.model.target import ApiKind, CustomScore, KubeconfigRef, Target
+from shared.model.target import ApiKind, CustomScore, KubeconfigRef, Stray, Target
 
 NO_NODES = "without a ready node"
 NO_CAPACITY = "without known capacity"
 NO_APIS = "without discovered APIs"
 DUPLICATE_REASON = "DuplicateCluster"
-CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered", "PodsCounted")
+CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered", "PodsCounted", "NoStrays")
 MOST_APIS = 2048  # that a SyncTarget's status may list, by its schema
 
 _Status = Literal["True", "False", "Unknown"]
@@ -49,6 +49,7 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     health: Health
     nodes: Nodes | None = None
     allocated: Resources | None = None  # requests of what Moorage did not place
+    strays: tuple[Stray, ...] | None = None  # what has no reservation there, counted with the pods
     allocated_problem: str = ""  # why these cannot be had at all
     apis: tuple[ApiKind, ...] | None = None
     api_problem: str = ""  # which API groups could not be read, and why
@@ -121,6 +122,8 @@ def _with(target: Target, seen: ClusterFacts, viewpoint: Viewpoint) -> Target:
         )
     if seen.allocated is not None:
         target = msgspec.structs.replace(target, allocated=seen.allocated, counted=True)
+    if seen.strays is not None:
+        target = msgspec.structs.replace(target, strays=seen.strays)
     if seen.apis is not None:
         target = msgspec.structs.replace(target, apis=seen.apis)
     if seen.cluster is not None and seen.cluster != target.cluster:
@@ -238,6 +241,9 @@ def _conditions(
     if seen.allocated is not None or seen.allocated_problem:
         kept = f"allocated is as reported: {seen.allocated_problem}"
         rows.append(("PodsCounted", not seen.allocated_problem, "NotCountable", kept))
+    if seen.strays is not None:
+        some = ", ".join(sorted(str(stray.placement) for stray in target.strays)[:3])
+        rows.append(("NoStrays", not target.strays, "Strays", f"{len(target.strays)} that nobody decided: {some}"))
     conditions = tuple(condition for condition in found.status.conditions if condition.type in CONDITIONS)
     unread = not target.apis and not seen.api_problem
     for type_, holds, no, message in rows:

@@ -1,9 +1,10 @@
 """One look at a target cluster: does it answer, what does it have, what does it serve."""
 
 import asyncio
+import functools
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -19,6 +20,7 @@ from shared.kube.client import Bounds, Client
 from shared.kube.errors import MALFORMED, ApiError, ConfigError, KubeError, NotAllowed, Unreachable
 from shared.kube.resources import NODES
 from shared.kube.text import told
+from shared.model.refs import PlacementRef
 from shared.model.target import ApiKind, Target
 
 log = logging.getLogger("moorage.discovery")
@@ -46,7 +48,15 @@ class _Version(msgspec.Struct, rename="camel"):
 class Prober:
     """Looks at targets; each look takes as many requests as are due."""
 
-    def __init__(self, clients: TargetClients, settings: DiscoverySettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clients: TargetClients,
+        settings: DiscoverySettings,
+        clock: Callable[[], float],
+        reserved: Callable[[str], Collection[PlacementRef] | None],
+    ) -> None:
+        """`reserved`: which placements have a reservation in a target (by id); None while that is not known."""
+        self._reserved = reserved
         self._clients = clients
         self._settings = settings
         self._clock = clock
@@ -113,7 +123,8 @@ class Prober:
         kinds = seen.apis if seen.apis is not None else target.apis
         try:
             async with asyncio.timeout(LONGEST_COUNT):
-                allocated = await count(client.bounded(LARGEST_BODY), usable, kinds)
+                reserved = functools.partial(self._reserved, target.id)
+                counted = await count(client.bounded(LARGEST_BODY), usable, kinds, reserved)
         except (NotCountable, TimeoutError) as error:
             why = str(error) or f"its pods could not be read within {LONGEST_COUNT:g} s"
             return msgspec.structs.replace(seen, allocated_problem=why)
@@ -122,7 +133,7 @@ class Prober:
                 raise _Refused(str(error)) from None
             log.info("pods not read", extra={"target": target.id, "error": str(error)})
             return seen
-        return msgspec.structs.replace(seen, allocated=allocated)
+        return msgspec.structs.replace(seen, allocated=counted.others, strays=counted.strays)
 
     def _judge(self, health: Health, probe: Probe) -> Health:
         return observe(health, probe, self._clock(), self._rules)

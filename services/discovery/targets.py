@@ -6,7 +6,7 @@ import functools
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,8 @@ from shared.hub.targets import TargetClients
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
-from shared.model.refs import TargetRef
-from shared.model.target import Target
+from shared.model.refs import PlacementRef, TargetRef
+from shared.model.target import Stray, Target
 from shared.process import audit
 
 log = logging.getLogger("moorage.discovery")
@@ -54,6 +54,7 @@ class Watched:
     health: Health
     nodes_due: float = 0.0
     apis_due: float = 0.0
+    suspects: frozenset[Stray] = frozenset()
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
 
@@ -76,12 +77,13 @@ class Targets:
         rbac: Rbac,
         settings: DiscoverySettings,
         clock: Callable[[], float],
+        reserved: Callable[[str], Collection[PlacementRef] | None],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._inventory = inventory
         self._clients = clients
         self._rbac = rbac
-        self._prober = Prober(clients, settings, clock)
+        self._prober = Prober(clients, settings, clock, reserved)
         self._settings = settings
         self._clock = clock
         self._chance = chance
@@ -250,6 +252,9 @@ class Targets:
         target = make(before)
         self._inventory.want(watched.key, target, make)
         self._clusters.note(watched.key)
+        if new := set(target.strays) - set(before.strays if before is not None else ()):
+            some = sorted(str(stray.placement) for stray in new)[:10]
+            log.warning("what nobody decided runs in a target", extra={"target": target.id, "placements": some})
         if target.duplicate and (before is None or not before.duplicate) and (holder := self._clusters.holder(target)):
             audit.refused("DuplicateCluster", target=target.id, holder=holder.id, cluster=target.cluster)
         return target
@@ -292,6 +297,10 @@ class Targets:
         seen = await self._prober.look(target, watched.health, nodes=nodes, apis=apis)
         if seen is not None and (seen.slow or seen.nodes is not None or seen.allocated is not None):
             watched.nodes_due = now + settings.capacity_interval_seconds
+        if seen is not None and seen.strays is not None:  # what comes or goes just now is none
+            twice = tuple(stray for stray in seen.strays if stray in watched.suspects)
+            watched.suspects = frozenset(seen.strays)
+            seen = msgspec.structs.replace(seen, strays=twice)
         if seen is not None and (seen.slow or seen.apis is not None):
             watched.apis_due = now + settings.api_interval_seconds
         return seen

@@ -1,7 +1,7 @@
 """Where workloads could run: targets, as the inventory knows them, and the workspaces that offer them."""
 
 from shared.api import Taint, WorkspaceSelector
-from shared.model.refs import TargetRef
+from shared.model.refs import PlacementRef, TargetRef
 from shared.model.resources import Resources
 from shared.model.value import Value
 
@@ -22,6 +22,16 @@ class KubeconfigRef(Value, frozen=True, kw_only=True):
     namespace: str
     name: str
     key: str = "kubeconfig"
+
+
+class Stray(Value, frozen=True, kw_only=True):
+    """What runs in a target although nothing is reserved for it there: the record of its owner, in the target.
+
+    It is what somebody wrote there: a reason to look, and no proof.
+    """
+
+    placement: PlacementRef
+    uid: str = ""  # of the Placement
 
 
 class Target(Value, frozen=True, kw_only=True):
@@ -60,6 +70,7 @@ class Target(Value, frozen=True, kw_only=True):
     created: float = 0.0  # seconds since the epoch when the SyncTarget was made
     cluster: str = ""  # which cluster it is: the uid of its namespace kube-system; empty while that is not known
     duplicate: bool = False  # whether another SyncTarget holds the same cluster
+    strays: tuple[Stray, ...] = ()  # seen twice in a row; some of them, where there are many
 
     @property
     def id(self) -> str:

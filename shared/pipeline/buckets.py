@@ -6,6 +6,7 @@ All of it can be deleted: Kubernetes objects are the truth, and every owner rebu
 from typing import Any
 
 from shared.broker.store import Bucket
+from shared.broker.tokens import join
 from shared.model.decision import Reservation
 from shared.model.policy import PolicyCheck, PolicyEntry
 from shared.model.report import TargetReport
@@ -53,6 +54,10 @@ RESERVATIONS = Bucket(
     tokens=5,
     description="What placements take, key <target>.<placement>",
 )
+
+
+RESERVATIONS_COMPLETE = join("rebuilt", "", "", "", "")
+"""The key of an entry which says that RESERVATIONS is complete; it goes when the others go."""
 
 
 REPORTS = Bucket(

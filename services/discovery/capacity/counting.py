@@ -1,23 +1,27 @@
 """Reads of a target what its pods ask for, but for those of what Moorage placed there (ADR 7)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 
+import msgspec
+
 from services.discovery.capacity.pods import Link, Metadata, Owner, Partial, Pod, PodRequests, TooManyOwners, others
-from shared.hub.names import SYSTEM_NAMESPACE
+from shared.hub.names import OWNER_ANNOTATION, SYSTEM_NAMESPACE, UID_ANNOTATION, applyset_of, parse_owner
 from shared.kube.applyset import APPLYSET_ID, APPLYSET_NAMESPACES
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, PODS, Resource
 from shared.kube.transport import TooLarge
+from shared.model.refs import PlacementRef
 from shared.model.resources import Resources
-from shared.model.target import ApiKind
+from shared.model.target import ApiKind, Stray
 
 PAGE = 250  # pods; a page is about 2 MB, and as many targets are read at once as are probed at once
 MOST_PODS = Bounds(objects=200_000, bytes=4 << 30)  # Kubernetes is tested to 150,000 in a cluster
 MOST_OWNERS_READ = Bounds(objects=50_000, bytes=512 << 20)  # of one kind in one namespace; and ApplySets
 MOST_COLLECTIONS = 2_000  # kinds times namespaces in which owners are looked for
+MOST_STRAYS = 100  # that are told of at once
 _IN_FLIGHT = 8  # of these at once
 _NOT_OVER = "status.phase!=Succeeded,status.phase!=Failed"
 
@@ -26,12 +30,25 @@ class NotCountable(Exception):
     """The pods cannot be counted, for a reason that lasts; the message says which."""
 
 
-async def count(client: Client, nodes: Collection[str] | None, kinds: Iterable[ApiKind]) -> Resources:
-    """What the pods on these nodes (None: on any), and those that wait for one, ask for; without Moorage's own.
+class Counted(msgspec.Struct, frozen=True):
+    """What the pods ask for that nothing is reserved for; and whose ApplySets are there without a reservation."""
 
-    Pods are read first, then ApplySets, then owners: each was there before what it explains, so that nothing of ours
-    is taken for others' because it came just now. What left in between counts as others': it still takes room.
-    Raises NotCountable, and ApiError or Unreachable for what may pass.
+    others: Resources
+    strays: tuple[Stray, ...]
+
+
+async def count(
+    client: Client,
+    nodes: Collection[str] | None,
+    kinds: Iterable[ApiKind],
+    reserved: Callable[[], Collection[PlacementRef] | None],
+) -> Counted:
+    """What the pods on these nodes (None: on any), and those that wait for one, ask for; without those of placements
+    that have a reservation here. `reserved` says which have, or None while that is not known: then all of ours do.
+
+    Pods are read first, then ApplySets and reservations, then owners: each was there before what it explains, so that
+    nothing of ours is taken for others' because it came just now. What left in between counts as others': it still
+    takes room. Raises NotCountable, and ApiError or Unreachable for what may pass.
     """
     served = {
         (kind.group, kind.kind): Resource(kind.group, kind.versions[0], kind.resource, kind=kind.kind)
@@ -45,7 +62,10 @@ async def count(client: Client, nodes: Collection[str] | None, kinds: Iterable[A
             async for page in pods:
                 for pod in page.items:
                     tally.add(pod)
-        applysets, namespaces = await _applysets(client)
+        parents, namespaces = await _applysets(client)
+        placements = reserved()
+        ours = parents.keys() if placements is None else {applyset_of(ref) for ref in placements}
+        applysets = parents.keys() & ours
         links = await _lineage(client, tally.sums, namespaces, served) if applysets else {}
     except ApiError as error:
         if error.forbidden or error.not_found:
@@ -53,17 +73,26 @@ async def count(client: Client, nodes: Collection[str] | None, kinds: Iterable[A
         raise
     except (TooLarge, TooManyOwners) as error:
         raise NotCountable(str(error)) from None
-    return others(tally.sums, links, applysets)
+    strays = [stray for applyset, stray in parents.items() if stray is not None and applyset not in ours]
+    return Counted(others(tally.sums, links, applysets), tuple(strays[:MOST_STRAYS]))
 
 
-async def _applysets(client: Client) -> tuple[set[str], set[str]]:
-    """The ids of what Moorage placed in this target, and the namespaces that it is in."""
-    ids: set[str] = set()
+async def _applysets(client: Client) -> tuple[dict[str, Stray | None], set[str]]:
+    """What Moorage placed in this target, by the id of the ApplySet, and the namespaces that it is in.
+
+    None: the parent names no placement, or another than the one that its id is made of.
+    """
+    found: dict[str, Stray | None] = {}
     namespaces = {SYSTEM_NAMESPACE}
     async for parent in _partials(client, CONFIGMAPS, SYSTEM_NAMESPACE, APPLYSET_ID):
-        ids.add((parent.labels or {}).get(APPLYSET_ID, ""))
-        namespaces |= set((parent.annotations or {}).get(APPLYSET_NAMESPACES, "").split(","))
-    return ids, namespaces - {""}
+        applyset, annotations = (parent.labels or {}).get(APPLYSET_ID, ""), parent.annotations or {}
+        owner = parse_owner(annotations.get(OWNER_ANNOTATION, ""))
+        consistent = owner is not None and applyset_of(owner) == applyset
+        found[applyset] = (
+            Stray(placement=owner, uid=annotations.get(UID_ANNOTATION, "")) if owner and consistent else None
+        )
+        namespaces |= set(annotations.get(APPLYSET_NAMESPACES, "").split(","))
+    return found, namespaces - {""}
 
 
 async def _lineage(

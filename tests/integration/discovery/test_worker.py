@@ -113,6 +113,7 @@ async def test_a_target_is_described_in_inventory_and_status(scene):
             "APIsDiscovered": "True",
             "HeartbeatHealthy": "True",
             "PodsCounted": "True",
+            "NoStrays": "True",
         }
         assert status["allocatable"]["cpu"] == "12"
         assert status["nodes"] == 3
