@@ -30,7 +30,7 @@ class NotCountable(Exception):
     """The pods cannot be counted, for a reason that lasts; the message says which."""
 
 
-class Counted(msgspec.Struct, frozen=True):
+class PodCount(msgspec.Struct, frozen=True):
     """What the pods ask for that nothing is reserved for; and whose ApplySets are there without a reservation."""
 
     others: Resources
@@ -42,7 +42,7 @@ async def count(
     nodes: Collection[str] | None,
     kinds: Iterable[ApiKind],
     reserved: Callable[[], Collection[PlacementRef] | None],
-) -> Counted:
+) -> PodCount:
     """What the pods on these nodes (None: on any), and those that wait for one, ask for; without those of placements
     that have a reservation here. `reserved` says which have, or None while that is not known: then all of ours do.
 
@@ -74,7 +74,7 @@ async def count(
     except (TooLarge, TooManyOwners) as error:
         raise NotCountable(str(error)) from None
     strays = [stray for applyset, stray in parents.items() if stray is not None and applyset not in ours]
-    return Counted(others(tally.sums, links, applysets), tuple(strays[:MOST_STRAYS]))
+    return PodCount(others(tally.sums, links, applysets), tuple(strays[:MOST_STRAYS]))
 
 
 async def _applysets(client: Client) -> tuple[dict[str, Stray | None], set[str]]:
