@@ -1,4 +1,4 @@
-"""What status sees in a target: recorded on the PlacementBinding, and corrected where it is not what was applied."""
+"""Observations of status in a target: recorded on the PlacementBinding, and drift from what was applied corrected."""
 
 from collections.abc import Callable
 

@@ -21,7 +21,7 @@ FIELD_MANAGER = field_manager("binding")
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the hub says now about one placement in one target."""
+    """The state of the hub concerning one placement in one target."""
 
     placement: Placement | None
     decision: PlacementDecision | None
@@ -29,7 +29,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class Records:
-    """What the hub holds. Every write raises ApiError with `conflict` if somebody wrote since the object was read."""
+    """Objects of the hub. Every write raises ApiError with `conflict` if somebody wrote since the object was read."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub

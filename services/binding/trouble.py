@@ -1,4 +1,4 @@
-"""What can keep a binding from being applied, what its conditions say about it, and when it is tried again."""
+"""Trouble: reasons why a binding cannot be applied, its conditions for them, and when it is tried again."""
 
 from typing import Literal
 

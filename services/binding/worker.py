@@ -25,7 +25,7 @@ from shared.pipeline.worker import Worker
 
 @dataclass(frozen=True)
 class Binding:
-    """What the handlers work with."""
+    """Everything that the handlers work with."""
 
     binder: Binder
     vanished: Cleanup

@@ -85,7 +85,7 @@ def port(text: str) -> int:
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
-    """What the flags say; raises UsageError for what cannot be."""
+    """The plan that the flags make; raises UsageError for what cannot be."""
     workers = [] if args.workers == "none" else [name for name in args.workers.split(",") if name]
     copies: dict[str, int] = {}
     for given in args.scale:

@@ -1,4 +1,4 @@
-"""What a Placement asks for: the objects of a target, made as they would be applied, and counted."""
+"""The demand of a Placement, counted: the objects of a target, made as they would be applied, and counted."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ Places = tuple[int, ...]
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """What a placement asks for: where no override holds, and with each set of them; or one sentence that says why it
+    """The demand of a placement: where no override holds, and with each set of them; or one sentence that says why it
     cannot be placed as it is."""
 
     workload: tuple[WorkloadObject, ...] = ()
@@ -33,7 +33,7 @@ class Counted(msgspec.Struct, frozen=True):
 def count(
     spec: PlacementSpec, namespace: str, objects: Sequence[Mapping[str, Any]], sets: Iterable[Places] = ()
 ) -> Counted:
-    """What a placement of these objects (and its manifests, which are among them) asks for.
+    """The demand of a placement of these objects (and its manifests, which are among them).
 
     `sets` are the sets of overrides that hold in targets, those first that are to be counted in any case: at most
     `MOST_VARIANTS` are, and no more than `MOST_WORK` allows.

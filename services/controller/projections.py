@@ -1,4 +1,4 @@
-"""What the controller keeps of the objects that it follows, and which of their changes matter."""
+"""Projections of the objects that the controller follows, and which of their changes matter."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from shared.model.request import PreviousChoice
 
 
 class KnownBinding(msgspec.Struct, frozen=True):
-    """What the controller needs to know of a PlacementBinding: whose it is, in which target (by id), of which round."""
+    """A PlacementBinding as far as the controller needs it: whose it is, in which target (by id), of which round."""
 
     placement: str
     target: str

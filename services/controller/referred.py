@@ -1,4 +1,4 @@
-"""What workloads refer to, followed where placements take it along: versions only, content is never even decoded."""
+"""Objects that workloads refer to, followed where placements take it along: versions only, never content."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a Placement selects in its workspace, from the live caches."""
+"""Objects that a Placement selects in its workspace, from the live caches."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ _CHANGED = 0.1  # seconds until an object is looked at again that the cache is b
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """What a placement selects, counted; the versions of what goes along with it; and a digest of what is applied."""
+    """A placement's selection, counted; the versions of what goes along with it; and a digest of what is applied."""
 
     counted: Counted
     along: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Selections:
     async def of(
         self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, targets: Iterable[Target]
     ) -> Selection:
-        """What a placement selects; or one sentence that says why it cannot be placed as it is.
+        """The selection of a placement; or one sentence that says why it cannot be placed as it is.
 
         Its overrides are counted for the `targets` that there are. Raises Retry where something is not read yet.
         """

@@ -1,4 +1,4 @@
-"""What keeps the controller's picture current: the views that it follows, and the policies that it publishes."""
+"""Upkeep of the controller's picture: the views that it follows, and the policies that it publishes."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What the controller sees of one workspace: Placements, policies, decisions, bindings, workloads."""
+"""One workspace as the controller sees it: Placements, policies, decisions, bindings, workloads."""
 
 import asyncio
 import functools

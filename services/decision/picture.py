@@ -1,4 +1,4 @@
-"""What is known of all reservations, in memory; from reads and news of any age, in any order.
+"""All reservations as far as they are known, in memory; from reads and news of any age, in any order.
 
 Below each target's prefix the picture is complete up to the newest revision that it knows there: of what is in the
 bucket, it lacks only what is newer. Compare-and-set with that revision relies on it, and so nothing here ever puts an

@@ -15,7 +15,7 @@ from shared.pipeline.messages import Scheduled
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What of a proposal could be had, or why none of it; `reserved` is what the ledger wrote for that."""
+    """The choices that could be had of a proposal, or why none; `reserved` is what the ledger wrote for that."""
 
     taken: Sequence[Choice] = ()
     refusal: Refusal | None = None

@@ -18,7 +18,7 @@ NOT_PROBED = "not reached yet"
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What one probe of /readyz found.
+    """The result of one probe of /readyz.
 
     `answered` has a latency in milliseconds, `refused` is a refused connection, `failed` anything else that is no
     answer or says that the server is not well. `unusable` means that the probe could not be made for a reason of our
@@ -39,7 +39,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What the probes of one target add up to. Times are in seconds since the epoch, 0 is never."""
+    """The health of one target, by all its probes. Times are in seconds since the epoch, 0 is never."""
 
     judged_at: float = 0.0  # the last probe
     answered_at: float = 0.0  # the last good probe

@@ -19,7 +19,7 @@ VIEW_TIMEOUT = 1.0  # seconds that our view may lag behind our own write before 
 
 
 class DesiredEntry(Generic[T]):
-    """What a key is to hold, and how that is worked out again from what somebody else wrote meanwhile."""
+    """The value that a key is to hold, and how it is worked out again from what somebody else wrote meanwhile."""
 
     def __init__(self, value: T | None, again: Callable[[T | None], T | None] | None) -> None:
         self.value = value
@@ -44,7 +44,7 @@ class Projection(Generic[T]):
         self._awake = asyncio.Event()
 
     def latest(self, key: str) -> T | None:
-        """What `key` holds, or is about to hold."""
+        """The value that `key` holds, or is about to hold."""
         return self._wanted[key].value if key in self._wanted else self.view.get(key)
 
     def want(self, key: str, value: T | None, again: Callable[[T | None], T | None] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What RBAC says in the workspaces that offer targets: followed, so that answers of old do not outlive a change."""
+"""RBAC in the workspaces that offer targets, followed, so that answers of old do not outlive a change."""
 
 import asyncio
 import hashlib

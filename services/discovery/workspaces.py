@@ -96,7 +96,7 @@ def paths_of(setting: str) -> tuple[str, ...]:
 
 
 class Visitor(Protocol):
-    """What is done in every workspace."""
+    """Work that is done in every workspace."""
 
     async def follow(self, workspace: str, client: Client) -> None:
         """Work in a workspace until cancelled."""

@@ -67,7 +67,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the rules make of the targets: the surviving ones by index, their scores, all rules, and who fell out."""
+    """All rules on the targets: the surviving ones by index, their scores, all rules, and who fell out."""
 
     kept: npt.NDArray[np.intp]
     scores: tuple[float, ...]

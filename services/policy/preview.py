@@ -1,4 +1,4 @@
-"""What a policy would do: how its rules are evaluated, and what they say of targets; behind `moorage policy`."""
+"""A policy tried out: how its rules are evaluated, and what they say of targets; behind `moorage policy`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is recorded of a policy: the findings of its check, and counts per rule. Pure."""
+"""The record of a policy: the findings of its check, and counts per rule. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ Identity = tuple[str, int]
 
 
 def identity(of: PolicyEntry | PolicyCheck) -> Identity:
-    """What the counts of a policy belong to: another object or another spec begins anew."""
+    """The state of a policy that its counts belong to: another object or another spec begins anew."""
     return of.uid, of.generation
 
 
@@ -41,7 +41,7 @@ def checked(policy: PolicyEntry, findings: Sequence[PolicyFinding] | None, befor
 
 @dataclass
 class Tally:
-    """What the rules of one state of a policy did: evaluated, matched, errors by rule."""
+    """Counts of the rules of one state of a policy: evaluated, matched, errors by rule."""
 
     identity: Identity
     rules: dict[str, tuple[int, int, int]] = field(default_factory=dict)

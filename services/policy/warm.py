@@ -1,4 +1,4 @@
-"""What the first message would otherwise wait for: the grammar, the type checker, NumPy, a child process."""
+"""Warming up, so that the first message need not wait: the grammar, the type checker, NumPy, a child process."""
 
 import asyncio
 

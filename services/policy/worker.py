@@ -27,7 +27,7 @@ UNAVAILABLE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Policy:
-    """What the handler works with."""
+    """Everything that the handler works with."""
 
     inventory: View[Target]
     policies: View[PolicyEntry]

@@ -26,13 +26,13 @@ def _on_every_node(workload: WorkloadObject) -> bool:
 
 
 def _of_one(workload: WorkloadObject) -> Resources:
-    """What one replica asks for, its pod counted in."""
+    """The request of one replica, its pod counted in."""
     has_pods = workload.replicas is not None or kind_named(workload.api_version, workload.kind).pods is not None
     return {**({PODS: 1.0} if has_pods else {}), **_positive(workload.requests)}
 
 
 class Demand:
-    """What a placement asks for. Nothing here depends on targets.
+    """The demand of a placement. Nothing here depends on targets.
 
     `replicas` is the number that is divided: that of the workload with most replicas, None where nothing has any.
     Workloads with fewer replicas are divided in the same proportion, rounded up in each target; `uniform` says that
@@ -48,14 +48,14 @@ class Demand:
         self._each = [(each.replicas, _of_one(each)) for each in workload if not _on_every_node(each)]
         self._known: dict[int, Resources] = {}
         self.on_every_node = add(*(_of_one(each) for each in workload if _on_every_node(each)))
-        """What the DaemonSets ask for on each node of a target, whatever its share of the replicas."""
+        """The requests of the DaemonSets on each node of a target, whatever its share of the replicas."""
         self.total = self.of(self.replicas or 0)
-        """What one target must give where it runs everything, besides what runs on every node."""
+        """The amounts that one target must give where it runs everything, besides what runs on every node."""
         self.least = self.of(min(at_least, self.replicas)) if divided and self.replicas else self.total
-        """What a target must give to be of any use: everything, or its fewest replicas where they are divided."""
+        """The least that is of any use: everything, or its fewest replicas where they are divided."""
 
     def of(self, replicas: int) -> Resources:
-        """What a target must give that runs this many of the replicas, besides what runs on every node."""
+        """The amounts for this many of the replicas in one target, besides what runs on every node."""
         if replicas not in self._known:
             whole = self.replicas or 1
             self._known[replicas] = add(
@@ -67,7 +67,7 @@ class Demand:
         return self._known[replicas]
 
     def reserve(self, replicas: int | None, nodes: float) -> Resources:
-        """What the placement takes in a target with so many nodes: its share of the replicas (None: everything)."""
+        """The amounts reserved in a target with so many nodes: its share of the replicas (None: everything)."""
         share = self.of(replicas) if replicas is not None and self.divided else self.total
         return add(share, _times(self.on_every_node, nodes)) if self.on_every_node else share
 

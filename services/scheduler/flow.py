@@ -98,7 +98,7 @@ def _best_of_each(cell_of: Ints, wanted: Sequence[int]) -> Ints:
 
 
 def circulation(nodes: int, edges: Sequence[Edge]) -> list[int] | None:
-    """What flows on each edge so that nothing is lost at any node; None where the bounds allow none.
+    """The flow on each edge so that nothing is lost at any node; None where the bounds allow none.
 
     The usual reduction to a maximum flow: what must flow is taken for granted, and what that leaves over at one node is
     sent to where it lacks (Ahuja, Magnanti, Orlin: Network Flows, section 6.7), along shortest augmenting paths

@@ -110,6 +110,6 @@ class Proposer:
 
 
 def _outcomes(rules: Iterable[RuleResult], place: int) -> dict[str, str]:
-    """What each rule said of the target in a place: `policy/rule` -> true, false or error."""
+    """The answer of each rule on the target in a place: `policy/rule` -> true, false or error."""
     said = {f"{rule.policy}/{rule.rule}": rule.outcomes[place : place + 1] for rule in rules}
     return {rule: OUTCOMES[outcome] for rule, outcome in said.items() if outcome in OUTCOMES}

@@ -71,7 +71,7 @@ class Ranking:
         return np.asarray(np.rint(mean * GRAIN) / GRAIN, np.float64)
 
     def breakdowns(self, positions: Ints) -> Iterator[dict[str, Score]]:
-        """What the totals of some targets are made of, one after the other."""
+        """The parts of the totals of some targets, one target after the other."""
         for points, weights, total in zip(
             self.points[:, positions].T.tolist(),
             self.weights[:, positions].T.tolist(),

@@ -82,7 +82,7 @@ def _best_with_room(room: Ints, slots: int, wanted: int) -> tuple[list[int], int
 
 @dataclass(frozen=True)
 class Contest:
-    """What a strategy chooses from: candidates by position, best first; the first `kept` of them are there already.
+    """The choice that a strategy has: candidates by position, best first; the first `kept` of them are there already.
 
     `capacity` is how many replicas each candidate has room for, and `replicas` how many must find room in all;
     where everything runs in each target, `replicas` is None.

@@ -20,7 +20,7 @@ FETCHED = 256
 
 @dataclass(frozen=True)
 class Scheduler:
-    """What the handler works with."""
+    """Everything that the handler works with."""
 
     proposer: "Proposer"
 

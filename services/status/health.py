@@ -122,7 +122,7 @@ _GRAVITY: tuple[Health, ...] = ("Unhealthy", "Degraded", "Unknown", "Progressing
 
 
 def _worst(objects: Sequence[ObjectHealth]) -> str:
-    """What is wrong with the object that is worst off, for people."""
+    """The trouble of the object that is worst off, for people."""
     worst = min(objects, key=lambda each: _GRAVITY.index(each.health), default=None)
     if worst is None or worst.health == "Healthy":
         return ""

@@ -35,7 +35,7 @@ _NOTE = 1024  # bytes of an Event's message that every API server takes
 
 
 class StatusRecords:
-    """What the hub holds."""
+    """Objects of the hub that status reads and writes."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub

@@ -1,4 +1,4 @@
-"""What runs in the targets: one informer per target and kind on what Moorage placed there."""
+"""Objects in the targets, observed: one informer per target and kind on what Moorage placed there."""
 
 import asyncio
 import logging

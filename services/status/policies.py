@@ -22,7 +22,7 @@ WRITERS = 4
 
 
 class Policies:
-    """What `checks` says, on the hub. `run` must be running."""
+    """The findings in `checks`, written to the hub. `run` must be running."""
 
     def __init__(
         self, settings: StatusSettings, *, records: StatusRecords, checks: View[PolicyCheck], clock: Callable[[], float]

@@ -1,4 +1,4 @@
-"""What the status worker does with news: keeps the reports, and the Placement's status."""
+"""The reporter takes news: it keeps the reports, and the Placement's status."""
 
 import asyncio
 import functools
@@ -37,7 +37,7 @@ PlacementTarget = tuple[PlacementRef, str]
 
 
 class Reporter:
-    """What the handlers work with. `run` follows the reports and the inventory, and must be running."""
+    """Everything that the handlers work with. `run` follows the reports and the inventory, and must be running."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What is known of each placement in each target: the bucket REPORTS, read and written by compare-and-set."""
+"""Reports on each placement in each target: the bucket REPORTS, read and written by compare-and-set."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
@@ -30,7 +30,7 @@ def reported(ref: PlacementRef, head: Head, target: str, what: str) -> Reported:
 
 
 def observed(entry: Entry[TargetReport], answers: str = "") -> Observed:
-    """What a report says of the objects in its target, for whom may have to act on it.
+    """Sentences of a report on the objects in its target, for whom may have to act on it.
 
     `answers` is the version of the PlacementBinding that it was compared with just now.
     """

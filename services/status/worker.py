@@ -81,7 +81,7 @@ async def reported(message: Reported, deps: Reporter) -> None:
 
 @worker.source
 async def observations(deps: Reporter) -> AsyncGenerator[Reported | Observed, None]:
-    """What the informers see."""
+    """News of the informers."""
     async for news in deps.observations():
         yield news
 

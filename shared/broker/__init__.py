@@ -1,1 +1,1 @@
-"""What Moorage needs of a message broker and of shared state; `memory` and `nats` implement it."""
+"""Ports to a message broker and to shared state, which `memory` and `nats` implement."""

@@ -1,4 +1,4 @@
-"""What Moorage needs of a message broker."""
+"""The port to a message broker: all that Moorage needs of one."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -105,7 +105,7 @@ class Consumption(Protocol):
 
 
 class Bus(Protocol):
-    """What Moorage needs of a broker."""
+    """A broker as Moorage needs it."""
 
     name: ClassVar[str]
 
@@ -114,7 +114,7 @@ class Bus(Protocol):
         ...
 
     async def missing(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> list[str]:
-        """What of all that these need is not there, as `stream NAME` and `consumer NAME`. Raises `BusError`."""
+        """The parts of what these need that are not there, as `stream NAME` and `consumer NAME`. Raises `BusError`."""
         ...
 
     async def publish(self, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""What happens to a message whose handler did not finish.
+"""Deliveries to handlers, and the answer to each by how its handler ended.
 
 A handler returns (then its message is acknowledged), raises `Retry(delay)` or `Reject(reason)`, or fails with any other
 exception. Such a failure is logged and the message delivered again, with growing pauses; after `max_failures`

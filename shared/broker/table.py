@@ -121,7 +121,7 @@ class Table(Generic[T]):
         return [entry for raw in await self._raw.entries(prefix) if (entry := self._entry(raw)) is not None]
 
     async def unreadable(self) -> list[Raw]:
-        """What cannot be read, as it is stored."""
+        """The entries that cannot be read, as they are stored."""
         return [raw for raw in await self._raw.entries() if self._entry(raw) is None]
 
     def follow(self) -> "View[T]":

@@ -1,4 +1,4 @@
-"""What one copy of a worker has in hand of a consumer's messages, and whose turn it is among them.
+"""Messages of a consumer that one copy of a worker has in hand, and whose turn it is among them.
 
 The broker delivers in the order of arrival. So a copy fetches more than it works on, and takes turns among the owners
 of what it has (the workspaces). When its room for waiting messages is full, it gives back the newest of who has most

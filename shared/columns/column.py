@@ -54,7 +54,7 @@ class Column(Generic[T]):
             self.values[row] = self.read(item)
 
     def _encode_all(self, values: list[Any]) -> list[Any]:
-        """What the array holds for these values; None is none in a nullable column."""
+        """The values as the array holds them; None is none in a nullable column."""
         return [0 if value is None else value for value in values] if self._nullable else values
 
     def _reserve(self, rows: int) -> None:

@@ -39,5 +39,5 @@ async def identify(client: Client) -> ClusterIdentity:
 
 
 def by_address(client: Client) -> str:
-    """What stands for a cluster whose uid is not to be had, where the operator lets that do."""
+    """A stand-in for a cluster whose uid is not to be had, where the operator lets that do."""
     return f"address-{client.place}"

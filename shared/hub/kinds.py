@@ -22,7 +22,7 @@ HealthRule = Literal[
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a kind. Paths are None for what it does not have.
+    """Facts on a kind. Paths are None for what it does not have.
 
     `pods` is the pod template, which is also where references are; the empty path means that the object is a pod
     itself. `replicas` are the pods that it keeps; they can be divided among targets. `parallelism` are the pods of one
@@ -91,12 +91,12 @@ _OTHER = Kind()
 
 
 def kind_named(api_version: str, kind: str) -> Kind:
-    """What is known of a kind; one that is not in the table has no pods, and is judged by its conditions."""
+    """The facts on a kind; one that is not in the table has no pods, and is judged by its conditions."""
     return KINDS.get((group_of(api_version), kind), _OTHER)
 
 
 def kind_of(obj: Mapping[str, Any]) -> Kind:
-    """What is known of an object's kind, as `kind_named`."""
+    """The facts on an object's kind, as `kind_named`."""
     return kind_named(str(obj.get("apiVersion", "")), str(obj.get("kind", "")))
 
 

@@ -1,4 +1,4 @@
-"""What a pod asks for, after the rule by which Kubernetes' own scheduler counts."""
+"""Requests of pods, counted by the rule of Kubernetes' own scheduler."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ def effective_requests(
     pod_level: Resources | None = None,
     overhead: Resources | None = None,
 ) -> Resources:
-    """What one pod takes of a node: the greater of all that runs together and of any moment of its start; and one pod.
+    """Amounts that one pod takes: the greater of all that runs together and of any moment of its start; and one pod.
 
     `init` are the init containers in their order, each with whether it keeps running (restartPolicy Always): such a
     sidecar counts with the containers, and with every init container after it. What the pod asks for as a whole

@@ -1,4 +1,4 @@
-"""What a workload object refers to by name, and which Services select its pods."""
+"""References of a workload object by name, and the Services that select its pods."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any

@@ -186,7 +186,7 @@ def _decoded(encoded: str, where: str) -> bytes:
 
 
 def _identity(target: Target) -> str:
-    """What a client depends on: another SyncTarget object, or another Secret, is another client."""
+    """The identity of a client: another SyncTarget object, or another Secret, is another client."""
     ref = target.kubeconfig
     text = f"{target.uid}\0{ref.namespace}\0{ref.name}\0{ref.key}" if ref else target.uid
     return hashlib.sha256(text.encode()).hexdigest()

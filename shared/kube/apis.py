@@ -38,7 +38,7 @@ class ServedKind(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What a server serves. `broken` names the groups that could not be read (all or in part), and why."""
+    """The kinds that a server serves. `broken` names the groups that could not be read (all or in part), and why."""
 
     kinds: list[ServedKind]
     broken: dict[str, str]

@@ -40,7 +40,7 @@ _WORKSPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[a-z0-9]([a-z0-9-]*[a-z
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What is taken of one collection at most; bytes are those of its JSON. More of it is `TooLarge`."""
+    """The most that is taken of one collection; bytes are those of its JSON. More of it is `TooLarge`."""
 
     objects: int
     bytes: int

@@ -1,4 +1,4 @@
-"""What can go wrong when talking to an API server. aiohttp's own errors never leave this package.
+"""Errors of talking to an API server. aiohttp's own errors never leave this package.
 
 Nothing here repeats what a server sent, but for the words of a Kubernetes Status: where a tenant chose the server, it
 may be one of somebody else's that is not for the tenant's eyes.
@@ -125,7 +125,7 @@ class _Details(msgspec.Struct, rename={"retry_after": "retryAfterSeconds"}):
     retry_after: int = 0
 
     def told(self) -> dict[str, Any]:
-        """What is said, as the JSON has it, within bounds."""
+        """The message, as the JSON has it, within bounds."""
         found: dict[str, Any] = {
             name: told(value, _WORD) for name in ("name", "group", "kind", "uid") if (value := getattr(self, name))
         }

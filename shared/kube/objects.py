@@ -77,7 +77,7 @@ def owned_fields(obj: Mapping[str, Any], manager: str) -> str:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """What may be a mapping, as one: inline manifests are as their authors wrote them, and may be malformed."""
+    """A value as a mapping, empty where it is none: authors of inline manifests may have written anything."""
     return value if isinstance(value, dict) else {}
 
 

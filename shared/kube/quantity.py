@@ -15,7 +15,7 @@ _LONGEST = 64  # characters; the largest quantity that a cluster can mean has ab
 
 
 class QuantityError(ValueError):
-    """What was given is no quantity; the message quotes it and says why."""
+    """The text is no quantity; the message quotes it and says why."""
 
 
 def parse_quantity(value: str | int | float) -> float:

@@ -14,7 +14,7 @@ _SYNCED: Key = ("", "")  # no object has an empty name
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[T]):
-    """What a subscriber has to know next about one object.
+    """The next news of one object for a subscriber.
 
     `old` is the object as this subscriber last saw it: changes in between are coalesced, so what was deleted and made
     anew in the meantime arrives as Modified, with another uid. Synced has no object: all that the server had when it
@@ -28,7 +28,7 @@ class Change(Generic[T]):
 
 
 class Subscription(Generic[T]):
-    """What one subscriber has not seen yet: at most one change per object, however slow it is."""
+    """The changes that one subscriber has not seen yet: at most one change per object, however slow it is."""
 
     def __init__(self, objects: Mapping[Key, T]) -> None:
         """`objects` is the live cache; what is in it already is noted as added."""

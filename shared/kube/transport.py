@@ -151,7 +151,7 @@ class Transport:
                     self._proof = None
 
     async def _issue(self) -> Issued:
-        """What a plugin issues, if there is one. It takes its own time, which may be longer than a request's."""
+        """Credentials of the plugin, if there is one. It takes its own time, which may be longer than a request's."""
         return await self._credentials.plugin.credentials() if self._credentials.plugin else _NOTHING
 
     def _identity(self, issued: Issued) -> tuple[ssl.SSLContext | bool, dict[str, str]]:

@@ -42,7 +42,7 @@ class RuleResult(Value, frozen=True, kw_only=True):
 
 
 class PolicyFinding(Value, frozen=True, kw_only=True):
-    """What is wrong with one expression of a policy.
+    """A mistake in one expression of a policy.
 
     `rule` names the expression as `rules[eu].expression` or `variables[region].expression`; it is empty where the
     policy as a whole is meant. Line and column count from 1, 0 where there is no place to point at.
@@ -65,7 +65,7 @@ class RuleTally(Value, frozen=True, kw_only=True):
 
 
 class PolicyCheck(Value, frozen=True, kw_only=True):
-    """What became of one generation of a PlacementPolicy: the first findings of its check, how many more there are, and
+    """The check of one generation of a PlacementPolicy: its first findings of its check, how many more there are, and
     what its rules did since, in their order."""
 
     workspace: str

@@ -26,7 +26,7 @@ def lies_in(workspace: str, path: str) -> bool:
 
 
 def left(quotas: Mapping[str, Resources], workspace: str, others: Iterable[Reservation]) -> Resources:
-    """What a target's quotas leave for one more placement of a workspace beside `others` in that target.
+    """The amounts that a target's quotas leave for one more placement of a workspace beside `others` in that target.
 
     A resource that none of them names is not in the answer: it has no bound. Negative where more is taken than the
     quota is by now.

@@ -35,7 +35,7 @@ class ObjectHealth(Value, frozen=True, kw_only=True):
 
 
 class TargetReport(Value, frozen=True, kw_only=True):
-    """What status knows of one placement in one target."""
+    """The health of one placement in one target, as status sees it."""
 
     placement: PlacementRef
     head: Head

@@ -26,5 +26,5 @@ def add(*parts: Resources) -> Resources:
 
 
 def subtract(whole: Resources, part: Resources) -> Resources:
-    """What is left of `whole`; may be negative where more is taken than there is."""
+    """The rest of `whole`; may be negative where more is taken than there is."""
     return {name: whole.get(name, 0.0) - part.get(name, 0.0) for name in {**whole, **part}}

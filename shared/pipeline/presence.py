@@ -1,4 +1,4 @@
-"""Whether all that a worker needs in NATS is there: its streams, its consumers, the buckets that it reads.
+"""The presence of all that a worker needs in NATS: its streams, its consumers, the buckets that it reads.
 
 NATS tells nobody that a stream was deleted or emptied. So a worker looks every few seconds. While something is missing
 it is not ready and says what; it makes it again, if it may. Views notice by themselves that their bucket was made anew;

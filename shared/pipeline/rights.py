@@ -1,4 +1,4 @@
-"""What each worker may do in NATS, derived from its declaration, and no more."""
+"""Rights of each worker in NATS: those that its declaration implies, and no more."""
 
 from collections.abc import Iterable
 

@@ -35,7 +35,7 @@ SYNC_TIMEOUT = 60.0  # seconds until a bucket must have been read whole
 
 
 class Runtime:
-    """What a worker gets when it opens: its settings, shared state, a clock, and background tasks.
+    """The surroundings of a worker when it opens: its settings, shared state, a clock, and background tasks.
 
     It gives access to the `buckets` that the worker declares and to no others (None: to any).
     """
@@ -223,7 +223,7 @@ async def _closing(messages: AsyncGenerator[Message, None]) -> AsyncIterator[Asy
 
 
 _FAILURES = (Exception, asyncio.CancelledError, BaseExceptionGroup)
-"""What a source or a timer may end with and be started again: also that something it waited for was cancelled, or a
+"""Exceptions after which a source or a timer is started again: also that something it waited for was cancelled, or a
 group around the GeneratorExit of a generator that it closed."""
 
 

@@ -1,4 +1,4 @@
-"""What the broker must hold, derived from the workers' declarations."""
+"""Streams, consumers and buckets that the broker must hold, derived from the workers' declarations."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -152,7 +152,7 @@ def _messages_in(hint: Any) -> Iterable[type[Message]]:
 
 
 def messages_of(emitted: Emitted) -> tuple[Message, ...]:
-    """What a handler or timer returned, as a tuple."""
+    """The messages that a handler or timer returned, as a tuple."""
     if emitted is None:
         return ()
     return (emitted,) if isinstance(emitted, Message) else tuple(emitted)

@@ -1,1 +1,1 @@
-"""What every process needs: settings, health probes, logs, traces, an end on signals."""
+"""Parts of every process: settings, health probes, logs, traces, an end on signals."""

@@ -186,7 +186,7 @@ def load(kind: type[S], given: Mapping[str, Any], env: Mapping[str, str]) -> S:
 
 
 def _explained(error: msgspec.ValidationError, info: FieldInfo, text: str) -> str:
-    """What was expected, and what came instead, unless that is a secret."""
+    """The expected form, and what came instead, unless that is a secret."""
     expected = str(error).partition(", got ")[0]  # it would go on with the type, which is always that of a text
     return expected[0].lower() + expected[1:] + ("" if info.secret else f", got {text!r}")
 

@@ -1,4 +1,4 @@
-"""What happens on the hub and on NATS, into the picture."""
+"""Events on the hub and on NATS, followed into the picture."""
 
 import asyncio
 import contextlib

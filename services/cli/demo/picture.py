@@ -1,4 +1,4 @@
-"""What is known of a world's placements, put together from the objects and messages seen so far. No I/O."""
+"""The state of a world's placements, put together from the objects and messages seen so far. No I/O."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class DemoPicture:
         return tuple(cluster_id(chosen.target) for chosen in decision.status.selected) if decision else ()
 
     def placed(self, ref: PlacementRef) -> dict[str, PlacedTarget]:
-        """What the Placement's own status says of each cluster."""
+        """The phase of each cluster, by the Placement's own status."""
         placement = self.placements.get(ref)
         return {TargetRef.of(one).id: one for one in placement.status.targets} if placement else {}
 
@@ -159,7 +159,7 @@ class Figures:
 
 
 def figures(picture: DemoPicture, restarts: int, seconds: float) -> Figures:
-    """What a picture comes to."""
+    """The figures of a picture."""
     latencies = picture.latencies()
     return Figures(
         placements=len(picture.created),

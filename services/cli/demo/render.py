@@ -33,7 +33,7 @@ def clusters(picture: DemoPicture) -> list[Text]:
 
 
 def _notes(target: SyncTarget) -> list[str]:
-    """What is special about a cluster, beside its size."""
+    """The features of a cluster, beside its size."""
     notes = [f"{taint.effect} {taint.key}" for taint in target.spec.taints]
     allowed = target.spec.allowed_workspaces
     if allowed is not None and allowed.paths:
@@ -66,7 +66,7 @@ def headline(picture: DemoPicture, ref: PlacementRef) -> Text:
 
 
 def unfinished(picture: DemoPicture) -> list[Text]:
-    """What is not yet as it should be: placements under way, and clusters that are not ready."""
+    """The unfinished: placements under way, and clusters that are not ready."""
     waiting = [headline(picture, ref) for ref in sorted(picture.created) if picture.state(ref) != "running"]
     return waiting + [
         Text(f"  {_name(name)} is not ready") for name in sorted(picture.clusters) if not picture.ready(name)
@@ -114,7 +114,7 @@ def _scored(word: str, style: str, scored: ScoredTarget, width: int) -> Text:
 
 
 def bindings(picture: DemoPicture, ref: PlacementRef) -> list[Text]:
-    """What is applied for a placement, cluster by cluster."""
+    """The objects applied for a placement, cluster by cluster."""
     lines = []
     width = _width(picture.clusters)
     placed = picture.placed(ref)
@@ -129,7 +129,7 @@ def bindings(picture: DemoPicture, ref: PlacementRef) -> list[Text]:
 
 
 def loss(picture: DemoPicture, lost: Loss) -> list[Text]:
-    """What became of the placements on a cluster that was lost."""
+    """The fate of the placements on a cluster that was lost."""
     lines = [
         Text(f"  noticed after {lost.noticed:.1f} s, decided anew after {lost.decided:.1f} s, ").append(
             f"running elsewhere after {lost.running:.1f} s", "green"

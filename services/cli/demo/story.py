@@ -1,4 +1,4 @@
-"""What the demo does, in order; each step waits for what is to be seen, within a bound."""
+"""The steps of the demo, in order; each step waits for what is to be seen, within a bound."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What a manifest says of itself: its workspace, its name, where it was found, and what it stands for."""
+"""Facts that a manifest has on itself: its workspace, its name, where it was found, and what it stands for."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ def named(manifest: Manifest) -> str:
 
 
 def decoded(decode: Callable[[Manifest], Decoded], manifest: Manifest) -> Decoded:
-    """What a manifest stands for. Raises `InvalidManifest`."""
+    """The object that a manifest stands for. Raises `InvalidManifest`."""
     try:
         return decode(manifest)
     except ValueError as error:

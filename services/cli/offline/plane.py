@@ -68,7 +68,7 @@ Group = tuple[str, str, str, str]
 
 @dataclass
 class Plane:
-    """What is decided upon. `settings` are the scheduler's; `objects` by workspace (none given: any) and identity.
+    """The plane. `settings` are the scheduler's; `objects` by workspace (none given: any) and identity.
 
     `trusted` are the providers that the operator trusts, as discovery's setting trusted_providers has them; None: all.
     """

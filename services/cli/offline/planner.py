@@ -25,7 +25,7 @@ RULE_MEMORY = 512 << 20
 
 @dataclass(frozen=True)
 class Answer:
-    """What was decided, and by stage whom the stages before the scheduler rejected."""
+    """The outcome for a placement, and by stage whom the stages before the scheduler rejected."""
 
     outcome: Outcome
     earlier: Mapping[str, tuple[Rejection, ...]]
@@ -69,7 +69,7 @@ class Planner:
         await self._stack.aclose()
 
     async def decide(self, request: Request, now: float) -> Answer:
-        """What the scheduler proposes for a request, and who had fallen out before it was asked.
+        """The scheduler's proposal for a request, and who had fallen out before it was asked.
 
         Raises CommandError where rules cannot be evaluated at present.
         """

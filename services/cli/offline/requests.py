@@ -1,4 +1,4 @@
-"""What the controller would ask for a Placement on a plane."""
+"""Requests as the controller would make them, for Placements on a plane."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from shared.model.request import Cause, Request, WorkloadObject
 
 
 def request_from(plane: Plane, manifest: Manifest, now: float) -> Request:
-    """What the controller would ask for a Placement; with an `error` for one that it would not take as it is."""
+    """The controller's request for a Placement; with an `error` for one that it would not take as it is."""
     ref, error = ref_of(manifest), ""
     spec, uid = PlacementSpec(), ""
     counted, digest = Counted(), ""

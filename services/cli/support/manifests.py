@@ -56,7 +56,7 @@ _ManifestLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 class InvalidManifest(ValueError):
-    """What cannot be used; the message names the file, the document and what is wrong."""
+    """A file that cannot be used; the message names the file, the document and what is wrong."""
 
 
 class Manifest(dict[str, Any]):

@@ -41,7 +41,7 @@ class Content(msgspec.Struct):
 
 
 class ManifestWorld(msgspec.Struct, rename="camel"):
-    """What of a world file concerns offering; the sandbox reads the rest.
+    """The part of a world file that concerns offering; the sandbox reads the rest.
 
     `trusted_providers` are the workspaces whose targets are candidates for everybody, as discovery's setting of that
     name has them; None: all that offer any in the file.

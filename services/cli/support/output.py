@@ -1,4 +1,4 @@
-"""What commands write: notes on standard error, and rows in columns."""
+"""Output of commands: notes on standard error, and rows in columns."""
 
 import sys
 from collections.abc import Sequence

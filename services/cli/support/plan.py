@@ -1,4 +1,4 @@
-"""What is to run on this machine, and where it is once it does."""
+"""The plan of what runs on this machine, and where it is once it does."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ class Endpoints(msgspec.Struct, rename="camel"):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be started: an empty `nats` or `kubeconfig` means one of our own.
+    """The processes to start: an empty `nats` or `kubeconfig` means one of our own.
 
     `env` is the environment of all processes, `env_of` what one worker has beside it.
     """

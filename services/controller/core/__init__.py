@@ -1,4 +1,4 @@
-"""What is to be done about a placement, and why: values in, values out.
+"""The next step of a placement, and why: values in, values out.
 
 observation.py  all that a step depends on
 steps.py        the next step

@@ -12,7 +12,7 @@ from shared.model.resources import Resources, fits
 
 
 class KnownDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What the controller needs to know of a PlacementDecision."""
+    """A PlacementDecision as far as the controller needs it."""
 
     attempt: int
     selected: tuple[PreviousChoice, ...] = ()

@@ -1,4 +1,4 @@
-"""What a target has and what takes of it.
+"""Capacity of a target, and the pods that take of it.
 
 nodes.py       which nodes can be used, and what they have (pure)
 pods.py        what a pod asks for, and whose it is (pure)

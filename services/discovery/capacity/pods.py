@@ -1,4 +1,4 @@
-"""What the pods of a cluster ask for, and which of it Moorage placed: pods in, sums out.
+"""Requests of the pods of a cluster, and the part that Moorage placed: pods in, sums out.
 
 Sums are kept per owner, not pods: a cluster has far fewer of these, and whose an owner is, is known only later.
 """
@@ -119,7 +119,7 @@ class Pod(msgspec.Struct):
 
     @property
     def requests(self) -> Resources:
-        """What it takes of its node."""
+        """The amounts that it takes of its node."""
         spec = self.spec
         return effective_requests(
             [container.requests for container in spec.containers or ()],
@@ -161,7 +161,7 @@ class PodRequests:
 
 
 def others(sums: Mapping[Link, Resources], links: Mapping[str, Link], applysets: Collection[str]) -> Resources:
-    """What pods ask for that do not belong to a member of these ApplySets; `links` of their owners, by uid.
+    """Requests of the pods that do not belong to a member of these ApplySets; `links` of their owners, by uid.
 
     Rounded to a thousandth, as quantities are, so that the order of the pods makes no difference.
     """

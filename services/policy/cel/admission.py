@@ -1,4 +1,4 @@
-"""What admission says of a policy's expressions."""
+"""Admission of a policy's expressions: parsed, checked and linted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Finding:
 
 
 def review(spec: PlacementPolicySpec) -> list[PolicyFinding]:
-    """What `check` finds, as it is recorded."""
+    """The findings of `check`, as they are recorded."""
     return [
         PolicyFinding(
             rule=each.where,

@@ -58,7 +58,7 @@ Method = Literal["columns", "memo", "target"]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a message's rules are evaluated on: rows of the inventory, the other variables, the time, whose it is."""
+    """The scene of a message's rules: rows of the inventory, the other variables, the time, whose it is."""
 
     inventory: TargetColumns
     rows: RowNumbers

@@ -67,7 +67,7 @@ class Programs:
 
 
 def digest_of(expression: str, definitions: Definitions, result: str = "bool") -> str:
-    """What an expression is known by."""
+    """The key that an expression is known by."""
     parts = [result, expression, *(part for definition in definitions for part in definition)]
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()
 
@@ -121,7 +121,7 @@ def tree_of(expression: str, definitions: Definitions = ()) -> Tree:
 
 
 def prepare(expression: str, definitions: Definitions, tree: Tree, digest: str) -> Program:
-    """What evaluation needs to know of a tree."""
+    """Facts on a tree that evaluation needs."""
     origins: Origins = {}
     node = convert(tree, origins)
     return Program(

@@ -1,4 +1,4 @@
-"""What travels between the worker and its child processes: MessagePack, in frames that begin with their length."""
+"""Messages between the worker and its child processes: MessagePack, in frames that begin with their length."""
 
 import hashlib
 from typing import Any

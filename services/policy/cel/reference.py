@@ -135,7 +135,7 @@ _OVERLOAD = re.compile(r"found no matching overload for (?:Token\('RULE', '\w+?_
 
 
 def describe(error: CELEvalError) -> str:
-    """What went wrong, in a few words. celpy's own texts hold whole values (and, for a name, all variables)."""
+    """The error in a few words. celpy's own texts hold whole values (and, for a name, all variables)."""
     text = str(error.args[0]) if error.args else ""
     kind = error.args[1] if len(error.args) > 1 else None
     details = error.args[2] if len(error.args) > 2 and isinstance(error.args[2], tuple) else ()

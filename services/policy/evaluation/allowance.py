@@ -15,7 +15,7 @@ COUNTED_ROWS = 10_000
 
 
 def column_seconds(rows: int) -> float:
-    """What building a column counts. Beyond 10,000 rows it counts no more: many targets are nobody's hostile doing."""
+    """The cost of building a column. Beyond 10,000 rows it counts no more: many targets are nobody's hostile doing."""
     return min(rows, COUNTED_ROWS) * ROW_SECONDS
 
 
@@ -46,7 +46,7 @@ class Allowances:
 
 @dataclass
 class Work:
-    """What one rule may take in this process, in estimated seconds: work that was done before costs nothing."""
+    """The allowance of one rule in this process, in estimated seconds: work that was done before costs nothing."""
 
     limit: float
     spent: float = 0.0

@@ -1,4 +1,4 @@
-"""What a function for rules is: its signature, what it reads, what it answers."""
+"""A function for rules: its signature, what it reads, what it answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -10,12 +10,12 @@ _TARGET_AND_NAME = (("Target", "string"),)
 
 
 def capacity(target: Mapping[str, Any], resource: str) -> float:
-    """What the target's nodes have of the resource; 0 where it has none."""
+    """The capacity of the target's nodes in the resource; 0 where it has none."""
     return _of(target["capacity"], resource)
 
 
 def allocatable(target: Mapping[str, Any], resource: str) -> float:
-    """What workloads may request of the resource; 0 where there is none."""
+    """The part of the resource that workloads may request; 0 where there is none."""
     return _of(target["allocatable"], resource)
 
 
@@ -37,7 +37,7 @@ def utilization(target: Mapping[str, Any], resource: str) -> float:
 
 
 def requested(workload: Iterable[Mapping[str, Any]], resource: str) -> float:
-    """What the workload asks for of the resource: per object, its request times its replicas (1 where it has none)."""
+    """The workload's request for the resource: per object, its request times its replicas (1 where it has none)."""
     return sum((_of(each["requests"], resource) * float(each.get("replicas", 1)) for each in workload), 0.0)
 
 

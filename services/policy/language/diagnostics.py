@@ -1,4 +1,4 @@
-"""What is wrong with an expression, said with its place."""
+"""Mistakes in an expression, each with its place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

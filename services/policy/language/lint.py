@@ -1,4 +1,4 @@
-"""What can be said of an expression without types: unknown names, functions and fields, wrong counts, nesting. Pure."""
+"""Mistakes in an expression that show without types: unknown names, functions and fields, counts, nesting. Pure."""
 
 import difflib
 from collections.abc import Collection, Iterator

@@ -1,4 +1,4 @@
-"""What a rule can read, as literal tables: every variable, every field, its type, where its value comes from.
+"""Variables and fields for rules, as literal tables: every variable, every field, its type, where its value comes from.
 
 The tables serve the evaluator (values), the checker (types), the columns (one field over all targets) and the
 reference documentation. Values are plain Python; amounts are doubles in base units (cores, bytes, pieces), so that
@@ -29,7 +29,7 @@ class Field:
     read: Callable[[Target, float], Plain]
     description: str
     volatile: bool = False
-    """Whether the value depends on the time of evaluation as well, and so cannot be kept."""
+    """True if the value depends on the time of evaluation as well, and so cannot be kept."""
     alike: Callable[[Target], Hashable] | None = None
     """Where `read` takes long: something that is equal for equal values only, and quick to have."""
 
@@ -40,7 +40,7 @@ def amounts(resources: Mapping[str, float]) -> Resources:
 
 
 def available(target: Target) -> Resources:
-    """What the target can still give: allocatable less what others than Moorage have requested, at least 0."""
+    """The free amounts of the target: allocatable less what others than Moorage have requested, at least 0."""
     return {
         name: max(0.0, float(amount) - target.allocated.get(name, 0.0)) for name, amount in target.allocatable.items()
     }

@@ -1,4 +1,4 @@
-"""What a scorer is."""
+"""The form of a scorer."""
 
 import math
 from collections.abc import Callable, Mapping

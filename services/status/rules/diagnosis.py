@@ -1,4 +1,4 @@
-"""What a rule finds, and what rules read."""
+"""The diagnosis that a rule makes, and the reading of objects for it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -54,7 +54,7 @@ class Listener(Protocol):
 
 
 class _Reply:
-    """What a request is waiting for: the first message, or (`many`) all up to a status message."""
+    """The answer that a request waits for: the first message, or (`many`) all up to a status message."""
 
     def __init__(self, subject: str, many: bool) -> None:
         self.subject = subject

@@ -21,7 +21,7 @@ BROKER = "moorage"
 
 API = "$JS.API"
 API_PREFIX = "JS.moorage.API"
-"""What the others import JetStream's API as: `$JS.API` is that of their own account, which has no JetStream."""
+"""The prefix of JetStream's API in other accounts: `$JS.API` is that of their own account, which has no JetStream."""
 
 INBOXES = "_INBOX.>"
 

@@ -216,13 +216,13 @@ class _Reader:
         await self._pull.abandon()
 
     async def present(self) -> "AsyncIterator[Msg]":
-        """What was there when the reader was made."""
+        """The entries that were there when the reader was made."""
         while self._pending and (message := await self._take()) is not None:
             self._pending = message.metadata.num_pending
             yield message
 
     async def changes(self) -> "AsyncIterator[Msg]":
-        """What is added, for as long as nothing is lost."""
+        """The entries that are added, for as long as nothing is lost."""
         while (message := await self._take()) is not None:
             yield message
 

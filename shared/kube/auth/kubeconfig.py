@@ -172,7 +172,7 @@ def _entry(documents: list[_Document], kind: str, name: str) -> tuple[_Document,
 
 
 def _text(document: _Document, section: dict[str, Any], key: str) -> str:
-    """What `key` says, empty where it says nothing. `str` of what is no text could be of any size."""
+    """The text at `key`, empty where it says nothing. `str` of what is no text could be of any size."""
     value = section.get(key)
     if value is None:
         return ""

@@ -18,7 +18,7 @@ _EARLY = 60.0  # seconds before a token's expiry at which it is renewed
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Issued:
-    """What a plugin gave: a bearer token, or a client certificate with its key (PEM). `expires` in Unix seconds."""
+    """From a plugin: a bearer token, or a client certificate with its key (PEM). `expires` in Unix seconds."""
 
     token: str = ""
     certificate: bytes | None = None

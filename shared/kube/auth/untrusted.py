@@ -16,7 +16,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class DocumentError(ValueError):
-    """What was given is not YAML that we read. The message says why and where, and quotes nothing of it."""
+    """The text is not YAML that we read. The message says why and where, and quotes nothing of it."""
 
 
 class _PlainLoader(_Loader):  # type: ignore[misc]  # which of the two it is, is known at run time only
