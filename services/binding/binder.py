@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from services.binding import lifecycle
 from services.binding.core import Identity, Wanted, identity
-from services.binding.judge import Operation, judge, replicas_for
+from services.binding.judge import Operation, judge, order_for
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.removal import Removal
@@ -70,8 +70,8 @@ class Binder:
     async def correct(self, message: Observed, drifted: Collection[Identity]) -> Bound | None:
         """Apply once more what a binding was last written for, above all the `drifted` objects. Raises as `bind`."""
         facts = await self._records.facts(message.placement, message.target)
-        if facts.binding is None or lifecycle.deleting(facts.binding):
-            return None
+        if facts.binding is None or facts.decision is None or lifecycle.deleting(facts.binding):
+            return None  # what is not decided (any more) is not put right
         assigned = Assigned(
             placement=message.placement,
             head=message.head,
@@ -95,19 +95,23 @@ class Binder:
                 await self._removal.remove(message, facts)
                 raise Retry(SOON, "the binding was being deleted")
         assert facts.placement is not None
-        spec, replicas = facts.placement.spec, replicas_for(message, facts.decision)
+        spec, order = facts.placement.spec, order_for(message, facts.decision)
         labels = self._reach.target(message.target).labels
-        wanted = await self._denied(message, facts.placement) or await self._workloads.wanted(
-            ref, spec, target_labels=labels, replicas=replicas
-        )
-        model = before or lifecycle.fresh(message, replicas)
-        intended = lifecycle.intended(model, message, wanted, replicas)
+        wanted: Wanted | Trouble | None = await self._denied(message, facts.placement)
+        if wanted is None:
+            wanted = await self._workloads.wanted(ref, spec, order, labels)
+        if wanted is None:
+            return await self._await_decision(message, before)
+        model = before or lifecycle.fresh(message, order.replicas)
+        intended = lifecycle.intended(model, message, wanted, order.replicas)
         if before is None:
             binding = await self._records.create(ref, intended)
             # What was decided meanwhile was decided by somebody who could not see this binding.
             facts = await self._records.facts(ref, message.target)
             if self._judge(message, facts) != "apply":
                 return await self._removal.remove(message, facts)
+            if order_for(message, facts.decision) != order:
+                raise Retry(SOON, "it was decided anew meanwhile")
         else:
             binding = before if intended is before else await self._records.write(ref, intended)
         if isinstance(wanted, Trouble):
@@ -116,6 +120,15 @@ class Binder:
             return lifecycle.bound(message, binding)
         force = spec.conflict_policy == "TakeOver"
         return await self._apply_in_target(message, before, binding, wanted, drifted, force=force)
+
+    async def _await_decision(self, message: Assigned, before: PlacementBinding | None) -> Bound | None:
+        """Leave what runs: the workload is not what was decided. The round that follows from its change decides it."""
+        if before is None:
+            return None
+        binding = lifecycle.outdated(before, self._clock())
+        if binding is before:
+            return None
+        return lifecycle.bound(message, await self._records.write_status(message.placement, binding))
 
     async def _denied(self, message: Assigned, placement: Placement) -> Trouble | None:
         """Why the Placement, as it is now, may not use the target.

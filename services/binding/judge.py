@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+import msgspec
+
 from services.binding.lifecycle import attempt_of, deleting
 from shared.api import Placement, PlacementBinding, PlacementDecision
 from shared.model.refs import TargetRef
@@ -49,10 +51,22 @@ def chosen(decision: PlacementDecision, target: str) -> int | None:
     return None
 
 
-def replicas_for(message: Assigned, decision: PlacementDecision | None) -> int | None:
-    """The replicas of this target: as the newest decision has it, should that be newer than the message."""
-    if decision is not None and decision.status.attempt > message.head.attempt:
-        number = chosen(decision, message.target)
-        if number is not None:
-            return decision.status.selected[number].replicas
-    return message.replicas
+class Order(msgspec.Struct, frozen=True):
+    """What is to be applied in a target: its share of the replicas, the overrides that hold there, the input's digest.
+
+    Overrides are by their places in the spec; None stands for those that match the target. Without a digest, the input
+    is what is found.
+    """
+
+    replicas: int | None
+    overrides: tuple[int, ...] | None
+    digest: str
+
+
+def order_for(message: Assigned, decision: PlacementDecision | None) -> Order:
+    """What is to be applied: as the decision has it, and by the message only where there is none."""
+    number = None if decision is None else chosen(decision, message.target)
+    if decision is None or number is None:
+        return Order(message.replicas, message.overrides if message.digest else None, message.digest)
+    found, digest = decision.status.selected[number], decision.status.input_digest
+    return Order(found.replicas, found.overrides if digest else None, digest)

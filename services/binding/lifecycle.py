@@ -37,6 +37,7 @@ from shared.pipeline.messages import Assigned, Bound, Observed
 _MESSAGE = 2048  # characters that the schema allows
 _GRAVITY: tuple[Health, ...] = ("Unhealthy", "Degraded", "Unknown", "Progressing", "Healthy")
 _AVAILABLE: dict[Health, Literal["True", "False", "Unknown"]] = {"Healthy": "True", "Unknown": "Unknown"}
+_AWAITS = "The workload changed and waits for a decision. What was applied before is left as it is until then."
 _IN_PLACE: frozenset[BindingPhase] = frozenset({"Applied", "Ready", "Degraded"})
 
 
@@ -232,6 +233,19 @@ def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> Placement
     conditions = set_condition(conditions, "Progressing", "False", trouble.reason, trouble.message, at, generation)
     phase: BindingPhase = "Removing" if deleting(binding) else "Failed" if trouble.lasting else "Applying"
     return _with(binding, phase=phase, conditions=conditions, retries=binding.status.retries + 1)
+
+
+def outdated(binding: PlacementBinding, now: float) -> PlacementBinding:
+    """The binding where the workload is not (any more) what was decided; the same object when it says so already.
+
+    What is in the target stays, and so does the phase.
+    """
+    at, generation = rfc3339(now), binding.metadata.generation
+    conditions = set_condition(
+        binding.status.conditions, "Progressing", "False", "AwaitsDecision", _AWAITS, at, generation
+    )
+    new = _with(binding, conditions=conditions)
+    return binding if new == binding else new
 
 
 def bound(message: Assigned, binding: PlacementBinding) -> Bound:

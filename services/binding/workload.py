@@ -5,13 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from services.binding import core, errors
 from services.binding.core import Collected, Object, Wanted
+<<<<<<< HEAD
+=======
+from services.binding.judge import Order
+from services.binding.target.parent import applyset_of
+>>>>>>> ae509dd (Apply only what was decided: decisions carry a digest of their input and the overrides that hold in each target)
 from services.binding.trouble import Trouble, lasting
 from shared.aio.lru import Lru
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
 from shared.hub.hub import Hub
 from shared.hub.names import applyset_of
 from shared.hub.references import REFERRED, Reference, references, selecting
-from shared.hub.rendering import Unfit, matching
+from shared.hub.rendering import Unfit, input_digest, matching, source_hash
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
@@ -30,13 +35,19 @@ class Workloads:
         self._mappers: Lru[str, RestMapper] = Lru(_WORKSPACES)
 
     async def wanted(
-        self, ref: PlacementRef, spec: PlacementSpec, *, target_labels: Mapping[str, str], replicas: int | None
-    ) -> Wanted | Trouble:
-        """What is to be in a target of these labels, or why that cannot be worked out. Raises what reading raises."""
+        self, ref: PlacementRef, spec: PlacementSpec, order: Order, target_labels: Mapping[str, str]
+    ) -> Wanted | Trouble | None:
+        """What is to be in a target of these labels, or why that cannot be worked out; None where what there is now is
+        not what was decided. Raises what reading raises.
+        """
         try:
             collected = await self._collect(ref, spec)
-            overrides = matching(spec.overrides, target_labels)
-            return core.wanted(ref, spec, collected, overrides=overrides, replicas=replicas, applyset=applyset_of(ref))
+            if order.digest and order.digest != input_digest(spec, list(map(source_hash, collected.workload))):
+                return None
+            overrides = matching(spec.overrides, target_labels) if order.overrides is None else order.overrides
+            return core.wanted(
+                ref, spec, collected, overrides=overrides, replicas=order.replicas, applyset=applyset_of(ref)
+            )
         except Trouble as problem:
             return problem
         except Unfit as error:

@@ -116,6 +116,7 @@ class Reconciler:
             counted.error,
             policies,
             selected.along,
+            selected.digest,
         )
         return Wish(requester=requester, counted=counted, input_digest=selected.digest, digest=found, beyond=beyond)
 

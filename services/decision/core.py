@@ -109,6 +109,7 @@ def record(
         observed_generation=request.head.generation,
         attempt=request.head.attempt,
         inventory_revision=scheduled.inventory_revision,
+        input_digest=(previous.input_digest if previous else "") if refusal else request.input_digest,
         strategy=proposal.strategy,
         selected=selected,
         alternates=tuple(_scored(choice, scheduled) for choice in rest)[:32],
@@ -128,6 +129,7 @@ def _scored(choice: Choice, scheduled: Scheduled) -> ScoredTarget:
     return ScoredTarget(
         target=TargetRef.parse(choice.target).reference,
         replicas=choice.replicas,
+        overrides=choice.overrides,
         score=choice.score,
         breakdown=breakdown,
         policy=scheduled.rules.get(choice.target, {}),
@@ -194,15 +196,25 @@ def assignments(
     selected: Sequence[ScoredTarget],
     present: Collection[str],
     lost: Collection[str],
+    digest: str = "",
 ) -> list[Assigned]:
     """What binding is told: apply in all selected targets, remove from the others that it is `present` in.
+
+    What is applied is the input that `digest` stands for.
 
     Adding comes before removing: a removal waits until all selected targets work, unless the old one is `lost` anyway.
     """
     chosen = [TargetRef.of(each.target).id for each in selected]
     after = tuple(sorted(chosen))
     applies = [
-        Assigned(placement=placement, head=head, target=target, replicas=each.replicas)
+        Assigned(
+            placement=placement,
+            head=head,
+            target=target,
+            replicas=each.replicas,
+            overrides=each.overrides,
+            digest=digest,
+        )
         for target, each in zip(chosen, selected, strict=True)
     ]
     removals = [
@@ -213,7 +225,11 @@ def assignments(
 
 
 def overlooked(
-    placement: PlacementRef, head: Head, selected: Sequence[ScoredTarget], present: Collection[str]
+    placement: PlacementRef,
+    head: Head,
+    selected: Sequence[ScoredTarget],
+    present: Collection[str],
+    digest: str = "",
 ) -> list[Assigned]:
     """What binding is told on a refusal: nothing, but for selected targets that it was never told of.
 
@@ -221,7 +237,7 @@ def overlooked(
     selection and before it told anybody.
     """
     untold = [each for each in selected if TargetRef.of(each.target).id not in present]
-    return assignments(placement, head, untold, (), ())
+    return assignments(placement, head, untold, (), (), digest)
 
 
 def withdrawal(placement: PlacementRef, head: Head, present: Collection[str], *, orphan: bool) -> list[Assigned]:

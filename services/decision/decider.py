@@ -81,11 +81,15 @@ class Decider:
             raise Retry(self.settings.contended_retry_seconds, str(error)) from None
         news = core.decided(message, taken, refusal, current_trace())
         if refusal is not None:
-            told = core.overlooked(ref, head, status.selected, present)
+            told = core.overlooked(ref, head, status.selected, present, status.input_digest)
         else:
             lost = {target for target in present if self._lost(target)}
+<<<<<<< HEAD
             told = core.assignments(ref, head, status.selected, present, lost)
         told += self.leftovers(ref, head, core.selected_ids(status) | present)
+=======
+            told = core.assignments(ref, head, status.selected, present, lost, status.input_digest)
+>>>>>>> ae509dd (Apply only what was decided: decisions carry a digest of their input and the overrides that hold in each target)
         # What is selected was read back from where others may have written it.
         allowed = await self._authorized(message.request, {each.target for each in told if not each.remove})
         return [news, *(each for each in told if each.remove or each.target in allowed)]

@@ -175,6 +175,11 @@ class Candidates:
             held |= self.selected(each.target_selector).astype(np.int64) << place
         return held
 
+    def overrides_at(self, position: int) -> tuple[int, ...]:
+        """The overrides that were counted for a candidate, by their places in the spec."""
+        which = 0 if self.demands.which is None else self.demands.which[position]
+        return self.request.variants[which - 1].overrides if which else ()
+
     def _which(self) -> Ints | None:
         """For each candidate the number of its variant, from 1; 0 where no override holds, or those are not counted.
 

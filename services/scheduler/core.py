@@ -293,10 +293,11 @@ def _choices(
             score=score,
             breakdown=breakdown,
             replicas=count,
+            overrides=overrides,
             reserve=demand.reserve(count, nodes),
             reason=f"{'runs there already, ' if stays else ''}ranked {place} of {len(contest.order)}{tier}",
         )
-        for target, score, breakdown, count, stays, place, nodes, demand in zip(
+        for target, score, breakdown, count, stays, place, nodes, demand, overrides in zip(
             feasible.some("id", positions),
             ranking.totals[positions].tolist(),
             ranking.breakdowns(positions),
@@ -305,6 +306,7 @@ def _choices(
             places[positions].tolist(),
             feasible.some("nodes", positions),
             demands,
+            map(feasible.overrides_at, positions.tolist()),
             strict=True,
         )
     )

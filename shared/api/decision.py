@@ -33,6 +33,10 @@ class ScoredTarget(ApiStruct, frozen=True, kw_only=True):
     policy: Annotated[
         dict[str, str], Meta(description="Outcome of each policy rule on the target.", max_length=256)
     ] = msgspec.field(default_factory=dict)
+    overrides: Annotated[
+        tuple[NonNegative, ...],
+        Meta(description="Overrides of the Placement that hold there, by their places in its spec.", max_length=32),
+    ] = ()
     reserved: Annotated[
         dict[str, float],
         Meta(
@@ -78,6 +82,14 @@ class PlacementDecisionStatus(ApiStruct, frozen=True, kw_only=True):
     observed_generation: Annotated[int, Meta(description="Generation of the Placement that was decided.", ge=0)] = 0
     attempt: Annotated[int, Meta(description="Attempt at that generation, from 1.", ge=0)] = 0
     inventory_revision: Annotated[int, Meta(description="Inventory that the decision was made from.", ge=0)] = 0
+    input_digest: Annotated[
+        str,
+        Meta(
+            description="Digest of the workload that was decided, and of what the Placement makes of it: nothing else "
+            "is applied. Empty where an older version decided.",
+            max_length=64,
+        ),
+    ] = ""
     strategy: Annotated[str, Meta(description="Strategy that proposed it.", max_length=63)] = ""
     selected: Annotated[tuple[ScoredTarget, ...], Meta(description="Targets that were chosen.", max_length=10000)] = ()
     alternates: Annotated[

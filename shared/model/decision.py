@@ -36,13 +36,15 @@ class Score(Value, frozen=True, kw_only=True):
 class Choice(Value, frozen=True, kw_only=True):
     """One target, as the scheduler proposes or ranks it.
 
-    `replicas` is None for workloads without replicas; `reserve` is what the placement needs there.
+    `replicas` is None for workloads without replicas; `reserve` is what the placement needs there, with the `overrides`
+    that hold there, by their places in its spec.
     """
 
     target: str
     score: float
     breakdown: dict[str, Score] = {}
     replicas: int | None = None
+    overrides: tuple[int, ...] = ()
     reserve: Resources = {}
     reason: str = ""
 

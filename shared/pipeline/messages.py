@@ -133,7 +133,11 @@ class Decided(_OfPlacement, frozen=True, kw_only=True):
 
 
 class Assigned(_OfPlacement, frozen=True, kw_only=True):
-    """decision: what binding is to do for this placement in this one target."""
+    """decision: what binding is to do for this placement in this one target.
+
+    What is applied is what was decided: the input that `digest` stands for, with these `overrides`, by their places in
+    the spec. Without a digest, as 0.1 sends it, what is found is applied, with the overrides that match the target.
+    """
 
     stage: ClassVar[str] = "assigned"
     target: str
@@ -142,6 +146,8 @@ class Assigned(_OfPlacement, frozen=True, kw_only=True):
     orphan: bool = False  # on removal: leave the objects in the target, forget them
     vanished: bool = False  # on removal: the workspace is gone, and with it all that could be asked there
     replicas: int | None = None
+    overrides: tuple[int, ...] = ()
+    digest: str = ""
 
     def key(self) -> tuple[str, ...]:
         return (*super().key(), self.target)

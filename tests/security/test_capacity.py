@@ -2,11 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.broker.memory.bus import MemoryBus
+from shared.broker.table import Table
+from shared.hub.resources import PLACEMENTS, SYNCTARGETS
+from shared.kube.resources import DEPLOYMENTS
+from shared.model.refs import TargetRef
+from shared.pipeline.buckets import INVENTORY
+from shared.pipeline.messages import Assigned, encode
 from tests.support import worlds
 from tests.support.manifests import condition, obj
 from tests.support.together import JOBS, Together, together, until
@@ -168,3 +176,199 @@ async def test_two_tenants_whose_overrides_race_for_the_rest_get_no_more_than_th
 async def _settled(system: Together, names: list[str], ready: int) -> bool:
     phases = [(await system.status(each)).get("phase") for each in names]
     return phases.count("Ready") == ready and phases.count("Unschedulable") == len(names) - ready
+
+
+# Rule 13
+
+
+async def grow(system: Together, replicas: int = 50) -> None:
+    await system.edit(DEPLOYMENTS, "web", {"replicas": replicas})
+
+
+async def vanish(system: Together, target: str) -> None:
+    """Somebody deletes the Deployment in the target: that is drift."""
+    await system.targets[target].delete(DEPLOYMENTS, "web", worlds.NAMESPACE)
+
+
+async def awaits_decision(system: Together, name: str = "web") -> bool:
+    found = condition((await system.binding(name)).get("status", {}), "Progressing")
+    return found.get("reason") == "AwaitsDecision"
+
+
+async def test_a_tenant_whose_workload_grows_after_the_decision_and_before_it_is_applied_runs_none_of_it(
+    system: Together,
+) -> None:
+    system.before("PUT", "/placementdecisions/web/status", lambda: grow(system))
+    await system.place("web", worlds.deployment("web", cpu="1"))
+    await refused_as_it_runs(system, "web", 0.0)
+    assert await system.bindings() == []
+    await grow(system, 2)
+    await system.reaches("web", "Ready")
+    await within_bounds(system)
+
+
+async def refused_as_it_runs(system: Together, name: str, cores: float) -> None:
+    """The Placement is refused for want of room, and what it had runs on: so many cores."""
+    status = await system.reaches(name, "Unschedulable")
+    assert "insufficient cpu" in condition(status, "Scheduled")["message"]
+    (target,) = await system.chosen(name)
+    found = await system.applied(name, target)
+    assert (found["spec"]["replicas"] if found else 0) == cores
+    await within_bounds(system)
+
+
+async def test_a_tenant_whose_grown_workload_was_refused_does_not_get_it_by_drift(system: Together) -> None:
+    """What ran is not known any more, so that it cannot be put back: it is left, and said so, until it is decided."""
+    await system.place("web", worlds.deployment("web", cpu="1"))
+    await system.reaches("web", "Ready")
+    (target,) = await system.chosen("web")
+    await grow(system)
+    await refused_as_it_runs(system, "web", 1.0)
+    await vanish(system, target)
+    await until(lambda: awaits_decision(system))
+    assert await system.applied("web", target) is None
+    await grow(system, 2)
+    await system.reaches("web", "Ready")
+    assert await system.running(target) == 2.0
+    await within_bounds(system)
+
+
+async def test_drift_is_corrected_while_the_workload_is_what_was_decided(system: Together) -> None:
+    await system.place("web", worlds.deployment("web", cpu="1"))
+    await system.reaches("web", "Ready")
+    (target,) = await system.chosen("web")
+    await vanish(system, target)
+    await until(lambda: system.applied("web", target))
+    await grow(system)
+    await refused_as_it_runs(system, "web", 1.0)
+    await grow(system, 1)
+    await system.reaches("web", "Ready")
+    await vanish(system, target)
+    await until(lambda: system.applied("web", target))
+    await within_bounds(system)
+
+
+async def test_a_tenant_who_swaps_a_manifest_for_a_greater_one_does_not_get_it_by_drift(system: Together) -> None:
+    small, great = ({**worlds.deployment("web", cpu="1", replicas=count)} for count in (1, 50))
+    await system.place("web", workload=[], manifests=[small])
+    await system.reaches("web", "Ready")
+    (target,) = await system.chosen("web")
+    await system.edit(PLACEMENTS, "web", {"manifests": [great]})
+    await refused_as_it_runs(system, "web", 1.0)
+    await vanish(system, target)
+    await until(lambda: awaits_decision(system))
+    assert await system.applied("web", target) is None
+
+
+async def test_a_tenant_who_adds_an_override_after_the_decision_does_not_get_it_by_drift(system: Together) -> None:
+    await system.place("web", worlds.deployment("web", cpu="1"))
+    await system.reaches("web", "Ready")
+    (target,) = await system.chosen("web")
+    await system.edit(PLACEMENTS, "web", {"overrides": [patch("/spec/replicas", 50)]})
+    await refused_as_it_runs(system, "web", 1.0)
+    await vanish(system, target)
+    await until(lambda: awaits_decision(system))
+    assert await system.applied("web", target) is None
+
+
+async def test_a_provider_who_relabels_a_target_does_not_make_other_overrides_hold_there(system: Together) -> None:
+    await system.place("web", worlds.deployment("web", cpu="1"), overrides=[patch("/spec/replicas", 50, size="big")])
+    await system.reaches("web", "Ready")
+    (target,) = await system.chosen("web")
+    labels = {"metadata": {"labels": {"size": "big"}}}
+    await system.admin.cluster(worlds.PLATFORM).merge_patch(SYNCTARGETS, target, labels)
+    key = TargetRef(workspace=worlds.PLATFORM, name=target).key
+
+    async def relabelled() -> bool:
+        found = await Table(system.store, INVENTORY).get(key)
+        return found is not None and found.value.labels.get("size") == "big"
+
+    await until(relabelled)
+    await vanish(system, target)
+    found = await until(lambda: system.applied("web", target))
+    assert found["spec"]["replicas"] == 1
+    await within_bounds(system)
+
+
+async def _set(event: asyncio.Event) -> None:
+    event.set()
+
+
+async def test_a_worker_that_forges_a_command_has_no_more_applied_than_was_decided(system: Together) -> None:
+    await system.place("web", worlds.deployment("web", cpu="1", replicas=2), replicas={"division": "Weighted"})
+    await system.reaches("web", "Ready")
+    (target,) = await system.chosen("web")
+    request = system.requested("web")
+    forged = Assigned(
+        placement=request.placement,
+        head=request.head,
+        target=f"{worlds.PLATFORM}/{target}",
+        replicas=50,
+        digest=request.input_digest,
+    )
+    looked = asyncio.Event()
+    system.before("GET", "/placementdecisions/web", partial(_set, looked))
+    await MemoryBus(system.broker).publish(forged.subject(), encode(forged), id="forged")
+    await until(looked.is_set)
+    await vanish(system, target)
+    found = await until(lambda: system.applied("web", target))
+    assert found["spec"]["replicas"] == 2
+    assert await system.running(target) == 2.0
+    await within_bounds(system)
+
+
+async def test_a_tenant_whose_workload_changes_as_an_autoscaler_changes_it_ends_with_its_last_state(
+    system: Together,
+) -> None:
+    await system.place("web", worlds.deployment("web", cpu="500m"))
+    for round_ in range(40):
+        await grow(system, 1 + round_ % 4)
+        await asyncio.sleep(0)
+    await grow(system, 3)
+    await system.reaches("web", "Ready")
+
+    async def replicas() -> int:
+        (target,) = await system.chosen("web")
+        found = await system.applied("web", target)
+        return int(found["spec"]["replicas"]) if found else 0
+
+    await until(replicas, holds=lambda found: found == 3)
+    await system.reaches("web", "Ready")
+    await within_bounds(system)
+
+
+async def test_a_storm_of_edits_of_all_kinds_ends_ready_with_the_last(system: Together) -> None:
+    await system.place("web", worlds.deployment("web", cpu="500m"))
+    for number in range(30):
+        await asyncio.gather(
+            grow(system, 1 + number % 3),
+            system.edit(PLACEMENTS, "web", {"overrides": [patch("/metadata/annotations", {"round": str(number)})]}),
+        )
+
+    async def last() -> bool:
+        chosen = await system.chosen("web")
+        found = await system.applied("web", chosen[0]) if chosen else None
+        annotations = (found or {}).get("metadata", {}).get("annotations", {})
+        return found is not None and (annotations.get("round"), found["spec"]["replicas"]) == ("29", 3)
+
+    await until(last)
+    await system.reaches("web", "Ready")
+    await within_bounds(system)
+
+
+async def test_two_tenants_whose_workloads_grow_for_the_rest_never_run_more_than_there_is(system: Together) -> None:
+    names = [f"web-{number}" for number in range(6)]
+    await asyncio.gather(*(system.place(each, worlds.deployment(each, cpu="1")) for each in names))
+    for name in names:
+        await system.reaches(name, "Ready")
+    for replicas in (3, 2, 4, 2):
+        await asyncio.gather(*(system.edit(DEPLOYMENTS, each, {"replicas": replicas}) for each in names))
+        for target in system.targets:
+            assert await system.running(target) <= ROOM
+    await until(lambda: _answered(system, names))
+    await within_bounds(system)
+
+
+async def _answered(system: Together, names: list[str]) -> bool:
+    phases = {(await system.status(each)).get("phase") for each in names}
+    return phases <= {"Ready", "Unschedulable"} and "Ready" in phases

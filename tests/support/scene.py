@@ -5,7 +5,7 @@ import base64
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,15 @@ class Scene:
         await self.hub.cluster(workspace).create(PLACEMENTS, placement(name, **spec))
         return PlacementRef(workspace=workspace, namespace="shop", name=name)
 
-    async def decide(self, ref: PlacementRef, *targets: str, replicas: int | None = None) -> Head:
+    async def decide(self, ref: PlacementRef, *targets: str, replicas: int | Mapping[str, int] | None = None) -> Head:
         """Write a decision for the next attempt, as the decision worker does."""
         self.attempt += 1
         client = self.hub.cluster(ref.workspace)
         selected: list[dict[str, Any]] = [
-            {"target": {"workspace": PLATFORM, "name": name}, **({} if replicas is None else {"replicas": replicas})}
+            {
+                "target": {"workspace": PLATFORM, "name": name},
+                **({} if replicas is None else {"replicas": replicas if isinstance(replicas, int) else replicas[name]}),
+            }
             for name in targets
         ]
         body = obj("PlacementDecision", DECISIONS.api_version, name=ref.name, namespace=ref.namespace)

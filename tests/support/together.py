@@ -1,7 +1,7 @@
 """The whole pipeline in one process, on a bus and a store in memory, over a world that the sandbox serves by HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,9 @@ import msgspec
 from services.cli.support import offers
 from services.registry import load_all
 from services.sandbox.run import serve
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.wire.http import Request as HttpRequest
+from services.sandbox.wire.http import Response
 from services.sandbox.world.world import World
 from shared.broker.memory.bus import MemoryBroker, MemoryBus
 from shared.broker.memory.store import MemoryStore
@@ -47,6 +50,7 @@ BRISK: Mapping[str, Any] = {
     "drain_seconds": 2.0,
     "target_allow": "127.0.0.0/8,::1/128",
     "target_plain_http": True,
+    "trusted_providers": worlds.PLATFORM,
     "sweep_seconds": 0.2,
     "drift_seconds": 0.0,
     "waiting_initial_seconds": 1.0,
@@ -57,10 +61,22 @@ BRISK: Mapping[str, Any] = {
 
 
 class Together:
-    """The system at work. `user` is alice's client of her workspace, `targets` are clients of the target clusters."""
+    """The system at work. `user` is alice's client of her workspace, `admin` the operator's of the hub, `targets` are
+    clients of the target clusters.
+    """
 
-    def __init__(self, broker: MemoryBroker, store: MemoryStore, user: Client, targets: dict[str, Client]) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        broker: MemoryBroker,
+        store: MemoryStore,
+        admin: Client,
+        user: Client,
+        targets: dict[str, Client],
+    ) -> None:
+        self.sandbox = sandbox
         self.broker = broker
+        self.admin = admin
         self.store = store
         self.user = user
         self.targets = targets
@@ -102,6 +118,22 @@ class Together:
         """The names of the targets that are selected."""
         return [each["target"]["name"] for each in (await self.decision(name)).get("selected", ())]
 
+    def before(self, method: str, path: str, act: Callable[[], Awaitable[object]]) -> None:
+        """Have something done once, just before the first request of a method whose path ends so is handled."""
+        handle, due = self.sandbox.handle, [act]
+
+        async def tapped(request: HttpRequest) -> Response:
+            if due and request.method == method and request.path.endswith(path):
+                await due.pop()()
+            return await handle(request)
+
+        self.sandbox.handle = tapped  # type: ignore[method-assign]  # it is looked up for every request
+
+    async def binding(self, name: str) -> dict[str, Any]:
+        """The one PlacementBinding of a Placement."""
+        (found,) = [each for each in await self.bindings() if each["spec"]["placementRef"]["name"] == name]
+        return found
+
     def requested(self, name: str) -> Request:
         """What the controller asked for last."""
         messages = self.broker.streams[PIPELINE_STREAM].messages.values()
@@ -141,7 +173,7 @@ async def together(folder: Path, world: dict[str, Any], **settings: Any) -> Asyn
     async with AsyncExitStack() as stack:
         ready = await stack.enter_async_context(serve(served, "127.0.0.1", 0, folder, tls=False))
         admin = ready.kubeconfigs["admin"]
-        offered = msgspec.convert(world, offers.World)
+        offered = msgspec.convert(world, offers.ManifestWorld)
         await offers.apply(offered, admin, folder)
         broker, store = MemoryBroker(), MemoryStore()
         await store.provision(BUCKETS)
@@ -155,7 +187,8 @@ async def together(folder: Path, world: dict[str, Any], **settings: Any) -> Asyn
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": worlds.NAMESPACE}}
         await user.create(NAMESPACES, namespace)
         targets = {each.name: await client(f"target-{each.name}") for each in served.targets}
-        yield Together(broker, store, user, targets)
+        hub = await client("admin")
+        yield Together(ready.sandbox, broker, store, hub, user, targets)
 
 
 @asynccontextmanager

@@ -30,14 +30,16 @@ def digest(
     error: str,
     policies: Iterable[PolicyEntry],
     along: Sequence[str] = (),
+    applied: str = "",
 ) -> str:
     """A digest of all that a decision depends on besides the targets, in three parts: own, workload, policies.
 
-    `along` are the versions of what goes along with the workload by reference.
+    `along` are the versions of what goes along with the workload by reference, and `applied` is the digest of what is
+    applied: were that worked out otherwise by another version, there is another round, which decides by the new one.
     """
     parts = (
         (spec, dict(labels), requester),
-        (tuple(workload), error, tuple(along)),
+        (tuple(workload), error, tuple(along), applied),
         tuple(sorted((policy.workspace, policy.name, policy.uid, policy.generation) for policy in policies)),
     )
     return ".".join(hashlib.sha256(msgspec.json.encode(part, order="deterministic")).hexdigest()[:16] for part in parts)

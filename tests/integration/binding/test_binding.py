@@ -110,9 +110,9 @@ async def test_divided_replicas_and_overrides_hold_in_their_target(scene: Scene,
     image = {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "mirror/web:1"}
     overrides = [{"targetSelector": {"matchLabels": {"region": "east"}}, "patches": [image]}]
     ref = await scene.place(replicas={"division": "Weighted"}, overrides=overrides)
-    head = await scene.decide(ref, "east", "west", replicas=4)
-    await scene.insist(binder, scene.assigned(ref, head, replicas=4))
-    await scene.insist(binder, scene.assigned(ref, head, "west", replicas=5))
+    head = await scene.decide(ref, "east", "west", replicas={"east": 4, "west": 5})
+    await scene.insist(binder, scene.assigned(ref, head))
+    await scene.insist(binder, scene.assigned(ref, head, "west"))
     east, west = await scene.in_target(), await scene.in_target(target="west")
     assert east is not None
     assert west is not None

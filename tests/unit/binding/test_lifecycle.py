@@ -7,7 +7,7 @@ import pytest
 
 from services.binding import lifecycle
 from services.binding.core import Wanted
-from services.binding.judge import judge, replicas_for
+from services.binding.judge import Order, judge, order_for
 from services.binding.trouble import lasting, passing
 from shared.api import (
     BoundObject,
@@ -42,12 +42,12 @@ def placement(uid: str = "u1", *, deleted: bool = False, suspend: bool = False) 
     return Placement(metadata=meta, spec=PlacementSpec(suspend=suspend))
 
 
-def decision(attempt: int, *targets: str, replicas: int | None = None) -> PlacementDecision:
+def decision(attempt: int, *targets: str, replicas: int | None = None, digest: str = "") -> PlacementDecision:
     selected = tuple(
         ScoredTarget(target=TargetReference(workspace="root:platform", name=each.rpartition("/")[2]), replicas=replicas)
         for each in targets
     )
-    return PlacementDecision(status=PlacementDecisionStatus(attempt=attempt, selected=selected))
+    return PlacementDecision(status=PlacementDecisionStatus(attempt=attempt, selected=selected, input_digest=digest))
 
 
 def binding(attempt: int = 5, **status: Any) -> PlacementBinding:
@@ -92,12 +92,36 @@ def test_what_is_done_follows_from_what_holds_now(case: Any, step: str) -> None:
     assert judge(*case) == step
 
 
+TOLD = Order(3, (1,), "told")
+
+
 @pytest.mark.parametrize(
-    ("newest", "replicas"),
-    [(None, 3), (decision(5, HERE, replicas=9), 3), (decision(6, HERE, replicas=9), 9), (decision(6, THERE), 3)],
+    ("known", "order"),
+    [
+        (None, TOLD),
+        (decision(6, THERE), TOLD),
+        (decision(5, HERE, replicas=9), Order(9, None, "")),
+        (decision(5, HERE, replicas=9, digest="d"), Order(9, (), "d")),
+        (decision(6, HERE, replicas=9, digest="d"), Order(9, (), "d")),
+    ],
 )
-def test_the_newest_decision_says_how_many_replicas(newest: PlacementDecision | None, replicas: int) -> None:
-    assert replicas_for(message(replicas=3), newest) == replicas
+def test_what_is_applied_is_as_the_decision_has_it_and_not_the_message(
+    known: PlacementDecision | None, order: Order
+) -> None:
+    assert order_for(message(replicas=3, overrides=(1,), digest="told"), known) == order
+
+
+def test_a_message_of_the_last_release_has_what_is_found_applied_with_the_overrides_that_match() -> None:
+    assert order_for(message(replicas=3), None) == Order(3, None, "")
+
+
+def test_a_binding_whose_workload_awaits_a_decision_says_so_once_and_keeps_its_phase() -> None:
+    found = lifecycle.outdated(binding(), NOW)
+    progressing = get_condition(found.status.conditions, "Progressing")
+    assert progressing is not None
+    assert (progressing.status, progressing.reason) == ("False", "AwaitsDecision")
+    assert found.status.phase == binding().status.phase
+    assert lifecycle.outdated(found, NOW + 1) is found
 
 
 def test_a_lease_ends_with_time_and_when_it_is_given_back() -> None:
