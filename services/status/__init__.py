@@ -1,7 +1,9 @@
 """The status stage: how what was placed is doing, per target and on the Placement.
 
     rules/         health per kind of object, after kstatus (pure)
-    core.py        health per target, conditions and phase of a Placement (pure)
+    health.py      health in one target, from its objects, and over all targets (pure)
+    conditions.py  the conditions of a Placement, with their sentences (pure)
+    core.py        the status of a Placement: its targets, conditions and phase (pure)
     reports.py     the bucket REPORTS: what is known of each placement in each target
     observe.py     informers on what was applied in each target
     kubernetes.py  reads and writes on the hub: statuses, Events
