@@ -5,11 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from services.binding import core, errors
 from services.binding.core import Collected, Object, Wanted
-<<<<<<< HEAD
-=======
 from services.binding.judge import Order
-from services.binding.target.parent import applyset_of
->>>>>>> ae509dd (Apply only what was decided: decisions carry a digest of their input and the overrides that hold in each target)
 from services.binding.trouble import Trouble, lasting
 from shared.aio.lru import Lru
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector

@@ -84,12 +84,8 @@ class Decider:
             told = core.overlooked(ref, head, status.selected, present, status.input_digest)
         else:
             lost = {target for target in present if self._lost(target)}
-<<<<<<< HEAD
-            told = core.assignments(ref, head, status.selected, present, lost)
-        told += self.leftovers(ref, head, core.selected_ids(status) | present)
-=======
             told = core.assignments(ref, head, status.selected, present, lost, status.input_digest)
->>>>>>> ae509dd (Apply only what was decided: decisions carry a digest of their input and the overrides that hold in each target)
+        told += self.leftovers(ref, head, core.selected_ids(status) | present)
         # What is selected was read back from where others may have written it.
         allowed = await self._authorized(message.request, {each.target for each in told if not each.remove})
         return [news, *(each for each in told if each.remove or each.target in allowed)]
