@@ -139,7 +139,7 @@ class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
     conditions: Annotated[
         Conditions, Meta(description="Ready, Reachable, APIsDiscovered, HeartbeatHealthy and PodsCounted.")
     ] = ()
-    capacity: Annotated[Resources, Meta(description="Resources of all nodes together.")] = msgspec.field(
+    capacity: Annotated[Resources, Meta(description="Resources of all nodes that workloads can use, together.")] = msgspec.field(
         default_factory=dict
     )
     allocatable: Annotated[Resources, Meta(description="Resources that workloads may request.")] = msgspec.field(
