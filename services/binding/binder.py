@@ -8,16 +8,18 @@ what is true then.
 from collections.abc import Awaitable, Callable, Collection
 
 from services.binding import lifecycle
+from services.binding.consent import admitted
 from services.binding.core import Identity, Wanted, identity
 from services.binding.judge import Operation, judge, order_for
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.removal import Removal
 from services.binding.settings import BindingSettings
+from services.binding.target.applyset import ApplySet, Heirs
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
 from services.binding.workload import Workloads
-from shared.api import Placement, PlacementBinding
+from shared.api import BoundObject, Placement, PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.hub.access import Access
@@ -26,7 +28,17 @@ from shared.hub.retry import SOON
 from shared.model.report import TargetReport
 from shared.model.request import HeadEntry
 from shared.pipeline.messages import Assigned, Bound, Observed
-from shared.process.audit import refused
+from shared.process import audit
+
+_AUDITED: dict[str, audit.Reason] = {
+    "KindNotAllowed": "KindNotAllowed",
+    "NamespaceClaimed": "NamespaceClaimed",
+    "NamespaceProtected": "NamespaceProtected",
+    "NotAuthorized": "NotAuthorized",
+    "NotOurs": "NotOurs",
+    "OwnedByOther": "NotOurs",
+}
+"""Trouble that somebody's reaching too far means."""
 
 
 class Binder:
@@ -94,14 +106,17 @@ class Binder:
             if lifecycle.deleting(before):  # somebody deleted it by hand: it ends as it should, and begins anew
                 await self._removal.remove(message, facts)
                 raise Retry(SOON, "the binding was being deleted")
-        assert facts.placement is not None
-        spec, order = facts.placement.spec, order_for(message, facts.decision)
-        labels = self._reach.target(message.target).labels
-        wanted: Wanted | Trouble | None = await self._denied(message, facts.placement)
+        placement = facts.placement
+        assert placement is not None
+        spec, order = placement.spec, order_for(message, facts.decision)
+        target = self._reach.target(message.target)
+        wanted: Wanted | Trouble | None = await self._denied(message, placement)
         if wanted is None:
-            wanted = await self._workloads.wanted(ref, spec, order, labels)
+            wanted = await self._workloads.wanted(ref, spec, order, target.labels)
         if wanted is None:
             return await self._await_decision(message, before)
+        if not isinstance(wanted, Trouble):
+            wanted = admitted(wanted, ref, target.terms)
         model = before or lifecycle.fresh(message, order.replicas)
         intended = lifecycle.intended(model, message, wanted, order.replicas)
         if before is None:
@@ -115,11 +130,11 @@ class Binder:
         else:
             binding = before if intended is before else await self._records.write(ref, intended)
         if isinstance(wanted, Trouble):
+            _audit(message, placement, wanted)
             await self._leases.fail(message, binding, wanted)
         if lifecycle.in_place(binding) and not drifted:
             return lifecycle.bound(message, binding)
-        force = spec.conflict_policy == "TakeOver"
-        return await self._apply_in_target(message, before, binding, wanted, drifted, force=force)
+        return await self._apply_in_target(message, placement, before, binding, wanted, drifted)
 
     async def _await_decision(self, message: Assigned, before: PlacementBinding | None) -> Bound | None:
         """Leave what runs: the workload is not what was decided. The round that follows from its change decides it."""
@@ -142,35 +157,49 @@ class Binder:
         if permission == "Unknown":
             said = "nobody can say whether the requester may use this target"
             return Trouble("PermissionGranted", "AuthorizationUnknown", said, lasting=False)
-        who = requester.username if requester else ""
-        refused(
-            "NotAuthorized", requester=who, placement=str(message.placement), target=message.target, stage="binding"
-        )
         said = "the requester may not use this target" if requester else "no requester is recorded on the Placement"
         return Trouble("PermissionGranted", "NotAuthorized", said, lasting=True)
 
     async def _apply_in_target(
         self,
         message: Assigned,
+        placement: Placement,
         before: PlacementBinding | None,
         binding: PlacementBinding,
         wanted: Wanted,
         drifted: Collection[Identity],
-        *,
-        force: bool,
     ) -> Bound:
+        force = placement.spec.conflict_policy == "TakeOver"
         recorded = {identity(each.ref): each for each in binding.status.objects}
-        known = recorded.keys() - set(drifted)
-        unchanged = lifecycle.untouched(before, wanted, known)
-        binding, applied = await self._leases.work(
-            message,
-            binding,
-            "Applying",
-            lambda applyset, heirs: applyset.apply(wanted, unchanged=unchanged, known=known, force=force, heirs=heirs),
-        )
+        unchanged = lifecycle.untouched(before, wanted, recorded.keys() - set(drifted))
+
+        async def apply(applyset: ApplySet, heirs: Heirs) -> list[BoundObject]:
+            try:
+                return await applyset.apply(
+                    wanted, unchanged=unchanged, recorded=recorded, drifted=drifted, force=force, heirs=heirs
+                )
+            except Trouble as problem:
+                _audit(message, placement, problem)
+                raise
+
+        binding, applied = await self._leases.work(message, binding, "Applying", apply)
         found = {**recorded, **{identity(each.ref): each for each in applied}}
         objects = [found[identity(each)] for each in wanted.refs]
         binding = await self._leases.conclude(
             message, binding, lambda now: lifecycle.succeeded(now, objects, wanted.notes, self._clock())
         )
         return lifecycle.bound(message, binding)
+
+
+def _audit(message: Assigned, placement: Placement, problem: Trouble) -> None:
+    reason = _AUDITED.get(problem.reason)
+    if reason is not None:
+        requester = requester_of(placement)
+        audit.refused(
+            reason,
+            requester=requester.username if requester else "",
+            placement=str(message.placement),
+            target=message.target,
+            stage="binding",
+            said=problem.message,
+        )

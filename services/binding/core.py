@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from shared.api import ManifestReference, ObjectReference, PlacementSpec
-from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, owner_of
+from shared.hub.names import MANAGED_LABEL, OWNER_ANNOTATION, RESERVED_PREFIXES, owner_of
 from shared.hub.rendering import localized, render
 from shared.kube.applyset import applyset_member
 from shared.kube.objects import content_hash, strip_server_fields
@@ -105,7 +105,19 @@ def reference(obj: Mapping[str, Any]) -> ManifestReference:
     )
 
 
+def without_marks(obj: Object) -> Object:
+    """An object without the labels and annotations that mean something to us, whoever wrote them."""
+    metadata = dict(obj["metadata"])
+    for field in ("labels", "annotations"):
+        if isinstance(metadata.get(field), dict):
+            metadata[field] = {
+                name: value for name, value in metadata[field].items() if not name.startswith(RESERVED_PREFIXES)
+            }
+    return {**obj, "metadata": metadata}
+
+
 def _marked(obj: Object, ref: PlacementRef) -> Object:
+    obj = without_marks(obj)
     metadata = dict(obj["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), MANAGED_LABEL: "true"}
     metadata["annotations"] = {**(metadata.get("annotations") or {}), OWNER_ANNOTATION: owner_of(ref)}

@@ -37,6 +37,12 @@ def managers(error: ApiError) -> set[str]:
     return {parts[1] for parts in named if len(parts) > 1}
 
 
+def another(error: ApiError) -> bool:
+    """Whether an apply was refused because the object has another uid, or is not there, as API servers say it."""
+    fields = [cause.get("field") for cause in error.details.get("causes") or () if isinstance(cause, dict)]
+    return (error.invalid and "metadata.uid" in fields) or (error.conflict and not managers(error))
+
+
 def conflict(error: ApiError) -> str:
     """A conflict over fields in one sentence: who owns which."""
     owners = ", ".join(sorted(managers(error)))

@@ -98,8 +98,9 @@ class Removal:
         if await out_of_reach(target, self._reach, self._records):
             await self._records.release(ref, binding)
             return f"SyncTarget {target} does not exist any more: what was placed there is out of reach."
+        adopted = [each.uid for each in binding.status.objects if each.adopted]
         binding, _ = await self._leases.work(
-            message, binding, "Removing", lambda applyset, heirs: applyset.clear(heirs, orphan=orphan)
+            message, binding, "Removing", lambda applyset, heirs: applyset.clear(heirs, orphan=orphan, adopted=adopted)
         )
         await self._records.release(ref, binding)
         return "The objects were left in the target." if orphan else ""

@@ -12,6 +12,7 @@ from services.controller.workspace import WorkspaceWatch
 from shared.aio.rate import Rate
 from shared.api import Placement
 from shared.broker.table import View
+from shared.hub.terms import is_closed
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Target
@@ -51,10 +52,10 @@ class Observer:
     ) -> Observation:
         """A placement with its newest head, under its `key`, and all that the caches know besides."""
         now, decision, attempts = self.clock(), watch.decision(ref), watch.attempts(ref)
-        targets = {target: self.sight(target, now) for target in attempts}
+        targets = {target: self.sight(target, now, ref) for target in attempts}
         for choice in decision.selected if decision is not None else ():
             if choice.target not in targets:
-                targets[choice.target] = self.sight(choice.target, now)
+                targets[choice.target] = self.sight(choice.target, now, ref)
         return Observation(
             placement=placement,
             entry=entry,
@@ -69,8 +70,11 @@ class Observer:
             settings=self.settings,
         )
 
-    def sight(self, target: str, now: float) -> Sighting:
-        """A target by id, as it is now; from when it is first seen so, it is known to be missing or to expel."""
+    def sight(self, target: str, now: float, ref: PlacementRef) -> Sighting:
+        """A target by id, as it is now for a placement.
+
+        From when it is first seen so, it is known to be missing or to expel.
+        """
         known = self.inventory.get(TargetRef.parse(target).key)
         if known is None:
             return Sighting(missing_since=self._missing.setdefault(target, now))
@@ -78,7 +82,8 @@ class Observer:
         found = expelling(known, self._expelling.pop(target, {}), now)
         if found:
             self._expelling[target] = found
-        return Sighting(target=known, expelling=found, braked=self._braking().get(target))
+        shut = is_closed(known, ref.workspace, ref.namespace)
+        return Sighting(target=known, expelling=found, braked=self._braking().get(target), closed=shut)
 
     def _braking(self) -> dict[str, Braked]:
         """What the brake holds, looked at once per state of the inventory. Its coming and going is logged."""

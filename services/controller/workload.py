@@ -9,6 +9,7 @@ from shared.hub.kinds import Kind, Path, kind_of, value_at
 from shared.hub.pods import effective_requests
 from shared.hub.references import Reference, pod_labels, references
 from shared.hub.rendering import ceilings, scaled, source_hash
+from shared.hub.terms import is_guarded
 from shared.kube.quantity import QuantityError, parse_quantity
 from shared.model.request import WorkloadObject
 from shared.model.resources import Resources
@@ -46,6 +47,7 @@ def summarize(obj: Mapping[str, Any], default_namespace: str = "") -> WorkloadOb
             requests={} if kind.pods is None else _requests_of(obj, kind, kind.pods),
             labels=metadata.get("labels") or {},
             hash=source_hash(obj),
+            guarded=is_guarded(obj),
         )
     except (msgspec.ValidationError, RecursionError) as error:
         raise ValueError(str(error)) from None

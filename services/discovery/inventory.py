@@ -14,14 +14,16 @@ from shared.api import (
     Quota,
     ServedAPI,
     SyncTarget,
+    SyncTargetSpec,
     SyncTargetStatus,
     duration_seconds,
     get_condition,
     set_condition,
 )
+from shared.hub.terms import kind_name
 from shared.kube.times import rfc3339, seconds
 from shared.model.resources import Resources
-from shared.model.target import ApiKind, CustomScore, KubeconfigRef, Stray, Target
+from shared.model.target import ApiKind, CustomScore, KubeconfigRef, Stray, Target, Terms
 
 NO_NODES = "without a ready node"
 NO_CAPACITY = "without known capacity"
@@ -56,6 +58,7 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     kubernetes_version: str = ""
     cluster: str | None = None  # the uid of kube-system; empty where that is not to be had
     cluster_problem: str = ""  # why not
+    claims: dict[str, str | None] | None = None
     slow: bool = False
 
 
@@ -101,8 +104,18 @@ def target_of(
         cost_per_cpu_hour=None if cost is None else cost.per_cpu_hour,
         cost_per_gib_hour=None if cost is None else cost.per_gib_hour,
         kubeconfig=None if ref is None else KubeconfigRef(namespace=ref.namespace, name=ref.name, key=ref.key),
+        terms=_terms(spec),
     )
     return target if seen is None else _with(target, seen, viewpoint)
+
+
+def _terms(spec: SyncTargetSpec) -> Terms:
+    return Terms(
+        per_workspace=spec.namespaces == "PerWorkspace",
+        protected_namespaces=spec.protected_namespaces,
+        allowed_kinds=tuple(kind_name(each.group, each.kind) for each in spec.allowed_kinds),
+        adoption=spec.adoption,
+    )
 
 
 def _quotas(given: Iterable[Quota]) -> dict[str, Resources]:
@@ -129,6 +142,8 @@ def _with(target: Target, seen: ClusterFacts, viewpoint: Viewpoint) -> Target:
     if seen.cluster is not None and seen.cluster != target.cluster:
         duplicate = target.duplicate and not target.cluster  # else it is another cluster by now
         target = msgspec.structs.replace(target, cluster=seen.cluster, duplicate=duplicate)
+    if seen.claims is not None:
+        target = msgspec.structs.replace(target, claims=seen.claims)
     health = seen.health
     latency = dict(target.latency)
     told = latency.get(viewpoint.origin, 0.0)

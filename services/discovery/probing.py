@@ -15,10 +15,11 @@ from services.discovery.inventory import ClusterFacts
 from services.discovery.settings import DiscoverySettings
 from shared.hub.identity import ClusterIdentity, by_address, identify
 from shared.hub.targets import TargetClients
+from shared.hub.terms import claim_of, is_free, is_protected
 from shared.kube.apis import Served, discover
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import MALFORMED, ApiError, ConfigError, KubeError, NotAllowed, Unreachable
-from shared.kube.resources import NODES
+from shared.kube.resources import NAMESPACES, NODES
 from shared.kube.text import told
 from shared.model.refs import PlacementRef
 from shared.model.target import ApiKind, Target
@@ -34,6 +35,8 @@ LONGEST_READ = 30.0  # seconds for its nodes, APIs and version together
 LONGEST_COUNT = 30.0  # seconds for its pods after that
 LARGEST_BODY = 32 << 20  # bytes of one answer
 MOST_NODES = Bounds(objects=20_000, bytes=512 << 20)  # a node has 5 to 25 KB; Kubernetes is tested to 5,000 of them
+MOST_NAMESPACES = Bounds(objects=20_000, bytes=128 << 20)
+MOST_CLAIMS = 1_000  # namespaces of a target that the inventory knows; of more, binding alone knows whose they are
 _LONGEST_VERSION = 63  # bytes; by the schema of SyncTarget
 
 
@@ -98,8 +101,9 @@ class Prober:
     async def _read(self, client: Client, target: Target, health: Health, *, nodes: bool, apis: bool) -> ClusterFacts:
         unknown = apis or not target.cluster or client not in self._identified
         known, client = client, client.bounded(LARGEST_BODY)
-        found, served, version, identity = await asyncio.gather(
+        found, claims, served, version, identity = await asyncio.gather(
             self._nodes(client, target) if nodes else _nothing(),
+            self._claims(client, target) if nodes and not target.terms.per_workspace else _nothing(),
             self._apis(client, target) if apis else _nothing(),
             self._version(client) if apis else _nothing(),
             self._cluster(client, target) if unknown else _nothing(),
@@ -110,6 +114,7 @@ class Prober:
         return ClusterFacts(
             health=health,
             nodes=found,
+            claims=claims,
             apis=kinds,
             api_problem=problem,
             kubernetes_version=version or "",
@@ -164,6 +169,17 @@ class Prober:
                 raise _Refused(str(error)) from None
             log.info("nodes not read", extra={"target": target.id, "error": str(error)})
             return None
+
+    async def _claims(self, client: Client, target: Target) -> dict[str, str | None] | None:
+        """Whose the namespaces are. Where that cannot be read, binding alone finds out, when it applies."""
+        try:
+            page = await client.list(NAMESPACES, bounds=MOST_NAMESPACES)
+        except KubeError as error:
+            log.info("namespaces not read", extra={"target": target.id, "error": str(error)})
+            return None
+        found = {str(each["metadata"].get("name", "")): claim_of(each) for each in page.items if not is_free(each)}
+        named = sorted(name for name in found if name and not is_protected(target.terms, name))
+        return {name: found[name] for name in named[:MOST_CLAIMS]}
 
     async def _apis(self, client: Client, target: Target) -> Served | None:
         try:

@@ -34,6 +34,20 @@ def _serves(target: Target, wanted: tuple[str, str]) -> bool:
     return any(api.kind == kind and api.group == group and version in api.versions for api in target.apis)
 
 
+def _has_no_namespace(target: Target, wanted: tuple[str, str]) -> bool:
+    """Whether a kind is served, and its objects lie in no namespace."""
+    group, kind = wanted
+    return any(api.kind == kind and api.group == group and not api.namespaced for api in target.apis)
+
+
+ANYBODYS = ()
+"""The claimant of a namespace that a target does not have, or that anybody may claim."""
+
+
+def _claimant(target: Target, namespace: str) -> object:
+    return ANYBODYS if target.terms.per_workspace else target.claims.get(namespace, ANYBODYS)
+
+
 def _outside_score(target: Target, name: str) -> float:
     score = target.scores.get(name)
     return math.nan if score is None else score.value
@@ -65,6 +79,7 @@ VALUES: dict[str, tuple[type, Extract]] = {
     "usage": (np.float64, lambda target, name: _or_nan(target.usage.get(name))),
     "latency": (np.float64, lambda target, origin: target.latency.get(origin, math.nan)),
     "serves": (np.bool_, _serves),
+    "has_no_namespace": (np.bool_, _has_no_namespace),
     "score": (np.float64, _outside_score),
     "valid_until": (np.float64, _valid_until),
     "cost_per_cpu_hour": (np.float64, lambda target, _: _or_nan(target.cost_per_cpu_hour)),
@@ -77,8 +92,21 @@ CODES: dict[str, Extract] = {
     "name": lambda target, _: target.name,
     "workspace": lambda target, _: target.workspace,
     "taints": lambda target, _: target.taints,
+    "terms": lambda target, _: target.terms,
+    "claimant": _claimant,
 }
 """Facts that many targets share: the column holds small numbers, and `distinct` what they stand for."""
+
+
+def _unchanged(before: Target | None, target: Target) -> set[str]:
+    """Families of which there may be many columns, and whose fact is as it was."""
+    if before is None:
+        return set()
+    same = {
+        "quota_left": before.quotas == target.quotas,
+        "claimant": before.claims == target.claims and before.terms == target.terms,
+    }
+    return {family for family, holds in same.items() if holds}
 
 
 class Snapshot:
@@ -123,9 +151,9 @@ class Snapshot:
             self._located = None
         row = self._targets.put(target.id, target)
         self._count_quotas(before, target)
-        same_quotas = before is not None and before.quotas == target.quotas  # there may be many columns of these
+        same = _unchanged(before, target)
         for (family, _), column in self._columns.items():
-            if not (same_quotas and family == "quota_left"):
+            if family not in same:
                 column.refresh(row, self._targets.items)
 
     def remove(self, target: str) -> None:

@@ -104,6 +104,7 @@ from shared.api.selectors import (
 from shared.api.synctarget import (
     REGION_LABEL,
     ZONE_LABEL,
+    Adoption,
     Latency,
     Quota,
     ServedAPI,
@@ -123,6 +124,7 @@ __all__ = [
     "REGION_LABEL",
     "VERSION",
     "ZONE_LABEL",
+    "Adoption",
     "Affinity",
     "AffinityRequirement",
     "AffinityTerm",

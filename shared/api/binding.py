@@ -67,6 +67,9 @@ class BoundObject(ApiStruct, frozen=True, kw_only=True):
             max_length=64,
         ),
     ] = ""
+    adopted: Annotated[
+        bool, Meta(description="Whether it was in the target before, so that it is given back and not deleted.")
+    ] = False
 
 
 class PlacementBindingStatus(ApiStruct, frozen=True, kw_only=True):

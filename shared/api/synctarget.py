@@ -1,6 +1,6 @@
 """SyncTarget: a cluster that a workspace offers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -67,6 +67,19 @@ class Quota(ApiStruct, frozen=True, kw_only=True):
     ]
 
 
+class PlaceableKind(ApiStruct, frozen=True, kw_only=True):
+    """A kind of objects."""
+
+    group: Annotated[str, Meta(description="API group; empty is the core group.", max_length=253)] = ""
+    kind: Annotated[str, Meta(description="Kind, such as RoleBinding.", min_length=1, max_length=63)]
+
+
+NamespacePattern = Annotated[str, Meta(pattern=r"^([a-z0-9][-a-z0-9]*)?\*?$", min_length=1, max_length=63)]
+
+NamespaceMode = Literal["Claimed", "PerWorkspace"]
+Adoption = Literal["Never", "IfEqual", "TakeOver"]
+
+
 class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
     """How a cluster is reached, and who may place what on it."""
 
@@ -104,6 +117,37 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
         ),
     ] = ()
     cost: Annotated[Cost | None, Meta(description="Prices, where they are known.")] = None
+    namespaces: Annotated[
+        NamespaceMode,
+        Meta(
+            description="Claimed: a namespace keeps its name, and belongs to the first workspace that places into it. "
+            "PerWorkspace: each workspace has namespaces of its own, under names with a hash."
+        ),
+    ] = "Claimed"
+    protected_namespaces: Annotated[
+        tuple[NamespacePattern, ...],
+        Meta(
+            description="Namespaces that nothing is placed into, beside kube-* and moorage-system; a trailing * stands"
+            " for any end of a name.",
+            max_length=256,
+        ),
+    ] = ()
+    allowed_kinds: Annotated[
+        tuple[PlaceableKind, ...],
+        Meta(
+            description="Kinds that are placed here only because they are listed: those of RBAC, Endpoints and"
+            " EndpointSlices; Secret stands for the Secrets that hold tokens.",
+            max_length=64,
+        ),
+    ] = ()
+    adoption: Annotated[
+        Adoption,
+        Meta(
+            description="What becomes of an object that was here before. Never: it is left alone, and the placement"
+            " fails. IfEqual: it is taken over where nothing in it has to change. TakeOver: the Placement's"
+            " conflictPolicy decides. What was taken over is given back, and never deleted."
+        ),
+    ] = "Never"
 
 
 class ServedAPI(ApiStruct, frozen=True, kw_only=True):
@@ -139,8 +183,8 @@ class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
     conditions: Annotated[
         Conditions, Meta(description="Ready, Reachable, APIsDiscovered, HeartbeatHealthy and PodsCounted.")
     ] = ()
-    capacity: Annotated[Resources, Meta(description="Resources of all nodes that workloads can use, together.")] = msgspec.field(
-        default_factory=dict
+    capacity: Annotated[Resources, Meta(description="Resources of all nodes that workloads can use, together.")] = (
+        msgspec.field(default_factory=dict)
     )
     allocatable: Annotated[Resources, Meta(description="Resources that workloads may request.")] = msgspec.field(
         default_factory=dict

@@ -48,6 +48,16 @@ MANAGED_SELECTOR = f"{MANAGED_LABEL}=true"
 OWNER_ANNOTATION = f"{GROUP}/owner"
 """On everything that was placed: the Placement that it belongs to, as `owner_of` writes it."""
 
+ADOPTED_ANNOTATION = f"{GROUP}/adopted"
+"""On what was in a target before it was placed: how it was then, as JSON, so that it can be given back."""
+
+CLAIM_ANNOTATION = f"{GROUP}/workspace"
+"""On Namespaces in targets: the workspace whose placements alone go there; empty is the hub of a plain Kubernetes. A
+target's owner may write it, too. It is no label, since a path has colons and may be long."""
+
+RESERVED_PREFIXES = (f"{GROUP}/", "applyset.kubernetes.io/")
+"""Labels and annotations that mean something to us: those of objects in a workspace are not taken along."""
+
 KINDS_ANNOTATION = f"{GROUP}/kinds"
 """On an ApplySet's parent: `<apiVersion> <kind>`, by comma. The ApplySet's own annotation leaves the version out."""
 

@@ -61,6 +61,13 @@ class RejectionCode(_Code):
     POLICY_FORBIDS = "PolicyForbids", "A rule forbids it.", Stage.POLICY
     POLICY_REQUIRES = "PolicyRequires", "It does not meet a rule.", Stage.POLICY
     NOT_SELECTED = "NotSelected", "The Placement does not select it, by labels or by name.", Stage.SCHEDULER
+    NAMESPACE_PROTECTED = (
+        "NamespaceProtected", "Nothing may be placed into the namespace there.", Stage.SCHEDULER
+    )  # fmt: skip
+    NAMESPACE_CLAIMED = (
+        "NamespaceClaimed", "The namespace there is another workspace's, or nobody's.", Stage.SCHEDULER
+    )  # fmt: skip
+    KIND_NOT_ALLOWED = "KindNotAllowed", "Its owner does not take a kind of the workload.", Stage.SCHEDULER
     UNSCHEDULABLE = "Unschedulable", "Its SyncTarget is marked unschedulable.", Stage.SCHEDULER
     LOST = "Lost", "It has been out of reach for longer than the Placement tolerates.", Stage.SCHEDULER
     UNTOLERATED_TAINT = "UntoleratedTaint", "It has a taint that the Placement does not tolerate.", Stage.SCHEDULER

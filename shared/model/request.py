@@ -59,6 +59,7 @@ class WorkloadObject(Value, frozen=True, kw_only=True):
     requests: Resources = {}
     labels: dict[str, str] = {}
     hash: str = ""
+    guarded: bool = False  # whether a target takes it only where its owner lists the kind
 
     @property
     def ref(self) -> str:

@@ -1,6 +1,10 @@
 """Where workloads could run: targets, as the inventory knows them, and the workspaces that offer them."""
 
-from shared.api import Taint, WorkspaceSelector
+from typing import Annotated, get_args
+
+from msgspec import Meta
+
+from shared.api import Adoption, Taint, WorkspaceSelector
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.resources import Resources
 from shared.model.value import Value
@@ -32,6 +36,18 @@ class Stray(Value, frozen=True, kw_only=True):
 
     placement: PlacementRef
     uid: str = ""  # of the Placement
+
+
+class Terms(Value, frozen=True, kw_only=True):
+    """What the owner of a target decides about what is placed there; `shared.hub.terms` says what it means.
+
+    On the wire `adoption` is open: a word of another version allows no more than Never.
+    """
+
+    per_workspace: bool = False  # whether each workspace has namespaces of its own there
+    protected_namespaces: tuple[str, ...] = ()  # names, or beginnings of names before a *
+    allowed_kinds: tuple[str, ...] = ()  # <kind>.<group>, or <kind> alone of the core group
+    adoption: Annotated[str, Meta(examples=[*get_args(Adoption)])] = "Never"
 
 
 class Target(Value, frozen=True, kw_only=True):
@@ -71,6 +87,10 @@ class Target(Value, frozen=True, kw_only=True):
     cluster: str = ""  # which cluster it is: the uid of its namespace kube-system; empty while that is not known
     duplicate: bool = False  # whether another SyncTarget holds the same cluster
     strays: tuple[Stray, ...] = ()  # seen twice in a row; some of them, where there are many
+    terms: Terms = Terms()
+    # Namespaces that are there, by name, and whose each is; None: nobody's, so that nothing may be placed into it.
+    # Left out are those that anybody may claim, and some where there are very many: binding asks the cluster itself.
+    claims: dict[str, str | None] = {}
 
     @property
     def id(self) -> str:

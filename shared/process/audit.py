@@ -17,6 +17,10 @@ Reason = Literal[
     "TooManyRounds",  # a workspace asks for more rounds than the operator allows it; they are made later
     "TooManyTargets",  # a workspace offers more targets than the operator allows it
     "AnotherCluster",  # a kubeconfig leads to another cluster than discovery found by it
+    "NamespaceProtected",  # something was to be placed into a namespace where nothing may be
+    "NamespaceClaimed",  # ... into a namespace of a target that is another workspace's, or nobody's
+    "KindNotAllowed",  # ... of a kind that the target's owner does not take
+    "NotOurs",  # ... over an object that was in the target before
     "DuplicateCluster",  # a SyncTarget offers a cluster that another one offers
 ]
 """Everything that is refused; the set is bounded, so that counts can be kept by it."""

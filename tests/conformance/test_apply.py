@@ -226,6 +226,30 @@ async def test_an_apply_with_a_uid_makes_no_new_object(api: Api):
     assert (error.status, error.reason) == (409, "Conflict")
 
 
+async def test_an_apply_with_the_uid_of_another_object_changes_nothing(api: Api):
+    made = await apply(api, "one", color="red")
+    document = widget("a", api.namespace, color="blue")
+    document["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"
+    error = await refusal(api.admin.apply(WIDGETS, document, field_manager="one"))
+    assert (error.status, error.reason) == (422, "Invalid")
+    assert {cause["field"] for cause in error.details["causes"]} == {"metadata.uid"}
+    document["metadata"]["uid"] = made["metadata"]["uid"]
+    assert (await api.admin.apply(WIDGETS, document, field_manager="one"))["spec"]["color"] == "blue"
+
+
+async def test_a_manager_is_taken_out_of_the_list_of_managers_and_the_values_stay(api: Api):
+    await apply(api, "one", color="red")
+    both = await apply(api, "two", size=3)
+    left = [entry for entry in both["metadata"]["managedFields"] if entry["manager"] != "one"]
+    version = both["metadata"]["resourceVersion"]
+    patch = {"metadata": {"managedFields": left, "resourceVersion": version}}
+    released = await api.admin.merge_patch(WIDGETS, "a", patch, api.namespace, field_manager="one")
+    assert [entry["manager"] for entry in released["metadata"]["managedFields"]] == ["two"]
+    assert released["spec"]["color"] == "red"
+    again = await apply(api, "three", color="green")
+    assert again["spec"]["color"] == "green"
+
+
 @pytest.mark.parametrize(
     ("params", "change", "status"),
     [

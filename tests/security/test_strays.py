@@ -276,7 +276,7 @@ async def placed_in_east(tmp_path: Path) -> AsyncIterator[discovery.Scene]:
         async with Client(load_kubeconfig(scene.kubeconfigs["target-east"])) as client:
             for name in ("shop", SYSTEM_NAMESPACE):
                 await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-            await client.create(CONFIGMAPS, parent_of(REF, "uid-of-web", {("apps/v1", "Deployment")}))
+            await client.create(CONFIGMAPS, parent_of(REF, "uid-of-web", {("apps/v1", "Deployment")}, {"shop"}))
             made = applyset_member(workload(DEPLOYMENTS, "web"), applyset_of(REF))
             deployment = await client.create(DEPLOYMENTS, made)
             replicaset = await client.create(REPLICASETS, workload(REPLICASETS, "web-1", owner=deployment))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from services.binding.binder import Binder
@@ -21,7 +22,7 @@ from shared.broker.bus import Retry
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table, View
 from shared.broker.tokens import join
-from shared.hub.names import binding_name
+from shared.hub.names import CLAIM_ANNOTATION, binding_name
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
@@ -29,7 +30,7 @@ from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, CRDS, DEPLOYMENTS, NAMESPACES, SECRETS, SERVICES, Resource
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import HeadEntry
-from shared.model.target import KubeconfigRef, Target
+from shared.model.target import KubeconfigRef, Target, Terms
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY
 from shared.pipeline.messages import Assigned, Bound
 from tests.support.client import if_there
@@ -72,6 +73,7 @@ class Scene:
         self.store = store
         self.targets: dict[str, Client] = {}
         self.bound: list[Bound] = []
+        self.inventory: View[Target] | None = None
         self.ahead = 0.0
         self.attempt = 0
 
@@ -165,6 +167,22 @@ class Scene:
     async def use_kubeconfig(self, target: str, content: bytes) -> None:
         data = {"kubeconfig": base64.b64encode(content).decode()}
         await self.platform.merge_patch(SECRETS, target, {"data": data}, "default")
+
+    async def agree(self, target: str = "east", **terms: Any) -> None:
+        """Have the owner of a target decide these terms, and all binders see that."""
+        key = join(PLATFORM, target)
+        table = Table(self.store, INVENTORY)
+        entry = await table.get(key)
+        assert entry is not None
+        revision = await table.put(key, msgspec.structs.replace(entry.value, terms=Terms(**terms)))
+        assert self.inventory is None or await self.inventory.reached(revision, BOUND)
+
+    async def claim(self, workspace: str | None, name: str = "shop", target: str = "east") -> None:
+        """Make a namespace in a target, as its owner does, for a workspace or for nobody."""
+        namespace = obj("Namespace", name=name, namespace="")
+        if workspace is not None:
+            namespace["metadata"]["annotations"] = {CLAIM_ANNOTATION: workspace}
+        await self.targets[target].create(NAMESPACES, namespace, field_manager="owner")
 
     async def withdraw(self, target: str, *, from_hub: bool) -> None:
         """Take a target out of the inventory, or its SyncTarget off the hub."""

@@ -1,6 +1,6 @@
 """The parent of a Placement's ApplySet: a ConfigMap in the target's `moorage-system` that names its members' kinds."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from services.binding.core import Object
 from shared.hub.names import (
@@ -11,7 +11,7 @@ from shared.hub.names import (
     applyset_name,
     owner_of,
 )
-from shared.kube.applyset import applyset_parent
+from shared.kube.applyset import APPLYSET_NAMESPACES, applyset_parent
 from shared.kube.resources import CONFIGMAPS
 from shared.model.refs import PlacementRef
 
@@ -19,8 +19,8 @@ GroupKind = tuple[str, str]
 """apiVersion and kind."""
 
 
-def parent_of(ref: PlacementRef, uid: str, kinds: Iterable[GroupKind]) -> Object:
-    """The parent of a Placement's set, as it is applied, with the kinds that there may be members of."""
+def parent_of(ref: PlacementRef, uid: str, kinds: Iterable[GroupKind], namespaces: Collection[str]) -> Object:
+    """The parent of a Placement's set, as it is applied, with the kinds and namespaces that there may be members of."""
     ordered = sorted(kinds)
     bare = {
         "apiVersion": CONFIGMAPS.api_version,
@@ -36,8 +36,9 @@ def parent_of(ref: PlacementRef, uid: str, kinds: Iterable[GroupKind]) -> Object
         },
     }
     members = [
-        {"apiVersion": api_version, "kind": kind, "metadata": {"namespace": ref.namespace}}
+        {"apiVersion": api_version, "kind": kind, "metadata": {"namespace": namespace}}
         for api_version, kind in ordered
+        for namespace in namespaces
     ]
     return applyset_parent(bare, members)
 
@@ -53,3 +54,15 @@ def kinds_of(parent: Object | None) -> set[GroupKind]:
     annotations = (parent or {}).get("metadata", {}).get("annotations") or {}
     pairs = (entry.partition(" ") for entry in str(annotations.get(KINDS_ANNOTATION, "")).split(",") if entry)
     return {(api_version, kind) for api_version, _, kind in pairs}
+
+
+def namespaces_of(parent: Object | None) -> set[str]:
+    """The namespaces that the parent says there may be members in."""
+    annotations = (parent or {}).get("metadata", {}).get("annotations") or {}
+    return {each for each in str(annotations.get(APPLYSET_NAMESPACES, "")).split(",") if each}
+
+
+def belongs(parent: Object, ref: PlacementRef) -> bool:
+    """Whether the parent is that of a Placement; names are cut and hashed, and might be made to meet."""
+    annotations = parent.get("metadata", {}).get("annotations") or {}
+    return str(annotations.get(OWNER_ANNOTATION, "")) in ("", owner_of(ref))

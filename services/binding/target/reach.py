@@ -71,7 +71,7 @@ class Reach:
             client = await self._clients.get(found)
         except ConfigError as error:
             raise errors.of(error, f"target {target}") from error
-        return ApplySet(client, self._mapper(target, client), ref, uid)
+        return ApplySet(client, self._mapper(target, client), ref, uid, found.terms)
 
     async def work(self, target: str, work: Awaitable[T]) -> T:
         """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""

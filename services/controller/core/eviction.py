@@ -21,6 +21,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     missing_since: float = 0.0  # seconds since the epoch; of no meaning for a target that is there
     expelling: Expelling = {}
     braked: Braked | None = None  # why nothing is moved away from it although it is lost
+    closed: bool = False  # whether its owner does not let the placement's namespace be placed there
 
 
 def expelling(target: Target, known: Expelling, now: float) -> dict[Taint, float]:
@@ -62,6 +63,11 @@ def braked(sightings: Mapping[str, Sighting], patience: float, now: float) -> di
         for target, sighting in sightings.items()
         if sighting.target is not None and sighting.braked and _too_long_lost(sighting.target, patience, now)
     }
+
+
+def closed(sightings: Mapping[str, Sighting]) -> list[str]:
+    """The targets where nothing can be applied (any more): another workspace was faster, or the owner says so."""
+    return [target for target, sighting in sightings.items() if sighting.closed]
 
 
 def clearable(sightings: Iterable[tuple[str, Sighting]]) -> list[str]:

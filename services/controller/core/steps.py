@@ -10,7 +10,7 @@ import msgspec
 
 from services.controller.core.brake import Braked
 from services.controller.core.digest import MARKS, SUSPENDED, change
-from services.controller.core.eviction import Sighting, braked, clearable, evicted, gone
+from services.controller.core.eviction import Sighting, braked, clearable, closed, evicted, gone
 from services.controller.core.in_place import grace_period, in_place
 from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.rebalance import may_improve
@@ -194,10 +194,12 @@ def _place(seen: Observation, placement: Placement, cause: Cause) -> Place:
 def _leaving(seen: Observation, placement: Placement) -> tuple[str, ...]:
     """The selected targets that it has to leave now."""
     selected = _selected(seen)
-    return (
+    leaving = (
         *gone(selected, seen.settings.missing_seconds, seen.now),
         *evicted(selected, placement.spec.targets.tolerations, _patience(seen, placement), seen.now),
+        *closed(selected),
     )
+    return tuple(dict.fromkeys(leaving))
 
 
 def _braked(seen: Observation, placement: Placement) -> dict[str, Braked]:

@@ -125,6 +125,9 @@ class Registry:
         if entry is None and write.subresource:
             raise errors.not_found(at.resource.id, at.name)
         metadata = _check_applied(at, config, known=entry is not None)
+        if entry is not None and metadata.get("uid") not in (None, "", entry.uid):
+            said = f'Invalid value: "{metadata["uid"]}": field is immutable'
+            raise at.invalid(Cause("FieldValueInvalid", "metadata.uid", said))
         structure = at.version.schema.structure
         live = self._read(at, entry) if entry else {**config, "metadata": metadata}
         owners = managed.owners(live)

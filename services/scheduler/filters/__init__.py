@@ -14,6 +14,7 @@ from services.scheduler.filters.quota import quota
 from services.scheduler.filters.readiness import not_ready
 from services.scheduler.filters.selection import not_selected
 from services.scheduler.filters.taints import taints
+from services.scheduler.filters.terms import terms
 from services.scheduler.filters.topology import topology
 from services.scheduler.filters.unschedulable import unschedulable
 from services.scheduler.filters.weight import weight
@@ -24,6 +25,7 @@ FILTERS: dict[str, Filter] = {
     "Readiness": not_ready,
     "Taints": taints,
     "APIs": missing_api,
+    "Terms": terms,
     "Affinity": required_affinity,
     "Neighbours": neighbours,
     "Topology": topology,

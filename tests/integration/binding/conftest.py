@@ -1,53 +1,19 @@
-"""Binders at work on a scene, each as if in a process of its own."""
+"""Binders at work on a scene."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 
 from services.binding.binder import Binder
-from services.binding.records import Records
-from services.binding.settings import BindingSettings
-from services.binding.target.reach import Reach
-from services.binding.workload import Workloads
-from shared.hub.access import AccessReviews
-from shared.hub.hub import Hub
-from shared.hub.targets import TargetClients
-from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
-from shared.pipeline.messages import Bound
-from tests.support.perimeter import BESIDE_US
-from tests.support.scene import Scene, follow
+from tests.support.binders import binders
+from tests.support.scene import Scene
 
 
 @pytest.fixture
 async def new_binder(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
     """Makes Binders, each as if it were in a process of its own."""
-    hub = Hub(scene.hub, "kcp")
-    clients: list[TargetClients] = []
-
-    async def publish(bound: Bound) -> None:
-        scene.bound.append(bound)
-
-    async with follow(scene, INVENTORY, HEADS, REPORTS) as (inventory, heads, reports):
-
-        def make(**settings: Any) -> Binder:
-            chosen = BindingSettings(**settings)
-            clients.append(TargetClients(hub, user_agent="test", timeout=5.0, perimeter=BESIDE_US))
-            return Binder(
-                chosen,
-                records=Records(hub),
-                access=AccessReviews(hub, chosen, scene.clock),
-                workloads=Workloads(hub),
-                reach=Reach(chosen, clients[-1], inventory, scene.clock),
-                heads=heads,
-                reports=reports,
-                publish=publish,
-                clock=scene.clock,
-            )
-
+    async with binders(scene) as make:
         yield make
-        for each in clients:
-            await each.close()
 
 
 @pytest.fixture

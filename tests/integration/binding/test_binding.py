@@ -8,7 +8,7 @@ import pytest
 from services.binding.binder import Binder
 from services.sandbox.wire.http import Request
 from shared.broker.bus import Retry
-from shared.hub.names import applyset_name, applyset_of, binding_name
+from shared.hub.names import CLAIM_ANNOTATION, applyset_name, applyset_of, binding_name
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.applyset import APPLYSET_GROUP_KINDS, APPLYSET_ID, APPLYSET_PART_OF
 from shared.kube.resources import (
@@ -214,8 +214,8 @@ async def test_a_field_conflict_names_the_manager_and_takeover_forces(scene: Sce
     await scene.workload()
     foreign = deployment()
     foreign["spec"]["replicas"] = 7
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
-    await scene.targets["east"].create(NAMESPACES, namespace)
+    await scene.agree(adoption="TakeOver")
+    await scene.claim(TEAM)
     await scene.targets["east"].apply(DEPLOYMENTS, foreign, field_manager="platform-team")
     ref = await scene.place()
     message = scene.assigned(ref, await scene.decide(ref, "east"))
@@ -242,6 +242,8 @@ async def test_another_workspace_cannot_take_what_is_placed(scene: Scene, binder
         await scene.workload(workspace=workspace)
     ours, theirs = await scene.place(), await scene.place(workspace=RIVAL, conflictPolicy="TakeOver")
     await scene.insist(binder, scene.assigned(ours, await scene.decide(ours, "east")))
+    claim = {"metadata": {"annotations": {CLAIM_ANNOTATION: RIVAL}}}  # the owner of the target changes its mind
+    await scene.targets["east"].merge_patch(NAMESPACES, "shop", claim)
     with pytest.raises(Retry):
         await binder.bind(scene.assigned(theirs, await scene.decide(theirs, "east")))
     binding, found = await scene.binding(theirs), await scene.in_target()
@@ -274,7 +276,7 @@ async def test_without_the_right_to_make_namespaces_those_that_are_there_will_do
     await scene.workload()
     east = scene.targets["east"]
     for name in ("shop", "moorage-system") if prepared else ():
-        await east.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        await scene.claim(TEAM, name)
     rules = [
         {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},

@@ -59,6 +59,7 @@ async def test_what_a_vanished_workspace_placed_is_removed(scene: Scene, vanishe
 
 
 async def test_what_others_placed_stays(scene: Scene, binder: Binder, vanished: Cleanup) -> None:
+    await scene.agree(per_workspace=True)
     for workspace, name in ((TEAM, "web"), (RIVAL, "api")):
         await scene.workload(workspace, name=name)
         ref = await scene.place(name, workspace=workspace)

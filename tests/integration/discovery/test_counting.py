@@ -4,7 +4,7 @@ import pytest
 
 from services.discovery import probing
 from services.discovery.capacity import counting
-from shared.hub.names import SYSTEM_NAMESPACE
+from shared.hub.names import CLAIM_ANNOTATION, SYSTEM_NAMESPACE
 from shared.hub.resources import SYNCTARGETS
 from shared.kube.applyset import APPLYSET_PART_OF, applyset_id, applyset_member, applyset_parent
 from shared.kube.auth.kubeconfig import load_kubeconfig
@@ -180,3 +180,21 @@ async def test_a_cluster_beyond_our_bounds_is_not_counted_and_says_so(scene, eas
         message, _ = await condition(scene, "False")
         assert "as reported" in message
         assert (await scene.ready(PLATFORM, "east")).allocated == {}
+
+
+async def test_whose_the_namespaces_of_a_target_are_is_known(scene, east):
+    given = {"name": "given", "annotations": {CLAIM_ANNOTATION: "root:team"}}
+    for metadata, manager in ((given, "owner"), ({"name": "theirs"}, "owner"), ({"name": "free"}, "moorage")):
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        await east.client.create(NAMESPACES, namespace, field_manager=manager)
+
+    async def look():
+        entry = await scene.entry(PLATFORM, "east")
+        return entry.claims if entry and "given" in entry.claims else None
+
+    async with scene.running(capacity_interval_seconds=0.1):
+        claims = await until(look)
+    assert claims["given"] == "root:team"
+    assert claims["theirs"] is None
+    assert claims["default"] is None
+    assert not {"free", "kube-system", "moorage-system"} & claims.keys()

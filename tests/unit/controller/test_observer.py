@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
+import pytest
 
 from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.steps import Place, next_step
@@ -14,12 +16,13 @@ from shared.api import Placement, Taint, decode_placement
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table
 from shared.broker.tokens import join
-from shared.model.refs import Head
+from shared.model.refs import Head, PlacementRef
 from shared.model.request import HeadEntry, PreviousChoice
-from shared.model.target import Target
+from shared.model.target import Target, Terms
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, WAITING
 
 ON_T = KnownDecision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
+REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
 T = Target(workspace="root:p", name="t", ready=True)
 DRAINED = msgspec.structs.replace(T, taints=(Taint(key="drain", effect="NoExecute"),))
 
@@ -64,7 +67,7 @@ class Lab:
             placement=asked,
             entry=head,
             decision=ON_T,
-            targets={"root:p/t": self._observer.sight("root:p/t", at)},
+            targets={"root:p/t": self._observer.sight("root:p/t", at, REF)},
             now=at,
             settings=ControllerSettings(),
         )
@@ -105,6 +108,24 @@ async def test_a_lost_target_is_waited_for_as_long_as_the_placement_says() -> No
         patient = placement(stability={"evictionTolerationSeconds": 60})
         assert [here.leaves(at, patient) for at in (159.0, 160.0)] == [False, True]
         assert [here.leaves(at, placement()) for at in (399.0, 400.0)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("facts", "leaves"),
+    [
+        ({}, False),
+        ({"claims": {"shop": "root:team", "other": "root:rival"}}, False),
+        ({"claims": {"shop": "root:rival"}}, True),
+        ({"claims": {"shop": None}}, True),
+        ({"claims": {"shop": "root:rival"}, "terms": Terms(per_workspace=True)}, False),
+        ({"terms": Terms(protected_namespaces=("shop",))}, True),
+        ({"terms": Terms(per_workspace=True, protected_namespaces=("shop-*",))}, True),
+    ],
+)
+async def test_a_target_that_does_not_give_us_the_namespace_is_left(facts: dict[str, Any], leaves: bool) -> None:
+    async with lab() as here:
+        await here.offer(msgspec.structs.replace(T, **facts))
+        assert here.leaves(100.0) is leaves
 
 
 async def test_a_target_that_is_in_no_inventory_counts_as_gone_after_a_while() -> None:

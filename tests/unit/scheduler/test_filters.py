@@ -8,8 +8,8 @@ from services.scheduler.filters import FILTERS
 from shared.api import Taint
 from shared.model.decision import Reservation
 from shared.model.refs import Head
-from shared.model.request import Request
-from shared.model.target import ApiKind
+from shared.model.request import Request, WorkloadObject
+from shared.model.target import ApiKind, Terms
 from tests.unit.scheduler.builders import (
     NOW,
     REGION,
@@ -54,6 +54,11 @@ STAYING = request(previous=["root/t"])
 LEAVING = request(previous=["root/t"], leaving=("root/t",))
 OUTLIVED = request({"targets": {"tolerations": [{"operator": "Exists"}]}}, previous=["root/t"], leaving=("root/t",))
 BETA = ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1beta1",))
+WIDE = ApiKind(group="apps", resource="deployments", kind="Deployment", versions=("v1",), namespaced=False)
+GRANT = WorkloadObject(
+    api_version="rbac.authorization.k8s.io/v1", kind="RoleBinding", namespace="shop", name="admin", guarded=True
+)
+GRANTING = request(workload=[GRANT])
 NO_GOLD = {"key": "tier", "operator": "DoesNotExist"}
 SOFT = {"topologyKey": REGION, "whenUnsatisfiable": "ScheduleAnyway"}
 UNTOLERATED = ["untolerated taint spot=true"]
@@ -94,6 +99,20 @@ UNTOLERATED = ["untolerated taint spot=true"]
         ("APIs", request(), {"apis": (BETA,)}, ["lacks apps/v1 Deployment"]),
         ("APIs", STAYING, {"apis": ()}, ["lacks apps/v1 Deployment"]),
         ("APIs", STAYING, {"apis": (), "ready": False}, []),
+        ("Terms", request(), {}, []),
+        ("Terms", request(), {"terms": Terms(protected_namespaces=("shop",))}, ["protecting namespace shop"]),
+        ("Terms", request(), {"terms": Terms(protected_namespaces=("sh*",))}, ["protecting namespace shop"]),
+        ("Terms", request(), {"terms": Terms(protected_namespaces=("sho", "shop-*"))}, []),
+        ("Terms", STAYING, {"terms": Terms(protected_namespaces=("*",))}, ["protecting namespace shop"]),
+        ("Terms", request(), {"claims": {"shop": "root:shop"}}, []),
+        ("Terms", request(), {"claims": {"shop": "root:rival", "x": "root"}}, ["not giving us namespace shop"]),
+        ("Terms", request(), {"claims": {"shop": None}}, ["not giving us namespace shop"]),
+        ("Terms", STAYING, {"claims": {"shop": None}}, ["not giving us namespace shop"]),
+        ("Terms", request(), {"claims": {"shop": None}, "terms": Terms(per_workspace=True)}, []),
+        ("Terms", GRANTING, {}, ["not allowing RoleBinding"]),
+        ("Terms", GRANTING, {"terms": Terms(allowed_kinds=("Role", "RoleBinding"))}, ["not allowing RoleBinding"]),
+        ("Terms", GRANTING, {"terms": Terms(allowed_kinds=("RoleBinding.rbac.authorization.k8s.io",))}, []),
+        ("Terms", request(), {"apis": (WIDE,)}, ["serving Deployment without namespaces"]),
         ("Affinity", requiring((REGION, "In", "eu")), {"region": "us"}, ["not matching the required affinity"]),
         ("Affinity", requiring((REGION, "In", "eu"), (REGION, "In", "us")), {"region": "us"}, []),
         ("Affinity", requiring(("n", "Gt", "3")), {"labels": {"n": "10"}}, []),

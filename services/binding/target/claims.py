@@ -1,0 +1,82 @@
+"""Namespaces in a target: each is one workspace's. The Namespace object itself says whose.
+
+The first workspace that places into a name makes the namespace, with its claim. One that was there before is nobody's
+until the target's owner writes a claim on it. The claim stays when all that was placed is gone: what else is in the
+namespace by then is not for others.
+"""
+
+from services.binding.core import Object
+from services.binding.trouble import Trouble, passing
+from shared.hub.names import APPLIER, CLAIM_ANNOTATION
+from shared.hub.terms import claim_of, is_free
+from shared.kube.client import Client
+from shared.kube.errors import ApiError
+from shared.kube.resources import NAMESPACES
+
+_RACES = 5  # with others that make or claim the same namespace
+
+
+async def hold(client: Client, namespace: str, workspace: str) -> None:
+    """Have a namespace that is the workspace's; make it, or claim it, where it may.
+
+    Raises Trouble where it is another's or nobody's, and what the client raises.
+    """
+    for _ in range(_RACES):
+        found = await _get(client, namespace)
+        try:
+            if found is None:
+                await make(client, namespace, {CLAIM_ANNOTATION: workspace})
+            elif not _is_held(found, namespace, workspace):
+                claim = {"annotations": {CLAIM_ANNOTATION: workspace}}
+                seen = {"uid": found["metadata"]["uid"], "resourceVersion": found["metadata"]["resourceVersion"]}
+                await client.merge_patch(NAMESPACES, namespace, {"metadata": {**seen, **claim}}, field_manager=APPLIER)
+        except ApiError as error:
+            if not (error.already_exists or error.conflict or error.not_found):
+                raise
+        else:
+            return
+    raise passing("Busy", f"namespace {namespace} of the target changes too fast to be claimed")
+
+
+async def make(client: Client, name: str, annotations: dict[str, str]) -> None:
+    """Make a namespace. It is no member of a set: what else runs in it must outlive us."""
+    metadata = {"name": name, **({"annotations": annotations} if annotations else {})}
+    await client.create(
+        NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, field_manager=APPLIER
+    )
+
+
+async def ensure(client: Client, name: str) -> None:
+    """Have a namespace that is nobody's to claim; one that somebody made for us will do where we may not make any."""
+    try:
+        await make(client, name, {})
+    except ApiError as error:
+        if error.already_exists or (error.forbidden and await _get(client, name) is not None):
+            return
+        raise
+
+
+def _is_held(found: Object, namespace: str, workspace: str) -> bool:
+    """Whether a namespace is the workspace's; False where it may be claimed. Raises Trouble for all others."""
+    claim = claim_of(found)
+    if claim == workspace:
+        return True
+    if claim is not None:
+        raise _refused(f"namespace {namespace} of the target belongs to another workspace")
+    if not is_free(found):
+        said = f"namespace {namespace} was in the target before, and its owner has given it to no workspace"
+        raise _refused(f"{said} (annotation {CLAIM_ANNOTATION})")
+    return False
+
+
+def _refused(message: str) -> Trouble:
+    return Trouble("ConflictFree", "NamespaceClaimed", message, lasting=True)
+
+
+async def _get(client: Client, namespace: str) -> Object | None:
+    try:
+        return await client.get(NAMESPACES, namespace)
+    except ApiError as error:
+        if error.not_found:
+            return None
+        raise
