@@ -1,0 +1,295 @@
+"""Rules 1 and 2 at the API server: only Moorage writes what it decides, and whoever changes a spec is the requester.
+
+By plain HTTP, on the sandbox and on a real kube-apiserver. Everybody here has all rights in RBAC: a tenant is the
+administrator of its workspace.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import yaml
+
+from services.sandbox.run import serve
+from services.sandbox.world.world import Person, World
+from shared.hub.names import APPLIED_FINALIZER, REQUESTER_ANNOTATION
+from shared.kube.auth.kubeconfig import load_kubeconfig
+from shared.kube.client import Client
+from shared.kube.resources import CRDS
+from tests.support import apiserver, servers
+from tests.support.actors import APPLY, JSON_PATCH, MERGE, Actor
+from tests.support.manifests import API_VERSION, obj, placement
+from tests.support.process import process
+from tests.support.scene import definitions
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+
+HUB = "root:hub"
+ACCOUNT = "system:serviceaccount:moorage-system:"
+EVERYBODY = ("alice", "mallory", *(f"{ACCOUNT}{worker}" for worker in ("decision", "binding", "status", "controller")))
+RBAC = "rbac.authorization.k8s.io"
+API = "/apis/placement.moorage.io/v1alpha1/namespaces/shop"
+FORGED = json.dumps({"username": "root", "groups": ["system:masters"]})
+POINTER = "/metadata/annotations/placement.moorage.io~1requester"
+ALONE = "written by Moorage alone"
+SELECTED = {"selected": [{"target": {"workspace": "root:rich", "name": "huge"}}]}
+
+
+class Hub:
+    """Alice, who makes Placements; mallory, who may write them; the administrator, and workers by name."""
+
+    def __init__(self, actors: dict[str, Actor]) -> None:
+        self.actors = actors
+        self.admin, self.alice, self.mallory = actors["admin"], actors["alice"], actors["mallory"]
+
+    async def place(self, name: str) -> str:
+        """A Placement of alice's; its path."""
+        await self.alice.ok("POST", f"{API}/placements", placement(name))
+        assert await self.requester(name) == "alice"
+        return f"{API}/placements/{name}"
+
+    async def recorded(self, name: str) -> str:
+        found = await self.admin.ok("GET", f"{API}/placements/{name}")
+        return str(found["metadata"]["annotations"][REQUESTER_ANNOTATION])
+
+    async def requester(self, name: str) -> str:
+        return str(json.loads(await self.recorded(name))["username"])
+
+    async def decided(self, name: str) -> str:
+        """A PlacementDecision as the worker writes it; its path."""
+        body = obj("PlacementDecision", API_VERSION, name=name)
+        await self.actors["decision"].ok("POST", f"{API}/placementdecisions", body)
+        return f"{API}/placementdecisions/{name}"
+
+    async def bound(self, name: str) -> str:
+        """A PlacementBinding as the worker writes it; its path."""
+        await self.actors["binding"].ok("POST", f"{API}/placementbindings", binding(name))
+        return f"{API}/placementbindings/{name}"
+
+
+def binding(name: str) -> dict[str, Any]:
+    spec = {"placementRef": {"name": name}, "target": {"workspace": "root:own", "name": "small"}}
+    made = obj("PlacementBinding", API_VERSION, name=name, spec=spec)
+    made["metadata"]["finalizers"] = [APPLIED_FINALIZER]
+    return made
+
+
+def annotated(document: dict[str, Any], value: str = FORGED) -> dict[str, Any]:
+    """The object with a requester that somebody wrote by hand."""
+    return {**document, "metadata": {**document["metadata"], "annotations": {REQUESTER_ANNOTATION: value}}}
+
+
+def entry(name: str) -> list[dict[str, Any]]:
+    return [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name}]
+
+
+@contextlib.asynccontextmanager
+async def on_the_sandbox(folder: Path) -> AsyncIterator[dict[str, Actor]]:
+    world = World(workspaces=[HUB], users=[Person(name, [], {HUB: "admin"}) for name in EVERYBODY], serves=[])
+    async with serve(world, "127.0.0.1", 0, folder, tls=False) as ready, aiohttp.ClientSession() as session:
+        async with Client(load_kubeconfig(ready.kubeconfigs["admin"])) as admin:
+            for definition in definitions():
+                await admin.cluster(HUB).create(CRDS, definition)
+        configs = {name.removeprefix("user-"): path.read_text() for name, path in ready.kubeconfigs.items()}
+        yield {name: Actor(session, yaml.safe_load(text), HUB) for name, text in configs.items()}
+
+
+@contextlib.asynccontextmanager
+async def on_kubernetes(folder: Path) -> AsyncIterator[dict[str, Actor]]:
+    binaries = servers.find()
+    if binaries is None:
+        reason = f"no kube-apiserver in {servers.folder()}: make servers builds it"
+        pytest.fail(reason) if os.environ.get("MOORAGE_REQUIRE_SERVERS") else pytest.skip(reason)
+    with apiserver.servers(binaries, folder) as running:
+        server = await asyncio.to_thread(running.apiserver, "hub", [(name, ["everybody"]) for name in EVERYBODY])
+        install = ["moorage", "install", "kubernetes", "--kubeconfig", str(server.kubeconfigs[apiserver.ADMIN])]
+        async with process(install, os.environ) as installing:
+            assert await installing.ends() == 0, installing.output
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
+            configs = {name: path.read_text() for name, path in server.kubeconfigs.items()}
+            actors = {name: Actor(session, yaml.safe_load(text)) for name, text in configs.items()}
+            subject = {"kind": "Group", "name": "everybody", "apiGroup": RBAC}
+            role = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": RBAC}
+            everybody = {"metadata": {"name": "everybody"}, "roleRef": role, "subjects": [subject]}
+            await actors["admin"].ok("POST", f"/apis/{RBAC}/v1/clusterrolebindings", everybody)
+
+            async def rights_hold() -> bool:
+                return (await actors["alice"].send("GET", f"{API}/placements"))[0] == 200
+
+            await until(rights_hold)
+            yield actors
+
+
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=[
+        pytest.param(on_the_sandbox, id="sandbox"),
+        pytest.param(on_kubernetes, id="kubernetes", marks=[pytest.mark.servers, pytest.mark.xdist_group("servers")]),
+    ],
+)
+async def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
+    async with request.param(tmp_path_factory.mktemp("hub")) as actors:
+        found = Hub({name.removeprefix(ACCOUNT): actor for name, actor in actors.items()})
+        await found.admin.ok("POST", "/api/v1/namespaces", obj("Namespace", name="shop", namespace=""))
+        yield found
+
+
+async def test_a_tenant_that_makes_a_placement_in_another_name_is_recorded_itself(hub: Hub) -> None:
+    await hub.alice.ok("POST", f"{API}/placements", annotated(placement("made")))
+    assert await hub.requester("made") == "alice"
+    apply = annotated(placement("applied"))
+    await hub.alice.ok("PATCH", f"{API}/placements/applied?fieldManager=x&force=true", apply, APPLY)
+    assert await hub.requester("applied") == "alice"
+
+
+async def test_a_tenant_that_writes_the_requester_by_a_patch_changes_nothing(hub: Hub) -> None:
+    path = await hub.place("patched")
+    before = await hub.recorded("patched")
+    forged = {"metadata": {"annotations": {REQUESTER_ANNOTATION: FORGED}}}
+    for actor in (hub.mallory, hub.admin, hub.actors["controller"]):
+        await actor.send("PATCH", path, forged, MERGE)
+        assert await hub.recorded("patched") == before
+        await actor.send("PATCH", path, [{"op": "replace", "path": POINTER, "value": FORGED}], JSON_PATCH)
+        assert await hub.recorded("patched") == before
+        await actor.send("PATCH", path, [{"op": "remove", "path": POINTER}], JSON_PATCH)
+        assert await hub.recorded("patched") == before
+
+
+async def test_a_tenant_that_takes_the_requester_over_by_apply_changes_nothing(hub: Hub) -> None:
+    path = await hub.place("taken")
+    before = await hub.recorded("taken")
+    metadata = {"name": "taken", "namespace": "shop", "annotations": {REQUESTER_ANNOTATION: FORGED}}
+    body = {"apiVersion": API_VERSION, "kind": "Placement", "metadata": metadata}
+    await hub.mallory.send("PATCH", f"{path}?fieldManager=x&force=true", body, APPLY)
+    assert await hub.recorded("taken") == before
+    metadata.pop("annotations")  # and what a manager does not name any more is not removed with it
+    await hub.mallory.send("PATCH", f"{path}?fieldManager=x&force=true", body, APPLY)
+    assert await hub.recorded("taken") == before
+
+
+async def test_a_tenant_that_replaces_a_placement_leaving_the_requester_out_changes_nothing(hub: Hub) -> None:
+    path = await hub.place("replaced")
+    before = await hub.recorded("replaced")
+    for annotations in ({}, {REQUESTER_ANNOTATION: FORGED}):
+        found = await hub.mallory.ok("GET", path)
+        found["metadata"]["annotations"] = annotations
+        await hub.mallory.send("PUT", path, found)
+        assert await hub.recorded("replaced") == before
+
+
+async def test_whoever_writes_into_anothers_placement_is_its_requester_from_then_on(hub: Hub) -> None:
+    path = await hub.place("mine")
+    await hub.mallory.ok("PATCH", path, {"spec": {"workload": entry("evil")}}, MERGE)
+    assert await hub.requester("mine") == "mallory"
+    await hub.alice.ok("PATCH", path, {"spec": {"workload": entry("good")}}, MERGE)
+    assert await hub.requester("mine") == "alice"
+
+
+@pytest.mark.parametrize("way", ["merge patch", "json patch", "apply", "put"])
+async def test_whoever_changes_the_spec_and_forges_the_requester_at_once_is_recorded(hub: Hub, way: str) -> None:
+    name = way.replace(" ", "-")
+    path = await hub.place(name)
+    changed = {"spec": {"workload": entry("evil")}, "metadata": {"annotations": {REQUESTER_ANNOTATION: FORGED}}}
+    match way:
+        case "merge patch":
+            await hub.mallory.ok("PATCH", path, changed, MERGE)
+        case "json patch":
+            swap = [("/spec/workload/0/name", "evil"), (POINTER, FORGED)]
+            patch = [{"op": "replace", "path": path, "value": value} for path, value in swap]
+            await hub.mallory.ok("PATCH", path, patch, JSON_PATCH)
+        case "apply":
+            body = annotated(placement(name, workload=entry("evil")))
+            await hub.mallory.ok("PATCH", f"{path}?fieldManager=x&force=true", body, APPLY)
+        case _:
+            found = await hub.mallory.ok("GET", path)
+            found["spec"], found["metadata"]["annotations"] = changed["spec"], {REQUESTER_ANNOTATION: FORGED}
+            await hub.mallory.ok("PUT", path, found)
+    assert await hub.requester(name) == "mallory"
+
+
+async def test_labels_finalizers_and_status_do_not_make_anybody_the_requester(hub: Hub) -> None:
+    path = await hub.place("touched")
+    before = await hub.recorded("touched")
+    labels = {"metadata": {"labels": {"a": "b"}, "finalizers": ["placement.moorage.io/placed"]}}
+    await hub.actors["controller"].ok("PATCH", path, labels, MERGE)
+    await hub.actors["status"].ok("PATCH", f"{path}/status", {"status": {"phase": "Pending"}}, MERGE)
+    assert await hub.recorded("touched") == before
+
+
+@pytest.mark.parametrize("who", ["alice", "mallory", "controller", "binding", "status"])
+async def test_a_tenant_that_decides_by_itself_is_refused(hub: Hub, who: str) -> None:
+    actor, name = hub.actors[who], f"decided-{who}"
+    path = await hub.decided(name)
+    assert ALONE in await actor.refused("PATCH", f"{path}/status", {"status": SELECTED}, MERGE)
+    swap = [{"op": "add", "path": "/status", "value": SELECTED}]
+    assert ALONE in await actor.refused("PATCH", f"{path}/status", swap, JSON_PATCH)
+    body = obj("PlacementDecision", API_VERSION, name=name, status=SELECTED)
+    assert ALONE in await actor.refused("PATCH", f"{path}/status?fieldManager=x&force=true", body, APPLY)
+    found = await actor.ok("GET", path)
+    assert ALONE in await actor.refused("PUT", f"{path}/status", {**found, "status": SELECTED})
+    assert ALONE in await actor.refused("PATCH", path, {"metadata": {"labels": {"a": "b"}}}, MERGE)
+    fresh = obj("PlacementDecision", API_VERSION, name=f"{name}-2", status=SELECTED)
+    assert ALONE in await actor.refused("POST", f"{API}/placementdecisions", fresh)
+    assert ALONE in await actor.refused("PATCH", f"{API}/placementdecisions/{name}-2?fieldManager=x", fresh, APPLY)
+    assert (await hub.admin.ok("GET", path)).get("status", {}).get("selected", []) == []
+
+
+@pytest.mark.parametrize("who", ["alice", "mallory", "controller", "decision", "status"])
+async def test_a_tenant_that_binds_by_itself_or_strips_what_holds_a_binding_is_refused(hub: Hub, who: str) -> None:
+    actor, name = hub.actors[who], f"bound-{who}"
+    path = await hub.bound(name)
+    elsewhere = {"spec": {"target": {"workspace": "root:rich", "name": "huge"}}}
+    assert ALONE in await actor.refused("PATCH", path, elsewhere, MERGE)
+    assert ALONE in await actor.refused("PATCH", path, {"metadata": {"finalizers": None}}, MERGE)
+    strip = [{"op": "remove", "path": "/metadata/finalizers"}]
+    assert ALONE in await actor.refused("PATCH", path, strip, JSON_PATCH)
+    assert ALONE in await actor.refused("PATCH", f"{path}/status", {"status": {"phase": "Ready"}}, MERGE)
+    assert ALONE in await actor.refused("POST", f"{API}/placementbindings", binding(f"{name}-2"))
+    found = await actor.ok("GET", path)
+    found["metadata"].pop("finalizers")
+    assert ALONE in await actor.refused("PUT", path, found)
+
+
+async def test_a_tenant_that_deletes_a_binding_waits_until_its_objects_are_out(hub: Hub) -> None:
+    path = await hub.bound("deleted")
+    await hub.alice.ok("DELETE", path)
+    assert ALONE in await hub.alice.refused("PATCH", path, {"metadata": {"finalizers": None}}, MERGE)
+    assert (await hub.admin.ok("GET", path))["metadata"]["deletionTimestamp"]
+    await hub.actors["binding"].ok("PATCH", path, {"metadata": {"finalizers": None}}, MERGE)
+    assert (await hub.admin.send("GET", path))[0] == 404
+
+
+async def test_a_tenant_may_delete_a_decision_which_begins_anew(hub: Hub) -> None:
+    path = await hub.decided("begun")
+    await hub.alice.ok("DELETE", path)
+    assert (await hub.admin.send("GET", path))[0] == 404
+
+
+async def test_a_tenant_that_reports_by_itself_is_refused(hub: Hub) -> None:
+    path = await hub.place("reported")
+    assert ALONE in await hub.alice.refused("PATCH", f"{path}/status", {"status": {"phase": "Ready"}}, MERGE)
+    policies = "/apis/placement.moorage.io/v1alpha1/placementpolicies"
+    rule = {"name": "all", "expression": "true"}
+    body = obj("PlacementPolicy", API_VERSION, name="mine", namespace="", spec={"rules": [rule]})
+    await hub.alice.ok("POST", policies, body)
+    forged = {"status": {"observedGeneration": 1}}
+    assert ALONE in await hub.alice.refused("PATCH", f"{policies}/mine/status", forged, MERGE)
+
+
+async def test_uid_and_extra_of_a_requester_are_recorded_as_they_are(hub: Hub) -> None:
+    strange, odd = "Impersonate-Extra-x%2fy%22%5d%7d", '"}]\\'
+    extra = {"Impersonate-Extra-a": ["1", "2"], strange: [odd]}
+    headers = {"Impersonate_Group": ["system:masters"], "Impersonate_Uid": ["7"], **extra}
+    await hub.admin.acting("carol", **headers).ok("POST", f"{API}/placements", placement("carols"))
+    who = json.loads(await hub.recorded("carols"))
+    assert (who["username"], who["uid"], who["groups"]) == ("carol", "7", ["system:masters", "system:authenticated"])
+    assert who["extra"] == {"a": ["1", "2"], 'x/y"]}': [odd]}
