@@ -256,6 +256,7 @@ def bound(message: Assigned, binding: PlacementBinding) -> Bound:
         head=message.head,
         target=message.target,
         phase=binding.status.phase,
+        applied=attempt_of(binding) if in_place(binding) else 0,
         message="" if applied is None else applied.message,
         objects=tuple(
             ObjectHealth(ref=str(each.ref), health=each.health, message=each.message) for each in binding.status.objects

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from services.decision import core
 from services.decision.completeness import Completeness, Incomplete
-from services.decision.kubernetes import APPLIED, Decisions
+from services.decision.kubernetes import Decisions
 from services.decision.ledger import Crowded, Ledger, Superseded, Written
 from services.decision.settings import DecisionSettings
 from services.decision.settling import settle, uphold
@@ -126,8 +126,8 @@ class Decider:
         Not where it was removed and is selected again.
         """
         prefix = TargetRef.parse(message.target).key
-        if message.phase in APPLIED:
-            await self.ledger.shrink(prefix, message.placement, message.head)
+        if message.applied:
+            await self.ledger.shrink(prefix, message.placement, message.applied)
         if message.phase != "Removed" or prefix not in self.ledger.held_by(message.placement):
             return
         status: PlacementDecisionStatus | None = None

@@ -110,7 +110,7 @@ class Ledger:
 
         Raises `Superseded` when a newer head holds or released it, `Crowded` after too many lost races.
         """
-        placement = wanted.placement
+        placement, wanted = wanted.placement, msgspec.structs.replace(wanted, reserved_at=self._clock())
 
         def take(own: Reservation | None) -> Reservation:
             if own is not None and wanted.head.older_than(own.head):
@@ -142,6 +142,7 @@ class Ledger:
                 return holding(None if own is None else own.value, decided)
             return decided if own.value.released_at and own.value.head == decided.head else None
 
+        await self._reread(prefix)  # the bucket may have been emptied, which nobody tells
         await self._change(prefix, decided.placement, held)
 
     async def undo(self, written: Iterable[Written]) -> None:
@@ -157,32 +158,26 @@ class Ledger:
             return None
         return written.before or self._released(written.placement, own.value.head)
 
-    async def shrink(self, prefix: str, placement: PlacementRef, head: Head) -> None:
-        """Binding has applied what this head decided: give back what that takes less than what ran before.
+    async def shrink(self, prefix: str, placement: PlacementRef, applied: int) -> None:
+        """Binding has applied what this attempt decided: give back what that takes less than what ran before.
 
-        A newer head has its own to wait for, and what runs for an older one says nothing of this.
+        What was reserved by a newer attempt waits until that is applied.
         """
 
         def less(own: Entry[Reservation] | None) -> Reservation | None:
-            if own is None or own.value.shrinks_to is None or own.value.head != head:
+            if own is None or own.value.shrinks_to is None or own.value.head.attempt > applied:
                 return None
             return msgspec.structs.replace(own.value, resources=own.value.shrinks_to, shrinks_to=None)
 
         await self._change(prefix, placement, less)
 
-    async def release(self, prefix: str, placement: PlacementRef, head: Head, *, older: bool = False) -> None:
-        """Give back what a placement holds below a target's prefix, unless a newer head holds it.
-
-        With `older`, also not where this very head does: for whoever knows what was decided under this head, and not
-        what is being decided.
-        """
+    async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
+        """Give back what a placement holds below a target's prefix, unless a newer head holds it."""
 
         def let_go(own: Entry[Reservation] | None) -> Reservation | None:
-            kept = own is not None and (
-                head.older_than(own.value.head) or (older and not own.value.head.older_than(head))
-            )
+            held_by_newer = own is not None and head.older_than(own.value.head)
             released = own is not None and own.value.released_at and own.value.head == head
-            return None if kept or released else self._released(placement, head)
+            return None if held_by_newer or released else self._released(placement, head)
 
         await self._change(prefix, placement, let_go)
 

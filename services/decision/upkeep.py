@@ -52,10 +52,10 @@ async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decide
     wanted = bindings.keys() | core.selected_ids(status)
     for prefix, held in decider.ledger.held(ref).items():
         target = TargetRef.from_key(prefix).id
-        if target not in wanted and held.head.older_than(read):
+        if target in wanted:
+            await decider.ledger.shrink(prefix, ref, bindings.get(target, 0))
+        elif held.head.older_than(read):
             removals.append(core.removal(ref, newest, target, orphan=held.orphan))
-        elif bindings.get(target, 0) >= held.head.attempt:
-            await decider.ledger.shrink(prefix, ref, held.head)
     return removals
 
 

@@ -159,6 +159,7 @@ class Assigned(_OfPlacement, frozen=True, kw_only=True):
 class Bound(_OfPlacement, frozen=True, kw_only=True):
     """binding: how far it got in this one target. `version` is that of the PlacementBinding that says the same.
 
+    `applied` is the attempt whose decision the target has in full, 0 while it may have any other, or 0.1 wrote this.
     `vanished`: it was removed since the workspace is gone, so there is nothing to be asked or written there.
     """
 
@@ -166,6 +167,7 @@ class Bound(_OfPlacement, frozen=True, kw_only=True):
     target: str
     phase: str
     vanished: bool = False
+    applied: int = 0
     message: str = ""
     objects: tuple[ObjectHealth, ...] = ()
     version: str = ""

@@ -5,7 +5,7 @@ lost, after it. So can news. What is not let for long is a copy that stalls; one
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -38,23 +38,21 @@ _TURNS = 8  # of the loop, in which every task comes to its next step
 
 
 class Steps:
-    """Who waits to be let, by task."""
+    """Who waits to be let: tasks, and who hears news."""
 
     def __init__(self) -> None:
-        self.waiting: dict[asyncio.Task[Any], asyncio.Future[None]] = {}
+        self.waiting: dict[object, asyncio.Future[None]] = {}
 
-    async def turn(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        step = self.waiting[task] = asyncio.get_running_loop().create_future()
+    async def turn(self, who: object = None) -> None:
+        step = self.waiting[who or asyncio.current_task()] = asyncio.get_running_loop().create_future()
         await step
 
-    async def let(self, task: asyncio.Task[Any], steps: int) -> None:
-        """Let a task take so many steps, or all that it has left."""
+    async def let(self, who: object, steps: int) -> None:
+        """Let somebody take so many steps, or all that are left."""
         for _ in range(steps):
             await self.settle()
-            step = self.waiting.pop(task, None)
-            if step is None or task.done():
+            step = self.waiting.pop(who, None)
+            if step is None or step.done():
                 return
             step.set_result(None)
         await self.settle()
@@ -108,10 +106,13 @@ class StepBucket(RawBucket):
         await self._steps.turn()
         return found
 
-    async def watch(self) -> AsyncIterator[Raw | None]:
+    async def size(self) -> int | None:
+        return await self._bucket.size()
+
+    async def watch(self) -> AsyncGenerator[Raw | None, None]:
         async for raw in self._bucket.watch():
             if raw is not None:
-                await self._steps.turn()
+                await self._steps.turn(self)
             yield raw
 
 
@@ -143,7 +144,9 @@ class Hub:
             return Bound(placement=ref, head=message.head, target=message.target, phase="Failed")
         self.bindings[place] = message.head.attempt
         self.applied[place] = selected[message.target].get("cpu", 0.0)
-        return Bound(placement=ref, head=message.head, target=message.target, phase="Applied")
+        return Bound(
+            placement=ref, head=message.head, target=message.target, phase="Applied", applied=message.head.attempt
+        )
 
 
 class StepDecisions:
@@ -187,6 +190,7 @@ class World:
 
     def __init__(self, store: MemoryStore, steps: Steps, deciders: list[Decider], heads: Table[HeadEntry]) -> None:
         self.hub = Hub()
+        self.store = store
         self.steps = steps
         self.deciders = deciders
         self.table = Table(store, RESERVATIONS)
@@ -194,7 +198,7 @@ class World:
         self.attempts = dict.fromkeys(REFS, 0)
         self.pending: list[Message] = []
         self.running: list[tuple[asyncio.Task[Any], Message | None]] = []
-        self.news: list[asyncio.Task[Any]] = []
+        self.news: list[object] = []
 
     async def ask(self, number: int, cpu: float, where: int) -> None:
         """A placement is to have so much, in one target or else in the other, or in both or nowhere."""
@@ -258,9 +262,9 @@ class World:
                 emitted = task.result()
             except Retry:
                 continue
+            self.pending += [each for each in emitted or () if isinstance(each, Assigned)]
             if message is not None:
                 self._done(message)
-                self.pending += [each for each in emitted or () if isinstance(each, Assigned)]
 
     def _done(self, message: Message) -> None:
         if message in self.pending:
@@ -279,6 +283,13 @@ class World:
             await self.tell(copy, 1000)
         await self.look_for_leftovers(0)
         await self.step(0, 200)
+        while self.pending:
+            await self.deliver(0, 0)
+            await self.step(0, 200)
+
+    def purge(self) -> None:
+        """Empty the reservations, as a purge of the stream does: nobody who follows them hears of it."""
+        self.store.raw(RESERVATIONS)._last.clear()
 
     async def reserved(self) -> dict[tuple[PlacementRef, str], float]:
         found = {}
@@ -323,8 +334,8 @@ async def opened(stack: AsyncExitStack, copies: int) -> World:
         table = Table(StepStore(store, steps), RESERVATIONS)
         news, known, named = table.follow(), inventory.follow(), heads.follow()
         ledger = Ledger(table, news, lambda: 1000.0)
-        world.news.append(asyncio.create_task(news.run()))
-        tasks += [world.news[-1], *(asyncio.create_task(view.run()) for view in (known, named))]
+        world.news.append(table._raw)
+        tasks += [asyncio.create_task(view.run()) for view in (news, known, named)]
         tasks.append(asyncio.create_task(ledger.follow()))
         decisions: Any = StepDecisions(world.hub, steps)
         deciders.append(
