@@ -28,6 +28,7 @@ COMMANDS = (
     "uninstall",
     "provision",
     "nats",
+    "audit",
     "dead",
     "diagram",
 )
