@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from services.binding import lifecycle
 from services.binding.consent import admitted
 from services.binding.core import Identity, Wanted, identity
-from services.binding.judge import Operation, judge, order_for
+from services.binding.judge import Operation, judge, order_for, undecided
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.removal import Removal
@@ -26,7 +26,6 @@ from shared.hub.access import Access
 from shared.hub.requester import requester_of
 from shared.hub.retry import SOON
 from shared.model.report import TargetReport
-from shared.model.request import HeadEntry
 from shared.pipeline.messages import Assigned, Bound, Observed
 from shared.process import audit
 
@@ -52,7 +51,6 @@ class Binder:
         access: Access,
         workloads: Workloads,
         reach: Reach,
-        heads: View[HeadEntry],
         reports: View[TargetReport],
         publish: Callable[[Bound], Awaitable[None]],
         clock: Callable[[], float],
@@ -61,7 +59,6 @@ class Binder:
         self._access = access
         self._workloads = workloads
         self._reach = reach
-        self._heads = heads
         self._clock = clock
         self._leases = Leases(settings, records=records, reach=reach, publish=publish, clock=clock)
         self._removal = Removal(
@@ -73,6 +70,10 @@ class Binder:
         facts = await self._records.facts(message.placement, message.target)
         match self._judge(message, facts):
             case "drop":
+                if facts.placement is not None and undecided(message, facts.decision):
+                    audit.refused(
+                        "NotDecided", placement=str(message.placement), target=message.target, stage="assigned"
+                    )
                 return None
             case "remove":
                 return await self._removal.remove(message, facts)
@@ -95,9 +96,7 @@ class Binder:
         return await self._apply(assigned, facts, drifted)
 
     def _judge(self, message: Assigned, facts: Facts) -> Operation:
-        head = self._heads.get(message.placement.key)
-        newest = head.head.attempt if head else 0
-        return judge(message, facts.placement, facts.decision, facts.binding, newest)
+        return judge(message, facts.placement, facts.decision, facts.binding)
 
     async def _apply(self, message: Assigned, facts: Facts, drifted: Collection[Identity] = ()) -> Bound | None:
         ref, before = message.placement, facts.binding

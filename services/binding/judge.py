@@ -17,30 +17,34 @@ def judge(
     placement: Placement | None,
     decision: PlacementDecision | None,
     binding: PlacementBinding | None,
-    newest: int,
 ) -> Operation:
-    """What has to be done now, which may differ from what the message asked for when it was sent.
+    """What has to be done now, which may differ from what the message asked for.
 
-    `newest` is the newest attempt that is known of this placement. The PlacementDecision counts, not the message: a
-    decision is written before the messages that follow from it are sent.
+    The PlacementDecision counts, not the message: it is written before the messages that follow from it are sent. So
+    nothing is applied without one, and nothing that it selects is removed, whoever says so.
     """
     if binding is not None and attempt_of(binding) > message.head.attempt:
         return "drop"
     if placement is None or placement.metadata.deletion_timestamp:
         return "remove"
+    ours = placement.metadata.uid == message.head.uid
     ending = message.remove and binding is not None and deleting(binding)
-    if placement.spec.suspend and placement.metadata.uid == message.head.uid and not ending:
+    if placement.spec.suspend and ours and not ending:
         return "drop"  # what runs stays as it is; when that ends there is another round, which says what holds then
     if decision is None:  # nothing is to be taken from a Placement that lives: it is decided (anew) before long
-        if message.remove:
-            return "drop" if placement.metadata.uid == message.head.uid else "remove"
-        return "drop" if newest > message.head.attempt else "apply"
+        former = binding is not None and binding.spec.placement_ref.uid != placement.metadata.uid
+        return "remove" if message.remove and former and not ours else "drop"
     selected = chosen(decision, message.target) is not None
     if message.remove:
-        return "drop" if selected and decision.status.attempt > message.head.attempt else "remove"
-    if placement.metadata.uid != message.head.uid:
-        return "drop"  # it was deleted and made anew: the new one has a decision and messages of its own
+        return "drop" if selected else "remove"
+    if not ours or undecided(message, decision):
+        return "drop"  # it was deleted and made anew, and the new one has messages of its own; or nobody decided this
     return "apply" if selected else "remove"
+
+
+def undecided(message: Assigned, decision: PlacementDecision | None) -> bool:
+    """Whether a message asks to apply what was not decided, as far as the hub says."""
+    return not message.remove and (decision is None or decision.status.attempt < message.head.attempt)
 
 
 def chosen(decision: PlacementDecision, target: str) -> int | None:

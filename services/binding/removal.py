@@ -64,7 +64,8 @@ class Removal:
             if marked is None:
                 return _removed(message, binding.metadata.resource_version, "")
             binding = marked
-        orphan = message.orphan or (leaving and placement is not None and placement.spec.deletion_policy == "Orphan")
+        # The Placement says whether its objects stay; only where it is gone is there nobody but the message to say so.
+        orphan = message.orphan if placement is None else leaving and placement.spec.deletion_policy == "Orphan"
         note = await self._clear(message, binding, orphan=orphan)
         return _removed(message, binding.metadata.resource_version, note)
 

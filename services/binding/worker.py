@@ -17,7 +17,7 @@ from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
 from shared.hub.targets import TargetClients, perimeter
-from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
+from shared.pipeline.buckets import INVENTORY, REPORTS
 from shared.pipeline.messages import Assigned, Bound, Observed, encode
 from shared.pipeline.runner import Runtime
 from shared.pipeline.worker import Worker
@@ -59,7 +59,6 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
                 access=access,
                 workloads=Workloads(hub),
                 reach=reach,
-                heads=await runtime.follow(HEADS),
                 reports=reports,
                 publish=publish,
                 clock=runtime.clock,
@@ -75,7 +74,7 @@ worker = Worker(
     "Applies decisions in target clusters",
     settings=BindingSettings,
     open=open_binding,
-    follows=(HEADS, INVENTORY, REPORTS),
+    follows=(INVENTORY, REPORTS),
 )
 
 

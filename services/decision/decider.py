@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from services.decision import core
 from services.decision.completeness import Completeness, Incomplete
-from services.decision.kubernetes import Decisions
+from services.decision.kubernetes import Decisions, owner_of
 from services.decision.ledger import Crowded, Ledger, Superseded, Written
 from services.decision.settings import DecisionSettings
 from services.decision.settling import settle, uphold
@@ -101,12 +101,20 @@ class Decider:
         return {target for target, permission in permissions.items() if permission == "Allowed"}
 
     async def withdraw(self, message: Withdrawn) -> list[Assigned]:
-        """Forget the decision, and have everything removed; what is removed is given back."""
+        """Forget the decision, and have everything removed; what is removed is given back.
+
+        The hub says whether it goes, and not the message. Where another Placement of this name lives by now, what was
+        decided for that one stays; what the former left is taken away by the rounds of the new one.
+        """
         ref, head = message.placement, message.head
         with as_retry():
-            if await self.decisions.lives(ref, head.uid):
+            living = await self.decisions.living(ref)
+            if living == head.uid:
                 return []  # whoever thought that it was gone did not see well
-            status, _ = await self.decisions.read(ref)
+            status, found = await self.decisions.read(ref)
+            if living and (found is None or owner_of(found) == living):
+                refused("NotDecided", placement=str(ref), uid=head.uid, stage="withdrawn")
+                return []
             present = await self.decisions.bound(ref) | core.selected_ids(status)
             await self.decisions.forget(ref)
         told = core.withdrawal(ref, head, present, orphan=message.orphan)

@@ -78,10 +78,10 @@ class Decisions:
         found = await self._placement(ref)
         return str(found.get("uid", "")) if found is not None else None
 
-    async def lives(self, ref: PlacementRef, uid: str) -> bool:
-        """Whether the Placement with this uid is there, and not being deleted."""
+    async def living(self, ref: PlacementRef) -> str:
+        """The uid of the Placement of this name; empty where there is none, or it is being deleted."""
         found = await self._placement(ref)
-        return found is not None and found.get("uid") == uid and not found.get("deletionTimestamp")
+        return "" if found is None or found.get("deletionTimestamp") else str(found.get("uid", ""))
 
     async def _placement(self, ref: PlacementRef) -> dict[str, Any] | None:
         """The metadata of the Placement of this name."""
@@ -122,6 +122,12 @@ class Decisions:
 
     def _client(self, ref: PlacementRef) -> Client:
         return self._hub.at(ref.workspace)
+
+
+def owner_of(decision: dict[str, Any]) -> str:
+    """The uid of the Placement that a PlacementDecision was written for."""
+    owners = decision["metadata"].get("ownerReferences") or [{}]
+    return str(owners[0].get("uid", ""))
 
 
 def _applied(binding: dict[str, Any]) -> tuple[str, int]:

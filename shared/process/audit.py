@@ -13,6 +13,7 @@ log = logging.getLogger("moorage.audit")
 Reason = Literal[
     "AddressNotAllowed",  # a kubeconfig leads where the operator does not allow clients of targets to go
     "NotAuthorized",  # a requester may not use a target that was proposed, or written as decided
+    "NotDecided",  # a message commands what the hub does not say
     "TooManyPlacements",  # a workspace has more Placements than the operator allows it
     "TooManyRounds",  # a workspace asks for more rounds than the operator allows it; they are made later
     "TooManyTargets",  # a workspace offers more targets than the operator allows it

@@ -12,7 +12,7 @@ from services.binding.workload import Workloads
 from shared.hub.access import AccessReviews
 from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
-from shared.pipeline.buckets import HEADS, INVENTORY, REPORTS
+from shared.pipeline.buckets import INVENTORY, REPORTS
 from shared.pipeline.messages import Bound
 from tests.support.perimeter import BESIDE_US
 from tests.support.scene import Scene, follow
@@ -27,7 +27,7 @@ async def binders(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
     async def publish(bound: Bound) -> None:
         scene.bound.append(bound)
 
-    async with follow(scene, INVENTORY, HEADS, REPORTS) as (inventory, heads, reports):
+    async with follow(scene, INVENTORY, REPORTS) as (inventory, reports):
         scene.inventory = inventory
 
         def make(**settings: Any) -> Binder:
@@ -39,7 +39,6 @@ async def binders(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
                 access=AccessReviews(hub, chosen, scene.clock),
                 workloads=Workloads(hub),
                 reach=Reach(chosen, clients[-1], inventory, scene.clock),
-                heads=heads,
                 reports=reports,
                 publish=publish,
                 clock=scene.clock,

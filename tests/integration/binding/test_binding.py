@@ -169,9 +169,12 @@ async def test_removal_takes_everything_back_but_the_namespace(scene: Scene, bin
 
 async def test_orphaned_objects_stay_without_our_marks(scene: Scene, binder: Binder) -> None:
     await scene.workload()
-    ref = await scene.place()
-    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
-    bound = await scene.insist(binder, scene.assigned(ref, await scene.decide(ref), remove=True, orphan=True))
+    ref = await scene.place(deletionPolicy="Orphan")
+    head = await scene.decide(ref, "east")
+    await scene.insist(binder, scene.assigned(ref, head))
+    await scene.team.merge_patch(PLACEMENTS, "web", {"metadata": {"finalizers": ["test/keep"]}}, "shop")
+    await scene.team.delete(PLACEMENTS, "web", "shop")
+    bound = await scene.insist(binder, scene.assigned(ref, head, remove=True))
     assert bound is not None
     assert bound.message == "The objects were left in the target."
     assert await scene.binding(ref) is None
