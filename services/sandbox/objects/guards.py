@@ -22,6 +22,7 @@ WRITERS = {
     f"placementbindings.{GROUP}/status": "binding",
     f"placements.{GROUP}/status": "status",
     f"placementpolicies.{GROUP}/status": "status",
+    f"placementoverrides.{GROUP}/status": "controller",
 }
 """Which worker writes what, by resource and subresource."""
 

@@ -148,6 +148,7 @@ MINE = {
     "decision": ("placementdecisions", "placementdecisions/status"),
     "binding": ("placementbindings", "placementbindings/status"),
     "status": ("placements/status", "placementpolicies/status"),
+    "controller": ("placementoverrides/status",),
 }
 GUARDED = tuple(each for those in MINE.values() for each in those)
 
@@ -197,7 +198,7 @@ def test_the_garbage_collector_takes_owners_off_and_writes_no_status():
         {"username": ""},
         {"username": "system:serviceaccount:shop:decision"},
         {"username": f"{ACCOUNT}decision:x"},
-        {"username": f"{ACCOUNT}controller"},
+        {"username": f"{ACCOUNT}discovery"},
         *({"username": ACCOUNT + worker, "extra": extra} for worker in MINE for extra in (SCOPED, OF_A_WORKSPACE)),
         {"username": "alice", "groups": ["system:masters", "system:kcp:admin", "moorage:decision"], "extra": SCOPED},
         {"username": "system:kube-controller-manager", "extra": OF_A_WORKSPACE},
