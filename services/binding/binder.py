@@ -113,7 +113,8 @@ class Binder:
         if wanted is None:
             wanted = await self._workloads.wanted(ref, spec, order, target.labels)
         if wanted is None:
-            return await self._await_decision(message, before)
+            await self._await_decision(message, before)
+            return None
         if not isinstance(wanted, Trouble):
             wanted = admitted(wanted, ref, target.terms)
         model = before or lifecycle.fresh(message, order.replicas)
@@ -135,14 +136,16 @@ class Binder:
             return lifecycle.bound(message, binding)
         return await self._apply_in_target(message, placement, before, binding, wanted, drifted)
 
-    async def _await_decision(self, message: Assigned, before: PlacementBinding | None) -> Bound | None:
-        """Leave what runs: the workload is not what was decided. The round that follows from its change decides it."""
+    async def _await_decision(self, message: Assigned, before: PlacementBinding | None) -> None:
+        """Leave what runs: the workload is not what was decided. The round that follows from its change decides it.
+
+        Nobody is told: whoever heard of this attempt as bound would give back what still runs.
+        """
         if before is None:
-            return None
+            return
         binding = lifecycle.outdated(before, self._clock())
-        if binding is before:
-            return None
-        return lifecycle.bound(message, await self._records.write_status(message.placement, binding))
+        if binding is not before:
+            await self._records.write_status(message.placement, binding)
 
     async def _denied(self, message: Assigned, placement: Placement) -> Trouble | None:
         """Why the Placement, as it is now, may not use the target.

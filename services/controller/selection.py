@@ -10,13 +10,15 @@ from services.controller.counting import Counted, Places, count, counts_by_conte
 from services.controller.workload import Selected, select
 from services.controller.workspace import SYNC_TIMEOUT, Unreadable, WorkspaceWatch
 from shared.aio.lru import Lru
-from shared.api import Placement, PlacementSpec, WorkloadSelector, matches, validate_placement
+from shared.api import Placement, WorkloadSelector, matches, validate_placement
 from shared.broker.bus import Retry
 from shared.hub.rendering import input_digest
+from shared.hub.requester import requester_of
 from shared.kube.apis import UnknownKind
 from shared.model.refs import PlacementRef
 from shared.model.request import WorkloadObject
 from shared.model.target import Target
+from shared.process.audit import refused
 
 _REMEMBERED = 1000  # placements whose overrides or manifests are counted
 _CHANGED = 0.1  # seconds until an object is looked at again that the cache is behind of
@@ -58,18 +60,19 @@ class Selections:
         except ValueError as error:
             return Selection(Counted(error=f"spec.manifests: {error}"))
         digest = input_digest(spec, [each.summary.hash for each in (*found, *manifests)])
-        counted = await self._count(ref, watch, spec, found, digest, targets)
+        counted = await self._count(ref, watch, placement, found, digest, targets)
         return Selection(counted, await _along(ref, watch, placement, [*found, *manifests]), digest)
 
     async def _count(
         self,
         ref: PlacementRef,
         watch: WorkspaceWatch,
-        spec: PlacementSpec,
+        placement: Placement,
         found: Sequence[Selected],
         digest: str,
         targets: Iterable[Target],
     ) -> Counted:
+        spec = placement.spec
         if not counts_by_content(spec):
             unique = {each.summary.ref: each.summary for each in found}
             return Counted(tuple(unique[name] for name in sorted(unique)))
@@ -79,6 +82,10 @@ class Selections:
         if counted is None:
             objects = [await _content(ref, watch, each.summary) for each in found]
             counted = count(spec, ref.namespace, [*objects, *spec.manifests], sets)
+            if counted.error:
+                requester = requester_of(placement)
+                who = requester.username if requester else ""
+                refused("NotCountable", requester=who, placement=str(ref), why=counted.error)
             self._counted.put(key, counted)
         return counted
 

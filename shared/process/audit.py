@@ -12,6 +12,7 @@ log = logging.getLogger("moorage.audit")
 
 Reason = Literal[
     "AddressNotAllowed",  # a kubeconfig leads where the operator does not allow clients of targets to go
+    "NotCountable",  # what a Placement would run cannot be said beforehand
     "NotAuthorized",  # a requester may not use a target that was proposed, or written as decided
     "NotDecided",  # a message commands what the hub does not say
     "TooManyPlacements",  # a workspace has more Placements than the operator allows it

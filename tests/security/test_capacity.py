@@ -15,6 +15,7 @@ from shared.kube.resources import DEPLOYMENTS
 from shared.model.refs import TargetRef
 from shared.pipeline.buckets import INVENTORY
 from shared.pipeline.messages import Assigned, encode
+from shared.process import audit
 from tests.support import worlds
 from tests.support.manifests import condition, obj
 from tests.support.together import JOBS, Together, together, until
@@ -135,10 +136,16 @@ async def test_a_tenant_whose_job_has_to_succeed_so_often_does_not_divide_it(sys
     await refused(system, "web", "spec.completions, which cannot be divided")
 
 
-async def test_a_tenant_who_hides_a_workload_behind_a_manifest_of_its_name_is_refused(system: Together) -> None:
+async def test_a_tenant_who_hides_a_workload_behind_a_manifest_of_its_name_is_refused(
+    system: Together, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = audit.refusals["NotCountable"]
     hidden = {**worlds.deployment("web", replicas=0), "metadata": {"name": "web"}}
     await system.place("web", worlds.deployment("web", cpu="1", replicas=50), manifests=[hidden])
     await refused(system, "web", "Deployment web is placed twice, with different content")
+    assert audit.refusals["NotCountable"] > before
+    said = [each for each in caplog.records if each.name == "moorage.audit"]
+    assert {(each.__dict__["reason"], each.__dict__["requester"]) for each in said} == {("NotCountable", worlds.USER)}
 
 
 async def test_a_tenant_who_brings_an_autoscaler_has_its_maximum_asked_for(system: Together) -> None:

@@ -85,7 +85,9 @@ class Scene:
         await self.hub.cluster(workspace).create(PLACEMENTS, placement(name, **spec))
         return PlacementRef(workspace=workspace, namespace="shop", name=name)
 
-    async def decide(self, ref: PlacementRef, *targets: str, replicas: int | Mapping[str, int] | None = None) -> Head:
+    async def decide(
+        self, ref: PlacementRef, *targets: str, replicas: int | Mapping[str, int] | None = None, digest: str = ""
+    ) -> Head:
         """Write a decision for the next attempt, as the decision worker does."""
         self.attempt += 1
         client = self.hub.cluster(ref.workspace)
@@ -100,7 +102,7 @@ class Scene:
         with contextlib.suppress(ApiError):
             await client.create(DECISIONS, body)
         decided_at = datetime.fromtimestamp(self.clock(), UTC).isoformat()
-        status = {"attempt": self.attempt, "selected": selected, "decidedAt": decided_at}
+        status = {"attempt": self.attempt, "selected": selected, "decidedAt": decided_at, "inputDigest": digest}
         await client.merge_patch(DECISIONS, ref.name, {"status": status}, ref.namespace, subresource="status")
         head = await client.get(PLACEMENTS, ref.name, ref.namespace)
         found = Head(uid=head["metadata"]["uid"], generation=1, attempt=self.attempt)

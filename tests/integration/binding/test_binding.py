@@ -485,3 +485,31 @@ async def test_a_binding_deleted_by_hand_is_made_anew(scene: Scene, binder: Bind
     assert again is not None
     assert again["metadata"]["uid"] != first["metadata"]["uid"]
     assert await scene.managed() == {"Deployment web"}
+
+
+async def test_what_is_not_what_was_decided_is_left_and_nobody_is_told_that_it_was_applied(
+    scene: Scene, binder: Binder
+) -> None:
+    """Whoever heard that would give back what runs on."""
+    await scene.workload(replicas=3)
+    ref = await scene.place()
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
+    smaller = await scene.decide(ref, "east", digest="of fewer replicas, which somebody edited since")
+    assert await scene.insist(binder, scene.assigned(ref, smaller, digest="of fewer")) is None
+    assert await scene.insist(binder, scene.assigned(ref, smaller, digest="of fewer")) is None
+    found, binding = await scene.in_target(), await scene.binding(ref)
+    assert found is not None
+    assert binding is not None
+    assert found["spec"]["replicas"] == 3
+    assert condition(binding["status"], "Progressing")["reason"] == "AwaitsDecision"
+    assert binding["status"]["phase"] == "Applied"
+    assert scene.bound == []
+
+
+async def test_what_is_not_what_was_decided_gets_no_binding(scene: Scene, binder: Binder) -> None:
+    await scene.workload()
+    ref = await scene.place()
+    head = await scene.decide(ref, "east", digest="of another")
+    assert await scene.insist(binder, scene.assigned(ref, head, digest="of another")) is None
+    assert await scene.binding(ref) is None
+    assert await scene.managed() == set()

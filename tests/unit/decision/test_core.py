@@ -182,3 +182,23 @@ def test_a_delivery_that_comes_again_says_what_the_first_one_wrote():
     status = core.record(scheduled(refusal=none), [], none, None, 1.0)
     again = scheduled(refusal=msgspec.structs.replace(none, message="0/6 targets: 6 not ready"))
     assert core.redelivered(again, status) == ([], none)
+
+
+def test_a_refusal_leaves_the_digest_of_what_runs() -> None:
+    """Else binding took what was refused for what was decided."""
+    asked = scheduled((choice("a"),))
+    asked = msgspec.structs.replace(asked, request=msgspec.structs.replace(asked.request, input_digest="old"))
+    decided = core.record(asked, [choice("a")], None, None, 1.0)
+    grown = msgspec.structs.replace(asked, request=msgspec.structs.replace(asked.request, input_digest="new"))
+    refused = core.record(grown, [], Refusal(code="Contended", message="no"), decided, 2.0)
+    assert (decided.input_digest, refused.input_digest) == ("old", "old")
+    assert core.record(grown, [choice("a")], None, refused, 3.0).input_digest == "new"
+
+
+def test_binding_is_told_the_digest_and_the_overrides_that_were_decided() -> None:
+    overridden = msgspec.structs.replace(choice("a"), overrides=(0, 2))
+    decided = core.record(scheduled((overridden,)), [overridden], None, None, 1.0)
+    (told,) = core.assignments(REF, HEAD, decided.selected, (), (), "d")
+    assert (told.overrides, told.digest) == ((0, 2), "d")
+    (again,) = core.overlooked(REF, HEAD, decided.selected, (), "d")
+    assert again == told
