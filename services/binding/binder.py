@@ -35,6 +35,7 @@ _AUDITED: dict[str, audit.Reason] = {
     "NamespaceProtected": "NamespaceProtected",
     "NotAuthorized": "NotAuthorized",
     "NotOurs": "NotOurs",
+    "NotReadable": "NotReadable",
     "OwnedByOther": "NotOurs",
 }
 """Trouble that somebody's reaching too far means."""
@@ -111,7 +112,7 @@ class Binder:
         target = self._reach.target(message.target)
         wanted: Wanted | Trouble | None = await self._denied(message, placement)
         if wanted is None:
-            wanted = await self._workloads.wanted(ref, spec, order, target.labels)
+            wanted = await self._workloads.wanted(ref, spec, order, target.labels, requester_of(placement))
         if wanted is None:
             await self._await_decision(message, before)
             return None

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.hub.access import AccessSettings
+from shared.process.settings import AccessSettings
 
 
 class BindingSettings(AccessSettings, frozen=True, kw_only=True):

@@ -57,7 +57,7 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
                 settings,
                 records=records,
                 access=access,
-                workloads=Workloads(hub),
+                workloads=Workloads(hub, access),
                 reach=reach,
                 reports=reports,
                 publish=publish,

@@ -9,8 +9,10 @@ from services.binding.judge import Order
 from services.binding.trouble import Trouble, lasting
 from shared.aio.lru import Lru
 from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
+from shared.hub.access import Access
 from shared.hub.hub import Hub
 from shared.hub.names import applyset_of
+from shared.hub.reading import Item, may_read
 from shared.hub.references import REFERRED, Reference, references, selecting
 from shared.hub.rendering import Unfit, input_digest, matching, source_hash
 from shared.kube.apis import RestMapper, UnknownKind
@@ -18,6 +20,7 @@ from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import SERVICES
 from shared.model.refs import PlacementRef
+from shared.model.request import Requester
 
 _WORKSPACES = 1000  # whose kinds are remembered
 _TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret
@@ -26,18 +29,24 @@ _TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret
 class Workloads:
     """The workloads of Placements. What each workspace serves is remembered, for some of them."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, access: Access) -> None:
         self._hub = hub
+        self._access = access
         self._mappers: Lru[str, RestMapper] = Lru(_WORKSPACES)
 
     async def wanted(
-        self, ref: PlacementRef, spec: PlacementSpec, order: Order, target_labels: Mapping[str, str]
+        self,
+        ref: PlacementRef,
+        spec: PlacementSpec,
+        order: Order,
+        target_labels: Mapping[str, str],
+        requester: Requester | None,
     ) -> Wanted | Trouble | None:
         """What is to be in a target of these labels, or why that cannot be worked out; None where what there is now is
         not what was decided. Raises what reading raises.
         """
         try:
-            collected = await self._collect(ref, spec)
+            collected = await self._collect(ref, spec, requester)
             if order.digest and order.digest != input_digest(spec, list(map(source_hash, collected.workload))):
                 return None
             overrides = matching(spec.overrides, target_labels) if order.overrides is None else order.overrides
@@ -53,26 +62,28 @@ class Workloads:
                 raise
             return errors.of(error, f"workspace {ref.workspace or 'hub'}")
 
-    async def _collect(self, ref: PlacementRef, spec: PlacementSpec) -> Collected:
+    async def _collect(self, ref: PlacementRef, spec: PlacementSpec, requester: Requester | None) -> Collected:
         """The selected objects, and what they refer to.
 
-        Raises Trouble for an object or a kind that is not there, and what reading raises.
+        Raises Trouble for an object or a kind that is not there or that the requester may not read, and what reading
+        raises.
         """
         selected: list[Object] = []
         for selector in spec.workload:
-            selected += await self._select(ref, selector)
+            selected += await self._select(ref, selector, requester)
         workload = (*selected, *spec.manifests)
         if not spec.follow_references:
             return Collected(workload)
-        referred, notes = await self._follow(ref, workload)
+        referred, notes = await self._follow(ref, workload, requester)
         return Collected(workload, tuple(referred), tuple(notes))
 
-    async def _select(self, ref: PlacementRef, selector: WorkloadSelector) -> list[Object]:
+    async def _select(self, ref: PlacementRef, selector: WorkloadSelector, requester: Requester | None) -> list[Object]:
         client, where = self._hub.at(ref.workspace), f"workspace {ref.workspace or 'hub'}"
         try:
             resource = await self._mapper(ref.workspace).resource(selector.api_version, selector.kind)
         except UnknownKind as error:
             raise lasting("UnknownKind", f"{where}: {error}") from None
+        await self._check_reading(ref, requester, [Item(resource, selector.name or "")])
         if not selector.name:
             page = await client.list(resource, ref.namespace, label_selector=selector_text(selector.label_selector))
             return sorted(page.items, key=lambda obj: str(obj["metadata"]["name"]))
@@ -85,29 +96,56 @@ class Workloads:
                 "WorkloadNotFound", f"{selector.kind} {ref.namespace}/{selector.name} is not in {where}"
             ) from None
 
-    async def _follow(self, ref: PlacementRef, workload: Sequence[Object]) -> tuple[list[Object], list[str]]:
+    async def _check_reading(self, ref: PlacementRef, requester: Requester | None, items: Iterable[Item]) -> None:
+        """Raise Trouble for what the requester may not read, before anybody reads it."""
+        answer = await may_read(self._access, requester, ref.workspace, ref.namespace, items)
+        if answer.permission == "Unknown":
+            raise Trouble("PermissionGranted", "AuthorizationUnknown", answer.sentence, lasting=False)
+        if answer.permission != "Allowed":
+            raise Trouble("PermissionGranted", "NotReadable", answer.sentence, lasting=True)
+
+    async def _follow(
+        self, ref: PlacementRef, workload: Sequence[Object], requester: Requester | None
+    ) -> tuple[list[Object], list[str]]:
         needed: dict[tuple[str, str], Reference] = {}
         for found in sorted({each for obj in workload for each in references(obj)}):
             needed.setdefault((found.kind, found.name), found)  # what is needed sorts before what is optional
+        await self._check_reading(ref, requester, [Item(REFERRED[each.kind], each.name) for each in needed.values()])
         client = self._hub.at(ref.workspace)
-        services = await self._services(client, ref.namespace, workload)
+        services, hidden = await self._services(client, ref, workload, requester)
         objects = await asyncio.gather(*(_read(client, ref.namespace, each) for each in needed.values()))
         notes = [
             f"{each.kind} {each.name} is not in the workspace."
             for each, obj in zip(needed.values(), objects, strict=True)
             if obj is None and not each.optional
         ]
+        if hidden:
+            notes.append(f"{hidden} Services are left out that the requester may not get.")
         carried = [obj for obj in objects if obj is not None and obj.get("type") != _TOKEN]
         return carried + services, notes
 
-    async def _services(self, client: Client, namespace: str, workload: Sequence[Object]) -> list[Object]:
+    async def _services(
+        self, client: Client, ref: PlacementRef, workload: Sequence[Object], requester: Requester | None
+    ) -> tuple[list[Object], int]:
+        """The Services that select the workload's pods, and how many more there are that the requester may not read.
+        Nobody asked for these by name, so they are left out.
+        """
         try:
-            page = await client.list(SERVICES, namespace)
+            page = await client.list(SERVICES, ref.namespace)
         except ApiError as error:
             if error.not_found:
-                return []  # a workspace without the kind has none of them
+                return [], 0  # a workspace without the kind has none of them
             raise
-        return selecting(page.items, workload)
+        found = selecting(page.items, workload)
+        readable = []
+        for service in found:
+            item = Item(SERVICES, str(service["metadata"]["name"]))
+            answer = await may_read(self._access, requester, ref.workspace, ref.namespace, [item])
+            if answer.permission == "Unknown":  # what is in the target already must not go for that
+                raise Trouble("PermissionGranted", "AuthorizationUnknown", answer.sentence, lasting=False)
+            if answer.permission == "Allowed":
+                readable.append(service)
+        return readable, len(found) - len(readable)
 
     def _mapper(self, workspace: str) -> RestMapper:
         found = self._mappers.get(workspace)

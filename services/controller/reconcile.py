@@ -1,7 +1,7 @@
 """Looking at one placement: observe, decide on the next step, carry it out."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -75,7 +75,7 @@ class Reconciler:
     waiting: Table[Waiting]
     policies: View[PolicyEntry]
     rounds: Rate  # by workspace
-    selections: Selections = field(default_factory=Selections)
+    selections: Selections
 
     async def reconcile(self, ref: PlacementRef) -> Said | None:
         """What is to be said about a placement now. Raises `Retry` when it cannot be told yet."""

@@ -1,5 +1,6 @@
 """Objects that a Placement selects in its workspace, from the live caches."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,10 +11,14 @@ from services.controller.counting import Counted, Places, count, counts_by_conte
 from services.controller.workload import Selected, select
 from services.controller.workspace import SYNC_TIMEOUT, Unreadable, WorkspaceWatch
 from shared.aio.lru import Lru
-from shared.api import Placement, WorkloadSelector, matches, validate_placement
+from shared.api import Placement, PlacementSpec, WorkloadSelector, matches, validate_placement
 from shared.broker.bus import Retry
+from shared.hub.access import Access
+from shared.hub.reading import Item, may_read
+from shared.hub.references import REFERRED
 from shared.hub.rendering import input_digest
 from shared.hub.requester import requester_of
+from shared.hub.retry import MUCH_LATER
 from shared.kube.apis import UnknownKind
 from shared.model.refs import PlacementRef
 from shared.model.request import WorkloadObject
@@ -35,7 +40,9 @@ class Selection(msgspec.Struct, frozen=True):
 class Selections:
     """Selects and counts what placements want. What overrides make of it is remembered, for some of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._told: Lru[PlacementRef, str] = Lru(_REMEMBERED)  # the last refusal of each, so that it is told once
         self._counted: Lru[tuple[PlacementRef, str, tuple[Places, ...]], Counted] = Lru(_REMEMBERED)
 
     async def of(
@@ -48,6 +55,8 @@ class Selections:
         problems = validate_placement(placement)
         if problems:
             return Selection(Counted(error="; ".join(problems)))
+        if refusal := await self._refusal(ref, placement, await _asked_for(watch, placement.spec)):
+            return Selection(Counted(error=refusal))
         found: list[Selected] = []
         for index, selector in enumerate(placement.spec.workload):
             selected = await _select(ref, watch, selector, f"spec.workload[{index}]")
@@ -59,9 +68,29 @@ class Selections:
             manifests = [select(manifest, ref.namespace) for manifest in spec.manifests]
         except ValueError as error:
             return Selection(Counted(error=f"spec.manifests: {error}"))
+        along = {each for selected in (*found, *manifests) for each in selected.references}
+        items = [Item(REFERRED[each.kind], each.name) for each in along if spec.follow_references]
+        if refusal := await self._refusal(ref, placement, items):
+            return Selection(Counted(error=refusal))
         digest = input_digest(spec, [each.summary.hash for each in (*found, *manifests)])
         counted = await self._count(ref, watch, placement, found, digest, targets)
         return Selection(counted, await _along(ref, watch, placement, [*found, *manifests]), digest)
+
+    async def _refusal(self, ref: PlacementRef, placement: Placement, items: Iterable[Item]) -> str:
+        """One sentence about what the requester may not read of what would be placed in its name; empty if it may read
+        all of it. Raises Retry where nobody can say. Without a requester, no target can be used anyway.
+        """
+        requester = requester_of(placement)
+        answer = await may_read(self._access, requester, ref.workspace, ref.namespace, items)
+        if answer.permission == "Unknown":
+            raise Retry(MUCH_LATER, answer.sentence)
+        if answer.permission != "Denied":
+            return ""
+        if self._told.get(ref) != answer.sentence:
+            self._told.put(ref, answer.sentence)
+            who = requester.username if requester else ""
+            refused("NotReadable", requester=who, placement=str(ref), stage="controller", said=answer.sentence)
+        return answer.sentence
 
     async def _count(
         self,
@@ -88,6 +117,15 @@ class Selections:
                 refused("NotCountable", requester=who, placement=str(ref), why=counted.error)
             self._counted.put(key, counted)
         return counted
+
+
+async def _asked_for(watch: WorkspaceWatch, spec: PlacementSpec) -> list[Item]:
+    """All that the selectors ask for, in so far as the workspace serves it. What labels select may be any object."""
+    items = []
+    for selector in spec.workload:
+        with contextlib.suppress(UnknownKind):  # which is said where it is selected
+            items.append(Item(await watch.mapper.resource(selector.api_version, selector.kind), selector.name or ""))
+    return items
 
 
 async def _select(

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.process.settings import HubSettings
+from shared.process.settings import AccessSettings
 
 
-class ControllerSettings(HubSettings, frozen=True, kw_only=True):
+class ControllerSettings(AccessSettings, frozen=True, kw_only=True):
     """The settings of the controller worker."""
 
     resync_seconds: Annotated[

@@ -10,6 +10,7 @@ from services.controller.controller import Controller
 from services.controller.core.retrying import wait
 from services.controller.observer import Moves, Observer
 from services.controller.reconcile import Reconciler, Said
+from services.controller.selection import Selections
 from services.controller.settings import ControllerSettings
 from services.controller.sweep import sweep as sweep_all
 from services.controller.watches import Watches
@@ -17,6 +18,7 @@ from shared.aio.rate import Rate
 from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
+from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.model.refs import PlacementRef
@@ -32,7 +34,11 @@ log = logging.getLogger("moorage.controller")
 async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
     """Follow workspaces, inventory, heads and the waiting room; watch every workspace."""
     settings: ControllerSettings = runtime.settings
-    async with open_hub(settings, field_manager("controller")) as hub, asyncio.TaskGroup() as tasks:
+    async with (
+        open_hub(settings, field_manager("controller")) as hub,
+        open_access(hub, settings, runtime.clock) as access,
+        asyncio.TaskGroup() as tasks,
+    ):
         queue: WorkQueue[PlacementRef] = WorkQueue(settings.reconcile_concurrency, lambda ref: ref.workspace)
         policies: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
         observer = Observer(
@@ -56,6 +62,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             waiting=runtime.table(WAITING),
             policies=await runtime.follow(POLICIES),
             rounds=Rate(settings.max_workspace_rounds_per_minute, runtime.clock),
+            selections=Selections(access),
         )
         deps = Controller(
             settings=settings,

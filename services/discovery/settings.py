@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from shared.hub.access import AccessSettings
+from shared.process.settings import AccessSettings
 
 
 class DiscoverySettings(AccessSettings, frozen=True, kw_only=True):

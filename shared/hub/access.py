@@ -4,10 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Hashable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
-from msgspec import Meta
 
 from shared.aio.lru import Lru
 from shared.hub.hub import Hub
@@ -16,24 +15,12 @@ from shared.kube.errors import ApiError, KubeError
 from shared.kube.resources import SUBJECTACCESSREVIEWS, Resource
 from shared.model.refs import TargetRef
 from shared.model.request import Permission, Requester
-from shared.process.settings import HubSettings
+from shared.process.settings import AccessSettings
 
 log = logging.getLogger("moorage.access")
 
 REMEMBERED = 100_000  # answers; about 30 MB
 RETRY_DELAYS = (0.1, 0.5)  # seconds before each further try of a review that failed
-
-
-class AccessSettings(HubSettings, frozen=True, kw_only=True):
-    """The settings of every worker that asks who may do what."""
-
-    authorization: Annotated[
-        Literal["SubjectAccessReview", "AllowAll"],
-        Meta(description="Who decides which targets a requester may use: RBAC of their workspaces, or nobody."),
-    ] = "SubjectAccessReview"
-    allowed_ttl_seconds: Annotated[float, Meta(description="How long a permission is remembered.", ge=0)] = 300.0
-    denied_ttl_seconds: Annotated[float, Meta(description="How long a denial is remembered.", ge=0)] = 30.0
-    review_concurrency: Annotated[int, Meta(description="SubjectAccessReviews in flight at once.", ge=1)] = 32
 
 
 class Action(NamedTuple):

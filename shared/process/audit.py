@@ -22,6 +22,7 @@ Reason = Literal[
     "NamespaceProtected",  # something was to be placed into a namespace where nothing may be
     "NamespaceClaimed",  # ... into a namespace of a target that is another workspace's, or nobody's
     "KindNotAllowed",  # ... of a kind that the target's owner does not take
+    "NotReadable",  # something was to be placed that the requester may not get
     "NotOurs",  # ... over an object that was in the target before
     "DuplicateCluster",  # a SyncTarget offers a cluster that another one offers
 ]

@@ -128,6 +128,18 @@ class HubSettings(Settings, frozen=True, kw_only=True):
     ] = False
 
 
+class AccessSettings(HubSettings, frozen=True, kw_only=True):
+    """The settings of every worker that asks who may do what."""
+
+    authorization: Annotated[
+        Literal["SubjectAccessReview", "AllowAll"],
+        Meta(description="Who decides which targets a requester may use: RBAC of their workspaces, or nobody."),
+    ] = "SubjectAccessReview"
+    allowed_ttl_seconds: Annotated[float, Meta(description="How long a permission is remembered.", ge=0)] = 300.0
+    denied_ttl_seconds: Annotated[float, Meta(description="How long a denial is remembered.", ge=0)] = 30.0
+    review_concurrency: Annotated[int, Meta(description="SubjectAccessReviews in flight at once.", ge=1)] = 32
+
+
 class FieldInfo(msgspec.Struct, frozen=True):
     """One setting, for help and documentation."""
 

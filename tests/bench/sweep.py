@@ -18,6 +18,7 @@ from services.controller.core.observation import KnownDecision
 from services.controller.observer import Moves, Observer
 from services.controller.projections import KnownBinding
 from services.controller.reconcile import Reconciler
+from services.controller.selection import Selections
 from services.controller.settings import ControllerSettings
 from services.controller.sweep import sweep
 from services.controller.watches import Watches
@@ -27,6 +28,7 @@ from shared.aio.workqueue import WorkQueue
 from shared.api import decode_placement
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Entry, Table
+from shared.hub.access import AllowAll
 from shared.hub.hub import Hub
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.client import Client
@@ -100,6 +102,7 @@ async def build(placements: int) -> Controller:
             waiting=Table(store, WAITING),
             policies=Table(store, POLICIES).follow(),
             rounds=Rate(0, lambda: NOW),
+            selections=Selections(AllowAll()),
         )
         found = Controller(
             settings=settings,

@@ -33,11 +33,12 @@ async def binders(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
         def make(**settings: Any) -> Binder:
             chosen = BindingSettings(**settings)
             clients.append(TargetClients(hub, user_agent="test", timeout=5.0, perimeter=BESIDE_US))
+            access = AccessReviews(hub, chosen, scene.clock)
             return Binder(
                 chosen,
                 records=Records(hub),
-                access=AccessReviews(hub, chosen, scene.clock),
-                workloads=Workloads(hub),
+                access=access,
+                workloads=Workloads(hub, access),
                 reach=Reach(chosen, clients[-1], inventory, scene.clock),
                 reports=reports,
                 publish=publish,

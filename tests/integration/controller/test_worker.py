@@ -1,6 +1,7 @@
 """The controller as a worker, over an API server (the sandbox), a bus and a store in memory."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,12 +15,16 @@ from shared.broker.memory.bus import MemoryBus
 from shared.broker.table import Table
 from shared.hub.names import PLACED_FINALIZER
 from shared.hub.resources import PLACEMENTS
+from shared.kube.auth.kubeconfig import load_kubeconfig
+from shared.kube.client import Client
 from shared.model.refs import PlacementRef
 from shared.model.target import Workspace
 from shared.pipeline.buckets import HEADS, WORKSPACES
 from shared.pipeline.messages import MESSAGES, Message, Reported, Requested, Withdrawn, decoder
 from shared.pipeline.runner import run
 from shared.process.tracing import Telemetry
+from tests.support.grants import ACCESS, PLACING, grant
+from tests.support.manifests import placement
 from tests.support.scene import TEAM, Scene, opened
 from tests.support.waiting import until
 
@@ -152,3 +157,17 @@ async def test_a_spec_that_is_written_differently_and_means_the_same_has_one_rou
         said = (await bus.says(Requested, 2))[1]
         assert isinstance(said, Requested)
         assert (said.about, said.at.generation, said.request.cause.code) == (ref, 2, "SpecChanged")
+
+
+async def test_what_the_requester_may_not_get_is_refused_before_anything_is_decided(scene: Scene) -> None:
+    credentials = load_kubeconfig(scene.ready.kubeconfigs["admin"])
+    token = scene.ready.sandbox.add_user("tess")
+    reading = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}
+    await grant(scene.team, "tess", ACCESS, PLACING, reading)
+    await scene.workload(container={"envFrom": [{"secretRef": {"name": "card"}}]})
+    async with Client(dataclasses.replace(credentials, token=token)) as client, at_work(scene) as bus:
+        await client.cluster(TEAM).create(PLACEMENTS, placement())
+        (said,) = await bus.says(Requested)
+        assert isinstance(said, Requested)
+        assert said.request.error == "requester may not get Secret shop/card"
+        assert said.request.workload == ()
