@@ -12,7 +12,8 @@ from shared.kube.text import told
 
 NO_STATUS = "the answer is no Kubernetes Status"
 _MOST_CAUSES = 256
-_WORD = 128  # bytes of a reason, a kind or a name
+_WORD = 128  # bytes of a reason
+_NAME = 253  # bytes of an object's name: what is cut names another object
 _LONGEST_WAIT = 3600.0  # seconds that a server may ask us to wait
 
 
@@ -127,7 +128,7 @@ class _Details(msgspec.Struct, rename={"retry_after": "retryAfterSeconds"}):
     def told(self) -> dict[str, Any]:
         """The message, as the JSON has it, within bounds."""
         found: dict[str, Any] = {
-            name: told(value, _WORD) for name in ("name", "group", "kind", "uid") if (value := getattr(self, name))
+            name: told(value, _NAME) for name in ("name", "group", "kind", "uid") if (value := getattr(self, name))
         }
         if self.causes:
             found["causes"] = [

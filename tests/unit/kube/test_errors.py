@@ -77,3 +77,9 @@ def test_error_events_take_their_code_from_the_status():
     assert from_event(b'{"code":410}').status == 500
     assert from_event(b"[]").status == 500
     assert from_event(b"{}").status == 500
+
+
+def test_an_object_of_the_longest_name_is_known_to_be_absent():
+    longest = "p" * 253
+    found = from_response(404, status(code=404, reason="NotFound", details={"name": longest}))
+    assert found.absent(longest)
