@@ -67,7 +67,7 @@ def test_details_are_kept_within_bounds():
     given = {"name": "n" * 500, "kind": "deployments", "causes": causes, "other": {"deep": [1]}}
     found = from_response(409, status(reason="Conflict", details=given)).details
     assert set(found) == {"name", "kind", "causes"}
-    assert len(found["name"].encode()) == 128
+    assert len(found["name"].encode()) == 253
     assert len(found["causes"]) == 256
     assert found["causes"][0] == {"reason": "FieldManagerConflict", "message": "m" * 1021 + "…", "field": ".spec"}
 
