@@ -59,10 +59,10 @@ class System:
         return (await self.user.list(BINDINGS, worlds.NAMESPACE)).items
 
     async def placed(self, name: str) -> list[str]:
-        """The target clusters in which the Deployment is, as they say themselves."""
+        """The target clusters in which the Deployment is, in whichever namespace, as they say themselves."""
         found = []
         for target, client in self.targets.items():
-            page = await client.list(DEPLOYMENTS, worlds.NAMESPACE, field_selector=f"metadata.name={name}")
+            page = await client.list(DEPLOYMENTS, field_selector=f"metadata.name={name}")
             found += [target] * len(page.items)
         return found
 

@@ -16,7 +16,7 @@ from shared.kube.resources import CLUSTERROLEBINDINGS, DEPLOYMENTS, NAMESPACES
 from shared.pipeline.buckets import REPORTS, RESERVATIONS
 from shared.process.settings import Settings
 from tests.e2e.system import System, running_system, until
-from tests.support import worlds
+from tests.support import manifests, worlds
 from tests.support.manifests import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
@@ -169,14 +169,18 @@ async def test_a_placement_that_waits_for_a_right_is_placed_soon_after_it_is_giv
 
 
 async def placed_in(system: System, workspace: str, name: str) -> str:
-    """A Deployment that is placed from another workspace; where it runs."""
-    client = system.user.cluster(workspace)
-    await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": worlds.NAMESPACE}})
-    await client.create(DEPLOYMENTS, worlds.deployment(name))
-    await client.create(PLACEMENTS, worlds.placement(name))
+    """A Deployment that is placed from another workspace; where it runs.
+
+    Its namespace is its own: in a target, a namespace belongs to the workspace that was there first.
+    """
+    client, namespace = system.user.cluster(workspace), workspace.rpartition(":")[2]
+    placement = manifests.placement(name, namespace=namespace, targets={"count": {"min": 1}})
+    await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    await client.create(DEPLOYMENTS, worlds.deployment(name, namespace=namespace))
+    await client.create(PLACEMENTS, placement)
 
     async def is_ready():
-        return (await client.get(PLACEMENTS, name, worlds.NAMESPACE)).get("status", {}).get("phase") == "Ready"
+        return (await client.get(PLACEMENTS, name, namespace)).get("status", {}).get("phase") == "Ready"
 
     await until(is_ready, f"{name} is Ready")
     (home,) = await system.placed(name)
