@@ -1,0 +1,132 @@
+"""Rule 5: what is placed for a requester, it may get."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from services.binding.binder import Binder
+from shared.hub.resources import PLACEMENTS
+from shared.kube.auth.kubeconfig import load_kubeconfig
+from shared.kube.client import Client
+from shared.kube.resources import (
+    CLUSTERROLEBINDINGS,
+    DEPLOYMENTS,
+    SECRETS,
+    SERVICES,
+)
+from shared.model.refs import PlacementRef
+from tests.support.grants import ACCESS, PLACING, USING, grant
+from tests.support.manifests import condition, deployment, obj, placement
+from tests.support.owning import apply, refused, stands
+from tests.support.scene import TEAM, Scene
+
+
+def reading(*resources: str, group: str = "", **more: Any) -> dict[str, Any]:
+    return {"apiGroups": [group], "resources": list(resources), "verbs": ["get"], **more}
+
+
+@pytest.fixture
+async def tess(scene: Scene) -> AsyncIterator[Client]:
+    """Somebody of the team who may place, may get Deployments and the Secret `hers`, and may use the targets."""
+    await grant(
+        scene.team,
+        "tess",
+        ACCESS,
+        PLACING,
+        reading("deployments", group="apps"),
+        reading("secrets", resourceNames=["hers"]),
+    )
+    await grant(scene.platform, "tess", ACCESS, USING)
+    for name in ("hers", "card"):
+        secret = obj("Secret", name=name, stringData={"key": "4711"})
+        secret["metadata"]["labels"] = {"app": "web"}
+        await scene.team.create(SECRETS, secret)
+    credentials = load_kubeconfig(scene.ready.kubeconfigs["admin"])
+    token = scene.ready.sandbox.add_user("tess")
+    async with Client(dataclasses.replace(credentials, token=token)) as client:
+        yield client.cluster(TEAM)
+
+
+ENV_FROM = [{"secretRef": {"name": "card"}}]
+
+
+SECRET = {"apiVersion": "v1", "kind": "Secret"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"workload": [{**SECRET, "name": "card"}]}, "requester may not get Secret shop/card"),
+        ({"workload": [{**SECRET, "name": "none"}]}, "requester may not get Secret shop/none"),
+        (
+            {"workload": [{**SECRET, "labelSelector": {"matchLabels": {"app": "web"}}}]},
+            "requester may not get all Secret objects in namespace shop",
+        ),
+        (
+            {"workload": [], "manifests": [deployment(container={"envFrom": ENV_FROM})]},
+            "requester may not get Secret shop/card",
+        ),
+        (
+            {"workload": [], "manifests": [deployment(volumes=[{"name": "v", "secret": {"secretName": "card"}}])]},
+            "requester may not get Secret shop/card",
+        ),
+        (
+            {"workload": [], "manifests": [deployment(imagePullSecrets=[{"name": "none"}])]},
+            "requester may not get Secret shop/none",
+        ),
+    ],
+)
+async def test_a_tenant_that_may_not_get_a_secret_has_it_copied_nowhere(
+    scene: Scene, binder: Binder, tess: Client, spec: dict[str, Any], said: str
+) -> None:
+    await tess.create(PLACEMENTS, placement(**spec))
+    ref = PlacementRef(workspace=TEAM, namespace="shop", name="web")
+    assert await refused(scene, binder, ref, "NotReadable") == said
+    assert await stands(scene, SECRETS, name="card") is None
+
+
+async def test_a_tenant_places_what_it_may_get_and_services_that_it_may_not_stay_behind(
+    scene: Scene, binder: Binder, tess: Client
+) -> None:
+    selector = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+    await scene.team.create(SERVICES, obj("Service", name="hidden", spec=selector))
+    await scene.workload(container={"envFrom": [{"secretRef": {"name": "hers"}}]})
+    await tess.create(PLACEMENTS, placement())
+    ref = PlacementRef(workspace=TEAM, namespace="shop", name="web")
+    await apply(scene, binder, ref)
+    assert await scene.managed() == {"Deployment web", "Secret hers"}
+    binding = await scene.binding(ref)
+    assert binding is not None
+    said = condition(binding["status"], "Applied")["message"]
+    assert "1 Services are left out that the requester may not get." in said
+
+
+async def test_what_a_requester_may_not_get_any_more_is_not_copied_again(
+    scene: Scene, binder: Binder, tess: Client
+) -> None:
+    await scene.workload(container={"envFrom": [{"secretRef": {"name": "hers"}}]})
+    await tess.create(PLACEMENTS, placement())
+    ref = PlacementRef(workspace=TEAM, namespace="shop", name="web")
+    await apply(scene, binder, ref)
+    await scene.team.delete(CLUSTERROLEBINDINGS, "tess-4")
+    await scene.team.merge_patch(SECRETS, "hers", {"stringData": {"key": "new"}}, "shop")
+    before = await stands(scene, SECRETS, name="hers")
+    scene.ahead += 400  # what was allowed is remembered for five minutes
+    await refused(scene, binder, ref, "NotReadable")
+    assert await stands(scene, SECRETS, name="hers") == before
+
+
+async def test_an_admin_is_asked_about_once_for_everything_that_is_placed(scene: Scene, binder: Binder) -> None:
+    for name in ("a", "b"):
+        await scene.team.create(SECRETS, obj("Secret", name=name, stringData={"key": "x"}))
+        await scene.config(name)
+    sources = [{kind: {"name": name}} for kind in ("secretRef", "configMapRef") for name in ("a", "b")]
+    await scene.workload(container={"envFrom": sources})
+    asked = scene.count_requests(TEAM)
+    ref = await scene.place()
+    await apply(scene, binder, ref)
+    await scene.team.merge_patch(DEPLOYMENTS, "web", {"spec": {"replicas": 5}}, "shop")
+    await apply(scene, binder, ref)
+    assert len([each for each in asked if each.endswith("/subjectaccessreviews")]) == 1
