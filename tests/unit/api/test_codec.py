@@ -60,7 +60,7 @@ def documents(info):  # noqa: C901 - one case per kind of type
             return st.text(min_size=info.min_length or 0, max_size=(info.min_length or 0) + 3)
         case mi.StrType():
             return st.from_regex(info.pattern.replace("$", r"\Z"), alphabet=st.characters(codec="ascii")).filter(
-                lambda text: info.max_length is None or len(text) <= info.max_length
+                lambda text: (info.min_length or 0) <= len(text) <= (info.max_length or len(text))
             )
         case mi.IntType():
             return st.integers(-(2**63) if info.ge is None else info.ge, 2**63 - 1 if info.le is None else info.le)
