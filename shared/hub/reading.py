@@ -21,7 +21,7 @@ class Item(NamedTuple):
     name: str = ""
 
 
-class Answer(NamedTuple):
+class Readable(NamedTuple):
     """The permission to read some items, and one sentence about what may not be read."""
 
     permission: Permission
@@ -30,16 +30,16 @@ class Answer(NamedTuple):
 
 async def may_read(
     access: Access, requester: Requester | None, workspace: str, namespace: str, items: Iterable[Item]
-) -> Answer:
+) -> Readable:
     """The permission to `get` all of these. Raises nothing. Nothing tells whether what may not be read is there."""
     wanted = sorted(set(items), key=lambda item: (item.resource.name, item.name))
     if not wanted:
-        return Answer("Allowed")
+        return Readable("Allowed")
     everything = await access.may(requester, workspace, Action("get", EVERYTHING, namespace))
     if everything == "NoRequester":
-        return Answer(everything, "no requester is recorded on the Placement")
+        return Readable(everything, "no requester is recorded on the Placement")
     if everything == "Allowed":
-        return Answer("Allowed")
+        return Readable("Allowed")
     for item in wanted:
         where = namespace if item.resource.namespaced else ""
         whole = Action("get", item.resource, where)
@@ -49,8 +49,8 @@ async def may_read(
         if permission != "Allowed":
             what = _named(item, where)
             unknown = f"nobody can say whether the requester may get {what}"
-            return Answer(permission, f"requester may not get {what}" if permission == "Denied" else unknown)
-    return Answer("Allowed")
+            return Readable(permission, f"requester may not get {what}" if permission == "Denied" else unknown)
+    return Readable("Allowed")
 
 
 def _named(item: Item, namespace: str) -> str:
