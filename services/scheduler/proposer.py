@@ -31,9 +31,11 @@ class Proposer:
         self._clock = clock
         self._turns = WorkspaceTurns()
         self._moved = asyncio.Condition()
+        self._inventory: View[Target] | None = None
 
     async def follow_inventory(self, view: View[Target]) -> None:
         """Bring changed targets into their rows, for ever."""
+        self._inventory = view
         targets: dict[str, str] = {}
         async for keys in view.changes():
             revision = view.revision
@@ -97,13 +99,16 @@ class Proposer:
             inventory_revision=self.revision,
         )
 
+    def _holds(self, revision: int) -> bool:
+        return self.revision >= revision and (self._inventory is None or self._inventory.holds(revision))
+
     async def _reached(self, revision: int) -> bool:
         """Wait, for a bounded time, until the columns hold the inventory as of `revision`."""
-        if self.revision >= revision:
+        if self._holds(revision):
             return True
         try:
             async with asyncio.timeout(self._settings.catch_up_seconds), self._moved:
-                await self._moved.wait_for(lambda: self.revision >= revision)
+                await self._moved.wait_for(lambda: self._holds(revision))
         except TimeoutError:
             return False
         return True

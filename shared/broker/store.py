@@ -64,7 +64,9 @@ class RawBucket(Protocol):
 
         Among the present entries there may be deletions that the bucket still remembers.
 
-        Survives reconnects; a key that changed meanwhile is delivered again, at least in its last state.
+        Survives reconnects; a key that changed meanwhile is delivered again, at least in its last state. What was lost
+        with the bucket, or deleted so long ago that the bucket does not remember it, is told first, as a deletion at
+        the revision that it had.
         """
         ...
 

@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 log = logging.getLogger("moorage.state")
 
+REBUILDING = 30.0
+"""Seconds that the owner of a bucket may take to write again what was lost."""
+
 COMPLAINED = 1000
 """Unreadable entries of one bucket that are remembered, so that the log names each only once."""
 
@@ -144,6 +147,7 @@ class View(Generic[T]):
         self.synced = asyncio.Event()
         self._moved = asyncio.Condition()
         self._stale = asyncio.Event()
+        self._lost_at = self._lost_until = 0.0
         self._dirty: list[tuple[set[str], asyncio.Event]] = []
 
     async def run(self) -> None:
@@ -173,12 +177,23 @@ class View(Generic[T]):
                     self._take(raw)
                 else:
                     while gone:
-                        self._take(Raw(gone.pop(), None, self.revision))
+                        self._take(Raw(gone.pop(), None, 0))
                     self.synced.set()
                 async with self._moved:
                     self._moved.notify_all()
 
+    def holds(self, revision: int) -> bool:
+        """Whether it has seen a revision, and what there was at it is not lost and being rebuilt.
+
+        For `REBUILDING` seconds after entries were lost, what refers to the time before is not to be judged by what is
+        here: the owner of the bucket is writing it again.
+        """
+        lost = revision <= self._lost_at and asyncio.get_running_loop().time() < self._lost_until
+        return self.revision >= revision and not lost
+
     def _take(self, raw: Raw) -> None:
+        if raw.value is None and raw.revision <= self.revision and raw.key in self.entries:
+            self._lost_at, self._lost_until = self.revision, asyncio.get_running_loop().time() + REBUILDING
         self.revision = max(self.revision, raw.revision)
         entry = self._table._entry(raw)  # noqa: SLF001 - View is Table's other half
         self.unreadable.pop(raw.key, None)
@@ -220,10 +235,10 @@ class View(Generic[T]):
         return await self._table.get(key)
 
     async def reached(self, revision: int, timeout: float) -> bool:
-        """Wait until this view has seen `revision`; False when it has not within `timeout` seconds."""
+        """Wait until this view `holds` a revision; False when it does not within `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout), self._moved:
-                await self._moved.wait_for(lambda: self.revision >= revision)
+                await self._moved.wait_for(lambda: self.holds(revision))
         except TimeoutError:
             return False
         return True

@@ -373,6 +373,17 @@ async def test_a_view_that_reads_again_drops_what_is_not_there_any_more(
         assert "gone" in await anext(told)
     assert set(view.entries) == {"kept"}
     await told.aclose()
+    assert not view.holds(last), "what refers to the time before is not to be judged by what is left"
+    assert view.holds(newer := await table.put("new", {})) or await view.reached(newer, 5.0)
+
+
+async def test_a_view_that_saw_a_deletion_has_lost_nothing(store: Store, bucket: Bucket[Any], view: View[Any]) -> None:
+    table = Table(store, bucket)
+    first = await table.put("a", {})
+    assert await view.reached(first, 5.0)
+    deleted = await table.delete("a")
+    assert await view.reached(deleted, 5.0)
+    assert view.holds(first)
 
 
 async def test_the_size_of_a_bucket_counts_what_it_holds(store: Store, bucket: Bucket[Any]) -> None:

@@ -87,18 +87,21 @@ class NatsBucket(RawBucket):
         synced = False
         while True:
             async with _Reader(self._client, self._stream, self._below(""), self._pull) as reader:
-                read: set[str] = set()
-                async for message in reader.present():
-                    raw = self._delivered(message)
-                    read.add(raw.key)
-                    news = known.get(raw.key) != raw.revision if raw.value is not None else raw.key in known
-                    if news or not synced:
-                        yield _remember(known, raw)
-                if reader.lost:
-                    continue
-                for key in known.keys() - read:  # deleted so long ago that its tombstone is gone as well
-                    yield Raw(key, None, known.pop(key))
-                if not synced:
+                if synced:
+                    found = [self._delivered(message) async for message in reader.present()]
+                    if reader.lost:
+                        continue
+                    # First what is not there any more: it was lost, or deleted so long ago that its tombstone is gone.
+                    for key in known.keys() - {raw.key for raw in found}:
+                        yield Raw(key, None, known.pop(key))
+                    for raw in found:
+                        if known.get(raw.key) != raw.revision if raw.value is not None else raw.key in known:
+                            yield _remember(known, raw)
+                else:
+                    async for message in reader.present():
+                        yield _remember(known, self._delivered(message))
+                    if reader.lost:
+                        continue
                     synced = True
                     yield None
                 async for message in reader.changes():
