@@ -54,9 +54,15 @@ class Watched:
     health: Health
     nodes_due: float = 0.0
     apis_due: float = 0.0
+    asked_for_all: bool = False  # the last look was for nodes and APIs as well
     suspects: frozenset[Stray] = frozenset()
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
+
+    def read_anew(self) -> None:
+        """Have all of it looked at now, whatever is due."""
+        self.nodes_due = self.apis_due = 0.0
+        self.changed.set()
 
     @property
     def key(self) -> str:
@@ -97,8 +103,8 @@ class Targets:
         self._beyond: dict[str, dict[str, SyncTarget]] = {}  # what is not taken, by workspace and key
 
     async def answer_doubts(self) -> None:
-        """Look at once at what another copy doubts (see `assess`), or judged as we did not, and at all when the bucket
-        was emptied, until cancelled."""
+        """Look at once at what another copy doubts (see `assess`), or judged as we did not, and at what the bucket
+        lost, until cancelled."""
         view = self._inventory.view
         async for keys in view.changes():
             for key in keys:
@@ -106,8 +112,9 @@ class Targets:
                 entry, watched = view.get(key), self._watched.get(key)
                 if not watched:
                     continue
-                doubted = entry is not None and entry.doubted_at > watched.health.answered_at
-                if doubted or not view.entries or (entry is not None and self._clusters.contested(entry)):
+                if entry is None and view.incomplete:
+                    watched.read_anew()
+                elif entry and (entry.doubted_at > watched.health.answered_at or self._clusters.contested(entry)):
                     watched.changed.set()
 
     async def follow(self, workspace: str, client: Client) -> None:
@@ -149,8 +156,7 @@ class Targets:
                 self._drop(key, entry.value.uid)
         for watched in self._watched.values():
             if watched.key not in self._inventory.view.entries and not watched.health.undecided:
-                watched.nodes_due = watched.apis_due = 0.0  # somebody emptied the bucket: read all anew
-                watched.changed.set()
+                watched.read_anew()  # somebody emptied the bucket
 
     def _absent(self, workspace: str, name: str) -> bool:
         """Whether the workspace is known to have no such SyncTarget; one that does not serve the kind has none."""
@@ -248,9 +254,17 @@ class Targets:
     def _want(self, watched: Watched, seen: ClusterFacts | None) -> Target:
         """Have the inventory hold what is known now; returns that."""
         make = functools.partial(self._entry, watched.workspace, watched.found, seen)
+        whole = seen is not None and watched.asked_for_all
+
+        def again(stored: Target | None) -> Target | None:
+            if stored is None and not whole:  # it was lost, and would come back without what was not asked for now
+                watched.read_anew()
+                return None
+            return make(stored)
+
         before = self._inventory.latest(watched.key)
         target = make(before)
-        self._inventory.want(watched.key, target, make)
+        self._inventory.want(watched.key, target, again)
         self._clusters.note(watched.key)
         if new := set(target.strays) - set(before.strays if before is not None else ()):
             some = sorted(str(stray.placement) for stray in new)[:10]
@@ -294,6 +308,7 @@ class Targets:
         target = self._entry(watched.workspace, watched.found, None, known)
         nodes = now >= watched.nodes_due or known is None
         apis = now >= watched.apis_due or known is None
+        watched.asked_for_all = nodes and apis
         seen = await self._prober.look(target, watched.health, nodes=nodes, apis=apis)
         if seen is not None and (seen.slow or seen.nodes is not None or seen.allocated is not None):
             watched.nodes_due = now + settings.capacity_interval_seconds

@@ -154,9 +154,9 @@ class Tree:
         self._visitor.sweep(self.gone)
 
     async def mend(self) -> None:
-        """Write everything again at once when the bucket was emptied, until cancelled."""
+        """Write everything again at once when the bucket lost entries, until cancelled."""
         async for _ in self._projection.view.changes():
-            if not self._projection.view.entries:
+            if self._projection.view.incomplete:
                 self._sweep_due.set()
 
     def gone(self, path: str) -> bool:

@@ -232,7 +232,7 @@ class Reporter:
                     del self._target_of[key]
                     self._announced.discard(key)
                     last = self._by_target[target].pop(key, None)
-                    if last is not None and (key in self._view.unreadable or not self._view.entries):
+                    if last is not None and (key in self._view.unreadable or self._view.incomplete):
                         self._lost[key] = last
                         self._some_lost.set()
                 else:

@@ -182,14 +182,18 @@ class View(Generic[T]):
                 async with self._moved:
                     self._moved.notify_all()
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether entries were lost just now, which their owner is to write again."""
+        return asyncio.get_running_loop().time() < self._lost_until
+
     def holds(self, revision: int) -> bool:
         """Whether it has seen a revision, and what there was at it is not lost and being rebuilt.
 
         For `REBUILDING` seconds after entries were lost, what refers to the time before is not to be judged by what is
         here: the owner of the bucket is writing it again.
         """
-        lost = revision <= self._lost_at and asyncio.get_running_loop().time() < self._lost_until
-        return self.revision >= revision and not lost
+        return self.revision >= revision and not (self.incomplete and revision <= self._lost_at)
 
     def _take(self, raw: Raw) -> None:
         if raw.value is None and raw.revision <= self.revision and raw.key in self.entries:

@@ -2,7 +2,7 @@
 
 NATS tells nobody that a stream was deleted or emptied. So a worker looks every few seconds. While something is missing
 it is not ready and says what; it makes it again, if it may. Views notice by themselves that their bucket was made anew;
-one whose bucket was emptied is told to read it again. What is gone from a bucket its owner writes again.
+one whose bucket lost entries is told to read it again. What is gone from a bucket its owner writes again.
 """
 
 import asyncio
@@ -80,8 +80,10 @@ class Presence:
 
     async def _lost(self, bucket: Bucket[Any], views: Mapping[str, View[Any]]) -> bool:
         view = views.get(bucket.name)
+        held = 0 if view is None else len(view.entries) + len(view.unreadable)
         size = await self._store.raw(bucket).size()
-        if size == 0 and view is not None and (view.entries or view.unreadable):
-            log.error("a bucket was emptied", extra={"bucket": bucket.name})
+        # It holds deletions too, so that it can never hold less than a view did, unless somebody took something out.
+        if size is not None and view is not None and size < held:
+            log.error("a bucket lost entries", extra={"bucket": bucket.name})
             view.reread()
         return size is None
