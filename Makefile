@@ -43,8 +43,8 @@ up: setup ## NATS, the sandbox and all workers, with the demo's world, until Ctr
 test: setup lint types contracts ## Everything that has to hold: lint, types, import contracts, tests, coverage
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
-test-long: setup ## What `make test` looks at a cut of: the whole comparison of rules, ten times as many generated cases
-	$(BIN)/pytest -m 'long or hypothesis' --hypothesis-profile=long --timeout=600 --numprocesses $(WORKERS) --durations=5
+test-long: setup ## The long ones: processes killed, NATS wiped, a storm, all rules compared, ten times as many generated cases
+	$(BIN)/pytest -m 'long or hypothesis' --hypothesis-profile=long --timeout=600 --numprocesses $(WORKERS) --dist loadgroup --durations=5
 
 servers: setup ## etcd, kube-apiserver and kube-controller-manager from their Go modules (a quarter of an hour, once)
 	@nice -n 19 $(BIN)/python -m tests.support.servers

@@ -10,7 +10,12 @@ from tests.e2e.system import System, running_system, until
 from tests.support import worlds
 from tests.support.manifests import condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.xdist_group("e2e"),
+]
 
 BRISK = {
     "MOORAGE_EVICTION_TOLERATION_SECONDS": "5",

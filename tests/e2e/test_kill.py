@@ -15,7 +15,7 @@ from shared.kube.resources import DEPLOYMENTS
 from tests.e2e.system import System, running_system, until
 from tests.support import worlds
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
 
 PLACEMENTS_UNDER_WAY = 200
 TARGETS = 10

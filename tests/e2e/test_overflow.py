@@ -12,7 +12,7 @@ from tests.e2e.system import running_system, until
 from tests.support import worlds
 
 WITHIN = 180.0  # seconds
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(WITHIN + 60)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(WITHIN + 60)]
 
 PLACED = 16
 SIZE = 1 << 16  # bytes: a placement has some 9,000 in the stream

@@ -24,7 +24,12 @@ from tests.support.manifests import policy
 from tests.support.process import http_get
 from tests.support.secured import provision, secured
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.xdist_group("e2e"),
+]
 
 BRISK = {
     "MOORAGE_PROBE_INTERVAL_SECONDS": "1",
