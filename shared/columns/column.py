@@ -106,7 +106,7 @@ class Coded(Column[T]):
     @staticmethod
     def key(value: Any) -> Hashable:
         """Hashable, and equal for equal values only."""
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]  # what is no key overrides this
 
     def forget(self) -> None:
         """Drop all distinct values; the rows must be filled then."""

@@ -205,7 +205,7 @@ async def test_draining_is_bounded_and_what_did_not_finish_is_left_to_others():
 async def test_a_source_publishes_and_is_started_again_when_it_fails():
     stage = Stage()
     starts: list[int] = []
-    seen: list[int] = []
+    seen = attempts_seen(stage)
 
     @stage.worker.source
     async def watch(deps: Toy) -> AsyncGenerator[Withdrawn, None]:
@@ -215,12 +215,19 @@ async def test_a_source_publishes_and_is_started_again_when_it_fails():
             raise RuntimeError("the watch broke")
         await asyncio.Event().wait()
 
+    async with stage.started():
+        await until(lambda: seen == [1, 2])
+
+
+def attempts_seen(stage: Stage) -> list[int]:
+    """The attempts of the withdrawals that its worker handles, as they come."""
+    seen: list[int] = []
+
     @stage.worker.handles()
     async def end(message: Withdrawn, deps: Toy) -> None:
         seen.append(message.at.attempt)
 
-    async with stage.started():
-        await until(lambda: seen == [1, 2])
+    return seen
 
 
 class FailingBus(MemoryBus):
@@ -241,7 +248,7 @@ async def test_a_source_goes_on_after_the_bus_failed_even_if_it_leaves_a_group_o
     stage = Stage()
     stage.bus = FailingBus(1)
     starts: list[int] = []
-    seen: list[int] = []
+    seen = attempts_seen(stage)
 
     @stage.worker.source
     async def crew(deps: Toy) -> AsyncGenerator[Withdrawn, None]:
@@ -251,10 +258,6 @@ async def test_a_source_goes_on_after_the_bus_failed_even_if_it_leaves_a_group_o
             yield Withdrawn(placement=REF, head=head(len(starts)))
             await asyncio.Event().wait()
 
-    @stage.worker.handles()
-    async def end(message: Withdrawn, deps: Toy) -> None:
-        seen.append(message.at.attempt)
-
     async with stage.started():
         await until(lambda: seen == [2])
 
@@ -262,7 +265,7 @@ async def test_a_source_goes_on_after_the_bus_failed_even_if_it_leaves_a_group_o
 async def test_a_source_that_is_cancelled_from_within_is_started_again():
     stage = Stage()
     starts: list[int] = []
-    seen: list[int] = []
+    seen = attempts_seen(stage)
 
     @stage.worker.source
     async def watch(deps: Toy) -> AsyncGenerator[Withdrawn, None]:
@@ -273,10 +276,6 @@ async def test_a_source_that_is_cancelled_from_within_is_started_again():
             await abandoned
         yield Withdrawn(placement=REF, head=head(len(starts)))
         await asyncio.Event().wait()
-
-    @stage.worker.handles()
-    async def end(message: Withdrawn, deps: Toy) -> None:
-        seen.append(message.at.attempt)
 
     async with stage.started():
         await until(lambda: seen == [2])
