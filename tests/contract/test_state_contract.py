@@ -2,30 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from shared.broker.memory.store import MemoryStore
-from shared.broker.nats.store import NatsStore, bucket_name
 from shared.broker.store import Bucket, Conflict, Raw, Store
-from shared.broker.table import Entry, Table, View
-from shared.broker.tokens import join, split
-
-
-async def following(store: Store, bucket: Bucket[Any]) -> tuple[View[Any], "asyncio.Task[None]"]:
-    view = Table(store, bucket).follow()
-    return view, asyncio.create_task(view.run())
-
-
-@pytest.fixture
-async def view(store: Store, bucket: Bucket[Any]) -> AsyncIterator[View[Any]]:
-    view, running = await following(store, bucket)
-    yield view
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+from shared.broker.table import Entry, Table
 
 
 async def test_what_was_put_is_got_with_its_revision(store: Store, bucket: Bucket[Any]) -> None:
@@ -239,66 +221,6 @@ async def test_every_watcher_sees_every_change(store: Store, bucket: Bucket[Any]
             assert [(await anext(watch)).revision for _ in revisions] == revisions  # type: ignore[union-attr]
 
 
-async def test_a_view_knows_when_it_has_seen_a_revision(store: Store, bucket: Bucket[Any], view: View[Any]) -> None:
-    table = Table(store, bucket)
-    revision = await table.put("a", {"n": 1})
-    assert await view.reached(revision, 10.0)
-    assert view.get("a") == {"n": 1}
-    deleted = await table.delete("a")
-    assert await view.reached(deleted, 10.0)
-    assert view.get("a") is None
-    assert not await view.reached(deleted + 1, 0.05)
-
-
-async def test_a_view_that_begins_after_a_deletion_has_seen_it(store: Store, bucket: Bucket[Any]) -> None:
-    table = Table(store, bucket)
-    await table.put("a", {})
-    await table.put("b", {})
-    deleted = await table.delete("a")
-    view, running = await following(store, bucket)
-    assert await view.reached(deleted, 10.0)
-    assert set(view.entries) == {"b"}
-    running.cancel()
-
-
-async def test_a_view_tells_that_it_moved(store: Store, bucket: Bucket[Any], view: View[Any]) -> None:
-    async with asyncio.timeout(10):
-        await view.synced.wait()
-        waiting = asyncio.create_task(view.moved(view.revision))
-        revision = await Table(store, bucket).put("a", {})
-        assert await waiting == revision
-
-
-async def test_a_view_tells_which_keys_changed_all_present_ones_first(
-    store: Store, bucket: Bucket[Any], view: View[Any]
-) -> None:
-    table = Table(store, bucket)
-    await table.put("a", {})
-    last = await table.put("b", {})
-    assert await view.reached(last, 10.0)
-    changes = view.changes()
-    async with asyncio.timeout(10):
-        assert await anext(changes) == {"a", "b"}
-        await table.put("a", {"n": 1})
-        last = await table.delete("b")
-        assert await view.reached(last, 10.0)
-        assert await anext(changes) == {"a", "b"}
-        await table.put("c", {})
-        assert await anext(changes) == {"c"}
-    await changes.aclose()  # type: ignore[attr-defined]
-
-
-async def test_any_name_makes_a_key_that_works(store: Store, bucket: Bucket[Any], view: View[Any]) -> None:
-    table = Table(store, bucket)
-    names = ("root:org.team", "späce d", "*", ">", "", "\x00\n", "🚢", "a.b..c")
-    revision = await table.put(join(*names), {"n": 1})
-    assert await view.reached(revision, 10.0)
-    (key,) = view.entries
-    assert split(key) == names
-    assert [split(entry.key) for entry in await table.entries(join(*names[:3]))] == [names]
-    assert await table.get(key) is not None
-
-
 @pytest.mark.parametrize("key", ["", ".", "a..b", "a.", "a b", "a:b", "a.*", "a.>", "ä", "x" * 5000])
 async def test_a_key_that_is_none_is_refused(store: Store, bucket: Bucket[Any], key: str) -> None:
     raw = store.raw(bucket)
@@ -323,32 +245,6 @@ async def test_provisioning_again_keeps_what_is_there(store: Store, bucket: Buck
     assert await table.put("a", {"n": 2}) == revision + 1
 
 
-async def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_are_followed(
-    store: Store, bucket: Bucket[Any], view: View[Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    table, raw = Table(store, bucket), store.raw(bucket)
-    first = await table.put("a", {"n": 1})
-    assert await view.reached(first, 5.0)
-    for bad in (b'{"n":null}', b"nonsense", b"\xff"):
-        await raw.put("a", bad)
-    await raw.put("never.read", b"[]")
-    last = await table.put("b", {"n": 2})
-    assert await view.reached(last, 5.0)
-    assert view.entries == {"b": Entry("b", {"n": 2}, last)}
-    assert set(view.unreadable) == {"a", "never.read"}
-    assert f"entry never.read of bucket {bucket.name} is not readable" in str(
-        [each.__dict__ for each in caplog.records]
-    )
-    assert await table.get("a") is None
-    assert [entry.key for entry in await table.entries()] == ["b"]
-    with pytest.raises(Conflict):
-        await table.update("a", {"n": 3}, first)
-    again = await table.update("a", {"n": 3}, 0)
-    assert await view.reached(again, 5.0)
-    assert view.get("a") == {"n": 3}
-    assert set(view.unreadable) == {"never.read"}
-
-
 @pytest.mark.parametrize("bad", [{"n": float("inf")}, {"n": float("nan")}, {"n": "text"}])
 async def test_what_could_not_be_read_again_is_not_written(store: Store, bucket: Bucket[Any], bad: Any) -> None:
     table = Table(store, bucket)
@@ -358,46 +254,8 @@ async def test_what_could_not_be_read_again_is_not_written(store: Store, bucket:
     assert await table.get("a") is None
 
 
-async def test_a_view_that_reads_again_drops_what_is_not_there_any_more(
-    store: Store, bucket: Bucket[Any], view: View[Any]
-) -> None:
-    table = Table(store, bucket)
-    await table.put("gone", {"n": 1})
-    last = await table.put("kept", {"n": 2})
-    assert await view.reached(last, 5.0)
-    await purge(store, bucket, "gone")
-    told = view.changes()
-    assert await anext(told) == {"gone", "kept"}
-    view.reread()
-    async with asyncio.timeout(5.0):
-        assert "gone" in await anext(told)
-    assert set(view.entries) == {"kept"}
-    await told.aclose()
-    assert not view.holds(last), "what refers to the time before is not to be judged by what is left"
-    assert view.holds(newer := await table.put("new", {})) or await view.reached(newer, 5.0)
-
-
-async def test_a_view_that_saw_a_deletion_has_lost_nothing(store: Store, bucket: Bucket[Any], view: View[Any]) -> None:
-    table = Table(store, bucket)
-    first = await table.put("a", {})
-    assert await view.reached(first, 5.0)
-    deleted = await table.delete("a")
-    assert await view.reached(deleted, 5.0)
-    assert view.holds(first)
-
-
 async def test_the_size_of_a_bucket_counts_what_it_holds(store: Store, bucket: Bucket[Any]) -> None:
     raw = store.raw(bucket)
     assert await raw.size() == 0
     await raw.put("a", b"1")
     assert await raw.size() == 1
-
-
-async def purge(store: Store, bucket: Bucket[Any], key: str) -> None:
-    """Take a key out of a bucket so that no watch tells of it, as an administrator may."""
-    if isinstance(store, MemoryStore):
-        store.raw(bucket)._last.pop(key)
-    else:
-        assert isinstance(store, NatsStore)
-        name = bucket_name(bucket)
-        await store._client.api(f"STREAM.PURGE.KV_{name}", {"filter": f"$KV.{name}.{key}"})

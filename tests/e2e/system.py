@@ -6,13 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nats
+
 from services.cli.support.plan import Plan
 from services.cli.support.system import Up, up
+from shared.broker.nats.connection import connect
+from shared.broker.table import Table
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import DEPLOYMENTS, NAMESPACES
+from shared.pipeline.buckets import RESERVATIONS
+from shared.process.settings import Settings
 from tests.support import waiting, worlds
 
 BOUND = 60.0
@@ -65,6 +71,29 @@ class System:
             page = await client.list(DEPLOYMENTS, field_selector=f"metadata.name={name}")
             found += [target] * len(page.items)
         return found
+
+    async def uid(self, target: str, name: str) -> tuple[str, int]:
+        """Uid and generation of the Deployment in a target: the same as long as nobody made it anew or changed it."""
+        metadata = (await self.targets[target].get(DEPLOYMENTS, name, worlds.NAMESPACE))["metadata"]
+        return metadata["uid"], metadata["generation"]
+
+    async def reservations(self) -> dict[str, dict[str, float]]:
+        """What is reserved, by key."""
+        bus, store = await connect("e2e", Settings(nats_url=self.place.nats))
+        try:
+            entries = await Table(store, RESERVATIONS).entries()
+            return {entry.key: entry.value.resources for entry in entries if entry.value.resources}
+        finally:
+            await bus.close()
+
+    async def delete_all_streams(self) -> None:
+        """Take everything away that NATS keeps."""
+        client = await nats.connect(self.place.nats)
+        try:
+            for stream in await client.jetstream().streams_info():
+                await client.jetstream().delete_stream(stream.config.name)
+        finally:
+            await client.close()
 
     async def ready(self, name: str) -> bool:
         return (await self.status(name)).get("phase") == "Ready"

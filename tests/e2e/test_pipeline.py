@@ -2,7 +2,6 @@
 
 import os
 
-import nats
 import pytest
 import pytest_asyncio
 
@@ -13,7 +12,7 @@ from shared.broker.tokens import join
 from shared.hub.resources import PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS
-from shared.pipeline.buckets import INVENTORY, RESERVATIONS, WORKSPACES
+from shared.pipeline.buckets import INVENTORY, WORKSPACES
 from shared.process.settings import Settings
 from tests.e2e.system import System, running_system, until
 from tests.support import otlp, worlds
@@ -123,11 +122,11 @@ async def test_a_changed_config_map_is_rolled_out_and_what_was_deleted_in_a_targ
         return (await client.get(CONFIGMAPS, "tuned", worlds.NAMESPACE))["data"] == {"key": "new"}
 
     await until(rolled_out, "the new ConfigMap in the target")
-    before = await _uid(system, target, "tuned")
+    before = await system.uid(target, "tuned")
     await client.delete(DEPLOYMENTS, "tuned", worlds.NAMESPACE)
 
     async def back():
-        return await if_there(_uid(system, target, "tuned")) not in (None, before)
+        return await if_there(system.uid(target, "tuned")) not in (None, before)
 
     await until(back, "the Deployment is back")
     await until(is_ready, "its PlacementBinding is Ready again")
@@ -336,21 +335,21 @@ async def test_garbage_on_every_subject_is_parked_with_its_cause_and_harms_nobod
 async def test_deleting_every_stream_and_bucket_rebuilds_the_same_world(system: System):
     await system.place_app("durable", count=2)
     await until(lambda: system.ready("durable"), "durable is Ready")
-    before = {name: await _uid(system, name, "durable") for name in await system.chosen("durable")}
-    reserved = await _reservations(system)
-    await _delete_all_streams(system)
+    before = {name: await system.uid(name, "durable") for name in await system.chosen("durable")}
+    reserved = await system.reservations()
+    await system.delete_all_streams()
     for name, child in system.running.children.items():
         if name != "sandbox":
             os.kill(child.pid, 9)
     await system.place_app("newcomer")
     await until(lambda: system.ready("newcomer"), "newcomer is Ready")
     await until(lambda: system.ready("durable"), "durable is Ready again")
-    assert {name: await _uid(system, name, "durable") for name in await system.chosen("durable")} == before
+    assert {name: await system.uid(name, "durable") for name in await system.chosen("durable")} == before
 
     differences: dict[str, object] = {}
 
     async def rebuilt():
-        now = {key: value for key, value in (await _reservations(system)).items() if not key.endswith(".newcomer")}
+        now = {key: value for key, value in (await system.reservations()).items() if not key.endswith(".newcomer")}
         differences.clear()
         differences.update({key: (reserved.get(key), now.get(key)) for key in reserved.keys() ^ now.keys()})
         return now == reserved
@@ -366,7 +365,7 @@ async def test_a_bucket_that_lost_entries_takes_nothing_away_that_runs(system: S
     await system.place_app("kept")
     (home,) = await until(lambda: system.chosen("kept"), "a decision on kept")
     await until(lambda: system.ready("kept"), "kept is Ready")
-    before = await _uid(system, home, "kept")
+    before = await system.uid(home, "kept")
     bus, store = await connect("e2e", Settings(nats_url=system.place.nats))
     try:
         await Table(store, INVENTORY).delete(join(worlds.PLATFORM, home))
@@ -382,7 +381,7 @@ async def test_a_bucket_that_lost_entries_takes_nothing_away_that_runs(system: S
     await system.place_app("after-loss")
     await until(lambda: system.ready("after-loss"), "after-loss is Ready")
     assert await system.chosen("kept") == [home]
-    assert await _uid(system, home, "kept") == before
+    assert await system.uid(home, "kept") == before
 
 
 async def test_a_name_of_any_length_that_kubernetes_takes_is_placed_and_removed(system: System):
@@ -399,26 +398,3 @@ async def test_a_name_of_any_length_that_kubernetes_takes_is_placed_and_removed(
         return not await system.placed(name[:60])
 
     await until(vanished, "its Deployment is removed")
-
-
-async def _uid(system: System, target: str, name: str) -> tuple[str, int]:
-    metadata = (await system.targets[target].get(DEPLOYMENTS, name, worlds.NAMESPACE))["metadata"]
-    return metadata["uid"], metadata["generation"]
-
-
-async def _reservations(system: System) -> dict[str, dict[str, float]]:
-    bus, store = await connect("e2e", Settings(nats_url=system.place.nats))
-    try:
-        entries = await Table(store, RESERVATIONS).entries()
-        return {entry.key: entry.value.resources for entry in entries if entry.value.resources}
-    finally:
-        await bus.close()
-
-
-async def _delete_all_streams(system: System) -> None:
-    client = await nats.connect(system.place.nats)
-    try:
-        for stream in await client.jetstream().streams_info():
-            await client.jetstream().delete_stream(stream.config.name)
-    finally:
-        await client.close()

@@ -1,12 +1,14 @@
-"""Discovery and workspaces that are being deleted, which takes as long as finalizers do."""
+"""Discovery and what goes: targets, kinds, workspaces, whose deletion takes as long as finalizers do."""
 
 import asyncio
 
 from services.sandbox.errors import ApiError
 from services.sandbox.wire.http import Response, refusal
-from shared.hub.resources import WORKSPACES
+from shared.hub.resources import SYNCTARGETS, WORKSPACES
+from shared.kube.resources import CRDS
 from tests.support.waiting import until
 
+PLATFORM = "root:platform"
 TEAM = "root:team"
 KEPT = {"metadata": {"finalizers": ["test/keep"]}}
 
@@ -68,6 +70,48 @@ async def test_a_workspace_that_is_being_deleted_and_serves_nothing_any_more_is_
         await let_go(scene)
         await until(lambda: _gone(scene))
         assert TEAM not in await scene.paths()
+
+
+async def test_a_deleted_target_leaves_and_a_new_one_of_its_name_begins_anew(scene):
+    await scene.define(PLATFORM)
+    await scene.offer(PLATFORM, "east")
+    async with scene.running():
+        first = await scene.ready(PLATFORM, "east")
+        await scene.hub.cluster(PLATFORM).delete(SYNCTARGETS, "east")
+        await until(lambda: _absent(scene, PLATFORM, "east"))
+        await scene.offer(PLATFORM, "east")
+        assert (await scene.ready(PLATFORM, "east")).uid != first.uid
+
+
+async def test_targets_leave_with_their_workspace(scene):
+    await scene.define(TEAM)
+    await scene.offer(TEAM, "east")
+    async with scene.running():
+        await scene.ready(TEAM, "east")
+        await scene.hub.cluster("root").delete(WORKSPACES, "team")
+        await until(lambda: _absent(scene, TEAM, "east"))
+        looks = scene.requests["GET /clusters/target:east/readyz"]
+        await scene.workspace("root", "team")
+        await until(lambda: _with(scene, TEAM))
+        assert scene.requests["GET /clusters/target:east/readyz"] <= looks + 1
+
+
+async def test_targets_leave_with_a_kind_or_a_workspace_that_went_while_nobody_looked(scene):
+    for workspace, name in ((PLATFORM, "east"), (TEAM, "west")):
+        await scene.define(workspace)
+        await scene.offer(workspace, name)
+    async with scene.running():
+        await scene.ready(PLATFORM, "east")
+        await scene.ready(TEAM, "west")
+    await scene.hub.cluster(PLATFORM).delete(CRDS, SYNCTARGETS.name)
+    await scene.hub.cluster("root").delete(WORKSPACES, "team")
+    async with scene.running():
+        await until(lambda: _absent(scene, PLATFORM, "east"))
+        await until(lambda: _absent(scene, TEAM, "west"))
+
+
+async def _absent(scene, workspace, name):
+    return await scene.entry(workspace, name) is None
 
 
 async def _with(scene, path):

@@ -12,7 +12,6 @@ from services.discovery.probing import Prober
 from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.resources import SYNCTARGETS, WORKSPACES
-from shared.kube.resources import CRDS
 from shared.pipeline.buckets import INVENTORY
 from shared.pipeline.buckets import WORKSPACES as STORED_WORKSPACES
 from tests.support.waiting import until
@@ -336,17 +335,6 @@ async def test_a_request_in_error_passes_on(scene):
         assert found.rejections == ()
 
 
-async def test_a_deleted_target_leaves_and_a_new_one_of_its_name_begins_anew(scene):
-    await scene.define(PLATFORM)
-    await scene.offer(PLATFORM, "east")
-    async with scene.running():
-        first = await scene.ready(PLATFORM, "east")
-        await scene.hub.cluster(PLATFORM).delete(SYNCTARGETS, "east")
-        await until(lambda: _absent(scene, PLATFORM, "east"))
-        await scene.offer(PLATFORM, "east")
-        assert (await scene.ready(PLATFORM, "east")).uid != first.uid
-
-
 async def test_another_kubeconfig_is_used_at_once(scene):
     await scene.define(PLATFORM)
     await scene.offer(PLATFORM, "east")
@@ -356,33 +344,6 @@ async def test_another_kubeconfig_is_used_at_once(scene):
         await scene.hub.cluster(PLATFORM).merge_patch(SYNCTARGETS, "east", ref)
         entry = await until(lambda: _unready(scene))
         assert entry.reason == "without a usable kubeconfig"
-
-
-async def test_targets_leave_with_their_workspace(scene):
-    await scene.define("root:team")
-    await scene.offer("root:team", "east")
-    async with scene.running():
-        await scene.ready("root:team", "east")
-        await scene.hub.cluster("root").delete(WORKSPACES, "team")
-        await until(lambda: _absent(scene, "root:team", "east"))
-        looks = scene.requests["GET /clusters/target:east/readyz"]
-        await scene.workspace("root", "team")
-        await until(lambda: _equals(scene.paths, EVERYTHING))
-        assert scene.requests["GET /clusters/target:east/readyz"] <= looks + 1
-
-
-async def test_targets_leave_with_a_kind_or_a_workspace_that_went_while_nobody_looked(scene):
-    for workspace, name in ((PLATFORM, "east"), ("root:team", "west")):
-        await scene.define(workspace)
-        await scene.offer(workspace, name)
-    async with scene.running():
-        await scene.ready(PLATFORM, "east")
-        await scene.ready("root:team", "west")
-    await scene.hub.cluster(PLATFORM).delete(CRDS, SYNCTARGETS.name)
-    await scene.hub.cluster("root").delete(WORKSPACES, "team")
-    async with scene.running():
-        await until(lambda: _absent(scene, PLATFORM, "east"))
-        await until(lambda: _absent(scene, "root:team", "west"))
 
 
 async def test_a_target_without_kubeconfig_says_so(scene):
