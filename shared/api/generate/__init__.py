@@ -1,1 +1,1 @@
-"""Generators from the typed model: CRDs, kcp schemas, the reference page. Only the build needs it."""
+"""Generators: CRDs, kcp schemas and the reference page from the typed model, and admission. Only the build needs it."""

@@ -1,4 +1,4 @@
-"""Write CRDs, kcp schemas and the reference page into the source tree that this module lies in."""
+"""Write CRDs, kcp schemas, admission policies and the reference page into the source tree that this module lies in."""
 
 from pathlib import Path
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from shared.api.generate.admission import admission
 from shared.api.generate.reference import reference_page
 from shared.api.generate.schema import object_schema
 from shared.api.meta import GROUP, VERSION
@@ -100,7 +101,12 @@ def api_export() -> dict[str, Any]:
 
 def generated_files() -> dict[str, str]:
     """Every generated file: path from the repository's root, and text."""
-    files = {"deploy/kcp/apiexport.yaml": _yaml(api_export()), "docs/reference/api.md": reference_page()}
+    files = {
+        "deploy/kcp/admission.yaml": HEADER + admission("kcp"),
+        "deploy/kcp/apiexport.yaml": _yaml(api_export()),
+        "docs/reference/api.md": reference_page(),
+        "services/cli/hub/admission.yaml": HEADER + admission("kubernetes"),
+    }
     for resource in RESOURCES:
         files[f"deploy/crds/{resource.plural}.yaml"] = _yaml(crd(resource))
         files[f"deploy/kcp/apiresourceschema-{resource.plural}.yaml"] = _yaml(api_resource_schema(resource))

@@ -1,4 +1,4 @@
-"""The admission policies of a real hub, and the sandbox's guards, which do the same: every case is put to both.
+"""The admission policies of real hubs, and the sandbox's guards, which do the same: every case is put to both.
 
 The policies are evaluated by a CEL implementation that type-checks them; tests/security puts them to a real server.
 """
@@ -54,8 +54,13 @@ class Policy:
         return all(program.eval(data=data).plain_value() for program in self.validations)
 
 
-DOCUMENTS = list(yaml.safe_load_all((ROOT / "services/cli/hub/admission.yaml").read_text()))
-STAMPS, CHECKS, DECIDED = (Policy(each) for each in DOCUMENTS if not each["kind"].endswith("Binding"))
+def documents(path):
+    return list(yaml.safe_load_all((ROOT / path).read_text()))
+
+
+ON_KUBERNETES, ON_KCP = documents("services/cli/hub/admission.yaml"), documents("deploy/kcp/admission.yaml")
+STAMPS, CHECKS, DECIDED = (Policy(each) for each in ON_KUBERNETES if not each["kind"].endswith("Binding"))
+DECIDED_ON_KCP = Policy(ON_KCP[4])
 
 
 def user_of(info):
@@ -153,12 +158,50 @@ MINE = {
 GUARDED = tuple(each for those in MINE.values() for each in those)
 
 
-def may_write(info, what):
+def admitted(policy, info, what):
     resource, _, sub = what.partition("/")
     request = {"userInfo": info, "resource": {"group": GROUP, "version": "v1alpha1", "resource": resource}}
-    said = DECIDED.admits(request | ({"subResource": sub} if sub else {}))
+    return policy.admits(request | ({"subResource": sub} if sub else {}))
+
+
+def may_write(info, what):
+    resource, _, sub = what.partition("/")
+    said = admitted(DECIDED, info, what)
     assert said is not bool(guards.refusal(f"{resource}.{GROUP}", sub, user_of(info)))
+    assert said or not admitted(DECIDED_ON_KCP, info, what)
     return said
+
+
+def test_on_kcp_the_same_is_guarded_by_the_same_rules_and_only_who_may_is_different():
+    def without_identities(document):
+        spec = {**document["spec"]}
+        if document["metadata"]["name"].startswith("decided-by") and "variables" in spec:
+            spec["variables"] = [each for each in spec["variables"] if each["name"] != "collector"]
+            (rule,) = spec["validations"]
+            spec["validations"] = [{**rule, "expression": ""}]
+        return {**document, "spec": spec}
+
+    assert [without_identities(each) for each in ON_KCP] == [without_identities(each) for each in ON_KUBERNETES]
+
+
+def test_on_kcp_a_worker_is_known_by_its_group_alone():
+    for worker, mine in MINE.items():
+        by_group = {"username": "w", "groups": [f"moorage:{worker}"]}
+        assert {what for what in GUARDED if admitted(DECIDED_ON_KCP, by_group, what)} == set(mine)
+        for nobody in (
+            {"username": ACCOUNT + worker},
+            {"username": "system:serviceaccount:kube-system:generic-garbage-collector"},
+            {"username": "system:kube-controller-manager"},
+            {**by_group, "extra": SCOPED},
+        ):
+            assert not any(admitted(DECIDED_ON_KCP, nobody, what) for what in GUARDED)
+
+
+def test_on_kcp_operators_write_everything_unless_a_workspace_confines_them():
+    for group in ("system:masters", "system:kcp:admin"):
+        operator = {"username": "op", "groups": [group]}
+        assert all(admitted(DECIDED_ON_KCP, operator, what) for what in GUARDED)
+        assert not any(admitted(DECIDED_ON_KCP, {**operator, "extra": OF_A_WORKSPACE}, what) for what in GUARDED)
 
 
 def test_the_policy_covers_what_the_guards_cover():

@@ -167,7 +167,7 @@ def test_files_say_where_they_come_from():
     for name, text in FILES.items():
         if name.endswith(".yaml"):
             assert text.startswith(HEADER)
-            assert yaml.safe_load(text)["kind"] in {"CustomResourceDefinition", "APIResourceSchema", "APIExport"}
+            assert all(document["apiVersion"] and document["kind"] for document in yaml.safe_load_all(text)), name
 
 
 def test_the_reference_names_every_field_and_links_to_what_is_there():

@@ -1,0 +1,201 @@
+"""The admission policies of a hub: who asks for a Placement, and that nobody but Moorage writes what Moorage decides.
+
+One text for plain Kubernetes and for kcp. What they guard is the same; who is known by which identity is not. Pure:
+returns text.
+"""
+
+from string import Template
+from typing import Final, Literal
+
+Hub = Literal["kubernetes", "kcp"]
+
+_AUTHOR: Final = r"""    - name: username
+      expression: >-
+        '"' + request.userInfo.username.replace('\\', '\\\\').replace('"', '\\"') + '"'
+    - name: uid
+      expression: >-
+        '"' + request.userInfo.?uid.orValue('').replace('\\', '\\\\').replace('"', '\\"') + '"'
+    - name: groups
+      expression: >-
+        request.userInfo.?groups.orValue([]).map(group, '"' + group.replace('\\', '\\\\').replace('"', '\\"') + '"').join(',')
+    - name: keys
+      expression: >-
+        request.userInfo.?extra.orValue({}).map(key, key).sort()
+    - name: extra
+      expression: >-
+        variables.keys.map(key, '"' + key.replace('\\', '\\\\').replace('"', '\\"') + '":[' +
+        request.userInfo.extra[key].map(each, '"' + each.replace('\\', '\\\\').replace('"', '\\"') + '"').join(',') + ']').join(',')
+    - name: author
+      expression: >-
+        '{"username":' + variables.username + ',"uid":' + variables.uid + ',"groups":[' + variables.groups + '],"extra":{' +
+        variables.extra + '}}'
+    - name: before
+      expression: >-
+        oldObject == null ? '' : oldObject.metadata.?annotations['placement.moorage.io/requester'].orValue('')
+    - name: requester
+      expression: >-
+        oldObject == null || object.spec != oldObject.spec ? variables.author : variables.before
+"""
+"""Variables of both policies on the requester, so that they cannot come to say different things."""
+
+_POLICIES: Final = Template(r"""#
+# Who asks for a Placement, and that nobody but Moorage writes what Moorage decides: kept by the API server itself.
+#
+$where
+#
+# Authorization against targets is asked on behalf of whoever last changed what the Placement asks for, never of Moorage:
+# creation, and any change of the spec, records its author. Changes of metadata and status keep what is recorded. A
+# Placement without the annotation is authorized for nothing.
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata:
+  name: requester.placement.moorage.io
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: IfNeeded # whoever changes the spec after us must not have it pass as somebody else's
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [placement.moorage.io]
+        apiVersions: [v1alpha1]
+        resources: [placements]
+        operations: [CREATE, UPDATE]
+  variables:
+    # CEL has no JSON encoder here, so backslashes and quotes are escaped by hand: no name can add a group to itself.
+    # A control character, which JSON wants escaped as well, makes text that does not parse: nothing is authorized then.
+$author  mutations:
+    - patchType: ApplyConfiguration
+      applyConfiguration:
+        expression: >-
+          variables.requester == '' ? Object{} : Object{
+            metadata: Object.metadata{
+              annotations: {
+                "placement.moorage.io/requester": variables.requester
+              }
+            }
+          }
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata:
+  name: requester.placement.moorage.io
+spec:
+  policyName: requester.placement.moorage.io
+---
+# The same once more, at the end of admission: nobody, not even Moorage, says on whose behalf a Placement is, but by changing
+# what it asks for.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: requester-is-the-author.placement.moorage.io
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [placement.moorage.io]
+        apiVersions: [v1alpha1]
+        resources: [placements]
+        operations: [CREATE, UPDATE]
+  variables:
+$author    - name: after
+      expression: object.metadata.?annotations['placement.moorage.io/requester'].orValue('')
+  validations:
+    - expression: variables.after == variables.requester
+      message: the annotation placement.moorage.io/requester records who last changed the Placement's spec and cannot be written
+      reason: Forbidden
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: requester-is-the-author.placement.moorage.io
+spec:
+  policyName: requester-is-the-author.placement.moorage.io
+  validationActions: [Deny]
+---
+$who
+#
+# Deleting is free: what is missing is decided anew, and a PlacementBinding stays until its objects are out of the target,
+# since taking off its finalizer is an update. The status of a SyncTarget is not among it: its owner, and agents, report there
+# what they know of their own cluster.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: decided-by-moorage.placement.moorage.io
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [placement.moorage.io]
+        apiVersions: [v1alpha1]
+        resources:
+          - placementdecisions
+          - placementdecisions/status
+          - placementbindings
+          - placementbindings/status
+          - placements/status
+          - placementpolicies/status
+          - placementoverrides/status
+        operations: [CREATE, UPDATE]
+  variables:
+    - name: worker
+      expression: >-
+        {'placementdecisions': 'decision', 'placementbindings': 'binding', 'placementoverrides': 'controller'}[?request.resource.resource].orValue('status')
+    - name: groups
+      expression: request.userInfo.?groups.orValue([])
+    - name: confined
+      expression: >-
+        request.userInfo.?extra.orValue({}).exists(key,
+        key in ['authentication.kcp.io/scopes', 'authentication.kubernetes.io/cluster-name'])
+    - name: operator
+      expression: variables.groups.exists(group, group in ['system:masters', 'system:kcp:admin'])
+$collector  validations:
+    - expression: >-
+        !variables.confined && (variables.operator$others
+        || ('moorage:' + variables.worker) in variables.groups)
+      message: what Moorage decides and reports is written by Moorage alone
+      reason: Forbidden
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: decided-by-moorage.placement.moorage.io
+spec:
+  policyName: decided-by-moorage.placement.moorage.io
+  validationActions: [Deny]
+""")
+
+_COLLECTOR: Final = """    - name: collector # Kubernetes' own controllers, which take owners off, or write what is there in another version
+      expression: >-
+        request.?subResource.orValue('') == '' && request.userInfo.username in [
+        'system:kube-controller-manager',
+        'system:serviceaccount:kube-system:generic-garbage-collector',
+        'system:serviceaccount:kube-system:storage-version-migrator-controller']
+"""
+
+_HUBS: Final[dict[Hub, dict[str, str]]] = {
+    "kubernetes": {
+        "where": """\
+# Needs Kubernetes 1.36 or newer (MutatingAdmissionPolicy in v1). Apply it on the hub, as an administrator. On kcp,
+# deploy/kcp/admission.yaml takes its place.""",
+        "who": """\
+# Who writes what is decided: the worker whose it is, and operators. A worker is known by its ServiceAccount, or by a group
+# (`moorage:decision`) where it logs in by a certificate or a token of another kind.""",
+        "collector": _COLLECTOR,
+        "others": """ || variables.collector
+        || request.userInfo.username == 'system:serviceaccount:moorage-system:' + variables.worker""",
+    },
+    "kcp": {
+        "where": """\
+# Needs kcp 0.32 or newer. Apply it in the workspace of the APIExport: there it holds in the workspaces of all consumers.""",
+        "who": """\
+# Who writes what is decided: the worker whose it is, and operators. A worker is known by a group (`moorage:decision`), which
+# it has by a certificate or a token. ServiceAccounts are nobody here: everybody is administrator of some workspace, with
+# ServiceAccounts of any name there and the right to impersonate. Such users carry, in `extra`, what confines them to it.""",
+        "collector": "",
+        "others": "",
+    },
+}
+
+
+def admission(hub: Hub) -> str:
+    """The policies and their bindings, as YAML with comments."""
+    return _POLICIES.substitute(_HUBS[hub], author=_AUTHOR)
