@@ -179,7 +179,13 @@ class Binder:
         async def apply(applyset: ApplySet, heirs: Heirs) -> list[BoundObject]:
             try:
                 return await applyset.apply(
-                    wanted, unchanged=unchanged, recorded=recorded, drifted=drifted, force=force, heirs=heirs
+                    wanted,
+                    unchanged=unchanged,
+                    recorded=recorded,
+                    drifted=drifted,
+                    force=force,
+                    heirs=heirs,
+                    first=before is None,
                 )
             except Trouble as problem:
                 _audit(message, placement, problem)

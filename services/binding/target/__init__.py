@@ -2,6 +2,11 @@
 
 reach.py     the way to the targets, in time and with a breaker for each
 breaker.py   a circuit breaker per target (pure)
+way.py       the way into one target, with what holds there for all placements
+claims.py    whose a namespace is
 applyset.py  applies, prunes and releases what one Placement has in one target
-parent.py    the ConfigMap that names the kinds of the set's members (pure)
+parents.py   reads and writes the ConfigMap that names the kinds of the set's members
+parent.py    what that ConfigMap says (pure)
+adoption.py  what was there before: remembered, and given back (pure)
+absence.py   that something is not there is an answer, too
 """

@@ -20,8 +20,11 @@ from services.binding.core import (
 )
 from services.binding.errors import another, managers
 from services.binding.target import claims
+from services.binding.target.absence import unless_absent
 from services.binding.target.adoption import check, is_adopted, may_force, memory, release, restored
-from services.binding.target.parent import GroupKind, belongs, kinds_of, namespaces_of, parent_of, uid_of
+from services.binding.target.parent import GroupKind, kinds_of, namespaces_of, uid_of
+from services.binding.target.parents import Parents
+from services.binding.target.way import Way
 from services.binding.trouble import Trouble, lasting, passing
 from shared.api import BoundObject, ManifestReference, ObjectReference
 from shared.hub.names import (
@@ -29,22 +32,19 @@ from shared.hub.names import (
     APPLIER,
     MANAGED_LABEL,
     OWNER_ANNOTATION,
-    SYSTEM_NAMESPACE,
-    applyset_name,
     applyset_of,
     owner_of,
     parse_owner,
 )
 from shared.hub.references import pod_template
 from shared.hub.terms import namespace_in
-from shared.kube.apis import RestMapper, UnknownKind
+from shared.kube.apis import UnknownKind
 from shared.kube.applyset import APPLYSET_PART_OF
-from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.objects import owned_fields
 from shared.kube.resources import CONFIGMAPS, Resource
 from shared.model.refs import PlacementRef
-from shared.model.target import Terms
+from shared.model.target import Target
 
 _IN_FLIGHT = 8  # requests at once in one target for one placement
 _RACES = 10  # versions that an object may go through between being read and being deleted
@@ -60,13 +60,17 @@ Heirs = Callable[[], Awaitable[Mapping[Identity, PlacementRef]]]
 class ApplySet:
     """What one Placement, by name and uid, has in one target. Methods raise Trouble and what the client raises."""
 
-    def __init__(self, client: Client, mapper: RestMapper, ref: PlacementRef, uid: str, terms: Terms) -> None:
-        self._client = client
-        self._mapper = mapper
+    def __init__(self, way: Way, target: Target, ref: PlacementRef, uid: str) -> None:
+        """`target` is as the inventory has it: its terms, and whose its namespaces are."""
+        self._client = way.client
+        self._mapper = way.mapper
+        self._held = way.held
+        self._claims = target.claims
+        self._parents = Parents(way.client, ref, uid)
         self._ref = ref
         self._uid = uid
-        self._terms = terms
-        self._namespace = namespace_in(terms, ref.workspace, ref.namespace)
+        self._terms = target.terms
+        self._namespace = namespace_in(target.terms, ref.workspace, ref.namespace)
         self._room = asyncio.Semaphore(_IN_FLIGHT)
 
     async def apply(
@@ -78,21 +82,22 @@ class ApplySet:
         drifted: Collection[Identity],
         force: bool,
         heirs: Heirs,
+        first: bool = False,
     ) -> list[BoundObject]:
         """Make the target hold what is wanted and nothing else of this Placement; the objects that were applied.
 
         Objects that are `unchanged` are left alone if the set is there; of those that are not `recorded` as ours, or
-        have `drifted`, it is looked at first whose they are.
+        have `drifted`, it is looked at first whose they are. `first`: most likely there is no set yet.
         """
-        parent, _ = await _all(self._parent(), self._hold_namespace())
-        before, spaces = kinds_of(parent), namespaces_of(parent)
         kinds = {(member.ref.api_version, member.ref.kind) for member in wanted.members}
         resources = {kind: await self._resource(kind) for kind in kinds}
+        await self._hold_namespace()
+        parent = await self._parents.have(kinds, {self._namespace}, first=first)
+        before, spaces = kinds_of(parent), namespaces_of(parent)
         if parent is None:
             unchanged = ()
-            await claims.ensure(self._client, SYSTEM_NAMESPACE)
-        if not (kinds <= before and self._namespace in spaces) or uid_of(parent) != self._uid:
-            await self._write_parent(before | kinds, spaces | {self._namespace})
+        elif not (kinds <= before and self._namespace in spaces) or uid_of(parent) != self._uid:
+            await self._parents.write(before | kinds, spaces | {self._namespace})
         applied: list[BoundObject] = []
         todo = [member for member in wanted.members if identity(member.ref) not in unchanged]
         for _, stage in itertools.groupby(todo, key=lambda member: rank(member.ref)):
@@ -113,23 +118,23 @@ class ApplySet:
             adopted = {each.uid for each in recorded.values() if each.adopted}
             await self._dispose(before, spaces, keep, heirs, adopted, orphan=False)
         if before - kinds or spaces - {self._namespace}:
-            await self._write_parent(kinds, {self._namespace})
+            await self._parents.write(kinds, {self._namespace})
         return applied
 
     async def present(self) -> bool:
         """Whether there may be anything of this Placement in the target."""
-        return await self._parent() is not None
+        return await self._parents.find() is not None
 
     async def clear(self, heirs: Heirs, *, orphan: bool, adopted: Collection[str] = ()) -> None:
         """Take everything of this Placement out of the target; with `orphan`, leave it there without our marks.
 
         Objects with the uids `adopted` are known to have been there before, also where they do not say so.
         """
-        parent = await self._parent()
+        parent = await self._parents.find()
         if parent is None:
             return
         await self._dispose(kinds_of(parent), namespaces_of(parent), (), heirs, adopted, orphan=orphan)
-        await _absent(self._client.delete(CONFIGMAPS, applyset_name(self._ref), SYSTEM_NAMESPACE))
+        await self._parents.end()
 
     async def _apply(
         self, member: Member, resource: Resource, recorded: BoundObject | None, *, known: bool, force: bool
@@ -167,7 +172,7 @@ class ApplySet:
             if not error.not_found:
                 raise
         # The namespace or the API was there when last looked at.
-        await self._hold_namespace()
+        await self._hold_namespace(anew=True)
         await self._mapper.refresh()
         resource = await self._resource((resource.api_version, resource.kind))
         return await self._applied(member.object, resource, force, adopted)
@@ -190,7 +195,7 @@ class ApplySet:
         workspace refer to is shared; a workload belongs to one Placement.
         """
         ref = member.ref
-        found = await _unless_absent(self._client.get(resource, ref.name, ref.namespace))
+        found = await unless_absent(self._client.get(resource, ref.name, ref.namespace))
         if found is None:
             return False
         owner = str((found["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION, ""))
@@ -274,9 +279,9 @@ class ApplySet:
     ) -> None:
         async with self._room:
             if orphan or heir is not None:
-                await _absent(self._mark(resource, obj, heir))
+                await unless_absent(self._mark(resource, obj, heir))
             else:
-                await _absent(self._end(resource, obj, adopted))
+                await unless_absent(self._end(resource, obj, adopted))
 
     async def _mark(self, resource: Resource, obj: Object, heir: PlacementRef | None) -> None:
         """Hand an object over to another Placement, or take our marks off."""
@@ -336,30 +341,12 @@ class ApplySet:
             raise lasting("ClusterScoped", f"{kind[1]} is cluster-scoped: only objects in namespaces are placed")
         return resource
 
-    async def _parent(self) -> Object | None:
-        found = await _unless_absent(self._client.get(CONFIGMAPS, applyset_name(self._ref), SYSTEM_NAMESPACE))
-        if found is not None and not belongs(found, self._ref):
-            said = f"ConfigMap {SYSTEM_NAMESPACE}/{applyset_name(self._ref)} in the target belongs to another Placement"
-            raise Trouble("ConflictFree", "OwnedByOther", said, lasting=True)
-        return found
-
-    async def _hold_namespace(self) -> None:
-        await claims.hold(self._client, self._namespace, self._ref.workspace)
-
-    async def _write_parent(self, kinds: Iterable[GroupKind], namespaces: Collection[str]) -> None:
-        await self._client.apply(
-            CONFIGMAPS, parent_of(self._ref, self._uid, kinds, namespaces), field_manager=APPLIER, force=True
-        )
-
-
-async def _unless_absent(getting: Awaitable[Object]) -> Object | None:
-    """What is there, or None."""
-    try:
-        return await getting
-    except ApiError as error:
-        if error.not_found:
-            return None
-        raise
+    async def _hold_namespace(self, *, anew: bool = False) -> None:
+        workspace = self._ref.workspace
+        known = self._claims.get(self._namespace) == workspace or self._held.has(self._namespace, workspace)
+        if anew or not known:
+            await claims.hold(self._client, self._namespace, workspace)
+            self._held.note(self._namespace, workspace)
 
 
 async def _all(*work: Awaitable[T]) -> list[T]:
@@ -369,12 +356,3 @@ async def _all(*work: Awaitable[T]) -> list[T]:
         if isinstance(result, BaseException):
             raise result
     return results  # type: ignore[return-value]  # there are no exceptions among them
-
-
-async def _absent(doing: Awaitable[object]) -> None:
-    """That it is not there is as good as done."""
-    try:
-        await doing
-    except ApiError as error:
-        if not error.not_found:
-            raise

@@ -3,10 +3,16 @@
 The first workspace that places into a name makes the namespace, with its claim. One that was there before is nobody's
 until the target's owner writes a claim on it. The claim stays when all that was placed is gone: what else is in the
 namespace by then is not for others.
+
+Whose a namespace is, is not asked for every placement: what discovery saw last counts, or what was found here a moment
+ago. An object that turns out to have no namespace is a reason to ask again.
 """
+
+from collections.abc import Callable
 
 from services.binding.core import Object
 from services.binding.trouble import Trouble, passing
+from shared.aio.lru import Lru
 from shared.hub.names import APPLIER, CLAIM_ANNOTATION
 from shared.hub.terms import claim_of, is_free
 from shared.kube.client import Client
@@ -14,6 +20,23 @@ from shared.kube.errors import ApiError
 from shared.kube.resources import NAMESPACES
 
 _RACES = 5  # with others that make or claim the same namespace
+_SEEN = 60.0  # seconds; as often discovery reads whose the namespaces of a target are
+_MOST = 10_000  # namespaces that are remembered of a target
+
+
+class Held:
+    """The namespaces of one target that were found to be a workspace's, each for a minute."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: Lru[tuple[str, str], float] = Lru(_MOST)
+
+    def note(self, namespace: str, workspace: str) -> None:
+        """A namespace is the workspace's now."""
+        self._until.put((namespace, workspace), self._clock() + _SEEN)
+
+    def has(self, namespace: str, workspace: str) -> bool:
+        return self._clock() < (self._until.get((namespace, workspace)) or 0.0)
 
 
 async def hold(client: Client, namespace: str, workspace: str) -> None:

@@ -9,6 +9,8 @@ from services.binding import errors
 from services.binding.settings import BindingSettings
 from services.binding.target.applyset import ApplySet
 from services.binding.target.breaker import Breakers
+from services.binding.target.claims import Held
+from services.binding.target.way import Way
 from services.binding.trouble import Trouble, passing
 from shared.aio.backoff import backoff
 from shared.aio.lru import Lru
@@ -26,7 +28,7 @@ log = logging.getLogger("moorage.binding")
 T = TypeVar("T")
 
 _UNKNOWN = 2.0  # seconds until a target that is in no inventory is looked for again
-_MAPPERS = 1000  # targets whose kinds are remembered
+_WAYS = 1000  # targets whose kinds and namespaces are remembered
 
 
 class Reach:
@@ -37,7 +39,8 @@ class Reach:
     ) -> None:
         self._settings = settings
         self._clients = clients
-        self._mappers: Lru[str, tuple[Client, RestMapper]] = Lru(_MAPPERS)
+        self._ways: Lru[str, Way] = Lru(_WAYS)
+        self._clock = clock
         self._inventory = inventory
         self._breakers = Breakers(
             clock,
@@ -71,7 +74,7 @@ class Reach:
             client = await self._clients.get(found)
         except ConfigError as error:
             raise errors.of(error, f"target {target}") from error
-        return ApplySet(client, self._mapper(target, client), ref, uid, found.terms)
+        return ApplySet(self._way(target, client), found, ref, uid)
 
     async def work(self, target: str, work: Awaitable[T]) -> T:
         """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""
@@ -108,12 +111,12 @@ class Reach:
         delay = backoff(min(retries, 32), first=settings.retry_initial_seconds, most=settings.retry_max_seconds)
         return max(delay, self._patience(target))
 
-    def _mapper(self, target: str, client: Client) -> RestMapper:
-        known = self._mappers.get(target)
-        if known is None or known[0] is not client:
-            known = (client, RestMapper(client))
-            self._mappers.put(target, known)
-        return known[1]
+    def _way(self, target: str, client: Client) -> Way:
+        known = self._ways.get(target)
+        if known is None or known.client is not client:
+            known = Way(client, RestMapper(client), Held(self._clock))
+            self._ways.put(target, known)
+        return known
 
     def _patience(self, target: str) -> float:
         """Least seconds between attempts: more for a target that is known to be lost."""
