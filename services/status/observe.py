@@ -15,11 +15,10 @@ from shared.hub.names import APPLIER, MANAGED_SELECTOR, OWNER_ANNOTATION, parse_
 from shared.hub.targets import TargetClients
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Bounds, Client
-from shared.kube.errors import ApiError, ConfigError, KubeError
+from shared.kube.errors import ApiError, Closed, ConfigError, KubeError
 from shared.kube.informer import Informer
 from shared.kube.objects import owned_fields
 from shared.kube.subscription import Change
-from shared.kube.transport import Closed
 from shared.model.refs import PlacementRef
 from shared.model.report import ObjectHealth
 from shared.model.target import Target

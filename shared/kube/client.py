@@ -13,9 +13,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from shared.kube.auth.kubeconfig import Credentials
-from shared.kube.errors import MALFORMED, ApiError, Unreachable
+from shared.kube.errors import MALFORMED, ApiError, TooLarge, Unreachable
 from shared.kube.resources import Resource
-from shared.kube.transport import JSON, MAX_BODY, TooLarge, Transport, encode_params
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -29,6 +28,8 @@ else:  # the default is for the type checker: plain dicts where no type is named
 Object: TypeAlias = dict[str, Any]
 Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
 
+JSON = "application/json"
+MAX_BODY = 256 << 20  # bytes; a list page is under 32 MiB in practice, and a server is not trusted to end
 PAGE_SIZE = 500  # what kubectl and client-go ask for
 
 _MERGE_PATCH = "application/merge-patch+json"
@@ -88,6 +89,8 @@ class Client:
         `permit` is asked of each IP address before a connection to it is made; what it refuses raises NotAllowed.
         `proof` comes before the first request; what it raises, that raises, and the next one proves anew.
         """
+        from shared.kube.transport import Transport  # it takes a third of a second to import
+
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
         self.place = _place(credentials)
@@ -381,6 +384,16 @@ def _place(credentials: Credentials) -> str:
     """A digest of where these credentials lead, and of whom that is by its authority; who we are there is not in it."""
     where = (credentials.server.rstrip("/").lower().encode(), credentials.ca or b"", credentials.proxy.encode())
     return hashlib.sha256(b"\0".join(where)).hexdigest()[:32]
+
+
+def encode_params(params: Mapping[str, Any] | None) -> dict[str, str]:
+    """Query parameters as API servers read them: booleans in lower case, what is None or empty left out."""
+    encoded: dict[str, str] = {}
+    for name, value in (params or {}).items():
+        if value is None or value == "":
+            continue
+        encoded[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return encoded
 
 
 def _identity(obj: Mapping[str, Any]) -> tuple[str, str]:

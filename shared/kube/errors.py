@@ -37,6 +37,14 @@ class Unreachable(KubeError):
     """No complete answer: refused, reset, timed out, TLS failed, or a stream that broke."""
 
 
+class Closed(Unreachable):
+    """The client was closed: asking it again is of no use, another one may be."""
+
+
+class TooLarge(Unreachable):
+    """The server sent more than we take from it."""
+
+
 class ApiError(KubeError):
     """The server answered with something other than success.
 

@@ -17,10 +17,9 @@ import msgspec
 
 from shared.aio.backoff import backoff
 from shared.kube.client import PAGE_SIZE, Bounds, Client
-from shared.kube.errors import MALFORMED, ApiError, KubeError, Unreachable, from_event
+from shared.kube.errors import MALFORMED, ApiError, KubeError, TooLarge, Unreachable, from_event
 from shared.kube.resources import Resource
 from shared.kube.subscription import Change, Key, Subscription
-from shared.kube.transport import TooLarge
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

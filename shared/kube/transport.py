@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 import yarl
@@ -17,22 +17,11 @@ from shared.kube import errors
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.auth.plugin import Issued
 from shared.kube.auth.tls import tls_context
-from shared.kube.errors import ApiError, Unreachable
-
-JSON = "application/json"
+from shared.kube.errors import ApiError, Closed, TooLarge, Unreachable
 
 _POOL = 64  # connections for requests, over all hosts; watches have a pool of their own, without a bound
 _NOTHING = Issued()
-MAX_BODY = 256 << 20  # bytes; a list page is under 32 MiB in practice, and a server is not trusted to end
 _MAX_LINE = 32 << 20  # bytes of one watch event; etcd holds 1.5 MiB by default
-
-
-class Closed(Unreachable):
-    """The client was closed: asking it again is of no use, another one may be."""
-
-
-class TooLarge(Unreachable):
-    """The server sent more than we take from it."""
 
 
 class Transport:
@@ -75,7 +64,7 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes | None,
         timeout: float,
-        most: int = MAX_BODY,
+        most: int,
     ) -> bytes:
         """The body of a successful response, of `most` bytes. `timeout` in seconds covers it all."""
         await self._prove()
@@ -310,13 +299,3 @@ class _Lines:
             whole = (b"".join(self._partial), *rest[:-1])
             self._ready.extend(line for line in whole if line)
             self._partial, self._size = [rest[-1]], len(rest[-1])
-
-
-def encode_params(params: Mapping[str, Any] | None) -> dict[str, str]:
-    """Query parameters as API servers read them: booleans in lower case, what is None or empty left out."""
-    encoded: dict[str, str] = {}
-    for name, value in (params or {}).items():
-        if value is None or value == "":
-            continue
-        encoded[name] = str(value).lower() if isinstance(value, bool) else str(value)
-    return encoded

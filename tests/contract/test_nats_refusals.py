@@ -81,8 +81,8 @@ async def test_options_that_name_missing_files_are_one_clear_error(nats_server: 
                 await NatsBus.connect(nats_server.url, name="x", options=options)
 
 
-@pytest.mark.parametrize("url", ["", "nats://", "nats://127.0.0.1:port"])
-async def test_a_url_that_is_none_is_one_clear_error(url: str) -> None:
+@pytest.mark.parametrize("url", ["", "nats://", "nats://127.0.0.1:port", "wss://127.0.0.1:443"])
+async def test_a_url_that_cannot_be_used_is_one_clear_error(url: str) -> None:
     async with asyncio.timeout(2):
         with pytest.raises(LoginRefused, match="NATS"):
             await NatsClient.connect(url, name="x")

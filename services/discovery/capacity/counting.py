@@ -10,9 +10,8 @@ from services.discovery.capacity.pods import Link, Metadata, Owner, Partial, Pod
 from shared.hub.names import OWNER_ANNOTATION, SYSTEM_NAMESPACE, UID_ANNOTATION, applyset_of, parse_owner
 from shared.kube.applyset import APPLYSET_ID, APPLYSET_NAMESPACES
 from shared.kube.client import Bounds, Client
-from shared.kube.errors import ApiError
+from shared.kube.errors import ApiError, TooLarge
 from shared.kube.resources import CONFIGMAPS, PODS, Resource
-from shared.kube.transport import TooLarge
 from shared.model.refs import PlacementRef
 from shared.model.resources import Resources
 from shared.model.target import ApiKind, Stray

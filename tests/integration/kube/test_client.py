@@ -7,9 +7,8 @@ import pytest
 
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.client import Bounds, Client
-from shared.kube.errors import ApiError, ConfigError, Unreachable
+from shared.kube.errors import ApiError, ConfigError, TooLarge, Unreachable
 from shared.kube.resources import CONFIGMAPS
-from shared.kube.transport import TooLarge
 
 PATH = "/api/v1/namespaces/shop/configmaps"
 STATUS = {"kind": "Status", "apiVersion": "v1"}

@@ -11,10 +11,9 @@ import pytest
 
 from shared.hub.resources import PLACEMENTS
 from shared.kube.client import Bounds
-from shared.kube.errors import ApiError, KubeError
+from shared.kube.errors import ApiError, KubeError, TooLarge
 from shared.kube.informer import Informer
 from shared.kube.subscription import Change
-from shared.kube.transport import TooLarge
 
 BOUND = 5.0
 PATH = "/apis/placement.moorage.io/v1alpha1/placements"

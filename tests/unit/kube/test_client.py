@@ -1,8 +1,8 @@
-"""Where the workspaces of a server are."""
+"""Where the workspaces of a server are, and parameters of a request."""
 
 import pytest
 
-from shared.kube.client import workspace_url
+from shared.kube.client import encode_params, workspace_url
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,8 @@ def test_workspaces_live_below_the_root_of_the_server(server, workspace, url):
 def test_what_is_no_workspace_path_is_refused(workspace):
     with pytest.raises(ValueError, match="is not a workspace path"):
         workspace_url("https://k", workspace)
+
+
+def test_parameters_go_out_as_api_servers_read_them():
+    assert encode_params({"a": True, "b": False, "c": None, "d": "", "e": 5}) == {"a": "true", "b": "false", "e": "5"}
+    assert encode_params(None) == {}
