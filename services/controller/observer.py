@@ -83,9 +83,9 @@ class Observer:
         if found:
             self._expelling[target] = found
         shut = is_closed(known, ref.workspace, ref.namespace)
-        return Sighting(target=known, expelling=found, braked=self._braking().get(target), closed=shut)
+        return Sighting(target=known, expelling=found, braked=self.braking().get(target), closed=shut)
 
-    def _braking(self) -> dict[str, Braked]:
+    def braking(self) -> dict[str, Braked]:
         """What the brake holds, looked at once per state of the inventory. Its coming and going is logged."""
         if self.inventory.revision != self._braked_at:
             self._braked_at = self.inventory.revision

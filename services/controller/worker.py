@@ -26,6 +26,7 @@ from shared.pipeline.buckets import HEADS, INVENTORY, POLICIES, WAITING, WORKSPA
 from shared.pipeline.messages import Decided
 from shared.pipeline.runner import Runtime
 from shared.pipeline.worker import Worker
+from shared.process.metrics import gauge
 
 log = logging.getLogger("moorage.controller")
 
@@ -48,6 +49,13 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             inventory=await runtime.follow(INVENTORY),
             clock=runtime.clock,
             moves=Moves(settings, runtime.clock),
+        )
+        runtime.metrics.append(
+            gauge(
+                "moorage_brake_held_targets",
+                "Lost targets that nothing is moved away from, since too many were lost at once.",
+                lambda: len(observer.braking()),
+            )
         )
         watches = Watches(
             hub,

@@ -22,6 +22,7 @@ from shared.model.target import Target, Workspace
 from shared.pipeline.buckets import INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
 from shared.pipeline.runner import Runtime
 from shared.process.main import StartError
+from shared.process.metrics import gauge
 
 USER_AGENT = field_manager("discovery")
 
@@ -82,6 +83,13 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         rbac = Rbac(settings, tree_stored)
         targets = Targets(stored, clients, rbac, settings, runtime.clock, reservations.in_target)
         tree = Tree(hub, settings, tree_stored, targets)
+        runtime.metrics.append(
+            gauge(
+                "moorage_strays",
+                "Placements that run in targets, by the inventory, where nobody decided it.",
+                lambda: sum(len(entry.value.strays) for entry in inventory.entries.values()),
+            )
+        )
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
             async with open_access(hub, settings, runtime.clock, rbac.state) as access, asyncio.TaskGroup() as tasks:

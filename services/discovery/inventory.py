@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from services.discovery import strays
 from services.discovery.capacity.nodes import Nodes
 from services.discovery.capacity.quantities import amounts, quantities
 from services.discovery.health import NOT_PROBED, Health, assess, steady_latency
@@ -257,8 +258,7 @@ def _conditions(
         kept = f"allocated is as reported: {seen.allocated_problem}"
         rows.append(("PodsCounted", not seen.allocated_problem, "NotCountable", kept))
     if seen.strays is not None:
-        some = ", ".join(sorted(str(stray.placement) for stray in target.strays)[:3])
-        rows.append(("NoStrays", not target.strays, "Strays", f"{len(target.strays)} that nobody decided: {some}"))
+        rows.append((strays.NONE, not target.strays, strays.REASON, strays.sentence(target.strays)))
     conditions = tuple(condition for condition in found.status.conditions if condition.type in CONDITIONS)
     unread = not target.apis and not seen.api_problem
     for type_, holds, no, message in rows:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from services.discovery import strays
 from services.discovery.clusters import Clusters
 from services.discovery.health import Health, Probe, Rules, observe, resume
 from services.discovery.inventory import (
@@ -28,6 +29,7 @@ from services.discovery.projection import Projection
 from services.discovery.rbac import Rbac
 from services.discovery.settings import DiscoverySettings
 from shared.api import SyncTarget, SyncTargetStatus, decode_synctarget
+from shared.hub.events import tell
 from shared.hub.names import field_manager
 from shared.hub.resources import SYNCTARGETS
 from shared.hub.targets import TargetClients
@@ -40,7 +42,8 @@ from shared.process import audit
 
 log = logging.getLogger("moorage.discovery")
 
-FIELD_MANAGER = field_manager("discovery")
+COMPONENT = "discovery"
+FIELD_MANAGER = field_manager(COMPONENT)
 FAULT = "causing a fault in discovery"
 
 
@@ -266,9 +269,6 @@ class Targets:
         target = make(before)
         self._inventory.want(watched.key, target, again)
         self._clusters.note(watched.key)
-        if new := set(target.strays) - set(before.strays if before is not None else ()):
-            some = sorted(str(stray.placement) for stray in new)[:10]
-            log.warning("what nobody decided runs in a target", extra={"target": target.id, "placements": some})
         if target.duplicate and (before is None or not before.duplicate) and (holder := self._clusters.holder(target)):
             audit.refused("DuplicateCluster", target=target.id, holder=holder.id, cluster=target.cluster)
         return target
@@ -322,6 +322,7 @@ class Targets:
 
     async def _tell(self, watched: Watched, seen: ClusterFacts) -> None:
         """Put it into the inventory, and into the SyncTarget's status where that is worth a write."""
+        before = self._inventory.latest(watched.key)
         target = self._want(watched, seen)
         now = self._clock()
         status = status_of(watched.found, target, seen, now, self._clusters.holder(target))
@@ -346,6 +347,18 @@ class Targets:
                 )
         except KubeError as error:  # the next look tries again
             log.info("status not written", extra={"target": target.id, "error": str(error)})
+        if (said := strays.news(before, target)) is not None:
+            await self._tell_of_strays(watched, target, said)
+
+    async def _tell_of_strays(self, watched: Watched, target: Target, said: strays.StrayNews) -> None:
+        """Say it in the log and by an Event; copies that come to it at the same time write the same one."""
+        if target.strays:
+            some = sorted(str(stray.placement) for stray in target.strays)[:10]
+            log.warning("what nobody decided runs in a target", extra={"target": target.id, "placements": some})
+        entry = self._inventory.view.entries.get(watched.key)
+        occasion = str(entry.revision if entry is not None else 0)
+        with contextlib.suppress(KubeError):  # a courtesy
+            await tell(watched.client, COMPONENT, watched.found, *said, self._clock(), occasion=occasion)
 
     def _pause(self, health: Health) -> float:
         """Seconds until the next look: sooner while it fails, and never many targets at the same time."""

@@ -1,8 +1,6 @@
 """The hub's side of status: reads Placements, decisions, bindings and policies; writes statuses, and Events."""
 
-import hashlib
-import logging
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -16,22 +14,18 @@ from shared.api import (
     PlacementStatus,
     to_dict,
 )
+from shared.hub.events import EventType, tell
 from shared.hub.hub import Hub
-from shared.hub.names import EVENT_REPORTER, binding_name, field_manager
+from shared.hub.names import binding_name, field_manager
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES
 from shared.kube.errors import ApiError
-from shared.kube.resources import EVENTS, Resource
-from shared.kube.times import rfc3339
+from shared.kube.resources import Resource
 from shared.model.refs import PlacementRef
-
-log = logging.getLogger("moorage.status")
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-FIELD_MANAGER = field_manager("status")
-CLUSTER_SCOPED = "default"  # where Kubernetes keeps the Events of objects without a namespace
-_NAME = 253
-_NOTE = 1024  # bytes of an Event's message that every API server takes
+COMPONENT = "status"
+FIELD_MANAGER = field_manager(COMPONENT)
 
 
 class StatusRecords:
@@ -64,44 +58,13 @@ class StatusRecords:
         self,
         workspace: str,
         about: ApiObject,
-        type: Literal["Normal", "Warning"],
+        type: EventType,
         reason: str,
         note: str,
         now: float,
     ) -> None:
-        """One Event on an object. The same words about the same object are the same Event, which is written once.
-
-        Events are a courtesy: where they cannot be written, that is logged and nothing else.
-        """
-        metadata, kind = about.metadata, str(about.__struct_config__.tag)
-        uid, namespace = metadata.uid, metadata.namespace
-        digest = hashlib.sha256(f"{uid}\0{reason}\0{note}".encode()).hexdigest()[:16]
-        event = {
-            "apiVersion": EVENTS.api_version,
-            "kind": EVENTS.kind,
-            "metadata": {"name": f"{metadata.name[: _NAME - 17]}.{digest}", "namespace": namespace or CLUSTER_SCOPED},
-            "firstTimestamp": rfc3339(now, "seconds"),
-            "lastTimestamp": rfc3339(now, "seconds"),
-            "count": 1,
-            "source": {"component": FIELD_MANAGER},
-            "reportingComponent": EVENT_REPORTER,
-            "reportingInstance": FIELD_MANAGER,
-            "reason": reason[:128],
-            "involvedObject": {
-                "apiVersion": about.api_version,
-                "kind": kind,
-                "name": metadata.name,
-                "uid": uid,
-                **({"namespace": namespace} if namespace else {}),
-            },
-            "message": note[:_NOTE],
-            "type": type,
-        }
-        try:
-            await self._hub.at(workspace).create(EVENTS, event, field_manager=FIELD_MANAGER)
-        except ApiError as error:
-            if not error.already_exists:
-                log.warning("an event could not be written", extra={"reason": reason, "error": str(error)})
+        """One Event on an object, as `shared.hub.events` writes it."""
+        await tell(self._hub.at(workspace), COMPONENT, about, type, reason, note, now)
 
     async def _write(self, workspace: str, resource: Resource, obj: ApiObject) -> None:
         client = self._hub.at(workspace)

@@ -32,9 +32,6 @@ ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 PROVIDER_LABEL = "moorage.io/provider"
 """On SyncTargets: who runs the cluster."""
 
-EVENT_REPORTER = f"{GROUP}/status"
-"""The `reportingComponent` of Kubernetes Events about Placements."""
-
 # --- in target clusters ----------------------------------------------------------------------------------------------
 
 SYSTEM_NAMESPACE = "moorage-system"
@@ -75,6 +72,11 @@ NAME_LIMIT = 253
 def field_manager(component: str) -> str:
     """The field manager of a worker (or a command) on the hub; its requests carry the same as their user agent."""
     return f"moorage-{component}"
+
+
+def event_reporter(component: str) -> str:
+    """The `reportingComponent` of a worker's Kubernetes Events."""
+    return f"{GROUP}/{component}"
 
 
 def owner_of(ref: PlacementRef) -> str:

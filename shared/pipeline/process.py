@@ -17,6 +17,7 @@ from shared.pipeline.worker import Worker
 from shared.process import health
 from shared.process.logs import set_up_logging
 from shared.process.main import run_until_stopped
+from shared.process.metrics import Metric
 from shared.process.settings import Settings, parse
 from shared.process.tracing import Telemetry
 
@@ -51,7 +52,10 @@ async def _run_one(worker: Worker, settings: Settings, stop: asyncio.Event) -> N
     def unready() -> str:
         return running[0].unready() if running else f"{worker.name} waits for NATS"
 
-    async with health.serve(settings.health_host, settings.health_port, unready) as port:
+    def metrics() -> Sequence[Metric]:
+        return running[0].runtime.metrics if running else ()
+
+    async with health.serve(settings.health_host, settings.health_port, unready, metrics) as port:
 
         def ready() -> None:
             log.info("ready", extra={"health_port": port, "pid": os.getpid()})

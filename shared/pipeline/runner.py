@@ -24,7 +24,9 @@ from shared.pipeline.buckets import BUCKETS, HEADS
 from shared.pipeline.messages import Message, decoder, encode
 from shared.pipeline.presence import Presence
 from shared.pipeline.worker import DeclarationError, Handler, Source, Timer, Worker, messages_of
+from shared.process import audit
 from shared.process.main import StartError
+from shared.process.metrics import Metric
 from shared.process.settings import Settings
 from shared.process.tracing import Telemetry
 
@@ -57,6 +59,7 @@ class Runtime:
         self._tasks = tasks
         self._buckets = buckets
         self.views: dict[str, View[Any]] = {}
+        self.metrics: list[Metric] = [audit.METRIC]  # what is shown of this worker; it may add to them when it opens
         self._background: list[asyncio.Task[None]] = []
 
     def table(self, bucket: Bucket[T]) -> Table[T]:

@@ -8,6 +8,8 @@ import logging
 from collections import Counter
 from typing import Final, Literal, get_args
 
+from shared.process.metrics import Metric
+
 log = logging.getLogger("moorage.audit")
 
 Reason = Literal[
@@ -33,6 +35,14 @@ MOST = 256  # characters of a fact; somebody hostile may have chosen it
 
 refusals: Final[Counter[str]] = Counter()
 """How many refusals there were in this process, by reason."""
+
+METRIC: Final = Metric(
+    "moorage_refusals_total",
+    "counter",
+    "Refusals in this process, each of which is a line of the audit log.",
+    lambda: {reason: refusals[reason] for reason in REASONS},
+    label="reason",
+)
 
 
 def refused(reason: Reason, *, requester: str = "", placement: str = "", target: str = "", **facts: object) -> None:

@@ -76,9 +76,10 @@ class Settings(ProvisionSettings, frozen=True, kw_only=True):
     provision: Annotated[
         bool, Meta(description="Create or update streams, consumers and buckets at start (else they must be there).")
     ] = True
-    health_host: Annotated[str, Meta(description="Address that /healthz and /readyz are served on.")] = "127.0.0.1"
+    health_host: Annotated[str, Meta(description="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1"
     health_port: Annotated[
-        int, Meta(description="Port of /healthz and /readyz; 0 takes a free one, -1 serves none.", ge=-1, le=65535)
+        int,
+        Meta(description="Port that they are served on; 0 takes a free one, -1 serves none.", ge=-1, le=65535),
     ] = 0
     drain_seconds: Annotated[
         float,

@@ -119,7 +119,10 @@ async def test_a_worker_becomes_ready_and_ends_well_when_told_to(name: str, nats
     async with ready(name, worker_environment(name, nats.url, hub)) as (running, port):
         assert await http_get(port, "/healthz") == (200, "ok\n")
         assert await http_get(port, "/readyz") == (200, "ok\n")
-        assert (await http_get(port, "/metrics"))[0] == 404
+        assert (await http_get(port, "/nothing"))[0] == 404
+        status, metrics = await http_get(port, "/metrics")
+        assert status == 200
+        assert 'moorage_refusals_total{reason="NotAuthorized"} 0' in metrics.splitlines()
         await end_well(running)
 
 

@@ -25,7 +25,7 @@ from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.applyset import applyset_member
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS
+from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, NAMESPACES, PODS
 from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry
@@ -302,6 +302,14 @@ async def no_strays(scene: discovery.Scene) -> dict[str, Any]:
     return next((each for each in told if each["type"] == "NoStrays"), {})
 
 
+async def events(scene: discovery.Scene) -> list[tuple[str, str, str]]:
+    """What the owner of the target was told, in its workspace."""
+    found = (await scene.hub.cluster(PLATFORM).list(EVENTS, "default")).items
+    return [
+        (each["type"], each["reason"], each["message"]) for each in found if each["involvedObject"]["name"] == "east"
+    ]
+
+
 async def test_what_runs_without_a_reservation_takes_room_is_told_of_and_is_no_news_once_it_has_one(
     tmp_path: Path,
 ) -> None:
@@ -313,10 +321,25 @@ async def test_what_runs_without_a_reservation_takes_room_is_told_of_and_is_no_n
         )
         told = await until(lambda: no_strays(scene), holds=lambda found: found.get("status") == "False")
         assert told["message"] == f"1 that nobody decided: {REF}"
+        await until(lambda: scene.measured("moorage_strays"), holds=lambda found: found == {"": 1.0})
 
         await Table(scene.store, RESERVATIONS).put(key_of(EAST, REF), reservation(REF))
         assert (await counted(scene, 0.5)).strays == ()
         await until(lambda: no_strays(scene), holds=lambda found: found.get("status") == "True")
+        await until(lambda: scene.measured("moorage_strays"), holds=lambda found: found == {"": 0.0})
+
+
+async def test_the_owner_of_a_target_is_told_of_strays_by_one_event_per_change(tmp_path: Path) -> None:
+    stray = ("Warning", "Strays", f"1 that nobody decided: {REF}")
+    clean = ("Normal", "NoStrays", "nothing runs here any more that nobody decided")
+    async with placed_in_east(tmp_path) as scene, scene.running(capacity_interval_seconds=0.2):
+        await until(lambda: events(scene), holds=lambda found: found == [stray])
+        await scene.looks("east", 10)
+        assert await events(scene) == [stray]
+        revision = await Table(scene.store, RESERVATIONS).put(key_of(EAST, REF), reservation(REF))
+        await until(lambda: events(scene), holds=lambda found: sorted(found) == [clean, stray])
+        await Table(scene.store, RESERVATIONS).delete(key_of(EAST, REF), revision)
+        await until(lambda: events(scene), holds=lambda found: sorted(found) == [clean, stray, stray])
 
 
 async def test_while_reservations_are_not_complete_nothing_counts_as_a_stray(tmp_path: Path) -> None:

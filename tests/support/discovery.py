@@ -35,10 +35,12 @@ from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS, INVENTORY
 from shared.pipeline.buckets import WORKSPACES as STORED_WORKSPACES
 from shared.pipeline.messages import Discovered, Requested, decoder, encode
-from shared.pipeline.runner import run
+from shared.pipeline.runner import Running, run
 from shared.pipeline.worker import Worker
+from shared.process import health
 from shared.process.tracing import Telemetry
 from tests.support import perimeter
+from tests.support.process import http_get
 from tests.support.waiting import until
 
 BOUND = 15.0  # seconds that a test waits for a condition at most
@@ -66,6 +68,7 @@ class Scene:
         self.answers: asyncio.Queue[Discovered] = asyncio.Queue()
         self.requests: Counter[str] = Counter()
         self.faults: dict[str, int] = {}
+        self.started: list[Running] = []
         self._handle = sandbox.handle
         sandbox.handle = self._meddled  # type: ignore[method-assign]  # the server's behaviour is the test's to choose
 
@@ -96,6 +99,15 @@ class Scene:
         async with self.running_worker(worker, **{**quick, **settings}):
             yield
 
+    async def measured(self, name: str) -> dict[str, float]:
+        """What the worker that was started last shows of a metric, over HTTP, by its labels."""
+        runtime = self.started[-1].runtime
+        async with health.serve("127.0.0.1", 0, lambda: "", lambda: runtime.metrics) as port:
+            assert port is not None
+            _, text = await http_get(port, "/metrics")
+        lines = [line.partition(name) for line in text.splitlines() if line.startswith(name)]
+        return {labels: float(number) for labels, _, number in (rest.rpartition(" ") for _, _, rest in lines)}
+
     @contextlib.asynccontextmanager
     async def running_worker(self, worker: Worker, **settings: Any) -> AsyncIterator[None]:
         """Any worker, on the same hub, bus and state; leaving stops it."""
@@ -110,6 +122,7 @@ class Scene:
                 self.store,
                 stop=stop,
                 telemetry=Telemetry(worker.name, {}),
+                on_start=self.started.append,
                 on_ready=ready.set,
             )
         )
