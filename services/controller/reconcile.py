@@ -26,7 +26,7 @@ from services.controller.selection import Selection, Selections
 from services.controller.watches import Watches
 from services.controller.workspace import WorkspaceWatch
 from shared.aio.rate import Rate
-from shared.api import Placement
+from shared.api import Placement, PlacementStatus
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
@@ -201,6 +201,7 @@ class Reconciler:
             moved_at=decision.moved_at if decision else 0.0,
             policy_revision=self.policies.revision,
             requested_at=self.observer.clock(),
+            unreported=placement.metadata.resource_version if placement.status == PlacementStatus() else "",
             error=wish.counted.error,
         )
         return Requested(request=request)

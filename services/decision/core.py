@@ -257,7 +257,7 @@ def redelivered(scheduled: Scheduled, status: PlacementDecisionStatus) -> tuple[
     known = {choice.target: choice for choice in (*proposal.selected, *proposal.alternates)}
     if proposal.refusal is not None or not selected <= set(known):
         return [], replace(proposal.refusal or contended(scheduled), message=status.rationale)
-    return [known[target] for target in sorted(selected)], None
+    return [known[TargetRef.of(each.target).id] for each in status.selected], None
 
 
 def vanished(target: str, held: Reservation, head: Head) -> Assigned:
@@ -265,8 +265,10 @@ def vanished(target: str, held: Reservation, head: Head) -> Assigned:
     return Assigned(placement=held.placement, head=head, target=target, remove=True, orphan=held.orphan, vanished=True)
 
 
-def decided(scheduled: Scheduled, taken: Sequence[Choice], refusal: Refusal | None, trace: str) -> Decided:
-    """What status and controller are told."""
+def decided(
+    scheduled: Scheduled, taken: Sequence[Choice], refusal: Refusal | None, trace: str, decided_at: str = ""
+) -> Decided:
+    """What status and controller are told; `decided_at` as it is on record, if it is."""
     return Decided(
         placement=scheduled.request.placement,
         head=scheduled.request.head,
@@ -275,4 +277,6 @@ def decided(scheduled: Scheduled, taken: Sequence[Choice], refusal: Refusal | No
         contended=refusal is not None and refusal.code == RefusalCode.CONTENDED,
         considered=considered(scheduled),
         trace=trace,
+        decided_at=decided_at,
+        unreported=scheduled.request.unreported,
     )

@@ -79,7 +79,7 @@ class Decider:
             return None
         except (Crowded, Incomplete) as error:
             raise Retry(self.settings.contended_retry_seconds, str(error)) from None
-        news = core.decided(message, taken, refusal, current_trace())
+        news = core.decided(message, taken, refusal, current_trace(), status.decided_at or "")
         if refusal is not None:
             told = core.overlooked(ref, head, status.selected, present, status.input_digest)
         else:

@@ -6,6 +6,9 @@
     core.py        the status of a Placement: its targets, conditions and phase (pure)
     reports.py     the bucket REPORTS: what is known of each placement in each target
     observe.py     informers on what was applied in each target
+    standing.py    a Placement and what was decided for it, as the display remembers it (pure)
+    pace.py        how soon a status may be written again
+    display.py     keeps the status of Placements
     kubernetes.py  reads and writes on the hub: statuses, Events
     reporter.py    what the handlers do
     compiled.py    the status of a PlacementPolicy (pure)

@@ -14,7 +14,7 @@ _Truth = Literal["True", "False", "Unknown"]
 _SHOWS: dict[str, str] = {Stage.DISCOVERY: "Discovered", Stage.POLICY: "PolicySatisfied"}
 """The condition on which a refusal shows, by the stage that left nothing; Scheduled for all others."""
 
-HELD = "Held"
+HELD, READY, SCHEDULED = "Held", "Ready", "Scheduled"
 
 _PASSED = {
     "Discovered": "There are targets that it may use.",
@@ -31,10 +31,10 @@ def scheduling(conditions: tuple[Condition, ...], decided: Decided, now: str) ->
     if decided.refusal is None:
         return all_scheduled(conditions, len(decided.selected), now, generation, decided.considered)
     code, sentence = decided.refusal.code, decided.refusal.message
-    refused = _SHOWS.get(decided.refusal.stage, "Scheduled")
+    refused = _SHOWS.get(decided.refusal.stage, SCHEDULED)
     passed: _Truth = "True"
-    for name in ("Discovered", "PolicySatisfied", "Scheduled"):
-        if name in (refused, "Scheduled"):
+    for name in ("Discovered", "PolicySatisfied", SCHEDULED):
+        if name in (refused, SCHEDULED):
             conditions = set_condition(conditions, name, "False", code, sentence, now, generation)
             passed = "Unknown"
         else:
@@ -56,7 +56,7 @@ def all_scheduled(
 ) -> tuple[Condition, ...]:
     """Discovered, PolicySatisfied and Scheduled, where targets are selected, out of `considered` (0: not known)."""
     of = f" of {considered}" if considered else ""
-    for name, said in (*_PASSED.items(), ("Scheduled", f"{_counted(selected, 'target')}{of} chosen.")):
+    for name, said in (*_PASSED.items(), (SCHEDULED, f"{_counted(selected, 'target')}{of} chosen.")):
         conditions = set_condition(conditions, name, "True", "Passed", said, now, generation)
     return conditions
 
@@ -69,7 +69,7 @@ def running(
     applied = sum(each.applied for each in selected)
     healthy = sum(each.applied and each.health == "Healthy" for each in selected)
     if not total:
-        for name in ("Applied", "Healthy", "Ready"):
+        for name in ("Applied", "Healthy", READY):
             conditions = set_condition(
                 conditions, name, "Unknown" if name == "Healthy" else "False", "NotScheduled", "No target is chosen.",
                 now, generation,
@@ -87,10 +87,10 @@ def running(
     said = f"Healthy in {healthy} of {_counted(total, 'target')}{_because(ill)}."
     truth: _Truth = "Unknown" if health == "Unknown" else _truth(health == "Healthy")
     conditions = set_condition(conditions, "Healthy", truth, health, said, now, generation)
-    scheduled = get_condition(conditions, "Scheduled")
+    scheduled = get_condition(conditions, SCHEDULED)
     ready = applied == total and health == "Healthy" and scheduled is not None and scheduled.status == "True"
     said = f"Ready in {healthy} of {_counted(total, 'target')}."
-    return set_condition(conditions, "Ready", _truth(ready), "Ready" if ready else "NotReady", said, now, generation)
+    return set_condition(conditions, READY, _truth(ready), "Ready" if ready else "NotReady", said, now, generation)
 
 
 def held(conditions: tuple[Condition, ...], why: str, now: str, generation: int) -> tuple[Condition, ...]:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from services.status.conditions import all_scheduled, running, scheduling
 from services.status.conditions import held as held_back
 from services.status.health import TargetState, Thresholds, overall_health
+from services.status.standing import LastDecision
 from shared.api import (
+    API_VERSION,
     Condition,
     Health,
     ObjectReference,
     PlacedTarget,
     Placement,
-    PlacementDecision,
     PlacementPhase,
     PlacementStatus,
     TargetCounts,
@@ -24,7 +25,7 @@ from shared.pipeline.messages import Decided
 
 def aggregate(
     placement: Placement,
-    decision: PlacementDecision | None,
+    decision: LastDecision | None,
     targets: Sequence[TargetState],
     now: str,
     *,
@@ -46,7 +47,7 @@ def aggregate(
         observed = max(observed, decided.head.generation)
         conditions = scheduling(conditions, decided, now)
     elif selected and get_condition(conditions, "Scheduled") is None:
-        observed = max(observed, decision.status.observed_generation if decision else 0)
+        observed = max(observed, decision.generation if decision else 0)
         conditions = all_scheduled(conditions, len(selected), now, observed)
     conditions = held_back(running(conditions, selected, health, now, generation), held, now, generation)
     return PlacementStatus(
@@ -60,9 +61,9 @@ def aggregate(
             ready=sum(each.applied and each.health == "Healthy" for each in selected),
             degraded=sum(each.bad for each in selected),
         ),
-        decision_ref=_decision_ref(decision),
+        decision_ref=_decision_ref(placement) if decision else None,
         trace_id=decided.trace if decided and decided.trace else before.trace_id,
-        last_decision_time=decision.status.decided_at if decision else before.last_decision_time,
+        last_decision_time=decision.decided_at if decision else before.last_decision_time,
     )
 
 
@@ -103,10 +104,8 @@ def _placed(state: TargetState) -> PlacedTarget:
     )
 
 
-def _decision_ref(decision: PlacementDecision | None) -> ObjectReference | None:
-    if decision is None:
-        return None
-    metadata = decision.metadata
+def _decision_ref(placement: Placement) -> ObjectReference:
+    metadata = placement.metadata
     return ObjectReference(
-        api_version=decision.api_version, kind="PlacementDecision", name=metadata.name, namespace=metadata.namespace
+        api_version=API_VERSION, kind="PlacementDecision", name=metadata.name, namespace=metadata.namespace
     )

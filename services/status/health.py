@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from shared.api import Health, PlacementDecision, applied_phase
-from shared.model.refs import TargetRef
+from services.status.standing import LastDecision
+from shared.api import Health, applied_phase
 from shared.model.report import ObjectHealth, TargetReport
 
 APPLIED = frozenset({"Applied", "Ready", "Degraded"})
@@ -83,18 +83,17 @@ def overall_health(targets: Sequence[TargetState], thresholds: Thresholds) -> He
 
 
 def states(
-    decision: PlacementDecision | None,
+    decision: LastDecision | None,
     reports: Sequence[TargetReport],
     silent: Mapping[str, str],
     thresholds: Thresholds,
 ) -> list[TargetState]:
-    """The targets of a placement: those selected, in the decision's order, then those that it is leaving."""
+    """The targets of a placement: those selected, in the order of the decision, then those that it is leaving."""
     known = {report.target: report for report in reports}
     found = []
-    for each in decision.status.selected if decision else ():
-        target = TargetRef.of(each.target).id
+    for target, replicas in decision.selected.items() if decision else ():
         state = _state(target, known.pop(target, None), silent.get(target, ""), thresholds)
-        found.append(msgspec.structs.replace(state, replicas=each.replicas))
+        found.append(msgspec.structs.replace(state, replicas=replicas))
     for target in sorted(known):
         state = _state(target, known[target], silent.get(target, ""), thresholds)
         found.append(msgspec.structs.replace(state, selected=False))

@@ -46,13 +46,20 @@ class StatusRecords:
     async def policy(self, workspace: str, name: str) -> PlacementPolicy | None:
         return await self._get(workspace, POLICIES, name, "", PlacementPolicy)
 
-    async def write(self, ref: PlacementRef, placement: Placement, status: PlacementStatus) -> None:
-        """Write the status if nobody wrote since the Placement was read; else ApiError with `conflict`."""
-        await self._write(ref.workspace, PLACEMENTS, msgspec.structs.replace(placement, status=status))
+    async def write(self, ref: PlacementRef, placement: Placement, status: PlacementStatus) -> Placement:
+        """Write the status if nobody wrote since the Placement was read; else ApiError with `conflict`.
+
+        Of the rest, a write of the status changes nothing, whatever is in it.
+        """
+        new = to_dict(msgspec.structs.replace(placement, status=status))
+        client = self._hub.at(ref.workspace)
+        return await client.replace(PLACEMENTS, new, subresource="status", field_manager=FIELD_MANAGER, type=Placement)
 
     async def write_policy(self, workspace: str, policy: PlacementPolicy, status: PlacementPolicyStatus) -> None:
         """Write the status if nobody wrote since the policy was read; else ApiError with `conflict`."""
-        await self._write(workspace, POLICIES, msgspec.structs.replace(policy, status=status))
+        new = to_dict(msgspec.structs.replace(policy, status=status))
+        client = self._hub.at(workspace)
+        await client.replace(POLICIES, new, subresource="status", field_manager=FIELD_MANAGER)
 
     async def tell(
         self,
@@ -65,10 +72,6 @@ class StatusRecords:
     ) -> None:
         """One Event on an object, as `shared.hub.events` writes it."""
         await tell(self._hub.at(workspace), COMPONENT, about, type, reason, note, now)
-
-    async def _write(self, workspace: str, resource: Resource, obj: ApiObject) -> None:
-        client = self._hub.at(workspace)
-        await client.replace(resource, to_dict(obj), subresource="status", field_manager=FIELD_MANAGER)
 
     async def _get(self, workspace: str, resource: Resource, name: str, namespace: str, kind: type[T]) -> T | None:
         try:

@@ -1,19 +1,17 @@
-"""The reporter takes news: it keeps the reports, and the Placement's status."""
+"""The reporter takes news: it keeps the reports, and has the display show them."""
 
 import asyncio
 import functools
 import logging
 from collections.abc import AsyncGenerator, Callable
 
-from services.status.conditions import HELD, chosen
-from services.status.core import aggregate
-from services.status.health import APPLIED, states
+from services.status.display import Display
+from services.status.health import APPLIED
 from services.status.kubernetes import StatusRecords
 from services.status.observe import GroupKind, TargetObserver
 from services.status.reports import NOT_SEEN, Reports, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
-from shared.aio.lru import Lru
-from shared.api import Placement, PlacementBinding, get_condition
+from shared.api import PlacementBinding, get_condition
 from shared.broker.bus import BusError, Retry
 from shared.broker.store import Conflict
 from shared.broker.table import View
@@ -31,7 +29,6 @@ log = logging.getLogger("moorage.status")
 
 _RACES = 10
 _MEND_AGAIN = 1.0  # seconds
-_REMEMBERED = 10_000  # placements whose last write is remembered
 
 PlacementTarget = tuple[PlacementRef, str]
 
@@ -54,7 +51,9 @@ class Reporter:
         self._settings = settings
         self._records = records
         self._reports = reports
-        self._heads = heads
+        self._display = Display(
+            settings, records=records, reports=reports, heads=heads, silent=self.silent, clock=clock
+        )
         self._view = view
         self._inventory = inventory
         self._clock = clock
@@ -62,7 +61,6 @@ class Reporter:
         self._by_target: dict[str, dict[str, TargetReport]] = {}
         self._target_of: dict[str, str] = {}  # by key in REPORTS
         self._silent: dict[str, str] = {}  # why, by target; only those that are
-        self._written: Lru[PlacementRef, float] = Lru(_REMEMBERED)
         self._news: dict[PlacementTarget, str] = {}
         self._announced: set[str] = set()  # keys of reports that were told of since this process began
         self._awake = asyncio.Event()
@@ -73,7 +71,11 @@ class Reporter:
 
     async def decided(self, message: Decided) -> None:
         """Show what was decided, or why nothing could be."""
-        await self.refresh(message.placement, message)
+        await self._display.refresh(message.placement, message.head, message)
+
+    async def reported(self, message: Reported) -> None:
+        """Show what is new of a placement."""
+        await self._display.refresh(message.placement, message.head)
 
     async def bound(self, message: Bound) -> list[Reported | Observed]:
         """Bring the report on one target up to date with its PlacementBinding, which may be newer than the message."""
@@ -110,55 +112,6 @@ class Reporter:
             objects=tuple(self._observer.look(message.target, each) for each in objects),
             observed_at=known.observed_at if known else self._clock(),
         )
-
-    async def refresh(self, ref: PlacementRef, decided: Decided | None = None) -> None:
-        """Write the Placement's status if it differs from what is true now. Raises Retry when it was just written."""
-        wait = (self._written.get(ref) or 0.0) + self._settings.write_seconds - self._clock()
-        if wait > 0:
-            raise Retry(wait, "the status was written just now")
-        placement = await self._records.placement(ref)
-        if placement is None:
-            await self._reports.forget(ref)
-            return
-        if decided is not None and decided.head.uid != placement.metadata.uid:
-            return
-        decision = await self._records.decision(ref)
-        if decided is not None and decision is not None and decision.status.attempt > decided.head.attempt:
-            return
-        reports = await self._reports.of(ref)
-        thresholds = self._settings.thresholds
-        silent = {target: why for each in reports if (why := self.silent(target := each.target))}
-        targets = states(decision, reports, silent, thresholds)
-        now, head = self._clock(), await self._heads.fresh(ref.key)
-        held = head.value.held if head is not None else ""
-        status = aggregate(
-            placement, decision, targets, rfc3339(now), decided=decided, held=held, thresholds=thresholds
-        )
-        if status == placement.status:
-            return
-        if decided is not None:
-            await self._tell(ref, placement, decided)
-        known = get_condition(placement.status.conditions, HELD)
-        if held and (known is None or known.message != held):
-            await self._records.tell(ref.workspace, placement, "Warning", HELD, held, now)
-        await self._records.write(ref, placement, status)
-        self._written.put(ref, self._clock())
-
-    async def _tell(self, ref: PlacementRef, placement: Placement, decided: Decided) -> None:
-        """An Event when what is said of scheduling changes. It goes first: repeated after a crash, it is the same."""
-        before = get_condition(placement.status.conditions, "Scheduled")
-        now = self._clock()
-        if decided.contended:
-            return
-        if decided.refusal is not None:
-            if before is None or before.message != decided.refusal.message:
-                refusal = decided.refusal
-                await self._records.tell(ref.workspace, placement, "Warning", refusal.code, refusal.message, now)
-            return
-        note = chosen(decided)
-        shown = {TargetRef.of(each).id for each in placement.status.targets}
-        if before is None or before.status != "True" or {each.target for each in decided.selected} - shown:
-            await self._records.tell(ref.workspace, placement, "Normal", "Scheduled", note, now)
 
     # --- observations -----------------------------------------------------------------------------------------------
 

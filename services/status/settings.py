@@ -12,7 +12,12 @@ class StatusSettings(HubSettings, frozen=True, kw_only=True):
     """The settings of the status worker."""
 
     write_seconds: Annotated[
-        float, Meta(description="Least seconds between two writes of one Placement's status.", ge=0)
+        float,
+        Meta(
+            description="Least seconds between two writes of one Placement's status, but for what is waited for: that "
+            "it is decided or refused, Ready or not, or Degraded.",
+            ge=0,
+        ),
     ] = 1.0
     count_seconds: Annotated[
         float,

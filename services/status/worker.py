@@ -76,7 +76,7 @@ async def bound(message: Bound, deps: Reporter) -> list[Reported | Observed]:
 async def reported(message: Reported, deps: Reporter) -> None:
     """Write the Placement's status."""
     with as_retry():
-        await deps.refresh(message.placement)
+        await deps.reported(message)
 
 
 @worker.source

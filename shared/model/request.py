@@ -88,7 +88,8 @@ class Request(Value, frozen=True, kw_only=True):
     `workload` is what is placed where no override holds. For each set of overrides that holds in some target there is a
     variant; a target in which others hold is none for this round. Without any, as 0.1 sends it, overrides count for
     nothing. `input_digest` stands for all that makes the objects that are applied, see `shared.hub.rendering`; it is
-    empty where 0.1 sent or passed on the request.
+    empty where 0.1 sent or passed on the request. `unreported` is the version (resourceVersion) of a Placement whose
+    status nobody has written yet, empty where somebody has.
     """
 
     placement: PlacementRef
@@ -105,6 +106,7 @@ class Request(Value, frozen=True, kw_only=True):
     moved_at: float = 0.0  # seconds since the epoch when it last left a target for another; 0 when it never did
     policy_revision: int = 0  # of the policies bucket: what the policy worker must have seen before it judges
     requested_at: float = 0.0  # seconds since the epoch, from the controller's clock
+    unreported: str = ""
     error: str = ""  # why the placement as written cannot be placed at all; empty when it can
 
 

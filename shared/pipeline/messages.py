@@ -122,7 +122,11 @@ class Scheduled(_OfRequest, frozen=True, kw_only=True):
 
 
 class Decided(_OfPlacement, frozen=True, kw_only=True):
-    """decision: what holds now for this placement, or why nothing could be decided."""
+    """decision: what holds now for this placement, or why nothing could be decided.
+
+    `decided_at` is that of the PlacementDecision, in RFC 3339, empty as 0.1 sends it, or where none was written.
+    `unreported` is that of the request.
+    """
 
     stage: ClassVar[str] = "decided"
     selected: tuple[Choice, ...] = ()
@@ -130,6 +134,8 @@ class Decided(_OfPlacement, frozen=True, kw_only=True):
     contended: bool = False  # lost the race for capacity and all alternates: worth another attempt soon
     considered: int = 0
     trace: str = ""
+    decided_at: str = ""
+    unreported: str = ""
 
 
 class Assigned(_OfPlacement, frozen=True, kw_only=True):

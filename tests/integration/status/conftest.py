@@ -16,6 +16,8 @@ from shared.broker.claims import send
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.table import Table
 from shared.broker.tokens import join
+from shared.hub.resources import PLACEMENTS
+from shared.kube.times import rfc3339
 from shared.model.decision import Choice, Refusal
 from shared.model.refs import Head, PlacementRef
 from shared.model.target import Target
@@ -76,11 +78,22 @@ class Pipeline:
         for message in messages:
             await send(self.bus, message.subject(), encode(message), id=message.id())
 
-    async def decide(self, ref: PlacementRef, *targets: str) -> Head:
-        """A decision for these targets, applied in all of them."""
+    async def decide(self, ref: PlacementRef, *targets: str, unreported: bool = False) -> Head:
+        """A decision for these targets, applied in all of them; the first of a Placement, if it is `unreported`."""
+        found = await self.scene.team.get(PLACEMENTS, ref.name, ref.namespace)
         head = await self.scene.decide(ref, *targets)
         choices = tuple(Choice(target=f"{PLATFORM}/{name}", score=90.0) for name in targets)
-        await self.send(Decided(placement=ref, head=head, selected=choices, considered=3, trace=TRACE))
+        at = rfc3339(self.scene.clock())
+        news = Decided(
+            placement=ref,
+            head=head,
+            selected=choices,
+            considered=3,
+            trace=TRACE,
+            decided_at=at,
+            unreported=found["metadata"]["resourceVersion"] if unreported else "",
+        )
+        await self.send(news)
         await self.send(*(self.scene.assigned(ref, head, name) for name in targets))
         return head
 

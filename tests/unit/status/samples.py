@@ -3,15 +3,12 @@
 from typing import Any
 
 from services.status.health import TargetState, Thresholds
+from services.status.standing import LastDecision
 from shared.api import (
     ObjectMeta,
     Placement,
-    PlacementDecision,
-    PlacementDecisionStatus,
     PlacementSpec,
     PlacementStatus,
-    ScoredTarget,
-    TargetReference,
 )
 from shared.model.decision import Choice, Refusal
 from shared.model.refs import Head, PlacementRef
@@ -44,13 +41,8 @@ def placement(status: PlacementStatus | None = None, *, deleted: bool = False, s
     return Placement(metadata=meta, spec=PlacementSpec(suspend=suspend), status=status or PlacementStatus())
 
 
-def decision(*targets: str, **more: Any) -> PlacementDecision:
-    selected = tuple(
-        ScoredTarget(target=TargetReference(workspace="root:platform", name=each.rpartition("/")[2]), replicas=2)
-        for each in targets
-    )
-    status = PlacementDecisionStatus(observed_generation=3, attempt=5, selected=selected, decided_at=NOW, **more)
-    return PlacementDecision(metadata=ObjectMeta(name="web", namespace="shop"), status=status)
+def decision(*targets: str) -> LastDecision:
+    return LastDecision(attempt=5, generation=3, decided_at=NOW, selected=dict.fromkeys(targets, 2))
 
 
 def decided(*targets: str, refusal: Refusal | None = None, **more: Any) -> Decided:

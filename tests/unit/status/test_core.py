@@ -7,11 +7,10 @@ import pytest
 from services.status import core
 from services.status.conditions import chosen
 from services.status.health import TargetState
+from services.status.standing import LastDecision
 from shared.api import (
     Placement,
-    PlacementDecision,
     PlacementStatus,
-    Rejection,
     get_condition,
 )
 from shared.model.decision import Refusal
@@ -30,7 +29,7 @@ from tests.unit.status.samples import (
 
 
 def aggregate(
-    targets: list[TargetState], found: PlacementDecision | None = None, now: str = NOW, **more: Any
+    targets: list[TargetState], found: LastDecision | None = None, now: str = NOW, **more: Any
 ) -> PlacementStatus:
     of = more.pop("of", placement())
     return core.aggregate(of, found, targets, now, thresholds=USUAL, **more)
@@ -64,9 +63,7 @@ def test_saying_the_same_again_changes_nothing() -> None:
 
 def test_what_was_said_of_scheduling_stands_until_there_is_news() -> None:
     refusal = Refusal(code="NoFeasibleTarget", message="0/8 targets: 8 insufficient cpu")
-    refused = aggregate(
-        [], decision(rejected={"InsufficientResources": Rejection(count=8)}), decided=decided(refusal=refusal)
-    )
+    refused = aggregate([], decision(), decided=decided(refusal=refusal))
     later = aggregate([], decision(), now=LATER, of=placement(refused))
     assert said(later, "Scheduled") == said(refused, "Scheduled")
     assert later.phase == "Unschedulable"
