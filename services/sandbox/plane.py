@@ -26,6 +26,7 @@ from services.sandbox.state.clusters import (
 )
 from services.sandbox.state.store import Store
 from services.sandbox.wire.faults import Faults
+from services.sandbox.wire.tally import Tally
 
 SYSTEM = User("system:kube-controller-manager", (users.ADMINS,))
 
@@ -40,6 +41,7 @@ class ControlPlane:
         self.clusters = Clusters()
         self.tokens = Tokens()
         self.faults = Faults()
+        self.tally = Tally()
         self._effects = Effects(self.store, self.clusters, url)
         self.exports = Exports(self.store, self.clusters, url)
         self.deleter = Deleter(self.store)

@@ -47,6 +47,7 @@ class Sandbox(ControlPlane):
             if path.parts[:1] == ("sandbox",):
                 user = self._authenticated(request, None)
                 return control.route(self, user, request, path.parts[1:])
+            self.tally.add(request, path)
             call = self._call(request, path)
             await self.faults.before(call)
             return self.faults.after(call, self._route(request, path))

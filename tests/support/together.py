@@ -1,4 +1,4 @@
-"""The whole pipeline in one process, on a bus and a store in memory, over a world that the sandbox serves by HTTP."""
+"""The whole pipeline in one process, in memory or on NATS, over a world that the sandbox serves by HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,8 +16,11 @@ from services.sandbox.sandbox import Sandbox
 from services.sandbox.wire.http import Request as HttpRequest
 from services.sandbox.wire.http import Response
 from services.sandbox.world.world import World
+from shared.broker.bus import Bus
 from shared.broker.memory.bus import MemoryBroker, MemoryBus
 from shared.broker.memory.store import MemoryStore
+from shared.broker.nats.connection import connect
+from shared.broker.store import Store
 from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
@@ -31,6 +34,7 @@ from shared.pipeline.buckets import BUCKETS, RESERVATIONS
 from shared.pipeline.messages import PIPELINE, Requested, decoder
 from shared.pipeline.runner import run
 from shared.pipeline.topology import PIPELINE_STREAM
+from shared.process.settings import NatsSettings
 from shared.process.tracing import Telemetry
 from tests.support import waiting, worlds
 from tests.support.client import if_there
@@ -45,19 +49,27 @@ STATEFUL_SETS = Resource("apps", "v1", "statefulsets", kind="StatefulSet")
 COUNTED = {DEPLOYMENTS: "replicas", STATEFUL_SETS: "replicas", JOBS: "parallelism"}
 """Workloads, each with the field that says how many pods there may be at once."""
 
-BRISK: Mapping[str, Any] = {
+BESIDE_US: Mapping[str, Any] = {
     "health_port": -1,
     "drain_seconds": 2.0,
     "target_allow": "127.0.0.0/8,::1/128",
     "target_plain_http": True,
     "trusted_providers": worlds.PLATFORM,
+}
+"""Settings of all workers that run where targets are served by plain HTTP; each takes those that it has."""
+
+BRISK: Mapping[str, Any] = {
     "sweep_seconds": 0.2,
     "drift_seconds": 0.0,
     "waiting_initial_seconds": 1.0,
     "waiting_max_seconds": 2.0,
     "write_seconds": 0.0,
 }
-"""Settings of all workers, each of which takes those that it has."""
+"""Shorter pauses than there are by default."""
+
+
+Connection = Callable[[str], Awaitable[tuple[Bus, Store]]]
+"""Connects a worker to the bus and the store."""
 
 
 class Together:
@@ -69,7 +81,7 @@ class Together:
         self,
         sandbox: Sandbox,
         broker: MemoryBroker,
-        store: MemoryStore,
+        store: Store,
         admin: Client,
         user: Client,
         targets: dict[str, Client],
@@ -167,17 +179,29 @@ class Together:
 
 
 @asynccontextmanager
-async def together(folder: Path, world: dict[str, Any], **settings: Any) -> AsyncIterator[Together]:
-    """All workers at work within the block, every target ready."""
+async def together(
+    folder: Path, world: dict[str, Any], *, pace: Mapping[str, Any] = BRISK, nats: str = "", **settings: Any
+) -> AsyncIterator[Together]:
+    """All workers at work within the block, every target ready; on the NATS at this URL, or else in memory."""
     served = msgspec.convert(world, World)
     async with AsyncExitStack() as stack:
         ready = await stack.enter_async_context(serve(served, "127.0.0.1", 0, folder, tls=False))
         admin = ready.kubeconfigs["admin"]
         offered = msgspec.convert(world, offers.ManifestWorld)
         await offers.apply(offered, admin, folder)
-        broker, store = MemoryBroker(), MemoryStore()
+        broker, memory = MemoryBroker(), MemoryStore()
+        chosen = {**BESIDE_US, **pace, "nats_url": nats, "kubeconfig": str(admin), **settings}
+
+        async def connection(name: str) -> tuple[Bus, Store]:
+            if not nats:
+                return MemoryBus(broker), memory
+            bus, store = await connect(name, NatsSettings(nats_url=nats))
+            stack.push_async_callback(bus.close)
+            return bus, store
+
+        _, store = await connection("test")
         await store.provision(BUCKETS)
-        await stack.enter_async_context(_at_work(broker, store, {**BRISK, "kubeconfig": str(admin), **settings}))
+        await stack.enter_async_context(_at_work(connection, chosen))
         await offers.until_ready(offered, admin)
 
         async def client(name: str) -> Client:
@@ -192,7 +216,7 @@ async def together(folder: Path, world: dict[str, Any], **settings: Any) -> Asyn
 
 
 @asynccontextmanager
-async def _at_work(broker: MemoryBroker, store: MemoryStore, settings: Mapping[str, Any]) -> AsyncIterator[None]:
+async def _at_work(connection: Connection, settings: Mapping[str, Any]) -> AsyncIterator[None]:
     stop, started = asyncio.Event(), asyncio.Semaphore(0)
     workers = load_all()
     async with asyncio.TaskGroup() as tasks:
@@ -202,8 +226,7 @@ async def _at_work(broker: MemoryBroker, store: MemoryStore, settings: Mapping[s
             work = run(
                 worker,
                 chosen,
-                MemoryBus(broker),
-                store,
+                *await connection(worker.name),
                 stop=stop,
                 telemetry=Telemetry(worker.name, {}),
                 on_ready=started.release,

@@ -17,7 +17,7 @@ from services.sandbox.world import targets
 def route(plane: ControlPlane, user: User, request: Request, parts: tuple[str, ...]) -> Response:
     """`GET /sandbox`; `POST /sandbox/clusters/<name>` with the fields of `targets.Target`, and below it
     `/availability` with `{"available": bool}`; `POST /sandbox/forget` makes old versions
-    expire; `/sandbox/faults`, see below. Raises ApiError."""
+    expire; `GET /sandbox/requests` counts requests by form; `/sandbox/faults`, see below. Raises ApiError."""
     if ADMINS not in user.groups:
         raise errors.forbidden(f'forbidden: User "{user.name}" is no administrator of this sandbox')
     match request.method, parts:
@@ -31,6 +31,8 @@ def route(plane: ControlPlane, user: User, request: Request, parts: tuple[str, .
             ]
             state = {"revision": str(plane.store.revision), "watches": plane.store.watches}
             return answer({"url": plane.url, **state, "clusters": clusters})
+        case "GET", ("requests",):
+            return answer({"items": [{**form._asdict(), "count": count} for form, count in plane.tally]})
         case "POST", ("forget",):
             plane.store.forget()
             return answer({"revision": str(plane.store.revision)})

@@ -1,0 +1,19 @@
+"""What a placement costs in requests, messages and writes of buckets: what the budget says, no more and no less."""
+
+import pytest
+
+from tests.support import budget
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+
+AGAIN = 4  # more runs before a difference is believed, so that races have gone either way
+
+
+async def test_placing_and_removing_cost_what_the_budget_says(tmp_path):
+    stored = budget.load()
+    async with budget.scenarios(tmp_path) as scenarios:
+        await scenarios.measure(budget.RUNS, budget.IDLE_SECONDS)
+        if budget.differences(stored, scenarios.runs):
+            await scenarios.measure(AGAIN, budget.IDLE_SECONDS)
+        found = budget.differences(stored, scenarios.runs)
+    assert not found, "\n".join(["if it is meant: python -m tests.support.budget", *found])

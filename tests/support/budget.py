@@ -1,0 +1,152 @@
+"""The budget: what placing and removing may cost in requests, messages and writes, and how that is measured.
+
+    python -m tests.support.budget
+
+measures and writes `tests/e2e/budget.toml`. The counts are those of a warm system (its targets are known, and something
+of the same workspace was placed in each), with pauses as they are by default, without watches and discovery's probes.
+"""
+
+import asyncio
+import tempfile
+import tomllib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from shared.broker.nats.server import NatsServer
+from shared.hub.resources import PLACEMENTS
+from tests.support import worlds
+from tests.support.client import if_there
+from tests.support.counting import KINDS, Counts, Happened, Meter, metered, typical
+from tests.support.together import Together, together, until
+
+FILE = Path(__file__).parents[1] / "e2e" / "budget.toml"
+MANY = 4  # targets
+RUNS = 3
+IDLE_SECONDS = 10.0
+NO_PROBES = {"probe_interval_seconds": 600.0, "capacity_interval_seconds": 600.0, "lost_after_seconds": 1800.0}
+HEAD = """\
+# What each of these costs, as the median of several runs. A test runs them again: where each run costs more than this,
+# or each costs less, it fails. So whoever adds a request has to say so here, and what was saved stays saved.
+# `python -m tests.support.budget` measures and writes it anew.
+"""
+
+Budget = dict[str, Counts]
+"""The counts of each scenario, by its name."""
+
+Runs = Mapping[str, list[Happened]]
+"""All runs of each scenario, by its name."""
+
+
+class Scenarios:
+    """What is measured, over a running system; each scenario has all its runs, in the order of the file."""
+
+    def __init__(self, system: Together, meter: Meter) -> None:
+        self._system = system
+        self._meter = meter
+        self._placed = 0
+        self.runs: Runs = defaultdict(list)
+
+    async def warm_up(self) -> None:
+        """Place something everywhere once, and leave it there."""
+        await self._meter.quiet()
+        await self._place(MANY)
+
+    async def measure(self, runs: int, idle: float) -> None:
+        """Go through all scenarios, each so many times; idle for so many seconds with the placements in place."""
+        there: dict[str, list[str]] = {"one target": [], "four targets": []}
+        for (title, names), targets in zip(there.items(), (1, MANY), strict=True):
+            for _ in range(runs):
+                name, happened = await self._place(targets)
+                names.append(name)
+                self.runs[f"placed in {title}"].append(happened)
+        self.runs["idle"].append(await self._meter.during(lambda: asyncio.sleep(idle)))
+        for title, names in there.items():
+            for name in names:
+                self.runs[f"removed from {title}"].append(await self._remove(name))
+
+    async def _place(self, targets: int) -> tuple[str, Happened]:
+        """Create a Placement; its name, and what happens until it is Ready and all is quiet."""
+        self._placed += 1
+        name = f"app-{self._placed}"
+
+        async def act() -> None:
+            names = [f"cluster-{number:03}" for number in range(targets)]
+            wanted = {"names": names, "count": {"min": targets}}
+            await self._system.place(name, worlds.deployment(name), targets=wanted)
+            await self._system.reaches(name, "Ready")
+
+        return name, await self._meter.during(act)
+
+    async def _remove(self, name: str) -> Happened:
+        """Delete a Placement; what happens until it is gone and all is quiet."""
+        user = self._system.user
+
+        async def gone() -> bool:
+            return await if_there(user.get(PLACEMENTS, name, worlds.NAMESPACE)) is None
+
+        async def act() -> None:
+            await user.delete(PLACEMENTS, name, worlds.NAMESPACE)
+            await until(gone, f"{name} is gone")
+
+        return await self._meter.during(act)
+
+
+@asynccontextmanager
+async def scenarios(folder: Path) -> AsyncIterator[Scenarios]:
+    """The scenarios over a warm system with NATS and pauses as by default."""
+    async with NatsServer(folder / "nats") as server:
+        world = worlds.world(MANY, delay=0.1)
+        async with (
+            together(folder / "world", world, pace=NO_PROBES, nats=server.url) as system,
+            metered(system.sandbox.tally, server.url) as meter,
+        ):
+            found = Scenarios(system, meter)
+            await found.warm_up()
+            yield found
+
+
+def load() -> Budget:
+    """The budget that is stored."""
+    found: Budget = tomllib.loads(FILE.read_text())
+    return found
+
+
+def written(budget: Budget) -> str:
+    """A budget as the text of its file."""
+    lines = [HEAD]
+    for scenario, counts in budget.items():
+        for kind in KINDS:
+            lines.append(f'["{scenario}".{kind}]  # {sum(counts[kind].values())} in all')
+            lines += [f'"{name}" = {count}' for name, count in sorted(counts[kind].items())]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def differences(budget: Budget, found: Runs) -> list[str]:
+    """A line for each count of which every run has more than the budget, or every run less.
+
+    Workers race each other to some steps (who is told first, whether two news become one), so that a count may vary
+    from run to run; those that cannot vary have to be as the budget has them.
+    """
+    lines = []
+    for scenario, runs in found.items():
+        stored = {(kind, name): count for kind, each in budget[scenario].items() for name, count in each.items()}
+        for kind, name in sorted(set(stored).union(*runs)):
+            counts, wanted = [each[kind, name] for each in runs], stored.get((kind, name), 0)
+            if not min(counts) <= wanted <= max(counts):
+                lines.append(f"{scenario}, {kind}, {name}: {counts}, not {wanted}")
+    return lines
+
+
+async def record() -> None:
+    """Measure, and write the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with scenarios(Path(folder)) as found:
+            await found.measure(2 * RUNS + 1, IDLE_SECONDS)
+            FILE.write_text(written({scenario: typical(runs) for scenario, runs in found.runs.items()}))
+
+
+if __name__ == "__main__":
+    asyncio.run(record())
