@@ -44,13 +44,13 @@ test: setup lint types contracts ## Everything that has to hold: lint, types, im
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
 test-long: setup ## The long ones: processes killed, NATS wiped, a storm, all rules compared, ten times as many generated cases
-	$(BIN)/pytest -m 'long or hypothesis' --hypothesis-profile=long --timeout=600 --numprocesses $(WORKERS) --dist loadgroup --durations=5
+	$(BIN)/pytest -m '(long or hypothesis) and not servers' --hypothesis-profile=long --timeout=600 --numprocesses $(WORKERS) --dist loadgroup --durations=5
 
 servers: setup ## etcd, kube-apiserver and kube-controller-manager from their Go modules (a quarter of an hour, once)
 	@nice -n 19 $(BIN)/python -m tests.support.servers
 
-test-real: servers ## The conformance suite, and the pipeline with a plain Kubernetes hub, on real Kubernetes servers
-	MOORAGE_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers --durations=5
+test-real: servers ## The conformance suite, attacks, and the pipeline with a plain Kubernetes hub, on real Kubernetes servers
+	MOORAGE_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers --numprocesses $(WORKERS) --dist loadgroup --durations=5
 
 lint: setup ## Style and common mistakes
 	$(BIN)/ruff check
