@@ -2,12 +2,14 @@
 
 A reservation is one entry per target and placement, below the target's prefix. It is written only if nothing below that
 prefix changed since its sum was read, so two writers never give the same capacity away: the one that comes second sees
-a `Conflict`, reads the target's entries again, and finds what is left. A reservation that is released stays as an empty
+a `Conflict`, reads what it missed, and finds what is left. Within a process nobody comes second, as writes to one
+target wait for each other. A reservation that is released stays as an empty
 entry for as long as messages live, since its head keeps older ones from taking anything.
 
 What is to become smaller keeps its place until binding has applied that: until then, the larger one runs.
 """
 
+import asyncio
 import itertools
 import math
 import time
@@ -23,10 +25,13 @@ from shared.broker.table import Entry, Table, View
 from shared.model.decision import Reservation
 from shared.model.quota import left
 from shared.model.refs import Head, PlacementRef, TargetRef
-from shared.model.resources import Resources, add, fits, subtract
+from shared.model.resources import Resources, fits, subtract
 from shared.model.target import Target
 
 TRIES = 16
+
+TURNS = 512
+"""How many targets may be written to at once; others wait, as those do that are for one target."""
 
 
 class Superseded(Exception):
@@ -65,6 +70,9 @@ class Ledger:
         self._view = view
         self._clock = clock
         self._picture = Picture()
+        self._turns = tuple(asyncio.Lock() for _ in range(TURNS))
+        self.lost = 0
+        """Races for a target that were lost to another process."""
 
     async def follow(self) -> None:
         """Keep the picture current, for ever."""
@@ -78,12 +86,14 @@ class Ledger:
 
     def reserved(self, target: str, besides: PlacementRef) -> Resources:
         """The sum of what all other placements reserve in a target."""
-        return add(*(each.resources for each in self._others(target, besides)))
+        prefix = TargetRef.parse(target).key
+        own = self._picture.own(prefix, besides)
+        return subtract(self._picture.total(prefix), own.value.resources if own else {})
 
-    def _others(self, target: str, besides: PlacementRef) -> list[Reservation]:
+    def _others(self, target: str, besides: PlacementRef) -> Iterable[Reservation]:
         own = key_of(target, besides)
         entries = self._picture.below(TargetRef.parse(target).key)
-        return [entry.value for key, entry in entries.items() if key != own]
+        return (entry.value for key, entry in entries.items() if key != own)
 
     def held_by(self, placement: PlacementRef) -> set[str]:
         """The key prefixes of the targets in which a placement holds something."""
@@ -131,7 +141,8 @@ class Ledger:
         if not target.ready:
             return {}
         free = subtract(subtract(target.allocatable, target.allocated), self.reserved(target.id, besides=placement))
-        within = left(target.quotas, placement.workspace, self._others(target.id, placement))
+        others = list(self._others(target.id, placement)) if target.quotas else ()
+        within = left(target.quotas, placement.workspace, others)
         return {name: min(amount, within.get(name, math.inf)) for name, amount in free.items()}
 
     async def uphold(self, prefix: str, decided: Reservation) -> None:
@@ -205,41 +216,48 @@ class Ledger:
     ) -> Written | None:
         """Make what a placement holds below a target's prefix what `change` makes of it; None leaves it as it is.
 
-        It is written only if nothing below the prefix has changed since the picture that `change` saw; else the picture
-        is read again, and `change` asked anew. The same where it finds no room: others may have left meanwhile.
+        It is written only if nothing below the prefix has changed since the picture that `change` saw; else what it
+        lacks is read, and `change` asked anew. The same where it finds no room: others may have left meanwhile.
 
         Returns what was written, if anything was. Raises `Crowded`, and what `change` raises.
         """
         key = f"{prefix}.{placement.key}"
-        for _ in range(TRIES):
-            own = self._picture.own(prefix, placement)
-            try:
-                value = change(own)
-            except _NoRoom:
-                if await self._reread(prefix):
-                    continue
-                raise
-            if value is None:
-                return None
-            try:
-                revision = await self._table.update(key, value, self._picture.revision(prefix), within=prefix)
-            except Conflict:
-                await self._reread(prefix)
-            else:
-                self._picture.note(Entry(key, value, revision))
-                return Written(prefix, placement, revision, None if own is None else own.value)
+        async with self._turns[hash(prefix) % TURNS]:
+            for _ in range(TRIES):
+                own = self._picture.own(prefix, placement)
+                try:
+                    value = change(own)
+                except _NoRoom:
+                    if await self._catch_up(prefix):
+                        continue
+                    raise
+                if value is None:
+                    return None
+                try:
+                    revision = await self._table.update(key, value, self._picture.revision(prefix), within=prefix)
+                except Conflict:
+                    self.lost += 1
+                    if not await self._catch_up(prefix):  # what it lacks is not remembered any more
+                        await self._reread(prefix)
+                else:
+                    self._picture.note(Entry(key, value, revision))
+                    return Written(prefix, placement, revision, None if own is None else own.value)
         raise Crowded(f"{prefix} is contended, {TRIES} attempts to write in it lost")
 
-    async def _reread(self, prefix: str) -> bool:
-        """Read a target's entries anew; True when that told something new."""
-        before = dict(self._picture.below(prefix))
+    async def _catch_up(self, prefix: str) -> bool:
+        """Read what the picture lacks of a target; True when there was something, or came in the meantime."""
+        before = self._picture.changes(prefix)
+        self._picture.learn(await self._table.since(self._picture.revision(prefix), prefix))
+        return self._picture.changes(prefix) != before
+
+    async def _reread(self, prefix: str) -> None:
+        """Read a target's entries anew, which tells also of what was lost without a trace."""
         for entry in self._picture.merge(prefix, await self._table.entries(prefix)):
             now = await self._table.get(entry.key)
             if now is None:
                 self._picture.drop(entry.key, entry.revision)
             else:
                 self._picture.note(now)
-        return self._picture.below(prefix) != before
 
 
 def holding(own: Reservation | None, wanted: Reservation) -> Reservation:

@@ -15,6 +15,10 @@ T = TypeVar("T")
 log = logging.getLogger("moorage.state")
 
 
+MOST_SINCE = 256
+"""Entries that `RawBucket.since` gives at once."""
+
+
 class Conflict(Exception):
     """A compare-and-set failed, because somebody else has written since. Read again and decide anew."""
 
@@ -41,8 +45,8 @@ class RawBucket(Protocol):
     async def update(self, key: str, value: bytes, revision: int, *, within: str | None = None) -> int:
         """Write if the last revision of `key` is still `revision` (0: there is none); else raise `Conflict`.
 
-        With `within`, a prefix of whole tokens, the last revision of *any* key below that prefix is compared instead.
-        A deleted key counts as absent, so what is compared with may come from `get` or from the newest of `entries`.
+        A deleted key counts as absent. With `within`, a prefix of whole tokens, the last revision of *any* key below
+        that prefix is compared instead; a deletion has one too, which `since` tells.
         """
         ...
 
@@ -52,6 +56,14 @@ class RawBucket(Protocol):
         """All present entries below a prefix of whole tokens (all, when empty).
 
         In a cluster they may be some milliseconds old; a compare-and-set with their revisions finds that out.
+        """
+        ...
+
+    async def since(self, revision: int, prefix: str = "") -> list[Raw]:
+        """What was written or deleted below a prefix after a revision, as it is now, the oldest first.
+
+        Of more than some hundred it gives the oldest ones. Deletions (value None) are among them for as long as the
+        bucket remembers them. In a cluster it may be some milliseconds behind, as `entries` is.
         """
         ...
 

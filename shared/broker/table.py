@@ -31,6 +31,13 @@ class Entry(msgspec.Struct, Generic[T], frozen=True):
     revision: int
 
 
+class Changes(msgspec.Struct, Generic[T], frozen=True):
+    """What was written to a table, and what was deleted."""
+
+    written: list[Entry[T]]
+    deleted: list[Raw]
+
+
 class Table(Generic[T]):
     """A bucket with its type: the same operations, on values.
 
@@ -122,6 +129,12 @@ class Table(Generic[T]):
 
     async def entries(self, prefix: str = "") -> list[Entry[T]]:
         return [entry for raw in await self._raw.entries(prefix) if (entry := self._entry(raw)) is not None]
+
+    async def since(self, revision: int, prefix: str = "") -> "Changes[T]":
+        """What changed below a prefix after a revision, see `RawBucket.since`."""
+        found = await self._raw.since(revision, prefix)
+        written = [entry for raw in found if (entry := self._entry(raw)) is not None]
+        return Changes(written, [raw for raw in found if raw.value is None])
 
     async def unreadable(self) -> list[Raw]:
         """The entries that cannot be read, as they are stored."""

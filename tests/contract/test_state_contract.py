@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.broker.store import Bucket, Conflict, Raw, Store
+from shared.broker.store import MOST_SINCE, Bucket, Conflict, Raw, Store
 from shared.broker.table import Entry, Table
 
 
@@ -133,26 +133,40 @@ async def test_an_empty_group_is_at_revision_zero(store: Store, bucket: Bucket[A
         await table.update("g.b", {}, 0, within="g")
 
 
-async def test_after_a_deletion_the_newest_entry_still_tells_the_revision_of_its_group(
+async def test_a_deletion_moves_the_revision_of_its_group(store: Store, bucket: Bucket[Any]) -> None:
+    table = Table(store, bucket)
+    await table.put("g.a", {})
+    newest = await table.put("g.b", {})
+    deleted = await table.delete("g.a")
+    for wrong in (0, newest):
+        with pytest.raises(Conflict):
+            await table.update("g.c", {}, wrong, within="g")
+    await table.update("g.c", {}, deleted, within="g")
+
+
+async def test_what_changed_since_a_revision_is_told_with_deletions_oldest_first(
     store: Store, bucket: Bucket[Any]
 ) -> None:
-    table = Table(store, bucket)
-    await table.put("g.a", {})
-    newest = await table.put("g.b", {})
-    await table.delete("g.a")
-    await table.update("g.c", {}, newest, within="g")
-    for key in ("g.b", "g.c"):
-        await table.delete(key)
-    await table.update("g.d", {}, 0, within="g")
+    raw = store.raw(bucket)
+    assert await raw.since(0) == []
+    for key in ("g.a", "g.b", "other.a"):
+        await raw.put(key, b"1")
+    known = await raw.put("g.c", b"1")
+    deleted = await raw.delete("g.a")
+    written = await raw.put("g.b", b"2")
+    other = await raw.put("other.b", b"1")
+    assert await raw.since(known, "g") == [Raw("g.a", None, deleted), Raw("g.b", b"2", written)]
+    assert await raw.since(deleted) == [Raw("g.b", b"2", written), Raw("other.b", b"1", other)]
+    assert await raw.since(written, "g") == []
+    assert await raw.since(0, "nothing") == []
 
 
-async def test_a_deletion_of_what_was_the_newest_entry_conflicts(store: Store, bucket: Bucket[Any]) -> None:
-    table = Table(store, bucket)
-    await table.put("g.a", {})
-    newest = await table.put("g.b", {})
-    await table.delete("g.b")
-    with pytest.raises(Conflict):
-        await table.update("g.c", {}, newest, within="g")
+async def test_of_many_changes_the_oldest_are_told_first(store: Store, bucket: Bucket[Any]) -> None:
+    raw = store.raw(bucket)
+    revisions = await asyncio.gather(*(raw.put(f"g.{number}", b"1") for number in range(MOST_SINCE + 10)))
+    found = await raw.since(0, "g")
+    assert [each.revision for each in found] == sorted(revisions)[:MOST_SINCE]
+    assert len(await raw.since(found[-1].revision, "g")) == 10
 
 
 async def test_compare_and_set_within_a_group_never_loses_a_write(store: Store, bucket: Bucket[Any]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from shared.broker.store import Bucket, Conflict, Raw, RawBucket, Store
+from shared.broker.store import MOST_SINCE, Bucket, Conflict, Raw, RawBucket, Store
 from shared.broker.subjects import below, check_key
 
 LARGEST_VALUE = 1_000_000
@@ -29,12 +29,11 @@ class MemoryBucket(RawBucket):
     async def update(self, key: str, value: bytes, revision: int, *, within: str | None = None) -> int:
         check_key(key)
         if within is None:
-            group = [raw] if (raw := self._last.get(key)) else []
+            own = self._last.get(key)
+            last = 0 if own is None or (own.value is None and revision == 0) else own.revision
         else:
-            group = [raw for raw in self._last.values() if below(within, raw.key)]
-        last = max((raw.revision for raw in group), default=0)
-        present = max((raw.revision for raw in group if raw.value is not None), default=0)
-        if revision not in (last, present):
+            last = max((raw.revision for raw in self._last.values() if below(within, raw.key)), default=0)
+        if revision != last:
             raise Conflict(f"{within or key} is at revision {last}, not {revision}")
         return self._write(key, value)
 
@@ -45,8 +44,10 @@ class MemoryBucket(RawBucket):
         return self._write(key, None)
 
     async def entries(self, prefix: str = "") -> list[Raw]:
-        present = [raw for raw in self._last.values() if raw.value is not None and below(prefix, raw.key)]
-        return sorted(present, key=lambda raw: raw.revision)
+        return [raw for raw in self._in_order() if raw.value is not None and below(prefix, raw.key)]
+
+    async def since(self, revision: int, prefix: str = "") -> list[Raw]:
+        return [raw for raw in self._in_order() if raw.revision > revision and below(prefix, raw.key)][:MOST_SINCE]
 
     async def size(self) -> int | None:
         return len(self._last)
@@ -54,7 +55,7 @@ class MemoryBucket(RawBucket):
     async def watch(self) -> AsyncGenerator[Raw | None, None]:
         # Unbounded, as the writer shares this process and its memory; a slow watcher cannot hold it up.
         queue: asyncio.Queue[Raw | None] = asyncio.Queue()
-        for raw in sorted(self._last.values(), key=lambda raw: raw.revision):
+        for raw in self._in_order():
             queue.put_nowait(raw)
         queue.put_nowait(None)
         self._watchers.append(queue)
@@ -63,6 +64,9 @@ class MemoryBucket(RawBucket):
                 yield await queue.get()
         finally:
             self._watchers.remove(queue)
+
+    def _in_order(self) -> list[Raw]:
+        return sorted(self._last.values(), key=lambda raw: raw.revision)
 
     def _write(self, key: str, value: bytes | None) -> int:
         if value is not None and len(value) > LARGEST_VALUE:

@@ -13,7 +13,7 @@ from shared.broker.bus import ID_HEADER, BusError, Forbidden
 from shared.broker.nats.client import JetStreamError, NatsClient, api_answer, status_of
 from shared.broker.nats.pull import Pull, PullSettings
 from shared.broker.nats.streams import ensure_stream, stream_info
-from shared.broker.store import Bucket, Conflict, Raw, RawBucket, Store
+from shared.broker.store import MOST_SINCE, Bucket, Conflict, Raw, RawBucket, Store
 from shared.broker.subjects import check_key
 
 if TYPE_CHECKING:
@@ -50,15 +50,14 @@ class NatsBucket(RawBucket):
         return await self._write(key, value, {})
 
     async def update(self, key: str, value: bytes, revision: int, *, within: str | None = None) -> int:
-        group = self._below(within) if within is not None else self._prefix + key
+        group = self._below(within) if within is not None else self._prefix + check_key(key)
         try:
             return await self._write(key, value, _expecting(revision, group))
         except Conflict:
-            last = await self._last(group)
-            if last is None or last.value is not None or await self._present(key, within) != revision:
+            last = await self._last(group) if within is None and revision == 0 else None
+            if last is None or last.value is not None:
                 raise
-            # What was written last is a deletion, and what is present is what the caller has read.
-            return await self._write(key, value, _expecting(last.revision, group))
+            return await self._write(key, value, _expecting(last.revision, group))  # what is there is a deletion
 
     async def delete(self, key: str, revision: int | None = None) -> int:
         headers = {"KV-Operation": "DEL", "Nats-TTL": TOMBSTONES_KEPT}
@@ -67,16 +66,14 @@ class NatsBucket(RawBucket):
         return await self._write(key, b"", headers)
 
     async def entries(self, prefix: str = "") -> list[Raw]:
-        request = {"multi_last": [self._below(prefix)]}
-        subject = self._client.api_subject(f"DIRECT.GET.{self._stream}")
-        messages = await self._client.request_many(subject, json.dumps(request).encode())
-        status = status_of(messages[-1])
-        if status == DIRECT_LIMIT:
+        found = await self._direct_get({"multi_last": [self._below(prefix)]})
+        if found is None:
             return await self._entries_by_consumer(prefix)
-        if status not in ("204", "404"):
-            raise BusError(f"{self._stream}: status {status}")
-        found = [self._stored(message) for message in messages[:-1]]
         return [raw for raw in found if raw.value is not None]
+
+    async def since(self, revision: int, prefix: str = "") -> list[Raw]:
+        asked = {"seq": revision + 1, "next_by_subj": self._below(prefix), "batch": MOST_SINCE}
+        return await self._direct_get(asked) or []
 
     async def size(self) -> int | None:
         info = await stream_info(self._client, self._stream)
@@ -114,12 +111,16 @@ class NatsBucket(RawBucket):
                 if not reader.lost:
                     return [raw for raw in found if raw.value is not None]
 
-    async def _present(self, key: str, within: str | None) -> int:
-        """The last revision of any key of the group that is present, 0 where none is."""
-        if within is None:
-            raw = await self.get(key)
-            return 0 if raw is None else raw.revision
-        return max((raw.revision for raw in await self.entries(within)), default=0)
+    async def _direct_get(self, request: Mapping[str, Any]) -> list[Raw] | None:
+        """Messages from any copy of the stream, deletions among them; None where they are too many."""
+        subject = self._client.api_subject(f"DIRECT.GET.{self._stream}")
+        messages = await self._client.request_many(subject, json.dumps(request).encode())
+        status = status_of(messages[-1])
+        if status == DIRECT_LIMIT:
+            return None
+        if status not in ("204", "404"):
+            raise BusError(f"{self._stream}: status {status}")
+        return [self._stored(message) for message in messages[:-1]]
 
     async def _last(self, subject: str) -> Raw | None:
         stored = await self._last_stored(subject)

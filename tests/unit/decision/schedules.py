@@ -106,6 +106,11 @@ class StepBucket(RawBucket):
         await self._steps.turn()
         return found
 
+    async def since(self, revision: int, prefix: str = "") -> list[Raw]:
+        found = await self._bucket.since(revision, prefix)
+        await self._steps.turn()
+        return found
+
     async def size(self) -> int | None:
         return await self._bucket.size()
 
@@ -270,15 +275,20 @@ class World:
         if message in self.pending:
             self.pending.remove(message)
 
-    async def rest(self) -> None:
-        """Let all that is under way come to its end, then look for leftovers."""
+    async def finish(self) -> None:
+        """Let all that is under way come to its end; copies hear of nothing."""
         for _ in range(200):
             if not self.running and self.pending:
                 await self.deliver(0, 0)
-            await self.step(0, 200)
+            for number in range(len(self.running)):  # the first one may wait for another's turn to end
+                await self.step(number, 200)
             if not (self.pending or self.running):
                 break
         assert not self.pending
+
+    async def rest(self) -> None:
+        """Let all that is under way come to its end, then look for leftovers."""
+        await self.finish()
         for copy in range(len(self.news)):
             await self.tell(copy, 1000)
         await self.look_for_leftovers(0)

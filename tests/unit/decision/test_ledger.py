@@ -107,7 +107,7 @@ async def test_a_followed_ledger_knows_what_others_wrote():
         while ledger.held_by(ref("a")) != {TargetRef.of(NODE).key}:  # noqa: ASYNC110 - waits for no time
             await asyncio.sleep(0)
     assert ledger.reserved(NODE.id, besides=ref("b")) == {"cpu": 2.0}
-    assert ledger.reserved(NODE.id, besides=ref("a")) == {}
+    assert ledger.reserved(NODE.id, besides=ref("a")) == {"cpu": 0.0}
     for task in tasks:
         task.cancel()
 
