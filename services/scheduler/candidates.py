@@ -14,6 +14,7 @@ from shared.api.selectors import AffinityRequirement, LabelRequirement, matches_
 from shared.columns import Array, Bools, Floats, Ints
 from shared.model.request import Request
 from shared.model.resources import Resources
+from shared.model.target import Target
 
 PluginAnswers = Mapping[tuple[str, str], Array]
 """Answers of plugins: a column per kind (scorer, filter) and name, one value per candidate."""
@@ -32,6 +33,7 @@ class Candidates:
         plugin_answers: PluginAnswers | None = None,
         *,
         demands: Demands | None = None,
+        assuming: bool = True,
     ) -> None:
         self.request = request
         self.spec = request.spec
@@ -40,6 +42,8 @@ class Candidates:
         self.settings = settings
         self.now = now
         self.plugin_answers = plugin_answers or {}
+        self.assuming = assuming
+        """Whether capacity that others are assumed to take is taken."""
         self.index: Ints | slice = slice(len(rows)) if _in_order(rows) else rows  # a slice of a column copies nothing
         self._gathered: dict[tuple[str, Any], Array] = {}
         self._known: dict[tuple[str, str], Floats] = {}  # what was worked out from columns
@@ -67,7 +71,14 @@ class Candidates:
         plugin_answers = {key: column[places] for key, column in self.plugin_answers.items()}
         demands = self.demands.only(places)
         fewer = Candidates(
-            self.request, self.snapshot, self.rows[places], self.settings, self.now, plugin_answers, demands=demands
+            self.request,
+            self.snapshot,
+            self.rows[places],
+            self.settings,
+            self.now,
+            plugin_answers,
+            demands=demands,
+            assuming=self.assuming,
         )
         fewer._known = {fact: column[places] for fact, column in self._known.items()}
         return fewer
@@ -106,15 +117,11 @@ class Candidates:
         """
         if ("used", resource) not in self._known:
             used: Floats = self.values("used", resource)
-            placement = self.request.placement
-            reserved = self.snapshot.reservations.get(placement, {})
-            if reserved:
+            placement, otherwise = self.request.placement, self._otherwise
+            if otherwise:
                 used = used.copy()
-            for target in reserved:
-                position = self.position(target)
-                if position is not None:
-                    there = self.snapshot.target(self.rows[position])
-                    used[position] = self.snapshot.used(there, resource, but=placement)
+            for position, there in otherwise.items():
+                used[position] = self.snapshot.used(there, resource, placement, assumed=self.assuming)
             on_nodes = self._on_every_node(resource)
             self._known["used", resource] = used + on_nodes if isinstance(on_nodes, np.ndarray) else used
         return self._known["used", resource]
@@ -135,15 +142,14 @@ class Candidates:
         As with ResourceQuota, what the placement holds in a target it may keep, also if the quota is less by now.
         """
         left: Floats = self.values("quota_left", (path, resource))
-        placement = self.request.placement
-        reserved = self.snapshot.reservations.get(placement, {})
-        if reserved:
+        placement, otherwise = self.request.placement, self._otherwise
+        reserved = self.snapshot.taken.reservations.get(placement, {})
+        if otherwise:
             left = left.copy()
-        for target, reservation in reserved.items():
-            position = self.position(target)
-            if position is not None:
-                beside = self.snapshot.quota_left(self.snapshot.target(self.rows[position]), path, resource, placement)
-                left[position] = max(beside, reservation.resources.get(resource, 0.0))
+        for position, there in otherwise.items():
+            left[position] = self.snapshot.quota_left(there, path, resource, placement, assumed=self.assuming)
+            if there.id in reserved:
+                left[position] = max(left[position], reserved[there.id].resources.get(resource, 0.0))
         return left - self._on_every_node(resource)
 
     def room(self, resource: str) -> Floats:
@@ -151,11 +157,19 @@ class Candidates:
         return reduce(np.minimum, (self.quota_left(path, resource) for path in self.quotas), self.free(resource))
 
     @cached_property
+    def _otherwise(self) -> dict[int, Target]:
+        """The candidates of which more is free for this placement than the columns say, by position."""
+        taken = self.snapshot.taken
+        targets = {*taken.targets_of(self.request.placement), *(() if self.assuming else taken.assumed_in)}
+        found = ((position, self.rows[position]) for each in targets if (position := self.position(each)) is not None)
+        return {position: self.snapshot.target(row) for position, row in found}
+
+    @cached_property
     def _held(self) -> dict[int, Resources]:
         """What the placement holds in each target that is waited for, by position."""
         if not self.request.previous:
             return {}
-        reserved = self.snapshot.reservations.get(self.request.placement, {})
+        reserved = self.snapshot.taken.reservations.get(self.request.placement, {})
         (positions,) = self.waited_for.nonzero()
         found = map(reserved.get, self.some("id", positions))
         return {

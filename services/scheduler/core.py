@@ -99,16 +99,26 @@ def schedule(
     `policy_scores` holds one score per candidate, or none at all. `upstream` is what earlier stages rejected: it is
     not repeated in the outcome, but counted in the sentence of a refusal. `plugin_answers` says what plugins
     think of the candidates.
+
+    Nothing is refused for capacity that is only assumed to be taken, since that may come to nothing: then the targets
+    are proposed as if nothing were assumed, and decision settles who gets them.
     """
     considered = len(targets) + sum(rejection.count for rejection in upstream)
-    draft = _Draft(request, settings, upstream, considered)
-    try:
-        scorers = wanted(request, settings)
-        candidates, policy = _present(draft, snapshot, targets, policy_scores, now, plugin_answers or {})
-        proposal = _propose(draft, candidates, policy, scorers)
-    except Refused as refused:
-        proposal = Proposal(strategy=request.spec.strategy.type, refusal=refused.refusal)
-    return draft.outcome(proposal)
+
+    def outcome(assuming: bool) -> Outcome:
+        draft = _Draft(request, settings, upstream, considered)
+        try:
+            scorers = wanted(request, settings)
+            candidates, policy = _present(
+                draft, snapshot, targets, policy_scores, now, plugin_answers or {}, assuming=assuming
+            )
+            proposal = _propose(draft, candidates, policy, scorers)
+        except Refused as refused:
+            proposal = Proposal(strategy=request.spec.strategy.type, refusal=refused.refusal)
+        return draft.outcome(proposal)
+
+    found = outcome(assuming=True)
+    return outcome(assuming=False) if found.proposal.refusal and snapshot.taken.assumed_in else found
 
 
 def _present(
@@ -118,6 +128,8 @@ def _present(
     policy_scores: Sequence[float],
     now: float,
     plugin_answers: PluginAnswers,
+    *,
+    assuming: bool,
 ) -> tuple[Candidates, Floats | None]:
     """The candidates that the inventory still has, and their policy scores."""
     rows = snapshot.locate(targets)
@@ -129,7 +141,7 @@ def _present(
         policy = None if policy is None else policy[rows >= 0]
         plugin_answers = {key: column[rows >= 0] for key, column in plugin_answers.items()}
         rows = rows[rows >= 0]
-    draft.candidates = Candidates(draft.request, snapshot, rows, draft.settings, now, plugin_answers)
+    draft.candidates = Candidates(draft.request, snapshot, rows, draft.settings, now, plugin_answers, assuming=assuming)
     return draft.candidates, policy
 
 

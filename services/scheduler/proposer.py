@@ -10,9 +10,10 @@ from services.scheduler.snapshot import Snapshot
 from services.scheduler.turns import WorkspaceTurns
 from shared.broker.bus import Retry
 from shared.broker.table import View
-from shared.model.decision import Proposal, Reservation
+from shared.model.decision import Choice, Proposal, Reservation
 from shared.model.policy import RuleResult
 from shared.model.refs import TargetRef
+from shared.model.request import Request
 from shared.model.target import Target
 from shared.pipeline.messages import Evaluated, Scheduled
 
@@ -24,7 +25,7 @@ class Proposer:
     """The snapshot, kept current by two views, and what decisions are made with."""
 
     def __init__(self, settings: SchedulerSettings, plugins: Plugins, clock: Callable[[], float]) -> None:
-        self.snapshot = Snapshot()
+        self.snapshot = Snapshot(assumed_seconds=settings.assumed_seconds)
         self.revision = 0
         self._settings = settings
         self._plugins = plugins
@@ -57,7 +58,7 @@ class Proposer:
             for key in sorted(keys):
                 target = TargetRef.owning(key).id
                 reservation = view.get(key)
-                if reservation is not None and reservation.resources:  # one that is given back stays as an empty one
+                if reservation is not None:  # one that is given back stays as an empty one
                     noted[key] = reservation
                     self.snapshot.reserve(target, reservation)
                 elif key in noted:
@@ -79,6 +80,7 @@ class Proposer:
             raise Retry(RETRY_SECONDS, f"the inventory is at {self.revision}, not yet at {message.inventory_revision}")
         plugin_answers = await self._plugins.ask(request, message.targets, self.snapshot)
         await self._turns.take(request.placement.workspace, request.spec.priority)
+        self._assume(request, (), self._clock())  # what it was given before does not stand in its way
         outcome = schedule(
             request,
             self.snapshot,
@@ -89,6 +91,7 @@ class Proposer:
             upstream=message.rejections,
             plugin_answers=plugin_answers,
         )
+        self._assume(request, outcome.proposal.selected, self._clock())
         proposed = {choice.target for choice in (*outcome.proposal.selected, *outcome.proposal.alternates)}
         places = {target: place for place, target in enumerate(message.targets) if target in proposed}
         return Scheduled(
@@ -98,6 +101,17 @@ class Proposer:
             rejections=(*message.rejections, *outcome.rejections),
             inventory_revision=self.revision,
         )
+
+    def _assume(self, request: Request, selected: Iterable[Choice], now: float) -> None:
+        """Count what is proposed as taken from now on, in place of what was proposed for that placement before."""
+        self.snapshot.expire(now)
+        asked = {
+            choice.target: Reservation(
+                placement=request.placement, head=request.head, resources=choice.reserve, labels=request.labels
+            )
+            for choice in selected
+        }
+        self.snapshot.assume(request.placement, request.head, asked, now)
 
     def _holds(self, revision: int) -> bool:
         return self.revision >= revision and (self._inventory is None or self._inventory.holds(revision))

@@ -26,6 +26,9 @@ class SchedulerSettings(Settings, frozen=True, kw_only=True):
     latency_cutoff_milliseconds: Annotated[
         float, Meta(description="Milliseconds at which Latency gives 0 points.", gt=0)
     ] = 300.0
+    latency_tolerance_milliseconds: Annotated[
+        float, Meta(description="Milliseconds by which a target may be further than the nearest, and as good.", ge=0)
+    ] = 10.0
     taint_penalty: Annotated[
         float, Meta(description="Points that each untolerated PreferNoSchedule taint takes in Affinity.", ge=0, le=100)
     ] = 25.0
@@ -33,6 +36,14 @@ class SchedulerSettings(Settings, frozen=True, kw_only=True):
         str, Meta(description="Topology label that the strategy Spread fills where a Placement names none.")
     ] = "topology.kubernetes.io/region"
     alternates: Annotated[int, Meta(description="Fewest alternates that a proposal ranks.", ge=0, le=32)] = 8
+    assumed_seconds: Annotated[
+        float,
+        Meta(
+            description="How long what is proposed counts as taken, for the proposals after it, unless it is seen to be"
+            " reserved before. 0: not at all.",
+            ge=0,
+        ),
+    ] = 30.0
     catch_up_seconds: Annotated[
         float, Meta(description="How long a message may wait for the inventory it was made from.", gt=0)
     ] = 5.0

@@ -6,26 +6,22 @@ A column is brought up to date when a target changes, so that no decision waits 
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
+from services.scheduler.assumed import Place
+from services.scheduler.taken import Taken, amount_of
 from shared.aio.lru import Lru
 from shared.columns import Array, Coded, Column, Ints, Rows
 from shared.model.decision import Reservation
-from shared.model.quota import enclosing, lies_in
-from shared.model.refs import PlacementRef
+from shared.model.quota import enclosing
+from shared.model.refs import Head, PlacementRef
 from shared.model.target import Target
 
 Extract = Callable[[Target, Any], Any]
-
-
-def _amount(amounts: Mapping[str, float], name: str) -> float:
-    """A resource amount; what is absent, negative or not a finite number counts as none."""
-    amount = amounts.get(name, 0.0)
-    return amount if 0.0 < amount < math.inf else 0.0
 
 
 def _serves(target: Target, wanted: tuple[str, str]) -> bool:
@@ -74,8 +70,8 @@ VALUES: dict[str, tuple[type, Extract]] = {
     "unschedulable": (np.bool_, lambda target, _: target.unschedulable),
     "lost_since": (np.float64, lambda target, _: target.lost_since),
     "nodes": (np.float64, lambda target, _: max(target.nodes, 1)),  # one that does not say so counts as one
-    "allocatable": (np.float64, lambda target, name: _amount(target.allocatable, name)),
-    "allocatable_or_nan": (np.float64, lambda target, name: _amount(target.allocatable, name) or math.nan),
+    "allocatable": (np.float64, lambda target, name: amount_of(target.allocatable, name)),
+    "allocatable_or_nan": (np.float64, lambda target, name: amount_of(target.allocatable, name) or math.nan),
     "usage": (np.float64, lambda target, name: _or_nan(target.usage.get(name))),
     "latency": (np.float64, lambda target, origin: target.latency.get(origin, math.nan)),
     "serves": (np.bool_, _serves),
@@ -113,15 +109,13 @@ class Snapshot:
     """All targets and reservations that the scheduler knows, ready to be computed with.
 
     `most_bytes` bounds what the columns take, since placements name labels, resources and origins freely; the column
-    that was not read for longest goes first.
+    that was not read for longest goes first. `taken` is for whoever reads it; what changes it is here.
     """
 
-    def __init__(self, most_bytes: int = 128 << 20) -> None:
-        self.reservations: dict[PlacementRef, dict[str, Reservation]] = {}
+    def __init__(self, most_bytes: int = 128 << 20, assumed_seconds: float = 0.0) -> None:
+        self.taken = Taken(assumed_seconds)
         self._targets: Rows[Target] = Rows()
-        self._reserved: dict[str, dict[PlacementRef, Reservation]] = {}
         self._quotas: Counter[str] = Counter()  # in how many targets each path has one
-        self._namespaces: dict[tuple[str, str], dict[PlacementRef, None]] = {}
         self._columns: Lru[tuple[str, Any], Column[Target]] = Lru(most_bytes, weigh=lambda column: column.nbytes)
         self._located: tuple[tuple[str, ...], Ints] | None = None
 
@@ -182,66 +176,40 @@ class Snapshot:
         return self._targets[row]
 
     def reserve(self, target: str, reservation: Reservation) -> None:
-        """Note what a placement takes in a target, in place of what it took there before."""
-        placement = reservation.placement
-        self._reserved.setdefault(target, {})[placement] = reservation
-        self.reservations.setdefault(placement, {})[target] = reservation
-        self._namespaces.setdefault((placement.workspace, placement.namespace), {})[placement] = None
-        self._refresh_reserved(target, placement)
+        """Note what a placement takes in a target, in place of what it took there before; that may be nothing now."""
+        self._refresh_taken(self.taken.reserve(target, reservation))
 
     def release(self, target: str, placement: PlacementRef) -> None:
-        """Note that a placement takes nothing in a target any more."""
-        if self._reserved.get(target, {}).pop(placement, None) is None:
-            return
-        del self.reservations[placement][target]
-        if not self.reservations[placement]:
-            del self.reservations[placement]
-            namespace = (placement.workspace, placement.namespace)
-            del self._namespaces[namespace][placement]
-            if not self._namespaces[namespace]:
-                del self._namespaces[namespace]
-        if not self._reserved[target]:
-            del self._reserved[target]
-        self._refresh_reserved(target, placement)
+        """Note that a placement has no reservation in a target any more."""
+        self._refresh_taken(self.taken.release(target, placement))
 
-    def neighbours(self, workspace: str, namespace: str) -> Iterator[tuple[PlacementRef, Mapping[str, str]]]:
-        """Placements of a namespace that have something reserved, with the labels of the newest reservation."""
-        for placement in self._namespaces.get((workspace, namespace), ()):
-            newest = max(self.reservations[placement].values(), key=lambda reservation: reservation.head.attempt)
-            yield placement, newest.labels
+    def assume(self, placement: PlacementRef, head: Head, asked: Mapping[str, Reservation], now: float) -> None:
+        """Count what was proposed for a placement as taken, see `Taken.assume`."""
+        self._refresh_taken(self.taken.assume(placement, head, asked, now))
 
-    def reserved(self, target: str, resource: str, but: PlacementRef | None = None) -> float:
-        """What all placements (`but` one) take of a resource in a target.
+    def expire(self, now: float) -> None:
+        """Assume no longer what was proposed too long ago."""
+        self._refresh_taken(self.taken.expire(now))
 
-        An exactly rounded sum, so that it does not depend on the order in which reservations came and went.
-        """
-        return math.fsum(
-            _amount(reservation.resources, resource)
-            for placement, reservation in self._reserved.get(target, {}).items()
-            if placement != but
-        )
-
-    def used(self, target: Target, resource: str, but: PlacementRef | None = None) -> float:
-        """What others than Moorage request of a resource in a target, and what all placements (`but` one) take."""
-        return _amount(target.allocated, resource) + self.reserved(target.id, resource, but)
+    def used(self, target: Target, resource: str, but: PlacementRef | None = None, *, assumed: bool = True) -> float:
+        """What others than Moorage request of a resource in a target, and what placements take, see `Taken.total`."""
+        return amount_of(target.allocated, resource) + self.taken.total(target.id, resource, but, assumed=assumed)
 
     def quotas(self, workspace: str) -> list[str]:
         """The paths that a workspace lies in and that some target has a quota for."""
         return [path for path in enclosing(workspace) if path in self._quotas] if self._quotas else []
 
-    def quota_left(self, target: Target, path: str, resource: str, but: PlacementRef | None = None) -> float:
+    def quota_left(
+        self, target: Target, path: str, resource: str, but: PlacementRef | None = None, *, assumed: bool = True
+    ) -> float:
         """What a target's quota for a path leaves of a resource beside all placements (`but` one); inf without one.
 
-        Negative where the quota is by now less than what is reserved.
+        Negative where the quota is by now less than what is taken.
         """
         hard = target.quotas.get(path, {}).get(resource, math.inf)
         if hard == math.inf:
             return hard
-        return hard - math.fsum(
-            _amount(reservation.resources, resource)
-            for placement, reservation in self._reserved.get(target.id, {}).items()
-            if placement != but and lies_in(placement.workspace, path)
-        )
+        return hard - self.taken.total_below(target.id, path, resource, but, assumed=assumed)
 
     def values(self, family: str, key: Any = None) -> Array:
         """A column of `VALUES`, `used` by resource, or `quota_left` by path and resource; index it with rows."""
@@ -279,11 +247,12 @@ class Snapshot:
                 if not self._quotas[path]:
                     del self._quotas[path]
 
-    def _refresh_reserved(self, target: str, placement: PlacementRef) -> None:
-        row = self._targets.of.get(target)
-        if row is None:
-            return
-        paths = enclosing(placement.workspace)
-        for (family, key), column in self._columns.items():
-            if family == "used" or (family == "quota_left" and key[0] in paths):
-                column.refresh(row, self._targets.items)
+    def _refresh_taken(self, places: Iterable[Place]) -> None:
+        for target, placement in places:
+            row = self._targets.of.get(target)
+            if row is None:
+                continue
+            paths = enclosing(placement.workspace)
+            for (family, key), column in self._columns.items():
+                if family == "used" or (family == "quota_left" and key[0] in paths):
+                    column.refresh(row, self._targets.items)

@@ -89,7 +89,7 @@ class Plane:
     def hold(self, placement: PlacementRef, labels: Mapping[str, str], reserved: Mapping[str, Resources]) -> None:
         """Note what a placement with these labels takes by target, in place of all that it took before."""
         head = Head(uid=str(placement), generation=1, attempt=1)
-        for target in self.snapshot.reservations.get(placement, {}).keys() - reserved.keys():
+        for target in self.snapshot.taken.reservations.get(placement, {}).keys() - reserved.keys():
             self.snapshot.release(target, placement)
         for target, resources in reserved.items():
             reservation = Reservation(placement=placement, head=head, resources=resources, labels=dict(labels))

@@ -34,7 +34,7 @@ def _matching(candidates: Candidates, term: PlacementAffinityTerm) -> list[Place
     own = candidates.request.placement
     return [
         placement
-        for placement, labels in candidates.snapshot.neighbours(own.workspace, own.namespace)
+        for placement, labels in candidates.snapshot.taken.neighbours(own.workspace, own.namespace)
         if placement != own and matches(term.selector, labels)
     ]
 
@@ -44,7 +44,7 @@ def _in_domain_of(candidates: Candidates, term: PlacementAffinityTerm, placement
     column = candidates.snapshot.codes("label", term.topology_key)
     occupied = np.zeros(max(len(column.distinct), 1), np.bool_)
     for placement in placements:
-        for target in candidates.snapshot.reservations[placement]:
+        for target in candidates.snapshot.taken.targets_of(placement):
             row = candidates.snapshot.rows.get(target)
             if row is not None:
                 occupied[column.values[row]] = True

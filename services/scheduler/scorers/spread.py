@@ -20,8 +20,8 @@ def spread(candidates: Candidates, args: Args) -> Floats | None:
     own, snapshot = candidates.request.placement, candidates.snapshot
     column = snapshot.codes("label", key)
     held: Floats = np.zeros(max(len(column.distinct), 1))
-    for placement, _ in snapshot.neighbours(own.workspace, own.namespace):
-        for target in snapshot.reservations[placement] if placement != own else ():
+    for placement, _ in snapshot.taken.neighbours(own.workspace, own.namespace):
+        for target in snapshot.taken.targets_of(placement) if placement != own else ():
             row = snapshot.rows.get(target)
             if row is not None:
                 held[column.values[row]] += 1.0

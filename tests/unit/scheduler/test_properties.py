@@ -218,4 +218,4 @@ def test_placed_one_after_the_other_reservations_never_exceed_a_target(placement
                 placement=placement(f"p{number}"), head=Head(uid="", generation=1, attempt=1), resources=choice.reserve
             )
             snapshot.reserve(choice.target, taken)
-    assert all(snapshot.reserved(each.id, "cpu") <= 10.0 for each in fleet)
+    assert all(snapshot.taken.total(each.id, "cpu") <= 10.0 for each in fleet)

@@ -204,11 +204,11 @@ def test_placed_one_after_the_other_no_tenant_has_more_than_its_quota_anywhere(d
         selected = decide(each, fleet, snapshot=snapshot).proposal.selected
         if not selected:
             continue
-        for at in list(snapshot.reservations.get(each.placement, ())):
+        for at in list(snapshot.taken.reservations.get(each.placement, ())):
             snapshot.release(at, each.placement)
         for choice in selected:
             snapshot.reserve(choice.target, Reservation(placement=each.placement, head=HEAD, resources=choice.reserve))
-    everything = [(at, held) for every in snapshot.reservations.values() for at, held in every.items()]
+    everything = [(at, held) for every in snapshot.taken.reservations.values() for at, held in every.items()]
     for one in fleet:
         for path, hard in one.quotas.items():
             covered = [h.resources for at, h in everything if at == one.id and lies_in(h.placement.workspace, path)]
@@ -224,7 +224,7 @@ def test_scheduler_and_decision_agree_on_what_is_left(drawn, workspace) -> None:
         held = Reservation(placement=each.placement, head=HEAD, resources={"cpu": 0.1 * number, "pods": 1.0})
         snapshot.reserve(f"root/t{number % 4}", held)
     for one in fleet:
-        others = [every[one.id] for every in snapshot.reservations.values() if one.id in every]
+        others = [every[one.id] for every in snapshot.taken.reservations.values() if one.id in every]
         by_decision = left(one.quotas, workspace, others)
         for resource in ("cpu", "memory", "pods"):
             columns = [snapshot.values("quota_left", (path, resource)) for path in snapshot.quotas(workspace)]

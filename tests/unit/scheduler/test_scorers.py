@@ -95,6 +95,7 @@ def test_resource_prefers_full_targets_for_binpack() -> None:
         ("Resource", {**RATIO, "shape": [{"utilization": 50, "score": 11}]}, "score must be within 0..10"),
         ("Latency", {"from": []}, "from must be the name"),
         ("Latency", {"cutoff": True}, "cutoff must be a number"),
+        ("Latency", {"tolerance": "near"}, "tolerance must be a number"),
         ("Latency", {"cutoff": math.nan}, "cutoff must be a number, not nan"),
         ("Affinity", {"taintPenalty": math.inf}, "taintPenalty must be a number, not inf"),
         ("Locality", {"near": {"zone": 1}}, "near must map labels to values"),
@@ -143,9 +144,10 @@ def test_latency_falls_from_the_nearest_to_the_cut_off() -> None:
         target("d", latency={"hub": 400.0}),
     ]
     # b: (300 − 90)/(300 − 20) of 100
-    assert points("Latency", request(), fleet) == pytest.approx([100.0, 75.0, NAN, 0.0], nan_ok=True)
-    assert points("Latency", request(), fleet, {"cutoff": 160})[1] == 50.0
-    assert points("Latency", request(), fleet, {"cutoff": 10})[:2] == [0.0, 0.0]
+    exactly = {"tolerance": 0}
+    assert points("Latency", request(), fleet, exactly) == pytest.approx([100.0, 75.0, NAN, 0.0], nan_ok=True)
+    assert points("Latency", request(), fleet, exactly | {"cutoff": 160})[1] == 50.0
+    assert points("Latency", request(), fleet, exactly | {"cutoff": 10})[:2] == [0.0, 0.0]
     assert points("Latency", request(), fleet, origin="nowhere") is None
 
 
@@ -155,7 +157,15 @@ def test_latency_from_several_origins_is_their_mean() -> None:
         target("b", latency={"x": 100.0, "y": 250.0}),
         target("c", latency={"x": 1.0}),
     ]
-    assert points("Latency", request(), fleet, {"from": ["x", "y"]}) == pytest.approx([100.0, 50.0, NAN], nan_ok=True)
+    args = {"from": ["x", "y"], "tolerance": 0}
+    assert points("Latency", request(), fleet, args) == pytest.approx([100.0, 50.0, NAN], nan_ok=True)
+
+
+def test_a_target_that_is_hardly_further_than_the_nearest_is_as_good() -> None:
+    fleet = [target(f"t{n}", latency={"hub": n}) for n in (20.0, 23.0, 30.0, 165.0, 300.0)]
+    assert points("Latency", request(), fleet) == [100.0, 100.0, 100.0, 50.0, 0.0]
+    assert points("Latency", request(), fleet, {"tolerance": 145})[-2:] == [100.0, 0.0]
+    assert points("Latency", request(), fleet, {"tolerance": 1000, "cutoff": 200}) == [100.0] * 4 + [0.0]
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ def test_reservations_add_up_whatever_their_order_and_go_again() -> None:
         for amount in amounts:
             snapshot.release("root/a", placement(f"p{amount}"))
         assert value(snapshot, "a", "used", "cpu") == 0.0
-        assert snapshot.reservations == {}
-        assert list(snapshot.neighbours("root:shop", "shop")) == []
+        assert snapshot.taken.reservations == {}
+        assert list(snapshot.taken.neighbours("root:shop", "shop")) == []
     assert sums[0] == sums[1] == math.fsum(amounts)
 
 
@@ -93,7 +93,7 @@ def test_a_neighbour_has_the_labels_of_its_newest_reservation(newest_first: bool
         head = Head(uid="u", generation=1, attempt=attempt)
         taken = Reservation(placement=placement(), head=head, resources={"cpu": 1.0}, labels={"try": str(attempt)})
         snapshot.reserve(f"root/t{attempt}", taken)
-    assert list(snapshot.neighbours("root:shop", "shop")) == [(placement(), {"try": "2"})]
+    assert list(snapshot.taken.neighbours("root:shop", "shop")) == [(placement(), {"try": "2"})]
 
 
 def test_a_reservation_may_come_before_its_target() -> None:

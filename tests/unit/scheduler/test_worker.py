@@ -35,6 +35,7 @@ class Lab:
         self.inventory = Table(store, INVENTORY)
         self.reservations = Table(store, RESERVATIONS)
         self.scheduler = scheduler
+        self.now = NOW
         self.snapshot = scheduler.proposer.snapshot
 
     async def offer(self, *targets: Target) -> int:
@@ -46,7 +47,7 @@ class Lab:
         other = placement("other")
         taken = Reservation(placement=other, head=HEAD, resources={"cpu": cpu} if cpu else {}, labels=labels)
         await self.reservations.put(join("root", name, other.workspace, other.namespace, other.name), taken)
-        await until(lambda: self.snapshot.reserved(f"root/{name}", "cpu") == cpu)
+        await until(lambda: self.snapshot.taken.total(f"root/{name}", "cpu", assumed=False) == cpu)
 
     async def propose(self, names: str, revision: int, spec: Any = None, **more: Any) -> Scheduled:
         asked = request(spec, **{key: more.pop(key) for key in ("error", "workload") if key in more})
@@ -61,9 +62,10 @@ async def running(**settings: Any) -> AsyncIterator[Lab]:
     store = MemoryStore()
     await store.provision(BUCKETS)
     async with asyncio.TaskGroup() as tasks:
-        runtime = Runtime(SchedulerSettings(**settings), MemoryBus(), store, tasks, clock=lambda: NOW)
+        runtime = Runtime(SchedulerSettings(**settings), MemoryBus(), store, tasks, clock=lambda: lab.now)
         async with open_scheduler(runtime) as scheduler:
-            yield Lab(store, scheduler)
+            lab = Lab(store, scheduler)
+            yield lab
         await runtime.end()
 
 
@@ -103,7 +105,7 @@ async def test_what_others_reserved_is_not_free_until_they_give_it_back() -> Non
         assert (await lab.propose("a", revision)).proposal.selected
         await lab.reserve("a", 9.5)
         await lab.reservations.delete(join("root", "a", "root:shop", "shop", "other"))
-        await until(lambda: not lab.snapshot.reservations)
+        await until(lambda: not lab.snapshot.taken.reservations)
         assert (await lab.propose("a", revision)).proposal.selected
 
 
