@@ -2,7 +2,8 @@
 
 Before anything happens in a target, the PlacementBinding says so (created or changed by compare-and-set, then leased);
 afterwards it says what came of it. Whoever finds another's lease waits; whoever loses a write reads again and acts on
-what is true then.
+what is true then. What nobody decided is not applied: the PlacementDecision is read after a PlacementBinding was made,
+and before one that is there is written.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from services.binding import lifecycle
 from services.binding.consent import admitted
 from services.binding.core import Identity, Wanted, identity
-from services.binding.judge import Operation, judge, order_for, undecided
+from services.binding.judge import Operation, Order, begins, is_of_another, judge, lives, order_for, undecided
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.removal import Removal
@@ -19,12 +20,13 @@ from services.binding.target.applyset import ApplySet, Heirs
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
 from services.binding.workload import Workloads
-from shared.api import BoundObject, Placement, PlacementBinding
+from shared.api import BoundObject, Placement, PlacementBinding, PlacementDecision
 from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.hub.access import Access
 from shared.hub.requester import requester_of
 from shared.hub.retry import SOON
+from shared.kube.errors import ApiError
 from shared.model.report import TargetReport
 from shared.pipeline.messages import Assigned, Bound, Observed
 from shared.process import audit
@@ -39,6 +41,9 @@ _AUDITED: dict[str, audit.Reason] = {
     "OwnedByOther": "NotOurs",
 }
 """Trouble that somebody's reaching too far means."""
+
+Decide = Callable[[], Awaitable[PlacementDecision | None]]
+"""Reads the decision."""
 
 
 class Binder:
@@ -68,18 +73,33 @@ class Binder:
 
     async def bind(self, message: Assigned) -> Bound | None:
         """Bring one target to where it is to be now. Raises Retry, and what the hub answers."""
-        facts = await self._records.facts(message.placement, message.target)
+        ref, target = message.placement, message.target
+        if begins(message) and self._records.is_new(ref, target):
+            with self._records.deciding(ref) as decision:
+                placement = await self._records.placement(ref, message.head)
+                if lives(message, placement):
+                    try:
+                        return await self._apply(message, Facts(placement, None, None), decision)
+                    except ApiError as error:
+                        if not error.already_exists:
+                            raise
+        facts = await self._records.facts(ref, target, writing=message)
+        try:
+            return await self._act(message, facts)
+        except ApiError as error:
+            if facts.certain or not (error.conflict or error.not_found):
+                raise
+        return await self._act(message, await self._records.facts(ref, target))
+
+    async def _act(self, message: Assigned, facts: Facts) -> Bound | None:
         match self._judge(message, facts):
             case "drop":
-                if facts.placement is not None and undecided(message, facts.decision):
-                    audit.refused(
-                        "NotDecided", placement=str(message.placement), target=message.target, stage="assigned"
-                    )
+                self._report_undecided(message, facts)
                 return None
             case "remove":
                 return await self._removal.remove(message, facts)
             case "apply":
-                return await self._apply(message, facts)
+                return await self._apply(message, facts, lambda: self._records.decision(message.placement))
 
     async def correct(self, message: Observed, drifted: Collection[Identity]) -> Bound | None:
         """Apply once more what a binding was last written for, above all the `drifted` objects. Raises as `bind`."""
@@ -94,48 +114,86 @@ class Binder:
         )
         if self._judge(assigned, facts) != "apply":
             return None  # what is to be done instead is in a message of its own
-        return await self._apply(assigned, facts, drifted)
+        return await self._apply(assigned, facts, lambda: self._records.decision(message.placement), drifted)
+
+    def _report_undecided(self, message: Assigned, facts: Facts) -> None:
+        if facts.placement is not None and undecided(message, facts.decision):
+            audit.refused("NotDecided", placement=str(message.placement), target=message.target, stage="assigned")
 
     def _judge(self, message: Assigned, facts: Facts) -> Operation:
         return judge(message, facts.placement, facts.decision, facts.binding)
 
-    async def _apply(self, message: Assigned, facts: Facts, drifted: Collection[Identity] = ()) -> Bound | None:
-        ref, before = message.placement, facts.binding
+    async def _apply(
+        self,
+        message: Assigned,
+        facts: Facts,
+        decide: Decide,
+        drifted: Collection[Identity] = (),
+    ) -> Bound | None:
+        """`decide` reads the decision once more, which counts where the binding is made only now."""
+        before = facts.binding
         if before is not None:
-            self._leases.respect(before)
+            self._leases.respect(message, before)
             if lifecycle.deleting(before):  # somebody deleted it by hand: it ends as it should, and begins anew
                 await self._removal.remove(message, facts)
                 raise Retry(SOON, "the binding was being deleted")
         placement = facts.placement
         assert placement is not None
-        spec, order = placement.spec, order_for(message, facts.decision)
-        target = self._reach.target(message.target)
-        wanted: Wanted | Trouble | None = await self._denied(message, placement)
-        if wanted is None:
-            wanted = await self._workloads.wanted(ref, spec, order, target.labels, requester_of(placement))
+        order = order_for(message, facts.decision)
+        wanted = await self._wanted(message, placement, order)
         if wanted is None:
             await self._await_decision(message, before)
             return None
-        if not isinstance(wanted, Trouble):
-            wanted = admitted(wanted, ref, target.terms)
         model = before or lifecycle.fresh(message, order.replicas)
         intended = lifecycle.intended(model, message, wanted, order.replicas)
         if before is None:
-            binding = await self._records.create(ref, intended)
-            # What was decided meanwhile was decided by somebody who could not see this binding.
-            facts = await self._records.facts(ref, message.target)
-            if self._judge(message, facts) != "apply":
-                return await self._removal.remove(message, facts)
+            facts = await self._begin(message, placement, intended, decide)
+            if (operation := self._judge(message, facts)) != "apply":
+                return await self._turn_back(message, facts, operation)
             if order_for(message, facts.decision) != order:
                 raise Retry(SOON, "it was decided anew meanwhile")
         else:
-            binding = before if intended is before else await self._records.write(ref, intended)
+            facts = await self._write(message, facts, intended)
+        binding = facts.binding
+        assert binding is not None
         if isinstance(wanted, Trouble):
             _audit(message, placement, wanted)
             await self._leases.fail(message, binding, wanted)
         if lifecycle.in_place(binding) and not drifted:
             return lifecycle.bound(message, binding)
         return await self._apply_in_target(message, placement, before, binding, wanted, drifted)
+
+    async def _wanted(self, message: Assigned, placement: Placement, order: Order) -> Wanted | Trouble | None:
+        """What is to be in the target, or why that cannot be; None where the workload is not what was decided."""
+        target = self._reach.target(message.target)
+        denied = await self._denied(message, placement)
+        if denied is not None:
+            return denied
+        wanted = await self._workloads.wanted(message, placement, order, target.labels)
+        return admitted(wanted, message.placement, target.terms) if isinstance(wanted, Wanted) else wanted
+
+    async def _begin(
+        self, message: Assigned, placement: Placement, intended: PlacementBinding, decide: Decide
+    ) -> Facts:
+        """Make the binding. What was decided meanwhile was decided by somebody who could not see it, and counts."""
+        binding = await self._records.create(message.placement, intended)
+        decision = await decide()
+        return Facts(placement, None if is_of_another(decision, message) else decision, binding)
+
+    async def _turn_back(self, message: Assigned, facts: Facts, operation: Operation) -> Bound | None:
+        """A binding was made just now that should not be."""
+        if operation == "remove":
+            return await self._removal.remove(message, await self._records.facts(message.placement, message.target))
+        self._report_undecided(message, facts)
+        if facts.binding is not None:
+            await self._records.discard(message.placement, facts.binding)
+        return None
+
+    async def _write(self, message: Assigned, facts: Facts, intended: PlacementBinding) -> Facts:
+        """Have a binding that is there say what is intended."""
+        if intended is facts.binding:
+            return facts
+        return Facts(facts.placement, facts.decision, await self._records.write(message.placement, intended))
 
     async def _await_decision(self, message: Assigned, before: PlacementBinding | None) -> None:
         """Leave what runs: the workload is not what was decided. The round that follows from its change decides it.

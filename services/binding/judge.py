@@ -42,6 +42,30 @@ def judge(
     return "apply" if selected else "remove"
 
 
+def begins(message: Assigned) -> bool:
+    """Whether a binding may be made before the decision is read, which says afterwards if that was right.
+
+    Only for a first attempt: a binding that was made for what nobody decided keeps no newer attempt out.
+    """
+    return message.head.attempt == 1 and not message.remove and bool(message.digest)
+
+
+def lives(message: Assigned, placement: Placement | None) -> bool:
+    """Whether a message's Placement is there, and is not to be left as it is."""
+    return (
+        placement is not None
+        and placement.metadata.uid == message.head.uid
+        and not placement.metadata.deletion_timestamp
+        and not placement.spec.suspend
+    )
+
+
+def is_of_another(decision: PlacementDecision | None, message: Assigned) -> bool:
+    """Whether a decision is for another Placement of the same name, which came after."""
+    owners = decision.metadata.owner_references if decision is not None else ()
+    return bool(owners) and owners[0].uid != message.head.uid
+
+
 def undecided(message: Assigned, decision: PlacementDecision | None) -> bool:
     """Whether a message asks to apply what was not decided, as far as the hub says."""
     return not message.remove and (decision is None or decision.status.attempt < message.head.attempt)

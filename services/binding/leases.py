@@ -41,10 +41,11 @@ class Leases:
         self._publish = publish
         self._clock = clock
 
-    def respect(self, binding: PlacementBinding) -> None:
+    def respect(self, message: Assigned, binding: PlacementBinding) -> None:
         """Raise Retry while another worker acts on a binding."""
         wait = lifecycle.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
+            self._records.forget(message.placement, message.target)
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
 
     async def work(

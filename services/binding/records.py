@@ -1,11 +1,16 @@
 """The hub's side of binding: Placements and decisions are read, PlacementBindings are written by compare-and-set."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import msgspec
 
 from services.binding.core import Identity, identity
+from services.binding.lifecycle import attempt_of
+from shared.aio.lru import Lru
+from shared.aio.sharing import JointReads, Kept
 from shared.api import Placement, PlacementBinding, PlacementDecision, decode_binding, to_dict
 from shared.hub.hub import Hub
 from shared.hub.names import APPLIED_FINALIZER, PLACEMENT_LABEL, binding_name, field_manager, label_value
@@ -13,11 +18,16 @@ from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import Resource
-from shared.model.refs import PlacementRef, TargetRef
+from shared.model.refs import Head, PlacementRef, TargetRef
+from shared.pipeline.messages import Assigned
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 FIELD_MANAGER = field_manager("binding")
+
+_KEPT = 2.0  # seconds
+_ATTEMPTS = 256  # that are kept at a time
+_SEEN = 2_000  # bindings that are remembered; of a few KiB each
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -26,44 +36,109 @@ class Facts(msgspec.Struct, frozen=True):
     placement: Placement | None
     decision: PlacementDecision | None
     binding: PlacementBinding | None
+    certain: bool = True
+    """Whether the binding was read now. Else it is as this process saw it last: any write of it says if it still is."""
 
 
 class Records:
-    """Objects of the hub. Every write raises ApiError with `conflict` if somebody wrote since the object was read."""
+    """Objects of the hub. Every write raises ApiError with `conflict` if somebody wrote since the object was read.
+
+    Placements and decisions are read once for all targets whose messages are handled at the same time.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._placements = JointReads(self._placement)
+        self._decisions = JointReads(self._decision)
+        self._attempts: Kept[tuple[PlacementRef, Head], Placement | None] = Kept(seconds=_KEPT, limit=_ATTEMPTS)
+        self._seen: Lru[tuple[PlacementRef, str], PlacementBinding] = Lru(_SEEN)
 
-    async def facts(self, ref: PlacementRef, target: str) -> Facts:
-        """All that is to be known before anything is done."""
+    async def facts(self, ref: PlacementRef, target: str, *, writing: Assigned | None = None) -> Facts:
+        """All that is to be known before anything is done.
+
+        The binding may be remembered where it will be written for a message, so that compare-and-set tells if it
+        changed since: where it is to go, or was written for an older attempt.
+        """
+        known = self._seen.get((ref, target)) if writing is not None else None
+        if known is not None and writing is not None and not writing.remove:
+            known = known if attempt_of(known) < writing.head.attempt else None
         placement, decision, binding = await asyncio.gather(
-            self._get(PLACEMENTS, ref, ref.name, Placement),
-            self._get(DECISIONS, ref, ref.name, PlacementDecision),
-            self.binding(ref, target),
+            self._placements.get(ref),
+            self._decisions.get(ref),
+            self.binding(ref, target) if known is None else _at_once(known),
         )
-        return Facts(placement, decision, binding)
+        return Facts(placement, decision, binding, certain=known is None)
+
+    def is_new(self, ref: PlacementRef, target: str) -> bool:
+        """Whether this process never saw a binding."""
+        return (ref, target) not in self._seen
+
+    async def placement(self, ref: PlacementRef, head: Head) -> Placement | None:
+        """The Placement as it was when a target of this attempt was begun, for some seconds."""
+        return await self._attempts.get((ref, head), lambda: self._placements.get(ref))
+
+    def deciding(self, ref: PlacementRef) -> AbstractContextManager[Callable[[], Awaitable[PlacementDecision | None]]]:
+        """To be about to read the PlacementDecision, after something else: gives what reads it."""
+        return self._decisions.joining(ref)
+
+    async def decision(self, ref: PlacementRef) -> PlacementDecision | None:
+        """The PlacementDecision as it is now."""
+        return await self._decisions.get(ref)
 
     async def binding(self, ref: PlacementRef, target: str) -> PlacementBinding | None:
-        return await self._get(BINDINGS, ref, binding_name(ref.name, target), PlacementBinding)
+        """A binding as it is now."""
+        found = await self._get(BINDINGS, ref, binding_name(ref.name, target), PlacementBinding)
+        self._note(ref, target, found)
+        return found
+
+    def forget(self, ref: PlacementRef, target: str) -> None:
+        """Read a binding anew next time."""
+        self._seen.pop((ref, target))
 
     async def create(self, ref: PlacementRef, binding: PlacementBinding) -> PlacementBinding:
-        return await self._client(ref).create(
+        creating = self._client(ref).create(
             BINDINGS, to_dict(binding), field_manager=FIELD_MANAGER, type=PlacementBinding
         )
+        return await self._written(ref, binding, creating)
 
     async def write(self, ref: PlacementRef, binding: PlacementBinding) -> PlacementBinding:
         """Metadata and spec."""
-        return await self._client(ref).replace(
+        writing = self._client(ref).replace(
             BINDINGS, to_dict(binding), field_manager=FIELD_MANAGER, type=PlacementBinding
         )
+        return await self._written(ref, binding, writing)
 
     async def write_status(self, ref: PlacementRef, binding: PlacementBinding) -> PlacementBinding:
-        return await self._client(ref).replace(
+        writing = self._client(ref).replace(
             BINDINGS, to_dict(binding), subresource="status", field_manager=FIELD_MANAGER, type=PlacementBinding
         )
+        return await self._written(ref, binding, writing)
+
+    async def _written(
+        self, ref: PlacementRef, binding: PlacementBinding, writing: Awaitable[PlacementBinding]
+    ) -> PlacementBinding:
+        target = TargetRef.of(binding.spec.target).id
+        self.forget(ref, target)  # whatever comes of it, it is not as it was
+        written = await writing
+        self._note(ref, target, written)
+        return written
+
+    def _note(self, ref: PlacementRef, target: str, binding: PlacementBinding | None) -> None:
+        if binding is None:
+            self.forget(ref, target)
+        else:
+            self._seen.put((ref, target), binding)
+
+    async def discard(self, ref: PlacementRef, binding: PlacementBinding) -> None:
+        """Take back a binding under which nothing was done."""
+        await self.delete(ref, binding)
+        marked = await self.binding(ref, TargetRef.of(binding.spec.target).id)
+        if marked is not None and marked.metadata.uid == binding.metadata.uid:
+            await self.release(ref, marked)
 
     async def delete(self, ref: PlacementRef, binding: PlacementBinding) -> None:
         """Mark for deletion; it stays until `release`."""
+        self.forget(ref, TargetRef.of(binding.spec.target).id)
         metadata = binding.metadata
         await self._client(ref).delete(
             BINDINGS,
@@ -75,6 +150,7 @@ class Records:
 
     async def release(self, ref: PlacementRef, binding: PlacementBinding) -> None:
         """Let a binding that is marked for deletion go."""
+        self.forget(ref, TargetRef.of(binding.spec.target).id)
         metadata = binding.metadata
         left = [each for each in metadata.finalizers if each != APPLIED_FINALIZER]
         patch = {"metadata": {"finalizers": left, "resourceVersion": metadata.resource_version}}
@@ -120,6 +196,12 @@ class Records:
         """True if there is no such workspace for certain, see `Hub.is_gone`."""
         return await self._hub.is_gone(workspace)
 
+    async def _placement(self, ref: PlacementRef) -> Placement | None:
+        return await self._get(PLACEMENTS, ref, ref.name, Placement)
+
+    async def _decision(self, ref: PlacementRef) -> PlacementDecision | None:
+        return await self._get(DECISIONS, ref, ref.name, PlacementDecision)
+
     async def _get(self, resource: Resource, ref: PlacementRef, name: str, kind: type[T]) -> T | None:
         try:
             return await self._client(ref).get(resource, name, ref.namespace, type=kind)
@@ -130,3 +212,7 @@ class Records:
 
     def _client(self, ref: PlacementRef) -> Client:
         return self._hub.at(ref.workspace)
+
+
+async def _at_once(value: T) -> T:
+    return value

@@ -54,7 +54,7 @@ class Removal:
             binding = await self._found(message)
             if binding is None:
                 return _removed(message, "", "")
-        self._leases.respect(binding)
+        self._leases.respect(message, binding)
         leaving = placement is None or placement.metadata.deletion_timestamp is not None
         if not leaving and not lifecycle.deleting(binding):
             await self._await_successors(message, facts)

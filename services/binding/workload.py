@@ -2,28 +2,38 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from services.binding import core, errors
 from services.binding.core import Collected, Object, Wanted
 from services.binding.judge import Order
 from services.binding.trouble import Trouble, lasting
 from shared.aio.lru import Lru
-from shared.api import LabelSelector, PlacementSpec, WorkloadSelector
+from shared.aio.sharing import Kept
+from shared.api import LabelSelector, Placement, PlacementSpec, WorkloadSelector
 from shared.hub.access import Access
 from shared.hub.hub import Hub
-from shared.hub.names import applyset_of
+from shared.hub.names import REQUESTER_ANNOTATION, applyset_of
 from shared.hub.reading import Item, may_read
 from shared.hub.references import REFERRED, Reference, references, selecting
 from shared.hub.rendering import Unfit, input_digest, matching, source_hash
+from shared.hub.requester import requester_of
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import SERVICES
 from shared.model.refs import PlacementRef
 from shared.model.request import Requester
+from shared.pipeline.messages import Assigned
 
+_KEPT = 2.0  # seconds
+_MOST_KEPT = 64  # workloads at a time, some of which are large
 _WORKSPACES = 1000  # whose kinds are remembered
 _TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of Secret
+
+
+class _Changed(Exception):
+    """What there is now is not what was decided."""
 
 
 class Workloads:
@@ -32,27 +42,24 @@ class Workloads:
     def __init__(self, hub: Hub, access: Access) -> None:
         self._hub = hub
         self._access = access
+        self._kept: Kept[tuple[Any, ...], Collected] = Kept(seconds=_KEPT, limit=_MOST_KEPT)
         self._mappers: Lru[str, RestMapper] = Lru(_WORKSPACES)
 
     async def wanted(
-        self,
-        ref: PlacementRef,
-        spec: PlacementSpec,
-        order: Order,
-        target_labels: Mapping[str, str],
-        requester: Requester | None,
+        self, message: Assigned, placement: Placement, order: Order, target_labels: Mapping[str, str]
     ) -> Wanted | Trouble | None:
         """What is to be in a target of these labels, or why that cannot be worked out; None where what there is now is
         not what was decided. Raises what reading raises.
         """
+        ref, spec = message.placement, placement.spec
         try:
-            collected = await self._collect(ref, spec, requester)
-            if order.digest and order.digest != input_digest(spec, list(map(source_hash, collected.workload))):
-                return None
+            collected = await self._decided(message, placement, order.digest)
             overrides = matching(spec.overrides, target_labels) if order.overrides is None else order.overrides
             return core.wanted(
                 ref, spec, collected, overrides=overrides, replicas=order.replicas, applyset=applyset_of(ref)
             )
+        except _Changed:
+            return None
         except Trouble as problem:
             return problem
         except Unfit as error:
@@ -61,6 +68,27 @@ class Workloads:
             if not error.forbidden:
                 raise
             return errors.of(error, f"workspace {ref.workspace or 'hub'}")
+
+    async def _decided(self, message: Assigned, placement: Placement, digest: str) -> Collected:
+        """What was collected for an attempt, once for all its targets where a digest says that it is what was decided.
+
+        Whatever else comes along and changes is followed by another attempt. Raises _Changed, and as `_collect`.
+        """
+        ref, spec, requester = message.placement, placement.spec, requester_of(placement)
+
+        async def collect() -> Collected:
+            collected = await self._collect(ref, spec, requester)
+            if digest and digest != input_digest(spec, list(map(source_hash, collected.workload))):
+                raise _Changed
+            return collected
+
+        if not digest:
+            return await collect()
+        metadata = placement.metadata
+        who = metadata.annotations.get(REQUESTER_ANNOTATION, "")
+        return await self._kept.get(
+            (ref, metadata.uid, metadata.generation, who, message.head.attempt, digest), collect
+        )
 
     async def _collect(self, ref: PlacementRef, spec: PlacementSpec, requester: Requester | None) -> Collected:
         """The selected objects, and what they refer to.

@@ -1,18 +1,23 @@
 """What is asked of the servers, and what is known without asking."""
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
 import pytest
 
 from services.binding.binder import Binder
+from shared.api import decode_placement
 from shared.broker.bus import Retry
 from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.names import CLAIM_ANNOTATION
+from shared.hub.rendering import input_digest, source_hash
+from shared.hub.resources import DECISIONS, PLACEMENTS
 from shared.kube.resources import DEPLOYMENTS, NAMESPACES
 from shared.model.refs import PlacementRef
 from shared.pipeline.buckets import INVENTORY
+from shared.pipeline.messages import Assigned
 from tests.support.scene import BOUND, PLATFORM, TEAM, Scene
 
 MINUTE = 61.0
@@ -84,4 +89,82 @@ async def test_a_namespace_that_is_gone_though_it_was_known_is_made_again(scene:
     await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
     found = await scene.targets["east"].get(NAMESPACES, "shop")
     assert found["metadata"]["annotations"] == {CLAIM_ANNOTATION: TEAM}
+    assert await scene.managed() == {"Deployment web"}
+
+
+async def decided(scene: Scene, ref: PlacementRef, *targets: str) -> list[Assigned]:
+    """Messages of a first attempt, as decision sends them."""
+    found = decode_placement(await scene.team.get(PLACEMENTS, ref.name, ref.namespace))
+    workload = await scene.team.get(DEPLOYMENTS, ref.name, ref.namespace)
+    digest = input_digest(found.spec, [source_hash(workload)])
+    scene.attempt = 0
+    head = await scene.decide(ref, *targets, digest=digest)
+    return [scene.assigned(ref, head, target, digest=digest) for target in targets]
+
+
+async def test_targets_that_are_bound_at_once_share_what_is_read_on_the_hub(scene: Scene, binder: Binder) -> None:
+    warm = await placed(scene, "warm")
+    await scene.insist(binder, scene.assigned(warm, await scene.decide(warm, "east")))
+    ref = await placed(scene, "web")
+    messages = await decided(scene, ref, "east", "west")
+    requests = scene.count_requests(TEAM)
+    await asyncio.gather(*(binder.bind(message) for message in messages))
+    read = sorted(each.rsplit("/", 2)[-2] for each in requests if each.startswith("GET"))
+    assert read == ["deployments", "placementdecisions", "placements", "shop"]  # the last are its Services
+
+
+async def test_a_first_attempt_that_nobody_decided_leaves_nothing_behind(scene: Scene, binder: Binder) -> None:
+    ref = await placed(scene, "web")
+    (decided_for_west,) = await decided(scene, ref, "west")
+    forged = msgspec.structs.replace(decided_for_west, target=f"{PLATFORM}/east")
+    requests = scene.count_requests("target:east")
+    await scene.insist(binder, forged)
+    assert await scene.binding(ref) is None
+    assert not [each for each in requests if not each.startswith("GET")]
+
+
+async def test_a_first_attempt_without_any_decision_leaves_nothing_behind(scene: Scene, binder: Binder) -> None:
+    ref = await placed(scene, "web")
+    (message,) = await decided(scene, ref, "east")
+    await scene.team.delete(DECISIONS, ref.name, ref.namespace)
+    requests = scene.count_requests("target:east")
+    assert await binder.bind(message) is None
+    assert await scene.binding(ref) is None
+    assert requests == []
+
+
+async def test_a_decision_for_a_placement_that_came_after_is_not_acted_on(scene: Scene, binder: Binder) -> None:
+    ref = await placed(scene, "web")
+    (message,) = await decided(scene, ref, "east")
+    another = await scene.place("another")
+    uid = (await scene.team.get(PLACEMENTS, another.name, another.namespace))["metadata"]["uid"]
+    owner = {"apiVersion": PLACEMENTS.api_version, "kind": "Placement", "name": another.name, "uid": uid}
+    await scene.team.merge_patch(DECISIONS, ref.name, {"metadata": {"ownerReferences": [owner]}}, ref.namespace)
+    requests = scene.count_requests("target:east")
+    assert await binder.bind(message) is None
+    assert await scene.binding(ref) is None
+    assert requests == []
+
+
+async def test_a_binding_that_this_worker_wrote_is_not_read_before_it_is_written_again(
+    scene: Scene, binder: Binder
+) -> None:
+    ref = await placed(scene, "web")
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    requests = scene.count_requests(TEAM)
+    assert await binder.bind(message) is not None
+    assert not [each for each in requests if each.startswith("GET") and "placementbindings" in each]
+
+
+async def test_a_binding_that_others_changed_since_it_was_remembered_is_read_again(
+    scene: Scene, new_binder: Callable[..., Binder]
+) -> None:
+    ref = await placed(scene, "web")
+    one, other = new_binder(), new_binder()
+    await scene.insist(one, scene.assigned(ref, await scene.decide(ref, "east")))
+    await scene.insist(other, scene.assigned(ref, await scene.decide(ref), remove=True))
+    bound = await one.bind(scene.assigned(ref, await scene.decide(ref, "east")))
+    assert bound is not None
+    assert bound.phase == "Applied"
     assert await scene.managed() == {"Deployment web"}
