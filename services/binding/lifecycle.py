@@ -135,6 +135,8 @@ def fresh(message: Assigned, replicas: int | None) -> PlacementBinding:
             placement_ref=PlacementReference(name=ref.name, namespace=ref.namespace, uid=message.head.uid),
             target=TargetRef.parse(target).reference,
             replicas=replicas,
+            reserved=message.reserved,
+            shrinks_to=message.shrinks_to,
         ),
     )
 
@@ -152,6 +154,7 @@ def intended(
             manifests, overrides = binding.spec.manifests, binding.spec.overrides_applied
         case _:
             manifests, overrides = wanted.refs, wanted.overrides
+    reserving = model.spec if _says_what_is_reserved(binding, message) else binding.spec
     metadata = msgspec.structs.replace(
         binding.metadata,
         labels={**binding.metadata.labels, **model.metadata.labels},
@@ -162,9 +165,23 @@ def intended(
     new = msgspec.structs.replace(
         binding,
         metadata=metadata,
-        spec=msgspec.structs.replace(model.spec, manifests=manifests, overrides_applied=overrides),
+        spec=msgspec.structs.replace(
+            model.spec,
+            manifests=manifests,
+            overrides_applied=overrides,
+            reserved=reserving.reserved,
+            shrinks_to=reserving.shrinks_to,
+        ),
     )
     return binding if new == binding else new
+
+
+def _says_what_is_reserved(binding: PlacementBinding, message: Assigned) -> bool:
+    """Not where drift of what was decided before is corrected, nor of an attempt that the binding has already: what is
+    left of a reservation once that is applied is less, and no reason to apply it again.
+    """
+    known = binding.metadata.annotations.get(ATTEMPT_ANNOTATION) == str(message.head.attempt)
+    return not known and (bool(message.reserved) or message.shrinks_to is not None)
 
 
 def begun(binding: PlacementBinding, phase: Literal["Applying", "Removing"], now: float) -> PlacementBinding:

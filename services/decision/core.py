@@ -1,7 +1,7 @@
 """What to take, what to record, whom to tell: values in, values out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -222,6 +222,23 @@ def assignments(
         for target in sorted(set(present) - set(chosen))
     ]
     return applies + removals
+
+
+def with_reservations(
+    told: Iterable[Assigned], selected: Sequence[ScoredTarget], held: Mapping[str, Reservation]
+) -> list[Assigned]:
+    """Messages to binding, with what is reserved where something is applied: as `held` has it, by the target's id,
+    which is more than was decided while more may run there.
+    """
+    decided = {TargetRef.of(each.target).id: each.reserved for each in selected}
+
+    def reserving(message: Assigned) -> Assigned:
+        found = held.get(message.target)
+        if found is None:
+            return replace(message, reserved=decided.get(message.target, {}))
+        return replace(message, reserved=found.resources, shrinks_to=found.shrinks_to)
+
+    return [each if each.remove else reserving(each) for each in told]
 
 
 def overlooked(

@@ -86,6 +86,7 @@ class Decider:
             lost = {target for target in present if self._lost(target)}
             told = core.assignments(ref, head, status.selected, present, lost, status.input_digest)
         told += self.leftovers(ref, head, core.selected_ids(status) | present)
+        told = core.with_reservations(told, status.selected, self._held(ref))
         # What is selected was read back from where others may have written it.
         allowed = await self._authorized(message.request, {each.target for each in told if not each.remove})
         return [news, *(each for each in told if each.remove or each.target in allowed)]
@@ -151,12 +152,15 @@ class Decider:
         It is given back when its target says that nothing is there, and not because no record on the hub says that
         something is: records can be taken away by hand, and may be of a backup.
         """
-        held = {TargetRef.from_key(prefix).id: each for prefix, each in self.ledger.held(ref).items()}
         return [
             core.removal(ref, head, target, orphan=each.orphan)
-            for target, each in sorted(held.items())
+            for target, each in sorted(self._held(ref).items())
             if target not in targets and not head.older_than(each.head)
         ]
+
+    def _held(self, ref: PlacementRef) -> dict[str, Reservation]:
+        """What a placement holds, by the id of the target."""
+        return {TargetRef.from_key(prefix).id: each for prefix, each in self.ledger.held(ref).items()}
 
     def newest(self, reservation: Reservation) -> Head:
         """The newest head of the placement that holds a reservation."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from shared.api.meta import (
@@ -50,6 +51,18 @@ class PlacementBindingSpec(ApiStruct, frozen=True, kw_only=True):
     overrides_applied: Annotated[
         tuple[str, ...], Meta(description="The Placement's overrides that hold here.", max_length=64)
     ] = ()
+    reserved: Annotated[
+        dict[str, float],
+        Meta(
+            description="Amounts that are reserved here until this is applied, in base units (cores, bytes, pieces): "
+            "what was decided, and not less than what ran before. Reservations that were lost are made anew from it.",
+            max_length=64,
+        ),
+    ] = msgspec.field(default_factory=dict)
+    shrinks_to: Annotated[
+        Annotated[dict[str, float], Meta(max_length=64)] | None,
+        Meta(description="What is left of reserved once this is applied; absent means all of it."),
+    ] = None
 
 
 class BoundObject(ApiStruct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from shared.model.policy import RuleResult
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth
 from shared.model.request import Request
+from shared.model.resources import Resources
 
 PIPELINE = "moorage.pipeline"
 
@@ -143,6 +144,8 @@ class Assigned(_OfPlacement, frozen=True, kw_only=True):
 
     What is applied is what was decided: the input that `digest` stands for, with these `overrides`, by their places in
     the spec. Without a digest, as 0.1 sends it, what is found is applied, with the overrides that match the target.
+
+    `reserved` and `shrinks_to` are what the reservation says there (`resources`), for the record; 0.1 sends neither.
     """
 
     stage: ClassVar[str] = "assigned"
@@ -154,6 +157,8 @@ class Assigned(_OfPlacement, frozen=True, kw_only=True):
     replicas: int | None = None
     overrides: tuple[int, ...] = ()
     digest: str = ""
+    reserved: Resources = {}
+    shrinks_to: Resources | None = None
 
     def key(self) -> tuple[str, ...]:
         return (*super().key(), self.target)

@@ -186,6 +186,18 @@ def test_the_same_intention_again_is_the_same_object() -> None:
     assert lifecycle.intended(present, message(5), Wanted((), ()), None) is present
 
 
+def test_what_is_reserved_goes_by_the_attempt_and_stays_where_a_message_does_not_say() -> None:
+    def reserved(found: PlacementBinding) -> Any:
+        return found.spec.reserved, found.spec.shrinks_to
+
+    made = lifecycle.fresh(message(5, reserved={"cpu": 3.0}), None)
+    assert reserved(made) == ({"cpu": 3.0}, None)
+    newer = lifecycle.intended(made, message(6, reserved={"cpu": 3.0}, shrinks_to={"cpu": 1.0}), Wanted((), ()), None)
+    assert reserved(newer) == ({"cpu": 3.0}, {"cpu": 1.0})
+    assert lifecycle.intended(newer, message(6, reserved={"cpu": 1.0}), Wanted((), ()), None) is newer
+    assert reserved(lifecycle.intended(newer, message(7), Wanted((), ()), None)) == ({"cpu": 3.0}, {"cpu": 1.0})
+
+
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
 def test_an_attempt_that_is_no_number_is_older_than_any(text: str) -> None:
     meta = ObjectMeta(annotations={ATTEMPT_ANNOTATION: text})

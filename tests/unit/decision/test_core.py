@@ -5,7 +5,7 @@ import pytest
 
 from services.decision import core
 from shared.api import PlacementDecisionStatus, PlacementSpec
-from shared.model.decision import Choice, Proposal, Refusal, Rejection, Score
+from shared.model.decision import Choice, Proposal, Refusal, Rejection, Reservation, Score
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, PreviousChoice, Request
 from shared.pipeline.messages import Scheduled
@@ -202,3 +202,13 @@ def test_binding_is_told_the_digest_and_the_overrides_that_were_decided() -> Non
     assert (told.overrides, told.digest) == ((0, 2), "d")
     (again,) = core.overlooked(REF, HEAD, decided.selected, (), "d")
     assert again == told
+
+
+def test_binding_is_told_what_is_reserved_where_it_applies_and_what_that_shrinks_to() -> None:
+    status = core.record(scheduled([choice("a"), choice("b")]), [choice("a"), choice("b")], None, None, now=0)
+    told = core.assignments(REF, HEAD, status.selected, {"root:p/gone"}, ())
+    held = {"root:p/a": Reservation(placement=REF, head=HEAD, resources={"cpu": 3.0}, shrinks_to={"cpu": 1.0})}
+    found = {each.target: each for each in core.with_reservations(told, status.selected, held)}
+    assert (found["root:p/a"].reserved, found["root:p/a"].shrinks_to) == ({"cpu": 3.0}, {"cpu": 1.0})
+    assert (found["root:p/b"].reserved, found["root:p/b"].shrinks_to) == ({"cpu": 1.0}, None)
+    assert not found["root:p/gone"].reserved
