@@ -65,7 +65,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     subject: str
     ack_wait: float = 30.0
-    max_failures: int = 5  # a message whose handler failed (not: asked for a retry) this often is given up
+    max_failures: int = 5  # a message whose handler failed (not: asked for a retry) this often in one copy is given up
     patience: int = 100  # after this many deliveries, each further retry waits for at least `patient_delay`
     patient_delay: float = 10.0
     # The broker itself stops after this many deliveries, for messages that kill their worker every time. Retries never

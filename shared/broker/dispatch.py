@@ -1,8 +1,9 @@
 """Deliveries to handlers, and the answer to each by how its handler ended.
 
 A handler returns (then its message is acknowledged), raises `Retry(delay)` or `Reject(reason)`, or fails with any other
-exception. Such a failure is logged and the message delivered again, with growing pauses; after `max_failures`
-deliveries it goes to the dead-letter stream, with the cause.
+exception. Such a failure is logged and the message delivered again, with growing pauses; after `max_failures` of them
+it goes to the dead-letter stream, with the cause. Each copy counts the failures that it saw: the broker counts
+deliveries, and most of these may be retries that were asked for.
 """
 
 import asyncio
@@ -11,16 +12,32 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from shared.aio.backoff import backoff
-from shared.broker.bus import Bus, BusError, Consumer, Delivery, Forbidden, Reject, Retry
+from shared.aio.lru import Lru
+from shared.broker.bus import ID_HEADER, Bus, BusError, Consumer, Delivery, Forbidden, Reject, Retry
 from shared.broker.dead import park
 
 log = logging.getLogger("moorage.bus")
 
 
+REMEMBERED = 10_000
+"""Messages of which a consumer remembers something: how often they failed here, how often they were given back."""
+
+
+def message_id(delivery: Delivery) -> str:
+    """What all deliveries of a message have in common."""
+    return delivery.headers.get(ID_HEADER, delivery.subject)
+
+
 async def dispatch(
-    bus: Bus, consumer: Consumer, delivery: Delivery, handle: "Callable[[Delivery], Awaitable[None]]"
+    bus: Bus,
+    consumer: Consumer,
+    delivery: Delivery,
+    handle: "Callable[[Delivery], Awaitable[None]]",
+    failures: Lru[str, int],
 ) -> None:
     """Run a handler on one delivery, and answer the delivery according to how the handler ended.
+
+    `failures` counts, by the message's id, how often a handler failed; it is kept from one delivery to the next.
 
     Raises nothing but cancellation.
     """
@@ -39,11 +56,14 @@ async def dispatch(
             log.warning("handler waits for the bus", extra={**told, "error": str(error)})
         else:
             log.exception("handler failed", extra=told)
-        if delivery.attempt >= consumer.max_failures and not outage:
+        failed = (failures.get(message_id(delivery)) or 0) + (not outage)
+        failures.put(message_id(delivery), failed)
+        if failed >= consumer.max_failures and not outage:
             await _answer(park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
         else:
-            await _answer(delivery.nak(backoff(delivery.attempt)))
+            await _answer(delivery.nak(backoff(delivery.attempt if outage else failed)))
     else:
+        failures.pop(message_id(delivery))
         await _answer(delivery.ack())
     finally:
         renewal.cancel()

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from shared.aio.lru import Lru
 from shared.aio.turns import SHARE, Turns
-from shared.broker.bus import ID_HEADER, Bus, BusError, Consumer, Delivery
-from shared.broker.dispatch import dispatch
+from shared.broker.bus import Bus, BusError, Consumer, Delivery
+from shared.broker.dispatch import REMEMBERED, dispatch, message_id
 
 log = logging.getLogger("moorage.bus")
 
@@ -28,9 +28,6 @@ MOST_BYTES = 32 << 20
 
 SHORTEST, LONGEST = 1.0, 30.0
 """Seconds for which a message is given back."""
-
-REMEMBERED = 10_000
-"""Messages of which it is known how often they were given back."""
 
 
 class Window:
@@ -56,6 +53,7 @@ class Window:
         self._working: dict[asyncio.Task[None], Delivery] = {}
         self._done_at: deque[float] = deque(maxlen=64)
         self._times_back: Lru[str, int] = Lru(REMEMBERED)
+        self._failures: Lru[str, int] = Lru(REMEMBERED)
         self._answering: set[asyncio.Task[None]] = set()
         self._renewal: asyncio.Task[None] | None = None
         self._closed = False
@@ -73,8 +71,8 @@ class Window:
         if self._closed:
             self._give_back([delivery], 0.0)
             return
-        # That it came and was given back says nothing of its handler, which counts deliveries.
-        delivery.attempt = max(1, delivery.attempt - (self._times_back.get(_id(delivery)) or 0))
+        # That it came and was given back says nothing of its handler, whose patience goes by deliveries.
+        delivery.attempt = max(1, delivery.attempt - (self._times_back.get(message_id(delivery)) or 0))
         self._turns.add(self._owner(delivery), delivery)
         self._bytes += len(delivery.payload)
         self._go_on()
@@ -110,13 +108,14 @@ class Window:
         """Begin what can be begun; when no more can be taken, make room."""
         while not self._closed and (delivery := self._turns.next()) is not None:
             self._bytes -= len(delivery.payload)
-            task = asyncio.create_task(dispatch(self._bus, self._consumer, delivery, self._handle))
+            task = asyncio.create_task(dispatch(self._bus, self._consumer, delivery, self._handle, self._failures))
             self._working[task] = delivery
             task.add_done_callback(self._done)
         if self._consumer.ahead and self.room <= 0 and (surplus := self._turns.surplus(self._consumer.ahead // 4)):
             for delivery in surplus:
                 self._bytes -= len(delivery.payload)
-                self._times_back.put(_id(delivery), (self._times_back.get(_id(delivery)) or 0) + 1)
+                name = message_id(delivery)
+                self._times_back.put(name, (self._times_back.get(name) or 0) + 1)
             self._give_back(surplus, self._until_then())
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -166,7 +165,3 @@ class Window:
 def at_once(consumer: Consumer) -> int:
     """How many messages may be on their way to one copy, since each may be large."""
     return min(MOST_ON_THE_WAY, consumer.concurrency + consumer.ahead)
-
-
-def _id(delivery: Delivery) -> str:
-    return delivery.headers.get(ID_HEADER, delivery.subject)

@@ -108,6 +108,24 @@ async def test_a_poison_message_is_parked_with_its_cause_while_the_worker_lives_
     assert letter.headers["traceparent"] == "00-p"
 
 
+async def test_retries_that_were_asked_for_do_not_count_as_failures(lab: Lab) -> None:
+    worker = lab.consumer(max_failures=2)
+    bus = await lab.bus(worker)
+    attempts: list[int] = []
+
+    async def handle(delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        if delivery.attempt in (4, 6):
+            raise ValueError("a bug")
+        raise Retry(0.01, "target is away")
+
+    await bus.consume(worker, handle)
+    await bus.publish(lab.subject("a"), b"", id="1")
+    (letter,) = await lab.parked(bus)
+    assert letter.cause == "ValueError: a bug"
+    assert attempts == [1, 2, 3, 4, 5, 6]
+
+
 async def test_a_crash_between_publish_and_acknowledge_repeats_the_work_but_not_its_message(lab: Lab) -> None:
     first, second = (
         lab.consumer("first", ack_wait=0.5, subject=lab.subject("in")),

@@ -10,7 +10,6 @@ import pytest
 
 from shared.broker.bus import Bus, Consumer, DeadLetter, Delivery, Reject, Stream
 from shared.broker.dead import DEAD, DEAD_STREAM
-from shared.broker.dispatch import dispatch
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.server import NatsServer
 from tests.support.process import process
@@ -40,7 +39,7 @@ async def bus(nats: NatsServer) -> AsyncIterator[NatsBus]:
     async def refuse(_delivery: Delivery) -> None:
         raise Reject(CAUSE)
 
-    consumption = await found.consume(consumer, lambda delivery: dispatch(found, consumer, delivery, refuse))
+    consumption = await found.consume(consumer, refuse)
     await found.publish(SUBJECT, b'{"what": "is this"}', id="1")
     await found.publish(f"{SUBJECT}.raw", b"\xff\x00", id="2")
     await until(lambda: letters(found), holds=lambda dead: len(dead) == 2)
