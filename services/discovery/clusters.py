@@ -67,6 +67,8 @@ class Clusters:
 
         `previous` is the entry so far, `claimed` the cluster that its SyncTarget's status says it holds: that counts
         where there is no entry, and only against who was made later, since whoever offers a cluster can write it.
+
+        It may be asked any number of times before what it says is stored.
         """
         if not target.cluster:
             trusted = previous is not None and previous.ready and not previous.cluster  # by a version that did not ask
@@ -81,7 +83,7 @@ class Clusters:
             duplicate = bool(holders) or min([*rivals, target], key=_order) is not target or not self._due(target)
         else:
             duplicate = min([*holders, target], key=_order) is not target
-        if holders or not duplicate:
+        if holders or not (duplicate or target.duplicate):  # who takes over does so once that is stored
             self._vacant.pop(target.cluster, None)
         target = msgspec.structs.replace(target, duplicate=duplicate)
         return _refused(target, DUPLICATE) if duplicate else target

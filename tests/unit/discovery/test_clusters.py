@@ -79,6 +79,18 @@ def test_when_the_holder_is_gone_the_oldest_of_the_others_takes_over_after_a_whi
     assert copy.look("d", created=1.0).duplicate
 
 
+def test_who_takes_over_does_so_however_often_it_was_judged_before_that_was_stored(copy):
+    copy.look("a")
+    waiting = copy.look("b")
+    copy.put("a", None)
+    copy.clusters.judged(waiting, waiting)
+    copy.now += PATIENCE + 1
+    for _ in range(3):  # a look judges before it asks the cluster, and after
+        assert not copy.clusters.judged(waiting, waiting).duplicate
+    assert copy.look("b").ready
+    assert copy.look("c").duplicate
+
+
 def test_who_offers_another_cluster_by_now_leaves_the_first_one_free_and_takes_nothing_from_others(copy):
     copy.look("a", cluster="x")
     copy.look("b", cluster="y", created=1.0)
