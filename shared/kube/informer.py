@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.25  # seconds; of each pause, a random part ("full jitter")
 _LONGEST_PAUSE = 30.0
 _SETTLED = 20.0  # seconds after which a watch counts as having worked; more than a request may take
+_AWAY = 5.0  # between two looks at a kind that was served and is not any more
 _LONGEST_RETRY_AFTER = 300.0  # seconds; what a server asks for beyond this is not believed
 
 # What a `decode` may raise for an object that it cannot use.
@@ -77,7 +78,7 @@ class Informer(Generic[T]):
             it refuses with an exception is logged and left as it was. It never returns None.
         idle: the longest silence of a watch. Bookmarks come every minute, so more than that is a dead connection.
         watch_for: how long the server may serve one watch (up to twice that, at random).
-        refused: the pause after a 401, 403 or 404 that comes twice: waiting does not cure it, so it is long.
+        refused: the pause after a 401, 403 or 404 that comes twice, at most: waiting does not cure it, so it is long.
         limit: what is taken of a server that is not trusted: of each list, and objects in the cache. Beyond it the
             collection counts as unreachable.
         on_error: hears of every failure. What it raises ends the informer, and is raised by `run`.
@@ -186,8 +187,10 @@ class Informer(Generic[T]):
         if error.gone:
             self._version = ""
             return 0.0 if first else delay
-        if error.status in {401, 403, 404} and not first:
-            delay = max(delay, self._refused * (1 + self._chance()) / 2)
+        if error.status in {401, 403, 404}:
+            # What was served before and answers 404 is a CRD that is being replaced, or a server that begins.
+            most = min(self._refused, _AWAY) if error.not_found and self.synced.is_set() else self._refused
+            delay = min(delay, most) if first else most * (1 + self._chance()) / 2
         return max(delay, min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER))
 
     def _report(self, error: KubeError, delay: float) -> None:

@@ -44,7 +44,6 @@ from tests.support.process import http_get
 from tests.support.waiting import until
 
 BOUND = 15.0  # seconds that a test waits for a condition at most
-PATIENCE = 55.0  # and for a target to be ready: informers that met a 404 come again after up to half a minute
 CRD = yaml.safe_load((Path(__file__).parents[2] / "deploy/crds/synctargets.yaml").read_text())
 
 WORLD = World(
@@ -150,7 +149,7 @@ class Scene:
             found = await self.entry(workspace, name)
             return found if found and found.ready else None
 
-        found: Entry = await until(look, within=PATIENCE)
+        found: Entry = await until(look, within=BOUND)
         return found
 
     async def define(self, workspace: str) -> None:
