@@ -15,6 +15,7 @@ import msgspec
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.errors import MALFORMED, ApiError, TooLarge, Unreachable
 from shared.kube.resources import Resource
+from shared.kube.transport import Transport
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -89,8 +90,6 @@ class Client:
         `permit` is asked of each IP address before a connection to it is made; what it refuses raises NotAllowed.
         `proof` comes before the first request; what it raises, that raises, and the next one proves anew.
         """
-        from shared.kube.transport import Transport  # it takes a third of a second to import
-
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
         self.place = _place(credentials)

@@ -1,4 +1,4 @@
-"""Errors of talking to an API server. aiohttp's own errors never leave this package.
+"""Errors of talking to an API server. Those of sockets and TLS never leave this package.
 
 Nothing here repeats what a server sent, but for the words of a Kubernetes Status: where a tenant chose the server, it
 may be one of somebody else's that is not for the tenant's eyes.

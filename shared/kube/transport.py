@@ -1,26 +1,27 @@
-"""HTTP to API servers: connections, identity, and the translation of every failure into `errors`."""
+"""Requests to API servers: connections, identity, and every failure as one of `errors`."""
 
 import asyncio
-import os
-import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
-
-import aiohttp
-import yarl
+from typing import Final, Self
 
 from shared.kube import errors
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.auth.plugin import Issued
 from shared.kube.auth.tls import tls_context
-from shared.kube.errors import ApiError, Closed, TooLarge, Unreachable
+from shared.kube.errors import TooLarge, Unreachable
+from shared.kube.http.connection import Connection
+from shared.kube.http.dial import Dialer, Proxy
+from shared.kube.http.origin import Origin, split
+from shared.kube.http.pool import Pool
 
-_POOL = 64  # connections for requests, over all hosts; watches have a pool of their own, without a bound
-_NOTHING = Issued()
+_POOL: Final = 64  # requests at once, over all hosts; watches have connections of their own, without a bound
+_NOTHING: Final = Issued()
+_AGAIN: Final = frozenset({"GET", "PUT", "DELETE"})  # the second of two does no more than the first
+_LONGEST_ERROR: Final = 1 << 20  # bytes of the body of an answer that is not success
 _MAX_LINE = 32 << 20  # bytes of one watch event; etcd holds 1.5 MiB by default
 
 
@@ -33,50 +34,46 @@ class Transport:
         user_agent: str,
         permit: Callable[[str], bool] | None = None,
         proof: Callable[[], Awaitable[None]] | None = None,
+        keep: float = 60.0,
     ) -> None:
         """`permit` is asked of each IP address before a connection to it is made; without it, all are permitted.
 
-        `proof` comes before everything else that is asked, until it raises nothing.
+        `proof` comes before everything else that is asked, until it raises nothing. A connection that nobody uses is
+        closed after `keep` seconds.
         """
         self._credentials = credentials
+        self._user_agent = user_agent
         self._proof = proof
         self._proving = asyncio.Lock()
-        self._permit = permit
         self._token_file = _TokenFile(credentials.token_file) if credentials.token_file else None
-        self._user_agent = user_agent
-        self._requests: aiohttp.ClientSession | None = None
-        self._watches: aiohttp.ClientSession | None = None
-        self._closed = False
-        self._tls: ssl.SSLContext | bool | None = None
-        self._tls_of = _NOTHING
+        self._proxy = Proxy(credentials.proxy) if credentials.proxy else None
+        dialer = Dialer(server_name=credentials.tls_server_name, proxy=self._proxy, permit=permit)
+        self._pool = Pool(dialer, _POOL, keep)
+        self._tls: ssl.SSLContext | None = None
+        self._tls_of: Issued | None = None
 
     async def close(self) -> None:
-        self._closed = True
-        for session in (self._requests, self._watches):
-            if session is not None:
-                await session.close()
-        self._requests = self._watches = None
+        await self._pool.close()
 
     async def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        timeout: float,
-        most: int,
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float, most: int
     ) -> bytes:
         """The body of a successful response, of `most` bytes. `timeout` in seconds covers it all."""
-        await self._prove()
-        if self._requests is None:
-            self._requests = self._session(_POOL)
+        to, target = _split(url)
         issued = await self._issue()
-        with _translated(url, timeout):
-            async with (
-                asyncio.timeout(timeout),
-                self._response(self._requests, method, url, headers, body, issued) as response,
-            ):
-                return await _read(response, most)
+        wanted = {**headers, "Accept-Encoding": "gzip"}
+        try:
+            async with asyncio.timeout(timeout):
+                for again in (True, False):
+                    tls = self._tls_context(to, issued)
+                    message = self._message(method, to, target, wanted, issued, body)
+                    status, retry_after, answer = await self._exchange(to, tls, message, most, repeat=method in _AGAIN)
+                    if status < 300:
+                        return answer
+                    issued = await self._renewed(issued, again, status, answer, retry_after)
+                raise AssertionError("the second refusal is an error")
+        except TimeoutError as error:
+            raise Unreachable(f"{to} did not answer within {timeout:g} s") from error
 
     @asynccontextmanager
     async def stream(
@@ -87,95 +84,105 @@ class Transport:
         `timeout` is for the answer to begin, `idle` the longest silence after that (seconds). A stream that falls
         silent, breaks, or ends within a line raises Unreachable.
         """
-        await self._prove()
-        if self._watches is None:
-            self._watches = self._session(0)
+        to, target = _split(url)
         issued = await self._issue()
-        async with AsyncExitStack() as stack:
-            with _translated(url, timeout):
-                async with asyncio.timeout(timeout):
-                    answer = self._response(self._watches, "GET", url, headers, None, issued)
-                    response = await stack.enter_async_context(answer)
-            stack.callback(response.close)  # an abandoned stream is not drained for the sake of its connection
-            yield _Lines(response, url, idle)
+        try:
+            async with asyncio.timeout(timeout):
+                connection = await self._streaming(to, target, headers, issued)
+        except TimeoutError as error:
+            raise Unreachable(f"{to} did not answer within {timeout:g} s") from error
+        try:
+            yield _Lines(connection, to, idle)
+        finally:
+            self._pool.drop(connection)  # an abandoned stream is not drained for the sake of its connection
 
-    @asynccontextmanager
-    async def _response(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        issued: Issued,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A successful response; raises ApiError for any other. A plugin's token that is refused is renewed once."""
-        for renewed in (False, True):
-            tls, authorization = self._identity(issued)
-            async with session.request(
-                method,
-                yarl.URL(url, encoded=True),
-                headers={**headers, **authorization},
-                data=body,
-                ssl=tls,
-                server_hostname=self._credentials.tls_server_name or None,
-                proxy=self._credentials.proxy or None,
-                allow_redirects=False,  # a redirect would take our token to a host that nobody configured
-            ) as response:
-                if response.status == 401 and self._credentials.plugin and not renewed:
-                    self._credentials.plugin.renew(issued)
-                    issued = await self._issue()
-                    continue
-                if response.status >= 300:
-                    error = await _read(response, 1 << 20)
-                    raise errors.from_response(response.status, error, response.headers.get("Retry-After"))
-                yield response
-                return
+    async def _exchange(
+        self, to: Origin, tls: ssl.SSLContext | None, message: bytes, most: int, *, repeat: bool
+    ) -> tuple[int, str | None, bytes]:
+        """Status, Retry-After and body of an answer.
 
-    async def _prove(self) -> None:
+        Where a connection that was kept turns out to have been given up by the server, it is asked on another one if
+        it does no harm to `repeat` the request.
+        """
+        while True:
+            connection = await self._pool.take(to, tls)
+            try:
+                answer = await connection.ask(message, most)
+            except Unreachable:
+                if not (repeat and connection.asked > 1 and connection.unanswered):
+                    raise
+            else:
+                return connection.status, connection.retry_after, answer
+            finally:
+                self._pool.give(connection, to, tls)
+
+    async def _streaming(self, to: Origin, target: str, headers: Mapping[str, str], issued: Issued) -> Connection:
+        """A connection of its own, on which a successful answer has begun."""
+        for again in (True, False):
+            connection = await self._pool.open(to, self._tls_context(to, issued))
+            try:
+                await connection.begin(self._message("GET", to, target, headers, issued, None))
+                if connection.status < 300:
+                    return connection
+                answer = await connection.rest(_LONGEST_ERROR)
+                issued = await self._renewed(issued, again, connection.status, answer, connection.retry_after)
+            except BaseException:
+                self._pool.drop(connection)
+                raise
+            self._pool.drop(connection)
+        raise AssertionError("the second refusal is an error")
+
+    async def _issue(self) -> Issued:
+        """What a plugin issued, if there is one. It takes its own time, which may be longer than a request's."""
         if self._proof is not None:
             async with self._proving:
                 if self._proof is not None:
                     await self._proof()
                     self._proof = None
-
-    async def _issue(self) -> Issued:
-        """Credentials of the plugin, if there is one. It takes its own time, which may be longer than a request's."""
         return await self._credentials.plugin.credentials() if self._credentials.plugin else _NOTHING
 
-    def _identity(self, issued: Issued) -> tuple[ssl.SSLContext | bool, dict[str, str]]:
-        """The TLS context with our certificate, and the headers with our token."""
-        who = self._credentials
+    async def _renewed(
+        self, issued: Issued, again: bool, status: int, answer: bytes, retry_after: str | None
+    ) -> Issued:
+        """What a plugin issues in place of a token that was refused; raises ApiError for every other refusal."""
+        plugin = self._credentials.plugin
+        if not (status == 401 and plugin and again):
+            raise errors.from_response(status, answer, retry_after)
+        plugin.renew(issued)
+        return await plugin.credentials()
+
+    def _message(
+        self, method: str, to: Origin, target: str, headers: Mapping[str, str], issued: Issued, body: bytes | None
+    ) -> bytes:
+        who, forwarded = self._credentials, self._proxy if to.scheme == "http" else None
+        lines = [
+            f"{method} {f'http://{to.authority}' if forwarded else ''}{target} HTTP/1.1",
+            f"Host: {to.authority}",
+            f"User-Agent: {self._user_agent}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        if token := issued.token or who.token or (self._token_file.read() if self._token_file else ""):
+            lines.append(f"Authorization: Bearer {token}")
+        if forwarded and forwarded.authorization:
+            lines.append(f"Proxy-Authorization: {forwarded.authorization}")
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        elif method != "GET":
+            lines.append("Content-Length: 0")
+        head = "\r\n".join(lines)
+        if head.count("\n") >= len(lines) or head.count("\r") >= len(lines) or "\0" in head:
+            raise Unreachable(f"{to}: cannot be asked: a header would end within its value")
+        return f"{head}\r\n\r\n".encode() + (body or b"")
+
+    def _tls_context(self, to: Origin, issued: Issued) -> ssl.SSLContext | None:
+        """The context with our certificate; None where nothing is encrypted."""
+        if to.scheme != "https" and not (self._proxy and self._proxy.origin.scheme == "https"):
+            return None  # reading the system's authorities takes time, for nothing
         if self._tls is None or issued is not self._tls_of:
-            self._tls, self._tls_of = self._tls_context(issued), issued
-        token = issued.token or who.token or (self._token_file.read() if self._token_file else "")
-        return self._tls, {"Authorization": f"Bearer {token}"} if token else {}
-
-    def _tls_context(self, issued: Issued) -> ssl.SSLContext | bool:
-        who = self._credentials
-        if not who.server.lower().startswith("https:"):
-            return True  # reading the system's authorities takes time, for nothing
-        return tls_context(who.ca, issued.certificate or who.certificate, issued.key or who.key, who.insecure)
-
-    def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
-        """The socket of a connection that is about to be made, if it may be: names are resolved by now."""
-        family, kind, protocol, _, (address, *_) = info
-        if self._permit is not None and not self._permit(str(address)):
-            raise _NotPermitted
-        return socket.socket(family, kind, protocol)
-
-    def _session(self, limit: int) -> aiohttp.ClientSession:
-        if self._closed:
-            raise Closed("the client is closed")
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=limit, keepalive_timeout=60, socket_factory=self._socket if self._permit else None
-            ),
-            headers={"User-Agent": self._user_agent},
-            timeout=aiohttp.ClientTimeout(total=None),  # set around each use instead
-            trust_env=False,  # HTTP_PROXY would also catch loopback and cluster addresses
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+            who = self._credentials
+            certificate, key = issued.certificate or who.certificate, issued.key or who.key
+            self._tls, self._tls_of = tls_context(who.ca, certificate, key, who.insecure), issued
+        return self._tls
 
 
 class _TokenFile:
@@ -197,77 +204,19 @@ class _TokenFile:
         return self._token
 
 
-class _NotPermitted(PermissionError):
-    """An OSError, so that other addresses of the same name are tried."""
-
-
-@contextmanager
-def _translated(url: str, timeout: float) -> Iterator[None]:
+def _split(url: str) -> tuple[Origin, str]:
     try:
-        yield
-    except (ApiError, errors.ConfigError, Unreachable):
-        raise
-    except TimeoutError as error:  # before OSError, its base
-        raise Unreachable(f"{_place(url)} did not answer within {timeout:g} s") from error
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        if isinstance(getattr(error, "os_error", None), _NotPermitted):
-            raise errors.NotAllowed(f"{_place(url)} is at an address that targets may not have") from None
-        raise Unreachable(f"{_place(url)}: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    """A failure in words of our own: aiohttp's quote what the server sent, and the addresses that a name stands for."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "the name does not resolve"
-        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as refused):
-            return f"the certificate is not trusted: {refused.verify_message}"
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            cause = getattr(error, "os_error", error)
-            return f"no TLS: {getattr(cause, 'reason', None) or 'the handshake failed'}"
-        case aiohttp.ClientHttpProxyError():
-            return f"the proxy answered {error.status}"
-        case aiohttp.ServerDisconnectedError():
-            return "closed the connection without an answer"
-        case aiohttp.ClientPayloadError():
-            return "broke off its answer"
-        case aiohttp.ClientResponseError():
-            return "does not answer in HTTP"
-        case OSError(errno=int() as number) if number:
-            return os.strerror(number)
-        case OSError():
-            return "cannot be connected to"
-        case _:
-            return f"cannot be asked ({type(error).__name__})"
-
-
-def _place(url: str) -> str:
-    try:
-        place = yarl.URL(url, encoded=True)
-        host, port = place.host, place.port
-    except ValueError:  # a port out of range, for one
-        return "what is no URL"
-    return f"{host}:{port}"
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > limit:
-            response.close()
-            raise TooLarge(f"{response.host} sent a body of over {limit} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+        return split(url)
+    except ValueError:
+        raise Unreachable("what is no URL cannot be asked") from None
 
 
 class _Lines:
-    """Lines out of chunks, without the empty ones. aiohttp's own readline refuses lines over 128 KiB."""
+    """Lines out of chunks, without the empty ones."""
 
-    def __init__(self, response: aiohttp.ClientResponse, url: str, idle: float) -> None:
-        self._response = response
-        self._url = url
+    def __init__(self, connection: Connection, to: Origin, idle: float) -> None:
+        self._connection = connection
+        self._to = to
         self._idle = idle
         self._ready: deque[bytes] = deque()
         self._partial: list[bytes] = []
@@ -278,13 +227,15 @@ class _Lines:
 
     async def __anext__(self) -> bytes:
         while not self._ready:
-            with _translated(self._url, self._idle):
+            try:
                 async with asyncio.timeout(self._idle):
-                    chunk = await self._response.content.readany()
+                    chunk = await self._connection.chunk()
+            except TimeoutError as error:
+                raise Unreachable(f"{self._to} did not answer within {self._idle:g} s") from error
             if chunk:
                 self._feed(chunk)
             elif self._size:
-                raise Unreachable(f"{self._response.host} ended the stream within an event")
+                raise Unreachable(f"{self._to} ended the stream within an event")
             else:
                 raise StopAsyncIteration
         return self._ready.popleft()
@@ -294,7 +245,7 @@ class _Lines:
         self._partial.append(first)
         self._size += len(first)
         if self._size > _MAX_LINE:
-            raise TooLarge(f"{self._response.host} sent an event of over {_MAX_LINE >> 20} MiB")
+            raise TooLarge(f"{self._to} sent an event of over {_MAX_LINE >> 20} MiB")
         if rest:
             whole = (b"".join(self._partial), *rest[:-1])
             self._ready.extend(line for line in whole if line)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yarl
-
 from shared.kube.auth.plugin import Plugin
 from shared.kube.errors import ConfigError
+from shared.kube.http.origin import split
 
 _QUOTED = 100  # characters of a name that a message repeats; a stranger chose it
 _LONGEST_SERVER = 1024  # characters
@@ -188,12 +187,9 @@ def _url(document: _Document, section: dict[str, Any], key: str) -> str:
     """
     text = _text(document, section, key)
     try:
-        place = yarl.URL(text, encoded=True)
-        port, host = place.port, place.host  # port: ValueError where it is out of range
+        split(text)
     except ValueError:
-        raise ConfigError(f"{document.name}: {key} is not a URL") from None
-    if place.scheme not in {"http", "https"} or not host or not port:
-        raise ConfigError(f"{document.name}: {key} is not an http or https URL with a host")
+        raise ConfigError(f"{document.name}: {key} is not an http or https URL with a host") from None
     if key == "server" and not (len(text) <= _LONGEST_SERVER and _SERVER.fullmatch(text)):
         raise ConfigError(f"{document.name}: {key} has more than a host, a port and a plain path")
     return text
