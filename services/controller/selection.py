@@ -1,7 +1,7 @@
 """Objects that a Placement selects in its workspace, from the live caches."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -140,7 +140,7 @@ async def _select(
         return f"{where}: {selector.kind} objects cannot be read: {error}"
     except TimeoutError:
         raise Retry(5.0, f"{selector.kind} objects of {ref.workspace} are not read yet") from None
-    selected = [each for key, each in informer.objects.items() if _selects(selector, ref, key, each.summary)]
+    selected = _selected(selector, ref.namespace, informer.objects)
     if selected:
         return selected
     return f"{where} selects nothing: no {selector.kind} {_wanted(selector)} in namespace {ref.namespace}"
@@ -167,14 +167,18 @@ async def _along(
         raise Retry(5.0, f"what {ref} refers to cannot be read") from None
 
 
-def _selects(selector: WorkloadSelector, ref: PlacementRef, key: tuple[str, str], obj: WorkloadObject) -> bool:
-    """True if a selector of a placement means an object: in its own namespace, or a cluster-scoped one by name."""
-    namespace, name = key
-    if namespace not in (ref.namespace, ""):
-        return False
+def _selected(
+    selector: WorkloadSelector, namespace: str, objects: Mapping[tuple[str, str], Selected]
+) -> list[Selected]:
+    """The objects that a selector of a placement means: in its own namespace, or a cluster-scoped one by name."""
     if selector.name is not None:
-        return selector.name == name
-    return namespace != "" and matches(selector.label_selector, obj.labels)
+        named = (objects.get((where, selector.name)) for where in (namespace, ""))
+        return [each for each in named if each is not None]
+    return [
+        each
+        for key, each in objects.items()
+        if key[0] == namespace and matches(selector.label_selector, each.summary.labels)
+    ]
 
 
 def _wanted(selector: WorkloadSelector) -> str:

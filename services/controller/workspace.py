@@ -9,6 +9,7 @@ from typing import Any
 from services.controller.core.observation import KnownDecision, gives_back
 from services.controller.projections import KnownBinding, binding_of, decision_of, policy_of, same_wish, workload_of
 from services.controller.referred import Referred
+from services.controller.selectors import SelectorIndex
 from services.controller.workload import Selected
 from shared.api import Placement, decode_placement
 from shared.hub.rendering import source_hash
@@ -49,6 +50,7 @@ class WorkspaceWatch:
         self._policies = Informer(client, POLICIES, decode=functools.partial(policy_of, path))
         self._decisions = Informer(client, DECISIONS, decode=decision_of)
         self._bindings = Informer(client, BINDINGS, decode=binding_of)
+        self._selectors = SelectorIndex()
         self._workloads: dict[KindKey, Informer[Selected]] = {}
         self.referred = Referred(client, notify)
         self._bound: dict[PlacementRef, dict[str, KnownBinding]] = {}  # by the name of the PlacementBinding
@@ -79,6 +81,8 @@ class WorkspaceWatch:
     async def _follow_placements(self) -> None:
         await asyncio.gather(self._policies.synced.wait(), self._decisions.synced.wait(), self._bound_known.wait())
         async for change in self._placements.events():
+            if change.kind != "Synced" and not same_wish(change.old, change.object):
+                self._selectors.put(change.key, change.object)
             if change.kind != "Modified":
                 self._beyond = None
             if change.kind == "Modified" and same_wish(change.old, change.object):
@@ -114,12 +118,9 @@ class WorkspaceWatch:
 
     async def _follow_workload(self, kind: KindKey, informer: Informer[Selected]) -> None:
         async for change in informer.events():
-            if change.kind == "Synced":
-                continue
-            for (namespace, name), placement in self._placements.objects.items():
-                wanted = any((each.api_version, each.kind) == kind for each in placement.spec.workload)
-                if wanted and namespace in (change.key[0], change.key[1]):
-                    self._notify(self.ref(namespace, name))
+            if change.kind != "Synced" and change.object != change.old:
+                for key in self._selectors.concerned(kind, *change.key):
+                    self._notify(self.ref(*key))
 
     def _owner(self, key: tuple[str, str], binding: KnownBinding) -> PlacementRef:
         """The placement that a PlacementBinding belongs to; it lives in the same namespace."""
