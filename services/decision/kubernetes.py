@@ -4,10 +4,19 @@ from typing import Any
 
 import msgspec
 
-from shared.api import Placement, PlacementDecisionStatus, PlacementSpec, decode_decision, decode_placement, to_dict
+from services.decision import bound
+from shared.api import (
+    Placement,
+    PlacementDecisionStatus,
+    PlacementSpec,
+    decode_binding,
+    decode_decision,
+    decode_placement,
+    to_dict,
+)
 from shared.api.decision import PlacementDecision
 from shared.hub.hub import Hub
-from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, field_manager, label_value
+from shared.hub.names import PLACEMENT_LABEL, field_manager, label_value
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
@@ -15,9 +24,6 @@ from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef, TargetRef
 
 FIELD_MANAGER = field_manager("decision")
-
-APPLIED = frozenset({"Applied", "Ready", "Degraded"})
-"""The phases of a PlacementBinding in which its target has all that was decided, and no more of what ran before."""
 
 
 class Decisions:
@@ -67,7 +73,7 @@ class Decisions:
         page = await self._client(ref).list(
             BINDINGS, ref.namespace, label_selector=f"{PLACEMENT_LABEL}={label_value(ref.name)}"
         )
-        return dict(map(_applied, page.items))
+        return {bound.target_of(each): bound.applied(each) for each in map(decode_binding, page.items)}
 
     async def exists(self, ref: PlacementRef) -> bool:
         """Whether there is a Placement of this name, whatever its uid."""
@@ -95,17 +101,25 @@ class Decisions:
         return metadata
 
     async def reservations(self, workspace: str) -> list[tuple[str, Reservation]]:
-        """What the decisions of a workspace say is reserved, by the id of the target."""
+        """What the decisions of a workspace, and its bindings, say is reserved, by the id of the target.
+
+        Of one placement and target there may be one of each: what is decided, and what is there or may be.
+        """
         client = self._hub.at(workspace)
+        bindings = [decode_binding(each) for each in (await client.list(BINDINGS)).items]
         decisions, page = await client.list(DECISIONS), await client.list(PLACEMENTS)
         placements = {
             (placement.metadata.namespace, placement.metadata.name): placement
             for placement in map(decode_placement, page.items)
         }
+        nobody = Placement(spec=PlacementSpec())
         found = []
+        for each in bindings:
+            placement = placements.get((each.metadata.namespace, each.spec.placement_ref.name), nobody)
+            found.append((bound.target_of(each), bound.reserved(each, workspace, placement)))
         for decision in map(decode_decision, decisions.items):
             metadata, status = decision.metadata, decision.status
-            placement = placements.get((metadata.namespace, metadata.name), Placement(spec=PlacementSpec()))
+            placement = placements.get((metadata.namespace, metadata.name), nobody)
             owner = metadata.owner_references[0].uid if metadata.owner_references else ""
             held = Reservation(
                 placement=PlacementRef(workspace=workspace, namespace=metadata.namespace, name=metadata.name),
@@ -128,16 +142,6 @@ def owner_of(decision: dict[str, Any]) -> str:
     """The uid of the Placement that a PlacementDecision was written for."""
     owners = decision["metadata"].get("ownerReferences") or [{}]
     return str(owners[0].get("uid", ""))
-
-
-def _applied(binding: dict[str, Any]) -> tuple[str, int]:
-    """The target of a binding, and the attempt that is applied there in full; 0 while none is."""
-    target, metadata = binding.get("spec", {}).get("target", {}), binding["metadata"]
-    status = binding.get("status") or {}
-    done = status.get("phase") in APPLIED and status.get("observedGeneration") == metadata.get("generation")
-    attempt = str((metadata.get("annotations") or {}).get(ATTEMPT_ANNOTATION, ""))
-    name = f"{target.get('workspace', '')}/{target.get('name', '')}"
-    return name, int(attempt) if done and attempt.isdecimal() else 0
 
 
 def _fresh(ref: PlacementRef, uid: str) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Reservations from PlacementDecisions: after the buckets were deleted, nothing may be given away twice."""
+"""Reservations from PlacementDecisions and PlacementBindings: after a bucket was lost, nothing may be given away twice.
+
+What is decided counts, and what is bound: what ran before may run on until what was decided is applied there, and what
+nobody decided any more runs until it is removed.
+"""
 
 import asyncio
 import contextlib
@@ -13,6 +17,7 @@ from shared.broker.table import Table, View
 from shared.kube.errors import ApiError, KubeError
 from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef
+from shared.model.resources import fits
 from shared.pipeline.buckets import RESERVATIONS, WORKSPACES
 from shared.pipeline.runner import Runtime
 
@@ -40,7 +45,7 @@ async def rebuild(
     if await table.get(MARKER) is not None and not unreadable:
         return
     workspaces, view = await runtime.follow(WORKSPACES), await runtime.follow(RESERVATIONS)
-    log.info("reservations are incomplete, rebuilding them from the PlacementDecisions")
+    log.info("reservations are incomplete, rebuilding them from what is decided and bound")
     while not any(entry.value.root for entry in workspaces.entries.values()):
         await workspaces.moved(workspaces.revision)
     for path in sorted(entry.value.path for entry in workspaces.entries.values()):
@@ -102,15 +107,17 @@ async def _hold(table: Table[Reservation], key: str, decided: Reservation) -> No
 
 
 def restored(found: Reservation | None, decided: Reservation) -> Reservation:
-    """A reservation that holds what was decided, and what somebody holds there already.
+    """A reservation that holds what was decided or bound, and what somebody holds there already.
 
     Somebody reserved in the bucket while it was empty, and saw nothing to keep; or undid that, which left it released.
     """
     if found is None or found.released_at:
         return decided
-    if not decided.head.older_than(found.head):
-        return found if found.head == decided.head else holding(found, decided)
-    return holding(decided, found)
+    if decided.head.older_than(found.head):
+        return holding(decided, found)
+    if not found.head.older_than(decided.head) and fits(decided.resources, found.resources):
+        return found
+    return holding(found, decided)
 
 
 async def _reservations_of(path: str, decisions: Decisions, patience: float) -> list[tuple[str, Reservation]]:

@@ -16,7 +16,8 @@ from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.hub import Hub
-from shared.hub.resources import DECISIONS
+from shared.hub.names import ATTEMPT_ANNOTATION
+from shared.hub.resources import BINDINGS, DECISIONS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.resources import CRDS, NAMESPACES
@@ -27,6 +28,16 @@ from shared.pipeline.runner import Runtime
 from shared.process.settings import Settings
 
 BOUND = 20.0
+BINDING = {
+    "apiVersion": BINDINGS.api_version,
+    "kind": BINDINGS.kind,
+    "metadata": {"name": "web-west", "namespace": "apps", "annotations": {ATTEMPT_ANNOTATION: "2"}},
+    "spec": {
+        "placementRef": {"name": "web", "namespace": "apps", "uid": "u"},
+        "target": {"workspace": "root:platform", "name": "west"},
+        "reserved": {"cpu": 1.5},
+    },
+}
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}}
 SELECTED = {"target": {"workspace": "root:platform", "name": "east"}, "reserved": {"cpu": 2.5}}
 
@@ -51,6 +62,7 @@ async def test_reservations_are_rebuilt_although_one_workspace_refuses_us(tmp_pa
             },
         )
         await team.replace(DECISIONS, {**made, "status": {"attempt": 3, "selected": [SELECTED]}}, subresource="status")
+        await team.create(BINDINGS, BINDING)
         store = MemoryStore()
         await store.provision(BUCKETS)
         for path in ("root", "root:nowhere", "root:team"):
@@ -65,4 +77,7 @@ async def test_reservations_are_rebuilt_although_one_workspace_refuses_us(tmp_pa
     assert kept is not None
     assert kept.value.resources == {"cpu": 2.5}
     assert kept.value.head.attempt == 3
+    bound = await table.get(key_of("root:platform/west", ref))
+    assert bound is not None, "what is bound and decided nowhere any more is there until it is removed"
+    assert (bound.value.resources, bound.value.head.attempt) == ({"cpu": 1.5}, 2)
     assert await table.get(MARKER) is not None
