@@ -51,6 +51,7 @@ class Display:
         self._clock = clock
         self._pace = Pace(settings.write_seconds, clock)
         self._known: Lru[PlacementRef, Standing] = Lru(_REMEMBERED)
+        self._gone: Lru[str, None] = Lru(_REMEMBERED)  # uids of Placements
         self._turns: weakref.WeakValueDictionary[PlacementRef, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def refresh(self, ref: PlacementRef, at: Head, decided: Decided | None = None) -> None:
@@ -59,11 +60,15 @@ class Display:
         Raises Retry when it was just written and nobody waits for what is new, and what the hub answers.
         """
         async with self._turns.setdefault(ref, asyncio.Lock()):
+            if at.uid in self._gone:
+                return
             known = self._recalled(ref, at, decided)
             if known is not None and await self._shown(ref, known, decided):
                 return
             found = await self._read(ref)
             if found is None:
+                if at.uid:
+                    self._gone.put(at.uid, None)
                 await self._reports.forget(ref)
             else:
                 await self._show(ref, found, decided)
@@ -73,10 +78,12 @@ class Display:
         known, head = self._known.get(ref), self._heads.get(ref.key)
         if known is None and decided is not None and decided.unreported:
             known = Standing(placement=unreported(decided), decision=None)
-        if known is None or head is None or head.deleted:
+        if known is None or head is None or known.placement.metadata.uid != at.uid:
             return None
         metadata, attempt = known.placement.metadata, known.decision.attempt if known.decision is not None else 0
-        if metadata.uid != at.uid or metadata.generation < at.generation:
+        if metadata.deletion_timestamp:
+            return known
+        if head.deleted or metadata.generation < at.generation:
             return None
         if decided is None:
             return known if attempt >= at.attempt else None

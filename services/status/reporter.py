@@ -9,7 +9,7 @@ from services.status.display import Display
 from services.status.health import APPLIED
 from services.status.kubernetes import StatusRecords
 from services.status.observe import GroupKind, TargetObserver
-from services.status.reports import NOT_SEEN, Reports, merged, news, observed, parse_ref, reported
+from services.status.reports import NOT_SEEN, Reports, believable, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
 from shared.api import PlacementBinding, get_condition
 from shared.broker.bus import BusError, Retry
@@ -51,6 +51,7 @@ class Reporter:
         self._settings = settings
         self._records = records
         self._reports = reports
+        self._heads = heads
         self._display = Display(
             settings, records=records, reports=reports, heads=heads, silent=self.silent, clock=clock
         )
@@ -78,39 +79,67 @@ class Reporter:
         await self._display.refresh(message.placement, message.head)
 
     async def bound(self, message: Bound) -> list[Reported | Observed]:
-        """Bring the report on one target up to date with its PlacementBinding, which may be newer than the message."""
+        """Bring the report on one target up to date, and the Placement's status; answer how the objects are there."""
         ref, target = message.placement, message.target
-        looked_at: list[PlacementBinding | None] = []
+        newest = self._heads.get(ref.key)
 
         async def as_bound(known: TargetReport | None) -> TargetReport | None:
-            binding = None if message.vanished else await self._records.binding(ref, target)
-            looked_at.append(binding)
-            return None if binding is None else self._report(message, binding, known)
+            match believable(message, known, newest.head if newest is not None and not newest.deleted else None):
+                case "yes":
+                    return self._told(message, known)
+                case "no":
+                    return known
+                case "ask":
+                    binding = await self._records.binding(ref, target)
+                    return None if binding is None else self._read(message, binding, known)
 
         try:
             entry, _ = await self._reports.change(ref, target, as_bound, tries=_RACES)
         except Conflict as error:
             raise Retry(SOON, str(error)) from None
-        binding = looked_at[-1]
-        if entry is not None and binding is not None:
-            return [news(entry), observed(entry, binding.metadata.resource_version)]
-        return [] if message.vanished else [reported(ref, message.head, target, f"removed-{message.version}")]
+        if entry is None:  # what is removed from several targets shows at once, if the Placement is still there
+            return [] if message.vanished else [reported(ref, message.head, target, f"removed-{message.version}")]
+        self._announced.add(entry.key)
+        try:
+            await self._display.refresh(ref, message.head)
+        except (Retry, KubeError):  # the binding is not to wait for that
+            return [news(entry), observed(entry)]
+        return [observed(entry)]
+
+    def _told(self, message: Bound, known: TargetReport | None) -> TargetReport | None:
+        """The report on a target, as a message has it; None where nothing is there any more."""
+        if message.phase == "Removed":
+            return None
+        refs = [each.ref for each in message.objects]
+        return self._report(message, message.phase, message.message, refs, message.version, known)
+
+    def _read(self, about: Bound | TargetReport, binding: PlacementBinding, known: TargetReport | None) -> TargetReport:
+        """The report on a target, as its PlacementBinding has it."""
+        status = binding.status
+        applied = get_condition(status.conditions, "Applied")
+        said, refs = applied.message if applied else "", [str(each.ref) for each in status.objects]
+        return self._report(about, status.phase, said, refs, binding.metadata.resource_version, known)
 
     def _report(
-        self, message: Bound | TargetReport, binding: PlacementBinding, known: TargetReport | None
+        self,
+        about: Bound | TargetReport,
+        phase: str,
+        said: str,
+        refs: list[str],
+        version: str,
+        known: TargetReport | None,
     ) -> TargetReport:
-        """The report on a target, as its PlacementBinding and the informers have it."""
-        objects = merged(binding.status.objects, known.objects if known else ())
-        applied = get_condition(binding.status.conditions, "Applied")
+        objects = merged(refs, known.objects if known else ())
         return TargetReport(
-            placement=message.placement,
-            head=_newer(message.head, known.head if known else None),
-            target=message.target,
+            placement=about.placement,
+            head=_newer(about.head, known.head if known else None),
+            target=about.target,
             # Ready and Degraded are made of what was observed here: the report has that by object.
-            phase="Applied" if binding.status.phase in APPLIED else binding.status.phase,
-            message=applied.message if applied else "",
-            objects=tuple(self._observer.look(message.target, each) for each in objects),
+            phase="Applied" if phase in APPLIED else phase,
+            message=said,
+            objects=tuple(self._observer.look(about.target, each) for each in objects),
             observed_at=known.observed_at if known else self._clock(),
+            version=version,
         )
 
     # --- observations -----------------------------------------------------------------------------------------------
@@ -122,8 +151,13 @@ class Reporter:
             self._awake.clear()
             turn, self._news = self._news, {}
             for (ref, target), also in turn.items():
-                late = self._late(self._by_target.get(target, {}).get(ref.key_in(target)))
-                look = functools.partial(self._observer.look, target, late=late)
+                known = self._by_target.get(target, {}).get(key := ref.key_in(target))
+                head = self._heads.get(ref.key)
+                if known is None or (head is not None and head.deleted):  # what is being removed is no news
+                    continue
+                look = functools.partial(self._observer.look, target, late=self._late(known))
+                if key in self._announced and not also and all(look(each) == each for each in known.objects):
+                    continue
                 entry, changed = await self._reports.observe(ref, target, look, self._clock())
                 if entry is None:
                     continue
@@ -215,7 +249,7 @@ class Reporter:
         binding = await self._records.binding(last.placement, last.target)
 
         async def as_before(known: TargetReport | None) -> TargetReport | None:
-            return known if known is not None or binding is None else self._report(last, binding, last)
+            return known if known is not None or binding is None else self._read(last, binding, last)
 
         await self._reports.change(last.placement, last.target, as_before, tries=_RACES)
 

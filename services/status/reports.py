@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Literal
 
 from msgspec.structs import replace
 
-from shared.api import BoundObject
 from shared.broker.table import Entry, Table
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth, TargetReport
-from shared.pipeline.messages import Observed, Reported
+from shared.pipeline.messages import Bound, Observed, Reported
 
 _RACES = 20
 
@@ -29,11 +29,8 @@ def reported(ref: PlacementRef, head: Head, target: str, what: str) -> Reported:
     return Reported(placement=ref, head=head, fact=f"{where}-{what}")
 
 
-def observed(entry: Entry[TargetReport], answers: str = "") -> Observed:
-    """Sentences of a report on the objects in its target, for whom may have to act on it.
-
-    `answers` is the version of the PlacementBinding that it was compared with just now.
-    """
+def observed(entry: Entry[TargetReport]) -> Observed:
+    """Sentences of a report on the objects in its target, for whom may have to act on it."""
     report = entry.value
     return Observed(
         placement=report.placement,
@@ -42,7 +39,7 @@ def observed(entry: Entry[TargetReport], answers: str = "") -> Observed:
         objects=report.objects,
         missing=tuple(each.ref for each in report.objects if each.message == GONE),
         revision=entry.revision,
-        answers=answers,
+        answers=report.version,
     )
 
 
@@ -90,11 +87,29 @@ NOT_SEEN = "not seen in the target yet"
 GONE = "it is gone from the target"
 
 
-def merged(objects: Iterable[BoundObject], known: Iterable[ObjectHealth]) -> tuple[ObjectHealth, ...]:
+def merged(refs: Iterable[str], known: Iterable[ObjectHealth]) -> tuple[ObjectHealth, ...]:
     """The objects that a PlacementBinding lists, with the health that is known of them."""
     before = {each.ref: each for each in known}
-    refs = [str(each.ref) for each in objects]
     return tuple(before.get(ref) or ObjectHealth(ref=ref, health="Unknown", message=NOT_SEEN) for ref in refs)
+
+
+def believable(message: Bound, known: TargetReport | None, newest: Head | None) -> Literal["yes", "no", "ask"]:
+    """Whether a message says what is true now: "no" where it is older than the report that is `known`, "ask" where the
+    PlacementBinding itself has to say so. `newest` is the newest head of the placement.
+
+    Versions are those of one API server, which counts up, unless it was restored from a backup: the next attempt has it
+    asked then. Where there is no report, one may just have been removed with its binding; only of the newest attempt
+    that cannot be.
+    """
+    if message.vanished:
+        return "yes"
+    if known is None:
+        return "yes" if message.version and message.head == newest else "ask"
+    if not (message.version.isdecimal() and known.version.isdecimal()):
+        return "ask"
+    if int(message.version) >= int(known.version):
+        return "yes"
+    return "ask" if known.head.older_than(message.head) else "no"
 
 
 def parse_ref(ref: str) -> tuple[str, str, str, str]:

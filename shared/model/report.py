@@ -35,7 +35,10 @@ class ObjectHealth(Value, frozen=True, kw_only=True):
 
 
 class TargetReport(Value, frozen=True, kw_only=True):
-    """The health of one placement in one target, as status sees it."""
+    """The health of one placement in one target, as status sees it.
+
+    `version` is that of the PlacementBinding that the rest is from; empty where 0.1 wrote the report.
+    """
 
     placement: PlacementRef
     head: Head
@@ -44,3 +47,4 @@ class TargetReport(Value, frozen=True, kw_only=True):
     message: str = ""
     objects: tuple[ObjectHealth, ...] = ()
     observed_at: float = 0.0
+    version: str = ""

@@ -194,7 +194,7 @@ class Observed(_OfPlacement, frozen=True, kw_only=True):
     """status: how the objects of this placement are in this one target, and which of them are gone.
 
     `revision` is that of the report in the bucket REPORTS which says the same; `answers` is the version of the
-    PlacementBinding that was looked at, where a Bound was what gave rise to it.
+    PlacementBinding that it is about, empty where that is not known.
     """
 
     stage: ClassVar[str] = "observed"

@@ -6,15 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.status.reports import GONE, NOT_SEEN, Reports, merged, news, observed, parse_ref
-from shared.api import BoundObject
+from services.status.reports import GONE, NOT_SEEN, Reports, believable, merged, news, observed, parse_ref
 from shared.broker.memory.store import MemoryStore
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth, TargetReport
 from shared.pipeline.buckets import REPORTS
-from shared.pipeline.messages import Reported
+from shared.pipeline.messages import Bound, Reported
 
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web.1")
 EAST = "root:platform/east"
@@ -63,9 +62,9 @@ async def test_what_is_told_of_a_target_is_told_once_and_anew_when_it_changes(ta
     assert (message.about, message.at, message.target, message.objects) == (REF, HEAD, EAST, (gone,))
     assert (message.missing, message.revision) == ((OBJECT,), entry.revision)
     assert observed(first).missing == ()
-    ids = [each.id() for each in (observed(first), message, observed(entry), observed(entry, "v7"))]
+    ids = [each.id() for each in (observed(first), message, observed(entry))]
     assert ids[1] == ids[2]
-    assert len(set(ids)) == 3
+    assert len(set(ids)) == 2
     assert message.key() == (*Reported(placement=REF, head=HEAD, fact="").key(), EAST)
 
 
@@ -109,13 +108,39 @@ async def test_forgetting_a_placement_keeps_others_whose_names_begin_alike(table
 
 
 def test_known_health_stays_with_the_objects_that_stay() -> None:
-    names = [
-        {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "namespace": "shop"} for name in ("web", "api")
-    ]
-    objects = [msgspec.convert({"ref": each}, BoundObject) for each in names]
-    found = merged(objects, [seen("Healthy"), ObjectHealth(ref="v1 Secret shop/gone", health="Healthy")])
+    refs = [OBJECT, "apps/v1 Deployment shop/api"]
+    found = merged(refs, [seen("Healthy"), ObjectHealth(ref="v1 Secret shop/gone", health="Healthy")])
     assert found == (
         seen("Healthy"),
         ObjectHealth(ref="apps/v1 Deployment shop/api", health="Unknown", message=NOT_SEEN),
     )
     assert parse_ref(OBJECT) == ("apps/v1", "Deployment", "shop", "web")
+
+
+def bound(version: str = "7", phase: str = "Applied", head: Head = HEAD, **more: Any) -> Bound:
+    return Bound(placement=REF, head=head, target=EAST, phase=phase, version=version, **more)
+
+
+@pytest.mark.parametrize(
+    ("message", "known", "newest", "believed"),
+    [
+        (bound(), None, HEAD, "yes"),
+        (bound(), None, None, "ask"),
+        (bound(), None, Head(uid="u", generation=1, attempt=2), "ask"),
+        (bound(head=Head(uid="v", generation=1, attempt=1)), None, HEAD, "ask"),
+        (bound(version=""), None, HEAD, "ask"),
+        (bound("7"), "7", None, "yes"),
+        (bound("10"), "9", None, "yes"),
+        (bound("9"), "10", HEAD, "no"),
+        (bound("9", phase="Removed"), "10", HEAD, "no"),
+        (bound("9", head=Head(uid="u", generation=1, attempt=2)), "10", HEAD, "ask"),
+        (bound("v9"), "10", HEAD, "ask"),
+        (bound("9"), "", HEAD, "ask"),
+        (bound("9", vanished=True), "10", None, "yes"),
+    ],
+)
+def test_news_of_a_binding_is_believed_if_it_is_newer_and_asked_about_where_it_may_be_late(
+    message: Bound, known: str | None, newest: Head | None, believed: str
+) -> None:
+    before = None if known is None else msgspec.structs.replace(report(seen("Healthy")), version=known)
+    assert believable(message, before, newest) == believed
