@@ -52,6 +52,14 @@ class ControllerSettings(AccessSettings, frozen=True, kw_only=True):
     brake_window_seconds: Annotated[
         float, Meta(description="Losses of targets with no longer a pause in between count as one.", gt=0)
     ] = 600.0
+    brake_settle_seconds: Annotated[
+        float,
+        Meta(
+            description="Seconds for which no lost target is left, however little is tolerated, so that others are"
+            " missed that were lost with it; never more than what is tolerated where nobody says.",
+            ge=0,
+        ),
+    ] = 30.0
     max_moves_per_minute: Annotated[
         int,
         Meta(description="Placements a minute that leave targets which are lost, gone or tainted; 0: no bound.", ge=0),

@@ -38,8 +38,16 @@ def gone(sightings: Mapping[str, Sighting], patience: float, now: float) -> list
     ]
 
 
+class Patience(msgspec.Struct, frozen=True):
+    """Seconds for which a lost target is waited for: what the `placement` tolerates, or its target's owner if that is
+    less; but at `least` so long that others can be missed which were lost with it, as the brake has to know of them."""
+
+    placement: float
+    least: float = 0.0
+
+
 def evicted(
-    sightings: Mapping[str, Sighting], tolerations: Sequence[Toleration], patience: float, now: float
+    sightings: Mapping[str, Sighting], tolerations: Sequence[Toleration], patience: Patience, now: float
 ) -> list[str]:
     """The targets that a placement has to leave: unreachable for too long, or tainted NoExecute.
 
@@ -56,7 +64,7 @@ def evicted(
     ]
 
 
-def braked(sightings: Mapping[str, Sighting], patience: float, now: float) -> dict[str, Braked]:
+def braked(sightings: Mapping[str, Sighting], patience: Patience, now: float) -> dict[str, Braked]:
     """The targets that a placement would have to leave if the brake were not on, and why it is."""
     return {
         target: sighting.braked
@@ -78,9 +86,10 @@ def clearable(sightings: Iterable[tuple[str, Sighting]]) -> list[str]:
     return [target for target, sighting in sightings if sighting.target is not None and not sighting.target.lost_since]
 
 
-def _too_long_lost(target: Target, patience: float, now: float) -> bool:
-    allowed = min(patience, target.evict_after) if target.evict_after is not None else patience
-    return target.lost_since > 0 and now - target.lost_since >= allowed
+def _too_long_lost(target: Target, patience: Patience, now: float) -> bool:
+    own = patience.placement
+    allowed = min(own, target.evict_after) if target.evict_after is not None else own
+    return target.lost_since > 0 and now - target.lost_since >= max(allowed, patience.least)
 
 
 def _expels(taint: Taint, since: float, tolerations: Sequence[Toleration], now: float) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from services.controller.core.brake import Braked
 from services.controller.core.digest import MARKS, SUSPENDED, change
-from services.controller.core.eviction import Sighting, braked, clearable, closed, evicted, gone
+from services.controller.core.eviction import Patience, Sighting, braked, clearable, closed, evicted, gone
 from services.controller.core.in_place import grace_period, in_place
 from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.rebalance import may_improve
@@ -224,9 +224,12 @@ def _selected(seen: Observation) -> dict[str, Sighting]:
     return {choice.target: seen.targets[choice.target] for choice in chosen}
 
 
-def _patience(seen: Observation, placement: Placement) -> float:
-    own = placement.spec.stability.eviction_toleration_seconds
-    return seen.settings.eviction_toleration_seconds if own is None else float(own)
+def _patience(seen: Observation, placement: Placement) -> Patience:
+    """Whoever tolerates less than the operator asks for still waits until the brake can see what else is lost."""
+    settings, own = seen.settings, placement.spec.stability.eviction_toleration_seconds
+    default = settings.eviction_toleration_seconds
+    least = min(default, settings.brake_settle_seconds) if settings.brake_share < 1 else 0.0
+    return Patience(default if own is None else float(own), least)
 
 
 def _left_over(seen: Observation, decision: KnownDecision) -> list[str]:

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
-from services.controller.core.eviction import Expelling, Sighting, clearable, evicted, expelling, gone
+from services.controller.core.brake import Braked
+from services.controller.core.eviction import Expelling, Patience, Sighting, braked, clearable, evicted, expelling, gone
 from shared.api import Taint, Toleration
 from shared.model.target import Target
 
 
 def leaves_of(target: Target, taints: Expelling, tolerations: Sequence[Toleration], now: float) -> list[str]:
-    return evicted({target.id: Sighting(target=target, expelling=taints)}, tolerations, 60.0, now)
+    return evicted({target.id: Sighting(target=target, expelling=taints)}, tolerations, Patience(60.0), now)
 
 
 TAINT = Taint(key="maintenance", value="", effect="NoExecute")
@@ -31,6 +33,20 @@ TAINT = Taint(key="maintenance", value="", effect="NoExecute")
 def test_a_target_is_left_when_it_is_lost_for_too_long_or_expels(fields, now, leaves):
     target = Target(workspace="root:p", name="t", **fields)
     assert leaves_of(target, expelling(target, {}, now), (), now) == (["root:p/t"] if leaves else [])
+
+
+@pytest.mark.parametrize(("tolerated", "owner"), [(0.0, None), (60.0, 0.0)])
+def test_who_tolerates_no_loss_waits_until_others_can_be_missed_as_well(tolerated, owner):
+    sightings = {"t": Sighting(target=Target(workspace="root:p", name="t", lost_since=900.0, evict_after=owner))}
+    patience = Patience(tolerated, least=30.0)
+    assert [evicted(sightings, (), patience, now) for now in (929.0, 930.0)] == [[], ["t"]]
+    held = {"t": msgspec.structs.replace(sightings["t"], braked=Braked(scope="all", lost=5, total=6))}
+    assert [list(braked(held, patience, now)) for now in (929.0, 930.0)] == [[], ["t"]]
+
+
+def test_who_tolerates_more_waits_no_longer_for_that():
+    sightings = {"t": Sighting(target=Target(workspace="root:p", name="t", lost_since=900.0))}
+    assert evicted(sightings, (), Patience(60.0, least=30.0), 960.0) == ["t"]
 
 
 EVER = Toleration(key="maintenance", operator="Exists")

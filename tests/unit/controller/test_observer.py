@@ -52,7 +52,7 @@ class Lab:
         )
 
     async def offer(self, target: Target) -> None:
-        await self.seen(await self._table.put(join("root:p", "t"), target))
+        await self.seen(await self._table.put(join(target.workspace, target.name), target))
 
     async def withdraw(self) -> None:
         await self.seen(await self._table.delete(join("root:p", "t")))
@@ -108,6 +108,25 @@ async def test_a_lost_target_is_waited_for_as_long_as_the_placement_says() -> No
         patient = placement(stability={"evictionTolerationSeconds": 60})
         assert [here.leaves(at, patient) for at in (159.0, 160.0)] == [False, True]
         assert [here.leaves(at, placement()) for at in (399.0, 400.0)] == [False, True]
+
+
+async def test_who_tolerates_no_loss_at_all_stays_when_the_others_are_missed_a_little_later() -> None:
+    impatient = placement(stability={"evictionTolerationSeconds": 0})
+    async with lab() as here:
+        for name in "abc":
+            await here.offer(Target(workspace="root:p", name=name, ready=True))
+        await here.offer(msgspec.structs.replace(T, ready=False, lost_since=100.0))
+        assert not here.leaves(100.0, impatient)
+        for at, name in enumerate("ab", start=110):
+            await here.offer(Target(workspace="root:p", name=name, lost_since=float(at)))
+        assert not here.leaves(200.0, impatient)
+
+
+async def test_who_tolerates_no_loss_at_all_leaves_as_soon_as_it_is_known_that_no_others_are_lost() -> None:
+    impatient = placement(stability={"evictionTolerationSeconds": 0})
+    async with lab() as here:
+        await here.offer(msgspec.structs.replace(T, ready=False, lost_since=100.0))
+        assert [here.leaves(at, impatient) for at in (129.0, 130.0)] == [False, True]
 
 
 @pytest.mark.parametrize(
