@@ -5,9 +5,10 @@ lost, after it. So can news. What is not let for long is a copy that stalls; one
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -200,7 +201,7 @@ class World:
         self.deciders = deciders
         self.table = Table(store, RESERVATIONS)
         self.heads = heads
-        self.attempts = dict.fromkeys(REFS, 0)
+        self.attempts: Counter[PlacementRef] = Counter()
         self.pending: list[Message] = []
         self.running: list[tuple[asyncio.Task[Any], Message | None]] = []
         self.news: list[object] = []
@@ -211,14 +212,9 @@ class World:
         self.attempts[ref] += 1
         head = Head(uid=ref.name, generation=1, attempt=self.attempts[ref])
         await self.heads.put(ref.key, HeadEntry(head=head, digest=""))
-        choices = [Choice(target=each.id, score=50.0, reserve={"cpu": cpu}) for each in TARGETS]
-        first, second = choices[where % 2], choices[1 - where % 2]
+        first, second = TARGETS[where % 2].id, TARGETS[1 - where % 2].id
         both = where % 3 == 2
-        spec = msgspec.convert({"replicas": {"division": "Dynamic" if both else "Duplicated"}}, PlacementSpec)
-        request = Request(placement=ref, head=head, cause=Cause(code="Created"), spec=spec)
-        selected, alternates = ((first, second), ()) if both else ((first,), (second,))
-        proposal = Proposal(strategy="BestFit", selected=selected, alternates=alternates, feasible=2)
-        self.pending.append(Scheduled(request=request, proposal=proposal, inventory_revision=0))
+        self.pending.append(scheduled(ref, head, cpu, [first, second] if both else [first], [] if both else [second]))
 
     async def deliver(self, number: int, copy: int, *, fails: bool = False) -> None:
         """Begin to handle a message, which may be under way already: its time to be acknowledged is over."""
@@ -267,9 +263,13 @@ class World:
                 emitted = task.result()
             except Retry:
                 continue
-            self.pending += [each for each in emitted or () if isinstance(each, Assigned)]
             if message is not None:
                 self._done(message)
+            self.heard(emitted or ())
+
+    def heard(self, emitted: Iterable[Message]) -> None:
+        """What decision says: binding listens."""
+        self.pending += [each for each in emitted if isinstance(each, Assigned)]
 
     def _done(self, message: Message) -> None:
         if message in self.pending:
@@ -319,26 +319,45 @@ class World:
             assert cpu <= reserved.get(place, 0.0), f"{cpu} of {place} applied: {reserved}"
 
 
+def scheduled(
+    ref: PlacementRef, head: Head, cpu: float, selected: Sequence[str], alternates: Sequence[str]
+) -> Scheduled:
+    """A proposal of so much in each of these targets, by their ids; where it is several, of a part in each."""
+    first, second = (
+        tuple(Choice(target=each, score=50.0, reserve={"cpu": cpu}) for each in targets)
+        for targets in (selected, alternates)
+    )
+    spec = msgspec.convert({"replicas": {"division": "Dynamic" if len(first) > 1 else "Duplicated"}}, PlacementSpec)
+    request = Request(placement=ref, head=head, cause=Cause(code="Created"), spec=spec)
+    proposal = Proposal(strategy="BestFit", selected=first, alternates=second, feasible=len(first) + len(second))
+    return Scheduled(request=request, proposal=proposal, inventory_revision=0)
+
+
 def _bound(message: Message) -> Bound:
     assert isinstance(message, Bound)
     return message
+
+
+W = TypeVar("W", bound=World)
 
 
 async def _never(path: str) -> bool:
     return False
 
 
-async def opened(stack: AsyncExitStack, copies: int) -> World:
+async def opened(
+    stack: AsyncExitStack, copies: int, kind: Callable[..., W] = World, targets: Sequence[Target] = TARGETS
+) -> W:
     """A world, whose copies end with the stack."""
     store, steps = MemoryStore(), Steps()
     await store.provision(BUCKETS)
     inventory, heads = Table(store, INVENTORY), Table(store, HEADS)
-    for target in TARGETS:
+    for target in targets:
         await inventory.put(TargetRef.of(target).key, target)
     nobody = Reservation(placement=REFS[0], head=Head(uid="", generation=0, attempt=0), resources={})
     await Table(store, RESERVATIONS).put(MARKER, nobody)
     deciders: list[Decider] = []
-    world = World(store, steps, deciders, heads)
+    world = kind(store, steps, deciders, heads)
     tasks: list[asyncio.Task[Any]] = []
     for _ in range(copies):
         table = Table(StepStore(store, steps), RESERVATIONS)
