@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -60,8 +61,15 @@ def processor_time(stages: list[psutil.Process]) -> float:
     return sum(times.user + times.system for times in (stage.cpu_times() for stage in stages))
 
 
-async def measure(url: str, number: int, stages: list[psutil.Process]) -> tuple[float, float, list[float]]:
+class Figures(NamedTuple):
     """Messages a second, seconds of processor time per step, and the seconds that each single message took."""
+
+    throughput: float
+    step: float
+    singles: list[float]
+
+
+async def measure(url: str, number: int, stages: list[psutil.Process]) -> Figures:
     bus = await NatsBus.connect(url, name="bench")
     arrivals: asyncio.Queue[str] = asyncio.Queue()
 
@@ -86,10 +94,11 @@ async def measure(url: str, number: int, stages: list[psutil.Process]) -> tuple[
     if len(arrived) != number:
         raise SystemExit(f"{number - len(arrived)} of {number} messages were lost or doubled")
     await bus.close()
-    return number / elapsed, computed / number / STAGES, singles
+    return Figures(number / elapsed, computed / number / STAGES, singles)
 
 
-async def main(number: int) -> None:
+async def run(number: int) -> Figures:
+    """So many messages through a chain over a NATS server of its own."""
     with tempfile.TemporaryDirectory() as directory:
         async with NatsServer(Path(directory)) as server:
             bus = await NatsBus.connect(server.url, name="admin")
@@ -100,10 +109,15 @@ async def main(number: int) -> None:
             for stage in stages:
                 stage.start()
             observed = [psutil.Process(stage.pid) for stage in stages]
-            throughput, step, singles = await measure(server.url, number, observed)
+            figures = await measure(server.url, number, observed)
             for stage in stages:
                 stage.terminate()
                 stage.join()
+    return figures
+
+
+async def main(number: int) -> None:
+    throughput, step, singles = await run(number)
     quantiles = statistics.quantiles(singles, n=100)
     print(f"machine: {machine()}")
     print(f"throughput  {throughput:,.0f} messages/s through all {STAGES} stages ({number:,} of {len(PAYLOAD)} B)")

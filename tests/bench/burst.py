@@ -1,0 +1,92 @@
+"""Placements that come all at once, over many equal targets: how many are decided and Ready a second, at what cost.
+
+    python -m tests.bench.burst --placements 1000 --copies 1,2,4
+    python -m tests.bench.burst --delay 20 --copies 1,4 --of all
+
+For each number of copies a system of its own. Prints placements a second, processor time and requests of each,
+and of the writes of reservations the share that another writer had come before; then the rates of what there is no
+getting past (`tests/bench/limits.py`). With `--delay` every API server answers so many milliseconds late, so that
+waiting is the limit and not the processor, and the rates of several copies are compared with those of the first.
+"""
+
+import argparse
+import asyncio
+
+import msgspec
+
+from services import PIPELINE
+from tests.bench.limits import Limits, limits
+from tests.bench.load import Costs, bench, races
+from tests.bench.machine import machine, spread
+
+RACERS = ("scheduler", "decision")
+
+
+class Outcome(msgspec.Struct):
+    """Of one burst: placements a second."""
+
+    decided: float
+    ready: float
+
+
+async def burst(targets: int, placements: int, copies: int, of: tuple[str, ...], delay: float) -> Outcome:
+    """One burst on a system of its own, told as it is found; `delay` is in milliseconds."""
+    scale = dict.fromkeys(of, copies)
+    names = [f"app-{number}" for number in range(placements)]
+    async with bench(targets, copies=scale) as system:
+        await system.deployments(names)
+        if delay:
+            await system.ask("POST", "faults", {"kind": "latency", "seconds": delay / 1000})
+        before = await system.costs()
+        async with races(system.running.place.nats) as raced:
+            times = await system.place(names)
+        costs = (await system.costs()).since(before)
+        found = Outcome(times.a_second(times.decided), times.a_second(times.ready))
+        print(f"copies {copies}: decided {found.decided:.1f}/s, Ready {found.ready:.1f}/s")
+        print(f"  created to decided: {spread(times.milliseconds(times.decided))}")
+        print(f"  {raced.tried / placements:.2f} tries to reserve each, {raced.share:.1%} of them lost to another")
+        _tell(costs, placements)
+        if not delay:
+            _compare(found, await limits(system.user))
+    return found
+
+
+def _tell(costs: Costs, placements: int) -> None:
+    each = {name: 1000 * seconds / placements for name, seconds in costs.seconds.items()}
+    listed = ", ".join(f"{name} {each[name]:.1f}" for name in sorted(each, key=lambda name: -each[name]))
+    print(f"  processor time of each: workers {1000 * costs.workers / placements:.1f} ms ({listed})")
+    requests = costs.by_worker()
+    listed = ", ".join(f"{name} {count / placements:.1f}" for name, count in requests.most_common())
+    print(f"  requests of each: {sum(requests.values()) / placements:.1f} ({listed})", flush=True)
+
+
+def _compare(found: Outcome, bounds: Limits) -> None:
+    rates = {"creates": bounds.creates, "server-side applies": bounds.applies, "six empty stages": bounds.chain}
+    for name, rate in rates.items():
+        print(f"  {name}: {rate:,.0f}/s, {rate / found.ready:.1f} times the placements Ready", flush=True)
+
+
+async def run(targets: int, placements: int, copies: list[int], of: tuple[str, ...], delay: float) -> None:
+    print(f"machine: {machine()}")
+    print(f"{placements} placements at once, {targets} targets, several copies of {', '.join(of)}, {delay:g} ms late")
+    found = [await burst(targets, placements, each, of, delay) for each in copies]
+    for number, outcome in list(zip(copies, found, strict=True))[1:]:
+        times = outcome.ready / found[0].ready
+        print(f"{number} copies against {copies[0]}: {times:.2f} times as many Ready a second")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--targets", type=int, default=100)
+    parser.add_argument("--placements", type=int, default=300)
+    parser.add_argument("--copies", default="1", help="numbers of copies, separated by commas (default: 1)")
+    parser.add_argument("--of", default=",".join(RACERS), help="of which workers, or `all` (default: those that race)")
+    parser.add_argument("--delay", type=float, default=0.0, help="milliseconds by which API servers answer late")
+    args = parser.parse_args()
+    of = PIPELINE if args.of == "all" else tuple(args.of.split(","))
+    copies = [int(each) for each in args.copies.split(",")]
+    asyncio.run(run(args.targets, args.placements, copies, tuple(of), args.delay))
+
+
+if __name__ == "__main__":
+    main()
