@@ -12,9 +12,10 @@ from services.binding.lifecycle import attempt_of
 from shared.aio.lru import Lru
 from shared.aio.sharing import JointReads, Kept
 from shared.api import Placement, PlacementBinding, PlacementDecision, decode_binding, to_dict
+from shared.hub.decisions import read_decision
 from shared.hub.hub import Hub
 from shared.hub.names import APPLIED_FINALIZER, PLACEMENT_LABEL, binding_name, field_manager, label_value
-from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
+from shared.hub.resources import BINDINGS, PLACEMENTS, SYNCTARGETS
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import Resource
@@ -50,7 +51,6 @@ class Records:
         self._hub = hub
         self._placements = JointReads(self._placement)
         self._decisions = JointReads(self._decision)
-        self._bindings = JointReads(self._bindings_of)
         self._attempts: Kept[tuple[PlacementRef, Head], Placement | None] = Kept(seconds=_KEPT, limit=_ATTEMPTS)
         self._seen: Lru[tuple[PlacementRef, str], PlacementBinding] = Lru(_SEEN)
 
@@ -132,31 +132,22 @@ class Records:
 
     async def discard(self, ref: PlacementRef, binding: PlacementBinding) -> None:
         """Take back a binding under which nothing was done."""
-        marked = await self.delete(ref, binding)
-        if marked is not None:
+        await self.delete(ref, binding)
+        marked = await self.binding(ref, TargetRef.of(binding.spec.target).id)
+        if marked is not None and marked.metadata.uid == binding.metadata.uid:
             await self.release(ref, marked)
 
-    async def annotate(self, ref: PlacementRef, binding: PlacementBinding) -> PlacementBinding:
-        """Only the annotations, also of a binding that is marked for deletion."""
-        metadata = binding.metadata
-        patch = {"metadata": {"annotations": metadata.annotations, "resourceVersion": metadata.resource_version}}
-        writing = self._client(ref).merge_patch(
-            BINDINGS, metadata.name, patch, metadata.namespace, field_manager=FIELD_MANAGER, type=PlacementBinding
-        )
-        return await self._written(ref, binding, writing)
-
-    async def delete(self, ref: PlacementRef, binding: PlacementBinding) -> PlacementBinding | None:
-        """Mark for deletion; it stays until `release`, but for one that had no finalizer of ours any more: None."""
+    async def delete(self, ref: PlacementRef, binding: PlacementBinding) -> None:
+        """Mark for deletion; it stays until `release`."""
         self.forget(ref, TargetRef.of(binding.spec.target).id)
         metadata = binding.metadata
-        answer = await self._client(ref).delete(
+        await self._client(ref).delete(
             BINDINGS,
             metadata.name,
             metadata.namespace,
             uid=metadata.uid,
             resource_version=metadata.resource_version,
         )
-        return decode_binding(answer) if answer.get("kind") == BINDINGS.kind else None
 
     async def release(self, ref: PlacementRef, binding: PlacementBinding) -> None:
         """Let a binding that is marked for deletion go."""
@@ -174,8 +165,9 @@ class Records:
 
     async def heirs(self, ref: PlacementRef, target: str) -> dict[Identity, PlacementRef]:
         """Which other Placements of the namespace want what in the same target."""
+        page = await self._client(ref).list(BINDINGS, ref.namespace)
         found: dict[Identity, PlacementRef] = {}
-        for binding in await self._bindings.get((ref.workspace, ref.namespace)):
+        for binding in map(decode_binding, page.items):
             spec = binding.spec
             if TargetRef.of(spec.target).id != target or spec.placement_ref.name == ref.name:
                 continue
@@ -209,12 +201,7 @@ class Records:
         return await self._get(PLACEMENTS, ref, ref.name, Placement)
 
     async def _decision(self, ref: PlacementRef) -> PlacementDecision | None:
-        return await self._get(DECISIONS, ref, ref.name, PlacementDecision)
-
-    async def _bindings_of(self, where: tuple[str, str]) -> list[PlacementBinding]:
-        workspace, namespace = where
-        page = await self._hub.at(workspace).list(BINDINGS, namespace)
-        return list(map(decode_binding, page.items))
+        return await read_decision(self._client(ref), ref.name, ref.namespace)
 
     async def _get(self, resource: Resource, ref: PlacementRef, name: str, kind: type[T]) -> T | None:
         try:

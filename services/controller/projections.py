@@ -10,6 +10,7 @@ from services.controller.core.rebalance import moved_at
 from services.controller.workload import Selected, select
 from shared.api import Placement, decode_decision, decode_policy
 from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REQUESTER_ANNOTATION
+from shared.hub.slices import is_first
 from shared.model.policy import PolicyEntry
 from shared.model.refs import TargetRef
 from shared.model.request import PreviousChoice
@@ -49,14 +50,21 @@ def policy_of(workspace: str, raw: bytes) -> PolicyEntry:
 
 
 def decision_of(raw: bytes) -> KnownDecision:
-    """A PlacementDecision."""
-    status = decode_decision(raw).status
+    """A PlacementDecision, or a slice of one."""
+    decision = decode_decision(raw)
+    status, owners = decision.status, decision.metadata.owner_references
     selected = tuple(
         PreviousChoice(target=TargetRef.of(each.target).id, replicas=each.replicas) for each in status.selected
     )
     reserved = {choice.target: each.reserved for choice, each in zip(selected, status.selected, strict=True)}
     return KnownDecision(
-        attempt=status.attempt, selected=selected, reserved=reserved, moved_at=moved_at(status.history)
+        attempt=status.attempt,
+        selected=selected,
+        reserved=reserved,
+        moved_at=moved_at(status.history),
+        revision=status.revision,
+        slices=status.slices,
+        slice_of="" if is_first(decision.metadata) else owners[0].name if owners else decision.metadata.name,
     )
 
 

@@ -198,6 +198,7 @@ class Reconciler:
             input_digest=wish.input_digest,
             previous=decision.selected if decision else (),
             leaving=step.leaving,
+            bound=tuple(sorted(case.seen.attempts)),
             moved_at=decision.moved_at if decision else 0.0,
             policy_revision=self.policies.revision,
             requested_at=self.observer.clock(),
@@ -223,7 +224,9 @@ class Reconciler:
         head = await self._advance(case, "", deleted=True)
         if step.let_go and case.seen.placement is not None:
             await self._let_go(case.watch, case.seen.placement)
-        return Withdrawn(placement=case.ref, head=head, orphan=step.orphan)
+        chosen = case.seen.decision.selected if case.seen.decision is not None else ()
+        targets = tuple(sorted({*case.seen.attempts, *(choice.target for choice in chosen)}))
+        return Withdrawn(placement=case.ref, head=head, orphan=step.orphan, targets=targets)
 
     async def _advance(
         self, case: Case, digest: str, *, leaving: tuple[str, ...] = (), deleted: bool = False, in_vain: int = 0

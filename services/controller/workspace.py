@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from services.controller.core.observation import KnownDecision, gives_back
+from services.controller.core.observation import KnownDecision, gives_back, whole
 from services.controller.projections import KnownBinding, binding_of, decision_of, policy_of, same_wish, workload_of
 from services.controller.referred import Referred
 from services.controller.selectors import SelectorIndex
@@ -35,26 +35,15 @@ class Unreadable(Exception):
 
 
 class WorkspaceWatch:
-    """Live caches of one workspace.
-
-    `notify` hears of every placement that something changed for which its wish depends on, `touched` of every one of
-    which the caches have something else than before.
-    """
+    """Live caches of one workspace. `notify` hears of every placement that something changed for."""
 
     def __init__(
-        self,
-        path: str,
-        client: Client,
-        notify: Notify,
-        touched: Notify,
-        policy_changed: PolicyChange,
-        freed: Callable[[], None],
+        self, path: str, client: Client, notify: Notify, policy_changed: PolicyChange, freed: Callable[[], None]
     ) -> None:
         self.path = path
         self.client = client
         self.mapper = RestMapper(client)
         self._notify = notify
-        self._touched = touched
         self._policy_changed = policy_changed
         self._freed = freed
         self._placements = Informer(client, PLACEMENTS, decode=decode_placement)
@@ -92,15 +81,14 @@ class WorkspaceWatch:
     async def _follow_placements(self) -> None:
         await asyncio.gather(self._policies.synced.wait(), self._decisions.synced.wait(), self._bound_known.wait())
         async for change in self._placements.events():
-            if change.kind == "Synced":
-                continue
-            self._touched(self.ref(*change.key))
+            if change.kind != "Synced" and not same_wish(change.old, change.object):
+                self._selectors.put(change.key, change.object)
             if change.kind != "Modified":
                 self._beyond = None
-            elif same_wish(change.old, change.object):
+            if change.kind == "Modified" and same_wish(change.old, change.object):
                 continue  # only its status moved
-            self._selectors.put(change.key, change.object)
-            self._notify(self.ref(*change.key))
+            if change.kind != "Synced":
+                self._notify(self.ref(*change.key))
 
     async def _follow_policies(self) -> None:
         async for change in self._policies.events():
@@ -109,12 +97,11 @@ class WorkspaceWatch:
 
     async def _follow_decisions(self) -> None:
         async for change in self._decisions.events():
-            if change.kind != "Synced":
-                self._touched(self.ref(*change.key))
             # What is decided wakes nobody else, unless room is given back. That nothing is decided any more may let a
             # placement go.
             if change.kind == "Deleted":
-                self._notify(self.ref(*change.key))
+                namespace, name = change.key
+                self._notify(self.ref(namespace, (change.old.slice_of if change.old else "") or name))
             elif change.old is not None and change.object is not None and gives_back(change.old, change.object):
                 self._freed()
 
@@ -123,13 +110,10 @@ class WorkspaceWatch:
             if change.kind == "Synced":
                 self._bound_known.set()
             elif change.object is not None:
-                owner = self._owner(change.key, change.object)
-                self._bound.setdefault(owner, {})[change.key[1]] = change.object
-                self._touched(owner)
+                self._bound.setdefault(self._owner(change.key, change.object), {})[change.key[1]] = change.object
             elif change.old is not None:
                 owner = self._owner(change.key, change.old)
                 self._bound.get(owner, {}).pop(change.key[1], None)
-                self._touched(owner)
                 self._notify(owner)
                 self._freed()
 
@@ -176,7 +160,10 @@ class WorkspaceWatch:
         return self._policies.objects.get(("", name))
 
     def decision(self, ref: PlacementRef) -> KnownDecision | None:
-        return self._decisions.objects.get((ref.namespace, ref.name))
+        first = self._decisions.objects.get((ref.namespace, ref.name))
+        if first is None or first.slice_of:
+            return None
+        return whole(ref.name, first, lambda name: self._decisions.objects.get((ref.namespace, name)))
 
     def attempts(self, ref: PlacementRef) -> dict[str, int]:
         """For which attempt each of a placement's PlacementBindings was last written, by the id of its target."""

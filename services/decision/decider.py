@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Collection, Sequence
 
+import msgspec
+
 from services.decision import core
 from services.decision.completeness import Completeness, Incomplete
-from services.decision.kubernetes import Decisions, owner_of
+from services.decision.kubernetes import Decisions, lost_race
 from services.decision.ledger import Crowded, Ledger, Superseded, Written
+from services.decision.memory import Record
 from services.decision.settings import DecisionSettings
 from services.decision.settling import settle, uphold
 from services.decision.vanished import VanishedWorkspaces
@@ -14,7 +17,8 @@ from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.hub.access import Access
 from shared.hub.retry import LATER, as_retry
-from shared.model.decision import Reservation
+from shared.kube.errors import ApiError
+from shared.model.decision import Choice, Refusal, Reservation
 from shared.model.reasons import RefusalCode
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry, Request
@@ -22,6 +26,15 @@ from shared.model.target import Target, Workspace
 from shared.pipeline.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
 from shared.process.audit import refused
 from shared.process.tracing import current_trace
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What is written for an attempt now, and what of its proposal was taken, or why nothing. Without a status, nothing
+    is written: others were faster."""
+
+    status: PlacementDecisionStatus | None = None
+    taken: Sequence[Choice] = ()
+    refusal: Refusal | None = None
 
 
 class Decider:
@@ -51,6 +64,7 @@ class Decider:
         self.workspaces = workspaces
         self.vanished = vanished
         self.clock = clock
+        self.in_order: set[str] = set()  # workspaces whose decisions have today's shape
 
     async def decide(self, message: Scheduled) -> list[Decided | Assigned] | None:
         """Settle a proposal, once per attempt; None where a newer attempt has spoken already."""
@@ -58,38 +72,67 @@ class Decider:
         try:
             with as_retry():
                 since = await self.completeness.since()
-                status, found = await self.decisions.read(ref)
-                if status is not None and head.attempt < status.attempt:
-                    return None
-                if status is None or head.attempt > status.attempt:
-                    allowed = await self._authorized(message.request, core.proposed(message.proposal))
-                    settled = await settle(message, self.ledger, self.inventory, allowed)
-                    taken, refusal = settled.taken, settled.refusal
-                    if refusal is not None and refusal.code == RefusalCode.CONTENDED:
-                        return [core.decided(message, (), refusal, current_trace())]
-                    await self._ensure_complete(since, settled.reserved)
-                    status = core.record(message, taken, refusal, status, self.clock())
-                    await self.decisions.write(ref, head, status, found)
-                else:  # written before, by a delivery that ended before it told anybody
-                    taken, refusal = core.redelivered(message, status)
-                    await uphold(message.request, taken, self.ledger)
+                known = self.decisions.memory.before(ref, head)
+                if known is None and head.attempt > 1:  # before the first attempt nothing was decided
+                    known = await self.decisions.read(ref)
+                try:
+                    outcome = await self._settle(message, known, since)
+                except ApiError as error:
+                    if not lost_race(error, ref):
+                        raise
+                    outcome = await self._settle(message, await self.decisions.read(ref), since)
+                if outcome.status is None:
+                    return [core.decided(message, (), outcome.refusal, current_trace())]
                 await self.completeness.check(since)
-                present = await self.decisions.bound(ref)
         except Superseded:
             return None
         except (Crowded, Incomplete) as error:
             raise Retry(self.settings.contended_retry_seconds, str(error)) from None
-        news = core.decided(message, taken, refusal, current_trace(), status.decided_at or "")
-        if refusal is not None:
-            told = core.overlooked(ref, head, status.selected, present, status.input_digest)
+        status, bound = outcome.status, set(message.request.bound)
+        selected, digest = core.selected_ids(status), status.input_digest
+        news = core.decided(message, outcome.taken, outcome.refusal, current_trace(), status.decided_at or "")
+        if outcome.refusal is not None:
+            told = core.overlooked(ref, head, status.selected, bound, digest)
+            told += self.leftovers(ref, head, selected | bound)
         else:
+            previous = {choice.target for choice in message.request.previous}
+            present = bound | previous | self._present(ref, head)
             lost = {target for target in present if self._lost(target)}
-            told = core.assignments(ref, head, status.selected, present, lost, status.input_digest)
-        told += self.leftovers(ref, head, core.selected_ids(status) | present)
+            told = core.assignments(ref, head, status.selected, present, lost, digest)
+            told += self.leftovers(ref, head, selected | present)
         told = core.with_reservations(told, status.selected, self._held(ref))
         # What is selected was read back from where others may have written it.
         allowed = await self._authorized(message.request, {each.target for each in told if not each.remove})
         return [news, *(each for each in told if each.remove or each.target in allowed)]
+
+    async def _settle(self, message: Scheduled, known: Record | None, since: int) -> Recorded:
+        """Reserve and write, on top of what is `known` to be decided; what this attempt wrote already is upheld.
+
+        Raises `Superseded`, and ApiError where others wrote meanwhile: then nothing is reserved.
+        """
+        ref, head = message.request.placement, message.request.head
+        before = known.status if known is not None else None
+        if before is not None and head.attempt < before.attempt:
+            raise Superseded
+        if before is not None and head.attempt == before.attempt:  # by a delivery that ended before it told anybody
+            if known is not None and not known.whole:
+                raise Retry(LATER, "slices of what was decided are missing")
+            taken, refusal = core.redelivered(message, before)
+            await uphold(message.request, taken, self.ledger)
+            return Recorded(before, taken, refusal)
+        allowed = await self._authorized(message.request, core.proposed(message.proposal))
+        settled = await settle(message, self.ledger, self.inventory, allowed)
+        if settled.refusal is not None and settled.refusal.code == RefusalCode.CONTENDED:
+            return Recorded(refusal=settled.refusal)
+        await self._ensure_complete(since, settled.reserved)
+        status = core.record(message, settled.taken, settled.refusal, before, self.clock())
+        try:
+            await self.decisions.write(ref, head.uid, status, known)
+        except ApiError as error:
+            if lost_race(error, ref):
+                await self.ledger.undo(settled.reserved)
+            raise
+        return Recorded(status, settled.taken, settled.refusal)
 
     async def _authorized(self, request: Request, targets: Collection[str]) -> set[str]:
         """Those of the targets that the requester may use. Raises Retry where nobody can say."""
@@ -112,12 +155,12 @@ class Decider:
             living = await self.decisions.living(ref)
             if living == head.uid:
                 return []  # whoever thought that it was gone did not see well
-            status, found = await self.decisions.read(ref)
-            if living and (found is None or owner_of(found) == living):
+            known = await self.decisions.read(ref) if living else None
+            if living and (known is None or known.uid == living):
                 refused("NotDecided", placement=str(ref), uid=head.uid, stage="withdrawn")
                 return []
-            present = await self.decisions.bound(ref) | core.selected_ids(status)
-            await self.decisions.forget(ref)
+            present = {*message.targets, *self._present(ref, head), *core.selected_ids(known.status if known else None)}
+            await self.decisions.forget(ref, known)
         told = core.withdrawal(ref, head, present, orphan=message.orphan)
         return told + self.leftovers(ref, head, present)
 
@@ -139,12 +182,22 @@ class Decider:
             await self.ledger.shrink(prefix, message.placement, message.applied)
         if message.phase != "Removed" or prefix not in self.ledger.held_by(message.placement):
             return
-        status: PlacementDecisionStatus | None = None
+        known: Record | None = None
         if not message.vanished:
             with as_retry():
-                status, _ = await self.decisions.read(message.placement)
-        if message.target not in core.selected_ids(status):
+                known = await self.decisions.read(message.placement)
+        if known is not None and not known.whole:
+            raise Retry(LATER, "slices of what was decided are missing")
+        if message.target not in core.selected_ids(known.status if known else None):
             await self.ledger.release(prefix, message.placement, message.head)
+
+    def _present(self, ref: PlacementRef, head: Head) -> set[str]:
+        """The targets in which a placement holds something, under no newer head; not what another of its name left."""
+        return {
+            target
+            for target, each in self._held(ref).items()
+            if each.head.uid == head.uid and not head.older_than(each.head)
+        }
 
     def leftovers(self, ref: PlacementRef, head: Head, targets: Collection[str]) -> list[Assigned]:
         """Removals of what a placement holds elsewhere, under no newer head.

@@ -1,23 +1,38 @@
 """PlacementDecisions on the hub: read, and written by compare-and-set; PlacementBindings: read."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from services.decision import bound
+from services.decision.memory import Memory, Record
 from shared.api import (
+    API_VERSION,
+    ObjectMeta,
+    OwnerReference,
     Placement,
+    PlacementDecision,
     PlacementDecisionStatus,
     PlacementSpec,
     decode_binding,
-    decode_decision,
     decode_placement,
     to_dict,
 )
-from shared.api.decision import PlacementDecision
+from shared.broker.bus import Retry
+from shared.hub.decisions import IncompleteDecision, read_decision
 from shared.hub.hub import Hub
-from shared.hub.names import PLACEMENT_LABEL, field_manager, label_value
+from shared.hub.names import (
+    DECISION_INDEX_LABEL,
+    DECISION_KEY_LABEL,
+    PLACEMENT_LABEL,
+    field_manager,
+    label_value,
+    slice_name,
+)
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
+from shared.hub.retry import MUCH_LATER
+from shared.hub.slices import further_names, joined, sliced
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.model.decision import Reservation
@@ -31,42 +46,84 @@ class Decisions:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self.memory = Memory()
 
-    async def read(self, ref: PlacementRef) -> tuple[PlacementDecisionStatus | None, dict[str, Any] | None]:
-        """What was decided last, and the object as the API server has it; None, None when there is none."""
+    async def read(self, ref: PlacementRef) -> Record | None:
+        """What was decided last, as the API server has it now; None where there is nothing."""
+        self.memory.forget(ref)
         try:
-            found = await self._client(ref).get(DECISIONS, ref.name, ref.namespace)
-        except ApiError as error:
-            if error.absent(ref.name):
-                return None, None
-            raise
-        return decode_decision(found).status, found
+            found = await read_decision(self._client(ref), ref.name, ref.namespace)
+        except IncompleteDecision as error:
+            return _record(error.first, whole=False)
+        return None if found is None else _record(found)
 
-    async def write(
-        self, ref: PlacementRef, head: Head, status: PlacementDecisionStatus, found: dict[str, Any] | None
-    ) -> None:
-        """Write a decision if nobody wrote since `found` was read; raises ApiError with `conflict` if somebody did."""
-        if found is None:
-            found = await self._client(ref).create(DECISIONS, _fresh(ref, head.uid), field_manager=FIELD_MANAGER)
-        body = to_dict(PlacementDecision(status=status))
-        body["metadata"] = {
-            "name": ref.name,
-            "namespace": ref.namespace,
-            "resourceVersion": found["metadata"]["resourceVersion"],
-        }
-        await self._client(ref).replace(DECISIONS, body, subresource="status", field_manager=FIELD_MANAGER)
+    async def write(self, ref: PlacementRef, uid: str, status: PlacementDecisionStatus, before: Record | None) -> None:
+        """Write the decision for the Placement with this uid, in one request for each hundred targets, if nobody wrote
+        since `before`.
 
-    async def forget(self, ref: PlacementRef) -> None:
-        """Delete the decision of a placement that goes away; it is fine when there is none."""
-        try:
-            await self._client(ref).delete(DECISIONS, ref.name, ref.namespace)
-        except ApiError as error:
-            if not error.not_found:
-                raise
+        Raises ApiError for which `lost_race` holds if somebody did.
+        """
+        self.memory.forget(ref)
+        client = self._client(ref)
+        first, *further = sliced(status, uid)
+        for index, each in enumerate(further, start=1):
+            try:
+                await client.create(DECISIONS, _object(ref, uid, each, index), field_manager=FIELD_MANAGER)
+            except ApiError as error:
+                if not error.already_exists:  # the same content has the same name
+                    raise
+        body = _object(ref, uid, first)
+        if before is None:
+            stored = await client.create(DECISIONS, body, field_manager=FIELD_MANAGER, type=PlacementDecision)
+        else:
+            body["metadata"]["resourceVersion"] = before.version
+            stored = await client.replace(DECISIONS, body, field_manager=FIELD_MANAGER, type=PlacementDecision)
+        if stored.status.decisions is None:
+            raise Retry(MUCH_LATER, "the hub has PlacementDecision as an earlier release had it: upgrade its CRDs")
+        status = msgspec.structs.replace(status, revision=first.revision, slices=first.slices)
+        self.memory.note(ref, Record(uid=uid, version=stored.metadata.resource_version, status=status))
+        if before is not None:
+            kept = further_names(ref.name, first)
+            await self._delete(ref, [each for each in further_names(ref.name, before.status) if each not in kept])
 
-    async def bound(self, ref: PlacementRef) -> set[str]:
-        """The ids of the targets that a placement has PlacementBindings for."""
-        return set(await self.applied(ref))
+    async def forget(self, ref: PlacementRef, known: Record | None = None) -> None:
+        """Delete the decision of a placement that goes away; it is fine when there is none.
+
+        Slices that are not `known` of go with the Placement, which owns them.
+        """
+        self.memory.forget(ref)
+        await self._delete(ref, [ref.name, *(further_names(ref.name, known.status) if known else ())])
+
+    async def _delete(self, ref: PlacementRef, names: Iterable[str]) -> None:
+        for name in names:
+            try:
+                await self._client(ref).delete(DECISIONS, name, ref.namespace)
+            except ApiError as error:
+                if not error.not_found:
+                    raise
+
+    async def put_in_order(self, workspace: str) -> None:
+        """Write anew what 0.1 decided in a workspace, in the shape of today; delete slices that belong to no decision.
+
+        Whoever dies between two requests leaves such slices. Those of a newer attempt may be about to become one.
+        """
+        client = self._hub.at(workspace)
+        old = await client.list(DECISIONS, label_selector=f"!{DECISION_KEY_LABEL}", type=PlacementDecision)
+        for each in old.items:
+            ref, record = _ref(workspace, each.metadata.namespace, each.metadata.name), _record(each)
+            try:
+                await self.write(ref, record.uid, record.status, record)
+            except ApiError as error:
+                if not lost_race(error, ref):
+                    raise
+        further = f"{DECISION_INDEX_LABEL},{DECISION_INDEX_LABEL}!=0"
+        for each in (await client.list(DECISIONS, label_selector=further, type=PlacementDecision)).items:
+            owners = each.metadata.owner_references
+            ref = _ref(workspace, each.metadata.namespace, owners[0].name if owners else each.metadata.name)
+            known = await self.read(ref)
+            status = known.status if known is not None else None
+            if status is not None and status.revision != each.status.revision and status.attempt >= each.status.attempt:
+                await self._delete(ref, [each.metadata.name])
 
     async def applied(self, ref: PlacementRef) -> dict[str, int]:
         """The targets, by id, that a placement has PlacementBindings for: which attempt is applied in full, or 0."""
@@ -107,7 +164,8 @@ class Decisions:
         """
         client = self._hub.at(workspace)
         bindings = [decode_binding(each) for each in (await client.list(BINDINGS)).items]
-        decisions, page = await client.list(DECISIONS), await client.list(PLACEMENTS)
+        decisions = await client.list(DECISIONS, type=PlacementDecision)
+        page = await client.list(PLACEMENTS)
         placements = {
             (placement.metadata.namespace, placement.metadata.name): placement
             for placement in map(decode_placement, page.items)
@@ -117,12 +175,12 @@ class Decisions:
         for each in bindings:
             placement = placements.get((each.metadata.namespace, each.spec.placement_ref.name), nobody)
             found.append((bound.target_of(each), bound.reserved(each, workspace, placement)))
-        for decision in map(decode_decision, decisions.items):
+        for decision in (each.decision for each in joined(decisions.items)):
             metadata, status = decision.metadata, decision.status
             placement = placements.get((metadata.namespace, metadata.name), nobody)
             owner = metadata.owner_references[0].uid if metadata.owner_references else ""
             held = Reservation(
-                placement=PlacementRef(workspace=workspace, namespace=metadata.namespace, name=metadata.name),
+                placement=_ref(workspace, metadata.namespace, metadata.name),
                 head=Head(uid=owner, generation=status.observed_generation, attempt=status.attempt),
                 resources={},
                 labels=placement.metadata.labels,
@@ -138,25 +196,31 @@ class Decisions:
         return self._hub.at(ref.workspace)
 
 
-def owner_of(decision: dict[str, Any]) -> str:
-    """The uid of the Placement that a PlacementDecision was written for."""
-    owners = decision["metadata"].get("ownerReferences") or [{}]
-    return str(owners[0].get("uid", ""))
+def lost_race(error: ApiError, ref: PlacementRef) -> bool:
+    """True if a decision was not written since it is not what it was: written by others, or gone."""
+    return error.conflict or error.already_exists or error.absent(ref.name)
 
 
-def _fresh(ref: PlacementRef, uid: str) -> dict[str, Any]:
-    owner = {
-        "apiVersion": DECISIONS.api_version,
-        "kind": "Placement",
-        "name": ref.name,
-        "uid": uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-    metadata = {
-        "name": ref.name,
-        "namespace": ref.namespace,
-        "labels": {PLACEMENT_LABEL: label_value(ref.name)},
-        "ownerReferences": [owner],
-    }
-    return {"apiVersion": DECISIONS.api_version, "kind": DECISIONS.kind, "metadata": metadata}
+def _ref(workspace: str, namespace: str, name: str) -> PlacementRef:
+    return PlacementRef(workspace=workspace, namespace=namespace, name=name)
+
+
+def _record(decision: PlacementDecision, *, whole: bool = True) -> Record:
+    metadata = decision.metadata
+    owner = metadata.owner_references[0].uid if metadata.owner_references else ""
+    return Record(uid=owner, version=metadata.resource_version, status=decision.status, whole=whole)
+
+
+def _object(ref: PlacementRef, uid: str, status: PlacementDecisionStatus, index: int = 0) -> dict[str, Any]:
+    """A slice of a decision as it is written."""
+    owner = OwnerReference(
+        api_version=API_VERSION, kind="Placement", name=ref.name, uid=uid, controller=True, block_owner_deletion=True
+    )
+    name = label_value(ref.name)
+    metadata = ObjectMeta(
+        name=slice_name(ref.name, status.revision, index),
+        namespace=ref.namespace,
+        labels={PLACEMENT_LABEL: name, DECISION_KEY_LABEL: name, DECISION_INDEX_LABEL: str(index)},
+        owner_references=(owner,),
+    )
+    return to_dict(PlacementDecision(metadata=metadata, status=status))

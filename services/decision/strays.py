@@ -43,7 +43,10 @@ async def _unwanted(target: str, stray: Stray, decider: Decider) -> Head | None:
     ref, known = stray.placement, decider.heads.get(stray.placement.key)
     if not stray.uid or TargetRef.parse(target).key in decider.ledger.held_by(ref):
         return None
-    status, _ = await decider.decisions.read(ref)
+    decision = await decider.decisions.read(ref)
+    if decision is not None and not decision.whole:
+        return None
+    status = decision.status if decision is not None else None
     uid = await decider.decisions.uid(ref)
     if uid is not None:  # it lives
         decided = known is not None and status is not None and known.head.attempt == status.attempt

@@ -7,7 +7,8 @@ import msgspec
 from services.decision import core
 from services.decision.decider import Decider
 from services.decision.ledger import Crowded
-from shared.kube.errors import KubeError
+from shared.broker.bus import Retry
+from shared.kube.errors import ApiError, KubeError
 from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.pipeline.messages import Assigned
@@ -40,8 +41,11 @@ def _questionable(held: Reservation, decider: Decider) -> bool:
 
 
 async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decider) -> list[Assigned]:
-    status, _ = await decider.decisions.read(ref)
+    known = await decider.decisions.read(ref)
     bindings = await decider.decisions.applied(ref)
+    if known is not None and not known.whole:
+        return []  # it is decided anew before long
+    status = known.status if known is not None else None
     if status is not None:
         read = msgspec.structs.replace(newest, attempt=status.attempt)
     elif await decider.decisions.exists(ref):
@@ -57,6 +61,24 @@ async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decide
         elif held.head.older_than(read):
             removals.append(core.removal(ref, newest, target, orphan=held.orphan))
     return removals
+
+
+async def put_in_order(decider: Decider) -> None:
+    """Bring the PlacementDecisions of each workspace into today's shape: once in the life of this process, and again
+    where a workspace comes back."""
+    paths = {entry.value.path for entry in decider.workspaces.entries.values()}
+    decider.in_order &= paths
+    for path in sorted(paths - decider.in_order):
+        try:
+            await decider.decisions.put_in_order(path)
+        except ApiError as error:
+            if not error.not_found:  # a workspace without our kinds has nothing decided
+                log.warning("decisions are put in order later", extra={"workspace": path, "error": str(error)})
+                continue
+        except (KubeError, Retry) as error:
+            log.warning("decisions are put in order later", extra={"workspace": path, "error": str(error)})
+            continue
+        decider.in_order.add(path)
 
 
 async def forget_released(decider: Decider) -> None:

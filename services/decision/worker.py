@@ -90,6 +90,12 @@ async def clear_strays(deps: Decider) -> list[Assigned]:
 
 
 @worker.every(lambda settings: settings.release_seconds)
+async def put_in_order(deps: Decider) -> None:
+    """Bring decisions of earlier releases into today's shape, and take away what workers that died left of some."""
+    await upkeep.put_in_order(deps)
+
+
+@worker.every(lambda settings: settings.release_seconds)
 async def forget_released(deps: Decider) -> None:
     """Delete what was released so long ago that nobody can be about to take it with an older head."""
     await upkeep.forget_released(deps)

@@ -14,10 +14,11 @@ from shared.api import (
     PlacementStatus,
     to_dict,
 )
+from shared.hub.decisions import read_decision
 from shared.hub.events import EventType, tell
 from shared.hub.hub import Hub
 from shared.hub.names import binding_name, field_manager
-from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES
+from shared.hub.resources import BINDINGS, PLACEMENTS, POLICIES
 from shared.kube.errors import ApiError
 from shared.kube.resources import Resource
 from shared.model.refs import PlacementRef
@@ -38,7 +39,7 @@ class StatusRecords:
         return await self._get(ref.workspace, PLACEMENTS, ref.name, ref.namespace, Placement)
 
     async def decision(self, ref: PlacementRef) -> PlacementDecision | None:
-        return await self._get(ref.workspace, DECISIONS, ref.name, ref.namespace, PlacementDecision)
+        return await read_decision(self._hub.at(ref.workspace), ref.name, ref.namespace)
 
     async def binding(self, ref: PlacementRef, target: str) -> PlacementBinding | None:
         return await self._get(ref.workspace, BINDINGS, binding_name(ref.name, target), ref.namespace, PlacementBinding)

@@ -34,6 +34,8 @@ from shared.api.codec import (
 )
 from shared.api.decision import (
     HISTORY_LIMIT,
+    SLICE,
+    ClusterDecision,
     HistoryEntry,
     PlacementDecision,
     PlacementDecisionStatus,
@@ -122,6 +124,7 @@ __all__ = [
     "HISTORY_LIMIT",
     "KINDS",
     "REGION_LABEL",
+    "SLICE",
     "VERSION",
     "ZONE_LABEL",
     "Adoption",
@@ -131,6 +134,7 @@ __all__ = [
     "ApiObject",
     "BindingPhase",
     "BoundObject",
+    "ClusterDecision",
     "Condition",
     "Count",
     "Health",

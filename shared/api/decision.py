@@ -10,6 +10,12 @@ from shared.api.override import OverrideType
 
 HISTORY_LIMIT = 10
 
+SLICE = 100
+"""Targets that one object holds at most, as SIG Multicluster's PlacementDecision has it."""
+
+SLICES = 100
+"""Objects that one decision is written in at most."""
+
 
 class ScorePart(ApiStruct, frozen=True, kw_only=True):
     """One scorer's part of a score."""
@@ -47,6 +53,19 @@ class ScoredTarget(ApiStruct, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(description="Why the target was chosen, in one sentence.", max_length=2048)] = ""
 
 
+class ClusterDecision(ApiStruct, frozen=True, kw_only=True):
+    """A target that was chosen, as tools read it that look for clusters by name.
+
+    All values are text, since some of these tools take nothing else.
+    """
+
+    cluster_name: Annotated[str, Meta(description="Name of the SyncTarget.", max_length=253)]
+    workspace: Annotated[str, Meta(description="Workspace that offers it; empty on a Kubernetes hub.", max_length=256)]
+    replicas: Annotated[str, Meta(description="Replicas that it gets; empty: as the workload says.", max_length=20)]
+    score: Annotated[str, Meta(description="Total score, 0 to 100.", max_length=20)]
+    reason: Annotated[str, Meta(description="Why the target was chosen, in one sentence.", max_length=2048)]
+
+
 class Rejection(ApiStruct, frozen=True, kw_only=True):
     """The targets that one reason excluded."""
 
@@ -77,7 +96,15 @@ class HistoryEntry(ApiStruct, frozen=True, kw_only=True):
 
 
 class PlacementDecisionStatus(ApiStruct, frozen=True, kw_only=True):
-    """The decision."""
+    """The decision. No subresource: an object is written as a whole."""
+
+    revision: Annotated[
+        str, Meta(description="Equal on all slices of a decision; empty where there is only one.", max_length=64)
+    ] = ""
+    slices: Annotated[
+        int,
+        Meta(description="How many objects the decision is written in, a hundred targets in each.", ge=1, le=SLICES),
+    ] = 1
 
     observed_generation: Annotated[int, Meta(description="Generation of the Placement that was decided.", ge=0)] = 0
     attempt: Annotated[int, Meta(description="Attempt at that generation, from 1.", ge=0)] = 0
@@ -91,6 +118,10 @@ class PlacementDecisionStatus(ApiStruct, frozen=True, kw_only=True):
         ),
     ] = ""
     strategy: Annotated[str, Meta(description="Strategy that proposed it.", max_length=63)] = ""
+    decisions: Annotated[
+        Annotated[tuple[ClusterDecision, ...], Meta(max_length=SLICE)] | None,
+        Meta(description="The chosen targets in short. Absent where an older version decided."),
+    ] = None
     selected: Annotated[tuple[ScoredTarget, ...], Meta(description="Targets that were chosen.", max_length=10000)] = ()
     alternates: Annotated[
         tuple[ScoredTarget, ...], Meta(description="Targets that come next, best first.", max_length=32)

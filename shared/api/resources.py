@@ -23,13 +23,14 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """How a kind is served."""
+    """How a kind is served. With `status`, that is a subresource of its own; without, it is written with the rest."""
 
     kind: type[ApiObject]
     plural: str
     short: str
     scope: Literal["Cluster", "Namespaced"]
     columns: tuple[Column, ...]
+    status: bool = True
 
 
 _AGE = Column("Age", ".metadata.creationTimestamp", "date")
@@ -92,6 +93,7 @@ RESOURCES = (
             Column("Rationale", ".status.rationale"),
             Column("Decided", ".status.decidedAt", "date"),
         ),
+        status=False,
     ),
     Resource(
         PlacementBinding,

@@ -22,15 +22,18 @@ APPLIED_FINALIZER = f"{GROUP}/applied"
 PLACEMENT_LABEL = f"{GROUP}/placement"
 """On PlacementDecisions and PlacementBindings: the Placement that they belong to, as `label_value` of its name."""
 
+DECISION_KEY_LABEL = "multicluster.x-k8s.io/decision-key"
+"""On PlacementDecisions, as SIG Multicluster has it: the same on all slices of a decision; as `PLACEMENT_LABEL`."""
+
+DECISION_INDEX_LABEL = "multicluster.x-k8s.io/decision-index"
+"""On PlacementDecisions, as SIG Multicluster has it: which slice of the decision it is, from 0."""
+
 REQUESTER_ANNOTATION = f"{GROUP}/requester"
 """On Placements: who last changed what they ask for, as JSON with username, uid, groups and extra; stamped by the API
 server's admission."""
 
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On PlacementBindings: the attempt of the placement that they were last written for."""
-
-LEASE_ANNOTATION = f"{GROUP}/lease"
-"""On PlacementBindings: since when a worker acts in the target, and a name of its lease that no other has."""
 
 PROVIDER_LABEL = "moorage.io/provider"
 """On SyncTargets: who runs the cluster."""
@@ -104,6 +107,12 @@ def label_value(name: str) -> str:
 def binding_name(placement: str, target: str) -> str:
     """The name of the PlacementBinding of a placement in a target (by its id)."""
     return f"{_cut(placement, NAME_LIMIT - 9)}-{_digest(target)}"
+
+
+def slice_name(placement: str, revision: str, index: int) -> str:
+    """The name of a slice of a PlacementDecision; the first, with index 0, has the Placement's own name."""
+    end = f"-{revision}-{index}" if index else ""
+    return f"{_cut(placement, NAME_LIMIT - len(end))}{end}"
 
 
 def applyset_name(ref: PlacementRef) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared.broker.bus import Retry
+from shared.hub.decisions import IncompleteDecision
 from shared.kube.errors import ApiError, ConfigError, Unreachable
 
 # Seconds.
@@ -22,7 +23,7 @@ def as_retry() -> Iterator[None]:
     """
     try:
         yield
-    except (Unreachable, ConfigError) as error:
+    except (Unreachable, ConfigError, IncompleteDecision) as error:
         raise Retry(LATER, str(error)) from error
     except ApiError as error:
         if error.conflict or error.already_exists:

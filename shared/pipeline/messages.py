@@ -213,10 +213,14 @@ class Observed(_OfPlacement, frozen=True, kw_only=True):
 
 
 class Withdrawn(_OfPlacement, frozen=True, kw_only=True):
-    """controller: the Placement is being deleted; undo what was decided (or leave it, when `orphan`)."""
+    """controller: the Placement is being deleted; undo what was decided (or leave it, when `orphan`).
+
+    `targets` are those that it is decided for or bound in, as far as the controller knew.
+    """
 
     stage: ClassVar[str] = "withdrawn"
     orphan: bool = False
+    targets: tuple[str, ...] = ()
 
 
 class Reported(_OfPlacement, frozen=True, kw_only=True):

@@ -65,7 +65,7 @@ class Hub:
 
     async def decided(self, name: str) -> str:
         """A PlacementDecision as the worker writes it; its path."""
-        body = obj("PlacementDecision", API_VERSION, name=name)
+        body = obj("PlacementDecision", API_VERSION, name=name, status={"selected": [], "decisions": []})
         await self.actors["decision"].ok("POST", f"{API}/placementdecisions", body)
         return f"{API}/placementdecisions/{name}"
 
@@ -229,14 +229,17 @@ async def test_labels_finalizers_and_status_do_not_make_anybody_the_requester(hu
 async def test_a_tenant_that_decides_by_itself_is_refused(hub: Hub, who: str) -> None:
     actor, name = hub.actors[who], f"decided-{who}"
     path = await hub.decided(name)
-    assert ALONE in await actor.refused("PATCH", f"{path}/status", {"status": SELECTED}, MERGE)
+    assert (await actor.send("PATCH", f"{path}/status", {"status": SELECTED}, MERGE))[0] == 404
+    assert ALONE in await actor.refused("PATCH", path, {"status": SELECTED}, MERGE)
     swap = [{"op": "add", "path": "/status", "value": SELECTED}]
-    assert ALONE in await actor.refused("PATCH", f"{path}/status", swap, JSON_PATCH)
+    assert ALONE in await actor.refused("PATCH", path, swap, JSON_PATCH)
     body = obj("PlacementDecision", API_VERSION, name=name, status=SELECTED)
-    assert ALONE in await actor.refused("PATCH", f"{path}/status?fieldManager=x&force=true", body, APPLY)
+    assert ALONE in await actor.refused("PATCH", f"{path}?fieldManager=x&force=true", body, APPLY)
     found = await actor.ok("GET", path)
-    assert ALONE in await actor.refused("PUT", f"{path}/status", {**found, "status": SELECTED})
+    assert ALONE in await actor.refused("PUT", path, {**found, "status": SELECTED})
     assert ALONE in await actor.refused("PATCH", path, {"metadata": {"labels": {"a": "b"}}}, MERGE)
+    slice_of = obj("PlacementDecision", API_VERSION, name=f"{name}-0-1", status={**SELECTED, "revision": "0"})
+    assert ALONE in await actor.refused("POST", f"{API}/placementdecisions", slice_of)
     fresh = obj("PlacementDecision", API_VERSION, name=f"{name}-2", status=SELECTED)
     assert ALONE in await actor.refused("POST", f"{API}/placementdecisions", fresh)
     assert ALONE in await actor.refused("PATCH", f"{API}/placementdecisions/{name}-2?fieldManager=x", fresh, APPLY)

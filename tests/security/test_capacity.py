@@ -205,7 +205,7 @@ async def awaits_decision(system: Together, name: str = "web") -> bool:
 async def test_a_tenant_whose_workload_grows_after_the_decision_and_before_it_is_applied_runs_none_of_it(
     system: Together,
 ) -> None:
-    system.before("PUT", "/placementdecisions/web/status", lambda: grow(system))
+    system.before("POST", "/placementdecisions", lambda: grow(system))
     await system.place("web", worlds.deployment("web", cpu="1"))
     await refused_as_it_runs(system, "web", 0.0)
     assert await system.bindings() == []

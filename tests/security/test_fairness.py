@@ -30,7 +30,6 @@ from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
 from shared.process.tracing import Telemetry
 from tests.support import discovery, perimeter
-from tests.support.client import if_there
 from tests.support.manifests import condition, obj
 from tests.support.scene import PLATFORM, RIVAL, TEAM, Scene, opened
 from tests.support.waiting import until
@@ -189,11 +188,10 @@ async def decided(system: System, ref: PlacementRef, target: str) -> None:
     client: Client = scene.hub.cluster(ref.workspace)
     await until(lambda: [each for each in system.requested() if each.request.placement == ref])
     (message,) = (each for each in system.requested() if each.request.placement == ref)
-    if await if_there(client.get(DECISIONS, ref.name, ref.namespace)) is None:
-        await client.create(DECISIONS, obj("PlacementDecision", DECISIONS.api_version, name=ref.name, namespace="shop"))
     selected = [{"target": {"workspace": PLATFORM, "name": target}}]
-    body = {"status": {"attempt": message.request.head.attempt, "selected": selected}}
-    await client.merge_patch(DECISIONS, ref.name, body, ref.namespace, subresource="status")
+    status = {"attempt": message.request.head.attempt, "selected": selected}
+    body = obj("PlacementDecision", DECISIONS.api_version, name=ref.name, namespace="shop", status=status)
+    await client.apply(DECISIONS, body, force=True)
 
 
 def causes(system: System) -> dict[str, str]:

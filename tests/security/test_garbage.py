@@ -159,8 +159,7 @@ async def decided(team: Client, ref: PlacementRef) -> None:
         await team.apply(CRDS, crd(resource))
     await team.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ref.namespace}})
     metadata = {"name": ref.name, "namespace": ref.namespace}
-    made = await team.create(
-        DECISIONS, {"apiVersion": DECISIONS.api_version, "kind": DECISIONS.kind, "metadata": metadata}
-    )
     selected = {"target": {"workspace": "root:platform", "name": "east"}, "reserved": {"cpu": 2.5}}
-    await team.replace(DECISIONS, {**made, "status": {"attempt": 3, "selected": [selected]}}, subresource="status")
+    status = {"attempt": 3, "selected": [selected]}
+    decision = {"apiVersion": DECISIONS.api_version, "kind": DECISIONS.kind, "metadata": metadata, "status": status}
+    await team.create(DECISIONS, decision)

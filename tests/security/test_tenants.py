@@ -231,9 +231,9 @@ async def test_a_tenant_that_acts_as_a_worker_of_moorage_decides_nothing(land: L
     await grant(land.scene.hub, TEAM, "worker", subject("ServiceAccount", f"moorage-system:{worker}"), rules=EVERYTHING)
     of_its_own = land.actor(sandbox.add_service_account(TEAM, "moorage-system", worker))
     await land.scene.decide(REF, "east")
-    for path in (PLACEMENTS.replace("placements", "placementdecisions"), PLACEMENTS):
+    for path in (f"{PLACEMENTS.replace('placements', 'placementdecisions')}/web", f"{PLACEMENTS}/web/status"):
         for actor in (by_hand, of_its_own):
-            said = await actor.refused("PATCH", f"{path}/web/status", {"status": {"attempt": 99}}, MERGE)
+            said = await actor.refused("PATCH", path, {"status": {"attempt": 99}}, MERGE)
             assert "written by Moorage alone" in said
 
 

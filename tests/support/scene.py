@@ -98,12 +98,10 @@ class Scene:
             }
             for name in targets
         ]
-        body = obj("PlacementDecision", DECISIONS.api_version, name=ref.name, namespace=ref.namespace)
-        with contextlib.suppress(ApiError):
-            await client.create(DECISIONS, body)
         decided_at = datetime.fromtimestamp(self.clock(), UTC).isoformat()
         status = {"attempt": self.attempt, "selected": selected, "decidedAt": decided_at, "inputDigest": digest}
-        await client.merge_patch(DECISIONS, ref.name, {"status": status}, ref.namespace, subresource="status")
+        body = obj("PlacementDecision", DECISIONS.api_version, name=ref.name, namespace=ref.namespace, status=status)
+        await client.apply(DECISIONS, body, force=True)
         head = await client.get(PLACEMENTS, ref.name, ref.namespace)
         found = Head(uid=head["metadata"]["uid"], generation=1, attempt=self.attempt)
         await Table(self.store, HEADS).put(

@@ -5,9 +5,18 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal, TypeVar
 
-from shared.api import Placement, PlacementBinding, PlacementDecision, SyncTarget, TargetReference, get_condition
+from shared.api import (
+    Placement,
+    PlacementBinding,
+    PlacementDecision,
+    PlacementDecisionStatus,
+    SyncTarget,
+    TargetReference,
+    get_condition,
+)
 from shared.api.placement import PlacedTarget
 from shared.broker.tokens import unescape
+from shared.hub.slices import parts
 from shared.model.refs import PlacementRef, TargetRef
 from shared.pipeline.messages import MESSAGES, PIPELINE
 
@@ -50,7 +59,15 @@ class DemoPicture:
     def selected(self, ref: PlacementRef) -> tuple[str, ...]:
         """The clusters that were chosen for it, in the order of the decision."""
         decision = self.decisions.get(ref)
-        return tuple(cluster_id(chosen.target) for chosen in decision.status.selected) if decision else ()
+        if decision is None:
+            return ()
+
+        def find(name: str) -> PlacementDecisionStatus | None:
+            further = self.decisions.get(PlacementRef(workspace=ref.workspace, namespace=ref.namespace, name=name))
+            return None if further is None else further.status
+
+        slices = parts(ref.name, decision.status, find)
+        return tuple(cluster_id(chosen.target) for each in slices for chosen in each.selected)
 
     def placed(self, ref: PlacementRef) -> dict[str, PlacedTarget]:
         """The phase of each cluster, by the Placement's own status."""

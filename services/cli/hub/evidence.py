@@ -9,13 +9,14 @@ from typing import Any
 
 from services.cli.hub.auditor import Evidence, Place
 from services.controller.workload import summarize
-from shared.api import PlacementDecisionStatus, decode_decision
+from shared.api import PlacementDecision, PlacementDecisionStatus
 from shared.broker.store import Store
 from shared.broker.table import Table
 from shared.hub.hub import Hub, open_hub
 from shared.hub.kinds import kind_named
 from shared.hub.names import MANAGED_SELECTOR, OWNER_ANNOTATION, SYSTEM_NAMESPACE, field_manager, parse_owner
 from shared.hub.resources import BINDINGS, DECISIONS
+from shared.hub.slices import joined
 from shared.hub.targets import TargetClients, perimeter
 from shared.kube.applyset import APPLYSET_ID
 from shared.kube.client import Client
@@ -99,7 +100,8 @@ class Witness:
     async def _in_workspace(self, path: str) -> tuple[dict[PlacementRef, PlacementDecisionStatus], set[Place]]:
         client = self._hub.at(path)
         try:
-            bindings, decisions = (await client.list(BINDINGS)).items, (await client.list(DECISIONS)).items
+            bindings = (await client.list(BINDINGS)).items
+            decisions = joined((await client.list(DECISIONS, type=PlacementDecision)).items)
         except ApiError as error:
             if error.not_found:  # a workspace without our kinds has nothing decided
                 return {}, set()
@@ -111,7 +113,7 @@ class Witness:
             target = spec["target"]
             bound.add((ref, TargetRef(workspace=target.get("workspace", ""), name=target["name"]).id))
         decided = {}
-        for decision in map(decode_decision, decisions):
+        for decision in (each.decision for each in decisions):
             metadata = decision.metadata
             decided[PlacementRef(workspace=path, namespace=metadata.namespace, name=metadata.name)] = decision.status
         return decided, bound

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from services.cli.offline.objects import Manifest, decoded, labels_of, name_of, ref_of, unique, workspace_of
-from services.cli.support.manifests import is_ours, of_kind
+from services.cli.support.manifests import InvalidManifest, is_ours, of_kind
 from services.controller.core.rebalance import moved_at
 from services.controller.workload import summarize
 from services.discovery.inventory import Viewpoint, target_of
@@ -21,6 +21,8 @@ from services.scheduler.snapshot import Snapshot
 from shared.api import (
     KINDS,
     InvalidObject,
+    PlacementDecision,
+    PlacementDecisionStatus,
     ServedAPI,
     decode_decision,
     decode_placement,
@@ -28,6 +30,7 @@ from shared.api import (
     decode_synctarget,
     get_condition,
 )
+from shared.hub.slices import joined
 from shared.model.decision import Reservation
 from shared.model.policy import PolicyEntry
 from shared.model.refs import Head, PlacementRef, TargetRef
@@ -116,18 +119,29 @@ def plane_of(
     complete = [each if each.apis else msgspec.structs.replace(each, apis=everything) for each in known]
     plane = Plane({each.id: each for each in complete}, _policies(policies), objects)
     labels = {ref_of(each): labels_of(each) for each in of_kind(placements, "Placement")}
-    for manifest in unique(of_kind(previous, "PlacementDecision")):
-        status = decoded(decode_decision, manifest).status
-        selected = status.selected
-        placement = ref_of(manifest)
+    for placement, status in _decided(previous):
         plane.moved_at[placement] = moved_at(status.history)
-        ids = [TargetRef.of(each.target).id for each in selected]
+        ids = [TargetRef.of(each.target).id for each in status.selected]
         plane.previous[placement] = tuple(
-            PreviousChoice(target=target, replicas=each.replicas) for target, each in zip(ids, selected, strict=True)
+            PreviousChoice(target=target, replicas=each.replicas)
+            for target, each in zip(ids, status.selected, strict=True)
         )
-        reserved = {target: each.reserved for target, each in zip(ids, selected, strict=True)}
+        reserved = {target: each.reserved for target, each in zip(ids, status.selected, strict=True)}
         plane.hold(placement, labels.get(placement, {}), reserved)
     return plane
+
+
+def _decided(manifests: Iterable[Manifest]) -> Iterator[tuple[PlacementRef, PlacementDecisionStatus]]:
+    decisions: defaultdict[str, list[PlacementDecision]] = defaultdict(list)
+    for each in unique(of_kind(manifests, "PlacementDecision")):
+        decisions[workspace_of(each)].append(decoded(decode_decision, each))
+    for workspace, found in decisions.items():
+        for one in joined(found):
+            metadata = one.decision.metadata
+            if not one.whole:
+                raise InvalidManifest(f"of PlacementDecision {metadata.name} there are not all slices")
+            ref = PlacementRef(workspace=workspace, namespace=metadata.namespace or "default", name=metadata.name)
+            yield ref, one.decision.status
 
 
 def _policies(manifests: Iterable[Manifest]) -> tuple[PolicyEntry, ...]:

@@ -1,30 +1,54 @@
 """All that the next step of a placement depends on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from services.controller.core.eviction import Sighting
 from services.controller.settings import ControllerSettings
 from shared.api import Placement
+from shared.hub.slices import parts
 from shared.model.request import HeadEntry, PreviousChoice, Waiting
 from shared.model.resources import Resources, fits
 
 
 class KnownDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """A PlacementDecision as far as the controller needs it."""
+    """A PlacementDecision, or a slice of one, as far as the controller needs it."""
 
     attempt: int
     selected: tuple[PreviousChoice, ...] = ()
     reserved: dict[str, Resources] = {}  # by selected target
     moved_at: float = 0.0
+    revision: str = ""  # empty where there is only one slice
+    slices: int = 1
+    slice_of: str = ""  # the Placement's name, on all slices but the first
+
+
+def whole(name: str, first: KnownDecision, find: Callable[[str], KnownDecision | None]) -> KnownDecision:
+    """A Placement's decision from its slices; `find` gets one by the object's name.
+
+    Where somebody took one away it says no more than that there is one: it has to be decided anew.
+    """
+    if first.slices == 1:
+        return first
+    there = parts(name, first, find)
+    if len(there) < first.slices:
+        return KnownDecision(attempt=0)
+    return msgspec.structs.replace(
+        first,
+        selected=tuple(choice for each in there for choice in each.selected),
+        reserved={target: amount for each in there for target, amount in each.reserved.items()},
+    )
 
 
 def gives_back(old: KnownDecision, new: KnownDecision) -> bool:
     """True if a placement takes less than before of a target that it stays on, which may help those that wait.
 
-    What it leaves is free only once it is cleared there: when its PlacementBinding is gone.
+    What it leaves is free only once it is cleared there: when its PlacementBinding is gone. Where a decision in slices
+    changed, that is taken for granted.
     """
+    if old.revision != new.revision:
+        return True
     return any(not fits(old.reserved[target], new.reserved[target]) for target in old.reserved.keys() & new.reserved)
 
 

@@ -45,7 +45,7 @@ def admit(at: Address, new: Document, old: Document | None, write: Write) -> Non
 
 def _guard(at: Address, new: Document, old: Document | None, write: Write) -> None:
     """What admission policies do on a real hub. Raises ApiError 403."""
-    why = guards.refusal(at.resource.id, write.subresource, write.user)
+    why = guards.refusal(at.resource.id, write.subresource, write.user, new, old)
     if not why and at.resource.plural == "placements" and not write.subresource:
         why = guards.stamped(new, old, write.user)
     if why:

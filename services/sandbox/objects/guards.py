@@ -17,7 +17,7 @@ COLLECTORS = (
 )
 WRITERS = {
     f"placementdecisions.{GROUP}": "decision",
-    f"placementdecisions.{GROUP}/status": "decision",
+    f"placementdecisions.{GROUP}/status": "decision",  # which a hub has until its CRDs are upgraded from 0.1
     f"placementbindings.{GROUP}": "binding",
     f"placementbindings.{GROUP}/status": "binding",
     f"placements.{GROUP}/status": "status",
@@ -63,16 +63,20 @@ def stamped(new: Document, old: Document | None, user: User) -> str:
     return ""
 
 
-def refusal(resource: str, subresource: str, user: User) -> str:
-    """Why this user may not create or change such an object; empty where they may, or anybody may."""
+def refusal(resource: str, subresource: str, user: User, new: Document, old: Document | None) -> str:
+    """Why this user may not create or change such an object; empty where they may, or anybody may.
+
+    Of what the cluster itself collects or migrates, only the metadata changes.
+    """
     worker = WRITERS.get(f"{resource}/{subresource}" if subresource else resource)
     if worker is None:
         return ""
     if not {key for key, _ in user.extra} & {SCOPES, CLUSTER_NAME}:  # else it is somebody in one workspace only
         if {ADMINS, KCP_ADMINS, f"moorage:{worker}"} & set(user.groups):
             return ""
-        if user.name == f"system:serviceaccount:moorage-system:{worker}" or (
-            not subresource and user.name in COLLECTORS
-        ):
+        if user.name == f"system:serviceaccount:moorage-system:{worker}":
+            return ""
+        same = old is not None and all(new.get(part) == old.get(part) for part in ("spec", "status"))
+        if not subresource and user.name in COLLECTORS and same:
             return ""
     return WRITTEN_BY_OTHERS

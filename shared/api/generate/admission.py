@@ -128,7 +128,7 @@ spec:
         apiVersions: [v1alpha1]
         resources:
           - placementdecisions
-          - placementdecisions/status
+          - placementdecisions/status # which a hub has until its CRDs are upgraded from 0.1
           - placementbindings
           - placementbindings/status
           - placements/status
@@ -169,6 +169,7 @@ _COLLECTOR: Final = """    - name: collector # Kubernetes' own controllers, whic
         'system:kube-controller-manager',
         'system:serviceaccount:kube-system:generic-garbage-collector',
         'system:serviceaccount:kube-system:storage-version-migrator-controller']
+        && oldObject != null && object.?spec == oldObject.?spec && object.?status == oldObject.?status
 """
 
 _HUBS: Final[dict[Hub, dict[str, str]]] = {

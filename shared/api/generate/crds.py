@@ -130,7 +130,7 @@ def _version(resource: Resource) -> dict[str, Any]:
         "name": VERSION,
         "served": True,
         "storage": True,
-        "subresources": {"status": {}},
+        **({"subresources": {"status": {}}} if resource.status else {}),
         "additionalPrinterColumns": [_column(column) for column in resource.columns],
     }
 

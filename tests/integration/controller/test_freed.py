@@ -21,7 +21,7 @@ async def freed(scene: Scene) -> AsyncIterator[asyncio.Queue[int]]:
         decision = watch.decision(watch.ref("shop", "web"))
         told.put_nowait(decision.attempt if decision else 0)
 
-    watch = WorkspaceWatch("root:team", scene.team, lambda _: None, lambda _: None, lambda _: None, note)
+    watch = WorkspaceWatch("root:team", scene.team, lambda _: None, lambda _: None, note)
     running = asyncio.create_task(watch.run())
     await until(lambda: watch.synced)
     yield told
@@ -34,7 +34,7 @@ async def decide(scene: Scene, attempt: int, **cpu: float) -> None:
         {"target": {"workspace": PLATFORM, "name": name}, "reserved": {"cpu": amount}} for name, amount in cpu.items()
     ]
     status = {"status": {"attempt": attempt, "selected": selected}}
-    await scene.team.merge_patch(DECISIONS, "web", status, "shop", subresource="status")
+    await scene.team.merge_patch(DECISIONS, "web", status, "shop")
 
 
 async def test_a_decision_that_takes_less_than_before_is_told_and_no_other(scene: Scene, freed) -> None:

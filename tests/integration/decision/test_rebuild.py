@@ -53,15 +53,15 @@ async def test_reservations_are_rebuilt_although_one_workspace_refuses_us(tmp_pa
         for resource in RESOURCES:
             await team.apply(CRDS, crd(resource))
         await team.create(NAMESPACES, NAMESPACE)
-        made = await team.create(
+        await team.create(
             DECISIONS,
             {
                 "apiVersion": DECISIONS.api_version,
                 "kind": DECISIONS.kind,
                 "metadata": {"name": "web", "namespace": "apps"},
+                "status": {"attempt": 3, "selected": [SELECTED]},
             },
         )
-        await team.replace(DECISIONS, {**made, "status": {"attempt": 3, "selected": [SELECTED]}}, subresource="status")
         await team.create(BINDINGS, BINDING)
         store = MemoryStore()
         await store.provision(BUCKETS)

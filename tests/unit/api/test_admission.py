@@ -158,17 +158,20 @@ MINE = {
 GUARDED = tuple(each for those in MINE.values() for each in those)
 
 
-def admitted(policy, info, what):
+BEFORE = {"metadata": {"name": "web"}, "status": {"selected": []}}
+
+
+def admitted(policy, info, what, new=BEFORE, old=BEFORE):
     resource, _, sub = what.partition("/")
     request = {"userInfo": info, "resource": {"group": GROUP, "version": "v1alpha1", "resource": resource}}
-    return policy.admits(request | ({"subResource": sub} if sub else {}))
+    return policy.admits(request | ({"subResource": sub} if sub else {}), new, old)
 
 
-def may_write(info, what):
+def may_write(info, what, new=BEFORE, old=BEFORE):
     resource, _, sub = what.partition("/")
-    said = admitted(DECIDED, info, what)
-    assert said is not bool(guards.refusal(f"{resource}.{GROUP}", sub, user_of(info)))
-    assert said or not admitted(DECIDED_ON_KCP, info, what)
+    said = admitted(DECIDED, info, what, new, old)
+    assert said is not bool(guards.refusal(f"{resource}.{GROUP}", sub, user_of(info), new, old))
+    assert said or not admitted(DECIDED_ON_KCP, info, what, new, old)
     return said
 
 
@@ -231,7 +234,15 @@ def test_operators_write_everything(group):
 
 def test_the_garbage_collector_takes_owners_off_and_writes_no_status():
     info = {"username": "system:serviceaccount:kube-system:generic-garbage-collector"}
-    assert {what for what in GUARDED if may_write(info, what)} == {"placementdecisions", "placementbindings"}
+    taken_off = {**BEFORE, "metadata": {"name": "web", "ownerReferences": []}}
+    assert {what for what in GUARDED if may_write(info, what, taken_off)} == {"placementdecisions", "placementbindings"}
+
+
+@pytest.mark.parametrize("new", [{**BEFORE, "status": {"selected": ["x"]}}, {**BEFORE, "spec": {}}, {"metadata": {}}])
+def test_the_garbage_collector_decides_nothing(new):
+    info = {"username": "system:kube-controller-manager"}
+    assert not any(may_write(info, what, new) for what in GUARDED)
+    assert not any(may_write(info, what, new, None) for what in GUARDED)
 
 
 @pytest.mark.parametrize(

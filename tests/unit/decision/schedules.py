@@ -16,6 +16,7 @@ from services.decision import upkeep
 from services.decision.completeness import MARKER, Completeness
 from services.decision.decider import Decider
 from services.decision.ledger import Ledger
+from services.decision.memory import Memory, Record
 from services.decision.settings import DecisionSettings
 from services.decision.vanished import VanishedWorkspaces
 from shared.api import PlacementDecisionStatus, PlacementSpec
@@ -161,25 +162,24 @@ class StepDecisions:
     def __init__(self, hub: Hub, steps: Steps) -> None:
         self._hub = hub
         self._steps = steps
+        self.memory = Memory()
 
-    async def read(self, ref: PlacementRef) -> tuple[PlacementDecisionStatus | None, dict[str, Any] | None]:
+    async def read(self, ref: PlacementRef) -> Record | None:
+        self.memory.forget(ref)
         await self._steps.turn()
-        version, status = self._hub.decided.get(ref, (0, None))
+        found = self._hub.decided.get(ref)
         await self._steps.turn()
-        return status, {"version": version} if version else None
+        return None if found is None else Record(uid=ref.name, version=str(found[0]), status=found[1])
 
-    async def write(
-        self, ref: PlacementRef, head: Head, status: PlacementDecisionStatus, found: dict[str, Any] | None
-    ) -> None:
+    async def write(self, ref: PlacementRef, uid: str, status: PlacementDecisionStatus, before: Record | None) -> None:
+        self.memory.forget(ref)
         await self._steps.turn()
         version, _ = self._hub.decided.get(ref, (0, None))
-        if version != (found["version"] if found else 0):
+        if str(version) != (before.version if before else "0"):
             raise ApiError(409, "Conflict")
         self._hub.decided[ref] = (version + 1, status)
         await self._steps.turn()
-
-    async def bound(self, ref: PlacementRef) -> set[str]:
-        return set(await self.applied(ref))
+        self.memory.note(ref, Record(uid=uid, version=str(version + 1), status=status))
 
     async def applied(self, ref: PlacementRef) -> dict[str, int]:
         await self._steps.turn()
