@@ -23,10 +23,11 @@ RACERS = ("scheduler", "decision")
 
 
 class Outcome(msgspec.Struct):
-    """Of one burst: placements a second."""
+    """Of one burst: placements a second, and requests of each."""
 
     decided: float
     ready: float
+    requests: float
 
 
 async def burst(targets: int, placements: int, copies: int, of: tuple[str, ...], delay: float) -> Outcome:
@@ -41,7 +42,8 @@ async def burst(targets: int, placements: int, copies: int, of: tuple[str, ...],
         async with races(system.running.place.nats) as raced:
             times = await system.place(names)
         costs = (await system.costs()).since(before)
-        found = Outcome(times.a_second(times.decided), times.a_second(times.ready))
+        requests = sum(costs.by_worker().values()) / placements
+        found = Outcome(times.a_second(times.decided), times.a_second(times.ready), requests)
         print(f"copies {copies}: decided {found.decided:.1f}/s, Ready {found.ready:.1f}/s")
         print(f"  created to decided: {spread(times.milliseconds(times.decided))}")
         print(f"  {raced.tried / placements:.2f} tries to reserve each, {raced.share:.1%} of them lost to another")
@@ -71,8 +73,9 @@ async def run(targets: int, placements: int, copies: list[int], of: tuple[str, .
     print(f"{placements} placements at once, {targets} targets, several copies of {', '.join(of)}, {delay:g} ms late")
     found = [await burst(targets, placements, each, of, delay) for each in copies]
     for number, outcome in list(zip(copies, found, strict=True))[1:]:
-        times = outcome.ready / found[0].ready
-        print(f"{number} copies against {copies[0]}: {times:.2f} times as many Ready a second")
+        ready, requests = outcome.ready / found[0].ready, outcome.requests / found[0].requests
+        print(f"{number} copies against {copies[0]}: {ready:.2f} times as many Ready a second", end="")
+        print(f", {requests:.2f} times as many requests")
 
 
 def main() -> None:

@@ -19,11 +19,11 @@ from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.informer import Informer
 from shared.kube.resources import DEPLOYMENTS, NAMESPACES
+from tests.bench.load import NO_BOUNDS, Decision, decoder, each
 from tests.bench.machine import machine
 from tests.support import worlds
 
 BURST, OTHER = "root:burst", "root:other"
-AT_ONCE = 50  # requests
 
 
 async def bench(targets: int, burst: int, data: Path) -> None:
@@ -32,7 +32,7 @@ async def bench(targets: int, burst: int, data: Path) -> None:
     for path in (BURST, OTHER):
         rights = {path: "admin", worlds.PLATFORM: "none"}
         world["users"].append({"name": path.rpartition(":")[2], "groups": ["team"], "workspaces": rights})
-    plan = Plan(data=data / "up", world=worlds.write_world(data / "world.yaml", world))
+    plan = Plan(data=data / "up", world=worlds.write_world(data / "world.yaml", world), env=NO_BOUNDS)
     async with up(plan) as running:
         users = {path: load_kubeconfig(Path(running.place.users[path.rpartition(":")[2]])) for path in (BURST, OTHER)}
         async with Client(users[BURST]) as theirs, Client(users[OTHER]) as ours:
@@ -51,32 +51,21 @@ async def bench(targets: int, burst: int, data: Path) -> None:
 async def _prepare(client: Client, names: list[str]) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": worlds.NAMESPACE}}
     await client.create(NAMESPACES, namespace)
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def create(name: str) -> None:
-        async with room:
-            await client.create(DEPLOYMENTS, worlds.deployment(name))
-
-    await asyncio.gather(*(create(name) for name in names))
+    await each(names, lambda name: client.create(DEPLOYMENTS, worlds.deployment(name)))
 
 
 async def _decided(client: Client, names: list[str], began: float) -> float:
     """Post placements, and wait until all are decided; seconds since `began`."""
-    wanted, room = set(names), asyncio.Semaphore(AT_ONCE)
-
-    async def create(name: str) -> None:
-        async with room:
-            await client.create(PLACEMENTS, worlds.placement(name))
-
-    async with Informer(client, DECISIONS, namespace=worlds.NAMESPACE) as decisions:
+    wanted = set(names)
+    async with Informer(client, DECISIONS, namespace=worlds.NAMESPACE, decode=decoder(Decision)) as decisions:
         await decisions.synced.wait()
-        posts = [asyncio.create_task(create(name)) for name in names]
+        posting = asyncio.create_task(each(names, lambda name: client.create(PLACEMENTS, worlds.placement(name))))
         async for change in decisions.events():
-            if ((change.object or {}).get("status") or {}).get("selected"):
+            if change.object and change.object.targets:
                 wanted.discard(change.key[1])
             if not wanted:
                 break
-        await asyncio.gather(*posts)
+        await posting
     return time.perf_counter() - began
 
 

@@ -6,6 +6,8 @@ from tests.support import budget
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
 
+MANY = 200  # placements
+IDLE_SECONDS = 300.0
 AGAIN = 4  # more runs before a difference is believed, so that races have gone either way
 
 
@@ -17,3 +19,11 @@ async def test_placing_and_removing_cost_what_the_budget_says(tmp_path):
             await scenarios.measure(AGAIN, budget.IDLE_SECONDS)
         found = budget.differences(stored, scenarios.runs)
     assert not found, "\n".join(["if it is meant: python -m tests.support.budget", *found])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_what_is_in_place_costs_nothing_over_minutes(tmp_path):
+    async with budget.scenarios(tmp_path) as scenarios:
+        await scenarios.fill(MANY)
+        assert not await scenarios.idle(IDLE_SECONDS)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shared.broker.nats.server import NatsServer
 from shared.hub.resources import PLACEMENTS
-from tests.support import worlds
+from tests.support import waiting, worlds
 from tests.support.client import if_there
 from tests.support.counting import KINDS, Counts, Happened, Meter, metered, typical
 from tests.support.together import Together, together, until
@@ -61,10 +61,26 @@ class Scenarios:
                 name, happened = await self._place(targets)
                 names.append(name)
                 self.runs[f"placed in {title}"].append(happened)
-        self.runs["idle"].append(await self._meter.during(lambda: asyncio.sleep(idle)))
+        self.runs["idle"].append(await self.idle(idle))
         for title, names in there.items():
             for name in names:
                 self.runs[f"removed from {title}"].append(await self._remove(name))
+
+    async def fill(self, number: int) -> None:
+        """Place many in one target each, until all are Ready and all is quiet."""
+        names = [f"many-{each}" for each in range(number)]
+        await asyncio.gather(*(self._system.place(name, worlds.deployment(name)) for name in names))
+
+        async def ready() -> int:
+            items = (await self._system.user.list(PLACEMENTS, worlds.NAMESPACE)).items
+            return sum((each.get("status") or {}).get("phase") == "Ready" for each in items)
+
+        await waiting.until(ready, "all are Ready", holds=lambda found: found >= number, within=300, pause=1.0)
+        await self._meter.quiet()
+
+    async def idle(self, seconds: float) -> Happened:
+        """What happens while nothing is asked for."""
+        return await self._meter.during(lambda: asyncio.sleep(seconds))
 
     async def _place(self, targets: int) -> tuple[str, Happened]:
         """Create a Placement; its name, and what happens until it is Ready and all is quiet."""
