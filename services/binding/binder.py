@@ -129,11 +129,12 @@ class Binder:
         facts: Facts,
         decide: Decide,
         drifted: Collection[Identity] = (),
+        held: str = "",
     ) -> Bound | None:
-        """`decide` reads the decision once more, which counts where the binding is made only now."""
+        """`decide` reads the decision where the binding is made only now; `held` is a lease that we have already."""
         before = facts.binding
         if before is not None:
-            self._leases.respect(message, before)
+            self._leases.respect(message, before, held)
             if lifecycle.deleting(before):  # somebody deleted it by hand: it ends as it should, and begins anew
                 await self._removal.remove(message, facts)
                 raise Retry(SOON, "the binding was being deleted")
@@ -146,22 +147,51 @@ class Binder:
             return None
         model = before or lifecycle.fresh(message, order.replicas)
         intended = lifecycle.intended(model, message, wanted, order.replicas)
+        applyset: ApplySet | Trouble | Retry | None = None
+        if isinstance(wanted, Wanted) and (drifted or not lifecycle.is_settled(before, intended)):
+            applyset = await self._opened(message)
+            intended = self._leases.take(intended) if isinstance(applyset, ApplySet) else intended
         if before is None:
             facts = await self._begin(message, placement, intended, decide)
             if (operation := self._judge(message, facts)) != "apply":
                 return await self._turn_back(message, facts, operation)
             if order_for(message, facts.decision) != order:
-                raise Retry(SOON, "it was decided anew meanwhile")
+                return await self._apply(message, facts, decide, held=lifecycle.lease_of(intended))
         else:
             facts = await self._write(message, facts, intended)
-        binding = facts.binding
+        return await self._finish(message, facts, before, wanted, applyset, drifted)
+
+    async def _finish(
+        self,
+        message: Assigned,
+        facts: Facts,
+        before: PlacementBinding | None,
+        wanted: Wanted | Trouble,
+        applyset: ApplySet | Trouble | Retry | None,
+        drifted: Collection[Identity],
+    ) -> Bound:
+        """The binding says what is intended: do it, or say why not."""
+        placement, binding = facts.placement, facts.binding
+        assert placement is not None
         assert binding is not None
-        if isinstance(wanted, Trouble):
-            _audit(message, placement, wanted)
-            await self._leases.fail(message, binding, wanted)
-        if lifecycle.in_place(binding) and not drifted:
-            return lifecycle.bound(message, binding)
-        return await self._apply_in_target(message, placement, before, binding, wanted, drifted)
+        for problem in (wanted, applyset):
+            if isinstance(problem, Trouble):
+                _audit(message, placement, problem)
+                await self._leases.fail(message, binding, problem)
+        if isinstance(applyset, Retry):
+            raise applyset
+        if isinstance(applyset, ApplySet) and isinstance(wanted, Wanted):
+            return await self._apply_in_target(message, placement, binding, before, wanted, applyset, drifted)
+        if not lifecycle.in_place(binding):
+            raise Retry(SOON, "others changed the binding meanwhile")
+        return lifecycle.bound(message, binding)
+
+    async def _opened(self, message: Assigned) -> ApplySet | Trouble | Retry:
+        """The way into the target; or why there is none now, which is for after the binding says what is intended."""
+        try:
+            return await self._leases.open(message)
+        except (Trouble, Retry) as problem:
+            return problem
 
     async def _wanted(self, message: Assigned, placement: Placement, order: Order) -> Wanted | Trouble | None:
         """What is to be in the target, or why that cannot be; None where the workload is not what was decided."""
@@ -183,7 +213,9 @@ class Binder:
     async def _turn_back(self, message: Assigned, facts: Facts, operation: Operation) -> Bound | None:
         """A binding was made just now that should not be."""
         if operation == "remove":
-            return await self._removal.remove(message, await self._records.facts(message.placement, message.target))
+            held = lifecycle.lease_of(facts.binding) if facts.binding is not None else ""
+            found = await self._records.facts(message.placement, message.target)
+            return await self._removal.remove(message, found, held)
         self._report_undecided(message, facts)
         if facts.binding is not None:
             await self._records.discard(message.placement, facts.binding)
@@ -225,9 +257,10 @@ class Binder:
         self,
         message: Assigned,
         placement: Placement,
-        before: PlacementBinding | None,
         binding: PlacementBinding,
+        before: PlacementBinding | None,
         wanted: Wanted,
+        applyset: ApplySet,
         drifted: Collection[Identity],
     ) -> Bound:
         force = placement.spec.conflict_policy == "TakeOver"
@@ -249,7 +282,7 @@ class Binder:
                 _audit(message, placement, problem)
                 raise
 
-        binding, applied = await self._leases.work(message, binding, "Applying", apply)
+        applied = await self._leases.work(message, binding, applyset, apply)
         found = {**recorded, **{identity(each.ref): each for each in applied}}
         objects = [found[identity(each)] for each in wanted.refs]
         binding = await self._leases.conclude(

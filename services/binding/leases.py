@@ -1,7 +1,8 @@
 """Work in a target under the lease of its PlacementBinding, and what is recorded of it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, NoReturn, TypeVar
+from secrets import token_hex
+from typing import NoReturn, TypeVar
 
 from services.binding import lifecycle
 from services.binding.core import Identity
@@ -41,33 +42,35 @@ class Leases:
         self._publish = publish
         self._clock = clock
 
-    def respect(self, message: Assigned, binding: PlacementBinding) -> None:
-        """Raise Retry while another worker acts on a binding."""
+    def respect(self, message: Assigned, binding: PlacementBinding, held: str = "") -> None:
+        """Raise Retry while another worker acts on a binding, under another lease than the one that is `held`."""
+        if held and held == lifecycle.lease_of(binding):
+            return
         wait = lifecycle.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
             self._records.forget(message.placement, message.target)
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
 
+    def take(self, binding: PlacementBinding) -> PlacementBinding:
+        """The binding under a new lease, which is held once that is written."""
+        return lifecycle.leasing(binding, token_hex(8), self._clock())
+
+    async def open(self, message: Assigned) -> ApplySet:
+        """What the placement has in the target. Raises as `Reach.open`: best before a lease is taken."""
+        return await self._reach.open(message.target, message.placement, message.head.uid)
+
     async def work(
         self,
         message: Assigned,
         binding: PlacementBinding,
-        phase: Literal["Applying", "Removing"],
+        applyset: ApplySet,
         work: Callable[[ApplySet, Heirs], Awaitable[T]],
-    ) -> tuple[PlacementBinding, T]:
-        """Work in the target under a new lease; the leased binding, and what the work gave.
-
-        Raises Retry where there is trouble, which is then on record, and where others wrote at the same time.
-        """
+    ) -> T:
+        """Work in the target under the binding's lease. Raises Retry where there is trouble, which is recorded."""
         try:
-            applyset = await self._reach.open(message.target, message.placement, message.head.uid)
-            binding = await self._records.write_status(
-                message.placement, lifecycle.begun(binding, phase, self._clock())
-            )
-            result = await self._reach.work(message.target, work(applyset, lambda: self._heirs(message)))
+            return await self._reach.work(message.target, work(applyset, lambda: self._heirs(message)))
         except Trouble as problem:
             await self.fail(message, binding, problem)
-        return binding, result
 
     async def conclude(
         self, message: Assigned, leased: PlacementBinding, change: Callable[[PlacementBinding], PlacementBinding]
@@ -82,6 +85,8 @@ class Leases:
                     raise
             found = await self._records.binding(message.placement, message.target)
             if found is None or found.metadata.uid != leased.metadata.uid:
+                break
+            if lifecycle.lease_of(found) != lifecycle.lease_of(leased):
                 break
             binding = found
         raise Retry(SOON, "the binding was changed by others meanwhile")

@@ -1,9 +1,9 @@
 """The life of a PlacementBinding: its states, who may act on it now, and what is written when. Values in, values out.
 
-A binding is worked on under a lease: the worker that sets the condition Progressing=True (by compare-and-set) holds it
-for `lease` seconds, and all others wait. The lease ends when Progressing becomes False. It also ends when its time is
-over, so that nobody waits for a worker that died. So what is done for a binding in its target is done by one worker at
-a time.
+A binding is worked on under a lease: an annotation that is written by compare-and-set, together with what is to be
+applied, says that somebody acts in the target, and since when. All others wait until the condition Progressing became
+False after that, or its time is over, so that nobody waits for a worker that died. So what is done for a binding in its
+target is done by one worker at a time.
 """
 
 from collections.abc import Collection, Iterable
@@ -17,6 +17,7 @@ from shared.api import (
     API_VERSION,
     BindingPhase,
     BoundObject,
+    Condition,
     Health,
     ObjectMeta,
     OwnerReference,
@@ -28,7 +29,14 @@ from shared.api import (
     get_condition,
     set_condition,
 )
-from shared.hub.names import APPLIED_FINALIZER, ATTEMPT_ANNOTATION, PLACEMENT_LABEL, binding_name, label_value
+from shared.hub.names import (
+    APPLIED_FINALIZER,
+    ATTEMPT_ANNOTATION,
+    LEASE_ANNOTATION,
+    PLACEMENT_LABEL,
+    binding_name,
+    label_value,
+)
 from shared.kube.times import rfc3339, seconds
 from shared.model.refs import TargetRef
 from shared.model.report import ObjectHealth
@@ -47,18 +55,42 @@ def attempt_of(binding: PlacementBinding) -> int:
     return int(text) if text.isdecimal() else 0
 
 
+def lease_of(binding: PlacementBinding) -> str:
+    """The lease that was taken last, whoever holds it; empty when there was none."""
+    return binding.metadata.annotations.get(LEASE_ANNOTATION, "")
+
+
 def leased(binding: PlacementBinding, now: float, lease: float) -> float:
     """Seconds for which somebody else may be at work in the target; 0 when nobody is."""
-    progressing = get_condition(binding.status.conditions, "Progressing")
-    if progressing is None or progressing.status != "True":
-        return 0.0
-    return max(0.0, seconds(progressing.last_transition_time) + lease - now)
+    begun, progressing = _leased_at(binding), get_condition(binding.status.conditions, "Progressing")
+    if progressing is not None:
+        at = seconds(progressing.last_transition_time)
+        if progressing.status == "True":  # as 0.1 takes a lease
+            begun = max(begun, at)
+        elif at >= begun:
+            return 0.0
+    return max(0.0, begun + lease - now)
+
+
+def leasing(binding: PlacementBinding, name: str, now: float) -> PlacementBinding:
+    """Take a lease, of a name that no other has, with the next write of the binding."""
+    annotations = {**binding.metadata.annotations, LEASE_ANNOTATION: f"{rfc3339(now)} {name}"}
+    return msgspec.structs.replace(binding, metadata=msgspec.structs.replace(binding.metadata, annotations=annotations))
+
+
+def _leased_at(binding: PlacementBinding) -> float:
+    return seconds(lease_of(binding).partition(" ")[0])
 
 
 def in_place(binding: PlacementBinding) -> bool:
     """True if all that the spec names is in the target, as far as we know."""
     status = binding.status
     return status.phase in _IN_PLACE and status.observed_generation == binding.metadata.generation
+
+
+def is_settled(before: PlacementBinding | None, intended: PlacementBinding) -> bool:
+    """True if what is intended is in the target already, as far as we know."""
+    return before is not None and in_place(before) and before.spec == intended.spec
 
 
 def unfinished(binding: PlacementBinding) -> bool:
@@ -184,18 +216,10 @@ def _says_what_is_reserved(binding: PlacementBinding, message: Assigned) -> bool
     return not known and (bool(message.reserved) or message.shrinks_to is not None)
 
 
-def begun(binding: PlacementBinding, phase: Literal["Applying", "Removing"], now: float) -> PlacementBinding:
-    """Take the lease. Its time begins anew, also when it is taken over from a worker that let it run out."""
-    at = rfc3339(now)
-    conditions = tuple(each for each in binding.status.conditions if each.type != "Progressing")
-    conditions = set_condition(conditions, "Progressing", "True", phase, f"{phase} since {at}.", at)
-    return _with(binding, phase=phase, conditions=conditions)
-
-
 def succeeded(
     binding: PlacementBinding, objects: Iterable[BoundObject], notes: Iterable[str], now: float
 ) -> PlacementBinding:
-    """Everything is applied. What is known of the health of the same objects stays."""
+    """Everything is applied, and the lease ends. What is known of the health of the same objects stays."""
     at, generation = rfc3339(now), binding.metadata.generation
     known = {(each.ref, each.uid): each for each in binding.status.objects}
     found = tuple(_as_healthy_as(known.get((each.ref, each.uid)), each) for each in objects)
@@ -206,7 +230,7 @@ def succeeded(
         ("PermissionGranted", "The target lets Moorage apply everything."),
     ):
         conditions = set_condition(conditions, name, "True", "Applied", sentence, at, generation)
-    conditions = set_condition(conditions, "Progressing", "False", "Applied", "Nothing is under way.", at, generation)
+    conditions = _ended(conditions, binding, "Applied", "Nothing is under way.", now)
     applied = _with(binding, observed_generation=generation, conditions=conditions, retries=0, last_applied=at)
     return _doing(applied, found, at)
 
@@ -242,14 +266,23 @@ def _doing(binding: PlacementBinding, objects: tuple[BoundObject, ...], at: str)
 
 
 def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> PlacementBinding:
-    """The binding with the reason why it could not be applied (or removed); the lease is given back."""
+    """The binding with the reason why it could not be applied (or removed); the lease ends."""
     at, generation = rfc3339(now), binding.metadata.generation
     conditions = binding.status.conditions
     for name in dict.fromkeys(("Applied", trouble.condition)):
         conditions = set_condition(conditions, name, "False", trouble.reason, trouble.message, at, generation)
-    conditions = set_condition(conditions, "Progressing", "False", trouble.reason, trouble.message, at, generation)
+    conditions = _ended(conditions, binding, trouble.reason, trouble.message, now)
     phase: BindingPhase = "Removing" if deleting(binding) else "Failed" if trouble.lasting else "Applying"
     return _with(binding, phase=phase, conditions=conditions, retries=binding.status.retries + 1)
+
+
+def _ended(
+    conditions: Iterable[Condition], binding: PlacementBinding, reason: str, said: str, now: float
+) -> tuple[Condition, ...]:
+    """Nothing is under way any more, from now on: while it was, only the lease said so."""
+    at = rfc3339(max(now, _leased_at(binding)))
+    others = tuple(each for each in conditions if each.type != "Progressing")
+    return set_condition(others, "Progressing", "False", reason, said, at, binding.metadata.generation)
 
 
 def outdated(binding: PlacementBinding, now: float) -> PlacementBinding:

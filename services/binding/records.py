@@ -51,6 +51,7 @@ class Records:
         self._hub = hub
         self._placements = JointReads(self._placement)
         self._decisions = JointReads(self._decision)
+        self._bindings = JointReads(self._bindings_of)
         self._attempts: Kept[tuple[PlacementRef, Head], Placement | None] = Kept(seconds=_KEPT, limit=_ATTEMPTS)
         self._seen: Lru[tuple[PlacementRef, str], PlacementBinding] = Lru(_SEEN)
 
@@ -132,22 +133,31 @@ class Records:
 
     async def discard(self, ref: PlacementRef, binding: PlacementBinding) -> None:
         """Take back a binding under which nothing was done."""
-        await self.delete(ref, binding)
-        marked = await self.binding(ref, TargetRef.of(binding.spec.target).id)
-        if marked is not None and marked.metadata.uid == binding.metadata.uid:
+        marked = await self.delete(ref, binding)
+        if marked is not None:
             await self.release(ref, marked)
 
-    async def delete(self, ref: PlacementRef, binding: PlacementBinding) -> None:
-        """Mark for deletion; it stays until `release`."""
+    async def annotate(self, ref: PlacementRef, binding: PlacementBinding) -> PlacementBinding:
+        """Only the annotations, also of a binding that is marked for deletion."""
+        metadata = binding.metadata
+        patch = {"metadata": {"annotations": metadata.annotations, "resourceVersion": metadata.resource_version}}
+        writing = self._client(ref).merge_patch(
+            BINDINGS, metadata.name, patch, metadata.namespace, field_manager=FIELD_MANAGER, type=PlacementBinding
+        )
+        return await self._written(ref, binding, writing)
+
+    async def delete(self, ref: PlacementRef, binding: PlacementBinding) -> PlacementBinding | None:
+        """Mark for deletion; it stays until `release`, but for one that had no finalizer of ours any more: None."""
         self.forget(ref, TargetRef.of(binding.spec.target).id)
         metadata = binding.metadata
-        await self._client(ref).delete(
+        answer = await self._client(ref).delete(
             BINDINGS,
             metadata.name,
             metadata.namespace,
             uid=metadata.uid,
             resource_version=metadata.resource_version,
         )
+        return decode_binding(answer) if answer.get("kind") == BINDINGS.kind else None
 
     async def release(self, ref: PlacementRef, binding: PlacementBinding) -> None:
         """Let a binding that is marked for deletion go."""
@@ -165,9 +175,8 @@ class Records:
 
     async def heirs(self, ref: PlacementRef, target: str) -> dict[Identity, PlacementRef]:
         """Which other Placements of the namespace want what in the same target."""
-        page = await self._client(ref).list(BINDINGS, ref.namespace)
         found: dict[Identity, PlacementRef] = {}
-        for binding in map(decode_binding, page.items):
+        for binding in await self._bindings.get((ref.workspace, ref.namespace)):
             spec = binding.spec
             if TargetRef.of(spec.target).id != target or spec.placement_ref.name == ref.name:
                 continue
@@ -202,6 +211,11 @@ class Records:
 
     async def _decision(self, ref: PlacementRef) -> PlacementDecision | None:
         return await read_decision(self._client(ref), ref.name, ref.namespace)
+
+    async def _bindings_of(self, where: tuple[str, str]) -> list[PlacementBinding]:
+        workspace, namespace = where
+        page = await self._hub.at(workspace).list(BINDINGS, namespace)
+        return list(map(decode_binding, page.items))
 
     async def _get(self, resource: Resource, ref: PlacementRef, name: str, kind: type[T]) -> T | None:
         try:

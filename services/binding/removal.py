@@ -45,22 +45,21 @@ class Removal:
         self._leases = leases
         self._clock = clock
 
-    async def remove(self, message: Assigned, facts: Facts) -> Bound:
+    async def remove(self, message: Assigned, facts: Facts, held: str = "") -> Bound:
         """Mark the binding for deletion, clear the target, and let the binding go. Raises Retry, and what the hub
-        answers.
+        answers. `held` is the lease that the caller has.
         """
         ref, binding, placement = message.placement, facts.binding, facts.placement
         if binding is None:
             binding = await self._found(message)
             if binding is None:
                 return _removed(message, "", "")
-        self._leases.respect(message, binding)
+        self._leases.respect(message, binding, held)
         leaving = placement is None or placement.metadata.deletion_timestamp is not None
         if not leaving and not lifecycle.deleting(binding):
             await self._await_successors(message, facts)
         if not lifecycle.deleting(binding):
-            await self._records.delete(ref, binding)
-            marked = await self._records.binding(ref, message.target)
+            marked = await self._records.delete(ref, binding)
             if marked is None:
                 return _removed(message, binding.metadata.resource_version, "")
             binding = marked
@@ -100,8 +99,13 @@ class Removal:
             await self._records.release(ref, binding)
             return f"SyncTarget {target} does not exist any more: what was placed there is out of reach."
         adopted = [each.uid for each in binding.status.objects if each.adopted]
-        binding, _ = await self._leases.work(
-            message, binding, "Removing", lambda applyset, heirs: applyset.clear(heirs, orphan=orphan, adopted=adopted)
+        try:
+            applyset = await self._leases.open(message)
+        except Trouble as problem:
+            await self._leases.fail(message, binding, problem)
+        binding = await self._records.annotate(ref, self._leases.take(binding))
+        await self._leases.work(
+            message, binding, applyset, lambda at, heirs: at.clear(heirs, orphan=orphan, adopted=adopted)
         )
         await self._records.release(ref, binding)
         return "The objects were left in the target." if orphan else ""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.controller.agenda import Agenda
 from services.controller.observer import Observer
 from services.controller.reconcile import Reconciler
 from services.controller.settings import ControllerSettings
@@ -23,3 +24,6 @@ class Controller:
     reconciler: Reconciler
     policies_table: Table[PolicyEntry]
     changed_policies: WorkQueue[tuple[str, str]]
+    agenda: Agenda
+    swept_world: float = 0.0
+    """As of which change of the world the sweep has looked at those that such a change may help."""

@@ -1,75 +1,90 @@
 """The sweep: looks for what no event tells of, by caches alone."""
 
+import asyncio
 import contextlib
+import math
 
 import msgspec
 
 from services.controller.controller import Controller
 from services.controller.core.digest import UNFOLLOWED
 from services.controller.core.steps import Place, acts, is_move, next_step
+from services.controller.core.waking import Wake, wake
 from services.controller.workspace import WorkspaceWatch
 from shared.broker.store import Conflict
 from shared.broker.table import Entry
 from shared.model.refs import PlacementRef
 from shared.model.request import HeadEntry
 
+AT_ONCE = 256
+"""Placements that are looked at in one go; others have their turn then."""
+
 
 async def sweep(deps: Controller) -> None:
     """Have every placement looked at whose next step is due, though nothing happened: waiting that ended, targets lost
     for too long, requests without an answer, turns that were lost with a worker or the bus.
     """
-    await _sweep_waiting(deps)
-    swept = {key for watch in deps.watches.all() if watch.synced for key in _sweep_placements(deps, watch)}
-    for key, head in list(deps.observer.heads.entries.items()):
-        if head.value.deleted and deps.observer.clock() - head.value.requested_at > deps.settings.forget_heads_seconds:
-            await deps.reconciler.heads.delete(key, head.revision)
-        elif key not in swept:
-            await _sweep_head(deps, key, head)
+    now, world, turns = deps.observer.clock(), deps.observer.world_changed_at, _Turns(deps)
+    due = deps.agenda.due(now, world_changed=world > deps.swept_world)
+    deps.swept_world = world
+    for number, ref in enumerate(due):
+        await _sweep_one(deps, ref, turns)
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
     _sweep_policies(deps)
 
 
-async def _sweep_waiting(deps: Controller) -> None:
-    for key in list(deps.observer.waiting.entries):
-        known = deps.observer.heads.get(key)
-        if known is None or known.deleted:
-            await deps.reconciler.waiting.delete(key)
+class _Turns:
+    """How many placements of each workspace may move, or have a round, in one sweep: more need not be looked at now."""
+
+    def __init__(self, deps: Controller) -> None:
+        self._deps = deps
+        self._moves: dict[str, float] = {}
+        self._rounds: dict[str, float] = {}
+
+    def take(self, workspace: str, step: Place) -> bool:
+        moves = self._moves.setdefault(workspace, self._deps.observer.moves.left(workspace))
+        rounds = self._rounds.setdefault(workspace, self._deps.reconciler.rounds.left(workspace))
+        self._moves[workspace], self._rounds[workspace] = moves - is_move(step.cause), rounds - 1
+        return self._moves[workspace] >= 0 and self._rounds[workspace] >= 0
 
 
-def _sweep_placements(deps: Controller, watch: WorkspaceWatch) -> list[str]:
-    """Look at all placements of a workspace; their keys."""
-    keys, moves, rounds = [], deps.observer.moves.left(watch.path), deps.reconciler.rounds.left(watch.path)
-    for ref, placement in watch.placements():
-        key = ref.key
-        keys.append(key)
-        seen = deps.observer.observe(watch, ref, placement, deps.observer.heads.get(key), key=key)
-        step = next_step(seen)
-        if isinstance(step, Place):  # more than may move, or have a round, now need not be looked at now
-            moves, rounds = moves - is_move(step.cause), rounds - 1
-            if moves < 0 or rounds < 0:
-                continue
-        if acts(step):
-            deps.queue.add(ref)
-    return keys
+async def _sweep_one(deps: Controller, ref: PlacementRef, turns: _Turns) -> None:
+    """Look at one placement, as far as the caches have it and its workspace is read."""
+    key, watch, now = ref.key, deps.watches.get(ref.workspace), deps.observer.clock()
+    head = deps.observer.heads.entries.get(key)
+    if deps.observer.waiting.get(key) is not None and (head is None or head.value.deleted):
+        await deps.reconciler.waiting.delete(key)
+    if head is not None and head.value.deleted and now - head.value.requested_at > deps.settings.forget_heads_seconds:
+        await deps.reconciler.heads.delete(key, head.revision)
+        deps.agenda.forget(ref)
+    elif watch is None:
+        await _unfollow(deps, ref, head)
+    elif watch.synced:
+        _look(deps, watch, ref, head.value if head is not None else None, turns)
 
 
-async def _sweep_head(deps: Controller, key: str, head: Entry[HeadEntry]) -> None:
-    """Look at a placement of which there is a head, and nothing in the cache."""
-    ref = PlacementRef.from_key(key)
-    watch = deps.watches.get(ref.workspace)
-    if watch is None:
-        await _unfollow(deps, key, head)
-    elif watch.synced and acts(next_step(deps.observer.observe(watch, ref, None, head.value, key=key))):
+def _look(deps: Controller, watch: WorkspaceWatch, ref: PlacementRef, head: HeadEntry | None, turns: _Turns) -> None:
+    placement, now = watch.placement(ref), deps.observer.clock()
+    if placement is None and head is None:
+        deps.agenda.forget(ref)
+        return
+    seen = deps.observer.observe(watch, ref, placement, head, key=ref.key)
+    step = next_step(seen)
+    deps.agenda.put(ref, Wake(now) if acts(step) else wake(seen), now, seen.targets)
+    if acts(step) and not (isinstance(step, Place) and not turns.take(ref.workspace, step)):
         deps.queue.add(ref)
 
 
-async def _unfollow(deps: Controller, key: str, head: Entry[HeadEntry]) -> None:
+async def _unfollow(deps: Controller, ref: PlacementRef, head: Entry[HeadEntry] | None) -> None:
     """Note of a placement that its workspace has left the tree."""
-    if head.value.deleted or head.value.digest == UNFOLLOWED:
-        return
-    if deps.watches.all():  # none at all: the tree is not read yet
+    if not deps.watches.all():
+        return  # the tree is not read yet
+    if head is not None and not head.value.deleted and head.value.digest != UNFOLLOWED:
         with contextlib.suppress(Conflict):
             marked = msgspec.structs.replace(head.value, digest=UNFOLLOWED)
-            await deps.reconciler.heads.update(key, marked, head.revision)
+            await deps.reconciler.heads.update(ref.key, marked, head.revision)
+    deps.agenda.put(ref, Wake(math.inf), deps.observer.clock(), ())
 
 
 def _sweep_policies(deps: Controller) -> None:

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 
+from services.controller.agenda import Agenda
 from services.controller.controller import Controller
 from services.controller.core.digest import above
+from services.controller.core.eviction import leaving_depends_on
 from services.controller.workspace import WorkspaceWatch
 from shared.broker.store import Conflict
 from shared.broker.table import Table, View
 from shared.model.policy import PolicyEntry
-from shared.model.refs import PolicyRef
+from shared.model.refs import PlacementRef, PolicyRef, TargetRef
+from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Workspace
 
 log = logging.getLogger("moorage.controller")
@@ -19,13 +22,30 @@ async def follow_workspaces(deps: Controller, workspaces: View[Workspace], tasks
     """Watch every workspace that discovery found. A change in one (its labels, its RBAC) may help those that wait."""
     async for _ in workspaces.changes():
         deps.observer.note_world()
-        deps.watches.set_workspaces({entry.value.path for entry in workspaces.entries.values()}, tasks)
+        paths = {entry.value.path for entry in workspaces.entries.values()}
+        if any(watch.path not in paths for watch in deps.watches.all()):
+            deps.agenda.touch_all()
+        deps.watches.set_workspaces(paths, tasks)
 
 
 async def follow_inventory(deps: Controller) -> None:
-    """Any change of the inventory may help those that wait."""
-    async for _ in deps.observer.inventory.changes():
+    """A change of the inventory may help those that wait, and may make those leave that are on the target."""
+    known: dict[str, object] = {}
+    async for keys in deps.observer.inventory.changes():
         deps.observer.note_world()
+        for key in keys:
+            target, before = deps.observer.inventory.get(key), known.pop(key, None)
+            if target is not None:
+                known[key] = leaving_depends_on(target)
+            if known.get(key) != before:
+                deps.agenda.touch_on(TargetRef.from_key(key).id)
+
+
+async def touch_by_key(agenda: Agenda, view: View[HeadEntry] | View[Waiting]) -> None:
+    """Placements of which a bucket has another entry are looked at."""
+    async for keys in view.changes():
+        for key in keys:
+            agenda.touch(PlacementRef.from_key(key))
 
 
 async def follow_policies(deps: Controller) -> None:

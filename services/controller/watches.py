@@ -12,10 +12,16 @@ class Watches:
     """The watches of all workspaces, as they come and go."""
 
     def __init__(
-        self, hub: Hub, notify: Notify, policy_changed: Callable[[str, str], None], freed: Callable[[], None]
+        self,
+        hub: Hub,
+        notify: Notify,
+        touched: Notify,
+        policy_changed: Callable[[str, str], None],
+        freed: Callable[[], None],
     ) -> None:
         self._hub = hub
         self._notify = notify
+        self._touched = touched
         self._policy_changed = policy_changed
         self._freed = freed
         self._running: dict[str, tuple[WorkspaceWatch, asyncio.Task[None]]] = {}
@@ -34,5 +40,5 @@ class Watches:
             task.cancel()
         for path in paths - self._running.keys():
             changed = functools.partial(self._policy_changed, path)
-            watch = WorkspaceWatch(path, self._hub.at(path), self._notify, changed, self._freed)
+            watch = WorkspaceWatch(path, self._hub.at(path), self._notify, self._touched, changed, self._freed)
             self._running[path] = (watch, tasks.create_task(watch.run(), name=f"watch {path}"))

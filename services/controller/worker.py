@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 from services.controller import overrides, upkeep
+from services.controller.agenda import Agenda
 from services.controller.controller import Controller
 from services.controller.core.retrying import wait
 from services.controller.observer import Moves, Observer
@@ -41,6 +42,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
         asyncio.TaskGroup() as tasks,
     ):
         queue: WorkQueue[PlacementRef] = WorkQueue(settings.reconcile_concurrency, lambda ref: ref.workspace)
+        agenda = Agenda()
         policies: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
         observer = Observer(
             settings=settings,
@@ -60,6 +62,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
         watches = Watches(
             hub,
             queue.add,
+            agenda.touch,
             policy_changed=lambda path, name: policies.add((path, name)),
             freed=observer.note_world,
         )
@@ -80,10 +83,13 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             reconciler=reconciler,
             policies_table=runtime.table(POLICIES),
             changed_policies=policies,
+            agenda=agenda,
         )
         loops = (
             tasks.create_task(upkeep.follow_workspaces(deps, await runtime.follow(WORKSPACES), tasks)),
             tasks.create_task(upkeep.follow_inventory(deps)),
+            tasks.create_task(upkeep.touch_by_key(agenda, observer.heads)),
+            tasks.create_task(upkeep.touch_by_key(agenda, observer.waiting)),
             tasks.create_task(upkeep.keep_policies(deps)),
             tasks.create_task(upkeep.follow_policies(deps)),
             tasks.create_task(overrides.follow(hub, await runtime.follow(WORKSPACES), runtime.clock)),

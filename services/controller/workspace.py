@@ -35,15 +35,26 @@ class Unreadable(Exception):
 
 
 class WorkspaceWatch:
-    """Live caches of one workspace. `notify` hears of every placement that something changed for."""
+    """Live caches of one workspace.
+
+    `notify` hears of every placement that something changed for which its wish depends on, `touched` of every one of
+    which the caches have something else than before.
+    """
 
     def __init__(
-        self, path: str, client: Client, notify: Notify, policy_changed: PolicyChange, freed: Callable[[], None]
+        self,
+        path: str,
+        client: Client,
+        notify: Notify,
+        touched: Notify,
+        policy_changed: PolicyChange,
+        freed: Callable[[], None],
     ) -> None:
         self.path = path
         self.client = client
         self.mapper = RestMapper(client)
         self._notify = notify
+        self._touched = touched
         self._policy_changed = policy_changed
         self._freed = freed
         self._placements = Informer(client, PLACEMENTS, decode=decode_placement)
@@ -81,14 +92,15 @@ class WorkspaceWatch:
     async def _follow_placements(self) -> None:
         await asyncio.gather(self._policies.synced.wait(), self._decisions.synced.wait(), self._bound_known.wait())
         async for change in self._placements.events():
-            if change.kind != "Synced" and not same_wish(change.old, change.object):
-                self._selectors.put(change.key, change.object)
+            if change.kind == "Synced":
+                continue
+            self._touched(self.ref(*change.key))
             if change.kind != "Modified":
                 self._beyond = None
-            if change.kind == "Modified" and same_wish(change.old, change.object):
+            elif same_wish(change.old, change.object):
                 continue  # only its status moved
-            if change.kind != "Synced":
-                self._notify(self.ref(*change.key))
+            self._selectors.put(change.key, change.object)
+            self._notify(self.ref(*change.key))
 
     async def _follow_policies(self) -> None:
         async for change in self._policies.events():
@@ -97,6 +109,8 @@ class WorkspaceWatch:
 
     async def _follow_decisions(self) -> None:
         async for change in self._decisions.events():
+            if change.kind != "Synced":
+                self._touched(self.ref(*change.key))
             # What is decided wakes nobody else, unless room is given back. That nothing is decided any more may let a
             # placement go.
             if change.kind == "Deleted":
@@ -110,10 +124,13 @@ class WorkspaceWatch:
             if change.kind == "Synced":
                 self._bound_known.set()
             elif change.object is not None:
-                self._bound.setdefault(self._owner(change.key, change.object), {})[change.key[1]] = change.object
+                owner = self._owner(change.key, change.object)
+                self._bound.setdefault(owner, {})[change.key[1]] = change.object
+                self._touched(owner)
             elif change.old is not None:
                 owner = self._owner(change.key, change.old)
                 self._bound.get(owner, {}).pop(change.key[1], None)
+                self._touched(owner)
                 self._notify(owner)
                 self._freed()
 

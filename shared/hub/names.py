@@ -35,6 +35,9 @@ server's admission."""
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On PlacementBindings: the attempt of the placement that they were last written for."""
 
+LEASE_ANNOTATION = f"{GROUP}/lease"
+"""On PlacementBindings: since when a worker acts in the target, and a name of its lease that no other has."""
+
 PROVIDER_LABEL = "moorage.io/provider"
 """On SyncTargets: who runs the cluster."""
 

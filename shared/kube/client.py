@@ -305,15 +305,20 @@ class Client:
         propagation: Propagation | None = None,
         uid: str = "",
         resource_version: str = "",
-    ) -> None:
-        """Delete one object; with finalizers it is only marked. `conflict` if `uid` or `resource_version` differ."""
+    ) -> Object:
+        """Delete one object; the object where finalizers have it only marked, else mostly a Status.
+
+        `conflict` if `uid` or `resource_version` differ.
+        """
         preconditions = {k: v for k, v in (("uid", uid), ("resourceVersion", resource_version)) if v}
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if propagation:
             options["propagationPolicy"] = propagation
         if preconditions:
             options["preconditions"] = preconditions
-        await self.request("DELETE", resource.path(namespace, name), body=options)
+        raw = await self.request("DELETE", resource.path(namespace, name), body=options)
+        found: Object = self._decode(raw, None) if raw else {}
+        return found
 
     async def _collect(
         self,

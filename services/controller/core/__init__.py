@@ -2,6 +2,7 @@
 
 observation.py  all that a step depends on
 steps.py        the next step
+waking.py       when it may be another one, as time goes by
 digest.py       what a decision depends on besides the targets
 eviction.py     which targets are to be left
 brake.py        when none is left, since too many were lost at once

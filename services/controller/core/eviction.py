@@ -23,10 +23,21 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     braked: Braked | None = None  # why nothing is moved away from it although it is lost
     closed: bool = False  # whether its owner does not let the placement's namespace be placed there
 
+    @property
+    def well(self) -> bool:
+        """True if nothing speaks for leaving it, now or later."""
+        return self.target is not None and not (self.target.lost_since or self.expelling or self.closed)
+
 
 def expelling(target: Target, known: Expelling, now: float) -> dict[Taint, float]:
     """The NoExecute taints of a target; those that were not `known` are seen since now."""
     return {taint: known.get(taint, now) for taint in target.taints if taint.effect == NO_EXECUTE}
+
+
+def leaving_depends_on(target: Target) -> tuple[object, ...]:
+    """All of a target that speaks for leaving it, now or later."""
+    expelling = [taint for taint in target.taints if taint.effect == NO_EXECUTE]
+    return target.lost_since, expelling, target.evict_after, target.terms, target.claims
 
 
 def gone(sightings: Mapping[str, Sighting], patience: float, now: float) -> list[str]:

@@ -10,8 +10,14 @@ def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
 
     After a change it waits for as long as it was tried in vain, from one second up to half a minute.
     """
-    patience = backoff(waiting.tries, first=1.0, most=30.0)
-    return now >= waiting.next_try or (world_changed_at > waiting.tried_at and now >= waiting.tried_at + patience)
+    if now >= waiting.next_try:
+        return True
+    return world_changed_at > waiting.tried_at and now >= waiting.tried_at + patience(waiting)
+
+
+def patience(waiting: Waiting) -> float:
+    """Seconds that it waits before a change of the world may help."""
+    return backoff(waiting.tries, first=1.0, most=30.0)
 
 
 def wait(

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from services.binding import lifecycle
 from services.binding.binder import Binder
-from shared.api import decode_placement
+from services.sandbox.wire.http import Request
+from shared.api import decode_binding, decode_placement
 from shared.broker.bus import Retry
 from shared.broker.table import Table
 from shared.broker.tokens import join
@@ -111,6 +113,65 @@ async def test_targets_that_are_bound_at_once_share_what_is_read_on_the_hub(scen
     await asyncio.gather(*(binder.bind(message) for message in messages))
     read = sorted(each.rsplit("/", 2)[-2] for each in requests if each.startswith("GET"))
     assert read == ["deployments", "placementdecisions", "placements", "shop"]  # the last are its Services
+
+
+async def test_a_first_attempt_takes_one_write_on_the_hub_before_the_target_and_one_after(
+    scene: Scene, binder: Binder
+) -> None:
+    ref = await placed(scene, "web")
+    (message,) = await decided(scene, ref, "east")
+    requests = scene.count_requests(TEAM)
+    await binder.bind(message)
+    written = [each.split()[0] for each in requests if "placementbindings" in each]
+    assert written == ["POST", "PUT"]
+
+
+async def test_a_removal_marks_the_binding_leases_it_and_lets_it_go(scene: Scene, binder: Binder) -> None:
+    ref = await placed(scene, "web")
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east")))
+    message = scene.assigned(ref, await scene.decide(ref), remove=True)
+    hub, target = scene.count_requests(TEAM), scene.count_requests("target:east")
+    await binder.bind(message)
+    assert [each.split()[0] for each in hub if not each.startswith("GET")] == ["DELETE", "PATCH", "PATCH"]
+    assert len([each for each in hub if each.startswith("GET")]) == 3  # Placement, decision, who else wants what goes
+    assert [each.split()[0] for each in target if "configmaps" in each] == ["GET", "DELETE"]
+
+
+async def test_what_is_decided_anew_while_a_binding_is_made_is_applied_under_the_same_lease(
+    scene: Scene, binder: Binder
+) -> None:
+    ref = await placed(scene, "web")
+    (message,) = await decided(scene, ref, "east")
+    changed = False
+
+    async def decide_otherwise(request: Request) -> None:
+        nonlocal changed
+        if request.method == "POST" and request.path.endswith("/placementbindings") and not changed:
+            changed = True
+            await scene.decide(ref, "east", replicas=5, digest=message.digest)
+
+    scene.tap(before=decide_otherwise)
+    bound = await binder.bind(message)
+    assert changed
+    assert bound is not None
+    assert bound.phase == "Applied"
+    binding = await scene.binding(ref)
+    assert binding is not None
+    assert binding["spec"]["replicas"] == 5
+
+
+async def test_a_target_that_is_left_alone_leaves_no_lease_behind(
+    scene: Scene, new_binder: Callable[..., Binder]
+) -> None:
+    ref = await placed(scene, "web")
+    (message,) = await decided(scene, ref, "east")
+    binder = new_binder(breaker_failures=1, apply_timeout_seconds=0.3)
+    await scene.use_token("east", "wrong")
+    with pytest.raises(Retry):
+        await binder.bind(message)
+    binding = await scene.binding(ref)
+    assert binding is not None
+    assert lifecycle.leased(decode_binding(binding), scene.clock(), 25.0) == 0
 
 
 async def test_a_first_attempt_that_nobody_decided_leaves_nothing_behind(scene: Scene, binder: Binder) -> None:

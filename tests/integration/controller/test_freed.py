@@ -21,7 +21,7 @@ async def freed(scene: Scene) -> AsyncIterator[asyncio.Queue[int]]:
         decision = watch.decision(watch.ref("shop", "web"))
         told.put_nowait(decision.attempt if decision else 0)
 
-    watch = WorkspaceWatch("root:team", scene.team, lambda _: None, lambda _: None, note)
+    watch = WorkspaceWatch("root:team", scene.team, lambda _: None, lambda _: None, lambda _: None, note)
     running = asyncio.create_task(watch.run())
     await until(lambda: watch.synced)
     yield told

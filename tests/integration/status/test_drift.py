@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.broker.table import Table
+from shared.hub.names import LEASE_ANNOTATION
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.resources import DEPLOYMENTS
 from shared.kube.times import seconds
@@ -218,13 +219,9 @@ async def test_a_correction_that_a_worker_died_in_is_finished(idle: Pipeline) ->
     await idle.start("status")
     scene = idle.scene
     ref = await ready(idle)
-    taken = {"status": {"phase": "Applying"}}
     binding = await until_bound(scene, ref, in_phase("Ready"))
-    progressing = condition(binding["status"], "Progressing")
-    begun = {**progressing, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    rest = [each for each in binding["status"]["conditions"] if each["type"] != "Progressing"]
-    taken["status"]["conditions"] = [*rest, begun]  # type: ignore[assignment]
-    await scene.team.merge_patch(BINDINGS, binding["metadata"]["name"], taken, "shop", subresource="status")
+    taken = {"metadata": {"annotations": {LEASE_ANNOTATION: "2026-01-01T00:00:00Z dead"}}}
+    await scene.team.merge_patch(BINDINGS, binding["metadata"]["name"], taken, "shop")
     await scene.targets["east"].delete(DEPLOYMENTS, "web", "shop")
     await until_in_target(scene, bool)
     await until_bound(scene, ref, in_phase("Ready"))

@@ -21,8 +21,10 @@ from shared.api import (
     ScoredTarget,
     TargetReference,
     get_condition,
+    set_condition,
 )
-from shared.hub.names import APPLIED_FINALIZER, ATTEMPT_ANNOTATION
+from shared.hub.names import APPLIED_FINALIZER, ATTEMPT_ANNOTATION, LEASE_ANNOTATION
+from shared.kube.times import rfc3339
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth
 from shared.pipeline.messages import Assigned, Observed
@@ -127,15 +129,44 @@ def test_a_binding_whose_workload_awaits_a_decision_says_so_once_and_keeps_its_p
     assert lifecycle.outdated(found, NOW + 1) is found
 
 
-def test_a_lease_ends_with_time_and_when_it_is_given_back() -> None:
-    begun = lifecycle.begun(binding(), "Applying", NOW)
-    assert begun.status.phase == "Applying"
+def test_a_lease_ends_with_time_and_when_the_status_says_so() -> None:
+    begun = lifecycle.leasing(binding(), "one", NOW)
+    assert lifecycle.lease_of(begun).endswith(" one")
     assert lifecycle.leased(binding(), NOW, 25) == 0
     assert lifecycle.leased(begun, NOW + 5, 25) == pytest.approx(20)
     assert lifecycle.leased(begun, NOW + 26, 25) == 0
-    assert lifecycle.leased(lifecycle.begun(begun, "Removing", NOW + 30), NOW + 31, 25) == pytest.approx(24)
-    assert lifecycle.leased(lifecycle.failed(begun, passing("Timeout", "slow"), NOW + 1), NOW + 1, 25) == 0
+    failed = lifecycle.failed(begun, passing("Timeout", "slow"), NOW + 1)
+    done = lifecycle.succeeded(begun, (), (), NOW + 1)
+    for ended in (failed, done):
+        assert lifecycle.leased(ended, NOW + 1, 25) == 0
+        assert lifecycle.leased(ended, NOW - 9, 25) == 0
+        assert lifecycle.leased(lifecycle.leasing(ended, "two", NOW + 2), NOW + 2, 25) == pytest.approx(25)
+    assert lifecycle.leased(lifecycle.observed(begun, (), NOW + 1), NOW + 1, 25) == pytest.approx(24)
+
+
+@pytest.mark.parametrize("garbage", ["", "x", " ", "2026-01-01T00:00:00Z", "tomorrow one"])
+def test_a_lease_that_nobody_can_read_keeps_nobody_waiting(garbage: str) -> None:
+    annotations = {LEASE_ANNOTATION: garbage}
+    metadata = msgspec.structs.replace(binding().metadata, annotations=annotations)
+    assert lifecycle.leased(msgspec.structs.replace(binding(), metadata=metadata), NOW, 25) == 0
+
+
+def test_a_lease_of_the_last_release_is_the_condition_progressing() -> None:
+    at = rfc3339(NOW)
+    conditions = set_condition((), "Progressing", "True", "Applying", "Applying.", at)
+    begun = binding(conditions=conditions)
+    assert lifecycle.leased(begun, NOW + 5, 25) == pytest.approx(20)
     assert lifecycle.leased(lifecycle.succeeded(begun, (), (), NOW + 1), NOW + 1, 25) == 0
+
+
+def test_what_is_intended_is_settled_where_it_is_in_place() -> None:
+    present = applied()
+    again = lifecycle.leasing(present, "one", NOW)
+    other = msgspec.structs.replace(present, spec=msgspec.structs.replace(present.spec, replicas=9))
+    assert lifecycle.is_settled(present, again)
+    assert not lifecycle.is_settled(present, other)
+    assert not lifecycle.is_settled(None, present)
+    assert not lifecycle.is_settled(binding(), binding())
 
 
 def bound(health: str = "Unknown", uid: str = "o1") -> BoundObject:
@@ -259,7 +290,7 @@ def test_long_words_are_cut_to_what_the_schema_takes() -> None:
 def test_health_of_the_same_object_outlives_applying_it_again() -> None:
     healthy = lifecycle.observed(applied(), [seen("Healthy")], NOW)
     newly = msgspec.structs.replace(bound(), owned_fields="f2")
-    again = lifecycle.succeeded(lifecycle.begun(healthy, "Applying", NOW + 1), (newly,), (), NOW + 2)
+    again = lifecycle.succeeded(lifecycle.leasing(healthy, "one", NOW + 1), (newly,), (), NOW + 2)
     assert (again.status.phase, again.status.objects[0].health) == ("Ready", "Healthy")
     assert again.status.objects[0].owned_fields == "f2"
     assert lifecycle.succeeded(again, (bound(uid="o2"),), (), NOW + 3).status.phase == "Applied"
@@ -294,7 +325,7 @@ def deleted(present: PlacementBinding) -> PlacementBinding:
     [
         (applied(), observed(), True),
         (lifecycle.failed(applied(), lasting("FieldConflict", "why"), NOW), observed(), True),
-        (lifecycle.begun(applied(), "Applying", NOW), observed(), True),
+        (lifecycle.leasing(applied(), "one", NOW), observed(), True),
         (binding(), observed(), False),
         (lifecycle.failed(binding(), lasting("Unfit", "why"), NOW), observed(), False),
         (applied(), observed(attempt=4), False),
@@ -316,8 +347,8 @@ def test_corrections_keep_their_distance() -> None:
     assert rest(applied(), 4) == pytest.approx(6)
     assert rest(applied(), 11) == 0
     assert rest(lifecycle.observed(applied(), [seen("Healthy")], NOW + 9), 11) == 0
-    refused = lifecycle.failed(lifecycle.begun(applied(), "Applying", NOW), lasting("FieldConflict", "why"), NOW)
+    refused = lifecycle.failed(lifecycle.leasing(applied(), "one", NOW), lasting("FieldConflict", "why"), NOW)
     assert rest(refused, 11) == pytest.approx(49)
-    passed = lifecycle.failed(lifecycle.begun(applied(), "Applying", NOW), passing("Unreachable", "why"), NOW)
+    passed = lifecycle.failed(lifecycle.leasing(applied(), "one", NOW), passing("Unreachable", "why"), NOW)
     assert rest(passed, 4) == pytest.approx(6)
     assert rest(binding(), 0) == 0
