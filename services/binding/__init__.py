@@ -9,6 +9,7 @@ records.py       reads and writes Placement, PlacementDecision and PlacementBind
 workload.py      works out what is wanted in a target from what the workspace has
 target/          the way to a target cluster, and what a Placement has there: applied, pruned, released
 leases.py        work in a target under the lease of a binding, and what is recorded of it
+conclusions.py   writes what came of applying, with the health that follows
 binder.py        applies: the order of steps that makes crashes and races harmless
 removal.py       takes out of a target what is not to be there any more
 vanished.py      removes what is left of workspaces that are gone

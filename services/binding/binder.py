@@ -9,6 +9,7 @@ and before one that is there is written.
 from collections.abc import Awaitable, Callable, Collection
 
 from services.binding import lifecycle
+from services.binding.conclusions import Conclusions
 from services.binding.consent import admitted
 from services.binding.core import Identity, Wanted, identity
 from services.binding.judge import Operation, Order, begins, is_of_another, judge, lives, order_for, undecided
@@ -67,6 +68,7 @@ class Binder:
         self._reach = reach
         self._clock = clock
         self._leases = Leases(settings, records=records, reach=reach, publish=publish, clock=clock)
+        self.conclusions = Conclusions(settings, leases=self._leases, reports=reports, clock=clock)
         self._removal = Removal(
             settings, records=records, reach=reach, reports=reports, leases=self._leases, clock=clock
         )
@@ -74,6 +76,7 @@ class Binder:
     async def bind(self, message: Assigned) -> Bound | None:
         """Bring one target to where it is to be now. Raises Retry, and what the hub answers."""
         ref, target = message.placement, message.target
+        await self.conclusions.settle(ref, target)
         if begins(message) and self._records.is_new(ref, target):
             with self._records.deciding(ref) as decision:
                 placement = await self._records.placement(ref, message.head)
@@ -285,10 +288,7 @@ class Binder:
         applied = await self._leases.work(message, binding, applyset, apply)
         found = {**recorded, **{identity(each.ref): each for each in applied}}
         objects = [found[identity(each)] for each in wanted.refs]
-        binding = await self._leases.conclude(
-            message, binding, lambda now: lifecycle.succeeded(now, objects, wanted.notes, self._clock())
-        )
-        return lifecycle.bound(message, binding)
+        return lifecycle.bound(message, await self.conclusions.begin(message, binding, objects, wanted.notes))
 
 
 def _audit(message: Assigned, placement: Placement, problem: Trouble) -> None:

@@ -62,6 +62,17 @@ def lease_of(binding: PlacementBinding) -> str:
 
 def leased(binding: PlacementBinding, now: float, lease: float) -> float:
     """Seconds for which somebody else may be at work in the target; 0 when nobody is."""
+    begun = _begun_at(binding)
+    return max(0.0, begun + lease - now) if begun else 0.0
+
+
+def unconcluded(binding: PlacementBinding) -> bool:
+    """True if somebody took the lease and has not ended it: he is at work, or he died."""
+    return _begun_at(binding) > 0
+
+
+def _begun_at(binding: PlacementBinding) -> float:
+    """When the lease was taken that nobody has ended; 0 where there is none."""
     begun, progressing = _leased_at(binding), get_condition(binding.status.conditions, "Progressing")
     if progressing is not None:
         at = seconds(progressing.last_transition_time)
@@ -69,7 +80,7 @@ def leased(binding: PlacementBinding, now: float, lease: float) -> float:
             begun = max(begun, at)
         elif at >= begun:
             return 0.0
-    return max(0.0, begun + lease - now)
+    return begun
 
 
 def leasing(binding: PlacementBinding, name: str, now: float) -> PlacementBinding:
@@ -104,7 +115,7 @@ def unfinished(binding: PlacementBinding) -> bool:
 def concerns(binding: PlacementBinding, message: Observed) -> bool:
     """True if an observation belongs to the attempt that this binding was written for, and not to another one."""
     written_for = (binding.spec.placement_ref.uid, attempt_of(binding))
-    applied = in_place(binding) or unfinished(binding)
+    applied = in_place(binding) or unfinished(binding) or unconcluded(binding)
     return applied and not deleting(binding) and written_for == (message.head.uid, message.head.attempt)
 
 

@@ -39,6 +39,9 @@ class Observations:
 
     async def take(self, message: Observed) -> Bound | None:
         """Record health; apply anew where somebody changed or deleted what is ours. Raises as `Binder.bind`."""
+        recorded = await self._binder.conclusions.take(message)
+        if recorded is not None and not lifecycle.drifted(recorded.binding, message):
+            return None
         binding = await self._records.binding(message.placement, message.target)
         if binding is None or not lifecycle.concerns(binding, message) or await self._overtaken(message):
             return None
@@ -50,13 +53,18 @@ class Observations:
         drifted = lifecycle.drifted(binding, message)
         if not drifted and lifecycle.in_place(binding):
             return None
-        settings = self._settings
-        wait = lifecycle.rest(
-            binding, self._clock(), drift=settings.drift_seconds, refused=settings.refused_retry_seconds
-        )
-        if wait > 0:
+        if (wait := self._rest(binding)) > 0:
             raise Retry(wait, "what changed in the target is corrected later")
         return await self._binder.correct(message, drifted)
+
+    def _rest(self, binding: PlacementBinding) -> float:
+        """Seconds for which a target is left as it is; none after a worker that died before it said what it did."""
+        if lifecycle.unconcluded(binding):
+            return 0.0
+        settings = self._settings
+        return lifecycle.rest(
+            binding, self._clock(), drift=settings.drift_seconds, refused=settings.refused_retry_seconds
+        )
 
     async def _overtaken(self, message: Observed) -> bool:
         """True if there is a newer report than the one in this message.

@@ -31,6 +31,14 @@ class BindingSettings(AccessSettings, frozen=True, kw_only=True):
             description="Seconds between retries where somebody has to act: no rights, a conflict, no such kind.", gt=0
         ),
     ] = 60.0
+    health_seconds: Annotated[
+        float,
+        Meta(
+            description="How long the PlacementBinding of what was applied just now may wait, in seconds, so that it "
+            "says at once how the objects are. 0: it says first that they are applied.",
+            ge=0,
+        ),
+    ] = 1.0
     drift_seconds: Annotated[
         float,
         Meta(

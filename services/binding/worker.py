@@ -63,8 +63,10 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
                 publish=publish,
                 clock=runtime.clock,
             )
+            runtime.background(binder.conclusions.run(), "conclude")
             observations = Observations(settings, records=records, reports=reports, binder=binder, clock=runtime.clock)
             yield Binding(binder, Cleanup(records, reach), observations)
+            await binder.conclusions.close()
         finally:
             await targets.close()
 

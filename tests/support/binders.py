@@ -31,7 +31,7 @@ async def binders(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
         scene.inventory = inventory
 
         def make(**settings: Any) -> Binder:
-            chosen = BindingSettings(**settings)
+            chosen = BindingSettings(**{"health_seconds": 0.0, **settings})
             clients.append(TargetClients(hub, user_agent="test", timeout=5.0, perimeter=BESIDE_US))
             access = AccessReviews(hub, chosen, scene.clock)
             return Binder(

@@ -71,6 +71,13 @@ class Pipeline:
             self._stops[name].set()
             await self._running[name]
 
+    async def kill(self, name: str) -> None:
+        """Stop a worker as a crash does."""
+        running = self._running.pop(name)
+        del self._stops[name]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
     async def close(self) -> None:
         await self.stop(*self._stops)
 

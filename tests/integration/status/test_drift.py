@@ -1,5 +1,6 @@
 """Binding and status together: health on PlacementBindings, and what others change in targets."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from shared.kube.resources import DEPLOYMENTS
 from shared.kube.times import seconds
 from shared.model.refs import PlacementRef
 from shared.pipeline.buckets import REPORTS
+from shared.pipeline.messages import PIPELINE, Bound
+from shared.pipeline.topology import PIPELINE_STREAM
 from tests.integration.status.conftest import Pipeline
 from tests.support.manifests import condition
 from tests.support.scene import BOUND, Scene
@@ -70,6 +73,47 @@ async def test_a_binding_shows_the_health_of_its_objects(pipeline: Pipeline) -> 
     assert available["status"] == "False"
     assert available["message"].startswith("Deployment web: ")
     await scene.targets["east"].merge_patch(DEPLOYMENTS, "web", {"metadata": {"annotations": {FAIL: None}}}, "shop")
+    await until_bound(scene, ref, in_phase("Ready"))
+
+
+async def told(pipeline: Pipeline) -> bool:
+    """Whether binding has told what came of what it did."""
+    messages = pipeline.bus.broker.streams[PIPELINE_STREAM].messages.values()
+    return any(each.subject.startswith(f"{PIPELINE}.{Bound.stage}.") for each in messages)
+
+
+async def test_what_is_applied_is_on_record_together_with_its_health(pipeline: Pipeline) -> None:
+    scene = pipeline.scene
+    phases: list[str] = []
+
+    async def watching(request: Any) -> None:
+        if request.method == "PUT" and "/placementbindings/" in request.path and request.path.endswith("/status"):
+            phases.append(json.loads(request.body)["status"]["phase"])
+
+    scene.tap(before=watching)
+    await ready(pipeline)
+    assert phases == ["Ready"]
+
+
+async def test_what_nobody_knows_the_health_of_is_on_record_as_applied_all_the_same(idle: Pipeline) -> None:
+    await idle.start("binding", health_seconds=0.2)
+    await idle.scene.workload()
+    ref = await idle.scene.place()
+    await idle.decide(ref, "east")
+    await until_bound(idle.scene, ref, in_phase("Applied"))
+
+
+async def test_what_was_applied_by_a_worker_that_died_before_it_was_on_record_is_applied_again(idle: Pipeline) -> None:
+    scene = idle.scene
+    await idle.start("binding", health_seconds=3600.0)
+    await scene.workload()
+    ref = await scene.place()
+    await idle.decide(ref, "east")
+    await until(lambda: told(idle), within=BOUND)
+    await idle.kill("binding")
+    assert not in_phase("Ready")(await scene.binding(ref) or {})
+    await idle.start("binding", apply_timeout_seconds=0.5, lease_margin_seconds=0.0)
+    await idle.start("status")
     await until_bound(scene, ref, in_phase("Ready"))
 
 
