@@ -4,10 +4,8 @@ By plain HTTP, on the sandbox and on a real kube-apiserver. Everybody here has a
 administrator of its workspace.
 """
 
-import asyncio
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,24 +15,23 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from services.cli.hub.objects import KINDS
 from services.sandbox.run import serve
 from services.sandbox.world.world import Person, World
 from shared.hub.names import APPLIED_FINALIZER, REQUESTER_ANNOTATION
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.resources import CRDS
-from tests.support import apiserver, servers
+from tests.security.places import ACCOUNT, EVERYBODY, REAL, REAL_HUB, SANDBOX
 from tests.support.actors import APPLY, JSON_PATCH, MERGE, Actor
+from tests.support.kubernetes import Kubernetes, swept_hub
 from tests.support.manifests import API_VERSION, obj, placement
-from tests.support.process import process
-from tests.support.scene import definitions
+from tests.support.scene import ROOT, definitions
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 HUB = "root:hub"
-ACCOUNT = "system:serviceaccount:moorage-system:"
-EVERYBODY = ("alice", "mallory", *(f"{ACCOUNT}{worker}" for worker in ("decision", "binding", "status", "controller")))
 RBAC = "rbac.authorization.k8s.io"
 API = "/apis/placement.moorage.io/v1alpha1/namespaces/shop"
 FORGED = json.dumps({"username": "root", "groups": ["system:masters"]})
@@ -103,41 +100,30 @@ async def on_the_sandbox(folder: Path) -> AsyncIterator[dict[str, Actor]]:
 
 
 @contextlib.asynccontextmanager
-async def on_kubernetes(folder: Path) -> AsyncIterator[dict[str, Actor]]:
-    binaries = servers.find()
-    if binaries is None:
-        reason = f"no kube-apiserver in {servers.folder()}: make servers builds it"
-        pytest.fail(reason) if os.environ.get("MOORAGE_REQUIRE_SERVERS") else pytest.skip(reason)
-    with apiserver.servers(binaries, folder) as running:
-        server = await asyncio.to_thread(running.apiserver, "hub", [(name, ["everybody"]) for name in EVERYBODY])
-        install = ["moorage", "install", "kubernetes", "--kubeconfig", str(server.kubeconfigs[apiserver.ADMIN])]
-        async with process(install, os.environ) as installing:
-            assert await installing.ends() == 0, installing.output
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
-            configs = {name: path.read_text() for name, path in server.kubeconfigs.items()}
-            actors = {name: Actor(session, yaml.safe_load(text)) for name, text in configs.items()}
-            subject = {"kind": "Group", "name": "everybody", "apiGroup": RBAC}
-            role = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": RBAC}
-            everybody = {"metadata": {"name": "everybody"}, "roleRef": role, "subjects": [subject]}
-            await actors["admin"].ok("POST", f"/apis/{RBAC}/v1/clusterrolebindings", everybody)
+async def on_kubernetes(servers: Kubernetes) -> AsyncIterator[dict[str, Actor]]:
+    async with swept_hub(servers.hub), aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
+        configs = {name: path.read_text() for name, path in servers.hub.kubeconfigs.items()}
+        actors = {name: Actor(session, yaml.safe_load(text)) for name, text in configs.items()}
+        subject = {"kind": "Group", "name": "everybody", "apiGroup": RBAC}
+        role = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": RBAC}
+        everybody = {"metadata": {"name": "everybody"}, "roleRef": role, "subjects": [subject]}
+        await actors["admin"].ok("POST", f"/apis/{RBAC}/v1/clusterrolebindings", everybody)
 
-            async def rights_hold() -> bool:
-                return (await actors["alice"].send("GET", f"{API}/placements"))[0] == 200
+        async def rights_hold() -> bool:
+            return (await actors["alice"].send("GET", f"{API}/placements"))[0] == 200
 
-            await until(rights_hold)
-            yield actors
+        await until(rights_hold)
+        yield actors
 
 
 @pytest_asyncio.fixture(
     scope="module",
     loop_scope="module",
-    params=[
-        pytest.param(on_the_sandbox, id="sandbox"),
-        pytest.param(on_kubernetes, id="kubernetes", marks=[pytest.mark.servers, pytest.mark.xdist_group("servers")]),
-    ],
+    params=[SANDBOX, pytest.param(REAL_HUB, marks=REAL)],
 )
 async def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
-    async with request.param(tmp_path_factory.mktemp("hub")) as actors:
+    real = request.getfixturevalue("servers") if request.param == REAL_HUB else None
+    async with on_kubernetes(real) if real else on_the_sandbox(tmp_path_factory.mktemp("hub")) as actors:
         found = Hub({name.removeprefix(ACCOUNT): actor for name, actor in actors.items()})
         await found.admin.ok("POST", "/api/v1/namespaces", obj("Namespace", name="shop", namespace=""))
         yield found
@@ -286,6 +272,17 @@ async def test_a_tenant_that_reports_by_itself_is_refused(hub: Hub) -> None:
     await hub.alice.ok("POST", policies, body)
     forged = {"status": {"observedGeneration": 1}}
     assert ALONE in await hub.alice.refused("PATCH", f"{policies}/mine/status", forged, MERGE)
+
+
+@pytest.mark.servers
+@pytest.mark.xdist_group("servers")
+async def test_a_real_server_takes_the_policies_that_are_for_kcp(servers: Kubernetes) -> None:
+    """It checks types and compiles what they say before it answers, also when it only tries."""
+    async with swept_hub(servers.hub) as client:
+        for document in yaml.safe_load_all((ROOT / "deploy/kcp/admission.yaml").read_text()):
+            tried = await client.apply(KINDS[document["kind"]], document, force=True, dry_run=True)
+            for field in ("validations", "mutations"):
+                assert tried["spec"].get(field) == document["spec"].get(field)
 
 
 async def test_uid_and_extra_of_a_requester_are_recorded_as_they_are(hub: Hub) -> None:

@@ -14,9 +14,12 @@ from shared.kube.resources import (
     DEPLOYMENTS,
     SECRETS,
 )
+from tests.security.places import in_any_target
 from tests.support.manifests import deployment, obj
 from tests.support.owning import TAKE_OVER, apply, content, place, refused, remove, stands
 from tests.support.scene import RIVAL, TEAM, Scene
+
+pytestmark = in_any_target
 
 
 async def before_us(scene: Scene, **more: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Rule 5: what is placed for a requester, it may get."""
 
-import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,19 +7,21 @@ import pytest
 
 from services.binding.binder import Binder
 from shared.hub.resources import PLACEMENTS
-from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.resources import (
     CLUSTERROLEBINDINGS,
     DEPLOYMENTS,
     SECRETS,
     SERVICES,
+    SUBJECTACCESSREVIEWS,
 )
 from shared.model.refs import PlacementRef
+from tests.security.places import on_any_hub
 from tests.support.grants import ACCESS, PLACING, USING, grant
 from tests.support.manifests import condition, deployment, obj, placement
 from tests.support.owning import apply, refused, stands
 from tests.support.scene import TEAM, Scene
+from tests.support.waiting import until
 
 
 def reading(*resources: str, group: str = "", **more: Any) -> dict[str, Any]:
@@ -43,10 +44,19 @@ async def tess(scene: Scene) -> AsyncIterator[Client]:
         secret = obj("Secret", name=name, stringData={"key": "4711"})
         secret["metadata"]["labels"] = {"app": "web"}
         await scene.team.create(SECRETS, secret)
-    credentials = load_kubeconfig(scene.ready.kubeconfigs["admin"])
-    token = scene.ready.sandbox.add_user("tess")
-    async with Client(dataclasses.replace(credentials, token=token)) as client:
-        yield client.cluster(TEAM)
+    await until(lambda: may(scene, "get", "secrets", "hers"))
+    await until(lambda: may(scene, "use", "synctargets", "east", group=PLACEMENTS.group))
+    async with Client(scene.login("tess")) as client:
+        yield client.cluster(scene.home)
+
+
+async def may(scene: Scene, verb: str, resource: str, name: str, group: str = "") -> bool:
+    """What the server says of tess; a real one takes a moment to hear of changes."""
+    client, namespace = (scene.team, "shop") if not group else (scene.platform, "")
+    what = {"verb": verb, "resource": resource, "name": name, "group": group, "namespace": namespace}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
+    asked = {**review, "spec": {"user": "tess", "groups": ["system:authenticated"], "resourceAttributes": what}}
+    return bool((await client.create(SUBJECTACCESSREVIEWS, asked))["status"]["allowed"])
 
 
 ENV_FROM = [{"secretRef": {"name": "card"}}]
@@ -55,6 +65,7 @@ ENV_FROM = [{"secretRef": {"name": "card"}}]
 SECRET = {"apiVersion": "v1", "kind": "Secret"}
 
 
+@on_any_hub
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -82,11 +93,12 @@ async def test_a_tenant_that_may_not_get_a_secret_has_it_copied_nowhere(
     scene: Scene, binder: Binder, tess: Client, spec: dict[str, Any], said: str
 ) -> None:
     await tess.create(PLACEMENTS, placement(**spec))
-    ref = PlacementRef(workspace=TEAM, namespace="shop", name="web")
+    ref = PlacementRef(workspace=scene.home, namespace="shop", name="web")
     assert await refused(scene, binder, ref, "NotReadable") == said
     assert await stands(scene, SECRETS, name="card") is None
 
 
+@on_any_hub
 async def test_a_tenant_places_what_it_may_get_and_services_that_it_may_not_stay_behind(
     scene: Scene, binder: Binder, tess: Client
 ) -> None:
@@ -94,7 +106,7 @@ async def test_a_tenant_places_what_it_may_get_and_services_that_it_may_not_stay
     await scene.team.create(SERVICES, obj("Service", name="hidden", spec=selector))
     await scene.workload(container={"envFrom": [{"secretRef": {"name": "hers"}}]})
     await tess.create(PLACEMENTS, placement())
-    ref = PlacementRef(workspace=TEAM, namespace="shop", name="web")
+    ref = PlacementRef(workspace=scene.home, namespace="shop", name="web")
     await apply(scene, binder, ref)
     assert await scene.managed() == {"Deployment web", "Secret hers"}
     binding = await scene.binding(ref)
@@ -103,14 +115,16 @@ async def test_a_tenant_places_what_it_may_get_and_services_that_it_may_not_stay
     assert "1 Services are left out that the requester may not get." in said
 
 
+@on_any_hub
 async def test_what_a_requester_may_not_get_any_more_is_not_copied_again(
     scene: Scene, binder: Binder, tess: Client
 ) -> None:
     await scene.workload(container={"envFrom": [{"secretRef": {"name": "hers"}}]})
     await tess.create(PLACEMENTS, placement())
-    ref = PlacementRef(workspace=TEAM, namespace="shop", name="web")
+    ref = PlacementRef(workspace=scene.home, namespace="shop", name="web")
     await apply(scene, binder, ref)
     await scene.team.delete(CLUSTERROLEBINDINGS, "tess-4")
+    await until(lambda: may(scene, "get", "secrets", "hers"), holds=lambda said: not said)
     await scene.team.merge_patch(SECRETS, "hers", {"stringData": {"key": "new"}}, "shop")
     before = await stands(scene, SECRETS, name="hers")
     scene.ahead += 400  # what was allowed is remembered for five minutes

@@ -1,5 +1,6 @@
 """Rules 6 and 7: whose a namespace is in a target, and what is out of bounds there."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,10 +13,14 @@ from shared.kube.resources import (
     NAMESPACES,
     SECRETS,
 )
+from shared.pipeline.messages import Bound
+from tests.security.places import in_any_target
 from tests.support.client import if_there
 from tests.support.manifests import condition, deployment, obj
 from tests.support.owning import TAKE_OVER, apply, content, kinds, place, refused, remove, stands
 from tests.support.scene import RIVAL, TEAM, Scene
+
+pytestmark = in_any_target
 
 ROLE = obj("Role", "rbac.authorization.k8s.io/v1", rules=[{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}])
 GRANT = obj(
@@ -160,19 +165,16 @@ async def test_a_claim_stays_when_nothing_is_placed_any_more_and_is_free_when_it
 
 
 async def test_of_two_tenants_that_race_for_a_namespace_one_has_it(scene: Scene, binder: Binder) -> None:
-    ours, theirs = await place(scene), await place(scene, RIVAL)
-    raced = False
-
-    async def faster(request: Any) -> None:
-        nonlocal raced
-        if request.method == "POST" and request.path == "/clusters/target:east/api/v1/namespaces" and not raced:
-            raced = True
-            await apply(scene, binder, theirs)
-
-    scene.tap(before=faster)
-    await refused(scene, binder, ours, "NamespaceClaimed")
+    refs = [await place(scene), await place(scene, RIVAL)]
+    heads = [await scene.decide(ref, "east") for ref in refs]
+    racing = [binder.bind(scene.assigned(ref, head)) for ref, head in zip(refs, heads, strict=True)]
+    ended = await asyncio.gather(*racing, return_exceptions=True)
+    [loser] = [ref for ref, end in zip(refs, ended, strict=True) if isinstance(end, Retry)]
+    [winner] = [ref for ref in refs if ref != loser]
+    assert isinstance(ended[refs.index(winner)], Bound)
+    await refused(scene, binder, loser, "NamespaceClaimed")
     found = await stands(scene)
-    assert found["metadata"]["annotations"][OWNER_ANNOTATION] == f"{RIVAL}|shop|web"
+    assert found["metadata"]["annotations"][OWNER_ANNOTATION] == f"{winner.workspace}|shop|web"
 
 
 async def test_with_namespaces_per_workspace_two_tenants_share_a_name_and_nothing_else(

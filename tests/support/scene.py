@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -24,7 +25,7 @@ from shared.broker.table import Table, View
 from shared.broker.tokens import join
 from shared.hub.names import CLAIM_ANNOTATION, binding_name
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
-from shared.kube.auth.kubeconfig import load_kubeconfig
+from shared.kube.auth.kubeconfig import Credentials, load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, CRDS, DEPLOYMENTS, NAMESPACES, SECRETS, SERVICES, Resource
@@ -67,21 +68,33 @@ class Scene:
 
     def __init__(self, ready: Ready, hub: Client, store: MemoryStore) -> None:
         self.ready = ready
-        self.hub = hub
-        self.team = hub.cluster(TEAM)
-        self.platform = hub.cluster(PLATFORM)
+        self.on(hub, TEAM, PLATFORM)
         self.store = store
         self.targets: dict[str, Client] = {}
         self.bound: list[Bound] = []
         self.inventory: View[Target] | None = None
         self.ahead = 0.0
         self.attempt = 0
+        self.logins: dict[str, Credentials] = {}  # of users that are known already
+
+    def on(self, hub: Client, team: str, platform: str) -> None:
+        """Be on this hub, the team and its provider in these workspaces."""
+        self.hub, self.home, self.provider = hub, team, platform
+        self.team, self.platform = hub.cluster(team), hub.cluster(platform)
+
+    def login(self, user: str) -> Credentials:
+        """Somebody's credentials on the hub; they may do nothing there."""
+        if user in self.logins:
+            return self.logins[user]
+        token = self.ready.sandbox.add_user(user)
+        return dataclasses.replace(load_kubeconfig(self.ready.kubeconfigs["admin"]), token=token)
 
     def clock(self) -> float:
         """Time goes on by itself, and by as much as a test adds to `ahead`."""
         return time.time() + self.ahead
 
-    async def place(self, name: str = "web", workspace: str = TEAM, **spec: Any) -> PlacementRef:
+    async def place(self, name: str = "web", workspace: str | None = None, **spec: Any) -> PlacementRef:
+        workspace = self.home if workspace is None else workspace
         await self.hub.cluster(workspace).create(PLACEMENTS, placement(name, **spec))
         return PlacementRef(workspace=workspace, namespace="shop", name=name)
 
@@ -93,7 +106,7 @@ class Scene:
         client = self.hub.cluster(ref.workspace)
         selected: list[dict[str, Any]] = [
             {
-                "target": {"workspace": PLATFORM, "name": name},
+                "target": {"workspace": self.provider, "name": name},
                 **({} if replicas is None else {"replicas": replicas if isinstance(replicas, int) else replicas[name]}),
             }
             for name in targets
@@ -110,11 +123,11 @@ class Scene:
         return found
 
     def assigned(self, ref: PlacementRef, head: Head, target: str = "east", **more: Any) -> Assigned:
-        return Assigned(placement=ref, head=head, target=f"{PLATFORM}/{target}", **more)
+        return Assigned(placement=ref, head=head, target=f"{self.provider}/{target}", **more)
 
     async def binding(self, ref: PlacementRef, target: str = "east") -> dict[str, Any] | None:
         client = self.hub.cluster(ref.workspace)
-        return await if_there(client.get(BINDINGS, binding_name(ref.name, f"{PLATFORM}/{target}"), ref.namespace))
+        return await if_there(client.get(BINDINGS, binding_name(ref.name, f"{self.provider}/{target}"), ref.namespace))
 
     async def in_target(
         self, resource: Resource = DEPLOYMENTS, name: str = "web", target: str = "east"
@@ -170,7 +183,7 @@ class Scene:
 
     async def agree(self, target: str = "east", **terms: Any) -> None:
         """Have the owner of a target decide these terms, and all binders see that."""
-        key = join(PLATFORM, target)
+        key = join(self.provider, target)
         table = Table(self.store, INVENTORY)
         entry = await table.get(key)
         assert entry is not None
@@ -189,7 +202,7 @@ class Scene:
         if from_hub:
             await self.platform.delete(SYNCTARGETS, target)
         else:
-            await Table(self.store, INVENTORY).delete(join(PLATFORM, target))
+            await Table(self.store, INVENTORY).delete(join(self.provider, target))
 
     async def until(self, ref: PlacementRef, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The Placement's status as soon as a condition holds of it."""
@@ -201,7 +214,8 @@ class Scene:
         status: dict[str, Any] = await until(look, holds=holds, within=BOUND)
         return status
 
-    async def workload(self, workspace: str = TEAM, **more: Any) -> dict[str, Any]:
+    async def workload(self, workspace: str | None = None, **more: Any) -> dict[str, Any]:
+        workspace = self.home if workspace is None else workspace
         return await self.hub.cluster(workspace).create(DEPLOYMENTS, deployment(**{"replicas": 2, **more}))
 
     async def insist(self, binder: Binder, message: Assigned) -> Bound | None:
@@ -259,14 +273,14 @@ async def offer(scene: Scene, name: str) -> None:
     }
     made = await scene.platform.create(SYNCTARGETS, target)
     entry = Target(
-        workspace=PLATFORM,
+        workspace=scene.provider,
         name=name,
         uid=made["metadata"]["uid"],
         labels={"region": name},
         ready=True,
         kubeconfig=KubeconfigRef(namespace="default", name=name),
     )
-    await Table(scene.store, INVENTORY).put(join(PLATFORM, name), entry)
+    await Table(scene.store, INVENTORY).put(join(scene.provider, name), entry)
 
 
 @contextlib.asynccontextmanager

@@ -9,13 +9,14 @@ import pytest
 from services.binding.binder import Binder
 from services.sandbox.wire.http import Request
 from shared.broker.bus import Retry
-from shared.hub.names import binding_name
+from shared.hub.names import OWNER_ANNOTATION, binding_name
 from shared.hub.resources import BINDINGS
 from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, CRDS
 from shared.model.refs import PlacementRef
 from shared.pipeline.messages import Assigned
-from tests.support.scene import PLATFORM, Scene
+from tests.support.owning import apply, place, refused, stands
+from tests.support.scene import PLATFORM, RIVAL, Scene
 
 ENV_FROM = {"container": {"envFrom": [{"configMapRef": {"name": "settings"}}]}}
 LEASE = 30.0  # seconds, longer than that of a binding
@@ -293,3 +294,19 @@ async def test_a_kind_that_is_not_served_for_a_while_says_nothing_of_its_objects
     with pytest.raises(ApiError, match="404"):
         await binder.bind(message)
     assert await scene.managed() == {"Deployment web"}
+
+
+async def test_who_is_slower_at_making_a_namespace_is_refused(scene: Scene, binder: Binder) -> None:
+    ours, theirs = await place(scene), await place(scene, RIVAL)
+    raced = False
+
+    async def faster(request: Request) -> None:
+        nonlocal raced
+        if request.method == "POST" and request.path == "/clusters/target:east/api/v1/namespaces" and not raced:
+            raced = True
+            await apply(scene, binder, theirs)
+
+    scene.tap(before=faster)
+    await refused(scene, binder, ours, "NamespaceClaimed")
+    found = await stands(scene)
+    assert found["metadata"]["annotations"][OWNER_ANNOTATION] == f"{RIVAL}|shop|web"
