@@ -54,7 +54,7 @@ class Conclusion(msgspec.Struct, frozen=True, eq=False):
         return lifecycle.succeeded(binding, self.objects, self.notes, self.at)
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class OnRecord(msgspec.Struct, frozen=True):
     """A PlacementBinding as it was written with what a report said, at its revision."""
 
     binding: PlacementBinding
@@ -77,7 +77,7 @@ class Conclusions:
         self._reports = reports
         self._clock = clock
         self._open: Lru[str, Conclusion] = Lru(_REMEMBERED)
-        self._recorded: Lru[str, Recorded] = Lru(_REMEMBERED)
+        self._recorded: Lru[str, OnRecord] = Lru(_REMEMBERED)
         self._queue: WorkQueue[str] = WorkQueue(_WRITERS)
 
     async def begin(
@@ -99,7 +99,7 @@ class Conclusions:
         if conclusion is not None:
             await self._conclude(key, conclusion)
 
-    async def take(self, message: Observed) -> Recorded | None:
+    async def take(self, message: Observed) -> OnRecord | None:
         """Record an answer of status, if it is one; what was recorded here last, if that is not older.
 
         Raises Retry until there is a better one or none is waited for any more, and as `Leases.conclude`.
@@ -170,7 +170,7 @@ class Conclusions:
                 self._open.pop(key)
                 raise
             self._open.pop(key)
-            self._recorded.put(key, Recorded(written, revision))
+            self._recorded.put(key, OnRecord(written, revision))
 
 
 def is_settled(objects: Sequence[ObjectHealth]) -> bool:
