@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from services.controller.core.brake import Braked, BrakeSettings, brake
 from services.controller.core.eviction import Expelling, Sighting, expelling
 from services.controller.core.observation import Observation
+from services.controller.moves import Moves
 from services.controller.settings import ControllerSettings
 from services.controller.workspace import WorkspaceWatch
-from shared.aio.rate import Rate
 from shared.api import Placement
 from shared.broker.table import View
 from shared.hub.terms import is_closed
@@ -29,7 +29,7 @@ class Observer:
     waiting: View[Waiting]
     inventory: View[Target]
     clock: Callable[[], float]
-    moves: "Moves"
+    moves: Moves
     world_changed_at: float = 0.0
     _missing: dict[str, float] = field(default_factory=dict)
     _expelling: dict[str, Expelling] = field(default_factory=dict)
@@ -56,6 +56,7 @@ class Observer:
         for choice in decision.selected if decision is not None else ():
             if choice.target not in targets:
                 targets[choice.target] = self.sight(choice.target, now, ref)
+        ill = [target for target, sighting in targets.items() if not sighting.well]
         return Observation(
             placement=placement,
             entry=entry,
@@ -65,7 +66,7 @@ class Observer:
             attempts=attempts,
             targets=targets,
             world_changed_at=self.world_changed_at,
-            may_move=self.moves.left(ref.workspace) >= 1,
+            may_move=self.moves.left(ref.workspace) >= 1 or self.moves.at_once(ill),
             now=now,
             settings=self.settings,
         )
@@ -99,19 +100,3 @@ class Observer:
             for scope in before - scopes.keys():
                 log.warning("targets may be left again", extra={"scope": scope})
         return self._braked
-
-
-class Moves:
-    """How many placements may leave targets, in all and of one workspace."""
-
-    def __init__(self, settings: ControllerSettings, clock: Callable[[], float]) -> None:
-        self._all = Rate(settings.max_moves_per_minute, clock)
-        self._each = Rate(settings.max_workspace_moves_per_minute, clock)
-
-    def left(self, workspace: str) -> float:
-        """How many of a workspace may leave a target now."""
-        return min(self._all.left(), self._each.left(workspace))
-
-    def take(self, workspace: str) -> bool:
-        """Whether one of a workspace may leave a target now; if so, it counts."""
-        return self.left(workspace) >= 1 and self._all.take() and self._each.take(workspace)

@@ -155,7 +155,7 @@ class Reconciler:
             await self._stop_waiting(case)
         match step:
             case Place() if placement is not None and case.wish is not None:
-                if is_move(step.cause) and not self.observer.moves.take(case.ref.workspace):
+                if is_move(step.cause) and not self.observer.moves.take(case.ref.workspace, step.leaving):
                     return None  # the sweep comes back to it
                 self._take_turn(case, case.wish)
                 return await self._place(case, placement, case.wish, step)

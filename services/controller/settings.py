@@ -60,9 +60,20 @@ class ControllerSettings(AccessSettings, frozen=True, kw_only=True):
             ge=0,
         ),
     ] = 30.0
+    max_targets_left_per_minute: Annotated[
+        int,
+        Meta(
+            description="Targets a minute, one after the other, that all placements leave at once when they are lost,"
+            " gone or tainted; 0: none.",
+            ge=0,
+        ),
+    ] = 6
     max_moves_per_minute: Annotated[
         int,
-        Meta(description="Placements a minute that leave targets which are lost, gone or tainted; 0: no bound.", ge=0),
+        Meta(
+            description="Placements a minute that leave other targets which are lost, gone or tainted; 0: no bound.",
+            ge=0,
+        ),
     ] = 300
     max_workspace_moves_per_minute: Annotated[
         int, Meta(description="The same for the placements of one workspace; 0: no bound.", ge=0)

@@ -45,7 +45,8 @@ class _Turns:
     def take(self, workspace: str, step: Place) -> bool:
         moves = self._moves.setdefault(workspace, self._deps.observer.moves.left(workspace))
         rounds = self._rounds.setdefault(workspace, self._deps.reconciler.rounds.left(workspace))
-        self._moves[workspace], self._rounds[workspace] = moves - is_move(step.cause), rounds - 1
+        counts = is_move(step.cause) and not self._deps.observer.moves.at_once(step.leaving)
+        self._moves[workspace], self._rounds[workspace] = moves - counts, rounds - 1
         return self._moves[workspace] >= 0 and self._rounds[workspace] >= 0
 
 

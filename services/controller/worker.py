@@ -9,7 +9,8 @@ from services.controller import overrides, upkeep
 from services.controller.agenda import Agenda
 from services.controller.controller import Controller
 from services.controller.core.retrying import wait
-from services.controller.observer import Moves, Observer
+from services.controller.moves import Moves
+from services.controller.observer import Observer
 from services.controller.reconcile import Reconciler, Said
 from services.controller.selection import Selections
 from services.controller.settings import ControllerSettings

@@ -16,7 +16,8 @@ from typing import Any
 from services.controller.agenda import Agenda
 from services.controller.controller import Controller
 from services.controller.core.observation import KnownDecision
-from services.controller.observer import Moves, Observer
+from services.controller.moves import Moves
+from services.controller.observer import Observer
 from services.controller.projections import KnownBinding
 from services.controller.reconcile import Reconciler
 from services.controller.selection import Selections

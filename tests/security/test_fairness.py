@@ -240,12 +240,15 @@ async def test_a_tenant_that_loses_targets_of_its_own_does_not_hold_anothers_whe
         await until(lambda: causes(system) == {"web": "TargetLost"})
 
 
+SLOWLY = {"max_workspace_moves_per_minute": 1, "max_targets_left_per_minute": 0}
+
+
 async def test_a_lost_target_is_left_by_so_many_placements_a_minute(scene: Scene, system: System) -> None:
     await targets(scene, lost=0)
     await scene.workload()
     workload = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}]
     refs = [await scene.place(name, workload=workload, **IMPATIENT) for name in ("a", "b", "c")]
-    async with system.running(controller, controlling(scene, max_workspace_moves_per_minute=1)):
+    async with system.running(controller, controlling(scene, **SLOWLY)):
         for ref in refs:
             await decided(system, ref, "t0")
         await targets(scene, lost=1)

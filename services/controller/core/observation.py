@@ -63,7 +63,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, int] = {}  # of its PlacementBindings, by target
     targets: Mapping[str, Sighting] = {}  # those that it is decided for or bound in
     world_changed_at: float = 0.0
-    may_move: bool = True  # whether one more placement may leave a target now
+    may_move: bool = True  # whether this one may leave those of its targets now that are not well
     now: float
     settings: ControllerSettings
 

@@ -10,7 +10,8 @@ import pytest
 
 from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.steps import Place, next_step
-from services.controller.observer import Moves, Observer
+from services.controller.moves import Moves
+from services.controller.observer import Observer
 from services.controller.settings import ControllerSettings
 from shared.api import Placement, Taint, decode_placement
 from shared.broker.memory.store import MemoryStore
