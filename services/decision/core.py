@@ -272,9 +272,18 @@ def redelivered(scheduled: Scheduled, status: PlacementDecisionStatus) -> tuple[
     selected = selected_ids(status)
     proposal = scheduled.proposal
     known = {choice.target: choice for choice in (*proposal.selected, *proposal.alternates)}
-    if proposal.refusal is not None or not selected <= set(known):
-        return [], replace(proposal.refusal or contended(scheduled), message=status.rationale)
-    return [known[TargetRef.of(each.target).id] for each in status.selected], None
+    taken = [known[target] for each in status.selected if (target := TargetRef.of(each.target).id) in known]
+    if proposal.refusal is None and len(taken) == len(selected) and enough(taken, proposal, scheduled.request.spec):
+        return taken, None
+    return [], replace(proposal.refusal or contended(scheduled), message=status.rationale)
+
+
+def without_lost(status: PlacementDecisionStatus, kept: Iterable[Choice]) -> PlacementDecisionStatus:
+    """A decision as it is written again, of which only some targets can be had: reservations of it were lost."""
+    targets = {choice.target for choice in kept}
+    selected = tuple(each for each in status.selected if TargetRef.of(each.target).id in targets)
+    lost = len(status.selected) - len(selected)
+    return replace(status, selected=selected, rationale=f"the room in {lost} targets was lost before it was taken")
 
 
 def vanished(target: str, held: Reservation, head: Head) -> Assigned:

@@ -117,11 +117,9 @@ class Decider:
         if before is not None and head.attempt == before.attempt:  # by a delivery that ended before it told anybody
             if known is not None and not known.whole:
                 raise Retry(LATER, "slices of what was decided are missing")
-            taken, refusal = core.redelivered(message, before)
-            await uphold(message.request, taken, self.ledger)
-            return Recorded(before, taken, refusal)
+            return await self._uphold(message, before, known, since)
         allowed = await self._authorized(message.request, core.proposed(message.proposal))
-        settled = await settle(message, self.ledger, self.inventory, allowed)
+        settled = await settle(message, self.ledger, self.inventory, allowed, since)
         if settled.refusal is not None and settled.refusal.code == RefusalCode.CONTENDED:
             return Recorded(refusal=settled.refusal)
         await self._ensure_complete(since, settled.reserved)
@@ -133,6 +131,20 @@ class Decider:
                 await self.ledger.undo(settled.reserved)
             raise
         return Recorded(status, settled.taken, settled.refusal)
+
+    async def _uphold(
+        self, message: Scheduled, status: PlacementDecisionStatus, known: Record | None, since: int
+    ) -> Recorded:
+        """What this attempt decided, as far as it has its place. Raises as `_settle`."""
+        taken, refusal = core.redelivered(message, status)
+        kept = await uphold(message.request, taken, self.ledger, self.inventory, since)
+        if len(kept) < len(taken):
+            status = core.without_lost(status, kept)
+            await self.decisions.write(message.request.placement, message.request.head.uid, status, known)
+            taken, refusal = core.redelivered(message, status)
+        if refusal is not None and refusal.code == RefusalCode.CONTENDED:
+            return Recorded(refusal=refusal)
+        return Recorded(status, taken, refusal)
 
     async def _authorized(self, request: Request, targets: Collection[str]) -> set[str]:
         """Those of the targets that the requester may use. Raises Retry where nobody can say."""
@@ -169,7 +181,7 @@ class Decider:
         try:
             await self.completeness.check(since)
         except Incomplete:
-            await self.ledger.undo(reserved)
+            await self.ledger.undo(reserved, lost=True)
             raise
 
     async def give_back(self, message: Bound) -> None:

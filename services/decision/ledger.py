@@ -112,8 +112,8 @@ class Ledger:
         """Take capacity for a placement, in place of what it had there.
 
         None when the target has too little left, or a quota of it, for what would be more than it had. To keep what it
-        had needs no room, whatever became of capacity and quotas. What it had more of than is wanted it keeps until
-        `shrink`.
+        had needs no room, whatever became of capacity and quotas; but it had nothing where that was reserved before the
+        bucket was lost, and not rebuilt. What it had more of than is wanted it keeps until `shrink`.
 
         It writes even where that changes nothing: what another delivery of the same attempt reserved is this one's from
         then on, and the other does not undo it.
@@ -125,7 +125,8 @@ class Ledger:
         def take(own: Reservation | None) -> Reservation:
             if own is not None and wanted.head.older_than(own.head):
                 raise Superseded
-            if not fits(_more(wanted.resources, own.resources if own else {}), self._free(target, placement)):
+            had = own.resources if own is not None and _counts(own, wanted.epoch) else {}
+            if not fits(_more(wanted.resources, had), self._free(target, placement)):
                 raise _NoRoom
             return holding(own, wanted)
 
@@ -145,29 +146,30 @@ class Ledger:
         within = left(target.quotas, placement.workspace, others)
         return {name: min(amount, within.get(name, math.inf)) for name, amount in free.items()}
 
-    async def uphold(self, prefix: str, decided: Reservation) -> None:
-        """Hold what was decided, room or not, unless this head or a newer one does already."""
-
-        def held(own: Entry[Reservation] | None) -> Reservation | None:
-            if own is None or own.value.head.older_than(decided.head):
-                return holding(None if own is None else own.value, decided)
-            return decided if own.value.released_at and own.value.head == decided.head else None
-
+    async def holds(self, prefix: str, decided: Reservation) -> bool:
+        """Whether what was decided has its place since then, or was rebuilt; or a newer head has it."""
         await self._reread(prefix)  # the bucket may have been emptied, which nobody tells
-        await self._change(prefix, decided.placement, held)
+        entry = self._picture.own(prefix, decided.placement)
+        if entry is None or entry.value.head.older_than(decided.head):
+            return False
+        own = entry.value
+        return decided.head.older_than(own.head) or (not own.released_at and _counts(own, decided.epoch))
 
-    async def undo(self, written: Iterable[Written]) -> None:
+    async def undo(self, written: Iterable[Written], *, lost: bool = False) -> None:
         """Put back what was there before, wherever nobody has written since.
 
-        It only ever gives back, so it cannot fail for want of room.
+        It only ever gives back, so it cannot fail for want of room. Where the bucket was `lost` meanwhile, what is not
+        rebuilt yet will be, and what was there before may have been there in this picture only.
         """
         for each in written:
-            await self._change(each.prefix, each.placement, partial(self._undone, each))
+            await self._change(each.prefix, each.placement, partial(self._undone, each, lost=lost))
 
-    def _undone(self, written: Written, own: Entry[Reservation] | None) -> Reservation | None:
+    def _undone(self, written: Written, own: Entry[Reservation] | None, *, lost: bool) -> Reservation | None:
         if own is None or own.revision != written.revision:
             return None
-        return written.before or self._released(written.placement, own.value.head)
+        before = written.before
+        kept = before is not None and (before.epoch == 0 or not lost)
+        return before if kept else self._released(written.placement, own.value.head)
 
     async def shrink(self, prefix: str, placement: PlacementRef, applied: int) -> None:
         """Binding has applied what this attempt decided: give back what that takes less than what ran before.
@@ -258,6 +260,11 @@ class Ledger:
                 self._picture.drop(entry.key, entry.revision)
             else:
                 self._picture.note(now)
+
+
+def _counts(own: Reservation, epoch: int) -> bool:
+    """Whether a reservation was made when all others were there to be seen, and is not of a bucket that was lost."""
+    return own.epoch in (0, epoch)
 
 
 def holding(own: Reservation | None, wanted: Reservation) -> Reservation:

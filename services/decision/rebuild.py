@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import logging
 
+import msgspec
+
 from services.decision.completeness import MARKER, Completeness
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import TRIES, holding, key_of
@@ -110,13 +112,14 @@ def restored(found: Reservation | None, decided: Reservation) -> Reservation:
     """A reservation that holds what was decided or bound, and what somebody holds there already.
 
     Somebody reserved in the bucket while it was empty, and saw nothing to keep; or undid that, which left it released.
+    What was reserved for a newer attempt keeps its epoch: of that attempt nothing was decided when this was read.
     """
     if found is None or found.released_at:
         return decided
     if decided.head.older_than(found.head):
         return holding(decided, found)
     if not found.head.older_than(decided.head) and fits(decided.resources, found.resources):
-        return found
+        return msgspec.structs.replace(found, epoch=0)
     return holding(found, decided)
 
 

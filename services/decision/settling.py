@@ -22,10 +22,13 @@ class Settled(msgspec.Struct, frozen=True):
     reserved: Sequence[Written] = ()
 
 
-async def settle(message: Scheduled, ledger: Ledger, inventory: View[Target], allowed: Collection[str]) -> Settled:
+async def settle(
+    message: Scheduled, ledger: Ledger, inventory: View[Target], allowed: Collection[str], epoch: int
+) -> Settled:
     """Reserve what was proposed, and alternates in place of what filled up; a refusal leaves nothing new reserved.
 
     `allowed` are the targets of the proposal that the requester may use now, which discovery asked a while ago.
+    `epoch` is the revision of the marker that reservations are complete.
 
     Raises `Superseded` and `Crowded`, see `Ledger.reserve`; nothing new is reserved then, either.
     """
@@ -47,7 +50,7 @@ async def settle(message: Scheduled, ledger: Ledger, inventory: View[Target], al
             if len(taken) == len(proposal.selected):
                 break
             target = _giving(choice.target, request, inventory)
-            if target and (done := await ledger.reserve(target, _wanted(request, choice))):
+            if target and (done := await ledger.reserve(target, _wanted(request, choice, epoch))):
                 taken.append(choice)
                 reserved.append(done)
     except (Superseded, Crowded):
@@ -59,10 +62,22 @@ async def settle(message: Scheduled, ledger: Ledger, inventory: View[Target], al
     return Settled(refusal=core.contended(message))
 
 
-async def uphold(request: Request, decided: Sequence[Choice], ledger: Ledger) -> None:
-    """Hold what is decided and written, should it have been lost meanwhile."""
+async def uphold(
+    request: Request, decided: Sequence[Choice], ledger: Ledger, inventory: View[Target], epoch: int
+) -> list[Choice]:
+    """What of a decision that is written has its place, or can have it again.
+
+    Its reservations may have been lost before it was written. They were not rebuilt then, others may have taken the
+    room, and nobody was told of the decision. Raises as `settle`.
+    """
+    kept = []
     for choice in decided:
-        await ledger.uphold(TargetRef.parse(choice.target).key, _wanted(request, choice))
+        wanted = _wanted(request, choice, epoch)
+        held = await ledger.holds(TargetRef.parse(choice.target).key, wanted)
+        target = None if held else _giving(choice.target, request, inventory)
+        if held or (target and await ledger.reserve(target, wanted)):
+            kept.append(choice)
+    return kept
 
 
 def _giving(target: str, request: Request, inventory: View[Target]) -> Target | None:
@@ -71,11 +86,12 @@ def _giving(target: str, request: Request, inventory: View[Target]) -> Target | 
     return found if found is not None and (found.ready or core.may_stay(target, request)) else None
 
 
-def _wanted(request: Request, choice: Choice) -> Reservation:
+def _wanted(request: Request, choice: Choice, epoch: int) -> Reservation:
     return Reservation(
         placement=request.placement,
         head=request.head,
         resources=choice.reserve,
         labels=request.labels,
         orphan=request.spec.deletion_policy == "Orphan",
+        epoch=epoch,
     )

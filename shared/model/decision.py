@@ -82,5 +82,6 @@ class Reservation(Value, frozen=True, kw_only=True):
     labels: dict[str, str] = {}  # of the Placement, so that others can ask to be near it or far from it
     orphan: bool = False  # what it placed is to be left there when it goes away
     shrinks_to: Resources | None = None  # what is left of it once binding has applied this head; None: all of it
+    epoch: int = 0  # of the bucket: revision of the marker that all was there when it was reserved; 0: it was rebuilt
     reserved_at: float = 0.0  # seconds since the epoch; 0 where that is not known, as of one that was rebuilt
     released_at: float = 0.0  # seconds since the epoch; 0 while it holds its place

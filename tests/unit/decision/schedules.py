@@ -31,7 +31,7 @@ from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Cause, HeadEntry, Request
 from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
-from shared.pipeline.messages import Assigned, Bound, Message, Scheduled
+from shared.pipeline.messages import Assigned, Bound, Decided, Message, Scheduled
 
 ROOM = 4.0
 TARGETS = tuple(Target(workspace="root:p", name=name, ready=True, allocatable={"cpu": ROOM}) for name in ("a", "b"))
@@ -128,6 +128,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.decided: dict[PlacementRef, tuple[int, PlacementDecisionStatus]] = {}
+        self.writing: set[PlacementRef] = set()  # decisions of these are about to be written
         self.bindings: dict[tuple[PlacementRef, str], int] = {}  # the attempt that is applied in full, or 0
         self.written: dict[tuple[PlacementRef, str], int] = {}  # the attempt that the binding was written for
         self.applied: dict[tuple[PlacementRef, str], float] = {}
@@ -173,6 +174,7 @@ class StepDecisions:
 
     async def write(self, ref: PlacementRef, uid: str, status: PlacementDecisionStatus, before: Record | None) -> None:
         self.memory.forget(ref)
+        self._hub.writing.add(ref)
         await self._steps.turn()
         version, _ = self._hub.decided.get(ref, (0, None))
         if str(version) != (before.version if before else "0"):
@@ -205,6 +207,7 @@ class World:
         self.pending: list[Message] = []
         self.running: list[tuple[asyncio.Task[Any], Message | None]] = []
         self.news: list[object] = []
+        self.contended: set[PlacementRef] = set()
 
     async def ask(self, number: int, cpu: float, where: int) -> None:
         """A placement is to have so much, in one target or else in the other, or in both or nowhere."""
@@ -268,7 +271,8 @@ class World:
             self.heard(emitted or ())
 
     def heard(self, emitted: Iterable[Message]) -> None:
-        """What decision says: binding listens."""
+        """What decision says: binding listens, and the controller where others were faster."""
+        self.contended |= {each.placement for each in emitted if isinstance(each, Decided) and each.contended}
         self.pending += [each for each in emitted if isinstance(each, Assigned)]
 
     def _done(self, message: Message) -> None:

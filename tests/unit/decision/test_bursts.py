@@ -35,6 +35,7 @@ class Burst(World):
         self.again: list[PlacementRef] = []
 
     def heard(self, emitted: Iterable[Message]) -> None:
+        super().heard(emitted)
         self.again += [each.placement for each in emitted if isinstance(each, Decided) and each.contended]
 
     async def want(self, ref: PlacementRef, size: Size) -> None:

@@ -135,7 +135,7 @@ async def test_an_older_read_never_replaces_a_newer_picture() -> None:
         await view.synced.wait()
         await other.reserve(NODE, wants(ref("x"), head(1), {"cpu": 0.5}))
         store.let.clear()
-        slow = tasks.create_task(ledger.uphold(PREFIX, wants(ref("x"), head(1), {"cpu": 0.5})))  # it reads all anew
+        slow = tasks.create_task(ledger.holds(PREFIX, wants(ref("x"), head(1), {"cpu": 0.5})))  # it reads all anew
         await _turns(lambda: False)
         await Table(store, RESERVATIONS).update(*_entry("b", 3.0), _last(store), within=PREFIX)
         await _turns(lambda: bool(ledger.held_by(ref("b"))))

@@ -53,7 +53,7 @@ class Desk:
         proposal = Proposal(strategy="BestFit", selected=selected, alternates=alternates, feasible=len(names + others))
         scheduled = Scheduled(request=asked, proposal=proposal, inventory_revision=0)
         allowed = proposed(proposal) - self.denied
-        settled = await settle(scheduled, self.ledger, self.inventory, allowed)
+        settled = await settle(scheduled, self.ledger, self.inventory, allowed, 0)
         return settled.refusal.code if settled.refusal else [choice.target for choice in settled.taken]
 
     async def reservation(self, name: str) -> Reservation:
