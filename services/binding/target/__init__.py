@@ -5,6 +5,7 @@ breaker.py   a circuit breaker per target (pure)
 way.py       the way into one target, with what holds there for all placements
 claims.py    whose a namespace is
 applyset.py  applies, prunes and releases what one Placement has in one target
+lookup.py    what is not there, for many objects at once
 parents.py   reads and writes the ConfigMap that names the kinds of the set's members
 parent.py    what that ConfigMap says (pure)
 adoption.py  what was there before: remembered, and given back (pure)

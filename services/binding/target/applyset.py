@@ -22,6 +22,7 @@ from services.binding.errors import another, managers
 from services.binding.target import claims
 from services.binding.target.absence import unless_absent
 from services.binding.target.adoption import check, is_adopted, may_force, memory, release, restored
+from services.binding.target.lookup import MANY, absent
 from services.binding.target.parent import GroupKind, kinds_of, namespaces_of, uid_of
 from services.binding.target.parents import Parents
 from services.binding.target.way import Way
@@ -100,14 +101,18 @@ class ApplySet:
             await self._parents.write(before | kinds, spaces | {self._namespace})
         applied: list[BoundObject] = []
         todo = [member for member in wanted.members if identity(member.ref) not in unchanged]
-        for _, stage in itertools.groupby(todo, key=lambda member: rank(member.ref)):
+        for _, group in itertools.groupby(todo, key=lambda member: rank(member.ref)):
+            stage = list(group)
+            known = recorded.keys() - set(drifted)
+            new = await self._new((each.ref for each in stage if identity(each.ref) not in known), resources)
             applied += await _all(
                 *(
                     self._apply(
                         member,
                         resources[member.ref.api_version, member.ref.kind],
                         recorded.get(identity(member.ref)),
-                        known=identity(member.ref) not in drifted,
+                        known=identity(member.ref) in known,
+                        new=identity(member.ref) in new,
                         force=force,
                     )
                     for member in stage
@@ -136,13 +141,26 @@ class ApplySet:
         await self._dispose(kinds_of(parent), namespaces_of(parent), (), heirs, adopted, orphan=orphan)
         await self._parents.end()
 
+    async def _new(self, refs: Iterable[ManifestReference], resources: Mapping[GroupKind, Resource]) -> set[Identity]:
+        """Those objects that are not there, as far as it takes one request to know for many."""
+        kinds: dict[GroupKind, list[ManifestReference]] = {}
+        for ref in refs:
+            kinds.setdefault((ref.api_version, ref.kind), []).append(ref)
+        found: set[Identity] = set()
+        for kind, asked in kinds.items():
+            if len(asked) >= MANY:
+                names = [ref.name for ref in asked]
+                missing = await absent(self._client, resources[kind], names, self._namespace)
+                found |= {identity(ref) for ref in asked if ref.name in missing}
+        return found
+
     async def _apply(
-        self, member: Member, resource: Resource, recorded: BoundObject | None, *, known: bool, force: bool
+        self, member: Member, resource: Resource, recorded: BoundObject | None, *, known: bool, new: bool, force: bool
     ) -> BoundObject:
         async with self._room:
             found = await self._as_known(member, resource, recorded, force) if recorded and known else None
             if found is None:
-                found = await self._as_new(member, resource, recorded, force)
+                found = await self._as_new(member, resource, recorded, new=new, force=force)
             if recorded and recorded.adopted and recorded.uid == found["metadata"]["uid"] and not is_adopted(found):
                 found = await self._remember(found, member.ref, resource)  # somebody took the memory of it off
         ref = member.ref
@@ -163,9 +181,11 @@ class ApplySet:
                 return None
             raise
 
-    async def _as_new(self, member: Member, resource: Resource, recorded: BoundObject | None, force: bool) -> Object:
-        """Apply what may be there without us, or not be there."""
-        adopted = await self._check_owner(member, resource, recorded)
+    async def _as_new(
+        self, member: Member, resource: Resource, recorded: BoundObject | None, *, new: bool, force: bool
+    ) -> Object:
+        """Apply what may be there without us, or not be there, or is not for certain, being `new`."""
+        adopted = False if new else await self._check_owner(member, resource, recorded)
         try:
             return await self._applied(member.object, resource, force, adopted)
         except ApiError as error:

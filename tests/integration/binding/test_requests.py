@@ -20,6 +20,7 @@ from shared.kube.resources import DEPLOYMENTS, NAMESPACES
 from shared.model.refs import PlacementRef
 from shared.pipeline.buckets import INVENTORY
 from shared.pipeline.messages import Assigned
+from tests.support.manifests import deployment
 from tests.support.scene import BOUND, PLATFORM, TEAM, Scene
 
 MINUTE = 61.0
@@ -113,6 +114,46 @@ async def test_targets_that_are_bound_at_once_share_what_is_read_on_the_hub(scen
     await asyncio.gather(*(binder.bind(message) for message in messages))
     read = sorted(each.rsplit("/", 2)[-2] for each in requests if each.startswith("GET"))
     assert read == ["deployments", "placementdecisions", "placements", "shop"]  # the last are its Services
+
+
+async def of_many(scene: Scene, *names: str) -> PlacementRef:
+    """A Placement of several Deployments."""
+    for name in names:
+        await scene.workload(name=name)
+    return await scene.place(
+        "many", workload=[{"apiVersion": "apps/v1", "kind": "Deployment", "name": n} for n in names]
+    )
+
+
+async def test_of_many_objects_it_is_found_out_at_once_that_none_is_there(scene: Scene, binder: Binder) -> None:
+    ref = await of_many(scene, *"abcde")
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    requests = scene.count_requests("target:east")
+    await scene.insist(binder, message)
+    asked = [each for each in requests if "/deployments" in each and each.startswith("GET")]
+    assert [each.rsplit("/", 1)[1] for each in asked] == ["deployments"]
+    assert await scene.managed() == {f"Deployment {name}" for name in "abcde"}
+
+
+async def test_one_of_many_objects_that_was_there_before_is_not_taken_over(scene: Scene, binder: Binder) -> None:
+    await scene.claim(TEAM)
+    await scene.targets["east"].create(DEPLOYMENTS, deployment("c", replicas=7))
+    ref = await of_many(scene, *"abcde")
+    with pytest.raises(Retry, match="was in the target before"):
+        await binder.bind(scene.assigned(ref, await scene.decide(ref, "east")))
+    found = await scene.in_target(name="c")
+    assert found is not None
+    assert found["spec"]["replicas"] == 7
+
+
+async def test_where_there_are_many_more_objects_each_one_is_asked_for(scene: Scene, binder: Binder) -> None:
+    await scene.claim(TEAM)
+    for number in range(12):
+        await scene.targets["east"].create(DEPLOYMENTS, deployment(f"other-{number}"))
+    await scene.targets["east"].create(DEPLOYMENTS, deployment("c", replicas=7))
+    ref = await of_many(scene, *"abcde")
+    with pytest.raises(Retry, match="was in the target before"):
+        await binder.bind(scene.assigned(ref, await scene.decide(ref, "east")))
 
 
 async def test_a_first_attempt_takes_one_write_on_the_hub_before_the_target_and_one_after(
