@@ -109,13 +109,15 @@ class WorkspaceWatch:
 
     async def _follow_decisions(self) -> None:
         async for change in self._decisions.events():
-            if change.kind != "Synced":
-                self._touched(self.ref(*change.key))
+            known = change.object or change.old
+            if known is None:
+                continue
+            owner = self.ref(change.key[0], known.slice_of or change.key[1])
+            self._touched(owner)
             # What is decided wakes nobody else, unless room is given back. That nothing is decided any more may let a
             # placement go.
             if change.kind == "Deleted":
-                namespace, name = change.key
-                self._notify(self.ref(namespace, (change.old.slice_of if change.old else "") or name))
+                self._notify(owner)
             elif change.old is not None and change.object is not None and gives_back(change.old, change.object):
                 self._freed()
 
