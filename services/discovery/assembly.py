@@ -25,6 +25,7 @@ from shared.process.main import StartError
 from shared.process.metrics import gauge
 
 USER_AGENT = field_manager("discovery")
+_CONNECTIONS = 2  # to each target; most of the time one of them is open, which takes 40 KB
 
 
 @dataclass
@@ -77,6 +78,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
             timeout=settings.api_timeout_seconds,
             perimeter=perimeter(settings),
             prove=False,
+            connections=_CONNECTIONS,
         )
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)

@@ -233,9 +233,7 @@ def _kinds(served: Served, target: Target) -> tuple[tuple[ApiKind, ...], str]:
 def _refused(error: BaseException | None) -> bool:
     """Whether a refused connection is at the bottom of this."""
     while error is not None:
-        if isinstance(error, ConnectionRefusedError) or isinstance(
-            getattr(error, "os_error", None), ConnectionRefusedError
-        ):
+        if isinstance(error, ConnectionRefusedError):
             return True
         error = error.__cause__
     return False

@@ -19,6 +19,7 @@ from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError, NotAllowed
 from shared.kube.resources import SECRETS
+from shared.kube.transport import CONNECTIONS
 from shared.model.target import Target
 from shared.process import audit
 from shared.process.main import StartError
@@ -76,14 +77,19 @@ class TargetClients:
         perimeter: Perimeter,
         prove: bool = True,
         limit: int = 10_000,
+        connections: int = CONNECTIONS,
     ) -> None:
-        """`prove`: ask before all else whether it is the cluster that the inventory says. Discovery finds that out."""
+        """`prove`: ask before all else whether it is the cluster that the inventory says. Discovery finds that out.
+
+        `connections`: how many each client may have, for those that have clients of all targets.
+        """
         self._prove = prove
         self._hub = hub
         self._perimeter = perimeter
         self._noted: Lru[str, str] = Lru(limit)  # the last refusal of each target, so that it is told once
         self._user_agent = user_agent
         self._timeout = timeout
+        self._connections = connections
         self._clients: Lru[str, tuple[str, Client]] = Lru(limit)
         self._locks = tuple(asyncio.Lock() for _ in range(64))
 
@@ -139,6 +145,7 @@ class TargetClients:
             timeout=self._timeout,
             permit=functools.partial(self._permit, target.id),
             proof=None if proving else proof,
+            connections=self._connections,
         )
 
     async def _proved(self, target: Target, credentials: kubeconfig.Credentials) -> None:

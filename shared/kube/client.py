@@ -15,7 +15,7 @@ import msgspec
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.errors import MALFORMED, ApiError, TooLarge, Unreachable
 from shared.kube.resources import Resource
-from shared.kube.transport import Transport
+from shared.kube.transport import CONNECTIONS, Transport
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -84,8 +84,10 @@ class Client:
         timeout: float = 10.0,
         permit: Callable[[str], bool] | None = None,
         proof: Callable[[], Awaitable[None]] | None = None,
+        connections: int = CONNECTIONS,
     ) -> None:
-        """`timeout` in seconds, for a whole request unless a call gives its own.
+        """`timeout` in seconds, for a whole request unless a call gives its own; waiting for one of the `connections`
+        counts.
 
         `permit` is asked of each IP address before a connection to it is made; what it refuses raises NotAllowed.
         `proof` comes before the first request; what it raises, that raises, and the next one proves anew.
@@ -93,7 +95,7 @@ class Client:
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
         self.place = _place(credentials)
-        self._transport = Transport(credentials, user_agent, permit, proof)
+        self._transport = Transport(credentials, user_agent, permit, proof, connections)
         self._most = MAX_BODY
         self._owner = True
 

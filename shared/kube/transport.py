@@ -18,7 +18,7 @@ from shared.kube.http.dial import Dialer, Proxy
 from shared.kube.http.origin import Origin, split
 from shared.kube.http.pool import Pool
 
-_POOL: Final = 64  # requests at once, over all hosts; watches have connections of their own, without a bound
+CONNECTIONS: Final = 64
 _NOTHING: Final = Issued()
 _AGAIN: Final = frozenset({"GET", "PUT", "DELETE"})  # the second of two does no more than the first
 _LONGEST_ERROR: Final = 1 << 20  # bytes of the body of an answer that is not success
@@ -34,12 +34,12 @@ class Transport:
         user_agent: str,
         permit: Callable[[str], bool] | None = None,
         proof: Callable[[], Awaitable[None]] | None = None,
-        keep: float = 60.0,
+        connections: int = CONNECTIONS,
     ) -> None:
         """`permit` is asked of each IP address before a connection to it is made; without it, all are permitted.
 
-        `proof` comes before everything else that is asked, until it raises nothing. A connection that nobody uses is
-        closed after `keep` seconds.
+        `proof` comes before everything else that is asked, until it raises nothing. At most `connections` requests go
+        out at once, over all servers; streams have connections of their own, without a bound.
         """
         self._credentials = credentials
         self._user_agent = user_agent
@@ -48,7 +48,7 @@ class Transport:
         self._token_file = _TokenFile(credentials.token_file) if credentials.token_file else None
         self._proxy = Proxy(credentials.proxy) if credentials.proxy else None
         dialer = Dialer(server_name=credentials.tls_server_name, proxy=self._proxy, permit=permit)
-        self._pool = Pool(dialer, _POOL, keep)
+        self._pool = Pool(dialer, connections)
         self._tls: ssl.SSLContext | None = None
         self._tls_of: Issued | None = None
 

@@ -63,11 +63,15 @@ class Http:
         self._writer.write(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+        return (await self.answer(method, path, body))[1]
+
+    async def answer(self, method: str, path: str, body: bytes = b"") -> tuple[bytes, bytes]:
+        """Head and body."""
         self.send(method, path, body)
         head = await self._reader.readuntil(b"\r\n\r\n")
         assert head.split(b" ", 2)[1].startswith(b"2"), head
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        return await self._reader.readexactly(length)
+        return head, await self._reader.readexactly(length)
 
     async def watch(self, path: str) -> None:
         """Begin to watch; returns with the head of the answer."""

@@ -1,27 +1,26 @@
-"""Connections that wait for their next request, at most so many at once."""
+"""Connections that wait for their next request, at most so many at once, and soon no more than one."""
 
 import asyncio
 import ssl
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from shared.kube.errors import Closed
 from shared.kube.http.connection import Connection
 from shared.kube.http.dial import Dialer
 from shared.kube.http.origin import Origin
 
+KEPT: Final = 60.0  # seconds for which a connection waits that is the only one to its server
+SPARE: Final = 10.0  # seconds for which the others wait: each takes 40 KB here, and more at the server
+
 _Key: TypeAlias = tuple[Origin, ssl.SSLContext | None]
 
 
 class Pool:
-    """The connections of one client; those that nobody has used for `keep` seconds are closed.
+    """The connections of one client: at most `limit` are taken at once; whoever wants one more waits for its turn."""
 
-    At most `limit` are taken at once; whoever wants one more waits for its turn.
-    """
-
-    def __init__(self, dialer: Dialer, limit: int, keep: float) -> None:
+    def __init__(self, dialer: Dialer, limit: int) -> None:
         self._dialer = dialer
         self._turns = asyncio.Semaphore(limit)
-        self._keep = keep
         self._idle: dict[_Key, list[Connection]] = {}
         self._taken: set[Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -51,7 +50,7 @@ class Pool:
         connection.idle_since = loop.time()
         self._idle.setdefault((to, tls), []).append(connection)
         if self._sweeping is None:
-            self._sweeping = loop.call_later(self._keep, self._sweep)
+            self._sweeping = loop.call_later(SPARE, self._sweep)
 
     async def open(self, to: Origin, tls: ssl.SSLContext | None) -> Connection:
         """A new connection, to be dropped by `drop`, that does not count towards the limit."""
@@ -95,11 +94,12 @@ class Pool:
         return None
 
     def _sweep(self) -> None:
+        """Close what has waited for too long: in each list, the longer the further to the front."""
         loop = asyncio.get_running_loop()
-        oldest = loop.time() - self._keep
+        now = loop.time()
         for key, waiting in list(self._idle.items()):
-            while waiting and (waiting[0].idle_since <= oldest or not waiting[0].reusable):
+            while waiting and now - waiting[0].idle_since >= (SPARE if len(waiting) > 1 else KEPT):
                 waiting.pop(0).abort()
             if not waiting:
                 del self._idle[key]
-        self._sweeping = loop.call_later(self._keep / 2, self._sweep) if self._idle else None
+        self._sweeping = loop.call_later(SPARE, self._sweep) if self._idle else None

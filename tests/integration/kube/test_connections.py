@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -227,3 +228,38 @@ async def test_a_proxy_that_refuses_is_said(peer):
             await client.request("GET", "/a")
     assert peer.heads[0].startswith(b"CONNECT api.invalid:443 HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic bWU6d29yZA==\r\n" in peer.heads[0]
+
+
+async def test_of_the_connections_that_wait_one_is_kept(peer, client, monkeypatch):
+    both = asyncio.Barrier(2)
+
+    async def together(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await peer.head(reader)
+        await both.wait()
+        writer.write(OK)
+        await peer.always(OK)(reader, writer)
+
+    monkeypatch.setattr("shared.kube.http.pool.SPARE", 0.01)
+    peer.scripts = [together]
+    assert await asyncio.gather(client.request("GET", "/a"), client.request("GET", "/a")) == [b"ok"] * 2
+    await peer.closed.wait()
+    assert await client.request("GET", "/a") == b"ok"
+    assert peer.connections == 2
+
+
+async def test_a_client_of_one_connection_asks_one_thing_at_a_time(peer):
+    peer.scripts = [peer.always(OK)]
+    async with Client(Credentials(server=peer.url), connections=1) as client:
+        assert await asyncio.gather(*(client.request("GET", "/a") for _ in range(5))) == [b"ok"] * 5
+    assert peer.connections == 1
+
+
+async def test_an_address_that_does_not_answer_is_not_waited_for(peer, unused_tcp_port, monkeypatch):
+    port = int(peer.url.rpartition(":")[2])
+    infos = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", each)) for each in (unused_tcp_port, port)]
+    found = asyncio.get_running_loop().create_future()
+    found.set_result(infos)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", lambda *_, **__: found)
+    peer.scripts = [peer.always(OK)]
+    async with Client(Credentials(server=f"http://both.invalid:{port}"), timeout=3) as client:
+        assert await client.request("GET", "/a") == b"ok"

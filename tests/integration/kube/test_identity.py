@@ -93,6 +93,32 @@ async def test_an_authority_or_name_that_is_not_ours_is_unreachable_unless_insec
             await ask(replace(secure, **change))
 
 
+async def test_a_proxy_carries_tls_to_the_server_and_cannot_read_it(secure, pki):
+    asked: list[bytes] = []
+    carried: list[bytes] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            carried.append(data)
+            writer.write(data)
+        writer.close()
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        host, _, port = asked[-1].split()[1].decode().rpartition(":")
+        there_reader, there = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(carry(reader, there), carry(there_reader, writer), return_exceptions=True)
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        through = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await ask(replace(secure, proxy=through, token="s3cret")) == '{"names": [], "token": "Bearer s3cret"}'
+        with pytest.raises(Unreachable, match="certificate is not trusted"):
+            await ask(replace(secure, proxy=through, tls_server_name="another.test"))
+    assert asked[0].startswith(f"CONNECT {secure.server.removeprefix('https://')} HTTP/1.1".encode())
+    assert b"s3cret" not in b"".join(carried)
+
+
 def with_plugin(home: Path, server: str, status: str, **fields: object) -> Path:
     (home / "plugin.py").write_text(PLUGIN)
     execute = {
