@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.model.decision import Proposal, Refusal
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry
 from shared.model.target import Target
-from shared.pipeline.messages import Decided, Message
+from shared.pipeline.messages import Decided, Message, Scheduled
 from tests.unit.decision.schedules import World, opened, scheduled
 
 COPIES = 3
@@ -39,14 +41,22 @@ class Burst(World):
         self.again += [each.placement for each in emitted if isinstance(each, Decided) and each.contended]
 
     async def want(self, ref: PlacementRef, size: Size) -> None:
-        """Have a placement proposed to the targets that have room for it, as far as anybody can see."""
+        """Have a placement proposed to the targets that have room for it, as far as anybody can see.
+
+        Where too few have, it is refused, which has what deliveries of one attempt left of each other taken away.
+        """
         self.sizes[ref] = cpu, parts = size
         targets = await self.fitting(ref)
-        if len(targets) < parts:
+        if len(targets) < parts and not any(
+            each == ref and amount for (each, _), amount in (await self.reserved()).items()
+        ):
             return
         self.attempts[ref] += 1
         head = Head(uid=ref.name, generation=1, attempt=self.attempts[ref])
         await self.heads.put(ref.key, HeadEntry(head=head, digest=""))
+        if len(targets) < parts:
+            self.pending.append(refusal(ref, head))
+            return
         first = self.attempts[ref] % len(targets)
         order = targets[first:] + targets[:first]
         self.pending.append(scheduled(ref, head, cpu, order[:parts], order[1:] if parts == 1 else ()))
@@ -75,6 +85,13 @@ class Burst(World):
             for ref, (_, status) in self.hub.decided.items()
             for each in status.selected
         }
+
+
+def refusal(ref: PlacementRef, head: Head) -> Scheduled:
+    """What the scheduler says where no target fits."""
+    proposal = Proposal(strategy="BestFit", refusal=Refusal(code="NoFeasibleTarget", message="all are full"))
+    message = scheduled(ref, head, 0.0, (), ())
+    return msgspec.structs.replace(message, proposal=proposal)
 
 
 placements = st.lists(st.tuples(st.sampled_from([1.0, 2.0, 3.0]), st.integers(1, 2)), min_size=3, max_size=8)
