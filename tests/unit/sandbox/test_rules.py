@@ -140,7 +140,7 @@ async def test_a_rule_that_is_none_is_refused_with_its_definition(hub, bad, said
 def test_rules_cannot_run_for_ever(count):
     square = {"type": "array", "items": INTEGER, "x-kubernetes-validations": [rule("self.all(x, self.all(y, x == y))")]}
     rows = {"type": "array", "items": square}
-    began = time.perf_counter()
+    began = time.thread_time()
     causes = Rules({"type": "object", "properties": {"rows": rows}}).check({"rows": [[1] * count] * 500}, None)
     assert causes
-    assert time.perf_counter() - began < 5 * BUDGET_SECONDS
+    assert time.thread_time() - began < 5 * BUDGET_SECONDS
