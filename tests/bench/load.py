@@ -19,6 +19,7 @@ import msgspec
 import nats
 from nats.aio.msg import Msg
 
+from services.cli.support import offers, processes
 from services.cli.support.plan import Plan
 from services.cli.support.system import Up, up
 from shared.hub.resources import DECISIONS, PLACEMENTS
@@ -31,6 +32,7 @@ from tests.support import worlds
 from tests.support.counting import FOLLOWERS, OURS
 
 AT_ONCE = 50  # requests
+PATIENCE = 300.0  # seconds until all processes are ready: there may be many, on a busy machine
 BUCKET = f"moorage-{RESERVATIONS.name}"
 PROBED = frozenset(
     [
@@ -212,6 +214,7 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     """A system over so many equal targets, each with so many cores, with something placed already; `delay` is what
     workloads take to become ready, in seconds."""
+    processes.READY_WITHIN = offers.READY_WITHIN = PATIENCE
     async with AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         file = worlds.write_world(data / "world.yaml", worlds.world(targets, cpu=cpu, delay=delay))
