@@ -12,6 +12,7 @@ import pytest
 
 from services.policy.cel.isolation import LEAST_SECONDS, LONGEST_START_SECONDS, MOST_DEATHS, Isolation, Unavailable
 from services.policy.cel.protocol import Job
+from services.policy.warm import warm_up
 from shared.api import PlacementPolicySpec, Rule
 
 from .lab import BOUND, SlowStart, slow_start
@@ -124,6 +125,16 @@ async def test_a_child_that_starts_slowly_serves_the_next_job(slow: SlowStart) -
         isolation.start_seconds = 60.0
         assert await isolation.run(job("true"), "a") == [(("t", ""), True)]
         assert isolation._idle == [starting]
+    finally:
+        await isolation.close()
+
+
+async def test_a_worker_begins_also_where_its_child_starts_slowly(slow: SlowStart) -> None:
+    isolation = Isolation(command=slow.command, start_seconds=0.01, deadline=60.0)
+    try:
+        await warm_up(isolation, inline_cost=0.0)
+        assert len(isolation._idle) == 1
+        await slow.let_go()
     finally:
         await isolation.close()
 
