@@ -144,7 +144,7 @@ class Binder:
         placement = facts.placement
         assert placement is not None
         order = order_for(message, facts.decision)
-        wanted = await self._wanted(message, placement, order)
+        wanted = await self._wanted(message, placement, order, anew=bool(drifted))
         if wanted is None:
             await self._await_decision(message, before)
             return None
@@ -196,13 +196,17 @@ class Binder:
         except (Trouble, Retry) as problem:
             return problem
 
-    async def _wanted(self, message: Assigned, placement: Placement, order: Order) -> Wanted | Trouble | None:
-        """What is to be in the target, or why that cannot be; None where the workload is not what was decided."""
+    async def _wanted(
+        self, message: Assigned, placement: Placement, order: Order, *, anew: bool
+    ) -> Wanted | Trouble | None:
+        """What is to be in the target, or why that cannot be; None where the workload is not what was decided. `anew`:
+        as it is by now, and not as it was for other targets a moment ago.
+        """
         target = self._reach.target(message.target)
         denied = await self._denied(message, placement)
         if denied is not None:
             return denied
-        wanted = await self._workloads.wanted(message, placement, order, target.labels)
+        wanted = await self._workloads.wanted(message, placement, order, target.labels, anew=anew)
         return admitted(wanted, message.placement, target.terms) if isinstance(wanted, Wanted) else wanted
 
     async def _begin(

@@ -46,14 +46,16 @@ class Workloads:
         self._mappers: Lru[str, RestMapper] = Lru(_WORKSPACES)
 
     async def wanted(
-        self, message: Assigned, placement: Placement, order: Order, target_labels: Mapping[str, str]
+        self, message: Assigned, placement: Placement, order: Order, target_labels: Mapping[str, str], *, anew: bool
     ) -> Wanted | Trouble | None:
         """What is to be in a target of these labels, or why that cannot be worked out; None where what there is now is
         not what was decided. Raises what reading raises.
+
+        Unless it is to be looked at `anew`, what other targets of the attempt got a moment ago is what there is now.
         """
         ref, spec = message.placement, placement.spec
         try:
-            collected = await self._decided(message, placement, order.digest)
+            collected = await self._decided(message, placement, order.digest, anew=anew)
             overrides = matching(spec.overrides, target_labels) if order.overrides is None else order.overrides
             return core.wanted(
                 ref, spec, collected, overrides=overrides, replicas=order.replicas, applyset=applyset_of(ref)
@@ -69,7 +71,7 @@ class Workloads:
                 raise
             return errors.of(error, f"workspace {ref.workspace or 'hub'}")
 
-    async def _decided(self, message: Assigned, placement: Placement, digest: str) -> Collected:
+    async def _decided(self, message: Assigned, placement: Placement, digest: str, *, anew: bool) -> Collected:
         """What was collected for an attempt, once for all its targets where a digest says that it is what was decided.
 
         Whatever else comes along and changes is followed by another attempt. Raises _Changed, and as `_collect`.
@@ -82,7 +84,7 @@ class Workloads:
                 raise _Changed
             return collected
 
-        if not digest:
+        if anew or not digest:
             return await collect()
         metadata = placement.metadata
         who = metadata.annotations.get(REQUESTER_ANNOTATION, "")
