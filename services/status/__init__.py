@@ -15,5 +15,5 @@
     policies.py    keeps it
     worker.py      consumes Decided, Bound and Reported, emits Reported, and Observed for binding
 
-In this version every copy of the worker watches all targets in use; what they write is the same, and is written once.
+Each target in use is watched by one copy of the worker (shared/pipeline/copies.py); messages are handled by any.
 """

@@ -24,6 +24,7 @@ from shared.broker.table import View
 from shared.kube.errors import ApiError
 from shared.kube.times import rfc3339
 from shared.model.refs import Head, PlacementRef, TargetRef
+from shared.model.report import TargetReport
 from shared.model.request import HeadEntry
 from shared.pipeline.messages import Decided
 
@@ -31,7 +32,7 @@ _REMEMBERED = 10_000  # placements; some 3 KB each
 
 
 class Display:
-    """`silent` says why nothing is known of a target, empty where something is."""
+    """`silent` says why nothing is known of the target of a report, empty where something is."""
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class Display:
         records: StatusRecords,
         reports: Reports,
         heads: View[HeadEntry],
-        silent: Callable[[str], str],
+        silent: Callable[[TargetReport], str],
         clock: Callable[[], float],
     ) -> None:
         self._thresholds = settings.thresholds
@@ -119,7 +120,7 @@ class Display:
             decision = told(decided, decision)
         self._known.put(ref, Standing(placement=placement, decision=decision))
         reports = await self._reports.of(ref)
-        silent = {target: why for each in reports if (why := self._silent(target := each.target))}
+        silent = {each.target: why for each in reports if (why := self._silent(each))}
         now, head = self._clock(), await self._heads.fresh(ref.key)
         held = head.value.held if head is not None else ""
         status = aggregate(

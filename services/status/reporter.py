@@ -23,6 +23,7 @@ from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.report import TargetReport
 from shared.model.request import HeadEntry
 from shared.model.target import Target
+from shared.pipeline.copies import Copies
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 
 log = logging.getLogger("moorage.status")
@@ -46,20 +47,24 @@ class Reporter:
         view: View[TargetReport],
         inventory: View[Target],
         clients: TargetClients,
+        copies: Copies,
         clock: Callable[[], float],
     ) -> None:
+        """Of targets, those are watched that are for this one of the `copies` to watch."""
         self._settings = settings
         self._records = records
         self._reports = reports
         self._heads = heads
         self._display = Display(
-            settings, records=records, reports=reports, heads=heads, silent=self.silent, clock=clock
+            settings, records=records, reports=reports, heads=heads, silent=self._silent_for, clock=clock
         )
         self._view = view
         self._inventory = inventory
+        self._copies = copies
         self._clock = clock
         self._observer = TargetObserver(clients, self._target, changed=self._changed, synced=self._synced)
         self._by_target: dict[str, dict[str, TargetReport]] = {}
+        self._watched: set[str] = set()  # targets
         self._target_of: dict[str, str] = {}  # by key in REPORTS
         self._silent: dict[str, str] = {}  # why, by target; only those that are
         self._news: dict[PlacementTarget, str] = {}
@@ -140,25 +145,27 @@ class Reporter:
             objects=tuple(self._observer.look(about.target, each) for each in objects),
             observed_at=known.observed_at if known else self._clock(),
             version=version,
+            silent=known.silent if known else "",
         )
 
     # --- observations -----------------------------------------------------------------------------------------------
 
     async def observations(self) -> AsyncGenerator[Reported | Observed, None]:
-        """News of what runs in the targets, once it is on record; for ever."""
+        """News of what runs in the targets that are watched here, once it is on record; for ever."""
         while True:
             await self._awake.wait()
             self._awake.clear()
             turn, self._news = self._news, {}
             for (ref, target), also in turn.items():
                 known = self._by_target.get(target, {}).get(key := ref.key_in(target))
-                head = self._heads.get(ref.key)
-                if known is None or (head is not None and head.deleted):  # what is being removed is no news
+                if known is None or not self._copies.mine(target) or self._is_removed(ref):
                     continue
                 look = functools.partial(self._observer.look, target, late=self._late(known))
-                if key in self._announced and not also and all(look(each) == each for each in known.objects):
+                silent = self._unheard(target)
+                same = known.silent == silent and all(look(each) == each for each in known.objects)
+                if key in self._announced and not also and same:
                     continue
-                entry, changed = await self._reports.observe(ref, target, look, self._clock())
+                entry, changed = await self._reports.observe(ref, target, look, self._clock(), silent)
                 if entry is None:
                     continue
                 told = entry.key in self._announced
@@ -168,12 +175,18 @@ class Reporter:
                     yield observed(entry)
                     self._announced.add(entry.key)
 
+    def _is_removed(self, ref: PlacementRef) -> bool:
+        """Whether a placement is being removed: what changes in its targets is no news then."""
+        head = self._heads.get(ref.key)
+        return head is not None and head.deleted
+
     async def run(self) -> None:
         """Follow which targets are in use, and which of them are lost, until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow_reports())
                 tasks.create_task(self._follow_inventory())
+                tasks.create_task(self._follow_copies())
                 tasks.create_task(self._mend())
         finally:
             await self._observer.close()
@@ -181,6 +194,8 @@ class Reporter:
     def check(self) -> None:
         """Look for targets that fell silent, or were heard of again, and for objects that should have been seen."""
         for target, reports in list(self._by_target.items()):
+            if not self._copies.mine(target):
+                continue
             self._check(target, f"-since-{int(self._clock() - self._observer.silence(target))}")
             for report in reports.values():
                 if self._late(report) and any(
@@ -202,9 +217,18 @@ class Reporter:
         if found.lost_since:
             why = f": {found.reason}" if found.reason else ""
             return f"The target is lost since {rfc3339(found.lost_since)}{why}."
-        if self._observer.silence(target) > self._settings.stale_seconds:
-            return f"Nothing was heard of the target for more than {self._settings.stale_seconds:g} s."
-        return ""
+        return self._unheard(target)
+
+    def _silent_for(self, report: TargetReport) -> str:
+        """The same, by a report where another copy watches the target."""
+        target = report.target
+        return self.silent(target) or ("" if self._copies.mine(target) else report.silent)
+
+    def _unheard(self, target: str) -> str:
+        """That nothing is heard of a target that is watched here, in one sentence; empty when something is."""
+        if self._observer.silence(target) <= self._settings.stale_seconds:
+            return ""
+        return f"Nothing was heard of the target for more than {self._settings.stale_seconds:g} s."
 
     async def _follow_reports(self) -> None:
         async for keys in self._view.changes():
@@ -227,7 +251,7 @@ class Reporter:
                     self._by_target.setdefault(target, {})[key] = report
                     self._changed(report.placement, target)
             for target in touched:
-                self._observer.want(target, self._kinds(target))
+                self._watch(target)
                 if not self._by_target[target]:
                     del self._by_target[target]
 
@@ -253,6 +277,30 @@ class Reporter:
 
         await self._reports.change(last.placement, last.target, as_before, tries=_RACES)
 
+    async def _follow_copies(self) -> None:
+        """Watch what another copy watched until now, and leave to it what it watches from now on.
+
+        It may have died between a write and the news of it, so that is told again.
+        """
+        async for _ in self._copies.changes():
+            for target in list(self._by_target):
+                known = target in self._watched
+                self._watch(target)
+                if not self._copies.mine(target):
+                    self._silent.pop(target, None)
+                elif not known:
+                    self._announced -= self._by_target[target].keys()
+                    self._synced(target)
+
+    def _watch(self, target: str) -> None:
+        """Watch in a target what is placed there, if that is for this copy to do, and else nothing."""
+        kinds = self._kinds(target) if self._copies.mine(target) else set()
+        self._observer.want(target, kinds)
+        if kinds:
+            self._watched.add(target)
+        else:
+            self._watched.discard(target)
+
     async def _follow_inventory(self) -> None:
         async for keys in self._inventory.changes():
             changed = [target for target in self._by_target if _inventory_key(target) in keys]
@@ -262,6 +310,8 @@ class Reporter:
 
     def _check(self, target: str, fact: str) -> None:
         """Look at a target's placements when it falls silent or is heard of again; `fact` tells the times apart."""
+        if not self._copies.mine(target):
+            return
         why, before = self.silent(target), self._silent.get(target, "")
         if bool(why) == bool(before):
             return

@@ -54,15 +54,19 @@ class Reports:
         return [entry.value for entry in await self._table.entries(ref.key)]
 
     async def observe(
-        self, ref: PlacementRef, target: str, look: Callable[[ObjectHealth], ObjectHealth], now: float
+        self, ref: PlacementRef, target: str, look: Callable[[ObjectHealth], ObjectHealth], now: float, silent: str = ""
     ) -> tuple[Entry[TargetReport] | None, bool]:
-        """Bring the health of the reported objects up to date; the entry, and whether it changed. None: no report."""
+        """Bring the health of the reported objects up to date; the entry, and whether it changed. None: no report.
+
+        `silent`: why nothing is heard of the target, empty where something is.
+        """
 
         async def looked_at(report: TargetReport | None) -> TargetReport | None:
             if report is None:
                 return None
             objects = tuple(look(each) for each in report.objects)
-            return report if objects == report.objects else replace(report, objects=objects, observed_at=now)
+            new = replace(report, silent=silent)
+            return new if objects == report.objects else replace(new, objects=objects, observed_at=now)
 
         return await self.change(ref, target, looked_at, tries=_RACES)
 

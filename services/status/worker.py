@@ -12,7 +12,8 @@ from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
 from shared.hub.targets import TargetClients, perimeter
-from shared.pipeline.buckets import CHECKS, HEADS, INVENTORY, REPORTS
+from shared.pipeline.buckets import CHECKS, HEADS, INVENTORY, REPORTS, STATUS_COPIES
+from shared.pipeline.copies import Copies
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 from shared.pipeline.runner import Runtime
 from shared.pipeline.worker import Worker
@@ -27,6 +28,7 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
             hub, user_agent=field_manager("status"), timeout=settings.api_timeout_seconds, perimeter=perimeter(settings)
         )
         records = StatusRecords(hub)
+        copies = Copies(runtime.table(STATUS_COPIES), await runtime.follow(STATUS_COPIES), clock=runtime.clock)
         reporter = Reporter(
             settings,
             records=records,
@@ -35,8 +37,10 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
             view=await runtime.follow(REPORTS),
             inventory=await runtime.follow(INVENTORY),
             clients=clients,
+            copies=copies,
             clock=runtime.clock,
         )
+        runtime.background(copies.run(), "tell the other copies of this one")
         policies = Policies(settings, records=records, checks=await runtime.follow(CHECKS), clock=runtime.clock)
         runtime.background(reporter.run(), "observe")
         runtime.background(policies.run(), "show policies")
@@ -51,7 +55,7 @@ worker = Worker(
     "Reports health on Placements",
     settings=StatusSettings,
     open=open_status,
-    follows=(CHECKS, HEADS, INVENTORY, REPORTS),
+    follows=(CHECKS, HEADS, INVENTORY, REPORTS, STATUS_COPIES),
 )
 
 

@@ -37,7 +37,8 @@ class ObjectHealth(Value, frozen=True, kw_only=True):
 class TargetReport(Value, frozen=True, kw_only=True):
     """The health of one placement in one target, as status sees it.
 
-    `version` is that of the PlacementBinding that the rest is from; empty where 0.1 wrote the report.
+    `version` is that of the PlacementBinding that the rest is from; empty where 0.1 wrote the report. `silent` says why
+    nothing is known of the target now, as the copy of status that watches it has it.
     """
 
     placement: PlacementRef
@@ -48,3 +49,4 @@ class TargetReport(Value, frozen=True, kw_only=True):
     objects: tuple[ObjectHealth, ...] = ()
     observed_at: float = 0.0
     version: str = ""
+    silent: str = ""

@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.broker.store import Bucket
 from shared.broker.tokens import join
+from shared.model.copy import Copy
 from shared.model.decision import Reservation
 from shared.model.policy import PolicyCheck, PolicyEntry
 from shared.model.report import TargetReport
@@ -69,4 +70,19 @@ REPORTS = Bucket(
 )
 
 
-BUCKETS: tuple[Bucket[Any], ...] = (INVENTORY, WORKSPACES, POLICIES, CHECKS, HEADS, WAITING, RESERVATIONS, REPORTS)
+STATUS_COPIES = Bucket(
+    name="status-copies", holds=Copy, owner="status", tokens=1, description="The copies of status that are at work"
+)
+
+
+BUCKETS: tuple[Bucket[Any], ...] = (
+    INVENTORY,
+    WORKSPACES,
+    POLICIES,
+    CHECKS,
+    HEADS,
+    WAITING,
+    RESERVATIONS,
+    REPORTS,
+    STATUS_COPIES,
+)

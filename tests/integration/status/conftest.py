@@ -49,8 +49,9 @@ class Pipeline:
         }
 
     async def start(self, *names: str, **changes: Any) -> None:
+        """Start workers; after a blank, a name may say which copy it is."""
         for name in names:
-            worker, settings = self._settings[name]
+            worker, settings = self._settings[name.partition(" ")[0]]
             settings = msgspec.structs.replace(settings, **changes)
             ready, stop = asyncio.Event(), asyncio.Event()
             run = runner.run(

@@ -1,6 +1,8 @@
 """Status over real HTTP: what is decided, applied and observed shows on the Placement."""
 
 import asyncio
+import functools
+from collections import Counter
 from typing import Any
 
 from shared.broker.table import Table
@@ -153,6 +155,28 @@ async def test_a_status_is_written_without_being_read_until_somebody_else_wrote(
     await pipeline.change_target("east", lost_since=0.0)
     await scene.until(ref, in_phase("Ready"))
     assert requests.count("GET") == 2  # the Placement and its decision
+
+
+async def test_each_target_is_watched_by_one_copy_and_by_another_when_that_is_gone(idle: Pipeline) -> None:
+    watches: Counter[str] = Counter()
+
+    async def watching(request: Any) -> None:
+        if "status" in request.headers.get("user-agent", "") and request.path.startswith("/clusters/target:"):
+            watches[request.path.split("/")[2]] += "watch" in request.query
+
+    idle.scene.tap(before=watching)
+    await idle.start("binding", "status 1", "status 2")
+    ref = await ready(idle, "east", "west")
+    assert watches == {"target:east": 1, "target:west": 1}
+    await idle.stop("status 1")
+    for target in ("east", "west"):
+        await idle.scene.targets[target].delete(DEPLOYMENTS, "web", "shop")
+        await idle.scene.until(ref, functools.partial(is_gone, target=target))
+
+
+def is_gone(status: dict[str, Any], target: str) -> bool:
+    """Whether a status says that something is gone from a target."""
+    return any(each["name"] == target and "gone" in each.get("message", "") for each in status.get("targets", ()))
 
 
 async def test_moving_away_shows_and_then_is_forgotten(pipeline: Pipeline) -> None:

@@ -9,7 +9,7 @@ import services
 from shared.pipeline.buckets import BUCKETS
 
 ROOT = Path(services.__file__).parent
-OWNERS = {bucket.name.upper(): bucket.owner for bucket in BUCKETS}
+OWNERS = {bucket.name.upper().replace("-", "_"): bucket.owner for bucket in BUCKETS}
 
 
 def writers() -> dict[str, set[str]]:
