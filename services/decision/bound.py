@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from shared.api import Placement, PlacementBinding
 from shared.hub.names import ATTEMPT_ANNOTATION
 from shared.model.decision import Reservation
@@ -10,6 +12,13 @@ from shared.model.resources import Resources
 
 APPLIED = frozenset({"Applied", "Ready", "Degraded"})
 """The phases of a PlacementBinding in which its target has all that was decided, and no more of what ran before."""
+
+
+class InPlace(msgspec.Struct, frozen=True):
+    """What a target has: the attempt whose decision is applied there in full, 0 while none is, and what it reserves."""
+
+    attempt: int
+    reserved: Resources
 
 
 def attempt_of(binding: PlacementBinding) -> int:
@@ -25,6 +34,11 @@ def applied(binding: PlacementBinding) -> int:
     return attempt_of(binding) if done else 0
 
 
+def in_place(binding: PlacementBinding) -> InPlace:
+    """What the target of a binding has."""
+    return InPlace(applied(binding), _standing(binding)[0])
+
+
 def target_of(binding: PlacementBinding) -> str:
     """The id of the target that a binding is for."""
     return TargetRef.of(binding.spec.target).id
@@ -36,9 +50,7 @@ def reserved(binding: PlacementBinding, workspace: str, placement: Placement) ->
     One of 0.1 does not say how much, and holds its place with nothing.
     """
     spec, meta = binding.spec, binding.metadata
-    kept, less = _amounts(spec.reserved), None if spec.shrinks_to is None else _amounts(spec.shrinks_to)
-    if less is not None and applied(binding):
-        kept, less = less, None
+    kept, less = _standing(binding)
     return Reservation(
         placement=PlacementRef(workspace=workspace, namespace=meta.namespace, name=spec.placement_ref.name),
         head=Head(uid=spec.placement_ref.uid, generation=0, attempt=attempt_of(binding)),
@@ -47,6 +59,14 @@ def reserved(binding: PlacementBinding, workspace: str, placement: Placement) ->
         labels=placement.metadata.labels,
         orphan=placement.spec.deletion_policy == "Orphan",
     )
+
+
+def _standing(binding: PlacementBinding) -> tuple[Resources, Resources | None]:
+    """What a binding reserves now, and what is left of that once it is applied."""
+    kept, less = binding.spec.reserved, binding.spec.shrinks_to
+    if less is None or applied(binding):
+        return _amounts(kept if less is None else less), None
+    return _amounts(kept), _amounts(less)
 
 
 def _amounts(said: dict[str, Any]) -> Resources:

@@ -125,12 +125,12 @@ class Decisions:
             if status is not None and status.revision != each.status.revision and status.attempt >= each.status.attempt:
                 await self._delete(ref, [each.metadata.name])
 
-    async def applied(self, ref: PlacementRef) -> dict[str, int]:
-        """The targets, by id, that a placement has PlacementBindings for: which attempt is applied in full, or 0."""
+    async def in_place(self, ref: PlacementRef) -> dict[str, bound.InPlace]:
+        """What there is by the PlacementBindings of a placement, by the id of the target."""
         page = await self._client(ref).list(
             BINDINGS, ref.namespace, label_selector=f"{PLACEMENT_LABEL}={label_value(ref.name)}"
         )
-        return {bound.target_of(each): bound.applied(each) for each in map(decode_binding, page.items)}
+        return {bound.target_of(each): bound.in_place(each) for each in map(decode_binding, page.items)}
 
     async def exists(self, ref: PlacementRef) -> bool:
         """Whether there is a Placement of this name, whatever its uid."""

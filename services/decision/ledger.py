@@ -184,6 +184,22 @@ class Ledger:
 
         await self._change(prefix, placement, less)
 
+    async def cut(self, prefix: str, placement: PlacementRef, attempt: int, decided: Resources) -> None:
+        """Of what was reserved for attempts that are over, keep what is decided: a worker may have died on the way.
+
+        Over is any `attempt` up to the one that was decided or refused last.
+        """
+
+        def less(own: Entry[Reservation] | None) -> Reservation | None:
+            if own is None or own.value.released_at or own.value.head.attempt > attempt:
+                return None
+            kept = {name: min(amount, decided.get(name, 0.0)) for name, amount in own.value.resources.items()}
+            if fits(own.value.resources, kept):
+                return None
+            return msgspec.structs.replace(own.value, resources=kept, shrinks_to=None)
+
+        await self._change(prefix, placement, less)
+
     async def release(self, prefix: str, placement: PlacementRef, head: Head) -> None:
         """Give back what a placement holds below a target's prefix, unless a newer head holds it."""
 

@@ -11,6 +11,7 @@ from shared.broker.bus import Retry
 from shared.kube.errors import ApiError, KubeError
 from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef, TargetRef
+from shared.model.resources import fits
 from shared.pipeline.messages import Assigned
 
 log = logging.getLogger("moorage.decision")
@@ -42,7 +43,7 @@ def _questionable(held: Reservation, decider: Decider) -> bool:
 
 async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decider) -> list[Assigned]:
     known = await decider.decisions.read(ref)
-    bindings = await decider.decisions.applied(ref)
+    bindings = await decider.decisions.in_place(ref)
     if known is not None and not known.whole:
         return []  # it is decided anew before long
     status = known.status if known is not None else None
@@ -54,11 +55,17 @@ async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decide
         read = newest
     removals = []
     wanted = bindings.keys() | core.selected_ids(status)
+    decided = {TargetRef.of(each.target).id: each.reserved for each in status.selected} if status is not None else {}
     for prefix, held in decider.ledger.held(ref).items():
         target = TargetRef.from_key(prefix).id
+        found = bindings.get(target)
+        if found is not None and found.attempt:
+            await decider.ledger.shrink(prefix, ref, found.attempt)
+            if target in decided and found.reserved and fits(found.reserved, decided[target]):
+                await decider.ledger.cut(prefix, ref, read.attempt, decided[target])
         if target in wanted:
-            await decider.ledger.shrink(prefix, ref, bindings.get(target, 0))
-        elif held.head.older_than(read):
+            continue
+        if held.head.older_than(read):
             removals.append(core.removal(ref, newest, target, orphan=held.orphan))
     return removals
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from services.decision import upkeep
+from services.decision.bound import InPlace
 from services.decision.completeness import MARKER, Completeness
 from services.decision.decider import Decider
 from services.decision.ledger import Ledger
@@ -183,9 +184,10 @@ class StepDecisions:
         await self._steps.turn()
         self.memory.note(ref, Record(uid=uid, version=str(version + 1), status=status))
 
-    async def applied(self, ref: PlacementRef) -> dict[str, int]:
+    async def in_place(self, ref: PlacementRef) -> dict[str, InPlace]:
         await self._steps.turn()
-        found = {target: attempt for (who, target), attempt in self._hub.bindings.items() if who == ref}
+        bindings = {target: attempt for (who, target), attempt in self._hub.bindings.items() if who == ref}
+        found = {each: InPlace(at, {"cpu": self._hub.applied.get((ref, each), 0.0)}) for each, at in bindings.items()}
         await self._steps.turn()
         return found
 

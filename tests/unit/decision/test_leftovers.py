@@ -84,3 +84,22 @@ async def test_a_decision_has_removed_what_its_own_attempt_or_an_older_one_holds
     told = decider.leftovers(REF, head(2), {HERE})
     assert told == ([Assigned(placement=REF, head=head(2), target=ELSEWHERE, remove=True)] if removed else [])
     assert decider.leftovers(REF, head(2), {ELSEWHERE}) == []
+
+
+@pytest.mark.parametrize(("runs", "kept"), [(1.0, 2.0), (3.0, 5.0)], ids=["what is decided", "more than is decided"])
+async def test_what_a_worker_that_died_reserved_beyond_what_is_decided_is_given_back_unless_more_runs(
+    world: World, runs: float, kept: float
+) -> None:
+    """It died in a round that was to grow, and the next one was refused: what was selected before stays."""
+    here, place = TargetRef.parse(HERE), (REF, HERE)
+    world.hub.decided[REF] = (
+        1,
+        PlacementDecisionStatus(attempt=3, selected=(ScoredTarget(target=here.reference, reserved={"cpu": 2.0}),)),
+    )
+    world.hub.bindings[place], world.hub.applied[place] = 1, runs
+    grown = Reservation(placement=REF, head=head(2), resources={"cpu": 5.0})
+    await world.table.put(key_of(HERE, REF), grown)
+    await world.heads.put(REF.key, HeadEntry(head=head(3), digest=""))
+    await world.tell(0, 1000)
+    assert await found(world, world.deciders[0]) == []
+    assert (await world.reserved())[place] == kept
