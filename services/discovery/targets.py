@@ -322,7 +322,7 @@ class Targets:
 
     async def _tell(self, watched: Watched, seen: ClusterFacts) -> None:
         """Put it into the inventory, and into the SyncTarget's status where that is worth a write."""
-        before = self._inventory.latest(watched.key)
+        before, entry = self._inventory.latest(watched.key), self._inventory.view.entries.get(watched.key)
         target = self._want(watched, seen)
         now = self._clock()
         status = status_of(watched.found, target, seen, now, self._clusters.holder(target))
@@ -348,15 +348,13 @@ class Targets:
         except KubeError as error:  # the next look tries again
             log.info("status not written", extra={"target": target.id, "error": str(error)})
         if (said := strays.news(before, target)) is not None:
-            await self._tell_of_strays(watched, target, said)
+            await self._tell_of_strays(watched, target, said, occasion=str(entry.revision if entry is not None else 0))
 
-    async def _tell_of_strays(self, watched: Watched, target: Target, said: strays.StrayNews) -> None:
-        """Say it in the log and by an Event; copies that come to it at the same time write the same one."""
+    async def _tell_of_strays(self, watched: Watched, target: Target, said: strays.StrayNews, *, occasion: str) -> None:
+        """Say it in the log and by an Event; copies that come to it from the same entry write the same one."""
         if target.strays:
             some = sorted(str(stray.placement) for stray in target.strays)[:10]
             log.warning("what nobody decided runs in a target", extra={"target": target.id, "placements": some})
-        entry = self._inventory.view.entries.get(watched.key)
-        occasion = str(entry.revision if entry is not None else 0)
         with contextlib.suppress(KubeError):  # a courtesy
             await tell(watched.client, COMPONENT, watched.found, *said, self._clock(), occasion=occasion)
 

@@ -342,6 +342,15 @@ async def test_the_owner_of_a_target_is_told_of_strays_by_one_event_per_change(t
         await until(lambda: events(scene), holds=lambda found: sorted(found) == [clean, stray, stray])
 
 
+async def test_copies_of_discovery_tell_the_owner_of_strays_once(tmp_path: Path) -> None:
+    quick = {"capacity_interval_seconds": 0.2}
+    async with placed_in_east(tmp_path) as scene, scene.running(**quick), scene.running(**quick):
+        await until(lambda: no_strays(scene), holds=lambda found: found.get("status") == "False")
+        await until(lambda: events(scene))
+        await scene.looks("east", 10)
+        assert len(await events(scene)) == 1
+
+
 async def test_while_reservations_are_not_complete_nothing_counts_as_a_stray(tmp_path: Path) -> None:
     async with placed_in_east(tmp_path) as scene:
         await Table(scene.store, RESERVATIONS).delete(MARKER)
