@@ -221,6 +221,6 @@ def _object(ref: PlacementRef, uid: str, status: PlacementDecisionStatus, index:
         name=slice_name(ref.name, status.revision, index),
         namespace=ref.namespace,
         labels={PLACEMENT_LABEL: name, DECISION_KEY_LABEL: name, DECISION_INDEX_LABEL: str(index)},
-        owner_references=(owner,),
+        owner_references=(owner,) if uid else (),
     )
     return to_dict(PlacementDecision(metadata=metadata, status=status))
