@@ -3,23 +3,30 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 import yaml
 
 from services.cli import uninstall
+from services.cli.hub.connection import MANAGER
 from services.cli.main import main
 from services.cli.uninstall import GONE_WITHIN
+from services.decision.kubernetes import Decisions
+from shared.broker.bus import Retry
+from shared.hub.hub import Hub as HubOf
 from shared.hub.names import APPLIED_FINALIZER, PLACED_FINALIZER
-from shared.hub.resources import BINDINGS, PLACEMENTS
+from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
+from shared.kube.errors import KubeError
 from shared.kube.resources import CLUSTERROLES, CRDS, DEPLOYMENTS, NAMESPACES, Resource
+from shared.model.refs import PlacementRef
 from tests.conformance.api import until
 from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
 from tests.support.client import if_there
+from tests.support.earlier import earlier_decisions
 from tests.support.process import process
 from tests.support.worlds import deployment, placement
 
@@ -127,6 +134,41 @@ async def test_a_hub_is_prepared_once_kept_as_it_is_and_given_back(hub: Hub):
         0,
         "left as it is: namespace/moorage-system; what was placed in target clusters",
     )
+
+
+async def test_what_the_release_before_decided_is_read_after_an_upgrade_and_takes_the_new_shape(hub: Hub):
+    await hub.client.apply(CRDS, earlier_decisions(), field_manager=MANAGER)
+    await hub.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
+    decisions, ref = (
+        Decisions(HubOf(hub.client, "kubernetes")),
+        PlacementRef(workspace="", namespace="apps", name="web"),
+    )
+    metadata = {"name": ref.name, "namespace": ref.namespace}
+    body = {"apiVersion": DECISIONS.api_version, "kind": DECISIONS.kind, "metadata": metadata}
+
+    async def served():
+        return await if_there(hub.client.list(DECISIONS, "apps"))
+
+    await until(served, "PlacementDecisions are served")
+    made = await hub.client.create(DECISIONS, body)
+    decided = {"attempt": 3, "selected": [{"target": {"name": "east"}}], "rationale": "so"}
+    await hub.client.replace(DECISIONS, {**made, "status": decided}, subresource="status")
+
+    assert "placementdecisions.placement.moorage.io configured" in await hub.install()
+    known = await decisions.read(ref)
+    assert known is not None
+    assert (known.status.attempt, len(known.status.selected)) == (3, 1)
+
+    async def in_order():
+        with suppress(Retry, KubeError):  # an API server takes a moment to serve a CRD as it is now
+            await decisions.put_in_order("")
+        found = await hub.client.get(DECISIONS, ref.name, ref.namespace)
+        return "decisions" in found["status"] and found
+
+    found = await until(in_order, "it has the new shape")
+    assert found["status"]["attempt"] == 3
+    assert found["status"]["rationale"] == "so"
+    assert [each["clusterName"] for each in found["status"]["decisions"]] == ["east"]
 
 
 async def test_by_force_objects_go_whichever_finalizers_of_ours_they_carry(hub: Hub):

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from services.decision.kubernetes import Decisions, lost_race
@@ -25,6 +24,7 @@ from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, NAMESPACES
 from shared.model.refs import PlacementRef
+from tests.support.earlier import earlier_decisions
 from tests.support.manifests import obj, placement
 from tests.support.values import head
 
@@ -92,13 +92,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 async def serve_as_before(desk: Desk) -> None:
-    """Have the kind served as 0.1 did: with a status subresource, and without what is new."""
-    (resource,) = (each for each in RESOURCES if each.plural == "placementdecisions")
-    definition = crd(msgspec.structs.replace(resource, status=True))
-    fields = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
-    for name in ("decisions", "revision", "slices"):
-        del fields[name]
-    await desk.client.apply(CRDS, definition, force=True)
+    await desk.client.apply(CRDS, earlier_decisions(), force=True)
 
 
 async def decide_as_before(desk: Desk, targets: int = 1) -> None:
