@@ -18,6 +18,7 @@ from shared.broker.tokens import join
 from shared.hub.hub import Hub
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
+from shared.kube.resources import DEPLOYMENTS
 from shared.model.decision import Reservation
 from shared.model.refs import PlacementRef
 from shared.model.target import Workspace
@@ -25,6 +26,9 @@ from shared.pipeline.buckets import RESERVATIONS, WORKSPACES
 from shared.pipeline.runner import Runtime
 from shared.process.settings import Settings
 from tests.security.test_garbage import decided
+from tests.support import worlds
+from tests.support.manifests import obj
+from tests.support.together import together
 from tests.support.values import head
 from tests.support.waiting import until
 
@@ -71,3 +75,25 @@ async def test_a_bucket_that_is_purged_under_a_running_worker_is_rebuilt_before_
             assert expected is not None
             assert found.value == expected.value
             await runtime.end()
+
+
+async def test_a_tenant_whose_workload_shrinks_keeps_its_place_through_a_wipe_while_more_runs(tmp_path: Path) -> None:
+    """The decision alone would say that two cores are free, where four are in use."""
+    async with together(tmp_path, worlds.world(1, cpu="4", delay=0.01)) as system:
+        ((target, cluster),) = system.targets.items()
+        await system.place("web", worlds.deployment("web", replicas=4, cpu="1"))
+        await system.reaches("web", "Ready")
+        held = obj("Deployment", "apps/v1", name="web", namespace=worlds.NAMESPACE, spec={"replicas": 4})
+        await cluster.apply(DEPLOYMENTS, held, field_manager="kubectl", force=True)  # nobody else makes it smaller
+        await system.edit(DEPLOYMENTS, "web", {"replicas": 2})
+
+        async def bound_smaller() -> bool:
+            return (await system.binding("web"))["spec"].get("shrinksTo", {}).get("cpu") == 2.0
+
+        await until(bound_smaller, "the binding is to shrink", within=BOUND)
+        system.store.raw(RESERVATIONS)._last.clear()
+        await until(lambda: Table(system.store, RESERVATIONS).get(MARKER), "a complete bucket", within=BOUND)
+        assert await system.running(target) == 4.0
+        assert await system.reserved(target) == 4.0
+        await system.place("other", worlds.deployment("other", cpu="1"))
+        await system.reaches("other", "Unschedulable")
