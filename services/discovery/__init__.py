@@ -13,6 +13,7 @@
     assembly.py       puts these together for as long as the worker runs
     worker.py         consumes Requested, emits Discovered
 
-Discovery owns two buckets: `workspaces` and `inventory`. Every copy of the worker follows everything and writes only
-differences, so copies agree without talking to each other.
+Discovery owns the buckets `workspaces` and `inventory`. Every copy of the worker follows all SyncTargets and writes
+only differences, so copies agree without talking to each other. One of them looks at a target
+(shared/pipeline/copies.py), or all where that one has a doubt.
 """

@@ -19,7 +19,8 @@ from shared.hub.names import field_manager
 from shared.hub.targets import TargetClients, perimeter
 from shared.model.policy import PolicyEntry
 from shared.model.target import Target, Workspace
-from shared.pipeline.buckets import INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
+from shared.pipeline.buckets import DISCOVERY_COPIES, INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
+from shared.pipeline.copies import Copies
 from shared.pipeline.runner import Runtime
 from shared.process.main import StartError
 from shared.process.metrics import gauge
@@ -83,7 +84,8 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
         rbac = Rbac(settings, tree_stored)
-        targets = Targets(stored, clients, rbac, settings, runtime.clock, reservations.in_target)
+        copies = Copies(runtime.table(DISCOVERY_COPIES), await runtime.follow(DISCOVERY_COPIES), clock=runtime.clock)
+        targets = Targets(stored, clients, rbac, settings, runtime.clock, reservations.in_target, copies.mine)
         tree = Tree(hub, settings, tree_stored, targets)
         runtime.metrics.append(
             gauge(
@@ -95,7 +97,15 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
             async with open_access(hub, settings, runtime.clock, rbac.state) as access, asyncio.TaskGroup() as tasks:
-                works = (stored.run(), tree_stored.run(), targets.answer_doubts(), tree.run(), tree.mend())
+                works = (
+                    stored.run(),
+                    tree_stored.run(),
+                    targets.answer_doubts(),
+                    tree.run(),
+                    tree.mend(),
+                    copies.run(),
+                    targets.follow_copies(copies.changes()),
+                )
                 following = [tasks.create_task(work) for work in works]
                 yield Discovery(inventory, workspaces, policies, trusted, access, runtime.clock)
                 for task in following:

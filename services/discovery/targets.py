@@ -6,7 +6,7 @@ import functools
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,14 +87,17 @@ class Targets:
         settings: DiscoverySettings,
         clock: Callable[[], float],
         reserved: Callable[[str], Collection[PlacementRef] | None],
+        mine: Callable[[str], bool],
         chance: Callable[[], float] = random.random,
     ) -> None:
+        """`mine`: whether it is for this copy of the worker to look at a target, by its key."""
         self._inventory = inventory
         self._clients = clients
         self._rbac = rbac
         self._prober = Prober(clients, settings, clock, reserved)
         self._settings = settings
         self._clock = clock
+        self._mine = mine
         self._chance = chance
         self._viewpoint = Viewpoint(settings.origin, settings.lost_after_seconds)
         self._rules = Rules(settings.lost_after_seconds, settings.refused_limit)
@@ -119,6 +122,12 @@ class Targets:
                     watched.read_anew()
                 elif entry and (entry.doubted_at > watched.health.answered_at or self._clusters.contested(entry)):
                     watched.changed.set()
+
+    async def follow_copies(self, changes: AsyncIterator[None]) -> None:
+        """See, whenever copies come or go, what is to be looked at here from now on, until cancelled."""
+        async for _ in changes:
+            for watched in self._watched.values():
+                watched.changed.set()
 
     async def follow(self, workspace: str, client: Client) -> None:
         """Follow the SyncTargets of one workspace until cancelled. One that serves none is asked again slowly."""
@@ -287,6 +296,10 @@ class Targets:
         """
         while True:
             watched.changed.clear()
+            if not self._is_to_look(watched):
+                await watched.changed.wait()
+                watched.health = resume(self._inventory.latest(watched.key), self._clock())
+                continue
             try:
                 async with self._room:
                     seen = await self._look(watched)
@@ -301,6 +314,11 @@ class Targets:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause(watched.health)):
                     await watched.changed.wait()
+
+    def _is_to_look(self, watched: Watched) -> bool:
+        """Whether it is for this copy to look at a target: at those that another one cannot reach all copies look."""
+        entry = self._inventory.latest(watched.key)
+        return self._mine(watched.key) or (entry is not None and bool(entry.doubted_at or entry.lost_since))
 
     async def _look(self, watched: Watched) -> ClusterFacts | None:
         settings, now = self._settings, self._clock()

@@ -5,7 +5,7 @@ from services.discovery.core import Workspaces, answer, providers_of, screen
 from services.discovery.settings import DiscoverySettings
 from shared.broker.bus import Retry
 from shared.model.refs import TargetRef
-from shared.pipeline.buckets import INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
+from shared.pipeline.buckets import DISCOVERY_COPIES, INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
 from shared.pipeline.messages import Discovered, Requested
 from shared.pipeline.worker import Worker
 
@@ -19,7 +19,7 @@ worker = Worker(
     "Finds the targets that a placement may use: reachable, authorized, serving its kinds.",
     settings=DiscoverySettings,
     open=open_discovery,
-    follows=(INVENTORY, POLICIES, RESERVATIONS, WORKSPACES),
+    follows=(DISCOVERY_COPIES, INVENTORY, POLICIES, RESERVATIONS, WORKSPACES),
 )
 
 

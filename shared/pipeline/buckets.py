@@ -75,6 +75,15 @@ STATUS_COPIES = Bucket(
 )
 
 
+DISCOVERY_COPIES = Bucket(
+    name="discovery-copies",
+    holds=Copy,
+    owner="discovery",
+    tokens=1,
+    description="The copies of discovery that are at work",
+)
+
+
 BUCKETS: tuple[Bucket[Any], ...] = (
     INVENTORY,
     WORKSPACES,
@@ -85,4 +94,5 @@ BUCKETS: tuple[Bucket[Any], ...] = (
     RESERVATIONS,
     REPORTS,
     STATUS_COPIES,
+    DISCOVERY_COPIES,
 )
