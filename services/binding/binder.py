@@ -154,15 +154,16 @@ class Binder:
         if isinstance(wanted, Wanted) and (drifted or not lifecycle.is_settled(before, intended)):
             applyset = await self._opened(message)
             intended = self._leases.take(intended) if isinstance(applyset, ApplySet) else intended
-        if before is None:
-            facts = await self._begin(message, placement, intended, decide)
-            if (operation := self._judge(message, facts)) != "apply":
-                return await self._turn_back(message, facts, operation)
-            if order_for(message, facts.decision) != order:
-                return await self._apply(message, facts, decide, held=lifecycle.lease_of(intended))
-        else:
-            facts = await self._write(message, facts, intended)
-        return await self._finish(message, facts, before, wanted, applyset, drifted)
+        with self._leases.giving_up(intended):
+            if before is None:
+                facts = await self._begin(message, placement, intended, decide)
+                if (operation := self._judge(message, facts)) != "apply":
+                    return await self._turn_back(message, facts, operation)
+                if order_for(message, facts.decision) != order:
+                    return await self._apply(message, facts, decide, held=lifecycle.lease_of(intended))
+            else:
+                facts = await self._write(message, facts, intended)
+            return await self._finish(message, facts, before, wanted, applyset, drifted)
 
     async def _finish(
         self,

@@ -1,6 +1,7 @@
 """Work in a target under the lease of its PlacementBinding, and what is recorded of it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import NoReturn, TypeVar
 
@@ -11,6 +12,7 @@ from services.binding.settings import BindingSettings
 from services.binding.target.applyset import ApplySet, Heirs
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble, passing
+from shared.aio.lru import Lru
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.hub.retry import SOON
@@ -21,6 +23,7 @@ from shared.pipeline.messages import Assigned, Bound
 T = TypeVar("T")
 
 _LEASED = 0.5  # seconds; a binding is in others' hands for a few tenths of a second
+_GIVEN_UP = 1_000  # leases that are remembered
 _WRITES = 5  # attempts, when others write at the same time
 
 
@@ -41,10 +44,12 @@ class Leases:
         self._reach = reach
         self._publish = publish
         self._clock = clock
+        self._given_up: Lru[str, None] = Lru(_GIVEN_UP)
 
     def respect(self, message: Assigned, binding: PlacementBinding, held: str = "") -> None:
-        """Raise Retry while another worker acts on a binding, under another lease than the one that is `held`."""
-        if held and held == lifecycle.lease_of(binding):
+        """Raise Retry while somebody acts on a binding, under another lease than the one that is `held`."""
+        lease = lifecycle.lease_of(binding)
+        if lease and (lease == held or lease in self._given_up):
             return
         wait = lifecycle.leased(binding, self._clock(), self._settings.lease)
         if wait > 0:
@@ -54,6 +59,17 @@ class Leases:
     def take(self, binding: PlacementBinding) -> PlacementBinding:
         """The binding under a new lease, which is held once that is written."""
         return lifecycle.leasing(binding, token_hex(8), self._clock())
+
+    @contextmanager
+    def giving_up(self, binding: PlacementBinding) -> Iterator[None]:
+        """Around what is done under a lease, from the write that takes it. After an error nobody acts under it any
+        more, so that this process need not wait for it, also where no answer told if it was written.
+        """
+        try:
+            yield
+        except BaseException:
+            self._given_up.put(lifecycle.lease_of(binding), None)
+            raise
 
     async def open(self, message: Assigned) -> ApplySet:
         """What the placement has in the target. Raises as `Reach.open`: best before a lease is taken."""

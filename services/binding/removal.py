@@ -103,11 +103,13 @@ class Removal:
             applyset = await self._leases.open(message)
         except Trouble as problem:
             await self._leases.fail(message, binding, problem)
-        binding = await self._records.annotate(ref, self._leases.take(binding))
-        await self._leases.work(
-            message, binding, applyset, lambda at, heirs: at.clear(heirs, orphan=orphan, adopted=adopted)
-        )
-        await self._records.release(ref, binding)
+        intended = self._leases.take(binding)
+        with self._leases.giving_up(intended):
+            leased = await self._records.annotate(ref, intended)
+            await self._leases.work(
+                message, leased, applyset, lambda at, heirs: at.clear(heirs, orphan=orphan, adopted=adopted)
+            )
+            await self._records.release(ref, leased)
         return "The objects were left in the target." if orphan else ""
 
     async def _await_successors(self, message: Assigned, facts: Facts) -> None:

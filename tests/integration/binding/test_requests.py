@@ -16,6 +16,7 @@ from shared.broker.tokens import join
 from shared.hub.names import CLAIM_ANNOTATION
 from shared.hub.rendering import input_digest, source_hash
 from shared.hub.resources import DECISIONS, PLACEMENTS
+from shared.kube.errors import ApiError, Unreachable
 from shared.kube.resources import DEPLOYMENTS, NAMESPACES
 from shared.model.refs import PlacementRef
 from shared.pipeline.buckets import INVENTORY
@@ -199,6 +200,30 @@ async def test_what_is_decided_anew_while_a_binding_is_made_is_applied_under_the
     binding = await scene.binding(ref)
     assert binding is not None
     assert binding["spec"]["replicas"] == 5
+
+
+async def test_a_lease_whose_write_was_not_answered_keeps_the_worker_that_took_it_from_nothing(
+    scene: Scene, new_binder: Callable[..., Binder]
+) -> None:
+    ref = await placed(scene, "web")
+    (message,) = await decided(scene, ref, "east")
+    lost = False
+
+    async def lose_the_answer(request: Request) -> None:
+        nonlocal lost
+        if request.method == "POST" and request.path.endswith("/placementbindings") and not lost:
+            lost = True
+            raise OSError("the connection broke")
+
+    scene.tap(after=lose_the_answer)
+    one, other = new_binder(), new_binder()
+    with pytest.raises((ApiError, Unreachable)):
+        await one.bind(message)
+    with pytest.raises(Retry, match="another worker"):
+        await other.bind(message)
+    bound = await one.bind(message)
+    assert bound is not None
+    assert bound.phase == "Applied"
 
 
 async def test_a_target_that_is_left_alone_leaves_no_lease_behind(
