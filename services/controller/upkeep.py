@@ -1,7 +1,10 @@
 """Upkeep of the controller's picture: the views that it follows, and the policies that it publishes."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from services.controller.agenda import Agenda
 from services.controller.controller import Controller
@@ -16,6 +19,15 @@ from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Workspace
 
 log = logging.getLogger("moorage.controller")
+
+Ref = TypeVar("Ref")
+
+
+def named(parse: Callable[[str], Ref], keys: Iterable[str]) -> Iterator[Ref]:
+    """Whom keys stand for. A key of another shape, as somebody may have written into a bucket, stands for nobody."""
+    for key in keys:
+        with contextlib.suppress(ValueError):
+            yield parse(key)
 
 
 async def follow_workspaces(deps: Controller, workspaces: View[Workspace], tasks: asyncio.TaskGroup) -> None:
@@ -33,25 +45,25 @@ async def follow_inventory(deps: Controller) -> None:
     known: dict[str, object] = {}
     async for keys in deps.observer.inventory.changes():
         deps.observer.note_world()
-        for key in keys:
-            target, before = deps.observer.inventory.get(key), known.pop(key, None)
+        for ref in named(TargetRef.from_key, keys):
+            target, before = deps.observer.inventory.get(ref.key), known.pop(ref.key, None)
             if target is not None:
-                known[key] = leaving_depends_on(target)
-            if known.get(key) != before:
-                deps.agenda.touch_on(TargetRef.from_key(key).id)
+                known[ref.key] = leaving_depends_on(target)
+            if known.get(ref.key) != before:
+                deps.agenda.touch_on(ref.id)
 
 
 async def touch_by_key(agenda: Agenda, view: View[HeadEntry] | View[Waiting]) -> None:
     """Placements of which a bucket has another entry are looked at."""
     async for keys in view.changes():
-        for key in keys:
-            agenda.touch(PlacementRef.from_key(key))
+        for ref in named(PlacementRef.from_key, keys):
+            agenda.touch(ref)
 
 
 async def follow_policies(deps: Controller) -> None:
     """A policy that changed has all placements below it looked at."""
     async for keys in deps.reconciler.policies.changes():
-        changed = {PolicyRef.from_key(key).workspace for key in keys}
+        changed = {ref.workspace for ref in named(PolicyRef.from_key, keys)}
         for watch in deps.watches.all():
             if not changed.isdisjoint(above(watch.path)):
                 for ref, _ in watch.placements():
