@@ -62,8 +62,8 @@ types: setup ## Types, strictly
 contracts: setup ## Which module may import which
 	$(BIN)/lint-imports
 
-bench: setup ## Measure this machine: bursts, latency, a wide placement, many in place, footprint, the bus, rules, scheduling, the sandbox
-	for each in burst pipeline wide standing footprint bus_throughput policy scheduler sweep sandbox; do $(BIN)/python -m tests.bench.$$each || exit 1; done
+bench: setup ## Measure this machine: bursts, latency, a wide placement, many in place, footprint, a request, the bus, rules, scheduling, the sandbox
+	for each in burst pipeline wide standing footprint client bus_throughput policy scheduler sweep sandbox; do $(BIN)/python -m tests.bench.$$each || exit 1; done
 
 lock: setup ## Lock the newest versions that fit, for .venv and for the image
 	$(LOCK) --upgrade --all-extras --group dev --output-file requirements.lock pyproject.toml

@@ -1,6 +1,7 @@
 """Run the sandbox alone: `python -m services.sandbox --world FILE --port N --data DIR`."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m services.sand
     parser.add_argument("--port", type=int, default=6443, help="0 takes any free port (default: 6443)")
     parser.add_argument("--data", type=Path, default=Path(".moorage/sandbox"), help="where kubeconfigs are written")
     options = parser.parse_args(argv)
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(50_000, 20, 100)  # what is stored is bytes; documents of requests come and go by themselves
     try:
         world = load(options.world) if options.world else DEFAULT
         uvloop.run(run(world, options.host, options.port, options.data, advertise=options.advertise))

@@ -17,7 +17,6 @@ from services.sandbox.errors import Cause, Document
 from services.sandbox.schemas.kinds import KINDS
 
 _sorted_json = msgspec.json.Encoder(order="sorted").encode
-_ANYTHING = {"x-kubernetes-preserve-unknown-fields": True}
 _ENVELOPE = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": KINDS["schemas"]["metadata"]}
 
 
@@ -65,7 +64,7 @@ class Nulls(Enum):
 class Schema:
     """One version of one kind. `structure` is the OpenAPI schema with ObjectMeta put in."""
 
-    __slots__ = ("_validator", "structure")
+    __slots__ = ("_node", "_validator", "structure")
 
     def __init__(self, openapi: Document) -> None:
         self.structure: Document = {
@@ -73,6 +72,7 @@ class Schema:
             "type": "object",
             "properties": {**openapi.get("properties", {}), **_ENVELOPE},
         }
+        self._node = _Node(self.structure)
         self._validator = jsonschema_rs.Draft4Validator(_to_json_schema(self.structure))
 
     def conform(self, document: Document, nulls: Nulls = Nulls.UNDECLARED) -> tuple[list[str], list[Cause]]:
@@ -80,7 +80,7 @@ class Schema:
         dropped, and what still breaks the schema, in Kubernetes' words."""
         dropped: list[str] = []
         twice: list[Cause] = []
-        _conform(document, self.structure, "", dropped, twice, nulls)
+        _conform(document, self._node, "", dropped, twice, nulls)
         if self._validator.is_valid(document):
             return dropped, twice
         return dropped, [*map(_cause, self._validator.iter_errors(document)), *twice]
@@ -114,44 +114,95 @@ def _to_json_schema(schema: Document) -> Document:
     return result
 
 
-def _conform(value: Any, schema: Document, path: str, dropped: list[str], twice: list[Cause], nulls: Nulls) -> None:
+class _Node:
+    """What conforming asks of one schema within a structure, worked out once."""
+
+    __slots__ = (
+        "defaults",
+        "element",
+        "items",
+        "keeps",
+        "map",
+        "nullable",
+        "one_key",
+        "others",
+        "properties",
+        "required",
+    )
+
+    def __init__(self, schema: Document) -> None:
+        properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
+        self.properties: dict[str, _Node] = {name: _Node(field) for name, field in properties.items()}
+        self.others: _Node | None = _Node(others) if isinstance(others, dict) else None
+        self.items: _Node | None = _Node(schema["items"]) if schema.get("items") else None  # None: anything goes
+        self.defaults = [
+            (name, field["default"], bool(field.get("nullable")))
+            for name, field in properties.items()
+            if "default" in field
+        ]
+        self.required = frozenset(schema.get("required") or ())
+        self.nullable = bool(schema.get("nullable"))
+        self.map = "additionalProperties" in schema
+        self.element = item_element(schema)
+        self.one_key = len(schema.get("x-kubernetes-list-map-keys") or ()) < 2
+        embedded = schema.get("x-kubernetes-embedded-resource", False)
+        self.keeps: bool | frozenset[str] = (  # which undeclared fields stay
+            others is True
+            or bool(schema.get("x-kubernetes-preserve-unknown-fields"))
+            or frozenset(_ENVELOPE if embedded else ())
+        )
+
+    def known(self, name: str) -> "_Node | None":
+        return self.properties.get(name, self.others)
+
+    def has(self, name: str) -> bool:
+        """True if a field that is not declared may stay."""
+        return self.keeps if isinstance(self.keeps, bool) else name in self.keeps
+
+
+_OPEN = _Node({"x-kubernetes-preserve-unknown-fields": True})
+
+
+def _conform(value: Any, node: _Node, path: str, dropped: list[str], twice: list[Cause], nulls: Nulls) -> None:
     """`twice` are the items of sets and keyed lists that are there twice."""
     if isinstance(value, list):
-        element, seen = item_element(schema), Counter[str]()
-        one_key = len(schema.get("x-kubernetes-list-map-keys") or ()) < 2  # of built-in kinds, ports may be there twice
-        for position, item in enumerate(value):
-            here = f"{path}[{position}]"
-            if element:
-                seen[name := element(item)] += 1
-                if seen[name] == 2 and (one_key or nulls is not Nulls.NOWHERE):
-                    twice.append(Cause("FieldValueDuplicate", here, f"Duplicate value: {name[2:]}"))
-            _conform(item, schema.get("items") or _ANYTHING, here, dropped, twice, nulls)
-    elif isinstance(value, dict):
-        properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
-        for name, field in properties.items():
-            if "default" in field and (name not in value or (value[name] is None and not field.get("nullable"))):
-                value[name] = copy.deepcopy(field["default"])
-        keep = others is True or schema.get("x-kubernetes-preserve-unknown-fields")
-        embedded = schema.get("x-kubernetes-embedded-resource", False)
-        for name, item in list(value.items()):
-            declared = properties.get(name, others)
-            here = f"{path}.{name}" if path else name
-            known = declared if isinstance(declared, dict) else None
-            if not item and _is_nothing(item, known, nulls, required=name in (schema.get("required") or ())):
+        _conform_items(value, node, path, dropped, twice, nulls)
+        return
+    for name, default, nullable in node.defaults:
+        if name not in value or (value[name] is None and not nullable):
+            value[name] = copy.deepcopy(default)
+    for name, item in list(value.items()):
+        known = node.known(name)
+        if not item and _is_nothing(item, known, nulls, required=name in node.required):
+            del value[name]
+        elif known is None:
+            if not node.has(name):
                 del value[name]
-            elif known is not None and isinstance(item, dict | list):
-                _conform(item, known, here, dropped, twice, nulls)
-            elif known is None and not (keep or (embedded and name in _ENVELOPE)):
-                del value[name]
-                dropped.append(here)
+                dropped.append(f"{path}.{name}" if path else name)
+        elif isinstance(item, dict | list):
+            _conform(item, known, f"{path}.{name}" if path else name, dropped, twice, nulls)
 
 
-def _is_nothing(value: Any, schema: Document | None, nulls: Nulls, *, required: bool) -> bool:
+def _conform_items(
+    items: list[Any], node: _Node, path: str, dropped: list[str], twice: list[Cause], nulls: Nulls
+) -> None:
+    seen = Counter[str]()
+    for position, item in enumerate(items):
+        if node.element:
+            seen[name := node.element(item)] += 1
+            # Of built-in kinds, ports may be there twice.
+            if seen[name] == 2 and (node.one_key or nulls is not Nulls.NOWHERE):
+                twice.append(Cause("FieldValueDuplicate", f"{path}[{position}]", f"Duplicate value: {name[2:]}"))
+        if isinstance(item, dict | list):
+            _conform(item, node.items or _OPEN, f"{path}[{position}]", dropped, twice, nulls)
+
+
+def _is_nothing(value: Any, node: _Node | None, nulls: Nulls, *, required: bool) -> bool:
     """True if a field is as good as absent."""
     if nulls is Nulls.UNDECLARED:
-        return value is None and schema is not None and not schema.get("nullable")
+        return value is None and node is not None and not node.nullable
     if nulls is Nulls.NOWHERE:
-        empty: Any = {} if schema and "additionalProperties" in schema else []
+        empty: Any = {} if node and node.map else []
         return value is None or (value == empty and not required)
     return False
 

@@ -39,6 +39,45 @@ class Handler(Protocol):
         """End every stream that is open, since the server stops."""
 
 
+class Joined:
+    """A transport that sends together what is written together: head and body of an answer, events that come at once.
+
+    Each write of its own is a TLS record, a system call, and one more time that the client is woken.
+    """
+
+    __slots__ = ("_parts", "_size", "_transport", "abort")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.abort = transport.abort
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send with what follows at once, or now if it is more than a piece."""
+        self._size += len(data)
+        self._parts.append(data)
+        if self._size > PIECE:
+            self._flush()
+        elif len(self._parts) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            together = b"".join(self._parts)
+            self._parts.clear()
+            self._size = 0
+            if not self._transport.is_closing():
+                self._transport.write(together)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes any free one. Raises OSError where the port is taken."""
     # The protocol is named so that asyncio sees TCP in the connections, and sets TCP_NODELAY on them.
@@ -82,7 +121,7 @@ def _server(handler: Handler, certificate: Path | None) -> "Server":
         overdue: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-            super().connection_made(transport)
+            super().connection_made(Joined(transport))  # type: ignore[arg-type]  # it stands in for one
             self.on_message_begin()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -125,6 +164,7 @@ def _server(handler: Handler, certificate: Path | None) -> "Server":
         log_config=None,
         log_level="critical",  # what clients break off or send amiss is no event of ours
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
