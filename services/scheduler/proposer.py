@@ -56,13 +56,12 @@ class Proposer:
         noted: dict[str, Reservation] = {}
         async for keys in view.changes():
             for key in sorted(keys):
-                target = TargetRef.owning(key).id
                 reservation = view.get(key)
                 if reservation is not None:  # one that is given back stays as an empty one
                     noted[key] = reservation
-                    self.snapshot.reserve(target, reservation)
-                elif key in noted:
-                    self.snapshot.release(target, noted.pop(key).placement)
+                    self.snapshot.reserve(TargetRef.owning(key).id, reservation)
+                elif key in noted:  # else it could never be read
+                    self.snapshot.release(TargetRef.owning(key).id, noted.pop(key).placement)
 
     async def propose(self, message: Evaluated) -> Scheduled:
         """One proposal, from an inventory at least as new as the message.

@@ -32,6 +32,7 @@ class Lab:
     """A running scheduler over state in memory."""
 
     def __init__(self, store: MemoryStore, scheduler: Scheduler) -> None:
+        self.store = store
         self.inventory = Table(store, INVENTORY)
         self.reservations = Table(store, RESERVATIONS)
         self.scheduler = scheduler
@@ -107,6 +108,14 @@ async def test_what_others_reserved_is_not_free_until_they_give_it_back() -> Non
         await lab.reservations.delete(join("root", "a", "root:shop", "shop", "other"))
         await until(lambda: not lab.snapshot.taken.reservations)
         assert (await lab.propose("a", revision)).proposal.selected
+
+
+async def test_what_cannot_be_read_among_the_reservations_is_passed_over() -> None:
+    async with running() as lab:
+        await lab.offer(target("a"))
+        for garbage in ("x", "root.a", "a.b.c.d.e"):
+            await lab.store.raw(RESERVATIONS).put(garbage, b"garbage")
+        await lab.reserve("a", 1.0)
 
 
 async def test_placements_find_their_neighbours_by_the_labels_that_reservations_carry() -> None:
