@@ -11,6 +11,7 @@ from services.status.kubernetes import StatusRecords
 from services.status.observe import GroupKind, TargetObserver
 from services.status.reports import NOT_SEEN, Reports, believable, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
+from shared.aio.lru import Lru
 from shared.api import PlacementBinding, get_condition
 from shared.broker.bus import BusError, Retry
 from shared.broker.store import Conflict
@@ -30,6 +31,8 @@ log = logging.getLogger("moorage.status")
 
 _RACES = 10
 _MEND_AGAIN = 1.0  # seconds
+_LEFT = 3  # times that a message is left to another copy
+_REMEMBERED = 10_000  # messages
 
 PlacementTarget = tuple[PlacementRef, str]
 
@@ -64,6 +67,7 @@ class Reporter:
         self._clock = clock
         self._observer = TargetObserver(clients, self._target, changed=self._changed, synced=self._synced)
         self._by_target: dict[str, dict[str, TargetReport]] = {}
+        self._left: Lru[str, int] = Lru(_REMEMBERED)  # how often, by id of a message
         self._watched: set[str] = set()  # targets
         self._target_of: dict[str, str] = {}  # by key in REPORTS
         self._silent: dict[str, str] = {}  # why, by target; only those that are
@@ -77,10 +81,12 @@ class Reporter:
 
     async def decided(self, message: Decided) -> None:
         """Show what was decided, or why nothing could be."""
+        self._leave(message)
         await self._display.refresh(message.placement, message.head, message)
 
     async def reported(self, message: Reported) -> None:
         """Show what is new of a placement."""
+        self._leave(message)
         await self._display.refresh(message.placement, message.head)
 
     async def bound(self, message: Bound) -> list[Reported | Observed]:
@@ -105,11 +111,24 @@ class Reporter:
         if entry is None:  # what is removed from several targets shows at once, if the Placement is still there
             return [] if message.vanished else [reported(ref, message.head, target, f"removed-{message.version}")]
         self._announced.add(entry.key)
+        if not self._copies.mine(ref.key):
+            return [news(entry), observed(entry)]
         try:
             await self._display.refresh(ref, message.head)
         except (Retry, KubeError):  # the binding is not to wait for that
             return [news(entry), observed(entry)]
         return [observed(entry)]
+
+    def _leave(self, message: Decided | Reported) -> None:
+        """Raise Retry where another copy shows the placement, and remembers how: the message may come to that one.
+
+        A message is left a few times only, as the other may be gone.
+        """
+        name = message.id()
+        times = self._left.get(name) or 0
+        if times < _LEFT and not self._copies.mine(message.placement.key):
+            self._left.put(name, times + 1)
+            raise Retry(0.0, "another copy shows this placement")
 
     def _told(self, message: Bound, known: TargetReport | None) -> TargetReport | None:
         """The report on a target, as a message has it; None where nothing is there any more."""
