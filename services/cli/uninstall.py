@@ -122,7 +122,7 @@ def _kind(spec: dict[str, Any]) -> Resource:
     return Resource(spec["group"], version, names["plural"], spec["scope"] == "Namespaced", names["kind"])
 
 
-async def _release(client: "Client", kind: Resource) -> None:
+async def _release(client: "Client", kind: Resource, *, tells: bool = True) -> None:
     """Take our finalizers off, which no worker is there to take off any more, and say which objects others hold: the
     deletion of their CRD waits for both."""
     for each in await _listed(client, kind):
@@ -132,7 +132,7 @@ async def _release(client: "Client", kind: Resource) -> None:
         if left != finalizers:
             patch = {"metadata": {"finalizers": left or None}}
             await client.merge_patch(kind, metadata["name"], patch, metadata.get("namespace", ""))
-        if left:
+        if left and tells:
             print(f"{kind.name} {_held(metadata, left)}, which is not ours to take off", flush=True)
 
 
@@ -155,6 +155,8 @@ async def _gone(client: "Client", kinds: dict[str, Resource]) -> None:
                         raise
                     waiting.pop(0)
                 else:
+                    # Admission, until it notices that it is gone itself, puts them back on what is not deleted yet.
+                    await _release(client, kinds[waiting[0]], tells=False)
                     await asyncio.sleep(PAUSE)
     except TimeoutError:
         left = [each["metadata"] for each in await _listed(client, kinds[waiting[0]])]

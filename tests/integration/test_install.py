@@ -191,10 +191,9 @@ async def test_a_strangers_finalizer_stays_is_told_and_waited_for(hub: Hub):
 
         async def being_deleted():
             found = (await hub.client.get(PLACEMENTS, "web", "apps"))["metadata"]
-            return found.get("deletionTimestamp") and found
+            return found.get("deletionTimestamp") and found["finalizers"] == [STRANGER]
 
-        found = await until(being_deleted, "the Placement is being deleted")
-        assert found["finalizers"] == [STRANGER]
+        await until(being_deleted, "the Placement is being deleted, and held by the stranger alone")
         await hub.client.merge_patch(PLACEMENTS, "web", {"metadata": {"finalizers": None}}, "apps")
         assert await running.ends(WITHIN) == 0, running.output
     told = f"{PLACEMENTS.name} apps/web is held by {STRANGER}, which is not ours to take off"

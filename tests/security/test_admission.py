@@ -18,7 +18,7 @@ import yaml
 from services.cli.hub.objects import KINDS
 from services.sandbox.run import serve
 from services.sandbox.world.world import Person, World
-from shared.hub.names import APPLIED_FINALIZER, REQUESTER_ANNOTATION
+from shared.hub.names import APPLIED_FINALIZER, PLACED_FINALIZER, REQUESTER_ANNOTATION
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.resources import CRDS
@@ -200,6 +200,27 @@ async def test_whoever_changes_the_spec_and_forges_the_requester_at_once_is_reco
             found["spec"], found["metadata"]["annotations"] = changed["spec"], {REQUESTER_ANNOTATION: FORGED}
             await hub.mallory.ok("PUT", path, found)
     assert await hub.requester(name) == "mallory"
+
+
+@pytest.mark.parametrize("way", ["post", "apply"])
+async def test_a_placement_stays_from_its_creation_on_until_the_controller_lets_it_go(hub: Hub, way: str) -> None:
+    path, body = f"{API}/placements/held-{way}", placement(f"held-{way}")
+    body["metadata"]["finalizers"] = ["example.com/mine"]
+    if way == "post":
+        await hub.alice.ok("POST", f"{API}/placements", body)
+    else:
+        await hub.alice.ok("PATCH", f"{path}?fieldManager=x", body, APPLY)
+    assert set((await hub.alice.ok("GET", path))["metadata"]["finalizers"]) == {"example.com/mine", PLACED_FINALIZER}
+    body["metadata"]["finalizers"] = []  # what nobody applied is not taken away by applying again
+    await hub.alice.ok("PATCH", f"{path}?fieldManager=x&force=true", body, APPLY)
+    assert PLACED_FINALIZER in (await hub.alice.ok("GET", path))["metadata"]["finalizers"]
+    for actor in (hub.alice, hub.mallory, hub.admin):
+        await actor.ok("PATCH", path, {"metadata": {"finalizers": None}}, MERGE)
+        assert (await hub.alice.ok("GET", path))["metadata"]["finalizers"] == [PLACED_FINALIZER]
+    await hub.alice.ok("DELETE", path)
+    assert (await hub.alice.ok("GET", path))["metadata"]["deletionTimestamp"]
+    await hub.actors["controller"].ok("PATCH", path, {"metadata": {"finalizers": None}}, MERGE)
+    assert (await hub.admin.send("GET", path))[0] == 404
 
 
 async def test_labels_finalizers_and_status_do_not_make_anybody_the_requester(hub: Hub) -> None:

@@ -206,6 +206,8 @@ class Astray:
     async def vanish(self) -> None:
         for resource in (DECISIONS, PLACEMENTS):
             await self.scene.team.delete(resource, self.ref.name, self.ref.namespace)
+        free = {"metadata": {"finalizers": None}}  # by hand
+        await self.scene.team.merge_patch(PLACEMENTS, self.ref.name, free, self.ref.namespace)
 
     @property
     def removal(self) -> Assigned:

@@ -47,6 +47,7 @@ def _guard(at: Address, new: Document, old: Document | None, write: Write) -> No
     """What admission policies do on a real hub. Raises ApiError 403."""
     why = guards.refusal(at.resource.id, write.subresource, write.user, new, old)
     if not why and at.resource.plural == "placements" and not write.subresource:
+        guards.held(new, old)
         why = guards.stamped(new, old, write.user)
     if why:
         raise at.forbidden(why)

@@ -8,7 +8,7 @@ import msgspec
 from services.sandbox.access.users import ADMINS, CLUSTER_NAME, KCP_ADMINS, SCOPES, User
 from services.sandbox.errors import Document
 from shared.api import GROUP
-from shared.hub.names import REQUESTER_ANNOTATION
+from shared.hub.names import PLACED_FINALIZER, REQUESTER_ANNOTATION
 
 COLLECTORS = (
     "system:kube-controller-manager",
@@ -61,6 +61,17 @@ def stamped(new: Document, old: Document | None, user: User) -> str:
     elif annotations.get(REQUESTER_ANNOTATION):
         return WRITTEN_BY_HAND
     return ""
+
+
+def held(new: Document, old: Document | None) -> None:
+    """Have a new Placement stay, when it is deleted, until the controller says that nothing of it is placed."""
+    finalizers = new["metadata"].get("finalizers") or []
+    if old is not None:
+        was_held = PLACED_FINALIZER in (old["metadata"].get("finalizers") or [])
+        if not was_held or new["metadata"].get("deletionTimestamp"):
+            return
+    if PLACED_FINALIZER not in finalizers:
+        new["metadata"]["finalizers"] = [*finalizers, PLACED_FINALIZER]
 
 
 def refusal(resource: str, subresource: str, user: User, new: Document, old: Document | None) -> str:

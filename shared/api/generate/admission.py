@@ -73,6 +73,17 @@ $author  mutations:
               }
             }
           }
+    # Something of it may be placed at any moment from now on; so it stays until it is deleted and the controller says that
+    # nothing is. Else whoever made it by server-side apply would take that off by applying it again.
+    - patchType: ApplyConfiguration
+      applyConfiguration:
+        expression: >-
+          oldObject != null && (has(object.metadata.deletionTimestamp)
+          || !('placement.moorage.io/placed' in oldObject.metadata.?finalizers.orValue([]))) ? Object{} : Object{
+            metadata: Object.metadata{
+              finalizers: ["placement.moorage.io/placed"]
+            }
+          }
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicyBinding
