@@ -6,7 +6,9 @@ measures and writes `tests/e2e/budget.toml`. The counts are those of a warm syst
 of the same workspace was placed in each), with pauses as they are by default, without watches and discovery's probes.
 """
 
+import argparse
 import asyncio
+import sys
 import tempfile
 import tomllib
 from collections import defaultdict
@@ -110,12 +112,12 @@ class Scenarios:
 
 
 @asynccontextmanager
-async def scenarios(folder: Path) -> AsyncIterator[Scenarios]:
-    """The scenarios over a warm system with NATS and pauses as by default."""
+async def scenarios(folder: Path, copies: int = 1) -> AsyncIterator[Scenarios]:
+    """The scenarios over a warm system with NATS and pauses as by default, with so many copies of each worker."""
     async with NatsServer(folder / "nats") as server:
         world = worlds.world(MANY, delay=0.1)
         async with (
-            together(folder / "world", world, pace=NO_PROBES, nats=server.url) as system,
+            together(folder / "world", world, pace=NO_PROBES, nats=server.url, copies=copies) as system,
             metered(system.sandbox.tally, server.url) as meter,
         ):
             found = Scenarios(system, meter)
@@ -156,13 +158,24 @@ def differences(budget: Budget, found: Runs) -> list[str]:
     return lines
 
 
-async def record() -> None:
-    """Measure, and write the file."""
+async def measured(copies: int) -> Budget:
+    """The counts with so many copies of each worker."""
     with tempfile.TemporaryDirectory() as folder:
-        async with scenarios(Path(folder)) as found:
+        async with scenarios(Path(folder), copies) as found:
             await found.measure(2 * RUNS + 1, IDLE_SECONDS)
-            FILE.write_text(written({scenario: typical(runs) for scenario, runs in found.runs.items()}))
+            return {scenario: typical(runs) for scenario, runs in found.runs.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--copies", type=int, default=1, help="of each worker; of several the counts are only printed")
+    copies = parser.parse_args().copies
+    text = written(asyncio.run(measured(copies)))
+    if copies == 1:
+        FILE.write_text(text)
+    else:
+        sys.stdout.write(text)
 
 
 if __name__ == "__main__":
-    asyncio.run(record())
+    main()

@@ -180,9 +180,16 @@ class Together:
 
 @asynccontextmanager
 async def together(
-    folder: Path, world: dict[str, Any], *, pace: Mapping[str, Any] = BRISK, nats: str = "", **settings: Any
+    folder: Path,
+    world: dict[str, Any],
+    *,
+    pace: Mapping[str, Any] = BRISK,
+    nats: str = "",
+    copies: int = 1,
+    **settings: Any,
 ) -> AsyncIterator[Together]:
-    """All workers at work within the block, every target ready; on the NATS at this URL, or else in memory."""
+    """So many copies of all workers at work within the block, every target ready; on the NATS at this URL, or else in
+    memory."""
     served = msgspec.convert(world, World)
     async with AsyncExitStack() as stack:
         ready = await stack.enter_async_context(serve(served, "127.0.0.1", 0, folder, tls=False))
@@ -201,7 +208,7 @@ async def together(
 
         _, store = await connection("test")
         await store.provision(BUCKETS)
-        await stack.enter_async_context(_at_work(connection, chosen))
+        await stack.enter_async_context(_at_work(connection, chosen, copies))
         await offers.until_ready(offered, admin)
 
         async def client(name: str) -> Client:
@@ -216,9 +223,9 @@ async def together(
 
 
 @asynccontextmanager
-async def _at_work(connection: Connection, settings: Mapping[str, Any]) -> AsyncIterator[None]:
+async def _at_work(connection: Connection, settings: Mapping[str, Any], copies: int) -> AsyncIterator[None]:
     stop, started = asyncio.Event(), asyncio.Semaphore(0)
-    workers = load_all()
+    workers = load_all() * copies
     async with asyncio.TaskGroup() as tasks:
         for worker in workers:
             names = {field.name for field in msgspec.structs.fields(worker.settings)}
