@@ -59,7 +59,9 @@ def _tell(costs: Costs, placements: int) -> None:
     print(f"  processor time of each: workers {1000 * costs.workers / placements:.1f} ms ({listed})")
     requests = costs.by_worker()
     listed = ", ".join(f"{name} {count / placements:.1f}" for name, count in requests.most_common())
-    print(f"  requests of each: {sum(requests.values()) / placements:.1f} ({listed})", flush=True)
+    print(f"  requests of each: {sum(requests.values()) / placements:.1f} ({listed})")
+    forms = [(form, count / placements) for form, count in costs.by_form().most_common() if count > placements / 4]
+    print(f"  of these: {', '.join(f'{count:.1f} {form}' for form, count in forms)}", flush=True)
 
 
 def _compare(found: Outcome, bounds: Limits) -> None:

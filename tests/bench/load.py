@@ -107,24 +107,28 @@ class Costs(msgspec.Struct):
         """Seconds of processor time of all workers together."""
         return sum(seconds for name, seconds in self.seconds.items() if name not in ("sandbox", "nats"))
 
-    def by_worker(self) -> Counter[str]:
-        """Requests of each worker for placements: no watches, nor lists that begin them, nor what is asked of targets
-        for their own sake."""
+    def by_form(self) -> Counter[str]:
+        """Requests of workers for placements, by worker, verb and resource: no watches, nor lists that begin them, nor
+        what is asked of targets for their own sake."""
         found: Counter[str] = Counter()
-        for (agent, _, verb, what), count in self.requests.items():
+        for (agent, where, verb, what), count in self.requests.items():
             worker = agent.removeprefix(OURS)
             follows = verb == "watch" or (verb == "list" and worker in FOLLOWERS)
             if agent.startswith(OURS) and not follows and what not in PROBED:
-                found[worker] += count
+                found[f"{worker}: {verb} {what} in the {where}"] += count
+        return found
+
+    def by_worker(self) -> Counter[str]:
+        """The same, by worker."""
+        found: Counter[str] = Counter()
+        for form, count in self.by_form().items():
+            found[form.partition(":")[0]] += count
         return found
 
     def writes(self) -> Counter[str]:
-        """Requests of workers that change something for placements, on the hub or in targets."""
-        found: Counter[str] = Counter()
-        for (agent, where, verb, what), count in self.requests.items():
-            if agent.startswith(OURS) and verb in ("create", "update", "patch", "delete") and what not in PROBED:
-                found[f"{agent.removeprefix(OURS)}: {verb} {what} in the {where}"] += count
-        return found
+        """Those that change something on the hub or in targets, by form."""
+        verbs = ("create", "update", "patch", "delete")
+        return Counter({form: count for form, count in self.by_form().items() if form.split(" ")[1] in verbs})
 
 
 class Bench:
