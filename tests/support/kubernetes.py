@@ -27,6 +27,7 @@ from shared.kube.resources import (
 )
 from tests.support import apiserver, servers
 from tests.support.apiserver import ADMIN, ApiServer
+from tests.support.client import if_there
 from tests.support.process import BIN
 
 RBAC = "rbac.authorization.k8s.io"
@@ -75,8 +76,9 @@ async def swept_hub(server: ApiServer) -> AsyncIterator[Client]:
         for resource in HELD:
             for each in (await client.list(resource)).items:
                 name, namespace = each["metadata"]["name"], each["metadata"]["namespace"]
-                await client.merge_patch(resource, name, {"metadata": {"finalizers": None}}, namespace)
-        await _sweep(client, *HELD, *PLACED, kept=(WORKERS,))
+                await client.delete(resource, name, namespace)  # before: what lives keeps its finalizer
+                await if_there(client.merge_patch(resource, name, {"metadata": {"finalizers": None}}, namespace))
+        await _sweep(client, *PLACED, kept=(WORKERS,))
         for resource in (SYNCTARGETS, POLICIES):
             await _delete_all(client, resource)
         for resource in (CLUSTERROLEBINDINGS, CLUSTERROLES):
