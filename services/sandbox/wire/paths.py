@@ -1,5 +1,6 @@
 """What a request's path names. It does no I/O; whether any of it is there is for others to find out."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from services.sandbox.schemas.resources import qualified
@@ -46,6 +47,7 @@ class Path(NamedTuple):
         return "/" + "/".join(self.parts)
 
 
+@lru_cache(maxsize=128)  # a request's path is read twice: who may send a body is known before it is taken
 def parse(path: str) -> Path:
     """`/clusters/<cluster>/...`, `/services/apiexport/<workspace>/<export>/clusters/<cluster>/...`, or of the root."""
     export: tuple[str, str] | None = None

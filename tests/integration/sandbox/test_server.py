@@ -53,6 +53,15 @@ async def test_a_watch_sends_its_headers_before_the_first_event_and_then_each_ev
         assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "one")
 
 
+async def test_head_and_body_of_an_answer_come_together(client):
+    url = client._base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await reader.read(PIECE)).endswith(b"\r\n\r\nok")
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_an_event_larger_than_a_piece_of_a_stream_arrives_whole(client):
     text = "x" * (3 * PIECE)
     async with client.post(CONFIGS, json={"metadata": {"name": "big"}, "data": {"text": text}}):
