@@ -64,7 +64,7 @@ class Checks:
                 self._queue.done(key)
 
     def _look_at(self, keys: Iterable[str]) -> None:
-        for key in keys:
+        for key in filter(PolicyRef.is_key, keys):
             self._queue.add(key)
 
     async def _settle(self, key: str) -> None:

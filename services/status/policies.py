@@ -42,7 +42,7 @@ class Policies:
                 for _ in range(WRITERS):
                     tasks.create_task(self._write())
                 async for keys in self._checks.changes():
-                    for key in keys:
+                    for key in filter(PolicyRef.is_key, keys):
                         self._queue.add(key)
         finally:
             for timer in self._timers.values():

@@ -56,6 +56,11 @@ class _Ref(Value, frozen=True, kw_only=True, order=True):
         workspace, name = split(key)
         return cls(workspace=workspace, name=name)
 
+    @staticmethod
+    def is_key(key: str) -> bool:
+        """True for a key that has two parts; somebody may have written another into a bucket."""
+        return len(split(key)) == 2
+
 
 class TargetRef(_Ref, frozen=True, kw_only=True, order=True):
     """A SyncTarget, for example `root:platform/eu-west-1`. What is kept per target has keys that begin with its own."""

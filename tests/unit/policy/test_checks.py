@@ -68,7 +68,8 @@ async def test_what_another_version_wrote_is_made_anew_and_an_unreadable_policy_
     await store.provision(BUCKETS)
     await store.raw(CHECKS).put(POLICY, b'{"workspace": 7}')
     async with running(store) as lab:
-        await store.raw(POLICIES).put(join("root", "odd"), b"[]")
+        for odd in (join("root", "odd"), "odd", "much.too.odd"):
+            await store.raw(POLICIES).put(odd, b"[]")
         await lab.rule("target.redy")
         check = await lab.check(of(1))
         assert check is not None
