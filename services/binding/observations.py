@@ -10,6 +10,7 @@ from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.model.report import TargetReport
+from shared.pipeline.copies import Strangers
 from shared.pipeline.messages import Bound, Observed
 
 _LEASED = 2.0  # seconds; a correction is not urgent
@@ -36,9 +37,12 @@ class Observations:
         self._reports = reports
         self._binder = binder
         self._clock = clock
+        self._strangers = Strangers()
 
     async def take(self, message: Observed) -> Bound | None:
         """Record health; apply anew where somebody changed or deleted what is ours. Raises as `Binder.bind`."""
+        if not self._binder.conclusions.knows(message):
+            self._strangers.leave(message)
         recorded = await self._binder.conclusions.take(message)
         if recorded is not None and not lifecycle.drifted(recorded.binding, message):
             return None

@@ -11,7 +11,6 @@ from services.status.kubernetes import StatusRecords
 from services.status.observe import GroupKind, TargetObserver
 from services.status.reports import NOT_SEEN, Reports, believable, merged, news, observed, parse_ref, reported
 from services.status.settings import StatusSettings
-from shared.aio.lru import Lru
 from shared.api import PlacementBinding, get_condition
 from shared.broker.bus import BusError, Retry
 from shared.broker.store import Conflict
@@ -24,15 +23,13 @@ from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.report import TargetReport
 from shared.model.request import HeadEntry
 from shared.model.target import Target
-from shared.pipeline.copies import Copies
+from shared.pipeline.copies import Copies, Strangers
 from shared.pipeline.messages import Bound, Decided, Observed, Reported
 
 log = logging.getLogger("moorage.status")
 
 _RACES = 10
 _MEND_AGAIN = 1.0  # seconds
-_LEFT = 3  # times that a message is left to another copy
-_REMEMBERED = 10_000  # messages
 
 PlacementTarget = tuple[PlacementRef, str]
 
@@ -67,7 +64,7 @@ class Reporter:
         self._clock = clock
         self._observer = TargetObserver(clients, self._target, changed=self._changed, synced=self._synced)
         self._by_target: dict[str, dict[str, TargetReport]] = {}
-        self._left: Lru[str, int] = Lru(_REMEMBERED)  # how often, by id of a message
+        self._strangers = Strangers()
         self._watched: set[str] = set()  # targets
         self._target_of: dict[str, str] = {}  # by key in REPORTS
         self._silent: dict[str, str] = {}  # why, by target; only those that are
@@ -120,15 +117,9 @@ class Reporter:
         return [observed(entry)]
 
     def _leave(self, message: Decided | Reported) -> None:
-        """Raise Retry where another copy shows the placement, and remembers how: the message may come to that one.
-
-        A message is left a few times only, as the other may be gone.
-        """
-        name = message.id()
-        times = self._left.get(name) or 0
-        if times < _LEFT and not self._copies.mine(message.placement.key):
-            self._left.put(name, times + 1)
-            raise Retry(0.0, "another copy shows this placement")
+        """Raise Retry where another copy shows the placement, and remembers how: the message may come to that one."""
+        if not self._copies.mine(message.placement.key):
+            self._strangers.leave(message)
 
     def _told(self, message: Bound, known: TargetReport | None) -> TargetReport | None:
         """The report on a target, as a message has it; None where nothing is there any more."""

@@ -13,10 +13,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from secrets import token_hex
 
-from shared.broker.bus import BusError
+from shared.aio.lru import Lru
+from shared.broker.bus import BusError, Retry
 from shared.broker.store import Conflict
 from shared.broker.table import Table, View
 from shared.model.copy import Copy
+from shared.pipeline.messages import Message
 
 log = logging.getLogger("moorage.runner")
 
@@ -24,12 +26,30 @@ BEAT = 2.0
 """Seconds between two signs of life."""
 GONE = 7.0
 """Seconds without a sign of life after which a copy counts as gone."""
+_LEFT = 3  # times that a message is given back
+_REMEMBERED = 10_000  # messages
 _FORGOTTEN = 60.0  # seconds after which its entry is deleted
 
 
 def owner(key: str, copies: Collection[str]) -> str:
     """Which of the copies sees to a key: the one that scores most with it."""
     return max(copies, key=lambda each: hashlib.blake2b(f"{each}\0{key}".encode(), digest_size=8).digest())
+
+
+class Strangers:
+    """Messages that another copy could handle with less, which are given back so that they may come to it: each a few
+    times only, since it may be gone.
+    """
+
+    def __init__(self) -> None:
+        self._times: Lru[str, int] = Lru(_REMEMBERED)
+
+    def leave(self, message: Message) -> None:
+        """Raise Retry, unless this message was given back often enough."""
+        times = self._times.get(name := message.id()) or 0
+        if times < _LEFT:
+            self._times.put(name, times + 1)
+            raise Retry(0.0, "another copy knows what it is about")
 
 
 class Copies:
