@@ -146,14 +146,17 @@ def differences(budget: Budget, found: Runs) -> list[str]:
     """A line for each count of which every run has more than the budget, or every run less.
 
     Workers race each other to some steps (who is told first, whether two news become one), so that a count may vary
-    from run to run; those that cannot vary have to be as the budget has them.
+    from run to run; those that cannot vary have to be as the budget has them. Several targets share reads where they
+    are at it together, which a busy machine changes for all runs: of such reads one more or less is let pass. What a
+    placement itself reads is the same in one target, where nothing is.
     """
     lines = []
     for scenario, runs in found.items():
         stored = {(kind, name): count for kind, each in budget[scenario].items() for name, count in each.items()}
         for kind, name in sorted(set(stored).union(*runs)):
             counts, wanted = [each[kind, name] for each in runs], stored.get((kind, name), 0)
-            if not min(counts) <= wanted <= max(counts):
+            slack = 1 if "four" in scenario and (": get " in name or ": list " in name) else 0
+            if not min(counts) - slack <= wanted <= max(counts) + slack:
                 lines.append(f"{scenario}, {kind}, {name}: {counts}, not {wanted}")
     return lines
 
