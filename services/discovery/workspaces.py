@@ -24,9 +24,10 @@ from services.discovery.settings import DiscoverySettings
 from shared.broker.tokens import join
 from shared.hub.hub import HUB_WORKSPACE, Hub
 from shared.hub.resources import WORKSPACES
-from shared.kube.client import Client, workspace_url
+from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
+from shared.kube.urls import workspace_url
 from shared.model.target import Workspace
 
 log = logging.getLogger("moorage.discovery")

@@ -3,7 +3,6 @@
 import copy
 import functools
 import hashlib
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -16,6 +15,7 @@ from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.errors import MALFORMED, ApiError, TooLarge, Unreachable
 from shared.kube.resources import Resource
 from shared.kube.transport import CONNECTIONS, Transport
+from shared.kube.urls import encode_params, workspace_url
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -37,9 +37,6 @@ _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 _METADATA = f"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
 
-_CLUSTERS = re.compile(r"/clusters/[^/]+/?$")
-_WORKSPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\*")
-
 
 class Bounds(msgspec.Struct, frozen=True):
     """The most that is taken of one collection; bytes are those of its JSON. More of it is `TooLarge`."""
@@ -54,19 +51,6 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     items: list[T]
     version: str
     continues: str = ""
-
-
-def workspace_url(server: str, workspace: str) -> str:
-    """The URL of a logical cluster (a path such as `root:team`, or a cluster name) of the kcp at `server`.
-
-    `server` may itself point to a workspace. An empty workspace is the server as it is, as on plain Kubernetes.
-    Raises ValueError for what is no workspace path.
-    """
-    if not workspace:
-        return server
-    if not _WORKSPACE.fullmatch(workspace):
-        raise ValueError(f"{workspace!r} is not a workspace path")
-    return f"{_CLUSTERS.sub('', server)}/clusters/{workspace}"
 
 
 class Client:
@@ -390,16 +374,6 @@ def _place(credentials: Credentials) -> str:
     """A digest of where these credentials lead, and of whom that is by its authority; who we are there is not in it."""
     where = (credentials.server.rstrip("/").lower().encode(), credentials.ca or b"", credentials.proxy.encode())
     return hashlib.sha256(b"\0".join(where)).hexdigest()[:32]
-
-
-def encode_params(params: Mapping[str, Any] | None) -> dict[str, str]:
-    """Query parameters as API servers read them: booleans in lower case, what is None or empty left out."""
-    encoded: dict[str, str] = {}
-    for name, value in (params or {}).items():
-        if value is None or value == "":
-            continue
-        encoded[name] = str(value).lower() if isinstance(value, bool) else str(value)
-    return encoded
 
 
 def _identity(obj: Mapping[str, Any]) -> tuple[str, str]:

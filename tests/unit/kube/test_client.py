@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.kube.client import encode_params, workspace_url
+from shared.kube.urls import encode_params, workspace_url
 
 
 @pytest.mark.parametrize(
