@@ -112,12 +112,12 @@ class Scenarios:
 
 
 @asynccontextmanager
-async def scenarios(folder: Path, copies: int = 1) -> AsyncIterator[Scenarios]:
+async def scenarios(folder: Path, copies: int = 1, **pace: float) -> AsyncIterator[Scenarios]:
     """The scenarios over a warm system with NATS and pauses as by default, with so many copies of each worker."""
     async with NatsServer(folder / "nats") as server:
         world = worlds.world(MANY, delay=0.1)
         async with (
-            together(folder / "world", world, pace=NO_PROBES, nats=server.url, copies=copies) as system,
+            together(folder / "world", world, pace={**NO_PROBES, **pace}, nats=server.url, copies=copies) as system,
             metered(system.sandbox.tally, server.url) as meter,
         ):
             found = Scenarios(system, meter)
