@@ -16,7 +16,7 @@ from tests.support.process import BOUND, Process, process
 ROOT = Path(__file__).parents[2]
 WITHIN = 120.0  # seconds that the whole demo may take
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(WITHIN + 30), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(WITHIN + 30), pytest.mark.xdist_group("e2e")]
 
 
 async def until_it_says(command: Process, text: str) -> None:

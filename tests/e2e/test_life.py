@@ -19,7 +19,12 @@ from tests.e2e.system import System, running_system, until
 from tests.support import manifests, worlds
 from tests.support.manifests import condition
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.xdist_group("e2e"),
+]
 
 DOOMED, UNHEARD = "root:vanishing", "root:unheard"
 PRIVATE = "private"  # a target that alice may not use

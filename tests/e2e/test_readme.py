@@ -12,7 +12,7 @@ from tests.support.process import BIN, BOUND, process
 ROOT = Path(__file__).parents[2]
 WITHIN = 90.0  # seconds that the commands of a user may take
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(WITHIN + 60), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(WITHIN + 60), pytest.mark.xdist_group("e2e")]
 
 
 def commands() -> tuple[str, ...]:

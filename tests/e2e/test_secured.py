@@ -11,7 +11,7 @@ from tests.e2e.system import running_system, until
 from tests.support import worlds
 from tests.support.secured import secured
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.xdist_group("e2e")]
 
 
 def denied(logs: Path) -> list[str]:

@@ -32,6 +32,7 @@ def greedy(number: int) -> Any:
     return compile_rule(" || ".join(f'target.hasLabel("k{number}-{n}")' for n in range(40)))
 
 
+@pytest.mark.long
 def test_a_tenant_that_reads_everything_is_isolated_and_others_are_not(inventory: TargetColumns) -> None:
     now = [0.0]
     engine = Engine(Isolation(), clock=lambda: now[0])

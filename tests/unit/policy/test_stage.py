@@ -210,6 +210,7 @@ async def judging(deadline: float) -> AsyncIterator[Callable[[str, Rule], Awaita
         await isolation.close()
 
 
+@pytest.mark.long
 async def test_a_hostile_tenant_holds_up_nobody_else_however_long_it_takes() -> None:
     async with judging(deadline=600.0) as judge:
         hostile = [asyncio.ensure_future(judge("root", HOSTILE)) for _ in range(10)]
@@ -222,6 +223,7 @@ async def test_a_hostile_tenant_holds_up_nobody_else_however_long_it_takes() -> 
         await asyncio.wait(hostile)
 
 
+@pytest.mark.long
 async def test_rules_of_a_hostile_tenant_fail_at_their_deadline() -> None:
     async with judging(deadline=0.2) as judge:
         for result in await asyncio.gather(*(judge("root", HOSTILE) for _ in range(10))):
