@@ -98,10 +98,13 @@ class Assumed:
         """
         changed: set[Place] = set()
         while self._by_placement:
-            oldest, known = next(iter(self._by_placement.items()))
-            if known.since <= now < known.since + self._seconds:
+            oldest, newest = next(iter(self._by_placement)), next(reversed(self._by_placement))
+            if self._by_placement[newest].since > now:
+                changed |= self._drop(newest)
+            elif self._by_placement[oldest].since + self._seconds <= now:
+                changed |= self._drop(oldest)
+            else:
                 break
-            changed |= self._drop(oldest)
         return changed
 
     def _drop(self, placement: PlacementRef) -> set[Place]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.scheduler.exact import exact, rounded
@@ -122,6 +122,14 @@ class Told:
             yield max(here, self.assumed(who).get(target, 0.0)) if assumed else here
 
 
+@example(
+    [
+        Proposed(PLACEMENTS[0], 1, {"root/a": 0.1}),
+        Passed(1.0),
+        Proposed(PLACEMENTS[1], 1, {"root/a": 0.1}),
+        Passed(-1.0),
+    ]
+)
 @given(st.lists(events, max_size=12))
 def test_any_order_of_events_leaves_what_brute_force_finds(happened) -> None:
     taken, told, now = Taken(SECONDS), Told(), 0.0
