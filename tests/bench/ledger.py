@@ -27,6 +27,7 @@ from shared.pipeline.buckets import RESERVATIONS
 from tests.bench.machine import machine
 
 AT_ONCE = 32
+READY_WITHIN = 30.0  # seconds
 
 
 async def copy(url: str, number: int, placements: int, targets: int) -> dict[str, float]:
@@ -57,6 +58,7 @@ async def copy(url: str, number: int, placements: int, targets: int) -> dict[str
                     return
 
     order = random.Random(number).sample(range(placements), placements)
+    print("ready", flush=True)
     sys.stdin.readline()
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     await asyncio.gather(*(reserve(each) for each in order))
@@ -83,7 +85,10 @@ async def bench(copies: int, placements: int, targets: int, data: Path) -> None:
                 )
                 for number in range(copies)
             ]
-            await asyncio.sleep(3.0)
+            for process in processes:  # all begin together, when the last is ready
+                assert process.stdout is not None
+                async with asyncio.timeout(READY_WITHIN):
+                    assert await process.stdout.readline() == b"ready\n"
             answers = await asyncio.gather(*(process.communicate(b"\n") for process in processes))
             found = [json.loads(out) for out, _ in answers]
             took, count = max(each["took"] for each in found), share * copies
