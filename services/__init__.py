@@ -1,5 +1,6 @@
 """The workers of Moorage, one package each, and what goes with them.
 
+    intake      takes requests from the bus to the hub; it can be left out
     controller  discovery  policy  scheduler  decision  binding  status    the pipeline, in the order of its messages
     sandbox     a development control plane that speaks the Kubernetes and kcp wire protocol
     cli         the `moorage` command
@@ -7,5 +8,5 @@
 Services do not import each other; `cli` may import all of them. What they share is in `shared`.
 """
 
-PIPELINE = ("controller", "discovery", "policy", "scheduler", "decision", "binding", "status")
+PIPELINE = ("controller", "discovery", "policy", "scheduler", "decision", "binding", "status", "intake")
 """The workers, by the names of their packages."""

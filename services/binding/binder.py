@@ -8,16 +8,20 @@ and before one that is there is written.
 
 from collections.abc import Awaitable, Callable, Collection
 
-from services.binding import lifecycle
+from services.binding import lease, lifecycle, runs
 from services.binding.conclusions import Conclusions
 from services.binding.consent import admitted
-from services.binding.core import Identity, Wanted, identity
+from services.binding.core import Identity, Wanted, identity, keeping
+from services.binding.intents import Intents
 from services.binding.judge import Operation, Order, begins, is_of_another, judge, lives, order_for, undecided
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.removal import Removal
+from services.binding.revisions import Revisions
+from services.binding.rollouts import AwaitsTurn, Rollouts
 from services.binding.settings import BindingSettings
-from services.binding.target.applyset import ApplySet, Heirs
+from services.binding.target.applyset import AppliedSet, ApplySet
+from services.binding.target.disposal import Heirs
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
 from services.binding.workload import Workloads
@@ -31,6 +35,7 @@ from shared.kube.errors import ApiError
 from shared.model.report import TargetReport
 from shared.pipeline.messages import Assigned, Bound, Observed
 from shared.process import audit
+from shared.process.tracing import current_trace
 
 _AUDITED: dict[str, audit.Reason] = {
     "KindNotAllowed": "KindNotAllowed",
@@ -67,6 +72,8 @@ class Binder:
         self._workloads = workloads
         self._reach = reach
         self._clock = clock
+        self._rollouts = Rollouts(records, clock)
+        self._revisions = Revisions(records)
         self._leases = Leases(settings, records=records, reach=reach, publish=publish, clock=clock)
         self.conclusions = Conclusions(settings, leases=self._leases, reports=reports, clock=clock)
         self._removal = Removal(
@@ -113,11 +120,15 @@ class Binder:
             placement=message.placement,
             head=message.head,
             target=message.target,
+            block=message.block,
             replicas=facts.binding.spec.replicas,
         )
         if self._judge(assigned, facts) != "apply":
             return None  # what is to be done instead is in a message of its own
-        return await self._apply(assigned, facts, lambda: self._records.decision(message.placement), drifted)
+        try:
+            return await self._apply(assigned, facts, lambda: self._records.decision(message.placement), drifted)
+        except AwaitsTurn:
+            return None  # nobody has what ran before any more; what changed comes by a message of its own
 
     def _report_undecided(self, message: Assigned, facts: Facts) -> None:
         if facts.placement is not None and undecided(message, facts.decision):
@@ -148,8 +159,17 @@ class Binder:
         if wanted is None:
             await self._await_decision(message, before)
             return None
-        model = before or lifecycle.fresh(message, order.replicas)
-        intended = lifecycle.intended(model, message, wanted, order.replicas)
+        if isinstance(wanted, Wanted):
+            try:
+                wanted = keeping(wanted, before.spec.manifests if before is not None else ())
+            except Trouble as problem:
+                wanted = problem
+        trace = current_trace()
+        model = before or lifecycle.fresh(message, order.replicas, trace)
+        intended = lifecycle.intended(model, message, wanted, order.replicas, trace)
+        if isinstance(wanted, Wanted):
+            await self._rollouts.await_turn(message, facts, intended)
+            await self._revisions.keep(message, placement, wanted)
         applyset: ApplySet | Trouble | Retry | None = None
         if isinstance(wanted, Wanted) and (drifted or not lifecycle.is_settled(before, intended)):
             applyset = await self._opened(message)
@@ -160,7 +180,7 @@ class Binder:
                 if (operation := self._judge(message, facts)) != "apply":
                     return await self._turn_back(message, facts, operation)
                 if order_for(message, facts.decision) != order:
-                    return await self._apply(message, facts, decide, held=lifecycle.lease_of(intended))
+                    return await self._apply(message, facts, decide, held=lease.name_of(intended))
             else:
                 facts = await self._write(message, facts, intended)
             return await self._finish(message, facts, before, wanted, applyset, drifted)
@@ -185,10 +205,11 @@ class Binder:
         if isinstance(applyset, Retry):
             raise applyset
         if isinstance(applyset, ApplySet) and isinstance(wanted, Wanted):
-            return await self._apply_in_target(message, placement, binding, before, wanted, applyset, drifted)
+            recorded = await self._recorded(message, facts, binding, wanted)
+            return await self._apply_in_target(message, placement, binding, before, wanted, applyset, drifted, recorded)
         if not lifecycle.in_place(binding):
             raise Retry(SOON, "others changed the binding meanwhile")
-        return lifecycle.bound(message, binding)
+        return lifecycle.bound(message, binding, repeated=lifecycle.is_repeated(before, message))
 
     async def _opened(self, message: Assigned) -> ApplySet | Trouble | Retry:
         """The way into the target; or why there is none now, which is for after the binding says what is intended."""
@@ -208,7 +229,7 @@ class Binder:
         if denied is not None:
             return denied
         wanted = await self._workloads.wanted(message, placement, order, target.labels, anew=anew)
-        return admitted(wanted, message.placement, target.terms) if isinstance(wanted, Wanted) else wanted
+        return admitted(wanted, message.placement, target) if isinstance(wanted, Wanted) else wanted
 
     async def _begin(
         self, message: Assigned, placement: Placement, intended: PlacementBinding, decide: Decide
@@ -221,7 +242,7 @@ class Binder:
     async def _turn_back(self, message: Assigned, facts: Facts, operation: Operation) -> Bound | None:
         """A binding was made just now that should not be."""
         if operation == "remove":
-            held = lifecycle.lease_of(facts.binding) if facts.binding is not None else ""
+            held = lease.name_of(facts.binding) if facts.binding is not None else ""
             found = await self._records.facts(message.placement, message.target)
             return await self._removal.remove(message, found, held)
         self._report_undecided(message, facts)
@@ -261,6 +282,18 @@ class Binder:
         said = "the requester may not use this target" if requester else "no requester is recorded on the Placement"
         return Trouble("PermissionGranted", "NotAuthorized", said, lasting=True)
 
+    async def _recorded(
+        self, message: Assigned, facts: Facts, binding: PlacementBinding, wanted: Wanted
+    ) -> dict[Identity, BoundObject]:
+        """What is known of the objects: in this target, and of what ended in one that the placement leaves."""
+        recorded = {identity(each.ref): each for each in binding.status.objects}
+        moved = message.head.attempt > 1 and facts.decision is not None
+        lacking = runs.unrecorded(wanted, recorded) if moved else []
+        if not lacking or facts.decision is None:
+            return recorded
+        others = await self._records.others(message.placement)
+        return recorded | runs.ended_elsewhere(lacking, others, message.head.uid, facts.decision)
+
     async def _apply_in_target(
         self,
         message: Assigned,
@@ -270,13 +303,16 @@ class Binder:
         wanted: Wanted,
         applyset: ApplySet,
         drifted: Collection[Identity],
+        recorded: dict[Identity, BoundObject],
     ) -> Bound:
         force = placement.spec.conflict_policy == "TakeOver"
-        recorded = {identity(each.ref): each for each in binding.status.objects}
+        intents = Intents(self._leases, message, binding)
         unchanged = lifecycle.untouched(before, wanted, recorded.keys() - set(drifted))
 
-        async def apply(applyset: ApplySet, heirs: Heirs) -> list[BoundObject]:
+        async def apply(applyset: ApplySet, heirs: Heirs) -> AppliedSet:
             try:
+                if placement.spec.conflict_policy == "Report":
+                    return await applyset.report(wanted, recorded)
                 return await applyset.apply(
                     wanted,
                     unchanged=unchanged,
@@ -284,16 +320,24 @@ class Binder:
                     drifted=drifted,
                     force=force,
                     heirs=heirs,
+                    begin=intents.around,
                     first=before is None,
+                    recreate=placement.spec.on_immutable_change == "Recreate",
+                    labels=lambda: self._workloads.namespace_labels(message.placement, placement),
                 )
             except Trouble as problem:
                 _audit(message, placement, problem)
                 raise
 
-        applied = await self._leases.work(message, binding, applyset, apply)
-        found = {**recorded, **{identity(each.ref): each for each in applied}}
-        objects = [found[identity(each)] for each in wanted.refs]
-        return lifecycle.bound(message, await self.conclusions.begin(message, binding, objects, wanted.notes))
+        outcome = await self._leases.work(message, binding, applyset, apply)
+        binding = intents.binding
+        found = {**recorded, **{identity(each.ref): each for each in outcome.objects}}
+        objects = [lifecycle.as_of(found[identity(each)], each) for each in wanted.refs if identity(each) in found]
+        if outcome.short is not None:
+            await self._leases.fail(message, binding, outcome.short, objects, outcome.differences)
+        notes = (*wanted.notes, *outcome.notes)
+        concluded = await self.conclusions.begin(message, binding, objects, notes)
+        return lifecycle.bound(message, concluded, repeated=lifecycle.is_repeated(before, message))
 
 
 def _audit(message: Assigned, placement: Placement, problem: Trouble) -> None:

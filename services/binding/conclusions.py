@@ -93,11 +93,6 @@ class Conclusions:
         asyncio.get_running_loop().call_later(wait, self._queue.add, key)
         return conclusion.on(leased)
 
-    def knows(self, message: Observed) -> bool:
-        """Whether this process applied what a message is about."""
-        key = message.placement.key_in(message.target)
-        return key in self._open or key in self._recorded
-
     async def settle(self, ref: PlacementRef, target: str) -> None:
         """Write what is not on record yet, before something else is done. Raises as `Leases.conclude`."""
         conclusion = self._open.get(key := ref.key_in(target))

@@ -15,6 +15,8 @@ def of(error: Exception, where: str) -> Trouble:
     if not isinstance(error, ApiError):
         return passing("Unreachable", f"{where} does not answer as it should")
     said = f"{where}: {error.message or error}"
+    if terminating(error):
+        return passing("NamespaceTerminating", said)
     if error.forbidden:
         return Trouble("PermissionGranted", "Forbidden", said, lasting=True)
     if error.conflict:
@@ -37,6 +39,16 @@ def managers(error: ApiError) -> set[str]:
     return {parts[1] for parts in named if len(parts) > 1}
 
 
+def contested(error: ApiError) -> list[str]:
+    """The fields that a conflict names (`.spec.replicas`)."""
+    return [str(cause.get("field", "")) for cause in _causes(error)]
+
+
+def terminating(error: ApiError) -> bool:
+    """Whether an object was refused because its namespace is being deleted: a 403 that no right would change."""
+    return error.forbidden and "NamespaceTerminating" in (cause.get("reason") for cause in _all_causes(error))
+
+
 def another(error: ApiError) -> bool:
     """Whether an apply was refused because the object has another uid, or is not there, as API servers say it."""
     fields = [cause.get("field") for cause in error.details.get("causes") or () if isinstance(cause, dict)]
@@ -54,6 +66,9 @@ def conflict(error: ApiError) -> str:
 
 
 def _causes(error: ApiError) -> list[dict[str, object]]:
+    return [each for each in _all_causes(error) if each.get("reason") == "FieldManagerConflict"]
+
+
+def _all_causes(error: ApiError) -> list[dict[str, object]]:
     causes = error.details.get("causes")
-    found = [each for each in causes if isinstance(each, dict)] if isinstance(causes, list) else []
-    return [each for each in found if each.get("reason") == "FieldManagerConflict"]
+    return [each for each in causes if isinstance(each, dict)] if isinstance(causes, list) else []

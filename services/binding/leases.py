@@ -1,19 +1,20 @@
 """Work in a target under the lease of its PlacementBinding, and what is recorded of it."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
 from typing import NoReturn, TypeVar
 
-from services.binding import lifecycle
+from services.binding import lease, lifecycle
 from services.binding.core import Identity
 from services.binding.records import Records
 from services.binding.settings import BindingSettings
-from services.binding.target.applyset import ApplySet, Heirs
+from services.binding.target.applyset import ApplySet
+from services.binding.target.disposal import Heirs
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble, passing
 from shared.aio.lru import Lru
-from shared.api import PlacementBinding
+from shared.api import BoundObject, ObjectDifference, PlacementBinding
 from shared.broker.bus import Retry
 from shared.hub.retry import SOON
 from shared.kube.errors import ApiError, KubeError
@@ -48,17 +49,17 @@ class Leases:
 
     def respect(self, message: Assigned, binding: PlacementBinding, held: str = "") -> None:
         """Raise Retry while somebody acts on a binding, under another lease than the one that is `held`."""
-        lease = lifecycle.lease_of(binding)
-        if lease and (lease == held or lease in self._given_up):
+        name = lease.name_of(binding)
+        if name and (name == held or name in self._given_up):
             return
-        wait = lifecycle.leased(binding, self._clock(), self._settings.lease)
+        wait = lease.remaining(binding, self._clock(), self._settings.lease)
         if wait > 0:
             self._records.forget(message.placement, message.target)
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
 
     def take(self, binding: PlacementBinding) -> PlacementBinding:
         """The binding under a new lease, which is held once that is written."""
-        return lifecycle.leasing(binding, token_hex(8), self._clock())
+        return lease.taken(binding, token_hex(8), self._clock())
 
     @contextmanager
     def giving_up(self, binding: PlacementBinding) -> Iterator[None]:
@@ -68,7 +69,7 @@ class Leases:
         try:
             yield
         except BaseException:
-            self._given_up.put(lifecycle.lease_of(binding), None)
+            self._given_up.put(lease.name_of(binding), None)
             raise
 
     async def open(self, message: Assigned) -> ApplySet:
@@ -102,14 +103,23 @@ class Leases:
             found = await self._records.binding(message.placement, message.target)
             if found is None or found.metadata.uid != leased.metadata.uid:
                 break
-            if lifecycle.lease_of(found) != lifecycle.lease_of(leased):
+            if lease.name_of(found) != lease.name_of(leased):
                 break
             binding = found
         raise Retry(SOON, "the binding was changed by others meanwhile")
 
-    async def fail(self, message: Assigned, binding: PlacementBinding, problem: Trouble) -> NoReturn:
-        """Record trouble, tell of it, and come again: raises Retry, always."""
-        binding = await self.conclude(message, binding, lambda now: lifecycle.failed(now, problem, self._clock()))
+    async def fail(
+        self,
+        message: Assigned,
+        binding: PlacementBinding,
+        problem: Trouble,
+        objects: Sequence[BoundObject] | None = None,
+        differences: Sequence[ObjectDifference] = (),
+    ) -> NoReturn:
+        """Record trouble, tell of it, and come again: raises Retry, always. `objects`: what is there all the same."""
+        binding = await self.conclude(
+            message, binding, lambda now: lifecycle.failed(now, problem, self._clock(), objects, differences)
+        )
         await self._publish(lifecycle.bound(message, binding))
         raise Retry(self._reach.delay(message.target, problem, binding.status.retries), problem.message)
 

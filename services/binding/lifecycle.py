@@ -1,16 +1,11 @@
-"""The life of a PlacementBinding: its states, who may act on it now, and what is written when. Values in, values out.
+"""The life of a PlacementBinding: its states, and what is written when. Values in, values out."""
 
-A binding is worked on under a lease: an annotation that is written by compare-and-set, together with what is to be
-applied, says that somebody acts in the target, and since when. All others wait until the condition Progressing became
-False after that, or its time is over, so that nobody waits for a worker that died. So what is done for a binding in its
-target is done by one worker at a time.
-"""
-
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
+from services.binding import lease
 from services.binding.core import Identity, Wanted, identity
 from services.binding.trouble import Trouble
 from shared.api import (
@@ -19,6 +14,8 @@ from shared.api import (
     BoundObject,
     Condition,
     Health,
+    ManifestReference,
+    ObjectDifference,
     ObjectMeta,
     OwnerReference,
     PlacementBinding,
@@ -32,14 +29,14 @@ from shared.api import (
 from shared.hub.names import (
     APPLIED_FINALIZER,
     ATTEMPT_ANNOTATION,
-    LEASE_ANNOTATION,
     PLACEMENT_LABEL,
+    TRACE_ANNOTATION,
     binding_name,
     label_value,
 )
 from shared.kube.times import rfc3339, seconds
 from shared.model.refs import TargetRef
-from shared.model.report import ObjectHealth
+from shared.model.report import ObjectHealth, recorded
 from shared.pipeline.messages import Assigned, Bound, Observed
 
 _MESSAGE = 2048  # characters that the schema allows
@@ -55,48 +52,15 @@ def attempt_of(binding: PlacementBinding) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def lease_of(binding: PlacementBinding) -> str:
-    """The lease that was taken last, whoever holds it; empty when there was none."""
-    return binding.metadata.annotations.get(LEASE_ANNOTATION, "")
-
-
-def leased(binding: PlacementBinding, now: float, lease: float) -> float:
-    """Seconds for which somebody else may be at work in the target; 0 when nobody is."""
-    begun = _begun_at(binding)
-    return max(0.0, begun + lease - now) if begun else 0.0
-
-
-def unconcluded(binding: PlacementBinding) -> bool:
-    """True if somebody took the lease and has not ended it: he is at work, or he died."""
-    return _begun_at(binding) > 0
-
-
-def _begun_at(binding: PlacementBinding) -> float:
-    """When the lease was taken that nobody has ended; 0 where there is none."""
-    begun, progressing = _leased_at(binding), get_condition(binding.status.conditions, "Progressing")
-    if progressing is not None:
-        at = seconds(progressing.last_transition_time)
-        if progressing.status == "True":  # as 0.1 takes a lease
-            begun = max(begun, at)
-        elif at >= begun:
-            return 0.0
-    return begun
-
-
-def leasing(binding: PlacementBinding, name: str, now: float) -> PlacementBinding:
-    """Take a lease, of a name that no other has, with the next write of the binding."""
-    annotations = {**binding.metadata.annotations, LEASE_ANNOTATION: f"{rfc3339(now)} {name}"}
-    return msgspec.structs.replace(binding, metadata=msgspec.structs.replace(binding.metadata, annotations=annotations))
-
-
-def _leased_at(binding: PlacementBinding) -> float:
-    return seconds(lease_of(binding).partition(" ")[0])
-
-
 def in_place(binding: PlacementBinding) -> bool:
     """True if all that the spec names is in the target, as far as we know."""
     status = binding.status
     return status.phase in _IN_PLACE and status.observed_generation == binding.metadata.generation
+
+
+def is_repeated(before: PlacementBinding | None, message: Assigned) -> bool:
+    """Whether a message is about an attempt that a binding was written for already."""
+    return before is not None and attempt_of(before) == message.head.attempt
 
 
 def is_settled(before: PlacementBinding | None, intended: PlacementBinding) -> bool:
@@ -105,9 +69,10 @@ def is_settled(before: PlacementBinding | None, intended: PlacementBinding) -> b
 
 
 def unfinished(binding: PlacementBinding) -> bool:
-    """True if everything in the spec was applied once, but a later correction of drift did not succeed.
+    """True if everything in the spec was applied once, but a later correction of drift did not succeed; or all but for
+    what others own or what is still to go, which is no reason to leave the rest alone.
 
-    (What was never applied completely is not meant: the worker that was told to apply it keeps trying.)
+    (Of what nobody can say how much was applied is not meant: the worker that was told to apply it keeps trying.)
     """
     return not in_place(binding) and binding.status.observed_generation == binding.metadata.generation
 
@@ -115,19 +80,29 @@ def unfinished(binding: PlacementBinding) -> bool:
 def concerns(binding: PlacementBinding, message: Observed) -> bool:
     """True if an observation belongs to the attempt that this binding was written for, and not to another one."""
     written_for = (binding.spec.placement_ref.uid, attempt_of(binding))
-    applied = in_place(binding) or unfinished(binding) or unconcluded(binding)
+    applied = in_place(binding) or unfinished(binding) or lease.unconcluded(binding)
     return applied and not deleting(binding) and written_for == (message.head.uid, message.head.attempt)
 
 
 def drifted(binding: PlacementBinding, message: Observed) -> frozenset[Identity]:
-    """The objects that are gone from the target, or of which somebody changed fields that we own."""
+    """The objects that are gone from the target, or of which somebody changed fields that we own; but for those that
+    ran to their end, or may have.
+    """
     owned = {each.ref: each.owned_fields for each in message.objects if each.owned_fields}
+    ended = {(each.ref, each.uid) for each in message.objects if each.ended}
     return frozenset(
         identity(each.ref)
         for each in binding.status.objects
-        if (name := str(each.ref)) in message.missing
+        if not each.ended and (str(each.ref), each.uid) not in ended
+        if ((name := str(each.ref)) in message.missing and not each.expires)
         or (each.owned_fields and owned.get(name, each.owned_fields) != each.owned_fields)
     )
+
+
+def untold(binding: PlacementBinding, message: Observed) -> bool:
+    """True if an observation says nothing of an object that is applied: what was told of it did not arrive."""
+    told = {each.ref for each in message.objects}
+    return in_place(binding) and any(str(each.ref) not in told for each in binding.status.objects)
 
 
 def rest(binding: PlacementBinding, now: float, *, drift: float, refused: float) -> float:
@@ -144,18 +119,32 @@ def untouched(before: PlacementBinding | None, wanted: Wanted, known: Collection
     """
     if before is None or not in_place(before):
         return frozenset()
-    hashes = {identity(each): each.hash for each in before.spec.manifests}
+    applied = {identity(each): each for each in before.spec.manifests}
     return frozenset(
-        name for each in wanted.refs if (name := identity(each)) in known and hashes.get(name) == each.hash
+        name
+        for each in wanted.refs
+        if (name := identity(each)) in known and name in applied and is_same(applied[name], each)
     )
+
+
+def is_same(before: ManifestReference | BoundObject, now: ManifestReference) -> bool:
+    """Whether what was applied is what is wanted: of the same content, and of the same object of the workspace."""
+    return before.hash == now.hash and (not before.source or before.source == now.source)
+
+
+def as_of(applied: BoundObject, now: ManifestReference) -> BoundObject:
+    """What was applied, with the generation in which the workspace has it: of the same content, it may be another."""
+    if applied.source_generation == now.source_generation or not is_same(applied, now):
+        return applied
+    return msgspec.structs.replace(applied, source_generation=now.source_generation)
 
 
 def deleting(binding: PlacementBinding) -> bool:
     return binding.metadata.deletion_timestamp is not None
 
 
-def fresh(message: Assigned, replicas: int | None) -> PlacementBinding:
-    """The binding as it is created: owned by its Placement, and held by our finalizer."""
+def fresh(message: Assigned, replicas: int | None, trace: str = "") -> PlacementBinding:
+    """The binding as it is created, in this trace: owned by its Placement, and held by our finalizer."""
     ref, target = message.placement, message.target
     owner = OwnerReference(
         api_version=API_VERSION,
@@ -170,7 +159,10 @@ def fresh(message: Assigned, replicas: int | None) -> PlacementBinding:
             name=binding_name(ref.name, target),
             namespace=ref.namespace,
             labels={PLACEMENT_LABEL: label_value(ref.name)},
-            annotations={ATTEMPT_ANNOTATION: str(message.head.attempt)},
+            annotations={
+                ATTEMPT_ANNOTATION: str(message.head.attempt),
+                **({TRACE_ANNOTATION: trace} if trace else {}),
+            },
             finalizers=(APPLIED_FINALIZER,),
             owner_references=(owner,),
         ),
@@ -185,18 +177,20 @@ def fresh(message: Assigned, replicas: int | None) -> PlacementBinding:
 
 
 def intended(
-    binding: PlacementBinding, message: Assigned, wanted: Wanted | Trouble, replicas: int | None
+    binding: PlacementBinding, message: Assigned, wanted: Wanted | Trouble, replicas: int | None, trace: str = ""
 ) -> PlacementBinding:
-    """The binding with what is to be applied; the same object when that is what it says already.
+    """The binding with what is to be applied; the same object when that is what it says already. It has the `trace` in
+    which it was first written for an attempt.
 
     Where trouble keeps us from working out what is wanted, what the target holds stays on record.
     """
-    model = fresh(message, replicas)
+    model = fresh(message, replicas, "" if _is_of(binding, message) else trace)
     match wanted:
         case Trouble():
             manifests, overrides = binding.spec.manifests, binding.spec.overrides_applied
+            revision = binding.spec.revision
         case _:
-            manifests, overrides = wanted.refs, wanted.overrides
+            manifests, overrides, revision = wanted.refs, wanted.overrides, wanted.revision
     reserving = model.spec if _says_what_is_reserved(binding, message) else binding.spec
     metadata = msgspec.structs.replace(
         binding.metadata,
@@ -212,6 +206,7 @@ def intended(
             model.spec,
             manifests=manifests,
             overrides_applied=overrides,
+            revision=revision,
             reserved=reserving.reserved,
             shrinks_to=reserving.shrinks_to,
         ),
@@ -219,12 +214,16 @@ def intended(
     return binding if new == binding else new
 
 
+def _is_of(binding: PlacementBinding, message: Assigned) -> bool:
+    """Whether a binding was written for the attempt of a message."""
+    return binding.metadata.annotations.get(ATTEMPT_ANNOTATION) == str(message.head.attempt)
+
+
 def _says_what_is_reserved(binding: PlacementBinding, message: Assigned) -> bool:
     """Not where drift of what was decided before is corrected, nor of an attempt that the binding has already: what is
     left of a reservation once that is applied is less, and no reason to apply it again.
     """
-    known = binding.metadata.annotations.get(ATTEMPT_ANNOTATION) == str(message.head.attempt)
-    return not known and (bool(message.reserved) or message.shrinks_to is not None)
+    return not _is_of(binding, message) and (bool(message.reserved) or message.shrinks_to is not None)
 
 
 def succeeded(
@@ -232,8 +231,7 @@ def succeeded(
 ) -> PlacementBinding:
     """Everything is applied, and the lease ends. What is known of the health of the same objects stays."""
     at, generation = rfc3339(now), binding.metadata.generation
-    known = {(each.ref, each.uid): each for each in binding.status.objects}
-    found = tuple(_as_healthy_as(known.get((each.ref, each.uid)), each) for each in objects)
+    found = _as_known(binding, objects)
     said = " ".join((f"{len(found)} objects are applied.", *notes))
     conditions = set_condition(binding.status.conditions, "Applied", "True", "Applied", said, at, generation)
     for name, sentence in (
@@ -242,8 +240,20 @@ def succeeded(
     ):
         conditions = set_condition(conditions, name, "True", "Applied", sentence, at, generation)
     conditions = _ended(conditions, binding, "Applied", "Nothing is under way.", now)
-    applied = _with(binding, observed_generation=generation, conditions=conditions, retries=0, last_applied=at)
+    applied = _with(
+        binding, observed_generation=generation, conditions=conditions, retries=0, last_applied=at, differences=()
+    )
     return _doing(applied, found, at)
+
+
+def recording(binding: PlacementBinding, obj: BoundObject) -> PlacementBinding:
+    """The binding with an object in place of whatever it has on record of it."""
+    return _with(binding, objects=(*without(binding, identity(obj.ref)).status.objects, obj))
+
+
+def without(binding: PlacementBinding, name: Identity) -> PlacementBinding:
+    """The binding with nothing on record of an object."""
+    return _with(binding, objects=tuple(each for each in binding.status.objects if identity(each.ref) != name))
 
 
 def observed(binding: PlacementBinding, seen: Iterable[ObjectHealth], now: float) -> PlacementBinding:
@@ -254,10 +264,16 @@ def observed(binding: PlacementBinding, seen: Iterable[ObjectHealth], now: float
     return binding if new == binding else new
 
 
+def _as_known(binding: PlacementBinding, objects: Iterable[BoundObject]) -> tuple[BoundObject, ...]:
+    known = {(each.ref, each.uid): each for each in binding.status.objects}
+    return tuple(_as_healthy_as(known.get((each.ref, each.uid)), each) for each in objects)
+
+
 def _as_healthy_as(other: ObjectHealth | BoundObject | None, obj: BoundObject) -> BoundObject:
     if other is None:
         return obj
-    return msgspec.structs.replace(obj, health=other.health, message=other.message[:_MESSAGE])
+    ended = other.ended if other.uid in ("", obj.uid) else obj.ended
+    return msgspec.structs.replace(obj, health=other.health, message=other.message[:_MESSAGE], ended=ended or obj.ended)
 
 
 def _doing(binding: PlacementBinding, objects: tuple[BoundObject, ...], at: str) -> PlacementBinding:
@@ -276,22 +292,34 @@ def _doing(binding: PlacementBinding, objects: tuple[BoundObject, ...], at: str)
     return _with(binding, phase=phase, conditions=conditions, objects=objects)
 
 
-def failed(binding: PlacementBinding, trouble: Trouble, now: float) -> PlacementBinding:
-    """The binding with the reason why it could not be applied (or removed); the lease ends."""
+def failed(
+    binding: PlacementBinding,
+    trouble: Trouble,
+    now: float,
+    objects: Iterable[BoundObject] | None = None,
+    differences: Sequence[ObjectDifference] = (),
+) -> PlacementBinding:
+    """The binding with the reason why it could not be applied (or removed); the lease ends.
+
+    `objects`: all else was done, and these are there; none where nobody can say.
+    """
     at, generation = rfc3339(now), binding.metadata.generation
+    if objects is not None:
+        binding = _with(binding, observed_generation=generation, objects=_as_known(binding, objects))
     conditions = binding.status.conditions
     for name in dict.fromkeys(("Applied", trouble.condition)):
         conditions = set_condition(conditions, name, "False", trouble.reason, trouble.message, at, generation)
     conditions = _ended(conditions, binding, trouble.reason, trouble.message, now)
     phase: BindingPhase = "Removing" if deleting(binding) else "Failed" if trouble.lasting else "Applying"
-    return _with(binding, phase=phase, conditions=conditions, retries=binding.status.retries + 1)
+    retries = binding.status.retries + 1
+    return _with(binding, phase=phase, conditions=conditions, retries=retries, differences=tuple(differences))
 
 
 def _ended(
     conditions: Iterable[Condition], binding: PlacementBinding, reason: str, said: str, now: float
 ) -> tuple[Condition, ...]:
     """Nothing is under way any more, from now on: while it was, only the lease said so."""
-    at = rfc3339(max(now, _leased_at(binding)))
+    at = rfc3339(max(now, lease.begun_at(binding)))
     others = tuple(each for each in conditions if each.type != "Progressing")
     return set_condition(others, "Progressing", "False", reason, said, at, binding.metadata.generation)
 
@@ -301,28 +329,36 @@ def outdated(binding: PlacementBinding, now: float) -> PlacementBinding:
 
     What is in the target stays, and so does the phase.
     """
+    return left(binding, "AwaitsDecision", _AWAITS, now)
+
+
+def left(binding: PlacementBinding, reason: str, said: str, now: float, **changes: object) -> PlacementBinding:
+    """The binding with a reason why what is in the target stays as it is, and so does the phase; the same object when
+    it says so already.
+    """
     at, generation = rfc3339(now), binding.metadata.generation
-    conditions = set_condition(
-        binding.status.conditions, "Progressing", "False", "AwaitsDecision", _AWAITS, at, generation
-    )
-    new = _with(binding, conditions=conditions)
+    conditions = set_condition(binding.status.conditions, "Progressing", "False", reason, said, at, generation)
+    new = _with(binding, conditions=conditions, **changes)
     return binding if new == binding else new
 
 
-def bound(message: Assigned, binding: PlacementBinding) -> Bound:
+def bound(message: Assigned | Observed, binding: PlacementBinding, *, repeated: bool = False) -> Bound:
     """What is told of a binding that was worked on for a message; its sentence is that of the condition Applied."""
-    applied = get_condition(binding.status.conditions, "Applied")
+    applied, failed = get_condition(binding.status.conditions, "Applied"), binding.status.phase == "Failed"
+    since = applied.last_transition_time if failed and applied is not None else binding.status.last_applied
     return Bound(
         placement=message.placement,
         head=message.head,
         target=message.target,
+        block=message.block,
         phase=binding.status.phase,
         applied=attempt_of(binding) if in_place(binding) else 0,
+        reason=applied.reason if failed and applied is not None else "",
         message="" if applied is None else applied.message,
-        objects=tuple(
-            ObjectHealth(ref=str(each.ref), health=each.health, message=each.message) for each in binding.status.objects
-        ),
+        objects=tuple(map(recorded, binding.status.objects)),
         version=binding.metadata.resource_version,
+        since=since or "",
+        repeated=repeated or (failed and binding.status.retries > 1),
     )
 
 

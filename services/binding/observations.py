@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from services.binding import lifecycle
+from services.binding import lease, lifecycle
 from services.binding.binder import Binder
 from services.binding.records import Records
 from services.binding.settings import BindingSettings
@@ -10,7 +10,6 @@ from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.model.report import TargetReport
-from shared.pipeline.copies import Strangers
 from shared.pipeline.messages import Bound, Observed
 
 _LEASED = 2.0  # seconds; a correction is not urgent
@@ -20,7 +19,7 @@ class Observations:
     """Records what status observed, and has drift corrected.
 
     A change of health alone is written without a message to status, which reported it; otherwise the two would go on
-    telling each other.
+    telling each other. Status is told again where it knows nothing of what is applied.
     """
 
     def __init__(
@@ -37,33 +36,33 @@ class Observations:
         self._reports = reports
         self._binder = binder
         self._clock = clock
-        self._strangers = Strangers()
 
     async def take(self, message: Observed) -> Bound | None:
         """Record health; apply anew where somebody changed or deleted what is ours. Raises as `Binder.bind`."""
-        if not self._binder.conclusions.knows(message):
-            self._strangers.leave(message)
         recorded = await self._binder.conclusions.take(message)
-        if recorded is not None and not lifecycle.drifted(recorded.binding, message):
+        if recorded is not None and not self._asks_for_more(recorded.binding, message):
             return None
         binding = await self._records.binding(message.placement, message.target)
         if binding is None or not lifecycle.concerns(binding, message) or await self._overtaken(message):
             return None
-        wait = lifecycle.leased(binding, self._clock(), self._settings.lease)
+        wait = lease.remaining(binding, self._clock(), self._settings.lease)
         if wait > 0:
             raise Retry(min(wait, _LEASED), f"another worker acts on {binding.metadata.name}")
         if lifecycle.in_place(binding):
             binding = await self._write(message, binding)
         drifted = lifecycle.drifted(binding, message)
         if not drifted and lifecycle.in_place(binding):
-            return None
+            return lifecycle.bound(message, binding) if lifecycle.untold(binding, message) else None
         if (wait := self._rest(binding)) > 0:
             raise Retry(wait, "what changed in the target is corrected later")
         return await self._binder.correct(message, drifted)
 
+    def _asks_for_more(self, binding: PlacementBinding, message: Observed) -> bool:
+        return bool(lifecycle.drifted(binding, message)) or lifecycle.untold(binding, message)
+
     def _rest(self, binding: PlacementBinding) -> float:
         """Seconds for which a target is left as it is; none after a worker that died before it said what it did."""
-        if lifecycle.unconcluded(binding):
+        if lease.unconcluded(binding):
             return 0.0
         settings = self._settings
         return lifecycle.rest(

@@ -11,11 +11,11 @@ from services.binding.core import Identity, identity
 from services.binding.lifecycle import attempt_of
 from shared.aio.lru import Lru
 from shared.aio.sharing import JointReads, Kept
-from shared.api import Placement, PlacementBinding, PlacementDecision, decode_binding, to_dict
+from shared.api import Placement, PlacementBinding, PlacementDecision, PlacementRevision, decode_binding, to_dict
 from shared.hub.decisions import read_decision
 from shared.hub.hub import Hub
 from shared.hub.names import APPLIED_FINALIZER, PLACEMENT_LABEL, binding_name, field_manager, label_value
-from shared.hub.resources import BINDINGS, PLACEMENTS, SYNCTARGETS
+from shared.hub.resources import BINDINGS, PLACEMENTS, REVISIONS, SYNCTARGETS
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import Resource
@@ -190,6 +190,27 @@ class Records:
         selector = f"{PLACEMENT_LABEL}={label_value(ref.name)}"
         page = await self._client(ref).list(BINDINGS, ref.namespace, label_selector=selector)
         return [decode_binding(item) for item in page.items]
+
+    async def keep(self, ref: PlacementRef, revision: PlacementRevision) -> None:
+        """Have a revision on record, as of the attempt that it names."""
+        client, metadata = self._client(ref), revision.metadata
+        try:
+            await client.create(REVISIONS, to_dict(revision), field_manager=FIELD_MANAGER)
+        except ApiError as error:
+            if not error.already_exists:
+                raise
+            patch = {"spec": {"attempt": revision.spec.attempt}}
+            await client.merge_patch(REVISIONS, metadata.name, patch, ref.namespace, field_manager=FIELD_MANAGER)
+
+    async def revisions(self, ref: PlacementRef) -> list[PlacementRevision]:
+        """All revisions of a placement that are on record."""
+        selector = f"{PLACEMENT_LABEL}={label_value(ref.name)}"
+        page = await self._client(ref).list(REVISIONS, ref.namespace, label_selector=selector, type=PlacementRevision)
+        return page.items
+
+    async def forget_revision(self, ref: PlacementRef, revision: PlacementRevision) -> None:
+        """Delete a revision."""
+        await self._client(ref).delete(REVISIONS, revision.metadata.name, ref.namespace)
 
     async def target_exists(self, target: str) -> bool:
         """True if there is such a SyncTarget; the inventory may be behind, or be rebuilt just now."""

@@ -7,6 +7,7 @@ from services.binding import lifecycle
 from services.binding.core import Identity
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
+from services.binding.runs import successors
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
@@ -14,7 +15,7 @@ from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.kube.errors import ApiError
-from shared.kube.times import seconds
+from shared.kube.times import rfc3339, seconds
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.report import TargetReport
 from shared.pipeline.messages import Assigned, Bound
@@ -53,7 +54,7 @@ class Removal:
         if binding is None:
             binding = await self._found(message)
             if binding is None:
-                return _removed(message, "", "")
+                return self._removed(message, "", "")
         self._leases.respect(message, binding, held)
         leaving = placement is None or placement.metadata.deletion_timestamp is not None
         if not leaving and not lifecycle.deleting(binding):
@@ -61,12 +62,24 @@ class Removal:
         if not lifecycle.deleting(binding):
             marked = await self._records.delete(ref, binding)
             if marked is None:
-                return _removed(message, binding.metadata.resource_version, "")
+                return self._removed(message, binding.metadata.resource_version, "")
             binding = marked
         # The Placement says whether its objects stay; only where it is gone is there nobody but the message to say so.
         orphan = message.orphan if placement is None else leaving and placement.spec.deletion_policy == "Orphan"
         note = await self._clear(message, binding, orphan=orphan)
-        return _removed(message, binding.metadata.resource_version, note)
+        return self._removed(message, binding.metadata.resource_version, note)
+
+    def _removed(self, message: Assigned, version: str, note: str) -> Bound:
+        return Bound(
+            placement=message.placement,
+            head=message.head,
+            target=message.target,
+            phase="Removed",
+            held=message.held,
+            message=note,
+            version=version,
+            since=rfc3339(self._clock()),
+        )
 
     async def _found(self, message: Assigned) -> PlacementBinding | None:
         """A PlacementBinding to clear the target under, where it still has what it should not, and there is none.
@@ -117,12 +130,13 @@ class Removal:
 
         The longer it takes, the less often it is looked at: deliveries are counted, and there is no hurry.
         """
-        if not message.after:
+        after = message.after or successors(facts.binding, facts.decision)
+        if not after:
             return
         decided_at = seconds((facts.decision.status.decided_at or "") if facts.decision else "")
         delay = min(_HANDOVER_MOST, max(_HANDOVER, (self._clock() - decided_at) / 4)) if decided_at else _HANDOVER
         present = {TargetRef.of(each.spec.target).id: each for each in await self._records.others(message.placement)}
-        for target in message.after:
+        for target in after:
             successor = present.get(target)
             if successor is None or not lifecycle.in_place(successor):
                 raise Retry(delay, f"{target} has to take over first")
@@ -145,14 +159,3 @@ async def out_of_reach(target: str, reach: Reach, records: Records) -> bool:
     if await records.target_exists(target):
         raise Retry(_UNKNOWN, f"target {target} is not in the inventory (yet)")
     return True
-
-
-def _removed(message: Assigned, version: str, note: str) -> Bound:
-    return Bound(
-        placement=message.placement,
-        head=message.head,
-        target=message.target,
-        phase="Removed",
-        message=note,
-        version=version,
-    )

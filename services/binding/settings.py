@@ -31,14 +31,27 @@ class BindingSettings(AccessSettings, frozen=True, kw_only=True):
             description="Seconds between retries where somebody has to act: no rights, a conflict, no such kind.", gt=0
         ),
     ] = 60.0
+    removing_retry_seconds: Annotated[
+        float,
+        Meta(description="Most seconds between two looks at what is deleted in a target, and still there.", gt=0),
+    ] = 10.0
+    unused_namespace_seconds: Annotated[
+        float,
+        Meta(
+            description="How long nothing is placed in a namespace that we made in a target, in seconds, before it is "
+            "removed, if there is nothing of anybody else in it either. 0: never.",
+            ge=0,
+        ),
+    ] = 300.0
     health_seconds: Annotated[
         float,
         Meta(
             description="How long the PlacementBinding of what was applied just now may wait, in seconds, so that it "
-            "says at once how the objects are. 0: it says first that they are applied.",
+            "says at once how the objects are. 0: it says first that they are applied. Best longer than what status "
+            "waits with progress (write_seconds).",
             ge=0,
         ),
-    ] = 1.0
+    ] = 1.5
     drift_seconds: Annotated[
         float,
         Meta(

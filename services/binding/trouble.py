@@ -4,6 +4,9 @@ from typing import Literal
 
 ConditionType = Literal["Applied", "PermissionGranted", "ConflictFree"]
 
+REMOVING = "Removing"
+"""The reason where something that is to go is still there."""
+
 
 class Trouble(Exception):
     """Why it is not applied, in one sentence.

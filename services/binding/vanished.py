@@ -33,7 +33,7 @@ class Cleanup:
                 await self._reach.work(target, applyset.clear(_nobody, orphan=message.orphan))
             except Trouble as problem:
                 raise Retry(self._reach.delay(target, problem, 0), problem.message) from problem
-        return Bound(placement=ref, head=message.head, target=target, phase="Removed", vanished=True)
+        return Bound(placement=ref, head=message.head, target=target, phase="Removed", vanished=True, held=message.held)
 
 
 async def _nobody() -> Mapping[Identity, PlacementRef]:

@@ -1,18 +1,17 @@
 """`moorage audit`: whether anything is given twice."""
 
 import argparse
-import asyncio
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from services.cli.hub.auditor import Discrepancy, audit
-from services.cli.hub.connection import hub_errors
 from services.cli.support.broker import broker, settings_of
 from services.cli.support.output import aligned
-from shared.process.settings import HubSettings, add_arguments
+from services.cli.support.settings import add_settings
+
+if TYPE_CHECKING:
+    from services.cli.hub.auditor import Discrepancy
+    from shared.process.settings import HubSettings
 
 DESCRIPTION = """\
 Compare what is reserved, decided and bound with what is in the targets, and name what must not be:
@@ -36,20 +35,26 @@ def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "audit",
-        help="whether anything is given twice: what is reserved, decided, bound and applied",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="json: for scripts")
-    add_arguments(parser, HubSettings)
+    add_settings(parser, "HubSettings")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Look, and print what was found: 0 when that is nothing, 1 when it is something."""
+    import asyncio
+
+    from services.cli.hub.connection import hub_errors
+    from shared.process.settings import HubSettings
+
     with hub_errors():
         findings = asyncio.run(_findings(settings_of(args, HubSettings)))
     if args.output == "json":
+        import msgspec
+
         sys.stdout.write(json.dumps({"findings": msgspec.to_builtins(findings)}, indent=2) + "\n")
     elif findings:
         rows = [(each.code, each.target or "-", each.placement or "-", each.message) for each in findings]
@@ -59,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if findings else 0
 
 
-async def _findings(settings: HubSettings) -> list[Discrepancy]:
+async def _findings(settings: "HubSettings") -> "list[Discrepancy]":
+    from services.cli.hub.auditor import audit
     from services.cli.hub.evidence import witness
 
     async with broker(settings) as (_, store), witness(settings, store) as here:

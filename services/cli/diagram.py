@@ -9,7 +9,6 @@ def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "diagram",
-        help="print the pipeline as a Mermaid flowchart",
         description="Print the pipeline as a Mermaid flowchart, from what the workers declare to consume and emit.",
     )
     parser.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""`moorage nats`: who may do what in NATS."""
+"""`moorage nats`: who may do what in NATS, and what there is."""
 
 import argparse
 import json
@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.cli.support.errors import UsageError
-from shared.broker.nats.permissions import API_PREFIX, Account
+
+if TYPE_CHECKING:
+    from shared.broker.nats.permissions import Account
 
 DESCRIPTION = """\
 Print the `accounts` block of a nats-server configuration: an account for the broker, with an administrator, and one for
@@ -26,7 +28,12 @@ variables of nats-server (MOORAGE_NKEY_POLICY and so on), which are to hold the 
 
 A worker then needs:
 
-  MOORAGE_NATS_NKEY=keys/policy.nk MOORAGE_NATS_API_PREFIX=%s MOORAGE_PROVISION=false moorage worker policy
+  MOORAGE_NATS_NKEY=keys/policy.nk MOORAGE_NATS_API_PREFIX=JS.moorage.API MOORAGE_PROVISION=false moorage worker policy
+
+Tenants who ask and follow over NATS have an account each:
+
+  moorage nats permissions --seeds keys --tenant shop=root:shop/alice,bob > permissions.conf
+  MOORAGE_NATS_NKEY=keys/shop.nk MOORAGE_NATS_API_PREFIX=JS.moorage.API moorage events --workspace root:shop --follow
 
 and streams are made by the administrator:
 
@@ -46,22 +53,46 @@ WIDTH = 180
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
-    parser = commands.add_parser("nats", help="what each worker may do in NATS, as a configuration of nats-server")
+    parser = commands.add_parser("nats")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     found = actions.add_parser(
         "permissions",
         help="print the accounts and users for a nats-server configuration",
-        description=DESCRIPTION % API_PREFIX,
+        description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     found.add_argument(
         "--seeds", type=Path, metavar="DIRECTORY", help="where the seeds of the users' nkeys are; missing ones are made"
+    )
+    found.add_argument(
+        "--tenant",
+        action="append",
+        default=[],
+        metavar="NAME=WORKSPACE/USER,USER",
+        help="an account more, that may ask for a workspace as these users and follow its events; may be given again",
     )
     found.add_argument("--file", type=Path, help="write it to this file instead of standard output")
     found.add_argument(
         "-o", "--output", choices=("conf", "json"), default="conf", help="json: for scripts; nats-server reads it too"
     )
     found.set_defaults(run=run)
+    listed = actions.add_parser(
+        "subjects",
+        help="print every subject, stream, consumer and bucket, with who may use it and what for",
+        description="Print, in Markdown, every subject, stream, consumer and bucket that Moorage has in NATS, with who "
+        "may publish, read or write there, and what for. It is derived from the workers' declarations; no NATS is "
+        "asked. Example: moorage nats subjects --file subjects.md",
+    )
+    listed.add_argument("--file", type=Path, help="write it to this file instead of standard output")
+    listed.set_defaults(run=subjects)
+
+
+def subjects(args: argparse.Namespace) -> int:
+    """Print the reference page."""
+    from services.registry import load_all
+    from shared.pipeline.reference import subjects_page
+
+    return _print(subjects_page(load_all()), args.file)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     from shared.broker.nats.permissions import configuration
     from shared.pipeline.rights import accounts
 
-    found = accounts(load_all())
+    found = (*accounts(load_all()), *_tenants(args.tenant))
     names = (ADMIN, *(account.name for account in found))
     keys = references(names) if args.seeds is None else keys_in(args.seeds, names)
     config = configuration(found, keys)
@@ -80,19 +111,44 @@ def run(args: argparse.Namespace) -> int:
         printed = json.dumps({"accounts": config}, indent=2) + "\n"
     else:
         printed = text(config, found)
-    if args.file is None:
-        sys.stdout.write(printed)
+    return _print(printed, args.file)
+
+
+def _tenants(given: Sequence[str]) -> "list[Account]":
+    """The accounts of the tenants that are named; raises UsageError."""
+    from services.registry import load_all
+    from shared.pipeline.rights import accounts
+    from shared.pipeline.tenants import account_of, tenant
+
+    taken = {ADMIN, *(account.name for account in accounts(load_all()))}
+    found = []
+    for text in given:
+        try:
+            each = tenant(text)
+        except ValueError as error:
+            raise UsageError(f"--tenant: {error}") from None
+        if each.name in taken:
+            raise UsageError(f"--tenant: there is an account {each.name} already")
+        taken.add(each.name)
+        found.append(account_of(each))
+    return found
+
+
+def _print(text: str, file: Path | None) -> int:
+    """To standard output, or to a file; raises UsageError for one that cannot be written."""
+    if file is None:
+        sys.stdout.write(text)
         return 0
     try:
-        args.file.write_text(printed)
+        file.write_text(text)
     except OSError as error:
-        raise UsageError(f"--file: cannot write {args.file}: {error.strerror}") from None
+        raise UsageError(f"--file: cannot write {file}: {error.strerror}") from None
     return 0
 
 
 def references(names: Iterable[str]) -> dict[str, str]:
     """Environment variables of nats-server that are to hold the public keys."""
-    return {name: f"$MOORAGE_NKEY_{name.upper()}" for name in names}
+    return {name: f"$MOORAGE_NKEY_{name.upper().replace('-', '_')}" for name in names}
 
 
 def keys_in(directory: Path, names: Iterable[str]) -> dict[str, str]:
@@ -128,7 +184,7 @@ def _public(path: Path) -> str:
     return public
 
 
-def text(config: Mapping[str, Any], accounts: Sequence[Account]) -> str:
+def text(config: Mapping[str, Any], accounts: "Sequence[Account]") -> str:
     """The configuration for people to read: one subject a line, with a comment for each account."""
     comments = {f"moorage-{account.name}": account.summary for account in accounts}
     comments["moorage"] = "the streams; its user is the administrator, for `moorage provision`"

@@ -1,29 +1,29 @@
 """`moorage provision`: make streams, consumers and buckets, for workers that may not do so themselves."""
 
 import argparse
-import asyncio
 import sys
 from typing import Any
 
 from services.cli.support.broker import broker, settings_of
-from shared.process.settings import ProvisionSettings, add_arguments
+from services.cli.support.settings import add_settings
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "provision",
-        help="make streams, consumers and buckets in NATS",
         description="Create or update in NATS whatever the workers need: streams, consumers and buckets. Workers do it "
         "themselves at start, unless MOORAGE_PROVISION is false: then run this with the rights of an administrator, "
         "first and after each upgrade. What is stored stays.",
     )
-    add_arguments(parser, ProvisionSettings)
+    add_settings(parser, "ProvisionSettings")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Provision, and say what is there now."""
+    import asyncio
+
     asyncio.run(_provision(args))
     return 0
 
@@ -32,10 +32,12 @@ async def _provision(args: argparse.Namespace) -> None:
     from services.registry import load_all
     from shared.pipeline import topology
     from shared.pipeline.buckets import BUCKETS
+    from shared.process.settings import ProvisionSettings
 
     settings = settings_of(args, ProvisionSettings)
-    streams = topology.streams(settings.stream_replicas, settings.pipeline_max_bytes)
-    consumers = tuple(consumer for worker in load_all() for consumer in topology.consumers(worker))
+    workers = load_all()
+    streams = (*topology.streams(settings), *topology.received(workers, settings.stream_replicas))
+    consumers = tuple(consumer for worker in workers for consumer in topology.consumers(worker))
     async with broker(settings, replicas=settings.stream_replicas) as (bus, store):
         await bus.provision(streams, consumers)
         await store.provision(BUCKETS)

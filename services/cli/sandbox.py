@@ -1,7 +1,6 @@
 """`moorage sandbox`: the development control plane alone, and the faults of one that runs."""
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -9,9 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
-from services.cli.hub.connection import hub_errors
 from services.cli.support.output import aligned
 
 KUBECONFIG = Path(".moorage/sandbox/admin.kubeconfig")
@@ -23,7 +19,6 @@ def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "sandbox",
-        help="run the development control plane alone, or let one fail",
         description="A control plane for development that speaks the Kubernetes and kcp wire protocol.",
         add_help=False,
         prefix_chars="\0",  # nothing is an option here: argparse would refuse those that it does not know
@@ -72,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def fault(argv: list[str]) -> int:
     """Add, list or clear faults of the sandbox that a kubeconfig leads to."""
+    import asyncio
+
+    from services.cli.hub.connection import hub_errors
+
     options = vars(_parser().parse_args(argv))
     kubeconfig, action, output = options.pop("kubeconfig"), options.pop("action"), options.pop("output", "")
     with hub_errors():
@@ -87,6 +86,8 @@ def fault(argv: list[str]) -> int:
 
 
 async def _ask(kubeconfig: Path, action: str, options: dict[str, Any]) -> Any:
+    import msgspec
+
     from shared.kube.auth.kubeconfig import load_kubeconfig
     from shared.kube.client import Client
 

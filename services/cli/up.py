@@ -1,34 +1,39 @@
 """`moorage up`: everything on this machine. Starts what is missing, says where everything is, stays until Ctrl-C."""
 
 import argparse
-import asyncio
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from services import PIPELINE
 from services.cli.support.errors import UsageError
+from services.cli.support.local import CONTEXT, DEFAULT_DATA, DEFAULT_WORLD, READY_WITHIN
 from services.cli.support.output import note
-from services.cli.support.plan import DEFAULT_WORLD, Endpoints, Plan
-from services.cli.support.system import up
+from services.cli.support.tenant import duration
 
-DEFAULT_DATA = Path(".moorage")
+if TYPE_CHECKING:
+    from services.cli.support.plan import Endpoints, Plan
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "up",
-        help="run everything on this machine until Ctrl-C",
         description="Start NATS and a sandbox control plane (unless told where there are some), and every worker as a "
         "process of its own. Workers take their settings from the environment (`moorage worker NAME --help`).",
     )
     add_plan_arguments(parser)
+    parser.add_argument(
+        "--wait-timeout",
+        type=duration,
+        default=READY_WITHIN,
+        metavar="DURATION",
+        help="how long it may take until all is ready, before all is stopped again (default: 4m)",
+    )
     parser.add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="json: one line once all is ready"
     )
@@ -84,8 +89,10 @@ def port(text: str) -> int:
     return number
 
 
-def plan_of(args: argparse.Namespace) -> Plan:
+def plan_of(args: argparse.Namespace) -> "Plan":
     """The plan that the flags make; raises UsageError for what cannot be."""
+    from services.cli.support.plan import Plan
+
     workers = [] if args.workers == "none" else [name for name in args.workers.split(",") if name]
     copies: dict[str, int] = {}
     for given in args.scale:
@@ -105,17 +112,23 @@ def plan_of(args: argparse.Namespace) -> Plan:
         sandbox_port=args.sandbox_port,
         workers=workers,
         copies=copies,
+        ready_within=args.wait_timeout,
+        keeps_spans=True,
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Start everything, say where it is, wait for a signal, stop everything."""
+    import asyncio
+
     asyncio.run(_until_signal(plan_of(args), as_json=args.output == "json"))
     return 0
 
 
-async def _until_signal(plan: Plan, *, as_json: bool) -> None:
+async def _until_signal(plan: "Plan", *, as_json: bool) -> None:
     """SIGTERM and Ctrl-C stop what runs, also while it is still starting."""
+    import asyncio
+
     staying = asyncio.create_task(_stay(plan, as_json=as_json))
 
     def stop() -> None:
@@ -130,16 +143,33 @@ async def _until_signal(plan: Plan, *, as_json: bool) -> None:
     note("stopped")
 
 
-async def _stay(plan: Plan, *, as_json: bool) -> None:
+async def _stay(plan: "Plan", *, as_json: bool) -> None:
     """Start everything and say where it is; it is stopped when this is cancelled."""
-    async with up(plan) as running:
+    import asyncio
+
+    import msgspec
+
+    from services.cli.support.system import up
+
+    began = time.monotonic()
+
+    def step(text: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - began:5.1f} s] {text}\n")
+        sys.stderr.flush()
+
+    async with up(plan, step=(lambda _: None) if as_json else step) as running:
         place = running.place
+        context = plan.data / CONTEXT
+        context.write_bytes(msgspec.json.encode(place))
         sys.stdout.write(msgspec.json.encode(place).decode() + "\n" if as_json else describe(place))
         sys.stdout.flush()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            context.unlink(missing_ok=True)
 
 
-def describe(place: Endpoints) -> str:
+def describe(place: "Endpoints") -> str:
     """Where everything is and how to look around, for people."""
 
     def listed(paths: Mapping[str, str]) -> str:
@@ -153,6 +183,7 @@ def describe(place: Endpoints) -> str:
         f"of users\n{listed(place.users)}"
         f"of targets\n{listed(place.targets)}\n"
         f"look around:\n"
+        f'  eval "$(moorage env --data {Path(place.logs).parent})"; moorage doctor\n'
         f"  kubectl --kubeconfig {place.kubeconfig} get workspaces\n"
         f"  nats --server {place.nats} sub 'moorage.pipeline.>'\n"
         f"Ctrl-C stops everything.\n"

@@ -1,20 +1,15 @@
 """`moorage world apply`: make a world usable: our CRDs in its workspaces, its clusters offered as SyncTargets."""
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
-
-from services.cli.hub.connection import hub_errors
-from services.cli.support import offers
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "world",
-        help="offer the clusters of a world file in its workspaces",
         description="Install Moorage's CRDs in the workspaces of a world file, and offer its clusters there: "
         "a SyncTarget, a Secret with the kubeconfig, and RBAC for who may use it. Idempotent.",
     )
@@ -28,6 +23,11 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Apply the world file."""
+    import asyncio
+
+    from services.cli.hub.connection import hub_errors
+    from services.cli.support import offers
+
     with hub_errors():
         count = asyncio.run(offers.apply(offers.read(args.world), args.kubeconfig, args.targets))
     sys.stdout.write(f"{count} clusters are offered\n")

@@ -9,6 +9,7 @@ from services.controller.settings import ControllerSettings
 from services.controller.watches import Watches
 from shared.aio.workqueue import WorkQueue
 from shared.broker.table import Table
+from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyEntry
 from shared.model.refs import PlacementRef
 
@@ -24,6 +25,8 @@ class Controller:
     reconciler: Reconciler
     policies_table: Table[PolicyEntry]
     changed_policies: WorkQueue[tuple[str, str]]
+    kinds_table: Table[DeclaredKind]
+    changed_kinds: WorkQueue[tuple[str, str]]
     agenda: Agenda
     swept_world: float = 0.0
     """As of which change of the world the sweep has looked at those that such a change may help."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from services.controller.answers import AnswerTimes
 from services.controller.core.brake import Braked, BrakeSettings, brake
 from services.controller.core.eviction import Expelling, Sighting, expelling
 from services.controller.core.observation import Observation
@@ -30,6 +31,7 @@ class Observer:
     inventory: View[Target]
     clock: Callable[[], float]
     moves: Moves
+    answers: AnswerTimes
     world_changed_at: float = 0.0
     _missing: dict[str, float] = field(default_factory=dict)
     _expelling: dict[str, Expelling] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class Observer:
             attempts=attempts,
             targets=targets,
             world_changed_at=self.world_changed_at,
+            answers_take=self.answers.take(now),
             may_move=self.moves.left(ref.workspace) >= 1 or self.moves.at_once(ill),
             now=now,
             settings=self.settings,

@@ -1,19 +1,23 @@
 """Projections of the objects that the controller follows, and which of their changes matter."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from services.controller.core.observation import KnownDecision
-from services.controller.core.rebalance import moved_at
-from services.controller.workload import Selected, select
-from shared.api import Placement, decode_decision, decode_policy
-from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REQUESTER_ANNOTATION
+from services.controller.core.observation import KnownDecision, known_decision
+from shared.api import ParamRef, Placement, decode_decision, decode_policy, decode_workloadkind
+from shared.hub.kinds import Kinds
+from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REBALANCE_ANNOTATION, REQUESTER_ANNOTATION
+from shared.hub.requester import requester_of
 from shared.hub.slices import is_first
+from shared.hub.workload import Selected, select
+from shared.kube.resources import group_of
+from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyEntry
 from shared.model.refs import TargetRef
-from shared.model.request import PreviousChoice
+from shared.model.request import Requester
 
 
 class KnownBinding(msgspec.Struct, frozen=True):
@@ -22,6 +26,7 @@ class KnownBinding(msgspec.Struct, frozen=True):
     placement: str
     target: str
     attempt: int
+    kinds: frozenset[tuple[str, str]] = frozenset()  # group and kind of what is there
 
 
 def same_wish(old: Placement | None, new: Placement | None) -> bool:
@@ -31,41 +36,57 @@ def same_wish(old: Placement | None, new: Placement | None) -> bool:
 
 def _wish(placement: Placement) -> tuple[object, ...]:
     metadata = placement.metadata
-    requester = metadata.annotations.get(REQUESTER_ANNOTATION)
+    said = [metadata.annotations.get(name) for name in (REQUESTER_ANNOTATION, REBALANCE_ANNOTATION)]
     identity = (metadata.uid, metadata.generation, metadata.deletion_timestamp, metadata.finalizers)
-    return (*identity, metadata.labels, requester)
+    return (*identity, metadata.labels, said)
 
 
-def policy_of(workspace: str, raw: bytes) -> PolicyEntry:
+class KnownPolicy(msgspec.Struct, frozen=True):
+    """A PlacementPolicy without exemptions and parameters, and who wrote its spec."""
+
+    entry: PolicyEntry
+    author: Requester | None
+
+    @property
+    def takes(self) -> "WantedObject | None":
+        """The object that it takes parameters from, in its author's name; None where it takes none."""
+        ref = self.entry.spec.param_ref
+        return None if ref is None else WantedObject(ref, self.author)
+
+
+class WantedObject(msgspec.Struct, frozen=True):
+    """An object that a policy takes parameters from, and in whose name it is read."""
+
+    ref: ParamRef
+    author: Requester | None
+
+
+def policy_of(workspace: str, raw: bytes) -> KnownPolicy:
     """A PlacementPolicy of a workspace."""
     policy = decode_policy(raw)
     metadata = policy.metadata
-    return PolicyEntry(
+    entry = PolicyEntry(
         workspace=workspace,
         name=metadata.name,
         uid=metadata.uid,
         generation=metadata.generation,
         spec=policy.spec,
     )
+    return KnownPolicy(entry, requester_of(policy))
+
+
+def kind_of(workspace: str, raw: bytes) -> DeclaredKind:
+    """A WorkloadKind of a workspace."""
+    declared = decode_workloadkind(raw)
+    return DeclaredKind(workspace=workspace, name=declared.metadata.name, spec=declared.spec)
 
 
 def decision_of(raw: bytes) -> KnownDecision:
     """A PlacementDecision, or a slice of one."""
     decision = decode_decision(raw)
-    status, owners = decision.status, decision.metadata.owner_references
-    selected = tuple(
-        PreviousChoice(target=TargetRef.of(each.target).id, replicas=each.replicas) for each in status.selected
-    )
-    reserved = {choice.target: each.reserved for choice, each in zip(selected, status.selected, strict=True)}
-    return KnownDecision(
-        attempt=status.attempt,
-        selected=selected,
-        reserved=reserved,
-        moved_at=moved_at(status.history),
-        revision=status.revision,
-        slices=status.slices,
-        slice_of="" if is_first(decision.metadata) else owners[0].name if owners else decision.metadata.name,
-    )
+    owners = decision.metadata.owner_references
+    of = "" if is_first(decision.metadata) else owners[0].name if owners else decision.metadata.name
+    return known_decision(decision.status, of)
 
 
 _LABELLED = msgspec.json.Decoder(dict[str, Any])
@@ -81,13 +102,20 @@ def binding_of(raw: bytes) -> KnownBinding:
         placement=(spec.get("placementRef") or {}).get("name") or labels.get(PLACEMENT_LABEL, ""),
         target=TargetRef(workspace=target.get("workspace", ""), name=target.get("name", "")).id,
         attempt=int(attempt) if attempt.isdecimal() else 0,
+        kinds=_shared(frozenset((group_of(each["apiVersion"]), each["kind"]) for each in spec.get("manifests") or ())),
     )
 
 
-def workload_of(api_version: str, kind: str) -> Callable[[bytes], Selected]:
-    """A decoder for objects of one kind, whose lists do not name it."""
+@functools.lru_cache(maxsize=1024)
+def _shared(kinds: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """The same object for what is the same: most bindings have one of a few sets of kinds."""
+    return kinds
+
+
+def workload_of(api_version: str, kind: str, kinds: Kinds) -> Callable[[bytes], Selected]:
+    """A decoder for objects of one kind, whose lists do not name it; `kinds` are those that the workspace knows."""
 
     def decode(raw: bytes) -> Selected:
-        return select({**_LABELLED.decode(raw), "apiVersion": api_version, "kind": kind})
+        return select({**_LABELLED.decode(raw), "apiVersion": api_version, "kind": kind}, kinds=kinds)
 
     return decode

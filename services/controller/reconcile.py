@@ -1,13 +1,16 @@
 """Looking at one placement: observe, decide on the next step, carry it out."""
 
+import asyncio
 import math
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
-from services.controller.core.digest import SUSPENDED, above, digest
-from services.controller.core.eviction import Sighting, gone
+from services.controller.core.digest import SUSPENDED, digest
+from services.controller.core.eviction import Sighting, gone, leaving_since
 from services.controller.core.observation import Observation
+from services.controller.core.rebalance import looking, noted
 from services.controller.core.steps import (
     Hold,
     LetGo,
@@ -20,28 +23,37 @@ from services.controller.core.steps import (
     is_move,
     next_step,
 )
-from services.controller.counting import Counted
 from services.controller.observer import Observer
+from services.controller.overrides import Overrides
+from services.controller.scoping import scope_labels
 from services.controller.selection import Selection, Selections
 from services.controller.watches import Watches
-from services.controller.workspace import WorkspaceWatch
+from services.controller.workspace import SYNC_TIMEOUT, WorkspaceWatch
+from shared.aio.lru import Lru
 from shared.aio.rate import Rate
-from shared.api import Placement, PlacementStatus
+from shared.api import Placement, PlacementStatus, Targets
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
-from shared.hub.names import PLACED_FINALIZER
+from shared.broker.tokens import join
+from shared.hub.counting import Counted
+from shared.hub.names import HOLD_ANNOTATION, PLACED_FINALIZER
 from shared.hub.requester import requester_of
 from shared.hub.resources import PLACEMENTS
 from shared.hub.retry import as_retry
+from shared.kube.times import rfc3339
+from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyEntry
-from shared.model.refs import Head, PlacementRef, PolicyRef, TargetRef
-from shared.model.request import HeadEntry, Request, Requester, Waiting
-from shared.pipeline.messages import Reported, Requested, Withdrawn
+from shared.model.refs import Head, KindRef, PlacementRef, PolicyRef, TargetRef, above
+from shared.model.request import HeadEntry, OperatorOverride, Request, Requester, ScopeLabels, Waiting, WorkloadObject
+from shared.model.target import Workspace
+from shared.pipeline.messages import Cleared, Reported, Requested, Withdrawn
 from shared.process import audit
 
 Said = Requested | Withdrawn | Reported
 """What the controller has to say of a placement."""
+
+_WRITTEN = 10_000  # heads, of half a KB each; what is forgotten is read
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +64,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     input_digest: str
     digest: str
     beyond: bool = False  # it is refused since its workspace has too many
+    unread: str = ""  # which part of its workload cannot be read any more, and why
+    kept: tuple[WorkloadObject, ...] = ()  # what counts of that part
+    targets: Targets | None = None  # where it stays meanwhile
+    overrides: tuple[OperatorOverride, ...] = ()
+    scope_labels: ScopeLabels = ScopeLabels()
 
 
 @dataclass(frozen=True)
@@ -74,8 +91,18 @@ class Reconciler:
     heads: Table[HeadEntry]
     waiting: Table[Waiting]
     policies: View[PolicyEntry]
+    kinds: View[DeclaredKind]
+    workspaces: View[Workspace]
     rounds: Rate  # by workspace
     selections: Selections
+    overrides: Overrides
+    tell: Callable[[Cleared], Awaitable[None]]
+    look_at: Callable[[PlacementRef], None]
+    outdated: set[str] = field(default_factory=set)
+    """Keys of heads that turned out to be newer than was known, each until it is looked at again."""
+    written: Lru[str, Entry[HeadEntry]] = field(default_factory=lambda: Lru(_WRITTEN))
+    """Heads that were written here, each until it was heard of."""
+    _unread: set[PlacementRef] = field(default_factory=set)  # those that are looked at again
 
     async def reconcile(self, ref: PlacementRef) -> Said | None:
         """What is to be said about a placement now. Raises `Retry` when it cannot be told yet."""
@@ -88,19 +115,58 @@ class Reconciler:
             return await self._carry_out(await self._look(ref, watch))
 
     async def _look(self, ref: PlacementRef, watch: WorkspaceWatch) -> Case:
-        placement, entry, wish = watch.placement(ref), await self.heads.get(ref.key), None
+        placement, entry, wish = watch.placement(ref), await self._known(ref.key), None
         if placement is None:
             watch.referred.forget(ref)
         elif is_live(placement):
             await self._hold(watch, placement)
-            wish = await self._wish(ref, watch, placement)
+            kept = entry.value.kept if entry is not None and not entry.value.deleted else ()
+            wish = await self._wish(ref, watch, placement, kept)
+            if wish.unread:
+                self._look_again(ref)
         head, digest = entry.value if entry is not None else None, wish.digest if wish is not None else None
         seen = self.observer.observe(watch, ref, placement, head, key=ref.key, digest=digest)
         return Case(ref, watch, entry, wish, await self._checked(seen))
 
-    async def _wish(self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement) -> Wish:
+    async def _known(self, key: str) -> Entry[HeadEntry] | None:
+        """The head as was last heard or written; what is written by that fails where it is outdated, and then it is
+        read."""
+        if key in self.outdated:
+            self.outdated.discard(key)
+            return await self.heads.get(key)
+        heard, written = self.observer.heads, self.written.get(key)
+        if written is not None and heard.revision < written.revision:
+            return written
+        self.written.pop(key)
+        return heard.entries.get(key)
+
+    async def _move(self, case: Case, value: HeadEntry) -> int:
+        """Write a head in place of the one that is known; the revision. Raises `Retry` when somebody else wrote."""
+        key = case.ref.key
+        try:
+            revision = await self.heads.update(key, value, case.entry.revision if case.entry else 0)
+        except Conflict:
+            self.outdated.add(key)
+            raise Retry(0.0, "another controller was faster") from None
+        self.written.put(key, Entry(key, value, revision))
+        return revision
+
+    def _look_again(self, ref: PlacementRef) -> None:
+        """Look at it later: nothing tells of a right that is given back."""
+        if ref not in self._unread:
+            self._unread.add(ref)
+            asyncio.get_running_loop().call_later(self.observer.settings.resync_seconds, self._again, ref)
+
+    def _again(self, ref: PlacementRef) -> None:
+        self._unread.discard(ref)
+        self.look_at(ref)
+
+    async def _wish(
+        self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, kept: tuple[WorkloadObject, ...]
+    ) -> Wish:
+        self._check_kinds(ref.workspace)
         targets = (entry.value for entry in self.observer.inventory.entries.values())
-        selected = await self.selections.of(ref, watch, placement, targets)
+        selected = await self.selections.of(ref, watch, placement, targets, kept)
         counted = selected.counted
         most, decision = self.observer.settings.max_workspace_placements, watch.decision(ref)
         beyond = (ref.namespace, ref.name) in watch.beyond(most) and not (decision is not None and decision.selected)
@@ -108,6 +174,8 @@ class Reconciler:
             counted = Counted(error=f"its workspace has more than the {most} Placements that it may")
             selected = Selection(counted)
         requester, policies = requester_of(placement), self._policies_in_force(ref.workspace)
+        overrides = await self.overrides.in_force(ref, placement)
+        labels = await self._scope_labels(ref, watch, policies)
         found = digest(
             placement.spec,
             placement.metadata.labels,
@@ -117,8 +185,21 @@ class Reconciler:
             policies,
             selected.along,
             selected.digest,
+            overrides,
+            labels,
         )
-        return Wish(requester=requester, counted=counted, input_digest=selected.digest, digest=found, beyond=beyond)
+        return Wish(
+            requester=requester,
+            counted=counted,
+            input_digest=selected.digest,
+            digest=found,
+            beyond=beyond,
+            unread=selected.unread,
+            kept=selected.kept,
+            targets=selected.targets,
+            overrides=overrides,
+            scope_labels=labels,
+        )
 
     def _policies_in_force(self, workspace: str) -> list[PolicyEntry]:
         """The policies for a workspace, once the policy workers can see them as they are; raises `Retry` before."""
@@ -129,10 +210,30 @@ class Reconciler:
                 continue
             if not watch.synced:
                 raise Retry(1.0, f"policies of {path} are still being read")
-            found += watch.policies()
+            found += watch.policies.all()
         if any(self.policies.get(PolicyRef.of(policy).key) != policy for policy in found):
             raise Retry(0.05, "a policy is just being published")
         return found
+
+    async def _scope_labels(
+        self, ref: PlacementRef, watch: WorkspaceWatch, policies: Sequence[PolicyEntry]
+    ) -> ScopeLabels:
+        """The labels by which policies choose placements. Raises `Retry` until they are read."""
+
+        def workspace(path: str) -> Workspace | None:
+            return self.workspaces.get(join(path))
+
+        try:
+            return await scope_labels(ref, policies, workspace, watch.namespaces, SYNC_TIMEOUT)
+        except TimeoutError:
+            raise Retry(5.0, f"namespaces of {ref.workspace or 'the hub'} are not read yet") from None
+
+    def _check_kinds(self, workspace: str) -> None:
+        """Raises `Retry` until all that is declared for a workspace is published: binding goes by that."""
+        watches = (self.watches.get(path) for path in above(workspace))
+        declared = (each for watch in watches if watch is not None for each in watch.declared())
+        if any(self.kinds.get(KindRef(workspace=each.workspace, name=each.name).key) != each for each in declared):
+            raise Retry(0.05, "a WorkloadKind is just being published")
 
     async def _checked(self, seen: Observation) -> Observation:
         """An observation in which targets count as gone only where their workspace itself, asked now, has none."""
@@ -165,8 +266,8 @@ class Reconciler:
                 return Reported(placement=case.ref, head=await self._advance(case, SUSPENDED), fact="suspended")
             case Hold():
                 return await self._hold_still(case, step)
-            case LetGo() if placement is not None:
-                await self._let_go(case.watch, placement)
+            case LetGo() if placement is not None and case.entry is not None:
+                await self._let_go(case, placement, case.entry.value.head)
             case Wait() | Nothing():
                 pass
             case _:
@@ -184,26 +285,36 @@ class Reconciler:
             audit.refused("TooManyPlacements", requester=requester, placement=str(case.ref))
 
     async def _place(self, case: Case, placement: Placement, wish: Wish, step: Place) -> Requested:
-        head = await self._advance(case, wish.digest, leaving=step.leaving, in_vain=step.in_vain)
+        head = await self._advance(
+            case, wish.digest, leaving=step.leaving, in_vain=step.in_vain, kept=wish.kept, looks=step.looks
+        )
+        spec = looking(placement.spec) if step.looks else placement.spec
         decision = case.seen.decision
         request = Request(
             placement=case.ref,
             head=head,
             cause=step.cause,
-            spec=msgspec.structs.replace(placement.spec, manifests=()),  # binding reads them itself; they may be secret
+            spec=msgspec.structs.replace(  # binding reads manifests itself; they may be secret
+                spec, manifests=(), targets=wish.targets or spec.targets
+            ),
             labels=placement.metadata.labels,
             requester=wish.requester,
+            scope_labels=wish.scope_labels,
             workload=wish.counted.workload,
             variants=wish.counted.variants,
             input_digest=wish.input_digest,
             previous=decision.selected if decision else (),
             leaving=step.leaving,
+            leaving_since=leaving_since(case.seen.entry, step.leaving, head.attempt),
             bound=tuple(sorted(case.seen.attempts)),
             moved_at=decision.moved_at if decision else 0.0,
             policy_revision=self.policies.revision,
             requested_at=self.observer.clock(),
+            hold=placement.metadata.annotations.get(HOLD_ANNOTATION, ""),
             unreported=placement.metadata.resource_version if placement.status == PlacementStatus() else "",
             error=wish.counted.error,
+            operator_overrides=wish.overrides,
+            unread=wish.unread,
         )
         return Requested(request=request)
 
@@ -212,10 +323,7 @@ class Reconciler:
         if case.entry is None:
             return None
         noted = msgspec.structs.replace(case.entry.value, held=step.why)
-        try:
-            revision = await self.heads.update(case.ref.key, noted, case.entry.revision)
-        except Conflict:
-            raise Retry(0.0, "another controller was faster") from None
+        revision = await self._move(case, noted)
         return Reported(placement=case.ref, head=noted.head, fact=f"held-{revision}")
 
     async def _withdraw(self, case: Case, step: Withdraw) -> Withdrawn | None:
@@ -223,13 +331,21 @@ class Reconciler:
             return None
         head = await self._advance(case, "", deleted=True)
         if step.let_go and case.seen.placement is not None:
-            await self._let_go(case.watch, case.seen.placement)
+            await self._let_go(case, case.seen.placement, head)
         chosen = case.seen.decision.selected if case.seen.decision is not None else ()
         targets = tuple(sorted({*case.seen.attempts, *(choice.target for choice in chosen)}))
         return Withdrawn(placement=case.ref, head=head, orphan=step.orphan, targets=targets)
 
     async def _advance(
-        self, case: Case, digest: str, *, leaving: tuple[str, ...] = (), deleted: bool = False, in_vain: int = 0
+        self,
+        case: Case,
+        digest: str,
+        *,
+        leaving: tuple[str, ...] = (),
+        deleted: bool = False,
+        in_vain: int = 0,
+        kept: tuple[WorkloadObject, ...] = (),
+        looks: bool = False,
     ) -> Head:
         """Move the head on by one attempt. Raises `Retry` when somebody else did meanwhile.
 
@@ -242,19 +358,22 @@ class Reconciler:
             generation=placement.metadata.generation if placement else known.generation,
             attempt=max(known.attempt, decision.attempt if decision else 0) + 1,
         )
+        before = case.entry.value if case.entry else None
+        rebalance, since = noted(before, placement, decision, head.attempt, looks=looks)
         value = HeadEntry(
             head=head,
             digest=digest,
             leaving=leaving,
+            leaving_since=leaving_since(before, leaving, head.attempt),
             requested_at=self.observer.clock(),
             deleted=deleted,
             in_vain=in_vain,
-            held=case.entry.value.held if case.entry and placement else "",
+            kept=kept,
+            held=before.held if before and placement else "",
+            rebalance=rebalance,
+            rebalance_since=since,
         )
-        try:
-            await self.heads.update(case.ref.key, value, case.entry.revision if case.entry else 0)
-        except Conflict:
-            raise Retry(0.0, "another controller was faster") from None
+        await self._move(case, value)
         return head
 
     async def _stop_waiting(self, case: Case) -> None:
@@ -267,10 +386,12 @@ class Reconciler:
         if PLACED_FINALIZER not in placement.metadata.finalizers:
             await _set_finalizers(watch, placement, (*placement.metadata.finalizers, PLACED_FINALIZER))
 
-    async def _let_go(self, watch: WorkspaceWatch, placement: Placement) -> None:
-        """Let a Placement vanish."""
+    async def _let_go(self, case: Case, placement: Placement, head: Head) -> None:
+        """Let a Placement vanish, of which nothing is left anywhere. That is told first: later nobody knows of it."""
+        since = rfc3339(self.observer.clock())
+        await self.tell(Cleared(placement=case.ref, head=head, since=since))
         rest = tuple(name for name in placement.metadata.finalizers if name != PLACED_FINALIZER)
-        await _set_finalizers(watch, placement, rest)
+        await _set_finalizers(case.watch, placement, rest)
 
 
 async def _set_finalizers(watch: WorkspaceWatch, placement: Placement, finalizers: tuple[str, ...]) -> None:

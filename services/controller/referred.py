@@ -3,27 +3,29 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
-from services.controller.workload import Selected
 from shared.hub.references import REFERRED, selects
+from shared.hub.workload import Selected
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
-from shared.kube.resources import SERVICES
 from shared.kube.subscription import Change
 from shared.model.refs import PlacementRef
 
-KINDS = {**REFERRED, "Service": SERVICES}
 Labels = dict[str, str]
 
 
 class ObjectVersion(msgspec.Struct, frozen=True):
-    """Which state of an object it is, and which pods it selects if it is a Service."""
+    """Which state of an object it is, which pods it selects if it is a Service, and which Secrets it names if it is a
+    ServiceAccount.
+    """
 
     text: str
     selector: Labels = {}
+    secrets: tuple[str, ...] = ()
 
 
 class _Needs(msgspec.Struct, frozen=True):
@@ -66,17 +68,33 @@ class Referred:
         where it cannot be read within `timeout` seconds for any other reason.
         """
         names = frozenset((each.kind, each.name) for obj in workload for each in obj.references)
-        labels = tuple(obj.pod_labels for obj in workload if obj.pod_labels is not None)
+        labels = tuple(each for obj in workload for each in obj.pod_labels)
         self._needs[ref] = _Needs(names, labels)
         kinds = {kind for kind, _ in names} | ({"Service"} if labels else set())
-        followed = {kind: self._ask(ref.namespace, kind) for kind in sorted(kinds)}
         async with asyncio.timeout(timeout):
-            await asyncio.gather(*(each.known.wait() for each in followed.values()))
+            followed = await self._read(ref.namespace, kinds)
+            further = self._named_by(ref.namespace, names, followed) - names
+            if further:
+                names |= further
+                self._needs[ref] = _Needs(names, labels)
+                followed |= await self._read(ref.namespace, {kind for kind, _ in further})
         found = {f"{kind} {name}": followed[kind].informer.objects.get((ref.namespace, name)) for kind, name in names}
         if labels:
             services = followed["Service"].informer.objects.items()
             found |= {f"Service {name}": each for (_, name), each in services if selects(each.selector, labels)}
         return tuple(sorted(f"{name}@{version.text}" for name, version in found.items() if version is not None))
+
+    async def _read(self, namespace: str, kinds: Iterable[str]) -> dict[str, "_Followed"]:
+        followed = {kind: self._ask(namespace, kind) for kind in sorted(kinds)}
+        await asyncio.gather(*(each.known.wait() for each in followed.values()))
+        return followed
+
+    def _named_by(
+        self, namespace: str, names: Iterable[tuple[str, str]], followed: dict[str, "_Followed"]
+    ) -> frozenset[tuple[str, str]]:
+        """What objects that are referred to name themselves: ServiceAccounts their pull secrets."""
+        found = (followed[kind].informer.objects.get((namespace, name)) for kind, name in names)
+        return frozenset(("Secret", secret) for each in found if each is not None for secret in each.secrets)
 
     def forget(self, ref: PlacementRef) -> None:
         """A placement is gone, or takes nothing along any more."""
@@ -85,10 +103,10 @@ class Referred:
     def _ask(self, namespace: str, kind: str) -> _Followed:
         key = (namespace, kind)
         if key not in self._followed:
-            decode = _service if kind == "Service" else _object
+            decode = _DECODERS.get(kind, _object)
             informer = Informer(
                 self._client,
-                KINDS[kind],
+                REFERRED[kind],
                 namespace=namespace,
                 decode=decode,
                 on_error=lambda error: self._refused(key, error),
@@ -140,6 +158,12 @@ class _Service(msgspec.Struct):
     spec: _ServiceSpec = msgspec.field(default_factory=_ServiceSpec)
 
 
+class _Account(msgspec.Struct, rename="camel"):
+    metadata: _Metadata
+    image_pull_secrets: tuple[dict[str, Any], ...] | None = None
+
+
+_DECODE_ACCOUNT = msgspec.json.Decoder(_Account).decode
 _DECODE_OBJECT = msgspec.json.Decoder(_Object).decode
 _DECODE_SERVICE = msgspec.json.Decoder(_Service).decode
 
@@ -151,6 +175,15 @@ def _object(raw: bytes) -> ObjectVersion:
 def _service(raw: bytes) -> ObjectVersion:
     found = _DECODE_SERVICE(raw)
     return ObjectVersion(_version(found.metadata), found.spec.selector or {})
+
+
+def _account(raw: bytes) -> ObjectVersion:
+    found = _DECODE_ACCOUNT(raw)
+    names = (str(each.get("name") or "") for each in found.image_pull_secrets or ())
+    return ObjectVersion(_version(found.metadata), secrets=tuple(name for name in names if name))
+
+
+_DECODERS = {"Service": _service, "ServiceAccount": _account}
 
 
 def _version(metadata: _Metadata) -> str:

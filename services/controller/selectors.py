@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from shared.api import Placement, WorkloadSelector
+from shared.hub.selecting import of_kinds
 
 Key = tuple[str, str]
 """Namespace and name of an object."""
@@ -25,7 +26,7 @@ class SelectorIndex:
     def put(self, key: Key, placement: Placement | None) -> None:
         """Note what a placement selects; None: it is gone."""
         selectors = placement.spec.workload if placement is not None else ()
-        new = frozenset(place for selector in selectors for place in _places(key[0], selector))
+        new = frozenset(place for selector in selectors for one in of_kinds(selector) for place in _places(key[0], one))
         old = self._places.pop(key, frozenset())
         for place in old - new:
             del self._by_place[place][key]
@@ -40,6 +41,10 @@ class SelectorIndex:
         """The placements that may select an object. Labels are not looked at, since they may have been others."""
         places = ((kind, namespace, name), (kind, namespace, None))
         return list(dict.fromkeys(key for place in places for key in self._by_place.get(place, ())))
+
+    def selecting(self, kind: Kind) -> list[Key]:
+        """The placements that select anything of a kind."""
+        return list(dict.fromkeys(key for place, keys in self._by_place.items() if place[0] == kind for key in keys))
 
 
 def _places(namespace: str, selector: WorkloadSelector) -> Iterator[_Place]:

@@ -28,10 +28,12 @@ async def sweep(deps: Controller) -> None:
     due = deps.agenda.due(now, world_changed=world > deps.swept_world)
     deps.swept_world = world
     for number, ref in enumerate(due):
-        await _sweep_one(deps, ref, turns)
+        if ref not in deps.queue:  # else it is being looked at anyway, and stays due until the sweep that comes after
+            await _sweep_one(deps, ref, turns)
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)
     _sweep_policies(deps)
+    _sweep_kinds(deps)
 
 
 class _Turns:
@@ -89,14 +91,29 @@ async def _unfollow(deps: Controller, ref: PlacementRef, head: Entry[HeadEntry] 
 
 
 def _sweep_policies(deps: Controller) -> None:
-    """Have policies looked at that the bucket has and their workspace does not, and the other way round."""
+    """Have policies looked at that the bucket has and their workspace does not, and the other way round; and those from
+    which an exemption has ended."""
     there = {(each.value.workspace, each.value.name) for each in deps.reconciler.policies.entries.values()}
     for each in deps.watches.all():
-        for name in each.policy_names() if each.synced else ():
+        each.policies.expire()
+        for name in each.policies.names() if each.synced else ():
             if (each.path, name) not in there:
                 deps.changed_policies.add((each.path, name))
     for policy in list(deps.reconciler.policies.entries.values()):
         path, name = policy.value.workspace, policy.value.name
         watch = deps.watches.get(path)
-        if watch is not None and watch.synced and watch.policy(name) is None:
+        if watch is not None and watch.synced and watch.policies.get(name) is None:
             deps.changed_policies.add((path, name))
+
+
+def _sweep_kinds(deps: Controller) -> None:
+    """The same of WorkloadKinds."""
+    there = {(each.value.workspace, each.value.name) for each in deps.reconciler.kinds.entries.values()}
+    for each in deps.watches.all():
+        for declared in each.declared() if each.synced else ():
+            if (each.path, declared.name) not in there:
+                deps.changed_kinds.add((each.path, declared.name))
+    for path, name in there:
+        watch = deps.watches.get(path)
+        if watch is not None and watch.synced and watch.declared_kind(name) is None:
+            deps.changed_kinds.add((path, name))

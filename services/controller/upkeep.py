@@ -3,24 +3,25 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 from services.controller.agenda import Agenda
 from services.controller.controller import Controller
-from services.controller.core.digest import above
 from services.controller.core.eviction import leaving_depends_on
 from services.controller.workspace import WorkspaceWatch
+from shared.aio.workqueue import WorkQueue
 from shared.broker.store import Conflict
 from shared.broker.table import Table, View
-from shared.model.policy import PolicyEntry
-from shared.model.refs import PlacementRef, PolicyRef, TargetRef
+from shared.hub.holding import goes_by_workspaces
+from shared.model.refs import KindRef, PlacementRef, PolicyRef, TargetRef, above
 from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Workspace
 
 log = logging.getLogger("moorage.controller")
 
 Ref = TypeVar("Ref")
+T = TypeVar("T")
 
 
 def named(parse: Callable[[str], Ref], keys: Iterable[str]) -> Iterator[Ref]:
@@ -32,12 +33,24 @@ def named(parse: Callable[[str], Ref], keys: Iterable[str]) -> Iterator[Ref]:
 
 async def follow_workspaces(deps: Controller, workspaces: View[Workspace], tasks: asyncio.TaskGroup) -> None:
     """Watch every workspace that discovery found. A change in one (its labels, its RBAC) may help those that wait."""
+    labelled: dict[str, dict[str, str]] = {}
     async for _ in workspaces.changes():
         deps.observer.note_world()
-        paths = {entry.value.path for entry in workspaces.entries.values()}
+        before, labelled = labelled, {entry.value.path: entry.value.labels for entry in workspaces.entries.values()}
+        paths = labelled.keys()
+        _relabelled(deps, {path for path in before.keys() & paths if before[path] != labelled[path]})
         if any(watch.path not in paths for watch in deps.watches.all()):
             deps.agenda.touch_all()
-        deps.watches.set_workspaces(paths, tasks)
+        deps.watches.set_workspaces(set(paths), tasks)
+
+
+def _relabelled(deps: Controller, changed: set[str]) -> None:
+    """Look at the placements in workspaces with other labels, and below: other policies may hold for them."""
+    if changed and goes_by_workspaces(entry.value for entry in deps.reconciler.policies.entries.values()):
+        for watch in deps.watches.all():
+            if not changed.isdisjoint(above(watch.path)):
+                for ref, _ in watch.placements():
+                    deps.queue.add(ref)
 
 
 async def follow_inventory(deps: Controller) -> None:
@@ -70,30 +83,60 @@ async def follow_policies(deps: Controller) -> None:
                     deps.queue.add(ref)
 
 
+async def follow_kinds(deps: Controller) -> None:
+    """A kind that is declared otherwise has all placements looked at in whose workspaces it holds."""
+    kinds = deps.reconciler.kinds
+    async for _ in kinds.changes():
+        for watch in deps.watches.know(each.value for each in kinds.entries.values()):
+            for ref, _ in watch.placements():
+                deps.queue.add(ref)
+
+
 async def keep_policies(deps: Controller) -> None:
     """Keep the policies bucket as the hub has it."""
-    table = deps.policies_table
+
+    async def keep(watch: WorkspaceWatch, name: str) -> None:
+        key = PolicyRef(workspace=watch.path, name=name).key
+        await _keep(deps.policies_table, key, watch.policies.get(name), lambda: watch.policy_is_gone(name))
+
+    await _keep_all(deps, deps.changed_policies, keep)
+
+
+async def keep_kinds(deps: Controller) -> None:
+    """Keep the kinds bucket as the hub has it."""
+
+    async def keep(watch: WorkspaceWatch, name: str) -> None:
+        key = KindRef(workspace=watch.path, name=name).key
+        await _keep(deps.kinds_table, key, watch.declared_kind(name), lambda: watch.kind_is_gone(name))
+
+    await _keep_all(deps, deps.changed_kinds, keep)
+
+
+async def _keep_all(
+    deps: Controller,
+    changed: WorkQueue[tuple[str, str]],
+    keep: Callable[[WorkspaceWatch, str], Awaitable[None]],
+) -> None:
     while True:
-        path, name = await deps.changed_policies.get()
+        path, name = await changed.get()
         try:
             watch = deps.watches.get(path)
             if watch is not None:
-                await _keep_policy(table, watch, name)
+                await keep(watch, name)
         except Conflict:
-            deps.changed_policies.add((path, name))
+            changed.add((path, name))
         except Exception:
-            log.exception("a policy could not be kept", extra={"policy": f"{path}/{name}"})
-            asyncio.get_running_loop().call_later(5.0, deps.changed_policies.add, (path, name))
+            log.exception("what is in force is not published", extra={"path": path, "named": name})
+            asyncio.get_running_loop().call_later(5.0, changed.add, (path, name))
         finally:
-            deps.changed_policies.done((path, name))
+            changed.done((path, name))
 
 
-async def _keep_policy(table: Table[PolicyEntry], watch: WorkspaceWatch, name: str) -> None:
-    key, policy = PolicyRef(workspace=watch.path, name=name).key, watch.policy(name)
+async def _keep(table: Table[T], key: str, here: T | None, is_gone: Callable[[], Awaitable[bool]]) -> None:
     known = await table.get(key)
-    if policy is None:
+    if here is None:
         # A copy that is cut off from the hub must not take away what another has just seen: the hub itself is asked.
-        if known is not None and await watch.policy_is_gone(name):
+        if known is not None and await is_gone():
             await table.delete(key, known.revision)
-    elif known is None or known.value != policy:
-        await table.update(key, policy, known.revision if known else 0)
+    elif known is None or known.value != here:
+        await table.update(key, here, known.revision if known else 0)

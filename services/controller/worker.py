@@ -5,12 +5,15 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
-from services.controller import overrides, upkeep
+from services.controller import upkeep
 from services.controller.agenda import Agenda
+from services.controller.answers import AnswerTimes
 from services.controller.controller import Controller
 from services.controller.core.retrying import wait
 from services.controller.moves import Moves
 from services.controller.observer import Observer
+from services.controller.overrides import Overrides
+from services.controller.overrides import keep as keep_overrides
 from services.controller.reconcile import Reconciler, Said
 from services.controller.selection import Selections
 from services.controller.settings import ControllerSettings
@@ -24,11 +27,11 @@ from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.model.refs import PlacementRef
-from shared.pipeline.buckets import HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES
-from shared.pipeline.messages import Decided
-from shared.pipeline.runner import Runtime
+from shared.pipeline.buckets import HEADS, INVENTORY, KINDS, POLICIES, WAITING, WORKSPACES
+from shared.pipeline.messages import Cleared, Decided
+from shared.pipeline.runtime import Runtime
 from shared.pipeline.worker import Worker
-from shared.process.metrics import gauge
+from shared.process.measured import BRAKE, PLACEMENTS, UNDECIDED
 
 log = logging.getLogger("moorage.controller")
 
@@ -45,6 +48,8 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
         queue: WorkQueue[PlacementRef] = WorkQueue(settings.reconcile_concurrency, lambda ref: ref.workspace)
         agenda = Agenda()
         policies: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
+        changed_overrides: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
+        kinds: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
         observer = Observer(
             settings=settings,
             heads=await runtime.follow(HEADS),
@@ -52,29 +57,39 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             inventory=await runtime.follow(INVENTORY),
             clock=runtime.clock,
             moves=Moves(settings, runtime.clock),
+            answers=AnswerTimes(settings.resync_seconds),
         )
-        runtime.metrics.append(
-            gauge(
-                "moorage_brake_held_targets",
-                "Lost targets that nothing is moved away from, since too many were lost at once.",
-                lambda: len(observer.braking()),
-            )
+        runtime.readings += (
+            BRAKE.number(lambda: len(observer.braking())),
+            PLACEMENTS.number(lambda: sum(not each.deleted for each in observer.heads.values())),
+            UNDECIDED.number(lambda: len(observer.waiting.entries)),
         )
+        workspaces = await runtime.follow(WORKSPACES)
         watches = Watches(
             hub,
+            access,
             queue.add,
             agenda.touch,
             policy_changed=lambda path, name: policies.add((path, name)),
+            kind_changed=lambda path, name: kinds.add((path, name)),
+            override_changed=lambda path, name: changed_overrides.add((path, name)),
             freed=observer.note_world,
+            clock=runtime.clock,
         )
+        overrides = Overrides(watches, access, runtime.clock)
         reconciler = Reconciler(
             observer=observer,
             watches=watches,
             heads=runtime.table(HEADS),
             waiting=runtime.table(WAITING),
             policies=await runtime.follow(POLICIES),
+            kinds=await runtime.follow(KINDS),
+            workspaces=workspaces,
             rounds=Rate(settings.max_workspace_rounds_per_minute, runtime.clock),
             selections=Selections(access),
+            overrides=overrides,
+            tell=runtime.emit,
+            look_at=queue.add,
         )
         deps = Controller(
             settings=settings,
@@ -84,16 +99,21 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             reconciler=reconciler,
             policies_table=runtime.table(POLICIES),
             changed_policies=policies,
+            kinds_table=runtime.table(KINDS),
+            changed_kinds=kinds,
             agenda=agenda,
         )
+        watches.know(entry.value for entry in reconciler.kinds.entries.values())
         loops = (
-            tasks.create_task(upkeep.follow_workspaces(deps, await runtime.follow(WORKSPACES), tasks)),
+            tasks.create_task(upkeep.follow_workspaces(deps, workspaces, tasks)),
             tasks.create_task(upkeep.follow_inventory(deps)),
             tasks.create_task(upkeep.touch_by_key(agenda, observer.heads)),
             tasks.create_task(upkeep.touch_by_key(agenda, observer.waiting)),
             tasks.create_task(upkeep.keep_policies(deps)),
             tasks.create_task(upkeep.follow_policies(deps)),
-            tasks.create_task(overrides.follow(hub, await runtime.follow(WORKSPACES), runtime.clock)),
+            tasks.create_task(upkeep.keep_kinds(deps)),
+            tasks.create_task(upkeep.follow_kinds(deps)),
+            tasks.create_task(keep_overrides(overrides, changed_overrides, queue.add)),
         )
         yield deps
         for loop in loops:
@@ -106,7 +126,8 @@ worker = Worker(
     "Turns changes in the world into requests to place",
     settings=ControllerSettings,
     open=open_controller,
-    follows=(HEADS, INVENTORY, POLICIES, WAITING, WORKSPACES),
+    follows=(HEADS, INVENTORY, KINDS, POLICIES, WAITING, WORKSPACES),
+    facts=(Cleared,),
 )
 
 
@@ -151,7 +172,13 @@ async def _work(deps: Controller, results: asyncio.Queue[Said]) -> None:
 async def note_answer(message: Decided, deps: Controller) -> None:
     """A refusal sends the placement to the waiting room, a decision takes it out."""
     key = message.placement.key
+    known = deps.observer.heads.get(key)
+    if known is not None and known.head == message.head:
+        deps.observer.answers.note(known.requested_at, deps.observer.clock())
     table = deps.reconciler.waiting
+    first = message.refusal is None and message.head.attempt == 1
+    if first and key not in deps.observer.waiting.entries:
+        return  # nothing was refused before, so nothing waits that is not seen yet
     entry = await table.get(key)
     if entry is not None and message.head.older_than(entry.value.head):
         return
@@ -159,7 +186,7 @@ async def note_answer(message: Decided, deps: Controller) -> None:
         if entry is not None:
             await _or_again(table.delete(key, entry.revision))
         return
-    now, known = deps.observer.clock(), deps.observer.heads.get(key)
+    now = deps.observer.clock()
     waiting = wait(
         message.placement,
         message.head,

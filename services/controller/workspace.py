@@ -2,24 +2,37 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
 from services.controller.core.observation import KnownDecision, gives_back, whole
-from services.controller.projections import KnownBinding, binding_of, decision_of, policy_of, same_wish, workload_of
+from services.controller.lacking import KindKey, LackingKinds
+from services.controller.policies import PolicyWatch
+from services.controller.projections import (
+    KnownBinding,
+    binding_of,
+    decision_of,
+    kind_of,
+    same_wish,
+    workload_of,
+)
 from services.controller.referred import Referred
+from services.controller.scoping import NamespaceWatch
 from services.controller.selectors import SelectorIndex
-from services.controller.workload import Selected
-from shared.api import Placement, decode_placement
+from shared.api import Placement, PlacementOverride, decode_override, decode_placement
+from shared.hub.access import Access
+from shared.hub.kinds import BUILT_IN, Kinds
 from shared.hub.rendering import source_hash
-from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, POLICIES, SYNCTARGETS
-from shared.kube.apis import RestMapper
+from shared.hub.resources import BINDINGS, DECISIONS, OVERRIDES, PLACEMENTS, POLICIES, SYNCTARGETS, WORKLOAD_KINDS
+from shared.hub.workload import Selected
+from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.informer import Informer
 from shared.kube.resources import Resource
-from shared.model.policy import PolicyEntry
+from shared.model.declared import DeclaredKind
 from shared.model.refs import PlacementRef
 from shared.model.request import WorkloadObject
 
@@ -27,7 +40,6 @@ SYNC_TIMEOUT = 2.0  # seconds; a slot is held meanwhile that others need
 
 Notify = Callable[[PlacementRef], None]
 PolicyChange = Callable[[str], None]
-KindKey = tuple[str, str]
 
 
 class Unreadable(Exception):
@@ -45,25 +57,37 @@ class WorkspaceWatch:
         self,
         path: str,
         client: Client,
+        access: Access,
         notify: Notify,
         touched: Notify,
         policy_changed: PolicyChange,
+        kind_changed: PolicyChange,
+        override_changed: PolicyChange,
         freed: Callable[[], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.client = client
         self.mapper = RestMapper(client)
+        self._lacking = LackingKinds(path, client, self._may_be_served)
         self._notify = notify
         self._touched = touched
-        self._policy_changed = policy_changed
+        self._kind_changed = kind_changed
+        self._override_changed = override_changed
         self._freed = freed
         self._placements = Informer(client, PLACEMENTS, decode=decode_placement)
-        self._policies = Informer(client, POLICIES, decode=functools.partial(policy_of, path))
+        self.policies = PolicyWatch(path, client, self.mapper, access, policy_changed, clock)
+        self._declared = Informer(client, WORKLOAD_KINDS, decode=functools.partial(kind_of, path))
+        self._overrides = Informer(client, OVERRIDES, decode=decode_override)
         self._decisions = Informer(client, DECISIONS, decode=decision_of)
         self._bindings = Informer(client, BINDINGS, decode=binding_of)
         self._selectors = SelectorIndex()
         self._workloads: dict[KindKey, Informer[Selected]] = {}
+        self._following: dict[KindKey, asyncio.Task[None]] = {}
+        self.kinds: Kinds = BUILT_IN
+        """What the workspace knows, as far as it is published to all workers; `know` changes it."""
         self.referred = Referred(client, notify)
+        self.namespaces = NamespaceWatch(client, self._relabelled)
         self._bound: dict[PlacementRef, dict[str, KnownBinding]] = {}  # by the name of the PlacementBinding
         self._bound_known = asyncio.Event()
         self._beyond: frozenset[tuple[str, str]] | None = None  # None: not known since Placements came or went
@@ -73,24 +97,38 @@ class WorkspaceWatch:
 
     @property
     def synced(self) -> bool:
-        """True if all that concerns placements has been read once, or is not served here at all."""
-        informers: tuple[Informer[Any], ...] = (self._placements, self._policies, self._decisions)
-        read = all(informer.synced.is_set() or _not_served(informer) for informer in informers)
-        return read and (self._bound_known.is_set() or _not_served(self._bindings))
+        """True if all that concerns placements has been read once, or is not served here at all.
+
+        Where there are Placements, that the rest is not served passes: a kind that is being replaced, or an API server
+        that begins, answers so for a while. To go by that, each would count as never decided, and be decided anew.
+        """
+        besides = _read_or_not_served(self._declared) and _read_or_not_served(self._overrides)
+        if self._placements.synced.is_set():
+            needed = (self.policies.known, self._decisions.synced, self._bound_known)
+            return all(each.is_set() for each in needed) and besides
+        followed: tuple[Informer[Any], ...] = (self._decisions, self._bindings)
+        return (
+            besides and _not_served(self._placements) and self.policies.read and all(map(_read_or_not_served, followed))
+        )
 
     async def run(self) -> None:
         """Follow the workspace until cancelled."""
         async with self._stack, asyncio.TaskGroup() as self._tasks:
-            for informer in (self._placements, self._policies, self._decisions, self._bindings):
+            for informer in (self._placements, self._declared, self._overrides, self._decisions, self._bindings):
                 await self._stack.enter_async_context(informer)
             self._tasks.create_task(self.referred.run())
-            self._tasks.create_task(self._follow_policies())
+            self._tasks.create_task(self.namespaces.run())
+            self._tasks.create_task(self._lacking.run())
+            self._tasks.create_task(self.policies.run())
+            self._tasks.create_task(self._follow_declared())
+            self._tasks.create_task(self._follow_overrides())
             self._tasks.create_task(self._follow_placements())
             self._tasks.create_task(self._follow_decisions())
             self._tasks.create_task(self._follow_bindings())
 
     async def _follow_placements(self) -> None:
-        await asyncio.gather(self._policies.synced.wait(), self._decisions.synced.wait(), self._bound_known.wait())
+        needed = (self.policies.known, self._decisions.synced, self._bound_known)
+        await asyncio.gather(*(each.wait() for each in (*needed, self._declared.tried, self._overrides.tried)))
         async for change in self._placements.events():
             if change.kind == "Synced":
                 continue
@@ -102,10 +140,15 @@ class WorkspaceWatch:
             self._selectors.put(change.key, change.object)
             self._notify(self.ref(*change.key))
 
-    async def _follow_policies(self) -> None:
-        async for change in self._policies.events():
+    async def _follow_declared(self) -> None:
+        async for change in self._declared.events():
             if change.kind != "Synced":
-                self._policy_changed(change.key[1])
+                self._kind_changed(change.key[1])
+
+    async def _follow_overrides(self) -> None:
+        async for change in self._overrides.events():
+            if change.kind != "Synced":
+                self._override_changed(change.key[1])
 
     async def _follow_decisions(self) -> None:
         async for change in self._decisions.events():
@@ -137,10 +180,27 @@ class WorkspaceWatch:
                 self._freed()
 
     async def _follow_workload(self, kind: KindKey, informer: Informer[Selected]) -> None:
-        async for change in informer.events():
-            if change.kind != "Synced" and change.object != change.old:
-                for key in self._selectors.concerned(kind, *change.key):
-                    self._notify(self.ref(*key))
+        async with informer:
+            async for change in informer.events():
+                if change.kind != "Synced" and change.object != change.old:
+                    for key in self._selectors.concerned(kind, *change.key):
+                        self._notify(self.ref(*key))
+
+    def _relabelled(self, namespace: str) -> None:
+        """Look again at the placements of a namespace: other policies may hold for them."""
+        for key in self._placements.objects:
+            if key[0] == namespace:
+                self._notify(self.ref(*key))
+
+    def _may_be_served(self, kinds: frozenset[KindKey]) -> None:
+        """Look again at what selects some of the kinds that were not served."""
+        self.mapper.expire()
+        for kind in kinds:
+            keys = self._selectors.selecting(kind)
+            for key in keys:
+                self._notify(self.ref(*key))
+            if not keys:
+                self._lacking.discard(kind)
 
     def _owner(self, key: tuple[str, str], binding: KnownBinding) -> PlacementRef:
         """The placement that a PlacementBinding belongs to; it lives in the same namespace."""
@@ -167,16 +227,27 @@ class WorkspaceWatch:
             self._beyond = frozenset(by_age[most:])
         return self._beyond
 
-    def policies(self) -> Iterable[PolicyEntry]:
-        """The policies of the workspace."""
-        return self._policies.objects.values()
+    def overrides(self) -> Iterable[PlacementOverride]:
+        """The PlacementOverrides of the workspace."""
+        return self._overrides.objects.values()
 
-    def policy_names(self) -> list[str]:
-        """The names of its PlacementPolicies."""
-        return [name for _, name in self._policies.objects]
+    def override(self, name: str) -> PlacementOverride | None:
+        return self._overrides.objects.get(("", name))
 
-    def policy(self, name: str) -> PolicyEntry | None:
-        return self._policies.objects.get(("", name))
+    def declared(self) -> Iterable[DeclaredKind]:
+        """The WorkloadKinds of the workspace."""
+        return self._declared.objects.values()
+
+    def declared_kind(self, name: str) -> DeclaredKind | None:
+        return self._declared.objects.get(("", name))
+
+    def know(self, kinds: Kinds) -> None:
+        """What is declared for the workspace is something else now: read objects of these kinds anew when asked for."""
+        before, self.kinds = self.kinds, kinds
+        for key in list(self._workloads):
+            if before.named(*key) != kinds.named(*key):
+                self._workloads.pop(key)
+                self._following.pop(key).cancel()
 
     def decision(self, ref: PlacementRef) -> KnownDecision | None:
         first = self._decisions.objects.get((ref.namespace, ref.name))
@@ -188,6 +259,10 @@ class WorkspaceWatch:
         """For which attempt each of a placement's PlacementBindings was last written, by the id of its target."""
         return {binding.target: binding.attempt for binding in self._bound.get(ref, {}).values()}
 
+    def bound_kinds(self, ref: PlacementRef) -> frozenset[tuple[str, str]]:
+        """Group and kind of all that a placement has in targets."""
+        return frozenset[tuple[str, str]]().union(*(each.kinds for each in self._bound.get(ref, {}).values()))
+
     async def workload(self, api_version: str, kind: str) -> Informer[Selected]:
         """A live cache of one kind of the workspace's objects, complete when this returns.
 
@@ -197,11 +272,16 @@ class WorkspaceWatch:
         key = (api_version, kind)
         async with self._opening:
             if key not in self._workloads:
-                resource: Resource = await self.mapper.resource(api_version, kind)
-                informer = Informer(self.client, resource, decode=workload_of(api_version, kind))
-                self._workloads[key] = await self._stack.enter_async_context(informer)
-                if self._tasks is not None:
-                    self._tasks.create_task(self._follow_workload(key, informer))
+                try:
+                    resource: Resource = await self.mapper.resource(api_version, kind)
+                except UnknownKind:
+                    self._lacking.add(key)
+                    raise
+                self._lacking.discard(key)
+                assert self._tasks is not None  # `run` is running
+                informer = Informer(self.client, resource, decode=workload_of(api_version, kind, self.kinds))
+                self._workloads[key] = informer
+                self._following[key] = self._tasks.create_task(self._follow_workload(key, informer))
         found = self._workloads[key]
         if not found.synced.is_set() and isinstance(found.error, ApiError) and found.error.forbidden:
             raise Unreadable(found.error.message or str(found.error))
@@ -225,6 +305,10 @@ class WorkspaceWatch:
         """True if the API server, asked now, has no such Placement, and serves the kind."""
         return await self._is_gone(PLACEMENTS, ref.name, ref.namespace)
 
+    async def kind_is_gone(self, name: str) -> bool:
+        """True if the API server, asked now, has no such WorkloadKind, and serves the kind."""
+        return await self._is_gone(WORKLOAD_KINDS, name)
+
     async def target_is_gone(self, name: str) -> bool:
         """True if the API server, asked now, has no such SyncTarget, and serves the kind."""
         return await self._is_gone(SYNCTARGETS, name)
@@ -241,6 +325,10 @@ class WorkspaceWatch:
                 raise
             return error.absent(name)
         return False
+
+
+def _read_or_not_served(informer: Informer[Any]) -> bool:
+    return informer.synced.is_set() or _not_served(informer)
 
 
 def _not_served(informer: Informer[Any]) -> bool:

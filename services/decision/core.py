@@ -1,41 +1,52 @@
 """What to take, what to record, whom to tell: values in, values out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from msgspec.structs import replace
 
 from shared.api import (
     HISTORY_LIMIT,
+    MESSAGE_LENGTH,
+    MOST_OVERRIDES,
+    REJECTION_MESSAGES,
+    AppliedOverride,
     HistoryEntry,
+    OverrideType,
     PlacementDecisionStatus,
     PlacementSpec,
+    RejectionMessage,
     ScoredTarget,
     ScorePart,
 )
 from shared.api import Rejection as RejectedTargets
 from shared.kube.times import rfc3339
-from shared.model.decision import Choice, Proposal, Refusal, Rejection, Reservation
-from shared.model.reasons import RefusalCode, Stage, may_name
+from shared.model.decision import Choice, Proposal, Refusal, Rejection
+from shared.model.reasons import RefusalCode, RejectionCode, Stage, may_name
 from shared.model.refs import Head, PlacementRef, TargetRef
-from shared.model.request import Request
+from shared.model.request import Cause, OperatorOverride, Request
 from shared.model.resources import Resources
-from shared.pipeline.messages import Assigned, Decided, Scheduled
+from shared.pipeline.messages import Decided, Overwritten, Scheduled
 
 SAMPLES = 10
+MOST_SAID = 1024
+"""Characters of a rationale that are about overrides."""
 
 
 def eligible(choices: Iterable[Choice], minimum_score: float) -> list[Choice]:
-    """The choices that score enough."""
-    return [choice for choice in choices if choice.score >= minimum_score]
+    """The choices that score enough, or are forced by an operator."""
+    return [choice for choice in choices if choice.forced or choice.score >= minimum_score]
 
 
-def substitutable(spec: PlacementSpec) -> bool:
+def substitutable(spec: PlacementSpec, selected: Iterable[Choice] = ()) -> bool:
     """Whether an alternate may simply take the place of a choice that was lost.
 
-    Not where replicas are divided (the others' shares would change) and not under a spread that must hold (the domains
-    would): these go back to the scheduler for another attempt.
+    Not where replicas are divided (the others' shares would change), not under a spread that must hold (the domains
+    would), and not where a target is forced: these go back to the scheduler for another attempt.
     """
+    if any(choice.forced for choice in selected):
+        return False
     hard_spread = any(constraint.when_unsatisfiable == "DoNotSchedule" for constraint in spec.spread)
     return spec.replicas.division == "Duplicated" and spec.strategy.type != "Spread" and not hard_spread
 
@@ -48,7 +59,7 @@ def may_stay(target: str, request: Request) -> bool:
 def enough(taken: Sequence[Choice], proposal: Proposal, spec: PlacementSpec) -> bool:
     """Whether what could be taken will do: the least count, and all of it where nothing can be substituted."""
     least, _ = spec.targets.bounds(proposal.feasible)
-    return len(taken) >= least and (len(taken) == len(proposal.selected) or substitutable(spec))
+    return len(taken) >= least and (len(taken) == len(proposal.selected) or substitutable(spec, proposal.selected))
 
 
 def at_least(needed: Resources, held: Resources) -> Resources:
@@ -110,14 +121,30 @@ def record(
         attempt=request.head.attempt,
         inventory_revision=scheduled.inventory_revision,
         input_digest=(previous.input_digest if previous else "") if refusal else request.input_digest,
+        facts=(previous.facts if previous else ()) if refusal else scheduled.facts,
         strategy=proposal.strategy,
         selected=selected,
         alternates=tuple(_scored(choice, scheduled) for choice in rest)[:32],
         rejected=_rejected(scheduled.rejections),
         rationale=refusal.message if refusal else _rationale(scheduled, taken),
+        overrides=tuple(map(_applied, request.operator_overrides[:MOST_OVERRIDES])),
+        considered=considered(scheduled),
+        refusal=refusal.code if refusal else "",
         decided_at=decided_at,
         duration_milliseconds=max(0.0, (now - request.requested_at) * 1000) if request.requested_at else 0.0,
         history=_history(scheduled, selected, previous, decided_at),
+    )
+
+
+def _applied(override: OperatorOverride) -> AppliedOverride:
+    return AppliedOverride(
+        name=override.name,
+        workspace=override.workspace,
+        type=cast(OverrideType, override.type),
+        targets=override.targets,
+        reason=override.reason,
+        expires_at=override.expires_at or None,
+        over_commit=override.over_commit,
     )
 
 
@@ -135,6 +162,8 @@ def _scored(choice: Choice, scheduled: Scheduled) -> ScoredTarget:
         policy=scheduled.rules.get(choice.target, {}),
         reserved=choice.reserve,
         reason=choice.reason,
+        passed_over=choice.passed_over[:2048],
+        facts=choice.facts,
     )
 
 
@@ -142,12 +171,24 @@ def _rejected(rejections: Iterable[Rejection]) -> dict[str, RejectedTargets]:
     """Counts and samples by reason. What an earlier stage says does not decide whose names the requester sees."""
     counts: Counter[str] = Counter()
     named: dict[str, list[str]] = defaultdict(list)
+    said: dict[str, list[RejectionMessage]] = defaultdict(list)
     for rejection in rejections:
         counts[rejection.reason] += rejection.count
+        said[rejection.reason].append(
+            RejectionMessage(
+                message=rejection.message[:MESSAGE_LENGTH],
+                count=rejection.count,
+                detail=rejection.detail[:MESSAGE_LENGTH],
+            )
+        )
         if may_name(rejection):
             named[rejection.reason].extend(rejection.targets)
     return {
-        reason: RejectedTargets(count=count, samples=tuple(sorted(named[reason])[:SAMPLES]))
+        reason: RejectedTargets(
+            count=count,
+            samples=tuple(sorted(named[reason])[:SAMPLES]),
+            messages=tuple(sorted(said[reason], key=lambda each: -each.count)[:REJECTION_MESSAGES]),
+        )
         for reason, count in sorted(counts.items())
     }
 
@@ -164,13 +205,22 @@ def considered(scheduled: Scheduled) -> int:
 
 def _rationale(scheduled: Scheduled, taken: Sequence[Choice]) -> str:
     proposal = scheduled.proposal
+    if scheduled.request.spec.targets.none:
+        return "no target is wanted"
     named = ", ".join(f"{TargetRef.parse(choice.target).name} ({choice.score:.1f})" for choice in taken[:SAMPLES])
     more = f" and {len(taken) - SAMPLES} more" if len(taken) > SAMPLES else ""
     proposed = {choice.target for choice in proposal.selected}
     fallen = sum(choice.target not in proposed for choice in taken)
     note = f"; {fallen} in place of targets that filled up meanwhile" if fallen else ""
+    note += f"; {said}" if (said := _overridden(scheduled.request)) else ""
     total = considered(scheduled)
     return f"{proposal.strategy} chose {named}{more} out of {proposal.feasible} feasible of {total} targets{note}"
+
+
+def _overridden(request: Request) -> str:
+    """The overrides of operators that are in force, with their reasons; empty where there are none."""
+    said = (f"{each.type} by override {each.name}: {each.reason}" for each in request.operator_overrides)
+    return "; ".join(said)[:MOST_SAID]
 
 
 def _history(
@@ -188,83 +238,6 @@ def _history(
     why = f"{cause.code}: {cause.detail}" if cause.detail else cause.code
     entry = HistoryEntry(when=decided_at, why=why, from_=before[:1024], to=after[:1024])
     return (entry, *earlier)[:HISTORY_LIMIT]
-
-
-def assignments(
-    placement: PlacementRef,
-    head: Head,
-    selected: Sequence[ScoredTarget],
-    present: Collection[str],
-    lost: Collection[str],
-    digest: str = "",
-) -> list[Assigned]:
-    """What binding is told: apply in all selected targets, remove from the others that it is `present` in.
-
-    What is applied is the input that `digest` stands for.
-
-    Adding comes before removing: a removal waits until all selected targets work, unless the old one is `lost` anyway.
-    """
-    chosen = [TargetRef.of(each.target).id for each in selected]
-    after = tuple(sorted(chosen))
-    applies = [
-        Assigned(
-            placement=placement,
-            head=head,
-            target=target,
-            replicas=each.replicas,
-            overrides=each.overrides,
-            digest=digest,
-        )
-        for target, each in zip(chosen, selected, strict=True)
-    ]
-    removals = [
-        Assigned(placement=placement, head=head, target=target, remove=True, after=() if target in lost else after)
-        for target in sorted(set(present) - set(chosen))
-    ]
-    return applies + removals
-
-
-def with_reservations(
-    told: Iterable[Assigned], selected: Sequence[ScoredTarget], held: Mapping[str, Reservation]
-) -> list[Assigned]:
-    """Messages to binding, with what is reserved where something is applied: as `held` has it, by the target's id,
-    which is more than was decided while more may run there.
-    """
-    decided = {TargetRef.of(each.target).id: each.reserved for each in selected}
-
-    def reserving(message: Assigned) -> Assigned:
-        found = held.get(message.target)
-        if found is None:
-            return replace(message, reserved=decided.get(message.target, {}))
-        return replace(message, reserved=found.resources, shrinks_to=found.shrinks_to)
-
-    return [each if each.remove else reserving(each) for each in told]
-
-
-def overlooked(
-    placement: PlacementRef,
-    head: Head,
-    selected: Sequence[ScoredTarget],
-    present: Collection[str],
-    digest: str = "",
-) -> list[Assigned]:
-    """What binding is told on a refusal: nothing, but for selected targets that it was never told of.
-
-    What is selected stays as it is while nothing better can be decided. A worker may have died after it wrote the
-    selection and before it told anybody.
-    """
-    untold = [each for each in selected if TargetRef.of(each.target).id not in present]
-    return assignments(placement, head, untold, (), (), digest)
-
-
-def withdrawal(placement: PlacementRef, head: Head, present: Collection[str], *, orphan: bool) -> list[Assigned]:
-    """What binding is told when a Placement goes away."""
-    return [removal(placement, head, target, orphan=orphan) for target in sorted(present)]
-
-
-def removal(placement: PlacementRef, head: Head, target: str, *, orphan: bool) -> Assigned:
-    """What binding is told where something is to be removed, without waiting for another target."""
-    return Assigned(placement=placement, head=head, target=target, remove=True, orphan=orphan)
 
 
 def redelivered(scheduled: Scheduled, status: PlacementDecisionStatus) -> tuple[list[Choice], Refusal | None]:
@@ -286,15 +259,14 @@ def without_lost(status: PlacementDecisionStatus, kept: Iterable[Choice]) -> Pla
     return replace(status, selected=selected, rationale=f"the room in {lost} targets was lost before it was taken")
 
 
-def vanished(target: str, held: Reservation, head: Head) -> Assigned:
-    """What binding is told when the workspace of a placement is gone."""
-    return Assigned(placement=held.placement, head=head, target=target, remove=True, orphan=held.orphan, vanished=True)
-
-
 def decided(
-    scheduled: Scheduled, taken: Sequence[Choice], refusal: Refusal | None, trace: str, decided_at: str = ""
+    scheduled: Scheduled,
+    taken: Sequence[Choice],
+    refusal: Refusal | None,
+    trace: str,
+    status: PlacementDecisionStatus | None = None,
 ) -> Decided:
-    """What status and controller are told; `decided_at` as it is on record, if it is."""
+    """What status and controller are told; `status` is what is on record of this attempt, if anything is."""
     return Decided(
         placement=scheduled.request.placement,
         head=scheduled.request.head,
@@ -303,6 +275,67 @@ def decided(
         contended=refusal is not None and refusal.code == RefusalCode.CONTENDED,
         considered=considered(scheduled),
         trace=trace,
-        decided_at=decided_at,
+        decided_at=(status.decided_at or "") if status is not None else "",
         unreported=scheduled.request.unreported,
+        previous=_previous(status) if status is not None else (),
+        cause=scheduled.request.cause,
+        unmet=_unmet(scheduled),
+        unread=scheduled.request.unread,
+        warning="" if refusal else _warning(scheduled, taken),
+        overridden=f"{said}." if (said := _overridden(scheduled.request)) else "",
     )
+
+
+def overwritten(ref: PlacementRef, uid: str, status: PlacementDecisionStatus) -> Overwritten | None:
+    """What is on record of an attempt, for events; None where an earlier release wrote it, which says too little."""
+    if not (status.refusal or status.considered):
+        return None
+    last = status.history[0] if status.history else None
+    code, _, detail = last.why.partition(": ") if last is not None and last.when == status.decided_at else ("", "", "")
+    chosen = () if status.refusal else status.selected
+    return Overwritten(
+        placement=ref,
+        head=Head(uid=uid, generation=status.observed_generation, attempt=status.attempt),
+        selected=tuple(
+            Choice(target=TargetRef.of(each.target).id, score=each.score, replicas=each.replicas) for each in chosen
+        ),
+        refusal=Refusal(code=status.refusal, message=status.rationale) if status.refusal else None,
+        contended=status.refusal == RefusalCode.CONTENDED,
+        considered=status.considered,
+        decided_at=status.decided_at or "",
+        previous=_previous(status),
+        cause=Cause(code=code, detail=detail) if code else None,
+    )
+
+
+def _unmet(scheduled: Scheduled) -> str:
+    """Which targets that were selected before rules or required affinity do not allow (any more), in one sentence."""
+    before = {choice.target for choice in scheduled.request.previous}
+    found = {
+        target: each.message
+        for each in scheduled.rejections
+        if each.stage == Stage.POLICY or each.reason == RejectionCode.AFFINITY_UNSATISFIED
+        for target in before.intersection(each.targets)
+    }
+    if not found:
+        return ""
+    named = [f"{TargetRef.parse(target).name} ({found[target]})" for target in sorted(found)[:SAMPLES]]
+    more = f" and {len(found) - SAMPLES} more" if len(found) > SAMPLES else ""
+    return f"It runs where it may not be: {', '.join(named)}{more}."
+
+
+def _warning(scheduled: Scheduled, taken: Iterable[Choice]) -> str:
+    """Of which targets that are taken policies warn, and why, in one sentence."""
+    warned = sorted({choice.target for choice in taken} & scheduled.warnings.keys())
+    if not warned:
+        return ""
+    named = (f"{TargetRef.parse(each).name} ({'; '.join(scheduled.warnings[each])})" for each in warned[:SAMPLES])
+    more = f" and {len(warned) - SAMPLES} more" if len(warned) > SAMPLES else ""
+    return f"Policies warn of {', '.join(named)}{more}."
+
+
+def _previous(status: PlacementDecisionStatus) -> tuple[str, ...]:
+    """The targets that were selected before what is on record was decided, the same at each delivery."""
+    last = status.history[0] if status.history else None
+    before = [each.target for each in status.selected] if last is None or last.when != status.decided_at else last.from_
+    return tuple(TargetRef.of(each).id for each in before)

@@ -1,11 +1,12 @@
 """Decides: from a proposal to a written PlacementDecision and the news of it; and back, when a placement goes."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import msgspec
 
-from services.decision import core
+from services.decision import assigning, core
 from services.decision.completeness import Completeness, Incomplete
+from services.decision.holds import TakingOver
 from services.decision.kubernetes import Decisions, lost_race
 from services.decision.ledger import Crowded, Ledger, Superseded, Written
 from services.decision.memory import Record
@@ -23,7 +24,7 @@ from shared.model.reasons import RefusalCode
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry, Request
 from shared.model.target import Target, Workspace
-from shared.pipeline.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
+from shared.pipeline.messages import Assigned, Bound, Decided, Message, Scheduled, Withdrawn
 from shared.process.audit import refused
 from shared.process.tracing import current_trace
 
@@ -53,6 +54,7 @@ class Decider:
         workspaces: View[Workspace],
         vanished: VanishedWorkspaces,
         clock: Callable[[], float],
+        tell: Callable[[Message], Awaitable[None]],
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -64,6 +66,7 @@ class Decider:
         self.workspaces = workspaces
         self.vanished = vanished
         self.clock = clock
+        self._tell = tell
         self.in_order: set[str] = set()  # workspaces whose decisions have today's shape
 
     async def decide(self, message: Scheduled) -> list[Decided | Assigned] | None:
@@ -90,19 +93,19 @@ class Decider:
             raise Retry(self.settings.contended_retry_seconds, str(error)) from None
         status, bound = outcome.status, set(message.request.bound)
         selected, digest = core.selected_ids(status), status.input_digest
-        news = core.decided(message, outcome.taken, outcome.refusal, current_trace(), status.decided_at or "")
+        news = core.decided(message, outcome.taken, outcome.refusal, current_trace(), status)
         if outcome.refusal is not None:
-            told = core.overlooked(ref, head, status.selected, bound, digest)
+            told = assigning.overlooked(ref, head, status.selected, bound, digest)
             told += self.leftovers(ref, head, selected | bound)
         else:
             previous = {choice.target for choice in message.request.previous}
             present = bound | previous | self._present(ref, head)
             lost = {target for target in present if self._lost(target)}
-            told = core.assignments(ref, head, status.selected, present, lost, digest)
+            told = assigning.assignments(ref, head, status.selected, present, lost, digest)
             told += self.leftovers(ref, head, selected | present)
-        told = core.with_reservations(told, status.selected, self._held(ref))
+        told = assigning.with_reservations(told, status.selected, self._held(ref))
         # What is selected was read back from where others may have written it.
-        allowed = await self._authorized(message.request, {each.target for each in told if not each.remove})
+        allowed = await self.authorized(message.request, {each.target for each in told if not each.remove})
         return [news, *(each for each in told if each.remove or each.target in allowed)]
 
     async def _settle(self, message: Scheduled, known: Record | None, since: int) -> Recorded:
@@ -118,8 +121,12 @@ class Decider:
             if known is not None and not known.whole:
                 raise Retry(LATER, "slices of what was decided are missing")
             return await self._uphold(message, before, known, since)
-        allowed = await self._authorized(message.request, core.proposed(message.proposal))
-        settled = await settle(message, self.ledger, self.inventory, allowed, since)
+        if known is not None and known.whole and known.uid == head.uid:
+            await self._tell_overwritten(ref, known)
+        allowed = await self.authorized(message.request, core.proposed(message.proposal))
+        hold = message.request.held_as(message.request.hold) if message.request.hold else None
+        taking = self.ledger if hold is None else TakingOver(self.ledger, hold)
+        settled = await settle(message, taking, self.inventory, allowed, since)
         if settled.refusal is not None and settled.refusal.code == RefusalCode.CONTENDED:
             return Recorded(refusal=settled.refusal)
         await self._ensure_complete(since, settled.reserved)
@@ -130,6 +137,8 @@ class Decider:
             if lost_race(error, ref):
                 await self.ledger.undo(settled.reserved)
             raise
+        if hold is not None and settled.refusal is None:
+            await self.ledger.end_holds(lambda each: each.placement == hold)
         return Recorded(status, settled.taken, settled.refusal)
 
     async def _uphold(
@@ -140,13 +149,21 @@ class Decider:
         kept = await uphold(message.request, taken, self.ledger, self.inventory, since)
         if len(kept) < len(taken):
             status = core.without_lost(status, kept)
-            await self.decisions.write(message.request.placement, message.request.head.uid, status, known)
             taken, refusal = core.redelivered(message, status)
+            if refusal is not None:
+                status = msgspec.structs.replace(status, refusal=refusal.code)
+            await self.decisions.write(message.request.placement, message.request.head.uid, status, known)
         if refusal is not None and refusal.code == RefusalCode.CONTENDED:
             return Recorded(refusal=refusal)
         return Recorded(status, taken, refusal)
 
-    async def _authorized(self, request: Request, targets: Collection[str]) -> set[str]:
+    async def _tell_overwritten(self, ref: PlacementRef, known: Record) -> None:
+        """Tell what is on record before it is overwritten: whoever wrote it may have died before they did."""
+        found = core.overwritten(ref, known.uid, known.status)
+        if found is not None:
+            await self._tell(found)
+
+    async def authorized(self, request: Request, targets: Collection[str]) -> set[str]:
         """Those of the targets that the requester may use. Raises Retry where nobody can say."""
         permissions = await self._access.may_use(request.requester, targets)
         if "Unknown" in permissions.values():
@@ -173,8 +190,9 @@ class Decider:
                 return []
             present = {*message.targets, *self._present(ref, head), *core.selected_ids(known.status if known else None)}
             await self.decisions.forget(ref, known)
-        told = core.withdrawal(ref, head, present, orphan=message.orphan)
-        return told + self.leftovers(ref, head, present)
+        told = assigning.withdrawal(ref, head, present, orphan=message.orphan) + self.leftovers(ref, head, present)
+        held = self._held(ref)
+        return [assigning.holding(each, held) for each in told]
 
     async def _ensure_complete(self, since: int, reserved: Sequence[Written]) -> None:
         """Before anything is written: what was reserved beside too little of what others hold is undone."""
@@ -218,7 +236,7 @@ class Decider:
         something is: records can be taken away by hand, and may be of a backup.
         """
         return [
-            core.removal(ref, head, target, orphan=each.orphan)
+            assigning.removal(ref, head, target, orphan=each.orphan)
             for target, each in sorted(self._held(ref).items())
             if target not in targets and not head.older_than(each.head)
         ]

@@ -1,11 +1,12 @@
 """PlacementDecisions on the hub: read, and written by compare-and-set; PlacementBindings: read."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from services.decision import bound
+from services.decision.emission import Emission
 from services.decision.memory import Memory, Record
 from shared.api import (
     API_VERSION,
@@ -44,8 +45,9 @@ FIELD_MANAGER = field_manager("decision")
 class Decisions:
     """The PlacementDecisions of all workspaces."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, emission: Emission | None = None) -> None:
         self._hub = hub
+        self._emission = emission
         self.memory = Memory()
 
     async def read(self, ref: PlacementRef) -> Record | None:
@@ -65,14 +67,15 @@ class Decisions:
         """
         self.memory.forget(ref)
         client = self._client(ref)
-        first, *further = sliced(status, uid)
-        for index, each in enumerate(further, start=1):
+        slices = sliced(status, uid)
+        first, *further = (_object(ref, uid, each, index) for index, each in enumerate(slices))
+        for each in further:
             try:
-                await client.create(DECISIONS, _object(ref, uid, each, index), field_manager=FIELD_MANAGER)
+                await client.create(DECISIONS, to_dict(each), field_manager=FIELD_MANAGER)
             except ApiError as error:
                 if not error.already_exists:  # the same content has the same name
                     raise
-        body = _object(ref, uid, first)
+        body = to_dict(first)
         if before is None:
             stored = await client.create(DECISIONS, body, field_manager=FIELD_MANAGER, type=PlacementDecision)
         else:
@@ -80,10 +83,12 @@ class Decisions:
             stored = await client.replace(DECISIONS, body, field_manager=FIELD_MANAGER, type=PlacementDecision)
         if stored.status.decisions is None:
             raise Retry(MUCH_LATER, "the hub has PlacementDecision as an earlier release had it: upgrade its CRDs")
-        status = msgspec.structs.replace(status, revision=first.revision, slices=first.slices)
+        if self._emission is not None:
+            await self._emission.write(ref.workspace, (*further, first))
+        status = msgspec.structs.replace(status, revision=first.status.revision, slices=first.status.slices)
         self.memory.note(ref, Record(uid=uid, version=stored.metadata.resource_version, status=status))
         if before is not None:
-            kept = further_names(ref.name, first)
+            kept = further_names(ref.name, first.status)
             await self._delete(ref, [each for each in further_names(ref.name, before.status) if each not in kept])
 
     async def forget(self, ref: PlacementRef, known: Record | None = None) -> None:
@@ -94,7 +99,9 @@ class Decisions:
         self.memory.forget(ref)
         await self._delete(ref, [ref.name, *(further_names(ref.name, known.status) if known else ())])
 
-    async def _delete(self, ref: PlacementRef, names: Iterable[str]) -> None:
+    async def _delete(self, ref: PlacementRef, names: Sequence[str]) -> None:
+        if self._emission is not None and names:
+            await self._emission.delete(ref.workspace, ref.namespace, names)
         for name in names:
             try:
                 await self._client(ref).delete(DECISIONS, name, ref.namespace)
@@ -124,6 +131,11 @@ class Decisions:
             status = known.status if known is not None else None
             if status is not None and status.revision != each.status.revision and status.attempt >= each.status.attempt:
                 await self._delete(ref, [each.metadata.name])
+
+    async def emit(self, workspace: str) -> None:
+        """Have what SIG Multicluster reads say what is decided in a workspace, where that is switched on."""
+        if self._emission is not None:
+            await self._emission.put_in_order(workspace)
 
     async def in_place(self, ref: PlacementRef) -> dict[str, bound.InPlace]:
         """What there is by the PlacementBindings of a placement, by the id of the target."""
@@ -211,7 +223,7 @@ def _record(decision: PlacementDecision, *, whole: bool = True) -> Record:
     return Record(uid=owner, version=metadata.resource_version, status=decision.status, whole=whole)
 
 
-def _object(ref: PlacementRef, uid: str, status: PlacementDecisionStatus, index: int = 0) -> dict[str, Any]:
+def _object(ref: PlacementRef, uid: str, status: PlacementDecisionStatus, index: int) -> PlacementDecision:
     """A slice of a decision as it is written."""
     owner = OwnerReference(
         api_version=API_VERSION, kind="Placement", name=ref.name, uid=uid, controller=True, block_owner_deletion=True
@@ -223,4 +235,4 @@ def _object(ref: PlacementRef, uid: str, status: PlacementDecisionStatus, index:
         labels={PLACEMENT_LABEL: name, DECISION_KEY_LABEL: name, DECISION_INDEX_LABEL: str(index)},
         owner_references=(owner,) if uid else (),
     )
-    return to_dict(PlacementDecision(metadata=metadata, status=status))
+    return PlacementDecision(metadata=metadata, status=status)

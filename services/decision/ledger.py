@@ -84,16 +84,19 @@ class Ledger:
                 elif key not in self._view.unreadable:  # what cannot be read keeps its place until it is made anew
                     self._picture.drop(key, self._view.revision)
 
-    def reserved(self, target: str, besides: PlacementRef) -> Resources:
+    def reserved(self, target: str, *besides: PlacementRef) -> Resources:
         """The sum of what all other placements reserve in a target."""
         prefix = TargetRef.parse(target).key
-        own = self._picture.own(prefix, besides)
-        return subtract(self._picture.total(prefix), own.value.resources if own else {})
+        total = self._picture.total(prefix)
+        for each in besides:
+            if (own := self._picture.own(prefix, each)) is not None:
+                total = subtract(total, own.value.resources)
+        return total
 
-    def _others(self, target: str, besides: PlacementRef) -> Iterable[Reservation]:
-        own = key_of(target, besides)
+    def _others(self, target: str, *besides: PlacementRef) -> Iterable[Reservation]:
+        own = {key_of(target, each) for each in besides}
         entries = self._picture.below(TargetRef.parse(target).key)
-        return (entry.value for key, entry in entries.items() if key != own)
+        return (entry.value for key, entry in entries.items() if key not in own)
 
     def held_by(self, placement: PlacementRef) -> set[str]:
         """The key prefixes of the targets in which a placement holds something."""
@@ -108,8 +111,13 @@ class Ledger:
         """Every reservation that holds its place, with the id of its target."""
         return self._picture.holders()
 
-    async def reserve(self, target: Target, wanted: Reservation) -> Written | None:
-        """Take capacity for a placement, in place of what it had there.
+    def own(self, target: Target, placement: PlacementRef) -> Resources:
+        """What a placement reserves in a target."""
+        own = self._picture.own(TargetRef.of(target).key, placement)
+        return {} if own is None else own.value.resources
+
+    async def reserve(self, target: Target, wanted: Reservation, hold: PlacementRef | None = None) -> Written | None:
+        """Take capacity for a placement, in place of what it had there, and of what a `hold` has there for it.
 
         None when the target has too little left, or a quota of it, for what would be more than it had. To keep what it
         had needs no room, whatever became of capacity and quotas; but it had nothing where that was reserved before the
@@ -125,8 +133,7 @@ class Ledger:
         def take(own: Reservation | None) -> Reservation:
             if own is not None and wanted.head.older_than(own.head):
                 raise Superseded
-            had = own.resources if own is not None and _counts(own, wanted.epoch) else {}
-            if not fits(_more(wanted.resources, had), self._free(target, placement)):
+            if not self._fits(target, wanted, own, hold):
                 raise _NoRoom
             return holding(own, wanted)
 
@@ -137,12 +144,31 @@ class Ledger:
         except _NoRoom:
             return None
 
-    def _free(self, target: Target, placement: PlacementRef) -> Resources:
-        """What a target has for a placement, within its quotas; one that is not ready has nothing to give."""
+    def has_room(self, target: Target, wanted: Reservation) -> bool:
+        """Whether `reserve` would find enough left, by what is known here now."""
+        own = self._picture.own(TargetRef.of(target).key, wanted.placement)
+        return self._fits(target, wanted, None if own is None else own.value)
+
+    def _fits(
+        self, target: Target, wanted: Reservation, own: Reservation | None, hold: PlacementRef | None = None
+    ) -> bool:
+        had = own.resources if own is not None and _counts(own, wanted.epoch) else {}
+        besides = (wanted.placement,) if hold is None else (wanted.placement, hold)
+        more = _more(wanted.resources, had)
+        return fits(more, self._free(target, *besides, beyond=more if wanted.over_commit else None))
+
+    def _free(
+        self, target: Target, placement: PlacementRef, *besides: PlacementRef, beyond: Resources | None = None
+    ) -> Resources:
+        """What a target has for a placement, within its quotas; one that is not ready has nothing to give.
+
+        It has as much as `beyond`, whatever is taken there: an operator lets it be given more than it has.
+        """
         if not target.ready:
             return {}
-        free = subtract(subtract(target.allocatable, target.allocated), self.reserved(target.id, besides=placement))
-        others = list(self._others(target.id, placement)) if target.quotas else ()
+        free = subtract(subtract(target.allocatable, target.allocated), self.reserved(target.id, placement, *besides))
+        free = {**free, **{name: max(free.get(name, 0.0), amount) for name, amount in (beyond or {}).items()}}
+        others = list(self._others(target.id, placement, *besides)) if target.quotas else ()
         within = left(target.quotas, placement.workspace, others)
         return {name: min(amount, within.get(name, math.inf)) for name, amount in free.items()}
 
@@ -228,6 +254,24 @@ class Ledger:
             self._picture.drop(entry.key, entry.revision)
             forgotten += 1
         return forgotten
+
+    def holds_of(self, workspace: str) -> set[PlacementRef]:
+        """The holds of a workspace, by the names under which they are held."""
+        return {each.value.placement for each in self._picture.holds() if each.value.placement.workspace == workspace}
+
+    async def end_holds(self, which: Callable[[Reservation], bool]) -> int:
+        """Give back what is held, where `which` says so; how many entries that were. What was written since stays."""
+        ended = 0
+        for entry in self._picture.holds():
+            if not which(entry.value):
+                continue
+            try:
+                await self._table.delete(entry.key, entry.revision)
+            except Conflict:  # another copy was faster
+                continue
+            self._picture.drop(entry.key, entry.revision)
+            ended += 1
+        return ended
 
     async def _change(
         self, prefix: str, placement: PlacementRef, change: Callable[[Entry[Reservation] | None], Reservation | None]

@@ -32,7 +32,8 @@ class Memory:
 
     def note(self, ref: PlacementRef, record: Record) -> None:
         """Remember what was written just now."""
-        status = msgspec.structs.replace(record.status, alternates=(), rejected={}, rationale="")
+        rationale = record.status.rationale if record.status.refusal else ""
+        status = msgspec.structs.replace(record.status, alternates=(), rejected={}, rationale=rationale)
         # As JSON, it takes a tenth of the memory.
         raw = msgspec.json.encode(msgspec.structs.replace(record, status=status))
         if len(raw) > self._most_bytes:

@@ -23,6 +23,7 @@ class Picture:
     def __init__(self) -> None:
         self._targets: dict[str, _Group] = {}
         self._placements: dict[str, set[str]] = {}
+        self._holds: dict[str, Entry[Reservation]] = {}
 
     def below(self, prefix: str) -> Mapping[str, Entry[Reservation]]:
         """The entries of one target, by key."""
@@ -56,11 +57,17 @@ class Picture:
         """The prefixes of the targets in which a placement holds something."""
         return set(self._placements.get(placement.key, ()))
 
+    def holds(self) -> list[Entry[Reservation]]:
+        """Capacity that is held for placements to come."""
+        return list(self._holds.values())
+
     def holders(self) -> Iterable[tuple[str, Reservation]]:
-        """Every reservation that holds its place, with the id of its target."""
+        """Every reservation of a placement that holds its place, with the id of its target."""
         for prefix, known in self._targets.items():
             target = "/".join(split(prefix))
-            yield from ((target, entry.value) for entry in known.entries.values() if not entry.value.released_at)
+            for entry in known.entries.values():
+                if not entry.value.released_at and not entry.value.until:
+                    yield target, entry.value
 
     def note(self, entry: Entry[Reservation]) -> None:
         """Learn of an entry; one that is known to be newer stays."""
@@ -69,6 +76,10 @@ class Picture:
         if entry.key not in known.entries or known.entries[entry.key].revision < entry.revision:
             known.put(entry)
             self._hold(prefix, suffix, holds=not entry.value.released_at)
+            if entry.value.until:
+                self._holds[entry.key] = entry
+            else:
+                self._holds.pop(entry.key, None)
 
     def drop(self, key: str, revision: int) -> None:
         """Learn that there was no such entry at a revision of the bucket; one that is newer stays."""
@@ -77,6 +88,7 @@ class Picture:
         if known is not None and key in known.entries and known.entries[key].revision <= revision:
             known.pop(key)
             self._hold(prefix, suffix, holds=False)
+            self._holds.pop(key, None)
 
     def learn(self, changes: Changes[Reservation]) -> None:
         """Learn of what changed below a prefix since the newest revision that is known there."""

@@ -21,7 +21,7 @@ from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef
 from shared.model.resources import fits
 from shared.pipeline.buckets import RESERVATIONS, WORKSPACES
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 
 log = logging.getLogger("moorage.decision")
 

@@ -16,6 +16,9 @@ class DecisionSettings(AccessSettings, frozen=True, kw_only=True):
     release_seconds: Annotated[
         float, Meta(description="How often reservations of placements that are gone are looked for, in seconds.", gt=0)
     ] = 60.0
+    hold_check_seconds: Annotated[
+        float, Meta(description="How often it is looked for holds that end, in seconds.", gt=0)
+    ] = 1.0
     vanished_seconds: Annotated[
         float,
         Meta(
@@ -28,3 +31,10 @@ class DecisionSettings(AccessSettings, frozen=True, kw_only=True):
         float,
         Meta(description="Seconds for which a released reservation is kept; longer than any message lives.", ge=3600),
     ] = 172_800.0
+    standard_decisions: Annotated[
+        bool,
+        Meta(description="Write a PlacementDecision of SIG Multicluster (multicluster.x-k8s.io) beside each of ours."),
+    ] = False
+    cluster_profile_namespace: Annotated[
+        str, Meta(description="The namespace of the ClusterProfiles that these name; empty: the decision's own.")
+    ] = ""

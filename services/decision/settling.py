@@ -1,6 +1,7 @@
 """Proposals against the ledger: what of a proposal can be had."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -14,6 +15,13 @@ from shared.model.target import Target
 from shared.pipeline.messages import Scheduled
 
 
+class Reserving(Protocol):
+    """Where room is taken in targets; see `Ledger`."""
+
+    async def reserve(self, target: Target, wanted: Reservation) -> Written | None: ...
+    async def undo(self, written: Iterable[Written]) -> None: ...
+
+
 class Settled(msgspec.Struct, frozen=True):
     """The choices that could be had of a proposal, or why none; `reserved` is what the ledger wrote for that."""
 
@@ -23,7 +31,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 async def settle(
-    message: Scheduled, ledger: Ledger, inventory: View[Target], allowed: Collection[str], epoch: int
+    message: Scheduled, ledger: Reserving, inventory: View[Target], allowed: Collection[str], epoch: int
 ) -> Settled:
     """Reserve what was proposed, and alternates in place of what filled up; a refusal leaves nothing new reserved.
 
@@ -42,7 +50,7 @@ async def settle(
     proposed = core.eligible(permitted, least_score)
     if not core.enough(proposed, proposal, request.spec):
         return Settled(refusal=core.below_minimum(message))
-    alternates = core.eligible(proposal.alternates, least_score) if core.substitutable(request.spec) else []
+    alternates = core.eligible(proposal.alternates, least_score) if core.substitutable(request.spec, permitted) else []
     taken: list[Choice] = []
     reserved: list[Written] = []
     try:
@@ -94,4 +102,5 @@ def _wanted(request: Request, choice: Choice, epoch: int) -> Reservation:
         labels=request.labels,
         orphan=request.spec.deletion_policy == "Orphan",
         epoch=epoch,
+        over_commit=choice.over_commit,
     )

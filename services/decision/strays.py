@@ -7,7 +7,7 @@ the uid must be one that this hub knows: that of the Placement that is there now
 
 import logging
 
-from services.decision import core
+from services.decision import assigning, core
 from services.decision.decider import Decider
 from shared.kube.errors import KubeError
 from shared.model.refs import Head, TargetRef
@@ -34,7 +34,7 @@ async def clear_strays(decider: Decider) -> list[Assigned]:
             if head is not None:
                 said = {"target": target, "placement": str(stray.placement)}
                 log.warning("what nobody decided is taken out of a target", extra=said)
-                removals.append(core.removal(stray.placement, head, target, orphan=False))
+                removals.append(assigning.removal(stray.placement, head, target, orphan=False))
     return removals
 
 

@@ -4,7 +4,7 @@ import logging
 
 import msgspec
 
-from services.decision import core
+from services.decision import assigning, core
 from services.decision.decider import Decider
 from services.decision.ledger import Crowded
 from shared.broker.bus import Retry
@@ -24,11 +24,16 @@ async def release_leftovers(decider: Decider) -> list[Assigned]:
     """Give back what was applied smaller, and have removed what nobody decided or what is bound nowhere any more:
     workers die halfway. What is removed is given back when binding says so.
 
-    Only where that is older than what is read: what a newer attempt holds, or this one, may be about to be decided.
+    Only where that is older than what is read: what a newer attempt holds, or this one, may be about to be decided. So
+    a round that began within `release_seconds` is left to itself: nothing has to be read while thousands are under way.
     """
     removals: list[Assigned] = []
     holders = [each for _, each in decider.ledger.holders()]
-    stale = {each.placement: decider.newest(each) for each in holders if _questionable(each, decider)}
+    stale = {
+        each.placement: decider.newest(each)
+        for each in holders
+        if _questionable(each, decider) and not _just_begun(each.placement, decider)
+    }
     for ref, newest in stale.items():
         try:
             removals += await _release_leftovers_of(ref, newest, decider)
@@ -37,8 +42,18 @@ async def release_leftovers(decider: Decider) -> list[Assigned]:
     return removals
 
 
+def outdated(decider: Decider) -> int:
+    """How many reservations are not what was decided last: 0 when nothing is under way."""
+    return sum(_questionable(each, decider) for _, each in decider.ledger.holders())
+
+
 def _questionable(held: Reservation, decider: Decider) -> bool:
     return held.shrinks_to is not None or held.head.older_than(decider.newest(held))
+
+
+def _just_begun(ref: PlacementRef, decider: Decider) -> bool:
+    known = decider.heads.get(ref.key)
+    return known is not None and decider.clock() - known.requested_at < decider.settings.release_seconds
 
 
 async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decider) -> list[Assigned]:
@@ -66,7 +81,8 @@ async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decide
         if target in wanted:
             continue
         if held.head.older_than(read):
-            removals.append(core.removal(ref, newest, target, orphan=held.orphan))
+            removal = assigning.removal(ref, newest, target, orphan=held.orphan)
+            removals.append(assigning.holding(removal, {target: held}))
     return removals
 
 
@@ -88,6 +104,12 @@ async def put_in_order(decider: Decider) -> None:
         decider.in_order.add(path)
 
 
+async def emit(decider: Decider) -> None:
+    """Have what SIG Multicluster reads of each workspace say what is decided there."""
+    for path in sorted(entry.value.path for entry in decider.workspaces.entries.values()):
+        await decider.decisions.emit(path)
+
+
 async def forget_released(decider: Decider) -> None:
     """Delete what was released so long ago that nobody can be about to take it with an older head."""
     before = decider.clock() - decider.settings.forget_released_seconds
@@ -103,7 +125,7 @@ async def clear_vanished(decider: Decider) -> list[Assigned]:
     followed = {entry.value.path for entry in decider.workspaces.entries.values()}
     gone = await decider.vanished.among({each.placement.workspace for _, each in holders} - followed)
     return [
-        core.vanished(target, each, decider.newest(each))
+        assigning.vanished(target, each, decider.newest(each))
         for target, each in holders
         if each.placement.workspace in gone
     ]

@@ -4,9 +4,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.decision import strays, upkeep
+from services.decision import answering, holds, strays, upkeep
 from services.decision.completeness import Completeness
+from services.decision.counted import reserved_ratio
 from services.decision.decider import Decider
+from services.decision.emission import Emission
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import Ledger
 from services.decision.rebuild import keep_complete, rebuild
@@ -15,10 +17,12 @@ from services.decision.vanished import VanishedWorkspaces
 from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
-from shared.pipeline.buckets import HEADS, INVENTORY, RESERVATIONS, WORKSPACES
-from shared.pipeline.messages import Assigned, Bound, Decided, Scheduled, Withdrawn
-from shared.pipeline.runner import Runtime
+from shared.model.answer import DecisionAnswer
+from shared.pipeline.buckets import DECISION_COPIES, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
+from shared.pipeline.messages import Assigned, Bound, Decided, Overwritten, Scheduled, Withdrawn
+from shared.pipeline.runtime import Runtime
 from shared.pipeline.worker import Worker
+from shared.process.measured import CONFLICTS, OUTDATED, RESERVED
 
 
 @asynccontextmanager
@@ -29,14 +33,15 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
         open_hub(settings, field_manager("decision")) as hub,
         open_access(hub, settings, runtime.clock) as access,
     ):
-        decisions = Decisions(hub)
+        emission = Emission(hub, settings.cluster_profile_namespace) if settings.standard_decisions else None
+        decisions = Decisions(hub, emission)
         table = runtime.table(RESERVATIONS)
         completeness = Completeness(table)
         await rebuild(runtime, table, decisions)
         ledger = Ledger(table, await runtime.follow(RESERVATIONS), runtime.clock)
         runtime.background(ledger.follow(), "ledger")
         runtime.background(keep_complete(runtime, table, decisions, completeness), "keep reservations complete")
-        yield Decider(
+        decider = Decider(
             settings,
             ledger=ledger,
             completeness=completeness,
@@ -47,7 +52,14 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
             workspaces=await runtime.follow(WORKSPACES),
             vanished=VanishedWorkspaces(hub.is_gone, time.monotonic, settings.vanished_seconds),
             clock=runtime.clock,
+            tell=runtime.emit,
         )
+        runtime.readings += (
+            CONFLICTS.number(lambda: ledger.lost),
+            RESERVED.read(lambda: reserved_ratio(decider.inventory.values(), ledger.holders())),
+            OUTDATED.number(lambda: upkeep.outdated(decider)),
+        )
+        yield decider
 
 
 worker = Worker(
@@ -56,13 +68,32 @@ worker = Worker(
     settings=DecisionSettings,
     open=open_decision,
     follows=(HEADS, INVENTORY, RESERVATIONS, WORKSPACES),
+    copies=DECISION_COPIES,
+    facts=(Overwritten,),
 )
 
 
-@worker.handles()
+def _best_target(message: Scheduled) -> str:
+    """One copy settles who gets a target, so that copies do not write its reservations at the same time."""
+    selected = message.proposal.selected
+    return selected[0].target if selected else message.about.key
+
+
+def _target(message: Bound) -> str:
+    """The same where it is given back."""
+    return message.target
+
+
+@worker.handles(dealt_by=_best_target)
 async def decide(message: Scheduled, deps: Decider) -> list[Decided | Assigned] | None:
     """Settle a proposal: reserve, record, tell binding what changes."""
     return await deps.decide(message)
+
+
+@worker.answers()
+async def answer(message: Scheduled, deps: Decider) -> DecisionAnswer:
+    """What would be decided; nothing of it is written, unless it is to be held."""
+    return await answering.answer(message, deps)
 
 
 @worker.handles()
@@ -71,7 +102,7 @@ async def withdraw(message: Withdrawn, deps: Decider) -> list[Assigned]:
     return await deps.withdraw(message)
 
 
-@worker.handles(keep_superseded=True)
+@worker.handles(keep_superseded=True, dealt_by=_target)
 async def give_back(message: Bound, deps: Decider) -> None:
     """What was removed from a target takes nothing there any more, and what was applied smaller takes less."""
     await deps.give_back(message)
@@ -93,6 +124,18 @@ async def clear_strays(deps: Decider) -> list[Assigned]:
 async def put_in_order(deps: Decider) -> None:
     """Bring decisions of earlier releases into today's shape, and take away what workers that died left of some."""
     await upkeep.put_in_order(deps)
+
+
+@worker.every(lambda settings: settings.release_seconds)
+async def emit(deps: Decider) -> None:
+    """Have what SIG Multicluster reads say what is decided."""
+    await upkeep.emit(deps)
+
+
+@worker.every(lambda settings: settings.hold_check_seconds)
+async def end_holds(deps: Decider) -> None:
+    """Give back what was held for long enough."""
+    await holds.end_holds(deps.ledger, deps.clock())
 
 
 @worker.every(lambda settings: settings.release_seconds)

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from services.discovery.core import Candidate, Served, served
+from services.discovery.counted import lost_for, states
 from services.discovery.projection import Projection
 from services.discovery.rbac import Rbac
 from services.discovery.reserved import Reserved
+from services.discovery.scoping import Scoping
+from services.discovery.screening import Screening
 from services.discovery.settings import DiscoverySettings
 from services.discovery.targets import Targets
 from services.discovery.workspaces import Tree, paths_of, roots_of
@@ -18,12 +20,11 @@ from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.targets import TargetClients, perimeter
 from shared.model.policy import PolicyEntry
-from shared.model.target import Target, Workspace
-from shared.pipeline.buckets import DISCOVERY_COPIES, INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
-from shared.pipeline.copies import Copies
-from shared.pipeline.runner import Runtime
+from shared.model.target import Target
+from shared.pipeline.buckets import INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
+from shared.pipeline.runtime import Runtime
 from shared.process.main import StartError
-from shared.process.metrics import gauge
+from shared.process.measured import LOST_FOR, STRAYS, TARGETS
 
 USER_AGENT = field_manager("discovery")
 _CONNECTIONS = 2  # to each target; most of the time one of them is open, which takes 40 KB
@@ -31,30 +32,14 @@ _CONNECTIONS = 2  # to each target; most of the time one of them is open, which 
 
 @dataclass
 class Discovery:
-    """What the handler reads: the inventory, the workspaces, whose targets are trusted, and who may use what."""
+    """What the handler reads: the inventory, the policies, which targets are offered to whom, and who may use what."""
 
     inventory: View[Target]
-    workspaces: View[Workspace]
     policies: View[PolicyEntry]
-    trusted: tuple[str, ...]
+    screening: Screening
     access: Access
+    scoping: Scoping
     clock: Callable[[], float]
-    _candidates: dict[str, tuple[int, Candidate]] = field(default_factory=dict)
-    _makes: dict[Served, Served] = field(default_factory=dict)
-
-    def candidates(self) -> list[Candidate]:
-        """All targets, with what they serve; that is worked out once per change of a target."""
-        entries = self.inventory.entries
-        for key in self._candidates.keys() - entries.keys():
-            del self._candidates[key]
-        if len(self._makes) > len(entries):
-            self._makes.clear()
-        for key, entry in entries.items():
-            if key not in self._candidates or self._candidates[key][0] != entry.revision:
-                found = served(entry.value)
-                found = self._makes.setdefault(found, found)
-                self._candidates[key] = (entry.revision, Candidate(entry.value.id, entry.value, found))
-        return [candidate for _, candidate in self._candidates.values()]
 
 
 @asynccontextmanager
@@ -84,30 +69,31 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)
         rbac = Rbac(settings, tree_stored)
-        copies = Copies(runtime.table(DISCOVERY_COPIES), await runtime.follow(DISCOVERY_COPIES), clock=runtime.clock)
-        targets = Targets(stored, clients, rbac, settings, runtime.clock, reservations.in_target, copies.mine)
+        copies = runtime.copies
+        assert copies is not None
+        targets = Targets(stored, clients, rbac, settings, runtime.clock, reservations, copies.mine)
         tree = Tree(hub, settings, tree_stored, targets)
-        runtime.metrics.append(
-            gauge(
-                "moorage_strays",
-                "Placements that run in targets, by the inventory, where nobody decided it.",
-                lambda: sum(len(entry.value.strays) for entry in inventory.entries.values()),
-            )
+        runtime.readings += (
+            STRAYS.number(lambda: sum(len(each.strays) for each in inventory.values())),
+            TARGETS.read(lambda: states(inventory.values())),
+            LOST_FOR.number(lambda: lost_for(inventory.values(), runtime.clock())),
         )
         try:
             # A group of our own, so that all of it has ended before the connections that it uses are closed.
             async with open_access(hub, settings, runtime.clock, rbac.state) as access, asyncio.TaskGroup() as tasks:
                 works = (
+                    reservations.follow(),
                     stored.run(),
                     tree_stored.run(),
                     targets.answer_doubts(),
                     tree.run(),
                     tree.mend(),
-                    copies.run(),
                     targets.follow_copies(copies.changes()),
                 )
                 following = [tasks.create_task(work) for work in works]
-                yield Discovery(inventory, workspaces, policies, trusted, access, runtime.clock)
+                screening = Screening(inventory, workspaces, policies, trusted)
+                scoping = Scoping(hub, policies, workspaces)
+                yield Discovery(inventory, policies, screening, access, scoping, runtime.clock)
                 for task in following:
                     task.cancel()
         finally:

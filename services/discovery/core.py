@@ -2,16 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter
 
 import msgspec
 
 from shared.api import LabelSelector, WorkspaceSelector, matches
+from shared.hub.holding import is_known_to_hold, reaches
 from shared.model.decision import Rejection
 from shared.model.policy import PolicyEntry
 from shared.model.reasons import RejectionCode, Stage, may_name
 from shared.model.request import Permission, Request
 from shared.model.target import Target
-from shared.pipeline.messages import Discovered
 
 Served = frozenset[tuple[str, str]]
 """The apiVersion and kind of everything that a target serves."""
@@ -32,10 +33,21 @@ class Candidate(msgspec.Struct, frozen=True):
     served: Served
 
 
+_ID = attrgetter("id")
+
+
 class Screened(msgspec.Struct, frozen=True):
-    """The candidates that may be asked about, in order of their ids, and the targets that fell out before that."""
+    """The candidates that may be asked about, in order of their `ids`, and the targets that fell out before that."""
 
     candidates: tuple[Candidate, ...]
+    ids: tuple[str, ...]
+    rejections: tuple[Rejection, ...]
+
+
+class Sorted(msgspec.Struct, frozen=True):
+    """The targets that a request may use, and who fell out in this stage."""
+
+    targets: tuple[str, ...]
     rejections: tuple[Rejection, ...]
 
 
@@ -63,11 +75,6 @@ def _within(path: str, root: str, *, descendants: bool) -> bool:
     return path == root or (descendants and path.startswith(f"{root}:"))
 
 
-def _holds(workspace: str, home: str) -> bool:
-    """True if one workspace is the other or an ancestor of it, as the one of plain Kubernetes is of everything."""
-    return workspace == "" or _within(home, workspace, descendants=True)
-
-
 def served(target: Target) -> Served:
     """All that a target serves, in all versions."""
     return frozenset(
@@ -79,14 +86,10 @@ def served(target: Target) -> Served:
 
 def providers_of(request: Request, policies: Iterable[PolicyEntry]) -> tuple[str, ...]:
     """The workspaces that the policies which hold for a placement name as providers, with everything below."""
-    home = request.placement.workspace
     named = (
         policy.spec.providers
         for policy in policies
-        if policy.spec.providers
-        and policy.spec.enforcement == "Enforced"
-        and _holds(policy.workspace, home)
-        and matches(policy.spec.placement_selector, request.labels)
+        if policy.spec.providers and policy.spec.enforcement == "Enforced" and is_known_to_hold(policy, request)
     )
     return tuple(dict.fromkeys(path for paths in named for path in paths))
 
@@ -98,7 +101,7 @@ def trusts(request: Request, workspace: str, providers: Collection[str]) -> bool
     return (
         bool(named.paths)
         or named.selector is not None
-        or _holds(workspace, request.placement.workspace)
+        or reaches(workspace, request.placement.workspace)
         or any(_within(workspace, path, descendants=True) for path in providers)
     )
 
@@ -112,43 +115,50 @@ def screen(
     """
     selector = request.spec.targets.workspaces
     home = request.placement.workspace
-    selected: dict[str, bool] = {}
-    trusted: dict[str, bool] = {}
     kept: list[Candidate] = []
-    elsewhere: list[str] = []
-    strange: list[str] = []
-    withheld: list[str] = []
+    elsewhere: list[Candidate] = []
+    strange: list[Candidate] = []
+    withheld: list[Candidate] = []
+    lists: dict[str, list[Candidate]] = {}  # where the targets of a workspace go, for all that the workspace decides
     for candidate in candidates:
         target = candidate.target
-        if target.workspace not in selected:
-            selected[target.workspace] = workspaces.admits(selector, target.workspace)
-            trusted[target.workspace] = providers is None or trusts(request, target.workspace, providers)
-        if not selected[target.workspace]:
-            elsewhere.append(candidate.id)
-        elif not trusted[target.workspace]:
-            strange.append(candidate.id)
-        elif target.allowed_workspaces is not None and not workspaces.admits(target.allowed_workspaces, home):
-            withheld.append(candidate.id)
-        else:
-            kept.append(candidate)
+        into = lists.get(target.workspace)
+        if into is None:
+            if not workspaces.admits(selector, target.workspace):
+                into = elsewhere
+            elif providers is None or trusts(request, target.workspace, providers):
+                into = kept
+            else:
+                into = strange
+            lists[target.workspace] = into
+        if into is kept and target.allowed_workspaces is not None:
+            into = kept if workspaces.admits(target.allowed_workspaces, home) else withheld
+        into.append(candidate)
     found = (
         (RejectionCode.NOT_SELECTED_WORKSPACE, "in other workspaces", elsewhere),
         (RejectionCode.PROVIDER_NOT_TRUSTED, NOT_TRUSTED, strange),
         (RejectionCode.WORKSPACE_NOT_ALLOWED, "not offered to this workspace", withheld),
     )
+    kept.sort(key=_ID)
     return Screened(
-        tuple(sorted(kept, key=lambda candidate: candidate.id)),
-        tuple(_rejection(reason, message, sorted(ids)) for reason, message, ids in found if ids),
+        tuple(kept),
+        tuple(map(_ID, kept)),
+        tuple(_rejection(reason, message, sorted(map(_ID, those))) for reason, message, those in found if those),
     )
 
 
-def answer(request: Request, screened: Screened, permissions: Mapping[str, Permission], revision: int) -> Discovered:
-    """The stage's result. A target without a permission has none: it counts as unknown, never as allowed.
+def may_stay_on(request: Request) -> frozenset[str]:
+    """The targets that a placement is on and need not leave."""
+    return frozenset(choice.target for choice in request.previous).difference(request.leaving)
 
-    A target that is not ready is no candidate, unless the placement runs there and need not leave yet.
+
+def sort_out(
+    screened: Screened, permissions: Mapping[str, Permission], needed: Served, may_stay: Collection[str]
+) -> Sorted:
+    """Who of the screened is left. A target without a permission has none: it counts as unknown, never as allowed.
+
+    A target that is not ready is no candidate, unless it is one of those where the placement `may_stay`.
     """
-    needed = frozenset((each.api_version, each.kind) for each in request.workload)
-    may_stay = {choice.target for choice in request.previous}.difference(request.leaving)
     lacking: dict[Served, str] = {}  # targets of one make serve the same
     targets: list[str] = []
     rejected: dict[tuple[RejectionCode, str], list[str]] = defaultdict(list)
@@ -170,18 +180,8 @@ def answer(request: Request, screened: Screened, permissions: Mapping[str, Permi
             rejected[RejectionCode.MISSING_API, lacking[candidate.served]].append(candidate.id)
         else:
             targets.append(candidate.id)
-    return Discovered(
-        request=request,
-        targets=tuple(targets),
-        rejections=tuple(
-            _told(each)
-            for each in (
-                *screened.rejections,
-                *(_rejection(reason, message, ids) for (reason, message), ids in rejected.items()),
-            )
-        ),
-        inventory_revision=revision,
-    )
+    found = (_rejection(reason, message, ids) for (reason, message), ids in rejected.items())
+    return Sorted(tuple(targets), tuple(_told(each) for each in (*screened.rejections, *found)))
 
 
 def _rejection(reason: RejectionCode, message: str, ids: Iterable[str]) -> Rejection:
@@ -197,6 +197,10 @@ _REFUSED: dict[Permission, tuple[RejectionCode, str]] = {
     "Denied": (RejectionCode.NOT_AUTHORIZED, "not authorized"),
     "NoRequester": (RejectionCode.NOT_AUTHORIZED, "no requester recorded on the Placement"),
     "Unknown": (RejectionCode.AUTHORIZATION_UNKNOWN, "of unknown authorization"),
+    "Unasked": (
+        RejectionCode.AUTHORIZATION_UNKNOWN,
+        "not asked about in time (one review for each, as no right is for all of them): ask again",
+    ),
 }
 
 

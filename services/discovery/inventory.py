@@ -33,6 +33,21 @@ DUPLICATE_REASON = "DuplicateCluster"
 CONDITIONS = ("Ready", "Reachable", "HeartbeatHealthy", "APIsDiscovered", "PodsCounted", "NoStrays")
 MOST_APIS = 2048  # that a SyncTarget's status may list, by its schema
 
+_NOTHING_SEEN: dict[str, Any] = {
+    "capacity": {},
+    "allocatable": {},
+    "allocated": {},
+    "counted": False,
+    "nodes": 0,
+    "apis": (),
+    "claims": {},
+    "strays": (),
+    "unused": (),
+    "latency": {},
+    "kubernetes_version": "",
+}
+"""All that an entry says of the cluster itself, before anything is known of it."""
+
 _Status = Literal["True", "False", "Unknown"]
 
 
@@ -59,7 +74,10 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     kubernetes_version: str = ""
     cluster: str | None = None  # the uid of kube-system; empty where that is not to be had
     cluster_problem: str = ""  # why not
+    credentials: str = ""  # the version of the Secret by which it was reached; empty where that was not new
     claims: dict[str, str | None] | None = None
+    made: frozenset[str] | None = None  # the namespaces that we made
+    unused: tuple[str, ...] | None = None  # those of them that nothing is placed in
     slow: bool = False
 
 
@@ -84,7 +102,7 @@ def target_of(
         nodes=status.nodes,
         duplicate=_was_duplicate(status),
     )
-    ref, cost, evict_after = spec.kubeconfig_secret_ref, spec.cost, spec.evict_after
+    cost, evict_after = spec.cost, spec.evict_after
     made = found.metadata.creation_timestamp
     target = msgspec.structs.replace(
         base,
@@ -104,16 +122,27 @@ def target_of(
         quotas=_quotas(spec.quotas),
         cost_per_cpu_hour=None if cost is None else cost.per_cpu_hour,
         cost_per_gib_hour=None if cost is None else cost.per_gib_hour,
-        kubeconfig=None if ref is None else KubeconfigRef(namespace=ref.namespace, name=ref.name, key=ref.key),
+        kubeconfig=kubeconfig_of(spec, base),
         terms=_terms(spec),
     )
     return target if seen is None else _with(target, seen, viewpoint)
+
+
+def kubeconfig_of(spec: SyncTargetSpec, known: Target | None = None) -> KubeconfigRef | None:
+    """Where the kubeconfig is; in the version that is `known` of it."""
+    ref = spec.kubeconfig_secret_ref
+    if ref is None:
+        return None
+    found = KubeconfigRef(namespace=ref.namespace, name=ref.name, key=ref.key)
+    before = known.kubeconfig if known is not None else None
+    return before if before is not None and msgspec.structs.replace(before, version="") == found else found
 
 
 def _terms(spec: SyncTargetSpec) -> Terms:
     return Terms(
         per_workspace=spec.namespaces == "PerWorkspace",
         protected_namespaces=spec.protected_namespaces,
+        namespace_labels=spec.namespace_labels,
         allowed_kinds=tuple(kind_name(each.group, each.kind) for each in spec.allowed_kinds),
         adoption=spec.adoption,
     )
@@ -128,8 +157,24 @@ def _quotas(given: Iterable[Quota]) -> dict[str, Resources]:
     return found
 
 
+def _identified(target: Target, seen: ClusterFacts) -> Target:
+    """The entry with which cluster it is. What was seen of another one by that name is forgotten."""
+    if seen.cluster is None:
+        return target
+    if seen.cluster and target.cluster and seen.cluster != target.cluster:
+        target = msgspec.structs.replace(target, **_NOTHING_SEEN)
+    if seen.credentials and target.kubeconfig is not None:
+        kubeconfig = msgspec.structs.replace(target.kubeconfig, version=seen.credentials)
+        target = msgspec.structs.replace(target, kubeconfig=kubeconfig)
+    if seen.cluster != target.cluster:
+        duplicate = target.duplicate and not target.cluster  # else it is another cluster by now
+        target = msgspec.structs.replace(target, cluster=seen.cluster, duplicate=duplicate)
+    return target
+
+
 def _with(target: Target, seen: ClusterFacts, viewpoint: Viewpoint) -> Target:
     """The entry with what was seen in it."""
+    target = _identified(target, seen)
     if seen.nodes is not None:
         target = msgspec.structs.replace(
             target, capacity=seen.nodes.capacity, allocatable=seen.nodes.allocatable, nodes=seen.nodes.count
@@ -140,11 +185,10 @@ def _with(target: Target, seen: ClusterFacts, viewpoint: Viewpoint) -> Target:
         target = msgspec.structs.replace(target, strays=seen.strays)
     if seen.apis is not None:
         target = msgspec.structs.replace(target, apis=seen.apis)
-    if seen.cluster is not None and seen.cluster != target.cluster:
-        duplicate = target.duplicate and not target.cluster  # else it is another cluster by now
-        target = msgspec.structs.replace(target, cluster=seen.cluster, duplicate=duplicate)
     if seen.claims is not None:
         target = msgspec.structs.replace(target, claims=seen.claims)
+    if seen.unused is not None:
+        target = msgspec.structs.replace(target, unused=seen.unused)
     health = seen.health
     latency = dict(target.latency)
     told = latency.get(viewpoint.origin, 0.0)
@@ -218,15 +262,6 @@ def turned_away(found: SyncTarget, why: str, now: float) -> SyncTargetStatus:
     return SyncTargetStatus(
         conditions=set_condition(conditions, "Ready", "False", "TooManyTargets", why, at, generation)
     )
-
-
-def allocated_patch(found: SyncTarget, target: Target) -> dict[str, Any] | None:
-    """A merge patch that makes the SyncTarget's `allocated` what was counted; None where nothing is to be written."""
-    counted = quantities(target.allocated)
-    present = found.status.allocated
-    if not target.counted or amounts(present) == amounts(counted):
-        return None
-    return {"status": {"allocated": {**dict.fromkeys(present), **counted}}}
 
 
 def _ready(target: Target, seen: ClusterFacts, holder: Target | None) -> tuple[str, bool, str, str]:

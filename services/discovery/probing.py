@@ -4,7 +4,8 @@ import asyncio
 import functools
 import logging
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ from services.discovery.inventory import ClusterFacts
 from services.discovery.settings import DiscoverySettings
 from shared.hub.identity import ClusterIdentity, by_address, identify
 from shared.hub.targets import TargetClients
-from shared.hub.terms import claim_of, is_free, is_protected
+from shared.hub.terms import claim_of, is_free, is_made_by_us, is_protected
 from shared.kube.apis import Served, discover
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import MALFORMED, ApiError, ConfigError, KubeError, NotAllowed, Unreachable
@@ -36,6 +37,7 @@ LONGEST_COUNT = 30.0  # seconds for its pods after that
 LARGEST_BODY = 32 << 20  # bytes of one answer
 MOST_NODES = Bounds(objects=20_000, bytes=512 << 20)  # a node has 5 to 25 KB; Kubernetes is tested to 5,000 of them
 MOST_NAMESPACES = Bounds(objects=20_000, bytes=128 << 20)
+MOST_UNUSED = 100  # namespaces of a target that are said to be unused at a time
 MOST_CLAIMS = 1_000  # namespaces of a target that the inventory knows; of more, binding alone knows whose they are
 _LONGEST_VERSION = 63  # bytes; by the schema of SyncTarget
 
@@ -64,6 +66,7 @@ class Prober:
         self._settings = settings
         self._clock = clock
         self._rules = Rules(settings.lost_after_seconds, settings.refused_limit)
+        self._known: weakref.WeakSet[Client] = weakref.WeakSet()  # by which all was read once: another reads it again
         self._identified: weakref.WeakSet[Client] = weakref.WeakSet()  # of which it is known what cluster they reach
 
     async def look(self, target: Target, health: Health, *, nodes: bool, apis: bool) -> ClusterFacts | None:
@@ -83,9 +86,10 @@ class Prober:
         seen = ClusterFacts(health=judged)
         try:
             if probe.outcome == "answered":
-                back = health.lost_since > 0
+                back = health.lost_since > 0 or client not in self._known
                 async with asyncio.timeout(LONGEST_READ):
                     seen = await self._read(client, target, judged, nodes=nodes or back, apis=apis or back)
+                self._known.add(client)
                 if nodes or back:
                     seen = await self._counted(client, target, seen)
         except TimeoutError:
@@ -94,32 +98,36 @@ class Prober:
         except _Refused as error:
             probe = Probe("unusable", problem=CREDENTIALS_REFUSED, detail=str(error))
             seen = ClusterFacts(health=self._judge(judged, probe))
-        if probe.problem == CREDENTIALS_REFUSED:
-            await self._clients.forget(target.id)  # its Secret may hold others by now
+        if probe.outcome != "answered":
+            self._clients.renew(target.id)  # its Secret may say something else by now
         return seen
 
     async def _read(self, client: Client, target: Target, health: Health, *, nodes: bool, apis: bool) -> ClusterFacts:
         unknown = apis or not target.cluster or client not in self._identified
         known, client = client, client.bounded(LARGEST_BODY)
-        found, claims, served, version, identity = await asyncio.gather(
+        found, spaces, served, version, identity = await asyncio.gather(
             self._nodes(client, target) if nodes else _nothing(),
-            self._claims(client, target) if nodes and not target.terms.per_workspace else _nothing(),
+            self._namespaces(client, target) if nodes else _nothing(),
             self._apis(client, target) if apis else _nothing(),
             self._version(client) if apis else _nothing(),
             self._cluster(client, target) if unknown else _nothing(),
         )
+        credentials = ""
         if identity is not None and identity.uid:
             self._identified.add(known)
+            credentials = self._clients.version(target.id)
         kinds, problem = (None, "") if served is None else _kinds(served, target)
         return ClusterFacts(
             health=health,
             nodes=found,
-            claims=claims,
+            claims=None if spaces is None or target.terms.per_workspace else _claims(spaces, target),
+            made=None if spaces is None else frozenset(_name(each) for each in spaces if is_made_by_us(each)),
             apis=kinds,
             api_problem=problem,
             kubernetes_version=version or "",
             cluster=None if identity is None else identity.uid,
             cluster_problem="" if identity is None else identity.problem,
+            credentials=credentials,
         )
 
     async def _counted(self, client: Client, target: Target, seen: ClusterFacts) -> ClusterFacts:
@@ -138,7 +146,8 @@ class Prober:
                 raise _Refused(str(error)) from None
             log.info("pods not read", extra={"target": target.id, "error": str(error)})
             return seen
-        return msgspec.structs.replace(seen, allocated=counted.others, strays=counted.strays)
+        unused = None if seen.made is None else tuple(sorted(seen.made - counted.namespaces))[:MOST_UNUSED]
+        return msgspec.structs.replace(seen, allocated=counted.others, strays=counted.strays, unused=unused)
 
     def _judge(self, health: Health, probe: Probe) -> Health:
         return observe(health, probe, self._clock(), self._rules)
@@ -170,16 +179,13 @@ class Prober:
             log.info("nodes not read", extra={"target": target.id, "error": str(error)})
             return None
 
-    async def _claims(self, client: Client, target: Target) -> dict[str, str | None] | None:
-        """Whose the namespaces are. Where that cannot be read, binding alone finds out, when it applies."""
+    async def _namespaces(self, client: Client, target: Target) -> list[dict[str, Any]] | None:
+        """All of them. Where they cannot be read, binding alone finds out whose they are, when it applies."""
         try:
-            page = await client.list(NAMESPACES, bounds=MOST_NAMESPACES)
+            return (await client.list(NAMESPACES, bounds=MOST_NAMESPACES)).items
         except KubeError as error:
             log.info("namespaces not read", extra={"target": target.id, "error": str(error)})
             return None
-        found = {str(each["metadata"].get("name", "")): claim_of(each) for each in page.items if not is_free(each)}
-        named = sorted(name for name in found if name and not is_protected(target.terms, name))
-        return {name: found[name] for name in named[:MOST_CLAIMS]}
 
     async def _apis(self, client: Client, target: Target) -> Served | None:
         try:
@@ -207,6 +213,17 @@ class Prober:
             return told(msgspec.json.decode(raw, type=_Version).git_version, _LONGEST_VERSION)
         except (KubeError, *MALFORMED):
             return None
+
+
+def _claims(namespaces: Iterable[dict[str, Any]], target: Target) -> dict[str, str | None]:
+    """Whose the namespaces are."""
+    found = {_name(each): claim_of(each) for each in namespaces if not is_free(each)}
+    named = sorted(name for name in found if name and not is_protected(target.terms, name))
+    return {name: found[name] for name in named[:MOST_CLAIMS]}
+
+
+def _name(namespace: dict[str, Any]) -> str:
+    return str(namespace["metadata"].get("name", ""))
 
 
 async def _nothing() -> None:

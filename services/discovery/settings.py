@@ -52,7 +52,17 @@ class DiscoverySettings(AccessSettings, frozen=True, kw_only=True):
     capacity_interval_seconds: Annotated[
         float, Meta(description="How often a target's nodes and pods are read.", gt=0)
     ] = 60.0
-    api_interval_seconds: Annotated[float, Meta(description="How often a target's served APIs are read.", gt=0)] = 300.0
+    api_interval_seconds: Annotated[
+        float, Meta(description="How often a target's served APIs are read where no change shows.", gt=0)
+    ] = 300.0
+    followed_targets: Annotated[
+        int,
+        Meta(
+            description="Targets whose CustomResourceDefinitions and APIServices are followed, by two connections to"
+            " each; of what is beyond, APIs are read by time alone.",
+            ge=0,
+        ),
+    ] = 2000
     heartbeat_interval_seconds: Annotated[
         float, Meta(description="How often a SyncTarget's status is written when nothing but the time changed.", gt=0)
     ] = 300.0

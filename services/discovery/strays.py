@@ -1,9 +1,11 @@
 """What is said of strays: of what runs in a target and nobody decided."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from shared.hub.events import EventType
 from shared.model.target import Stray, Target
+
+if TYPE_CHECKING:  # what is pure needs no Kubernetes client at run time
+    from shared.hub.events import EventType
 
 REASON = "Strays"
 NONE = "NoStrays"
@@ -14,7 +16,7 @@ _NAMED = 3
 class StrayNews(NamedTuple):
     """An Event for the owner of the target."""
 
-    type: EventType
+    type: "EventType"
     reason: str
     note: str
 

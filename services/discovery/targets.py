@@ -6,9 +6,7 @@ import functools
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
@@ -18,7 +16,7 @@ from services.discovery.health import Health, Probe, Rules, observe, resume
 from services.discovery.inventory import (
     ClusterFacts,
     Viewpoint,
-    allocated_patch,
+    kubeconfig_of,
     status_of,
     target_of,
     turned_away,
@@ -27,53 +25,26 @@ from services.discovery.inventory import (
 from services.discovery.probing import Prober
 from services.discovery.projection import Projection
 from services.discovery.rbac import Rbac
+from services.discovery.reserved import Reserved
+from services.discovery.room import counted_patch, is_due
+from services.discovery.secrets import KubeconfigSecrets
+from services.discovery.serving import ServedChanges
 from services.discovery.settings import DiscoverySettings
-from shared.api import SyncTarget, SyncTargetStatus, decode_synctarget
-from shared.hub.events import tell
-from shared.hub.names import field_manager
+from services.discovery.telling import FIELD_MANAGER, tell_of_strays, write_status
+from services.discovery.watched import Watched
+from shared.api import SyncTarget, decode_synctarget
 from shared.hub.resources import SYNCTARGETS
 from shared.hub.targets import TargetClients
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
-from shared.model.refs import PlacementRef, TargetRef
-from shared.model.target import Stray, Target
+from shared.model.refs import TargetRef
+from shared.model.target import Target
 from shared.process import audit
 
 log = logging.getLogger("moorage.discovery")
 
-COMPONENT = "discovery"
-FIELD_MANAGER = field_manager(COMPONENT)
 FAULT = "causing a fault in discovery"
-
-
-@dataclass
-class Watched:
-    """One SyncTarget that is looked at again and again."""
-
-    workspace: str
-    client: Client  # of the workspace
-    found: SyncTarget
-    health: Health
-    nodes_due: float = 0.0
-    apis_due: float = 0.0
-    asked_for_all: bool = False  # the last look was for nodes and APIs as well
-    suspects: frozenset[Stray] = frozenset()
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: "asyncio.Task[None] | None" = None
-
-    def read_anew(self) -> None:
-        """Have all of it looked at now, whatever is due."""
-        self.nodes_due = self.apis_due = 0.0
-        self.changed.set()
-
-    @property
-    def key(self) -> str:
-        return self.ref.key
-
-    @property
-    def ref(self) -> TargetRef:
-        return TargetRef(workspace=self.workspace, name=self.found.metadata.name)
 
 
 class Targets:
@@ -86,7 +57,7 @@ class Targets:
         rbac: Rbac,
         settings: DiscoverySettings,
         clock: Callable[[], float],
-        reserved: Callable[[str], Collection[PlacementRef] | None],
+        reserved: Reserved,
         mine: Callable[[str], bool],
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -94,7 +65,8 @@ class Targets:
         self._inventory = inventory
         self._clients = clients
         self._rbac = rbac
-        self._prober = Prober(clients, settings, clock, reserved)
+        self._prober = Prober(clients, settings, clock, reserved.in_target)
+        self._reserved = reserved
         self._settings = settings
         self._clock = clock
         self._mine = mine
@@ -103,6 +75,8 @@ class Targets:
         self._rules = Rules(settings.lost_after_seconds, settings.refused_limit)
         self._room = asyncio.Semaphore(settings.probe_concurrency)
         self._clusters = Clusters(inventory, clock, settings.lost_after_seconds)
+        self._secrets = KubeconfigSecrets(self._secret_changed, refused=settings.api_interval_seconds)
+        self._served = ServedChanges(most=settings.followed_targets, refused=settings.api_interval_seconds)
         self._informers: dict[str, Informer[SyncTarget]] = {}
         self._watched: dict[str, Watched] = {}
         self._taken: Counter[str] = Counter()  # by workspace
@@ -148,11 +122,21 @@ class Targets:
                         deciding = deciding or tasks.create_task(self._rbac.follow(workspace, client))
                         await self._try_to_take(workspace, client, change.object, tasks)
         finally:
+            await self._secrets.leave(workspace)
             del self._informers[workspace]
             self._beyond.pop(workspace, None)
             del self._taken[workspace]
             for key in [key for key, watched in self._watched.items() if watched.workspace == workspace]:
                 del self._watched[key]
+
+    def _secret_changed(self, workspace: str, namespace: str, name: str) -> None:
+        """A Secret is another one than before, or was not known: look by it, unless that was done already."""
+        for watched in self._watched.values():
+            ref = kubeconfig_of(watched.found.spec)
+            if ref is None or (watched.workspace, ref.namespace, ref.name) != (workspace, namespace, name):
+                continue
+            if self._clients.version(watched.ref.id) != self._secrets.version(workspace, ref):
+                watched.changed.set()
 
     def forget(self, workspace: str) -> None:
         """The workspace is gone, and so are its targets."""
@@ -234,14 +218,7 @@ class Targets:
         audit.refused("TooManyTargets", target=ref.id, most=most)
         status = turned_away(found, f"its workspace offers more than the {most} targets that it may", self._clock())
         try:
-            await client.apply(
-                SYNCTARGETS,
-                _status_object(ref.name, status),
-                field_manager=FIELD_MANAGER,
-                force=True,
-                subresource="status",
-                type=SyncTarget,
-            )
+            await write_status(client, ref.name, status)
         except KubeError as error:  # a courtesy
             log.info("status not written", extra={"target": ref.id, "error": str(error)})
 
@@ -294,9 +271,16 @@ class Targets:
         Whatever its cluster answers, or its kubeconfig says, costs this target alone: a bug of ours that it wakes is
         logged, and the target counts as not usable until a look succeeds.
         """
+        try:
+            await self._look_again(watched)
+        finally:
+            await self._served.leave(watched.key)
+
+    async def _look_again(self, watched: Watched) -> None:
         while True:
             watched.changed.clear()
             if not self._is_to_look(watched):
+                await self._served.leave(watched.key)
                 await watched.changed.wait()
                 watched.health = resume(self._inventory.latest(watched.key), self._clock())
                 continue
@@ -306,6 +290,7 @@ class Targets:
                 if seen is not None:
                     watched.health = seen.health
                     await self._tell(watched, seen)
+                    await self._follow_served(watched)
             except Exception as error:
                 log.exception("look at a target failed", extra={"target": watched.key})
                 probe = Probe("unusable", problem=FAULT, detail=type(error).__name__)
@@ -315,6 +300,19 @@ class Targets:
                 async with asyncio.timeout(self._pause(watched.health)):
                     await watched.changed.wait()
 
+    async def _follow_served(self, watched: Watched) -> None:
+        """Be told of what changes what the cluster serves, for as long as it is there."""
+        known = self._inventory.latest(watched.key)
+        if watched.health.lost_since or watched.health.problem or known is None:
+            await self._served.leave(watched.key)
+        elif not watched.health.failing_since:
+            try:
+                client = await self._clients.get(self._as_the_secret_is(watched, known))
+            except (KubeError, ValueError) as error:  # the next look says what is wrong, if anything still is
+                log.info("APIs are not followed yet", extra={"target": watched.key, "error": str(error)})
+            else:
+                await self._served.follow(watched.key, client, watched.read_apis_anew)
+
     def _is_to_look(self, watched: Watched) -> bool:
         """Whether it is for this copy to look at a target: at those that another one cannot reach all copies look."""
         entry = self._inventory.latest(watched.key)
@@ -323,20 +321,33 @@ class Targets:
     async def _look(self, watched: Watched) -> ClusterFacts | None:
         settings, now = self._settings, self._clock()
         known = self._inventory.latest(watched.key)
-        target = self._entry(watched.workspace, watched.found, None, known)
+        target = self._as_the_secret_is(watched, self._entry(watched.workspace, watched.found, None, known))
         nodes = now >= watched.nodes_due or known is None
         apis = now >= watched.apis_due or known is None
         watched.asked_for_all = nodes and apis
+        asked = watched.asked
         seen = await self._prober.look(target, watched.health, nodes=nodes, apis=apis)
-        if seen is not None and (seen.slow or seen.nodes is not None or seen.allocated is not None):
+        if seen is not None and seen.cluster and target.cluster and seen.cluster != target.cluster:
+            watched.suspects = frozenset()
+            seen = msgspec.structs.replace(seen, health=msgspec.structs.replace(seen.health, losses=()))
+        still = asked == watched.asked  # else it was asked for again meanwhile
+        if seen is not None and still and (seen.slow or seen.nodes is not None or seen.allocated is not None):
             watched.nodes_due = now + settings.capacity_interval_seconds
         if seen is not None and seen.strays is not None:  # what comes or goes just now is none
             twice = tuple(stray for stray in seen.strays if stray in watched.suspects)
             watched.suspects = frozenset(seen.strays)
             seen = msgspec.structs.replace(seen, strays=twice)
-        if seen is not None and (seen.slow or seen.apis is not None):
+        if seen is not None and still and (seen.slow or seen.apis is not None):
             watched.apis_due = now + settings.api_interval_seconds
         return seen
+
+    def _as_the_secret_is(self, watched: Watched, target: Target) -> Target:
+        """A target as it is looked at: by the kubeconfig that there is now."""
+        if target.kubeconfig is None:
+            return target
+        self._secrets.follow(watched.workspace, watched.client, target.kubeconfig.namespace)
+        version = self._secrets.version(watched.workspace, target.kubeconfig)
+        return msgspec.structs.replace(target, kubeconfig=msgspec.structs.replace(target.kubeconfig, version=version))
 
     async def _tell(self, watched: Watched, seen: ClusterFacts) -> None:
         """Put it into the inventory, and into the SyncTarget's status where that is worth a write."""
@@ -346,15 +357,10 @@ class Targets:
         status = status_of(watched.found, target, seen, now, self._clusters.holder(target))
         try:
             if worth_writing(watched.found, status, now, self._settings.heartbeat_interval_seconds):
-                watched.found = await watched.client.apply(
-                    SYNCTARGETS,
-                    _status_object(target.name, status),
-                    field_manager=FIELD_MANAGER,
-                    force=True,
-                    subresource="status",
-                    type=SyncTarget,
-                )
-            if seen.allocated is not None and (patch := allocated_patch(watched.found, target)):
+                watched.found = await write_status(watched.client, target.name, status)
+            counted = seen.nodes is not None or seen.allocated is not None
+            occupied = self._reserved.occupancy(target.id)
+            if is_due(watched.found, counted=counted) and (patch := counted_patch(watched.found, target, occupied)):
                 watched.found = await watched.client.merge_patch(
                     SYNCTARGETS,
                     target.name,
@@ -366,15 +372,8 @@ class Targets:
         except KubeError as error:  # the next look tries again
             log.info("status not written", extra={"target": target.id, "error": str(error)})
         if (said := strays.news(before, target)) is not None:
-            await self._tell_of_strays(watched, target, said, occasion=str(entry.revision if entry is not None else 0))
-
-    async def _tell_of_strays(self, watched: Watched, target: Target, said: strays.StrayNews, *, occasion: str) -> None:
-        """Say it in the log and by an Event; copies that come to it from the same entry write the same one."""
-        if target.strays:
-            some = sorted(str(stray.placement) for stray in target.strays)[:10]
-            log.warning("what nobody decided runs in a target", extra={"target": target.id, "placements": some})
-        with contextlib.suppress(KubeError):  # a courtesy
-            await tell(watched.client, COMPONENT, watched.found, *said, self._clock(), occasion=occasion)
+            occasion = str(entry.revision if entry is not None else 0)
+            await tell_of_strays(watched.client, watched.found, target, said, now, occasion=occasion)
 
     def _pause(self, health: Health) -> float:
         """Seconds until the next look: sooner while it fails, and never many targets at the same time."""
@@ -386,13 +385,3 @@ class Targets:
 
 def _unusable(stored: Target | None) -> Target | None:
     return None if stored is None else msgspec.structs.replace(stored, ready=False, reason=FAULT)
-
-
-def _status_object(name: str, status: SyncTargetStatus) -> dict[str, Any]:
-    """What is applied: the name and the status, nothing of the spec."""
-    return {
-        "apiVersion": SYNCTARGETS.api_version,
-        "kind": SYNCTARGETS.kind,
-        "metadata": {"name": name},
-        "status": msgspec.to_builtins(status),
-    }

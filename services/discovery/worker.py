@@ -1,7 +1,7 @@
 """Consumes Requested, emits Discovered; follows workspaces and targets beside."""
 
 from services.discovery.assembly import Discovery, open_discovery
-from services.discovery.core import Workspaces, answer, providers_of, screen
+from services.discovery.core import may_stay_on
 from services.discovery.settings import DiscoverySettings
 from shared.broker.bus import Retry
 from shared.model.refs import TargetRef
@@ -13,17 +13,21 @@ PATIENCE = 30.0
 """Seconds for which a placement waits for a target that it is on to be in the inventory, which may be being rebuilt."""
 CATCH_UP = 5.0
 """Seconds that a message waits for the policies that it was made by to be seen here."""
+REVIEWED_WITHIN = 3.0
+"""Seconds for which a question waits for who may use which target: intake waits for ten, for all stages together."""
 
 worker = Worker(
     "discovery",
     "Finds the targets that a placement may use: reachable, authorized, serving its kinds.",
     settings=DiscoverySettings,
     open=open_discovery,
-    follows=(DISCOVERY_COPIES, INVENTORY, POLICIES, RESERVATIONS, WORKSPACES),
+    follows=(INVENTORY, POLICIES, RESERVATIONS, WORKSPACES),
+    copies=DISCOVERY_COPIES,
 )
 
 
-@worker.handles()
+@worker.answers()
+@worker.handles(keep_superseded=True)  # they are few, and the scheduler drops them: not worth following all heads
 async def discover(message: Requested, deps: Discovery) -> Discovered:
     """Where it could run, and why not elsewhere. A request that is in error passes on: decision reports it."""
     revision, request = deps.inventory.revision, message.request
@@ -34,10 +38,10 @@ async def discover(message: Requested, deps: Discovery) -> Discovered:
         raise Retry(1.0, f"{unknown[0]}, which it is on, is not in the inventory (yet)")
     if not await deps.policies.reached(request.policy_revision, CATCH_UP):
         raise Retry(0.5, f"has not seen revision {request.policy_revision} of policies yet")
-    labels = {entry.value.path: entry.value.labels for entry in deps.workspaces.entries.values()}
-    policies = (entry.value for entry in deps.policies.entries.values())
-    trusted = (*deps.trusted, *providers_of(request, policies))
-    screened = screen(request, deps.candidates(), Workspaces(labels), trusted)
-    ids = [candidate.id for candidate in screened.candidates]
-    permissions = await deps.access.may_use(request.requester, ids)
-    return answer(request, screened, permissions, revision)
+    if message.question is not None:
+        request = await deps.scoping.scoped(request)
+    screened = deps.screening.screened(request)
+    within = REVIEWED_WITHIN if message.question is not None else None
+    permissions = await deps.access.may_use(request.requester, screened.ids, within)
+    found = deps.screening.sorted_out(screened, permissions, request.needed, may_stay_on(request))
+    return Discovered(request=request, targets=found.targets, rejections=found.rejections, inventory_revision=revision)

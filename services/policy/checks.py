@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from services.policy.cel.isolation import Isolation, Unavailable
 from services.policy.core import INLINE
-from services.policy.tally import Identity, Tallies, Tally, added, checked, identity
+from services.policy.tally import Identity, Tallies, Tally, added, checked, holding, identity, is_untold
 from shared.aio.workqueue import WorkQueue
 from shared.broker.bus import BusError
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
+from shared.hub.holding import reaches
 from shared.model.policy import PolicyCheck, PolicyEntry, RuleResult
 from shared.model.refs import PolicyRef
 
@@ -81,10 +82,35 @@ class Checks:
         if recorded and self._reviewed.get(key) == identity(policy):
             return
         findings = await self._isolation.review(policy.spec, policy.workspace)
-        check = checked(policy, findings, known.value if known and recorded else None)
+        check = checked(policy, findings, known.value if known else None)
         if known is None or check != known.value:
             await self._table.update(key, check, known.revision if known else 0)
         self._reviewed[key] = identity(policy)
+
+    async def holding(self, policies: Mapping[str, Entry[PolicyEntry]], workspace: str) -> list[PolicyEntry]:
+        """The policies (by their keys) as they hold for a workspace: those that do not compile, as they last did.
+
+        Waits until it is known of one that changed whether it compiles, since what was valid holds until then.
+        """
+        while True:
+            revision, checks = self._view.revision, self._view.entries
+            known = [
+                holding(entry.value, checks[key].value if key in checks else None)
+                for key, entry in policies.items()
+                if reaches(entry.value.workspace, workspace)
+            ]
+            if None not in known:
+                return [each for each in known if each is not None]
+            await self._view.moved(revision)
+
+    def untold(self, policies: Mapping[str, Entry[PolicyEntry]]) -> frozenset[str]:
+        """The ids of those of the policies (by their keys) whose check did not come to its end."""
+        checks = self._view.entries
+        return frozenset(
+            PolicyRef.of(entry.value).id
+            for key, entry in policies.items()
+            if key in checks and is_untold(checks[key].value, entry.value)
+        )
 
     # --- counts -----------------------------------------------------------------------------------------------------
 

@@ -9,16 +9,20 @@ judge the target; earned is the sum of the weights of the Prefer rules that are 
 false. A target that no such rule judges gets `NEUTRAL`; where no such rule holds at all there are no scores.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from services.policy.evaluation.outcomes import ERROR, FALSE, NONE, TRUE, Mask, Outcomes
+from services.policy.language.parameters import EMPTY
+from services.policy.language.variables import PARAMS
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable, matches
+from shared.hub.holding import exempted, holds
+from shared.hub.parameters import named
 from shared.model.decision import Rejection
-from shared.model.policy import PolicyEntry, RuleResult
+from shared.model.policy import Parameters, PolicyEntry, RuleResult
 from shared.model.reasons import RejectionCode, Stage
 from shared.model.refs import PolicyRef
 from shared.model.request import Request
@@ -34,7 +38,11 @@ MAX_MESSAGES = 16
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """A set of rules that holds for a request: a PlacementPolicy's, or the placement's own."""
+    """A set of rules that holds for a request: a PlacementPolicy's, or the placement's own.
+
+    `exemption` names the PolicyException by which these rules of a policy do not count for the request. `params` are
+    its parameters as JSON, empty where it takes none; `hindered` says in a few words why it cannot be evaluated.
+    """
 
     id: str
     workspace: str
@@ -43,11 +51,16 @@ class InForce:
     target_selector: LabelSelector | None = None
     enforced: bool = True
     fail: bool = True
+    warns: bool = False
+    exemption: str = ""
+    params: str = ""
+    hindered: str = ""
 
     @property
     def definitions(self) -> tuple[tuple[str, str], ...]:
-        """The policy's own variables: names and expressions, in order."""
-        return tuple((variable.name, variable.expression) for variable in self.variables)
+        """The policy's parameters, and its own variables: names and expressions, in order."""
+        params = ((PARAMS, self.params),) if self.params else ()
+        return (*params, *((variable.name, variable.expression) for variable in self.variables))
 
     def covers(self, target: Target) -> bool:
         """True if these rules judge the target."""
@@ -67,25 +80,63 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All rules on the targets: the surviving ones by index, their scores, all rules, and who fell out."""
+    """All rules on the targets: the surviving ones by index, their scores, all rules, and who fell out.
+
+    `warnings` are of policies that warn, and of rules from which there is an exemption: who of the surviving would have
+    fallen out.
+    """
 
     kept: npt.NDArray[np.intp]
     scores: tuple[float, ...]
     rules: tuple[RuleResult, ...]
     rejections: tuple[Rejection, ...]
+    warnings: tuple[Rejection, ...] = ()
 
 
-def in_force(request: Request, entries: Iterable[PolicyEntry]) -> tuple[InForce, ...]:
-    """The rules that hold for the request, in order of precedence."""
+def in_force(request: Request, entries: Iterable[PolicyEntry], now: float) -> tuple[InForce, ...]:
+    """The rules that hold for the request at a time (seconds since the epoch), in order of precedence."""
     workspace = request.placement.workspace
-    holding = [
-        entry
-        for entry in entries
-        if reaches(entry.workspace, workspace) and matches(entry.spec.placement_selector, request.labels)
-    ]
+    holding = [entry for entry in entries if holds(entry, request)]
     holding.sort(key=lambda entry: (-len(entry.workspace), -entry.spec.priority, entry.name))
     inline = (InForce(INLINE, workspace, request.spec.policies),) if request.spec.policies else ()
-    return (*inline, *(from_spec(PolicyRef.of(entry).id, entry.workspace, entry.spec) for entry in holding))
+    return (*inline, *(part for entry in holding for part in _parts(entry, request, now)))
+
+
+def _parts(entry: PolicyEntry, request: Request, now: float) -> Iterator[InForce]:
+    """The rules of a policy that count, and apart from them those from which there are exemptions, by exemption.
+
+    These are evaluated too, so that what would have been is known. Of a policy on trial, nothing is to be exempt from.
+    """
+    whole = _with_params(from_spec(PolicyRef.of(entry).id, entry.workspace, entry.spec), entry)
+    if whole is None:
+        return
+    exempt = exempted(entry, request, now) if entry.exemptions and entry.spec.enforcement != "DryRun" else {}
+    if not exempt:
+        yield whole
+        return
+    yield _only(whole, exempt, "")
+    for name in sorted(set(exempt.values())):
+        part = _only(whole, exempt, name)
+        if part.rules:
+            yield replace(part, enforced=False, warns=whole.enforced, exemption=name)
+
+
+def _with_params(whole: InForce, entry: PolicyEntry) -> InForce | None:
+    """The policy with the parameters that it takes; None where it does not count without them, and they are absent."""
+    ref = entry.spec.param_ref
+    if ref is None:
+        return whole
+    params = entry.params or Parameters(unusable="what its parameters are is not known")
+    if params.content:
+        return replace(whole, params=params.content)
+    if not params.unusable and ref.parameter_not_found_action == "Allow":
+        return None
+    return replace(whole, hindered=params.unusable or f"{named(ref)}, its parameters, is not there")
+
+
+def _only(whole: InForce, exempt: Mapping[str, str], name: str) -> InForce:
+    """The rules of a policy from which an exemption of that name is granted; without a name, those that count."""
+    return replace(whole, rules=tuple(rule for rule in whole.rules if exempt.get(rule.name, "") == name))
 
 
 def from_spec(id: str, workspace: str, spec: PlacementPolicySpec) -> InForce:
@@ -95,33 +146,32 @@ def from_spec(id: str, workspace: str, spec: PlacementPolicySpec) -> InForce:
         workspace=workspace,
         rules=spec.rules,
         variables=spec.variables,
+        params=EMPTY if spec.param_ref is not None else "",
         target_selector=spec.target_selector,
         enforced=spec.enforcement == "Enforced",
         fail=spec.failure_policy == "Fail",
+        warns=spec.enforcement == "Warn",
     )
-
-
-def reaches(policy: str, workspace: str) -> bool:
-    """True if a policy in one workspace holds in another: the same one, or one below it."""
-    return policy in ("", workspace) or workspace.startswith(policy + ":")
 
 
 def judge(targets: Sequence[str], judged: Sequence[Judged]) -> Judgement:
     """Decide and score, from the outcome of every rule on every target."""
     alive: Mask = np.ones(len(targets), dtype=bool)
     rejections: list[Rejection] = []
-    for effect in ("Forbid", "Require"):
-        for each in judged:
-            if each.policy.enforced and each.rule.effect == effect:
-                excluded = _excluded(each) & alive
-                rejections += _rejections(targets, each, excluded)
-                alive &= ~excluded
+    decisive = [each for effect in ("Forbid", "Require") for each in judged if each.rule.effect == effect]
+    for each in decisive:
+        if each.policy.enforced:
+            excluded = _excluded(each) & alive
+            rejections += _rejections(targets, each, excluded)
+            alive &= ~excluded
+    warning = [each for each in decisive if each.policy.warns]
     kept = np.flatnonzero(alive)
     return Judgement(
         kept=kept,
         scores=_scores(judged, kept),
         rules=tuple(_result(each, kept) for each in judged),
         rejections=tuple(rejections),
+        warnings=tuple(told for each in warning for told in _rejections(targets, each, _excluded(each) & alive)),
     )
 
 
@@ -134,9 +184,10 @@ def _excluded(each: Judged) -> Mask:
 def _rejections(targets: Sequence[str], each: Judged, excluded: Mask) -> Iterable[Rejection]:
     """One per distinct message; errors apart from judgements."""
     failed = excluded & (each.outcomes == ERROR)
-    name = f"{each.policy.id}/{each.rule.name}"
+    name = f"{each.policy.id}/{each.rule.name}".removeprefix("/")  # on a hub without workspaces
+    exempt = f"exempt from {name} by {each.policy.exemption}: " if each.policy.exemption else ""
     if failed.any():
-        message = f"rule {name} could not be evaluated: {each.error}"
+        message = f"{exempt}rule {name} could not be evaluated: {each.error}"
         yield _rejection(RejectionCode.POLICY_ERROR, message, _ids(targets, np.flatnonzero(failed)))
     decided = np.flatnonzero(excluded & ~failed)
     reason = RejectionCode.POLICY_FORBIDS if each.rule.effect == "Forbid" else RejectionCode.POLICY_REQUIRES
@@ -144,13 +195,15 @@ def _rejections(targets: Sequence[str], each: Judged, excluded: Mask) -> Iterabl
         f"forbidden by rule {name}" if each.rule.effect == "Forbid" else f"does not meet rule {name}"
     )
     groups: dict[str, list[int]] = {}
+    if not each.messages and len(decided):
+        groups[default], decided = decided.tolist(), decided[:0]
     for index in decided:
         message = (each.messages[index] if each.messages else "") or default
         if message not in groups and len(groups) >= MAX_MESSAGES:
             message = default
         groups.setdefault(message, []).append(int(index))
     for message, members in groups.items():
-        yield _rejection(reason, message, _ids(targets, members))
+        yield _rejection(reason, exempt + message, _ids(targets, members))
 
 
 def _rejection(reason: RejectionCode, message: str, targets: tuple[str, ...]) -> Rejection:
@@ -193,4 +246,5 @@ def _result(each: Judged, kept: npt.NDArray[np.intp]) -> RuleResult:
         matched=int(np.count_nonzero(each.outcomes == TRUE)),
         errors=errors,
         message=each.error if errors else each.rule.message or "",
+        exemption=each.policy.exemption,
     )

@@ -1,19 +1,27 @@
 """A policy tried out: how its rules are evaluated, and what they say of targets; behind `moorage policy`."""
 
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from services.policy.cel.engine import Engine, Scene
 from services.policy.cel.isolation import Isolation
-from services.policy.core import InForce
+from services.policy.core import InForce, Judged, in_force, judge
 from services.policy.evaluation.columns import TargetColumns
+from services.policy.evaluation.outcomes import ERROR
 from services.policy.language.variables import read_request
+from services.policy.stage import Ready, begin, compiled, finish
 from shared.api import PlacementSpec, WorkloadSelector
+from shared.model.policy import PolicyEntry
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, Request, WorkloadObject
 from shared.model.target import Target
+
+_HOUR = 3600.0
+"""Passes at each look at the clock: until then all that a workspace's rules may take has come back."""
 
 COLUMNS = {"columns": "all targets at once", "memo": "once per distinct values", "target": "once per target"}
 
@@ -30,13 +38,31 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """One rule on one target: `t`, `f`, `e` (with what went wrong), or `-` where the targetSelector leaves it out."""
+    """One rule on one target: `t`, `f`, `e` (with what went wrong), or `-` where the targetSelector leaves it out.
+
+    `message` is the reason with which an enforced rule rejects the target; empty where it does not. `exemption` names
+    the PolicyException by which the rule does not count.
+    """
 
     target: str
+    policy: str
     rule: str
     effect: str
     outcome: str
     error: str = ""
+    enforced: bool = True
+    message: str = ""
+    exemption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What all rules in force make of one target. `score` is None where it is rejected, or nothing scores."""
+
+    target: str
+    kept: bool
+    score: float | None
+    rules: tuple[Tested, ...]
 
 
 async def plan(policy: InForce) -> list[Planned]:
@@ -54,23 +80,76 @@ async def plan(policy: InForce) -> list[Planned]:
     return planned
 
 
-async def run(policy: InForce, targets: Sequence[Target], request: Request, now: float) -> list[Tested]:
-    """Every rule of a valid policy on every target, by target; each error in full."""
-    isolation = Isolation()
-    engine = Engine(isolation)
-    tested = []
-    try:
-        for rule in policy.rules:
-            program = engine.programs.get(rule.expression, policy.definitions)
-            for target in targets:
-                outcome, error = "-", ""
-                if policy.covers(target):
-                    evaluation = await engine.evaluate(program, _scene([target], request, now, policy.workspace))
-                    outcome, error = chr(evaluation.outcomes[0]), evaluation.error
-                tested.append(Tested(target.id, rule.name, rule.effect, outcome, error))
-    finally:
-        await isolation.close()
-    return sorted(tested, key=lambda each: each.target)
+class Trials:
+    """Judges targets for one request after the other, as the worker does. Close it with `async with`.
+
+    Time counts for each rule alone, since nobody waits behind rules that are tried out.
+    """
+
+    def __init__(self, targets: Iterable[Target]) -> None:
+        self._inventory = TargetColumns()
+        self._inventory.update({target.id: target for target in targets})
+        self._isolation = Isolation()
+        self._engine = Engine(self._isolation, clock=itertools.count(0.0, _HOUR).__next__)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._isolation.close()
+
+    async def assess(
+        self, request: Request, targets: Sequence[str], policies: Iterable[PolicyEntry], now: float
+    ) -> list[Assessment]:
+        """What the rules in force for a request say of each target, by id, at a time in seconds since the epoch.
+
+        Raises `InvalidInlineRule` where a rule of the Placement itself is invalid, `Unavailable` where no process can
+        be started to evaluate in.
+        """
+        ready = await compiled(in_force(request, policies, now), self._engine)
+        scene = self._scene(request, targets, now)
+        judged = await self._outcomes(ready, scene)
+        by_rule = [await self._tested(*pair, scene, targets) for pair in zip(ready, judged, strict=True)]
+        judgement = judge(targets, judged)
+        scores: dict[int, float | None] = dict.fromkeys(judgement.kept.tolist())
+        if judgement.scores:
+            scores = dict(zip(judgement.kept.tolist(), judgement.scores, strict=True))
+        return [
+            Assessment(target, number in scores, scores.get(number), tuple(each[number] for each in by_rule))
+            for number, target in enumerate(targets)
+        ]
+
+    def _scene(self, request: Request, targets: Sequence[str], now: float) -> Scene:
+        rows = self._inventory.rows(tuple(targets))
+        return Scene(self._inventory, rows, read_request(request, now), now, request.placement.workspace)
+
+    async def _outcomes(self, ready: Sequence[Ready], scene: Scene) -> list[Judged]:
+        return [await finish(each, self._engine) for each in begin(ready, scene, self._engine)]
+
+    async def _tested(self, ready: Ready, judged: Judged, scene: Scene, targets: Sequence[str]) -> list[Tested]:
+        """One rule on all targets: each with what went wrong there, and with the message by which it is rejected."""
+        messages = {target: each.message for each in judge(targets, [judged]).rejections for target in each.targets}
+        tested = []
+        for number, target in enumerate(targets):
+            outcome, error = chr(judged.outcomes[number]), ""
+            if judged.outcomes[number] == ERROR:
+                (alone,) = await self._outcomes([ready], replace(scene, rows=scene.rows[[number]]))
+                error = alone.error
+            policy, rule = judged.policy, judged.rule
+            tested.append(
+                Tested(
+                    target=target,
+                    policy=policy.id,
+                    rule=rule.name,
+                    effect=rule.effect,
+                    outcome=outcome,
+                    error=error,
+                    enforced=policy.enforced,
+                    message=messages.get(target, ""),
+                    exemption=policy.exemption,
+                )
+            )
+        return tested
 
 
 def _scene(targets: Iterable[Target], request: Request, now: float, tenant: str) -> Scene:

@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec import structs
 
+from shared.api import PlacementPolicySpec
 from shared.model.policy import PolicyCheck, PolicyEntry, PolicyFinding, RuleResult, RuleTally
 
 MOST_FINDINGS = 16
 """Findings of one policy that are recorded; of the rest, how many they are."""
+
+MOST_KEPT = 256 << 10
+"""Bytes of a spec that is kept, to hold while a later one does not compile."""
 
 UNTOLD = PolicyFinding(
     rule="", message="its expressions could not be checked within the time and the memory that a check may take"
@@ -25,9 +30,18 @@ def identity(of: PolicyEntry | PolicyCheck) -> Identity:
 
 
 def checked(policy: PolicyEntry, findings: Sequence[PolicyFinding] | None, before: PolicyCheck | None) -> PolicyCheck:
-    """The record of a policy. No findings: it compiles; None: nobody can tell. `before` has its counts so far."""
-    found = (UNTOLD,) if findings is None else tuple(findings)
-    counts = before.counts if before else tuple(RuleTally(rule=rule.name) for rule in policy.spec.rules)
+    """The record of a policy. No findings but warnings: it compiles; None: nobody can tell.
+
+    `before` is the record so far: it has the counts, where it is of this state of the policy, and the newest spec that
+    compiled, where it is of this policy.
+    """
+    told = (UNTOLD,) if findings is None else tuple(findings)
+    found = tuple(each for each in told if not each.warning)
+    same = before is not None and identity(before) == identity(policy)
+    counts = before.counts if before and same else tuple(RuleTally(rule=rule.name) for rule in policy.spec.rules)
+    valid, valid_generation = _valid(policy, before) if found else (policy.spec, policy.generation)
+    if valid is None or len(msgspec.json.encode(valid)) > MOST_KEPT:
+        valid, valid_generation = None, 0
     return PolicyCheck(
         workspace=policy.workspace,
         name=policy.name,
@@ -35,8 +49,34 @@ def checked(policy: PolicyEntry, findings: Sequence[PolicyFinding] | None, befor
         generation=policy.generation,
         findings=found[:MOST_FINDINGS],
         more=max(0, len(found) - MOST_FINDINGS),
+        warnings=tuple(each for each in told if each.warning)[:MOST_FINDINGS],
         counts=counts,
+        valid=valid,
+        valid_generation=valid_generation,
     )
+
+
+def _valid(policy: PolicyEntry, before: PolicyCheck | None) -> tuple[PlacementPolicySpec | None, int]:
+    """The newest spec of a policy that compiled, though its present one does not, and its generation."""
+    if before is None or before.uid != policy.uid:
+        return None, 0
+    return before.valid, before.valid_generation
+
+
+def holding(policy: PolicyEntry, check: PolicyCheck | None) -> PolicyEntry | None:
+    """The policy as it holds: where it does not compile, as it was when it last did. None: that is not known yet."""
+    if check is None or check.uid != policy.uid or check.valid is None:
+        return policy
+    if check.generation != policy.generation:
+        return None
+    return structs.replace(policy, spec=check.valid) if check.findings else policy
+
+
+def is_untold(check: PolicyCheck | None, policy: PolicyEntry) -> bool:
+    """True if the check of this state of the policy did not come to its end, and no earlier one holds in its place."""
+    if check is None or identity(check) != identity(policy):
+        return False
+    return check.findings == (UNTOLD,) and check.valid is None
 
 
 @dataclass

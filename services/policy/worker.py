@@ -1,5 +1,6 @@
 """Consumes Discovered, emits Evaluated. Follows the inventory and the policies in force."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from services.policy.cel.engine import Engine
     from services.policy.checks import Checks
     from services.policy.evaluation.columns import TargetColumns
-    from shared.pipeline.runner import Runtime
+    from shared.pipeline.runtime import Runtime
 
 RETRY_SECONDS = 0.5
 UNAVAILABLE_SECONDS = 5.0
 """Until a message comes again for which there was no process to evaluate its rules in."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Policy:
     """Everything that the handler works with."""
 
@@ -37,9 +38,13 @@ class Policy:
     clock: Callable[[], float]
     catch_up_seconds: float
     seen: dict[str, "Entry[Target]"] = field(default_factory=dict)
+    changed: int = -1  # how much of the inventory's changes the columns have taken in
 
     def catch_up(self) -> None:
         """Take into the columns what the inventory's view has learnt since the last time."""
+        if self.changed == self.inventory.changed:
+            return
+        self.changed = self.inventory.changed
         changes: dict[str, Target | None] = {}
         for key, entry in self.inventory.entries.items():
             if self.seen.get(key) is not entry:
@@ -54,7 +59,7 @@ class Policy:
 
 @asynccontextmanager
 async def open_policy(runtime: "Runtime") -> AsyncIterator[Policy]:
-    """Follow what the rules are about. celpy and NumPy are loaded here, not by whoever only reads declarations."""
+    """Follow what the rules are about. The engine and NumPy are loaded here, not by whoever only reads declarations."""
     from services.policy.cel.engine import Engine
     from services.policy.cel.isolation import Isolation
     from services.policy.checks import Checks
@@ -95,7 +100,8 @@ worker = Worker(
 )
 
 
-@worker.handles()
+@worker.answers()
+@worker.handles(keep_superseded=True)  # they are few, and the scheduler drops them: not worth following all heads
 async def evaluate(message: Discovered, deps: Policy) -> Evaluated:
     """Judge the discovered targets, by an inventory and by policies at least as new as the message."""
     from services.policy import stage
@@ -107,14 +113,23 @@ async def evaluate(message: Discovered, deps: Policy) -> Evaluated:
     ):
         if not await view.reached(revision, deps.catch_up_seconds):
             raise Retry(RETRY_SECONDS, f"has not seen revision {revision} yet (is at {view.revision})")
-    deps.catch_up()
-    policies = dict(deps.policies.entries)
-    in_force = [entry.value for entry in policies.values()]
+    policies, in_force = dict(deps.policies.entries), list[PolicyEntry]()
     try:
-        evaluated = await stage.evaluate(message, deps.columns, in_force, deps.engine, deps.clock())
+        if policies:
+            async with asyncio.timeout(deps.catch_up_seconds):
+                in_force = await deps.checks.holding(policies, message.request.placement.workspace)
+    except TimeoutError:
+        raise Retry(RETRY_SECONDS, "it is not known yet whether a policy that changed compiles") from None
+    deps.catch_up()
+    revision = deps.inventory.revision
+    try:
+        evaluated = await stage.evaluate(
+            message, deps.columns, in_force, deps.engine, deps.clock(), revision, deps.checks.untold(policies)
+        )
     except Unavailable as error:
         raise Retry(UNAVAILABLE_SECONDS, str(error)) from error
-    deps.checks.count(policies, evaluated.rules)
+    if message.question is None:
+        deps.checks.count(policies, evaluated.rules)
     return evaluated
 
 

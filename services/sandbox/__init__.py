@@ -1,6 +1,6 @@
 """A development control plane that speaks the Kubernetes and kcp wire protocol. In memory, in one process, no product.
 
-A request goes through `wire` (ASGI; what its path names), `sandbox` (authenticate, authorize), then `objects`: reads,
+A request goes through `wire` (HTTP; what its path names), `sandbox` (authenticate, authorize), then `objects`: reads,
 or writes, which go through the registry or the deleter into the store. From the ground up, each room on those before:
 
 - `errors` and `data`: refusals, and tables in YAML

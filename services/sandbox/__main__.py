@@ -1,15 +1,9 @@
 """Run the sandbox alone: `python -m services.sandbox --world FILE --port N --data DIR`."""
 
 import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import uvloop
-
-from services.sandbox.run import run
-from services.sandbox.world.world import DEFAULT, load
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m services.sandbox") -> int:
@@ -20,8 +14,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m services.sand
     parser.add_argument("--port", type=int, default=6443, help="0 takes any free port (default: 6443)")
     parser.add_argument("--data", type=Path, default=Path(".moorage/sandbox"), help="where kubeconfigs are written")
     options = parser.parse_args(argv)
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(50_000, 20, 100)  # what is stored is bytes; documents of requests come and go by themselves
+
+    import uvloop  # none of this before: help is to be there at once
+
+    from services.sandbox.run import run
+    from services.sandbox.world.world import DEFAULT, load
+    from shared.process.memory import collect_seldom, keep_large_blocks_apart
+
+    keep_large_blocks_apart()
+    collect_seldom()
     try:
         world = load(options.world) if options.world else DEFAULT
         uvloop.run(run(world, options.host, options.port, options.data, advertise=options.advertise))

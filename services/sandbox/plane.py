@@ -11,6 +11,7 @@ from services.sandbox.access.users import User
 from services.sandbox.errors import Document
 from services.sandbox.kcp.exports import Exports
 from services.sandbox.objects import writes
+from services.sandbox.objects.accounts import AccountTokens
 from services.sandbox.objects.admission import admit
 from services.sandbox.objects.deletion import Deleter
 from services.sandbox.objects.effects import Effects
@@ -43,6 +44,7 @@ class ControlPlane:
         self.faults = Faults()
         self.tally = Tally()
         self._effects = Effects(self.store, self.clusters, url)
+        self._accounts = AccountTokens(self.store, self.clusters, self.tokens)
         self.exports = Exports(self.store, self.clusters, url)
         self.deleter = Deleter(self.store)
         self.registry = Registry(self.store, self.deleter, self._admit)
@@ -50,7 +52,7 @@ class ControlPlane:
         self._effects.furnish(Cluster(ROOT, WORKSPACE_RESOURCES), writes.now())
 
     def _admit(self, at: Address, new: Document, old: Document | None, write: Write) -> None:
-        admit(at, new, old, write)
+        admit(at, new, old, write, self.store)
         self.exports.admit(at, new, old, write)
         if at.resource.group == auth.RBAC_GROUP and new != old:
             where = at.resource.plural, at.namespace

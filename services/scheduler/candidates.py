@@ -1,8 +1,8 @@
 """The candidates as filters and scorers see them: rows of the snapshot, looked at for one request."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,11 +13,34 @@ from shared.api import AffinityTerm, LabelSelector, duration_seconds
 from shared.api.selectors import AffinityRequirement, LabelRequirement, matches_all
 from shared.columns import Array, Bools, Floats, Ints
 from shared.model.request import Request
-from shared.model.resources import Resources
+from shared.model.resources import Resources, with_tolerance
 from shared.model.target import Target
 
+T = TypeVar("T")
 PluginAnswers = Mapping[tuple[str, str], Array]
 """Answers of plugins: a column per kind (scorer, filter) and name, one value per candidate."""
+
+
+Facts = dict[Any, Any]
+"""What was worked out from facts on targets: columns by family and key, what filters and scorers say by their names."""
+_ONLY, _ROWS, _INDEX, _NOBODY, _EQUALS = "only", "rows", "index", "nobody", "equals"
+"""In facts: those on some of the candidates, by which these are; their rows; what finds them in a column; none of them;
+and what was worked out for requests that are equals, with what makes them so."""
+MOST_SUBSETS = 8
+"""Whose facts are kept: requests that ask alike for different amounts fit in different targets."""
+OF_WHAT_IS_TAKEN = ("used", "spare", "quota_left")
+"""Families of columns that change with reservations."""
+
+
+def _asked(request: Request, settings: SchedulerSettings, plugin_answers: PluginAnswers) -> tuple[Any, ...] | None:
+    """All of a request that decides what facts on targets mean for it; None where more does."""
+    spec, home = request.spec, request.placement
+    near, far = spec.affinity.placement_affinity, spec.affinity.placement_anti_affinity
+    if request.previous or request.leaving or spec.overrides or request.variants or plugin_answers or near or far:
+        return None
+    kinds = tuple((each.api_version, each.kind, each.guarded, each.brings) for each in request.workload)
+    wanted = (spec.targets, spec.affinity, spec.spread, spec.replicas, spec.strategy)
+    return (kinds, home.workspace, home.namespace, *wanted, settings)
 
 
 class Candidates:
@@ -33,6 +56,8 @@ class Candidates:
         plugin_answers: PluginAnswers | None = None,
         *,
         demands: Demands | None = None,
+        facts: Facts | None = None,
+        known: Facts | None = None,
         assuming: bool = True,
     ) -> None:
         self.request = request
@@ -44,10 +69,18 @@ class Candidates:
         self.plugin_answers = plugin_answers or {}
         self.assuming = assuming
         """Whether capacity that others are assumed to take is taken."""
-        self.index: Ints | slice = slice(len(rows)) if _in_order(rows) else rows  # a slice of a column copies nothing
-        self._gathered: dict[tuple[str, Any], Array] = {}
-        self._known: dict[tuple[str, str], Floats] = {}  # what was worked out from columns
-        self.previous = self._at(choice.target for choice in request.previous)
+        asked = _asked(request, settings, self.plugin_answers) if facts is None else None
+        self.facts = snapshot.facts(rows, asked) if facts is None else facts
+        """What was worked out from the facts on the candidates alone: other requests that ask alike have it too."""
+        self.asks_alike = asked is not None
+        """Whether these are all the candidates, and facts on them mean the same for all that ask alike."""
+        if _INDEX not in self.facts:
+            self.facts[_INDEX] = slice(len(rows)) if _in_order(rows) else rows  # a slice of a column copies nothing
+            self.facts[_NOBODY] = np.zeros(len(rows), np.bool_)
+            self.facts[_NOBODY].flags.writeable = False
+        self.index: Ints | slice = self.facts[_INDEX]
+        self._known: Facts = self._of_equals() if known is None else known
+        self.previous = self._at([choice.target for choice in request.previous])
         """Which candidates the placement is on already."""
         self.leaving = self._at(request.leaving)
         """Which candidates the placement has to leave: lost or expelling for longer than it is to be tolerated."""
@@ -57,7 +90,7 @@ class Candidates:
             self.waited_for = self.previous & ~self.leaving & ~self.values("ready")
         self.quotas = snapshot.quotas(request.placement.workspace)
         """The workspace paths whose quotas bound this placement, in some targets at least."""
-        self.demands = demands or Demands(demands_of(request), self._which())
+        self.demands = demands or self.same("demands", lambda: Demands(demands_of(request), self._which()))
         """What is asked for in each candidate."""
 
     def __len__(self) -> int:
@@ -65,30 +98,59 @@ class Candidates:
 
     def only(self, kept: Bools) -> "Candidates":
         """The same request on fewer rows."""
-        if kept.all():
+        if np.count_nonzero(kept) == len(kept):  # on few targets, several times as fast as all()
             return self
         (places,) = kept.nonzero()
         plugin_answers = {key: column[places] for key, column in self.plugin_answers.items()}
         demands = self.demands.only(places)
-        fewer = Candidates(
+        some: dict[bytes, Facts] = self.facts.setdefault(_ONLY, {})
+        facts = some.get(which := kept.tobytes())
+        if facts is None:
+            if len(some) == MOST_SUBSETS:
+                some.clear()
+            facts = some[which] = {_ROWS: self.rows[places]}
+        known: Facts = self.same(
+            (_ONLY, which),
+            lambda: {fact: self._known[fact][places] for fact in self._amounts if fact in self._known},
+        )
+        return Candidates(
             self.request,
             self.snapshot,
-            self.rows[places],
+            facts[_ROWS],
             self.settings,
             self.now,
             plugin_answers,
             demands=demands,
+            facts=facts,
+            known=known,
             assuming=self.assuming,
         )
-        fewer._known = {fact: column[places] for fact, column in self._known.items()}
-        return fewer
 
     def values(self, family: str, key: Any = None) -> Array:
         """One fact of the candidates, see `snapshot.VALUES`; not to be written to."""
-        column = self._gathered.get((family, key))
+        if family in OF_WHAT_IS_TAKEN:
+            return self.snapshot.values(family, key)[self.index]
+        column = self.facts.get((family, key))
         if column is None:
-            column = self._gathered[family, key] = self.snapshot.values(family, key)[self.index]
+            column = self.facts[family, key] = self.snapshot.values(family, key)[self.index]
         return column
+
+    def alike(self, name: tuple[str, str], work: Callable[[], T]) -> T:
+        """What `work` makes of the facts on the candidates alone, for this request and all that ask alike."""
+        if name not in self.facts:
+            self.facts[name] = work()
+        found: T = self.facts[name]
+        return found
+
+    def same(self, name: Any, work: Callable[[], T]) -> T:
+        """What `work` makes of the facts, of what is taken and of what is asked for: for this request and its equals.
+
+        Equals ask alike, for the same amounts, and nothing else was taken in between.
+        """
+        if name not in self._known:
+            self._known[name] = work()
+        found: T = self._known[name]
+        return found
 
     def some(self, family: str, which: Ints | Bools) -> list[Any]:
         """One fact of some candidates, chosen by position or by a True for each."""
@@ -124,7 +186,8 @@ class Candidates:
                 used[position] = self.snapshot.used(there, resource, placement, assumed=self.assuming)
             on_nodes = self._on_every_node(resource)
             self._known["used", resource] = used + on_nodes if isinstance(on_nodes, np.ndarray) else used
-        return self._known["used", resource]
+        found: Floats = self._known["used", resource]
+        return found
 
     def free(self, resource: str) -> Floats:
         """What is left of a resource for this placement. A target that is waited for gives what it gave before."""
@@ -134,7 +197,8 @@ class Candidates:
                 on_nodes = self.demands.at(position).on_every_node.get(resource, 0.0) * self.values("nodes")[position]
                 free[position] = held.get(resource, 0.0) - on_nodes
             self._known["free", resource] = free
-        return self._known["free", resource]
+        found: Floats = self._known["free", resource]
+        return found
 
     def quota_left(self, path: str, resource: str) -> Floats:
         """What the quota for a path leaves of a resource for this placement; inf where a candidate has none.
@@ -152,9 +216,25 @@ class Candidates:
                 left[position] = max(left[position], reserved[there.id].resources.get(resource, 0.0))
         return left - self._on_every_node(resource)
 
+    def spare(self, resource: str) -> Floats:
+        """What is free of a resource, and as much more as rounding may have cost."""
+        if ("spare", resource) not in self._known:
+            as_for_all = not self._otherwise and not self._held and not self.demands.anywhere_on_every_node
+            self._known["spare", resource] = (
+                self.values("spare", resource) if as_for_all else with_tolerance(self.free(resource))
+            )
+        found: Floats = self._known["spare", resource]
+        return found
+
     def room(self, resource: str) -> Floats:
-        """What this placement may take of a resource: what is free, as far as quotas leave it."""
-        return reduce(np.minimum, (self.quota_left(path, resource) for path in self.quotas), self.free(resource))
+        """What this placement may take of a resource: what is `spare`, as far as quotas leave it."""
+        left = (with_tolerance(self.quota_left(path, resource)) for path in self.quotas)
+        return reduce(np.minimum, left, self.spare(resource))
+
+    @property
+    def _amounts(self) -> Iterator[tuple[str, str]]:
+        """The facts that are columns of amounts, of what has to be there."""
+        return ((family, resource) for family in ("used", "spare") for resource in self.demands.needed)
 
     @cached_property
     def _otherwise(self) -> dict[int, Target]:
@@ -179,7 +259,7 @@ class Candidates:
 
     def _on_every_node(self, resource: str) -> Floats | float:
         each = self.demands.on_every_node(resource)
-        return each * self.values("nodes") if np.any(each) else 0.0
+        return each * self.values("nodes") if isinstance(each, np.ndarray) or each else 0.0
 
     @cached_property
     def holding(self) -> Ints:
@@ -193,6 +273,21 @@ class Candidates:
         """The overrides that were counted for a candidate, by their places in the spec."""
         which = 0 if self.demands.which is None else self.demands.which[position]
         return self.request.variants[which - 1].overrides if which else ()
+
+    def _of_equals(self) -> Facts:
+        """The place for what was worked out for the equals of this request, which are the last that asked alike.
+
+        It has none where the placement itself takes something already, or not all that is taken counts.
+        """
+        taken, workload = self.snapshot.taken, self.request.workload
+        if not self.asks_alike or (taken.assumed_in and not self.assuming) or taken.targets_of(self.request.placement):
+            return {}
+        amounts = [(each.replicas, each.on_every_node, *each.requests.items()) for each in workload]
+        asked = (self.snapshot.changes_taken, amounts)
+        if _EQUALS not in self.facts or self.facts[_EQUALS][0] != asked:
+            self.facts[_EQUALS] = (asked, {})
+        known: Facts = self.facts[_EQUALS][1]
+        return known
 
     def _which(self) -> Ints | None:
         """For each candidate the number of its variant, from 1; 0 where no override holds, or those are not counted.
@@ -257,7 +352,11 @@ class Candidates:
         found: Bools = answers[column.values[self.index]]
         return found
 
-    def _at(self, targets: Iterable[str]) -> Bools:
+    def _at(self, targets: Sequence[str]) -> Bools:
+        """Which candidates are these targets; not to be written to."""
+        if not targets:
+            nobody: Bools = self.facts[_NOBODY]
+            return nobody
         marked = np.zeros(len(self.rows), np.bool_)
         for target in targets:
             position = self.position(target)
@@ -268,4 +367,4 @@ class Candidates:
 
 def _in_order(rows: Ints) -> bool:
     """Whether these are the first rows, one after the other."""
-    return len(rows) > 0 and int(rows[-1]) == len(rows) - 1 and bool((rows == np.arange(len(rows))).all())
+    return len(rows) > 0 and int(rows[-1]) == len(rows) - 1 and np.count_nonzero(rows - np.arange(len(rows))) == 0

@@ -1,26 +1,40 @@
 """One decision of the scheduler, from values to values: filter, score, select, divide."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 
+import msgspec
 import numpy as np
 
 from services.scheduler.candidates import Candidates, PluginAnswers
-from services.scheduler.division import divide
-from services.scheduler.filters import FILTERS, Exclusion
-from services.scheduler.ranking import Ranking, Refused, Wanted, order, rank, wanted
-from services.scheduler.selection import Contest, Domains
+from services.scheduler.division import divide, runs_there
+from services.scheduler.domains import constraints_of, domains_of, targets_are
+from services.scheduler.filtering import filtered, rejected
+from services.scheduler.filters import Exclusion
+from services.scheduler.overriding import Overriding, beside_forced, insist, overriding, within_quotas
+from services.scheduler.passing import passed_over
+from services.scheduler.ranking import Ranking, Refused, Wanted, order, rank, staying_on, wanted
+from services.scheduler.selection import Contest
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.strategies import STRATEGIES
 from services.scheduler.tiers import tiers
-from shared.api import SpreadConstraint
+from shared.api import PlacementSpec, SpreadConstraint
 from shared.columns import Bools, Floats, Ints
-from shared.model.decision import Choice, Proposal, Refusal, Rejection
+from shared.model.decision import Choice, Proposal, Refusal, Rejection, Score
 from shared.model.reasons import RefusalCode, RejectionCode, Stage, last_stage, sentence
 from shared.model.request import Request
 
 MOST_ALTERNATES = 32
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False):
+    """What a feasible target scores in all, and by scorer."""
+
+    target: str
+    score: float
+    breakdown: dict[str, Score]
 
 
 @dataclass(frozen=True)
@@ -35,15 +49,17 @@ class Outcome:
     feasible: Candidates | None = None
     ranking: Ranking | None = None
 
-    def scores(self) -> Iterator[Choice]:
-        """All feasible targets with their breakdown, best first, without replicas."""
+    def scores(self) -> Iterator[Scored]:
+        """All feasible targets with their breakdown, best first; of equals as they were asked for."""
+        return map(Scored, *self.scored())
+
+    def scored(self) -> tuple[list[str], list[float], list[dict[str, Score]]]:
+        """The same as three lists: targets, what they score, and their breakdowns."""
         if self.feasible is None or self.ranking is None:
-            return
-        best_first = np.lexsort((self.feasible.values("id").astype(str), -self.ranking.totals))
+            return [], [], []
+        best_first = (-self.ranking.totals).argsort(kind="stable")
         ids, totals = self.feasible.some("id", best_first), self.ranking.totals[best_first]
-        breakdowns = self.ranking.breakdowns(best_first)
-        for target, score, breakdown in zip(ids, totals.tolist(), breakdowns, strict=True):
-            yield Choice(target=target, score=score, breakdown=breakdown)
+        return ids, totals.tolist(), self.ranking.breakdowns(best_first)
 
 
 @dataclass
@@ -59,14 +75,12 @@ class _Draft:
     candidates: Candidates | None = None
     feasible: Candidates | None = None
     ranking: Ranking | None = None
+    overriding: Overriding | None = None
     tier: str = ""
 
     def reject(self, candidates: Candidates, reason: str, message: str, excluded: Bools) -> None:
         """Note under one reason the candidates that it excludes."""
-        ids = tuple(candidates.some("id", excluded))
-        if ids:
-            rejection = Rejection(stage=Stage.SCHEDULER, reason=reason, message=message, targets=ids)
-            self.rejections.append(rejection)
+        self.rejections += rejected(candidates, Exclusion(reason, message, excluded))
 
     def reasons(self, fit: int = 0) -> str:
         """The sentence that counts all reasons of all stages."""
@@ -100,6 +114,8 @@ def schedule(
     not repeated in the outcome, but counted in the sentence of a refusal. `plugin_answers` says what plugins
     think of the candidates.
 
+    Where no target is wanted, an empty choice is proposed, whatever the candidates are.
+
     Nothing is refused for capacity that is only assumed to be taken, since that may come to nothing: then the targets
     are proposed as if nothing were assumed, and decision settles who gets them.
     """
@@ -109,6 +125,8 @@ def schedule(
         draft = _Draft(request, settings, upstream, considered)
         try:
             scorers = wanted(request, settings)
+            if request.spec.targets.none:
+                return draft.outcome(Proposal(strategy=request.spec.strategy.type, feasible=len(targets)))
             candidates, policy = _present(
                 draft, snapshot, targets, policy_scores, now, plugin_answers or {}, assuming=assuming
             )
@@ -134,7 +152,7 @@ def _present(
     """The candidates that the inventory still has, and their policy scores."""
     rows = snapshot.locate(targets)
     policy = np.array(policy_scores, np.float64) if len(policy_scores) else None
-    if (rows < 0).any():
+    if np.count_nonzero(rows < 0):
         gone = tuple(target for target, row in zip(targets, rows.tolist(), strict=True) if row < 0)
         code, words = RejectionCode.TARGET_GONE, "gone from the inventory"
         draft.rejections.append(Rejection(stage=Stage.SCHEDULER, reason=code, message=words, targets=gone))
@@ -142,20 +160,27 @@ def _present(
         plugin_answers = {key: column[rows >= 0] for key, column in plugin_answers.items()}
         rows = rows[rows >= 0]
     draft.candidates = Candidates(draft.request, snapshot, rows, draft.settings, now, plugin_answers, assuming=assuming)
+    draft.overriding = overriding(draft.candidates)
     return draft.candidates, policy
 
 
 def _propose(draft: _Draft, candidates: Candidates, policy: Floats | None, scorers: Wanted) -> Proposal:
     """The first tier that can take the whole placement does; without tiers, all that the filters left over."""
-    kept = _filter(draft, candidates)
+    found = filtered(candidates, draft.overriding)
+    draft.rejections += found.rejections
+    draft.exclusions += found.exclusions
+    kept = found.kept
+    if draft.overriding is not None:
+        insist(draft.overriding, candidates, kept, (*draft.rejections, *draft.upstream))
     if not candidates.spec.affinity.tiers or not kept.any():
         return _within(draft, candidates, kept, policy, scorers)
     said, code, before = [], "", len(draft.rejections)
     for tier in tiers(candidates, kept):
         draft.tier = tier.name
-        draft.reject(candidates, RejectionCode.OTHER_TIER, f"not in tier {tier.name}", kept & ~tier.members)
+        members = tier.members if draft.overriding is None else tier.members | draft.overriding.forced
+        draft.reject(candidates, RejectionCode.OTHER_TIER, f"not in tier {tier.name}", kept & ~members)
         try:
-            return _within(draft, candidates, kept & tier.members, policy, scorers)
+            return _within(draft, candidates, kept & members, policy, scorers)
         except Refused as refused:
             code = refused.refusal.code
             if code == RefusalCode.INVALID_SCORER:
@@ -174,132 +199,140 @@ def _within(draft: _Draft, candidates: Candidates, kept: Bools, policy: Floats |
     ranking = draft.ranking = rank(
         feasible, scorers, None if policy is None else policy[kept], draft.settings.policy_weight
     )
+    overriding = draft.overriding.only(kept) if draft.overriding is not None else None
+    if overriding is not None:
+        ranking = draft.ranking = replace(ranking, besides=overriding.points)
     good = ranking.totals >= spec.strategy.minimum_score
-    if not good.all():
+    if overriding is not None:
+        good |= overriding.forced
+    passing = np.count_nonzero(good)
+    if passing < len(good):
         draft.reject(feasible, RejectionCode.LOW_SCORE, "below the minimum score", ~good)
-        if not good.any():
+        if not passing:
             raise draft.unfeasible()
-    contest = _contest(draft, feasible, ranking.totals, good)
+    contest = _contest(draft, feasible, ranking.totals, good, overriding)
     taken = _take(feasible, contest)
-    choices = _choices(draft, feasible, ranking, contest, taken)
-    selected, alternates = choices[: len(taken)], choices[len(taken) :]
+    selected, alternates = _choices(draft, feasible, ranking, contest, taken, overriding)
     return Proposal(strategy=spec.strategy.type, selected=selected, alternates=alternates, feasible=len(contest.order))
 
 
-def _filter(draft: _Draft, candidates: Candidates) -> Bools:
-    """Ask every filter; a candidate counts under the first exclusion that names it."""
-    kept = np.ones(len(candidates), np.bool_)
-    for name, judge in FILTERS.items():
-        for exclusion in judge(candidates):
-            if np.count_nonzero(exclusion.excluded):  # on few targets, several times as fast as any()
-                draft.exclusions.append((name, exclusion))
-                draft.reject(candidates, exclusion.reason, exclusion.message, exclusion.excluded & kept)
-                kept &= ~exclusion.excluded
-    return kept
-
-
-def _contest(draft: _Draft, feasible: Candidates, totals: Floats, good: Bools) -> Contest:
+def _contest(
+    draft: _Draft, feasible: Candidates, totals: Floats, good: Bools, overriding: Overriding | None
+) -> Contest:
     """What the strategy chooses from. Raises `Refused` for constraints that no choice can meet."""
     spec = feasible.spec
     moves = feasible.moves
-    kept = np.zeros(len(feasible), np.bool_) if moves else feasible.previous
+    kept = staying_on(feasible, totals) if moves else feasible.previous
     ranked = order(feasible, totals, kept, spec.stability.rebalance.by if moves else 0.0)
-    if not good.all():
+    if np.count_nonzero(good) < len(good):
         ranked = ranked[good[ranked]]
     fewest, most = spec.targets.bounds(len(ranked))
     if most is not None and fewest > most:
         raise Refused(RefusalCode.CONTRADICTION, f"at least {fewest} and at most {most} targets are wanted")
     most = len(ranked) if most is None else min(most, len(ranked))
+    forced = 0
+    if overriding is not None and overriding.forced.any():  # these come first, and targets need not lie evenly
+        first = overriding.forced[ranked]
+        forced = int(np.count_nonzero(first))
+        ranked = np.concatenate([ranked[first], ranked[~first]])
+        fewest, most = max(fewest, forced), max(most, forced)
     replicas, least = feasible.demands.divided, feasible.demands.base.at_least
+    some = 0  # that each target gets
+    constraints = () if forced else constraints_of(feasible)
     if replicas is not None:
         if replicas < fewest * least:
             each = f", at least {least} in each" if least > 1 else ""
             many = "replica" if replicas == 1 else "replicas"
-            raise Refused(RefusalCode.CONTRADICTION, f"{_targets_are(fewest)} wanted for {replicas} {many}{each}")
-        most = min(most, replicas // least)
+            raise Refused(RefusalCode.CONTRADICTION, f"{targets_are(fewest)} wanted for {replicas} {many}{each}")
+        if _each_gets_some(spec, constraints):
+            most, some = min(most, replicas // least), least
     if len(ranked) < fewest:
         why = f"; {draft.reasons(fit=len(ranked))}" if len(ranked) < draft.considered else ""
-        raise Refused(RefusalCode.TOO_FEW_TARGETS, f"{_targets_are(fewest)} wanted, {len(ranked)} fit{why}")
-    domains = tuple(_domains(feasible, ranked, constraint, most) for constraint in _constraints(feasible))
+        raise Refused(RefusalCode.TOO_FEW_TARGETS, f"{targets_are(fewest)} wanted, {len(ranked)} fit{why}")
+    domains = tuple(domains_of(feasible, ranked, constraint, most) for constraint in constraints)
     fewest = max([fewest, *(each.min_domains for each in domains if each.must)])
-    capacity = np.zeros(len(feasible), np.intp)
+    capacity, held = np.zeros(len(feasible), np.intp), kept.astype(np.intp)
     if replicas is not None:
-        room = feasible.demands.capacity(feasible.room, len(feasible))
+        room = feasible.same("capacity", lambda: feasible.demands.capacity(feasible.room, len(feasible)))
         # Fit and Quota saw to it that the least fits.
-        capacity = room.clip(least, spec.replicas.max_per_target or replicas)
-    return Contest(ranked, int(np.count_nonzero(kept & good)), domains, fewest, max(most, fewest), capacity, replicas)
+        if overriding is not None and overriding.over_committed.any():
+            room = np.where(overriding.over_committed, within_quotas(feasible), room)
+        capacity = np.maximum(room, least)
+        if spec.replicas.max_per_target is not None:
+            capacity = np.minimum(capacity, spec.replicas.max_per_target)
+        held *= np.minimum(runs_there(feasible), capacity)
+    count = int(np.count_nonzero(kept & good))
+    if count > most and not forced:  # some of them have to go: those where the least runs
+        ranked = np.concatenate([ranked[:count][np.argsort(-held[ranked[:count]], kind="stable")], ranked[count:]])
+    contest = Contest(ranked, count, domains, fewest, max(most, fewest), capacity, held, totals, replicas, some)
+    return replace(contest, forced=forced) if forced else contest
 
 
-def _constraints(candidates: Candidates) -> tuple[SpreadConstraint, ...]:
-    """The Placement's spread constraints; the strategy Spread has a wish of its own where there is none."""
-    if candidates.spec.spread or candidates.spec.strategy.type != "Spread":
-        return candidates.spec.spread
-    return (SpreadConstraint(topology_key=candidates.settings.spread_key, when_unsatisfiable="ScheduleAnyway"),)
+def _each_gets_some(spec: PlacementSpec, constraints: Iterable[SpreadConstraint]) -> bool:
+    """Whether every taken target has to get a replica: where a bound says so, or how targets must lie counts them.
 
-
-def _domains(candidates: Candidates, ranked: Ints, constraint: SpreadConstraint, most: int) -> Domains:
-    """Domains of one constraint, numbered without gaps over those that a ranked target lies in."""
-    column = candidates.snapshot.codes("label", constraint.topology_key)
-    codes = column.values[candidates.index]
-    present = np.zeros(len(column.distinct), np.bool_)
-    present[codes[ranked]] = True
-    count = int(np.count_nonzero(present))
-    must = constraint.when_unsatisfiable == "DoNotSchedule"
-    least = constraint.min_domains or 1
-    key, allowed = constraint.topology_key, constraint.max_domains or least
-    if must and least > min(count, most, allowed):
-        there = f"at most {allowed}" if least > allowed else f"at most {_targets_are(most)} taken"
-        there = f"{count} {'has' if count == 1 else 'have'} a target that fits" if least > count else there
-        raise Refused(RefusalCode.CONTRADICTION, f"at least {least} domains of {key} are wanted, {there}")
-    numbers = present.cumsum() - 1
-    return Domains(numbers[codes], count, constraint.max_skew, min(least, count), constraint.max_domains, must)
+    Otherwise a share that is rounded to none is none, and the target is not taken.
+    """
+    musts = any(each.when_unsatisfiable == "DoNotSchedule" for each in constraints)
+    return musts or spec.replicas.min_per_target is not None
 
 
 def _take(feasible: Candidates, contest: Contest) -> Ints:
     """What the strategy takes. Raises `Refused` where topology or capacity leave too few."""
     spec = feasible.spec
     name = "Binpack" if spec.replicas.division == "Aggregated" and contest.replicas else spec.strategy.type
-    taken = STRATEGIES[name](contest)
+    choose = beside_forced(STRATEGIES[name]) if contest.forced else STRATEGIES[name]
+    taken, will_do, exact = choose(contest)
+    if will_do:
+        return taken
+    bound = "" if exact else "; more was not found, and to try every combination would take too long"
     if len(taken) < contest.fewest:
         raise Refused(
             RefusalCode.TOO_FEW_TARGETS,
-            f"{_targets_are(contest.fewest)} wanted; {len(contest.order)} fit, "
-            f"and the spread constraints allow {len(taken)} of them",
+            f"{targets_are(contest.fewest)} wanted; {len(contest.order)} fit, "
+            f"and the spread constraints allow {len(taken)} of them{bound}",
         )
-    if not contest.enough(taken):
-        room = int(contest.capacity[taken].sum())
-        within = " within their quotas" if feasible.quotas else ""
-        roomiest = (
-            f"the {len(taken)} targets with most room have" if len(taken) > 1 else "the target with most room has"
-        )
-        raise Refused(
-            RefusalCode.INSUFFICIENT_CAPACITY,
-            f"{contest.replicas} replicas are wanted; {roomiest} room for {room}{within}",
-        )
-    return taken
+    room = int(contest.capacity[taken].sum())
+    within = " within their quotas" if feasible.quotas else ""
+    roomiest = f"the {len(taken)} targets with most room have" if len(taken) > 1 else "the target with most room has"
+    raise Refused(
+        RefusalCode.INSUFFICIENT_CAPACITY,
+        f"{contest.replicas} replicas are wanted; {roomiest} room for {room}{within}{bound}",
+    )
 
 
 def _choices(
-    draft: _Draft, feasible: Candidates, ranking: Ranking, contest: Contest, taken: Ints
-) -> tuple[Choice, ...]:
-    """Selected targets with their replicas, and after them those that come next."""
+    draft: _Draft,
+    feasible: Candidates,
+    ranking: Ranking,
+    contest: Contest,
+    taken: Ints,
+    overriding: Overriding | None,
+) -> tuple[tuple[Choice, ...], tuple[Choice, ...]]:
+    """Selected targets with their replicas, and those that come next."""
+    shares: list[int] = []
+    if contest.replicas:
+        taken, shares = divide(feasible, contest, taken)
     wanted_alternates = min(max(len(taken), draft.settings.alternates), MOST_ALTERNATES)
     is_taken = np.zeros(len(feasible), np.bool_)
     is_taken[taken] = True
     first = contest.order[: len(taken) + wanted_alternates]
     others = first[~is_taken[first]][:wanted_alternates]
     positions = np.concatenate([taken, others])
-    demands = [feasible.demands.at(position) for position in positions.tolist()]
+    everywhere = positions.tolist()
+    demands = [feasible.demands.at(position) for position in everywhere]
     if contest.replicas:
-        shares = divide(feasible, taken, contest.capacity)
-        spare = [min(max(shares), room) for room in contest.capacity[others].tolist()]
-        replicas: list[int | None] = [*shares, *spare]
+        most = max(shares)
+        replicas: list[int | None] = [*shares, *(min(most, room) for room in contest.capacity[others].tolist())]
     else:
         replicas = [demand.replicas if demand.uniform else None for demand in demands]
-    places = np.zeros(len(feasible), np.intp)
+    places = np.empty(len(feasible), np.intp)
     places[contest.order] = np.arange(1, len(contest.order) + 1)
-    tier = f" in tier {draft.tier}" if draft.tier else ""
-    return tuple(
+    ranked = f" of {len(contest.order)} in tier {draft.tier}" if draft.tier else f" of {len(contest.order)}"
+    passed = _passed_over(feasible, contest, taken, others)
+    asks_by_node = feasible.demands.anywhere_on_every_node
+    nodes_there = feasible.some("nodes", positions) if asks_by_node else repeat(1.0, len(everywhere))
+    choices = tuple(
         Choice(
             target=target,
             score=score,
@@ -307,25 +340,45 @@ def _choices(
             replicas=count,
             overrides=overrides,
             reserve=demand.reserve(count, nodes),
-            reason=f"{'runs there already, ' if stays else ''}ranked {place} of {len(contest.order)}{tier}",
+            reason=f"runs there already, ranked {place}{ranked}" if stays else f"ranked {place}{ranked}",
+            passed_over=passed.get(position, ""),
         )
-        for target, score, breakdown, count, stays, place, nodes, demand, overrides in zip(
+        for position, target, score, breakdown, count, stays, place, nodes, demand, overrides in zip(
+            everywhere,
             feasible.some("id", positions),
             ranking.totals[positions].tolist(),
             ranking.breakdowns(positions),
             replicas,
             feasible.previous[positions].tolist(),
             places[positions].tolist(),
-            feasible.some("nodes", positions),
+            nodes_there,
             demands,
-            map(feasible.overrides_at, positions.tolist()),
+            map(feasible.overrides_at, everywhere),
             strict=True,
         )
     )
+    if overriding is not None:
+        choices = tuple(map(overriding.noted, choices, everywhere))
+    return choices[: len(taken)], choices[len(taken) :]
 
 
-def _targets_are(count: int) -> str:
-    return "1 target is" if count == 1 else f"{count} targets are"
+def _passed_over(feasible: Candidates, contest: Contest, taken: Ints, others: Ints) -> dict[int, str]:
+    """Of the others those that score more than one that is taken, by position, each with what decided against it."""
+    if not len(taken) or not len(others):
+        return {}
+    if contest.forced:
+        return {}  # the reasons of the forced say by which override
+    lowest = int(taken[contest.totals[taken].argmin()])
+    score = float(contest.totals[lowest])
+    better = others[contest.totals[others] > score].tolist()
+    if not better:
+        return {}
+    staying = feasible.moves and bool(feasible.previous[lowest])
+    gain = feasible.spec.stability.rebalance.by if staying else None
+    instead = f"{feasible.some('id', np.array([lowest]))[0].removeprefix('/')} ({score:.1f})"
+    return {
+        each: f"passed over for {instead}: {passed_over(contest, taken, each, lowest, gain=gain)}" for each in better
+    }
 
 
 def refusal_of(request: Request, error: str) -> Refusal | None:

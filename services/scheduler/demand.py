@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from shared.columns import Floats, Ints
-from shared.hub.kinds import kind_named
+from shared.hub.kinds import Kind, kind_named
 from shared.model.request import Request, WorkloadObject
-from shared.model.resources import TOLERANCE, Resources, add
+from shared.model.resources import Resources, add
 
 PODS = "pods"
+MOST_ROOM = 1 << 24
+"""Replicas of which a target has room for any number, for all that anybody may ask for."""
 
 
 def _positive(requests: Resources) -> Resources:
@@ -21,14 +23,10 @@ def _times(requests: Resources, factor: float) -> Resources:
     return {name: amount * factor for name, amount in requests.items()}
 
 
-def _on_every_node(workload: WorkloadObject) -> bool:
-    return kind_named(workload.api_version, workload.kind).on_every_node
-
-
-def _of_one(workload: WorkloadObject) -> Resources:
+def _of_one(workload: WorkloadObject, kind: Kind) -> Resources:
     """The request of one replica, its pod counted in."""
-    has_pods = workload.replicas is not None or kind_named(workload.api_version, workload.kind).pods is not None
-    return {**({PODS: 1.0} if has_pods else {}), **_positive(workload.requests)}
+    asked = _positive(workload.requests)
+    return {PODS: 1.0, **asked} if workload.replicas is not None or kind.pods is not None else asked
 
 
 class Demand:
@@ -45,41 +43,49 @@ class Demand:
         self.at_least = at_least
         self.replicas: int | None = max(counts, default=None)
         self.uniform = len(counts) == 1
-        self._each = [(each.replicas, _of_one(each)) for each in workload if not _on_every_node(each)]
+        self._each: list[tuple[int | None, Resources]] = []
         self._known: dict[int, Resources] = {}
-        self.on_every_node = add(*(_of_one(each) for each in workload if _on_every_node(each)))
+        self.on_every_node: Resources = {}
         """The requests of the DaemonSets on each node of a target, whatever its share of the replicas."""
+        for each in workload:
+            kind = kind_named(each.api_version, each.kind)
+            of_one = _of_one(each, kind)
+            if each.on_every_node or kind.on_every_node:
+                self.on_every_node = add(self.on_every_node, of_one)
+            else:
+                self._each.append((each.replicas, of_one))
         self.total = self.of(self.replicas or 0)
         """The amounts that one target must give where it runs everything, besides what runs on every node."""
         self.least = self.of(min(at_least, self.replicas)) if divided and self.replicas else self.total
         """The least that is of any use: everything, or its fewest replicas where they are divided."""
+        self.least_needed = [name for name, amount in self.least.items() if 0.0 < amount < math.inf]
+        """The resources of which that is more than nothing."""
 
     def of(self, replicas: int) -> Resources:
         """The amounts for this many of the replicas in one target, besides what runs on every node."""
-        if replicas not in self._known:
+        total = self._known.get(replicas)
+        if total is None:
             whole = self.replicas or 1
-            self._known[replicas] = add(
-                *(
-                    _times(of_one, 1 if count is None else math.ceil(replicas * count / whole))
-                    for count, of_one in self._each
-                )
-            )
-        return self._known[replicas]
+            total = self._known[replicas] = {}
+            for count, of_one in self._each:
+                times = 1 if count is None else math.ceil(replicas * count / whole)
+                for name, amount in of_one.items():
+                    total[name] = total.get(name, 0.0) + amount * times
+        return total
 
     def reserve(self, replicas: int | None, nodes: float) -> Resources:
         """The amounts reserved in a target with so many nodes: its share of the replicas (None: everything)."""
         share = self.of(replicas) if replicas is not None and self.divided else self.total
         return add(share, _times(self.on_every_node, nodes)) if self.on_every_node else share
 
-    def capacity(self, free: dict[str, Floats], targets: int) -> Ints:
-        """How many replicas each target has room for, at most `replicas`; `free` by resource, one value per target,
+    def capacity(self, spare: dict[str, Floats], targets: int) -> Ints:
+        """How many replicas each target has room for, at most `MOST_ROOM`; `spare` by resource, one value per target,
         without what runs on every node.
         """
-        whole = self.replicas or 0
-        spare = {name: free[name] * (1 + TOLERANCE) + TOLERANCE for name, amount in self.total.items() if amount > 0}
+        spare = {name: spare[name] for name, amount in self.total.items() if amount > 0}
         if self.uniform:
             return self._quotient(spare, targets)
-        low, high = np.zeros(targets, np.intp), np.full(targets, whole, np.intp)
+        low, high = np.zeros(targets, np.intp), np.full(targets, MOST_ROOM, np.intp)
         while (low < high).any():
             middle = (low + high + 1) // 2
             fits = np.ones(targets, np.bool_)
@@ -90,17 +96,19 @@ class Demand:
 
     def _quotient(self, spare: dict[str, Floats], targets: int) -> Ints:
         """The same where all workloads have as many replicas: nothing is rounded, and one division answers."""
-        room = np.full(targets, float(self.replicas or 0))
+        room = np.full(targets, float(MOST_ROOM))
         fits_whole = np.ones(targets, np.bool_)
         once, one = self.of(0), self.of(1)
         for name, amounts in spare.items():
             fits_whole &= amounts >= self.total[name]
-            each = one[name] - once.get(name, 0.0)
+            always = once.get(name, 0.0)
+            each = one[name] - always
             if each > 0:
-                room = np.minimum(room, (amounts - once.get(name, 0.0)) / each)
+                np.minimum(room, (amounts - always if always else amounts) / each, out=room)
             else:
-                room = np.where(amounts >= once[name], room, 0.0)
-        return np.where(fits_whole, self.replicas or 0, np.maximum(np.floor(room), 0.0)).astype(np.intp)
+                room[~(amounts >= always)] = 0.0
+        np.maximum(np.floor(room, out=room), fits_whole * float(self.replicas or 0), out=room)
+        return room.astype(np.intp)
 
     def _asked(self, name: str, replicas: Ints) -> Floats:
         """What a target must give of a resource, for one number of replicas per target; see `of`."""
@@ -131,8 +139,10 @@ class Demands:
         self.base = kinds[0]
         self.kinds = tuple(kinds)
         self.which = which
-        self.needed = sorted({name for kind in kinds for name in (*kind.on_every_node, *_positive(kind.least))})
+        self.needed = sorted({name for kind in kinds for name in (*kind.on_every_node, *kind.least_needed)})
         """The resources that a target must have to be of any use, in the order of their names."""
+        self.anywhere_on_every_node = any(kind.on_every_node for kind in kinds)
+        """Whether anything is asked for on each node of some target."""
         self.resources = sorted({name for kind in kinds for name in kind.total})
         """The resources that are asked for, but for what runs on every node."""
 
@@ -181,12 +191,12 @@ class Demands:
 
     def capacity(self, room: Callable[[str], Floats], targets: int) -> Ints:
         """How many replicas each candidate has room for; `room` gives what a resource's column leaves for them."""
-        free = {resource: room(resource) for resource in self.resources}
+        spare = {resource: room(resource) for resource in self.resources}
         if self.which is None:
-            return self.base.capacity(free, targets)
+            return self.base.capacity(spare, targets)
         found = np.zeros(targets, np.intp)
         for number, kind in enumerate(self.kinds):
             (places,) = (self.which == number).nonzero()
             if len(places):
-                found[places] = kind.capacity({name: column[places] for name, column in free.items()}, len(places))
+                found[places] = kind.capacity({name: column[places] for name, column in spare.items()}, len(places))
         return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.scheduler.candidates import Candidates
+from services.scheduler.selection import Contest
 from shared.columns import Ints
 
 
@@ -84,26 +85,74 @@ def weights_of(candidates: Candidates) -> Ints:
     return weights
 
 
-def divide(candidates: Candidates, taken: Ints, capacity: Ints) -> list[int]:
-    """How many replicas each taken target gets: at least `minPerTarget`, at most what it has room for.
+def runs_there(candidates: Candidates) -> Ints:
+    """How many replicas of the placement each candidate has."""
+    had = np.zeros(len(candidates), np.intp)
+    for choice in candidates.request.previous:
+        place = candidates.position(choice.target)
+        if place is not None:
+            had[place] = choice.replicas or 0
+    return had
 
-    Weighted goes by weights alone. Dynamic (by room) and Aggregated (in order) change as little as possible: what a
-    target has stays while it fits; more replicas are divided as if they were all, fewer are taken in proportion.
+
+def divide(candidates: Candidates, contest: Contest, taken: Ints) -> tuple[Ints, list[int]]:
+    """Which of the taken targets get replicas, and how many: none more than it has room for.
+
+    What runs stays while it fits, unless it may move: more replicas are divided over the room that is left, fewer are
+    taken away. Then, or at first, Weighted goes by weights, Dynamic by room (or, taking away, by what is there), and
+    Aggregated fills the first, or empties the last.
     """
-    seats = candidates.demands.divided or 0
+    least = contest.least
+    forced = [1 if place < contest.forced else 0 for place in range(len(taken))]
+    counts = _counts(candidates, contest, taken, [max(least, each) for each in forced])
+    idle = [place for place, count in enumerate(counts) if not count]
+    wanted = contest.fewest - (len(taken) - len(idle))
+    if idle and wanted > 0:  # so many have to run some all the same, and nobody who does gives all of it
+        left_out = set(idle[wanted:])
+        at_least = [each if place in left_out else 1 for place, each in enumerate(forced)]
+        counts = _counts(candidates, contest, taken, at_least)
+    if all(counts):
+        return taken, counts
+    return taken[np.array(counts) > 0], [count for count in counts if count]
+
+
+def _counts(candidates: Candidates, contest: Contest, taken: Ints, at_least: Sequence[int]) -> list[int]:
+    """How many replicas each of the taken gets."""
+    seats = contest.replicas or 0
     names: list[str] = candidates.some("id", taken)
-    room = capacity[taken].tolist()
-    least = candidates.spec.replicas.least
-    fewest = [least] * len(names)
+    room = contest.capacity[taken].tolist()
     division = candidates.spec.replicas.division
-    if division == "Weighted":
-        return webster(seats, weights_of(candidates)[taken].tolist(), names, room, fewest)
-    had = {choice.target: choice.replicas or 0 for choice in candidates.request.previous}
-    base = [max(min(had.get(name, 0), most), least) for name, most in zip(names, room, strict=True)]
+    held = contest.held[taken].tolist() if division == "Weighted" else _staying(candidates, contest, taken)
+    base = [max(count, least) for count, least in zip(held, at_least, strict=True)]
+    weights: Sequence[int] = weights_of(candidates)[taken].tolist() if division == "Weighted" else base
     if sum(base) > seats:
-        return webster(seats, base, names, base, fewest)
+        if division == "Aggregated":
+            return _emptied(seats, base, at_least)
+        return webster(seats, weights, names, base, at_least)
     if division == "Aggregated":
         return fill(seats, room, base)
+    if division == "Weighted":
+        return webster(seats, weights, names, room, base)
+    if not any(held):
+        return webster(seats, room, names, room, base)
     spare = [most - count for most, count in zip(room, base, strict=True)]
     more = webster(seats - sum(base), spare, names, spare, [0] * len(names))
     return [count + extra for count, extra in zip(base, more, strict=True)]
+
+
+def _staying(candidates: Candidates, contest: Contest, taken: Ints) -> list[int]:
+    """What stays of what runs where targets are better or worse, and not their shares."""
+    if not candidates.request.previous:
+        return [0] * len(taken)
+    staying: list[int] = np.minimum(runs_there(candidates), contest.capacity)[taken].tolist()
+    return staying
+
+
+def _emptied(seats: int, held: Sequence[int], at_least: Sequence[int]) -> list[int]:
+    """Fewer replicas than there are: those that hold least are emptied first, of equals the last."""
+    counts, over = list(held), sum(held) - seats
+    for place in sorted(range(len(held)), key=lambda place: (held[place], -place)):
+        gone = min(over, counts[place] - at_least[place])
+        counts[place] -= gone
+        over -= gone
+    return counts

@@ -49,7 +49,7 @@ class TargetFacts(msgspec.Struct, frozen=True, rename="camel"):
     latency: dict[str, float]
 
 
-class Question(msgspec.Struct, frozen=True, rename="camel"):
+class PluginQuestion(msgspec.Struct, frozen=True, rename="camel"):
     """A question to a plugin: of which placement, what it takes without overrides, and about which targets."""
 
     placement: str
@@ -133,7 +133,7 @@ class Plugins:
         self, subject: str, kind: str, args: Mapping[str, Any], request: Request, facts: list[TargetFacts]
     ) -> Array:
         assert self._ask is not None
-        question = Question(
+        question = PluginQuestion(
             placement=str(request.placement),
             labels=request.labels,
             args=dict(args),

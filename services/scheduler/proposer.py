@@ -1,7 +1,10 @@
 """The proposer: keeps the snapshot current, asks plugins, and turns `Evaluated` into `Scheduled`."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+
+from msgspec.structs import replace
 
 from services.scheduler.core import refusal_of, schedule
 from services.scheduler.plugins import Plugins
@@ -10,8 +13,9 @@ from services.scheduler.snapshot import Snapshot
 from services.scheduler.turns import WorkspaceTurns
 from shared.broker.bus import Retry
 from shared.broker.table import View
+from shared.hub.facts import UNSURE, affinity_facts, facts_digest
 from shared.model.decision import Choice, Proposal, Reservation
-from shared.model.policy import RuleResult
+from shared.model.policy import EXEMPT, RuleResult
 from shared.model.refs import TargetRef
 from shared.model.request import Request
 from shared.model.target import Target
@@ -64,7 +68,8 @@ class Proposer:
                     self.snapshot.release(TargetRef.owning(key).id, noted.pop(key).placement)
 
     async def propose(self, message: Evaluated) -> Scheduled:
-        """One proposal, from an inventory at least as new as the message.
+        """One proposal, from an inventory at least as new as the message. What a question is answered with is not
+        assumed to be taken.
 
         Raises `Retry` when that has not arrived within the bound.
         """
@@ -79,26 +84,45 @@ class Proposer:
             raise Retry(RETRY_SECONDS, f"the inventory is at {self.revision}, not yet at {message.inventory_revision}")
         plugin_answers = await self._plugins.ask(request, message.targets, self.snapshot)
         await self._turns.take(request.placement.workspace, request.spec.priority)
-        self._assume(request, (), self._clock())  # what it was given before does not stand in its way
-        outcome = schedule(
-            request,
-            self.snapshot,
-            message.targets,
-            now=request.requested_at or self._clock(),  # the message's own time, so that it can be replayed
-            settings=self._settings,
-            policy_scores=message.scores,
-            upstream=message.rejections,
-            plugin_answers=plugin_answers,
-        )
-        self._assume(request, outcome.proposal.selected, self._clock())
-        proposed = {choice.target for choice in (*outcome.proposal.selected, *outcome.proposal.alternates)}
-        places = {target: place for place, target in enumerate(message.targets) if target in proposed}
+        if request.question is None:
+            self._assume(request, (), self._clock())  # what it was given before does not stand in its way
+        with self.snapshot.without(request.held_as(request.hold)) if request.hold else nullcontext():
+            outcome = schedule(
+                request,
+                self.snapshot,
+                message.targets,
+                now=request.requested_at or self._clock(),  # the message's own time, so that it can be replayed
+                settings=self._settings,
+                policy_scores=message.scores,
+                upstream=message.rejections,
+                plugin_answers=plugin_answers,
+            )
+        if request.question is None:
+            self._assume(request, outcome.proposal.selected, self._clock())
+        facts = tuple(sorted({*message.facts, *affinity_facts(request.spec.affinity)}))
         return Scheduled(
             request=request,
-            proposal=outcome.proposal,
-            rules={target: _outcomes(message.rules, place) for target, place in places.items() if message.rules},
+            proposal=self._noted(outcome.proposal, facts, message) if facts else outcome.proposal,
+            rules=_rules(message, outcome.proposal),
+            warnings=_warnings(message, outcome.proposal),
             rejections=(*message.rejections, *outcome.rejections),
             inventory_revision=self.revision,
+            facts=facts,
+        )
+
+    def _noted(self, proposal: Proposal, facts: Sequence[str], message: Evaluated) -> Proposal:
+        """A proposal that says how the facts that decided are on what it proposes."""
+
+        def note(choice: Choice) -> Choice:
+            target = self.snapshot.target(self.snapshot.rows[choice.target])
+            entry = self._inventory.entries.get(TargetRef.of(target).key) if self._inventory is not None else None
+            newer = bool(message.facts) and entry is not None and entry.revision > message.facts_revision
+            return replace(choice, facts=UNSURE if newer else facts_digest(target, facts))
+
+        return replace(
+            proposal,
+            selected=tuple(map(note, proposal.selected)),
+            alternates=tuple(map(note, proposal.alternates)),
         )
 
     def _assume(self, request: Request, selected: Iterable[Choice], now: float) -> None:
@@ -127,7 +151,35 @@ class Proposer:
         return True
 
 
+def _proposed(proposal: Proposal) -> set[str]:
+    return {choice.target for choice in (*proposal.selected, *proposal.alternates)}
+
+
+def _warnings(message: Evaluated, proposal: Proposal) -> dict[str, tuple[str, ...]]:
+    """What policies that warn say of the targets that are proposed."""
+    found: dict[str, tuple[str, ...]] = {}
+    proposed = _proposed(proposal) if message.warnings else set()
+    for warning in message.warnings:
+        for target in proposed.intersection(warning.targets):
+            found[target] = (*found.get(target, ()), warning.message)
+    return found
+
+
+def _rules(message: Evaluated, proposal: Proposal) -> dict[str, dict[str, str]]:
+    """The answers of the rules on the targets that are proposed."""
+    if not message.rules:
+        return {}
+    proposed = _proposed(proposal)
+    places = {target: place for place, target in enumerate(message.targets) if target in proposed}
+    return {target: _outcomes(message.rules, place) for target, place in places.items()}
+
+
 def _outcomes(rules: Iterable[RuleResult], place: int) -> dict[str, str]:
-    """The answer of each rule on the target in a place: `policy/rule` -> true, false or error."""
-    said = {f"{rule.policy}/{rule.rule}": rule.outcomes[place : place + 1] for rule in rules}
-    return {rule: OUTCOMES[outcome] for rule, outcome in said.items() if outcome in OUTCOMES}
+    """The answer of each rule on the target in a place: `policy/rule` -> true, false or error, and why that does not
+    count where it does not."""
+    said = {f"{rule.policy}/{rule.rule}": (rule, rule.outcomes[place : place + 1]) for rule in rules}
+    return {
+        name: OUTCOMES[outcome] + (EXEMPT + rule.exemption if rule.exemption else "")
+        for name, (rule, outcome) in said.items()
+        if outcome in OUTCOMES
+    }

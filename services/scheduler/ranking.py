@@ -1,6 +1,6 @@
 """Scores of all feasible targets: raw per scorer, clamped, weighted, combined with the policy's, and ranked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.scheduler.candidates import Candidates
-from services.scheduler.scorers import KNOWN, SCORERS, BadArguments, find
+from services.scheduler.scorers import BY_AMOUNTS, BY_FACTS, KNOWN, SCORERS, BadArguments, find
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import stable_hash
 from shared.api import ScorerWeight
@@ -20,12 +20,19 @@ from shared.model.request import Request
 
 POLICY = "Policy"
 STEADY = "Steady"
+OVERRIDE = "Override"
 NEUTRAL = 50.0
 """The total where no scorer has anything to say."""
 DOMINANCE = 100.0
 """How many times the first outweighs the second, in PolicyFirst and SchedulerFirst."""
 MOST_SCORE = np.uint64((1 << 28) - 1)
 """Above any score that is ranked, in millionths of a point."""
+HASHED, DROPPED, NOT_KEPT = np.uint64(35), np.uint64(29), np.uint64(1 << 63)
+"""Of a sort key: bits below the score, bits of the hash that have no room there, and the bit that comes first."""
+FEW = 1000
+"""Targets of which seldom two score the same to a millionth of a point."""
+MOST_STICKY = 1e-4
+"""Of 100 points, what staying leaves to all other scorers at least: by these, equals are told apart."""
 GRAIN = 1e6
 """Totals that agree to a millionth of a point are equal, so that rounding never decides."""
 
@@ -55,6 +62,8 @@ class Ranking:
     names: tuple[str, ...]
     points: Floats
     weights: Floats
+    besides: Floats | None = None
+    """Points that an operator's override adds to a total, or takes from it; None where there is none."""
 
     @cached_property
     def weight(self) -> Floats:
@@ -65,24 +74,40 @@ class Ranking:
     @cached_property
     def totals(self) -> Floats:
         """Σ points · weight / Σ weight, to a millionth of a point."""
-        weighted = (self.points * self.weights).sum(axis=0)
-        scored = self.weight > 0
-        mean = np.where(scored, weighted / np.where(scored, self.weight, 1.0), NEUTRAL)
+        mean = (self.points * self.weights).sum(axis=0)
+        weight = self.weight
+        scored = weight > 0
+        if np.count_nonzero(scored) == len(scored):
+            mean /= weight
+        else:
+            mean = np.where(scored, mean / np.where(scored, weight, 1.0), NEUTRAL)
+        if self.besides is not None:
+            mean = np.clip(mean + self.besides, 0.0, 100.0)
         return np.asarray(np.rint(mean * GRAIN) / GRAIN, np.float64)
 
-    def breakdowns(self, positions: Ints) -> Iterator[dict[str, Score]]:
+    def breakdowns(self, positions: Ints) -> list[dict[str, Score]]:
         """The parts of the totals of some targets, one target after the other."""
-        for points, weights, total in zip(
-            self.points[:, positions].T.tolist(),
-            self.weights[:, positions].T.tolist(),
-            self.weight[positions].tolist(),
-            strict=True,
-        ):
-            yield {
-                name: Score(raw=raw, weight=weight, weighted=raw * weight / total)
-                for name, raw, weight in zip(self.names, points, weights, strict=True)
-                if weight > 0
-            }
+        points, weights = self.points.take(positions, axis=1), self.weights.take(positions, axis=1)
+        total = self.weight.take(positions)
+        weighted = points * weights / np.where(total > 0, total, 1.0)
+        found: list[dict[str, Score]] = [{} for _ in range(len(positions))]
+        for row, name in enumerate(self.names):
+            counting = np.count_nonzero(weights[row])
+            if not counting:
+                continue
+            everywhere = counting == len(positions)
+            scores = map(Score, points[row].tolist(), weights[row].tolist(), weighted[row].tolist())
+            for breakdown, score in zip(found, scores, strict=True):
+                if everywhere or score.weight > 0:
+                    breakdown[name] = score
+        if self.besides is not None:
+            for breakdown, points, total in zip(
+                found, self.besides[positions].tolist(), self.totals[positions].tolist(), strict=True
+            ):
+                if points:
+                    before = sum(each.weighted for each in breakdown.values()) if breakdown else NEUTRAL
+                    breakdown[OVERRIDE] = Score(raw=points, weight=1.0, weighted=total - before)
+        return found
 
 
 UNLESS_LISTED = tuple(ScorerWeight(name=name) for name in ("Resource", "Affinity", "Load", "Latency"))
@@ -112,15 +137,15 @@ def rank(candidates: Candidates, scorers: Wanted, policy: Floats | None, policy_
     """Ask every scorer. Raises `Refused` for arguments that one cannot use."""
     parts = []
     for scorer, weight in scorers:
-        ask = find(scorer.name)
-        if ask is None or weight <= 0:
+        if weight == 0:
             continue
         try:
-            points = ask(candidates, scorer.args)
+            points = _points(candidates, scorer)
         except BadArguments as error:
             raise Refused(RefusalCode.INVALID_SCORER, f"scorer {scorer.name}: {error}") from None
-        if points is not None:
-            parts.append(Part(scorer.name, points, weight))
+        if points is not None:  # below 0, what it likes least is liked best
+            liked = points if weight > 0 else 100.0 - np.clip(points, 0.0, 100.0)
+            parts.append(Part(scorer.name, liked, abs(weight)))
     combined = candidates.spec.strategy.combine
     stickiness = candidates.spec.stability.stickiness
     staying = SCORERS[STEADY](candidates, {})
@@ -130,13 +155,25 @@ def rank(candidates: Candidates, scorers: Wanted, policy: Floats | None, policy_
     return combine(parts, policy, combined, policy_weight, len(candidates))
 
 
+def _points(candidates: Candidates, scorer: ScorerWeight) -> Floats | None:
+    """What a scorer says; None where it has nothing to say."""
+    ask = find(scorer.name)
+    if ask is None:
+        return None
+    if scorer.name in BY_FACTS:
+        return candidates.alike(("scorer", scorer.name), lambda: ask(candidates, scorer.args))
+    if scorer.name in BY_AMOUNTS:
+        return candidates.same(("scorer", scorer.name), lambda: ask(candidates, scorer.args))
+    return ask(candidates, scorer.args)
+
+
 def _worth(points: float, others: Sequence[Part], beside: float) -> Floats | float:
     """The weight beside others (and `beside`) that makes 100 points of one scorer that many points of the total.
 
     One for each target, since a scorer does not count for a target that it knows nothing of.
     """
     rest = sum((~np.isnan(other.points) * other.weight for other in others), start=beside)
-    return np.maximum(rest, 1.0) * points / max(100.0 - points, 1.0)
+    return np.maximum(rest, 1.0) * points / max(100.0 - points, MOST_STICKY)
 
 
 def combine(parts: Sequence[Part], policy: Floats | None, how: str, policy_weight: float, targets: int) -> Ranking:
@@ -153,8 +190,9 @@ def combine(parts: Sequence[Part], policy: Floats | None, how: str, policy_weigh
         points[row] = part.points
         weights[row] = part.weight
     unknown = np.isnan(points)
-    points[unknown] = weights[unknown] = 0.0
-    points.clip(0.0, 100.0, out=points)
+    if np.count_nonzero(unknown):
+        points[unknown] = weights[unknown] = 0.0
+    np.minimum(np.maximum(points, 0.0, out=points), 100.0, out=points)
     if policy is not None and how != "Weighted":
         _weigh_policy(how, weights, points[-1], Ranking(names[:-1], points[:-1], weights[:-1]))
     return Ranking(names, points, weights)
@@ -183,15 +221,42 @@ def order(candidates: Candidates, totals: Floats, kept: Bools, bonus: float) -> 
     # A grain less than the bonus, so that a move that gains just that much is one, and no hash decides.
     worth = totals + (bonus - 1.0 / GRAIN) * candidates.previous if bonus else totals
     score = np.rint(worth * GRAIN).astype(np.uint64)
-    ties = _rendezvous(candidates)
     # One sort key in 64 bits: whether it is kept, 28 bits of score (at most 200 points), and as much of the hash as
     # there is room for. Where that much is not enough to tell two apart, the slower sort by all of it decides.
-    packed = ~kept * np.uint64(1 << 63) | (MOST_SCORE - score) << 35 | ties >> 29
-    best_first = packed.argsort()
-    in_order = packed[best_first]
-    if (in_order[1:] == in_order[:-1]).any():
-        return np.lexsort((ties, ~score, ~kept))
-    return best_first
+    packed = (MOST_SCORE - score) << HASHED
+    if np.count_nonzero(kept):
+        packed |= ~kept * NOT_KEPT
+    if len(packed) <= FEW and (best_first := _told_apart(packed)) is not None:
+        return best_first  # as a rule few targets all score otherwise, and nobody has to be asked for the hash
+    ties = _rendezvous(candidates)
+    packed |= ties >> DROPPED
+    best_first = _told_apart(packed)
+    return np.lexsort((ties, ~score, ~kept)) if best_first is None else best_first
+
+
+def _told_apart(keys: Hashes) -> Ints | None:
+    """Positions in the order of their keys; None where two have the same."""
+    ascending = keys.argsort()
+    in_order = keys[ascending]
+    return None if np.count_nonzero(in_order[1:] == in_order[:-1]) else ascending
+
+
+def staying_on(candidates: Candidates, totals: Floats) -> Bools:
+    """The targets that a placement stays on though it may move: none, but where it has a budget: then all but the worst
+    of them, of which it may leave as many as the budget is beside those that it is leaving anyway."""
+    budget = candidates.spec.stability.disruption_budget
+    previous = candidates.previous
+    if budget is None:
+        return np.zeros(len(candidates), np.bool_)
+    request = candidates.request
+    chosen = {each.target for each in request.previous}
+    left = {*chosen, *request.bound, *request.leaving} - set(candidates.some("id", previous))
+    free = max(budget - len(left), 0)
+    (there,) = previous.nonzero()
+    worst = there[np.lexsort((_rendezvous(candidates)[there], -totals[there]))][::-1][:free]
+    kept = previous.copy()
+    kept[worst] = False
+    return kept
 
 
 def _rendezvous(candidates: Candidates) -> Hashes:

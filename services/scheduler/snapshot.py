@@ -6,7 +6,8 @@ A column is brought up to date when a target changes, so that no decision waits 
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
 
@@ -19,6 +20,7 @@ from shared.columns import Array, Coded, Column, Ints, Rows
 from shared.model.decision import Reservation
 from shared.model.quota import enclosing
 from shared.model.refs import Head, PlacementRef
+from shared.model.resources import with_tolerance
 from shared.model.target import Target
 
 Extract = Callable[[Target, Any], Any]
@@ -118,6 +120,9 @@ class Snapshot:
         self._quotas: Counter[str] = Counter()  # in how many targets each path has one
         self._columns: Lru[tuple[str, Any], Column[Target]] = Lru(most_bytes, weigh=lambda column: column.nbytes)
         self._located: tuple[tuple[str, ...], Ints] | None = None
+        self._facts: tuple[Ints, object, dict[Any, Any]] | None = None
+        self.changes_taken = 0
+        """How often something else was taken than before."""
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -143,6 +148,7 @@ class Snapshot:
         before = None if known is None else self._targets[known]
         if before is None:
             self._located = None
+        self._facts = None
         row = self._targets.put(target.id, target)
         self._count_quotas(before, target)
         same = _unchanged(before, target)
@@ -154,7 +160,7 @@ class Snapshot:
         """Forget a target (not what is reserved there: it may come back)."""
         row = self._targets.of.get(target)
         if row is not None:
-            self._located = None
+            self._located = self._facts = None
             self._count_quotas(self._targets[row], None)
             self._targets.remove(target)
 
@@ -171,6 +177,17 @@ class Snapshot:
             self._located = (asked, rows)
         return self._located[1]
 
+    def facts(self, rows: Ints, asked: object | None) -> dict[Any, Any]:
+        """A place for what is worked out from facts on the targets in these rows alone, for all that is `asked`.
+
+        It is kept for the next request that asks the same of the same rows, until a target changes; not for None.
+        """
+        if asked is None:
+            return {}
+        if self._facts is None or self._facts[0] is not rows or self._facts[1] != asked:
+            self._facts = (rows, asked, {})
+        return self._facts[2]
+
     def target(self, row: int) -> Target:
         """What the inventory says of the target in a row."""
         return self._targets[row]
@@ -182,6 +199,18 @@ class Snapshot:
     def release(self, target: str, placement: PlacementRef) -> None:
         """Note that a placement has no reservation in a target any more."""
         self._refresh_taken(self.taken.release(target, placement))
+
+    @contextmanager
+    def without(self, placement: PlacementRef) -> Iterator[None]:
+        """As if a placement reserved nothing, within the block, which must not await."""
+        held = dict(self.taken.reservations.get(placement, {}))
+        for target in held:
+            self.release(target, placement)
+        try:
+            yield
+        finally:
+            for target, reservation in held.items():
+                self.reserve(target, reservation)
 
     def assume(self, placement: PlacementRef, head: Head, asked: Mapping[str, Reservation], now: float) -> None:
         """Count what was proposed for a placement as taken, see `Taken.assume`."""
@@ -212,7 +241,10 @@ class Snapshot:
         return hard - self.taken.total_below(target.id, path, resource, but, assumed=assumed)
 
     def values(self, family: str, key: Any = None) -> Array:
-        """A column of `VALUES`, `used` by resource, or `quota_left` by path and resource; index it with rows."""
+        """A column of `VALUES`, of `used` or `spare` by resource, of `quota_left` by path and resource.
+
+        `spare` is what is left of a resource for a newcomer, with the tolerance for rounding.
+        """
         return self._column(family, key).values
 
     def codes(self, family: str, key: Any = None) -> Coded[Target]:
@@ -232,6 +264,10 @@ class Snapshot:
     def _new(self, family: str, key: Any) -> Column[Target]:
         if family == "used":
             return Column(np.float64, lambda target: self.used(target, key))
+        if family == "spare":
+            return Column(
+                np.float64, lambda target: with_tolerance(amount_of(target.allocatable, key) - self.used(target, key))
+            )
         if family == "quota_left":
             return Column(np.float64, lambda target: self.quota_left(target, *key))
         if family in CODES:
@@ -247,12 +283,19 @@ class Snapshot:
                 if not self._quotas[path]:
                     del self._quotas[path]
 
-    def _refresh_taken(self, places: Iterable[Place]) -> None:
+    def _refresh_taken(self, places: Collection[Place]) -> None:
+        if not places:
+            return
+        self.changes_taken += 1
+        used = [column for (family, _), column in self._columns.items() if family in ("used", "spare")]
+        left = [(key[0], column) for (family, key), column in self._columns.items() if family == "quota_left"]
         for target, placement in places:
             row = self._targets.of.get(target)
             if row is None:
                 continue
-            paths = enclosing(placement.workspace)
-            for (family, key), column in self._columns.items():
-                if family == "used" or (family == "quota_left" and key[0] in paths):
+            for column in used:
+                column.refresh(row, self._targets.items)
+            paths = enclosing(placement.workspace) if left else ()
+            for path, column in left:
+                if path in paths:
                     column.refresh(row, self._targets.items)

@@ -78,8 +78,10 @@ class Taken:
 
     def total(self, target: str, resource: str, but: PlacementRef | None = None, *, assumed: bool = True) -> float:
         """What all placements (`but` one) take of a resource in a target; without `assumed` only what is reserved."""
-        total = self._sums[target][resource] if target in self._sums else 0
-        amounts = self._amounts.get(target, {})
+        amounts = self._amounts.get(target)
+        if amounts is None:  # as in most targets
+            return 0.0
+        total = self._sums[target][resource]
         if but is not None and but in amounts:
             total -= exact(amount_of(amounts[but], resource))
         for placement in () if assumed else self._assumed.at(target):
@@ -103,8 +105,9 @@ class Taken:
         return held.resources if held is not None else {}
 
     def _everywhere(self, placement: PlacementRef) -> dict[str, Reservation]:
-        """What a placement takes by target; what is assumed is newer than what is reserved."""
-        return {**self.reservations.get(placement, {}), **dict(self._assumed.of(placement))}
+        """What a placement takes by target; what is assumed is newer than what is reserved. Not to be written to."""
+        reserved = self.reservations.get(placement, {})
+        return {**reserved, **dict(self._assumed.of(placement))} if self._assumed else reserved
 
     def _remove(self, target: str, placement: PlacementRef) -> None:
         held = self.reservations.get(placement, {})

@@ -12,7 +12,7 @@ from shared.pipeline.worker import Worker
 
 if TYPE_CHECKING:
     from services.scheduler.proposer import Proposer
-    from shared.pipeline.runner import Runtime
+    from shared.pipeline.runtime import Runtime
 
 FETCHED = 256
 """Messages at hand, among which turns are fair."""
@@ -49,6 +49,7 @@ worker = Worker(
 )
 
 
+@worker.answers()
 @worker.handles(concurrency=FETCHED)
 async def propose(message: Evaluated, deps: Scheduler) -> Scheduled:
     """One proposal from the snapshot as it is now."""

@@ -43,9 +43,12 @@ def sentence(check: PolicyCheck) -> str:
     """Why, for people: the first finding with its place, and how many more there are."""
     if not check.findings:
         count = len(check.counts)
-        return "The rule compiles." if count == 1 else f"All {count} rules compile."
+        compiles = "The rule compiles." if count == 1 else f"All {count} rules compile."
+        return f"{compiles} Warning: {_said(check.warnings[0])}." if check.warnings else compiles
     more = len(check.findings) - 1 + check.more
-    return _said(check.findings[0]) + (f"; and {more} more." if more else ".")
+    said = _said(check.findings[0]) + (f"; and {more} more." if more else ".")
+    held = f" Until that is mended, generation {check.valid_generation} holds."
+    return said if check.valid is None else said + held
 
 
 def _said(finding: PolicyFinding) -> str:
@@ -61,4 +64,4 @@ def counts_alone(before: PolicyCheck, check: PolicyCheck) -> bool:
 
 
 def _but_counts(check: PolicyCheck) -> tuple[object, ...]:
-    return check.uid, check.generation, check.findings, check.more
+    return check.uid, check.generation, check.findings, check.more, check.warnings, check.valid_generation

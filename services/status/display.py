@@ -2,33 +2,41 @@
 
 A Placement and its decision are remembered as they were last read, written or told of. What is written is written on
 condition that nobody else wrote since, and read again only where somebody did; so what is remembered may be old, as
-another copy of the worker may have written meanwhile, and does no harm.
+another copy of the worker may have written meanwhile, and does no harm. What is followed of the buckets is as new as
+the news that is shown, or the buckets are asked.
 """
 
 import asyncio
+import functools
 import weakref
 from collections.abc import Callable
 
-from services.status.conditions import HELD, SCHEDULED, chosen
-from services.status.core import aggregate
+from services.status.conditions import HELD, OVERRIDDEN, PARKED, SCHEDULED, WARNING, chosen
+from services.status.core import aggregate, displayed
 from services.status.health import states
 from services.status.kubernetes import StatusRecords
 from services.status.pace import Pace, is_awaited
+from services.status.parked import Parked
+from services.status.promoter import Promoter
 from services.status.reports import Reports
 from services.status.settings import StatusSettings
 from services.status.standing import Standing, shown, told, unreported, written
 from shared.aio.lru import Lru
 from shared.api import Placement, get_condition
 from shared.broker.bus import Retry
-from shared.broker.table import View
+from shared.broker.table import Entry, View
 from shared.kube.errors import ApiError
 from shared.kube.times import rfc3339
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.report import TargetReport
 from shared.model.request import HeadEntry
-from shared.pipeline.messages import Decided
+from shared.pipeline.messages import Decided, Displayed
 
 _REMEMBERED = 10_000  # placements; some 3 KB each
+
+
+class TooSoon(Retry):
+    """The status was written just now, and nobody waits for what is new."""
 
 
 class Display:
@@ -41,13 +49,16 @@ class Display:
         records: StatusRecords,
         reports: Reports,
         heads: View[HeadEntry],
+        promoter: Promoter,
         silent: Callable[[TargetReport], str],
         clock: Callable[[], float],
     ) -> None:
+        self._promoter = promoter
         self._thresholds = settings.thresholds
         self._records = records
         self._reports = reports
         self._heads = heads
+        self._asked: Lru[str, Entry[HeadEntry]] = Lru(_REMEMBERED)  # heads that may be newer than those followed
         self._silent = silent
         self._clock = clock
         self._pace = Pace(settings.write_seconds, clock)
@@ -55,24 +66,40 @@ class Display:
         self._gone: Lru[str, None] = Lru(_REMEMBERED)  # uids of Placements
         self._turns: weakref.WeakValueDictionary[PlacementRef, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def refresh(self, ref: PlacementRef, at: Head, decided: Decided | None = None) -> None:
-        """Write the Placement's status if it differs from what is true now. `at` is the head of the news.
+    async def refresh(
+        self,
+        ref: PlacementRef,
+        at: Head,
+        decided: Decided | None = None,
+        *,
+        asking: bool = False,
+        parked: Parked | None = None,
+    ) -> Displayed | None:
+        """Write the Placement's status if it differs from what is true now; what it says then.
 
-        Raises Retry when it was just written and nobody waits for what is new, and what the hub answers.
+        `at` is the head of the news; `asking`: the buckets are to be asked for the rest, as what is followed of them
+        may be older than the news; `parked`: the news is that a message was given up.
+
+        Raises TooSoon when it has to wait, and what the hub answers.
         """
         async with self._turns.setdefault(ref, asyncio.Lock()):
             if at.uid in self._gone:
-                return
+                return None
             known = self._recalled(ref, at, decided)
-            if known is not None and await self._shown(ref, known, decided):
-                return
+            if known is not None:
+                try:
+                    return await self._show(ref, known, decided, asking, parked)
+                except ApiError as error:
+                    self._known.pop(ref)
+                    if not (error.conflict or error.not_found):
+                        raise
             found = await self._read(ref)
-            if found is None:
-                if at.uid:
-                    self._gone.put(at.uid, None)
-                await self._reports.forget(ref)
-            else:
-                await self._show(ref, found, decided)
+            if found is not None:
+                return await self._show(ref, found, decided, asking, parked)
+            if at.uid:
+                self._gone.put(at.uid, None)
+            await self._reports.forget(ref)
+            return None
 
     def _recalled(self, ref: PlacementRef, at: Head, decided: Decided | None) -> Standing | None:
         """The standing of a placement as it is remembered; None where news says that it cannot be so any more."""
@@ -99,30 +126,22 @@ class Display:
             return None
         return Standing(placement=shown(placement), decision=written(decision) if decision is not None else None)
 
-    async def _shown(self, ref: PlacementRef, known: Standing, decided: Decided | None) -> bool:
-        """Show what is remembered; False where that was not so any more."""
-        try:
-            await self._show(ref, known, decided)
-        except ApiError as error:
-            self._known.pop(ref)
-            if not (error.conflict or error.not_found):
-                raise
-            return False
-        return True
-
-    async def _show(self, ref: PlacementRef, known: Standing, decided: Decided | None) -> None:
+    async def _show(
+        self, ref: PlacementRef, known: Standing, decided: Decided | None, asking: bool, parked: Parked | None
+    ) -> Displayed | None:
         placement, decision = known.placement, known.decision
+        if parked is not None and parked.head is not None and parked.head.uid != placement.metadata.uid:
+            return None
         if decided is not None and decided.head.uid != placement.metadata.uid:
-            return
+            return None
         if decided is not None and decision is not None and decision.attempt > decided.head.attempt:
-            return
+            return None
         if decided is not None and decided.decided_at:
             decision = told(decided, decision)
         self._known.put(ref, Standing(placement=placement, decision=decision))
-        reports = await self._reports.of(ref)
+        reports = await self._reports.of(ref) if asking else self._reports.known(ref)
         silent = {each.target: why for each in reports if (why := self._silent(each))}
-        now, head = self._clock(), await self._heads.fresh(ref.key)
-        held = head.value.held if head is not None else ""
+        now, held = self._clock(), await self._held(ref, asking)
         status = aggregate(
             placement,
             decision,
@@ -130,21 +149,46 @@ class Display:
             rfc3339(now),
             decided=decided,
             held=held,
+            parked=parked,
             thresholds=self._thresholds,
         )
-        if status == placement.status:
-            return
+        telling = functools.partial(displayed, ref, placement.metadata.uid, status, decision, reports, rfc3339(now))
+        due = self._promoter.due(ref, decision.selected if decision is not None else (), reports)
+        if status == placement.status and not due:
+            return telling(repeated=True)
         wait = self._pace.wait(ref, awaited=is_awaited(placement.status, status))
         if wait > 0:
-            raise Retry(wait, "the status was written just now")
+            raise TooSoon(wait, "the status was written just now")
+        if status == placement.status:
+            await self._promoter.write(ref, due)
+            self._pace.wrote(ref)
+            return telling(repeated=True)
         if decided is not None:
             await self._tell(ref, placement, decided)
         before = get_condition(placement.status.conditions, HELD)
         if held and (before is None or before.message != held):
             await self._records.tell(ref.workspace, placement, "Warning", HELD, held, now)
+        if parked is not None:
+            await self._records.tell(ref.workspace, placement, "Warning", PARKED, parked.sentence, now)
         after = await self._records.write(ref, placement, status)
         self._known.put(ref, Standing(placement=shown(after), decision=decision))
         self._pace.wrote(ref)
+        await self._promoter.write(ref, due)
+        return telling(repeated=False)
+
+    async def _held(self, ref: PlacementRef, asking: bool) -> str:
+        """Why a placement stays on targets that it would have to leave: by the newest head that was seen."""
+        entry = self._heads.entries.get(ref.key)
+        if asking:
+            entry = await self._heads.fresh(ref.key)
+            if entry is not None:
+                self._asked.put(ref.key, entry)
+        elif (asked := self._asked.get(ref.key)) is not None:
+            if self._heads.revision < asked.revision:
+                entry = asked
+            else:
+                self._asked.pop(ref.key)
+        return entry.value.held if entry is not None else ""
 
     async def _tell(self, ref: PlacementRef, placement: Placement, decided: Decided) -> None:
         """An Event when what is said of scheduling changes. It goes first: repeated after a crash, it is the same."""
@@ -152,6 +196,11 @@ class Display:
         now = self._clock()
         if decided.contended:
             return
+        overridden = get_condition(placement.status.conditions, OVERRIDDEN)
+        if decided.overridden and (
+            overridden is None or overridden.status != "True" or decided.overridden != overridden.message
+        ):
+            await self._records.tell(ref.workspace, placement, "Normal", OVERRIDDEN, decided.overridden, now)
         if decided.refusal is not None:
             if before is None or before.message != decided.refusal.message:
                 refusal = decided.refusal
@@ -159,5 +208,9 @@ class Display:
             return
         note = chosen(decided)
         known = {TargetRef.of(each).id for each in placement.status.targets}
-        if before is None or before.status != "True" or {each.target for each in decided.selected} - known:
+        new = {each.target for each in decided.selected} - known or (known and not decided.selected)
+        if before is None or before.status != "True" or new:
             await self._records.tell(ref.workspace, placement, "Normal", "Scheduled", note, now)
+        warned = get_condition(placement.status.conditions, WARNING)
+        if decided.warning and (warned is None or warned.status != "True" or decided.warning != warned.message):
+            await self._records.tell(ref.workspace, placement, "Warning", WARNING, decided.warning, now)

@@ -109,7 +109,7 @@ def _state(target: str, report: TargetReport | None, silent: str, thresholds: Th
     if silent:
         health, why = "Unknown", silent
     message = why or ("" if report.phase in APPLIED else report.message)
-    if report.phase == "Failed":
+    if report.phase == "Failed" or (report.phase == "Removing" and not silent):
         message = report.message
     phase = report.phase
     if phase == "Applied" and not silent:  # it is heard of: the same word as its PlacementBinding has for it

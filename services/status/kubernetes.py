@@ -1,9 +1,11 @@
 """The hub's side of status: reads Placements, decisions, bindings and policies; writes statuses, and Events."""
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
+from shared.aio.lru import Lru
 from shared.api import (
     ApiObject,
     Placement,
@@ -19,6 +21,7 @@ from shared.hub.events import EventType, tell
 from shared.hub.hub import Hub
 from shared.hub.names import binding_name, field_manager
 from shared.hub.resources import BINDINGS, PLACEMENTS, POLICIES
+from shared.kube.apis import RestMapper
 from shared.kube.errors import ApiError
 from shared.kube.resources import Resource
 from shared.model.refs import PlacementRef
@@ -26,6 +29,7 @@ from shared.model.refs import PlacementRef
 T = TypeVar("T", bound=msgspec.Struct)
 
 COMPONENT = "status"
+_MAPPERS = 1000  # workspaces whose declared kinds are remembered
 FIELD_MANAGER = field_manager(COMPONENT)
 
 
@@ -34,6 +38,7 @@ class StatusRecords:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._mappers: Lru[str, RestMapper] = Lru(_MAPPERS)
 
     async def placement(self, ref: PlacementRef) -> Placement | None:
         return await self._get(ref.workspace, PLACEMENTS, ref.name, ref.namespace, Placement)
@@ -55,6 +60,30 @@ class StatusRecords:
         new = to_dict(msgspec.structs.replace(placement, status=status))
         client = self._hub.at(ref.workspace)
         return await client.replace(PLACEMENTS, new, subresource="status", field_manager=FIELD_MANAGER, type=Placement)
+
+    async def write_workload(
+        self, workspace: str, resource: Resource, name: str, namespace: str, uid: str, status: Mapping[str, Any]
+    ) -> None:
+        """Have a workload's own object show a status; empty: none of ours any more.
+
+        Raises ApiError with `conflict` where it is another object by now, or where somebody else owns what it shows:
+        nothing is taken over. Nor is anything made that is not there, which is `not_found`.
+        """
+        content = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            **({"status": status} if status else {}),
+        }
+        await self._hub.at(workspace).apply(resource, content, field_manager=FIELD_MANAGER, subresource="status")
+
+    async def resource(self, workspace: str, api_version: str, kind: str) -> Resource:
+        """How a workspace serves a kind. Raises UnknownKind, and what the hub answers."""
+        known = self._mappers.get(workspace)
+        if known is None:
+            known = RestMapper(self._hub.at(workspace))
+            self._mappers.put(workspace, known)
+        return await known.resource(api_version, kind)
 
     async def write_policy(self, workspace: str, policy: PlacementPolicy, status: PlacementPolicyStatus) -> None:
         """Write the status if nobody wrote since the policy was read; else ApiError with `conflict`."""

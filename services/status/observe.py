@@ -8,9 +8,14 @@ from collections.abc import Awaitable, Callable, Collection
 
 import msgspec
 
-from services.status.reports import GONE, NOT_SEEN, parse_ref
+from services.status.parts import part_of
+from services.status.placed import GroupKind
+from services.status.reports import NOT_SEEN, gone, parse_ref
 from services.status.rules import Diagnosis, health
 from shared.aio.backoff import backoff, jittered
+from shared.aio.lru import Lru
+from shared.api import Ending
+from shared.hub.kinds import BUILT_IN, Kinds, expires
 from shared.hub.names import APPLIER, MANAGED_SELECTOR, OWNER_ANNOTATION, parse_owner
 from shared.hub.targets import TargetClients
 from shared.kube.apis import RestMapper, UnknownKind
@@ -18,39 +23,54 @@ from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, Closed, ConfigError, KubeError
 from shared.kube.informer import Informer
 from shared.kube.objects import owned_fields
+from shared.kube.resources import group_of
 from shared.kube.subscription import Change
 from shared.model.refs import PlacementRef
-from shared.model.report import ObjectHealth
-from shared.model.target import Target
+from shared.model.report import ObjectHealth, PartStatus
+from shared.model.target import KubeconfigRef, Target
 
 log = logging.getLogger("moorage.status")
 
 _OPENING = 16  # informers that are being opened at once, over all targets
 _FIRST, _MOST = 4.0, 60.0  # seconds between two attempts to open one, at first and after many in vain
 _LIMIT = Bounds(objects=20_000, bytes=128 << 20)  # of one kind in one target, whose server is not trusted
+_ENDED = 10_000  # objects that ran to their end
 _DISCOVERY = 16 << 20  # bytes of one answer about what a target serves
 
-GroupKind = tuple[str, str]
-"""API version and kind."""
+_Behind = tuple[str, str, KubeconfigRef | None]
 
 
 class SeenObject(msgspec.Struct, frozen=True):
-    """An object as it is remembered: whose it is, how it is, what we own of it; in some hundred bytes."""
+    """An object as it is remembered: whose it is, how it is, what we own of it, and whether it is deleted some time
+    after its end; in some hundred bytes. `status` is what the workspace's object shows of it."""
 
     owner: PlacementRef
     diagnosis: Diagnosis
     owned_fields: str
+    uid: str = ""
+    expires: bool = False
+    status: PartStatus | None = None
 
 
-def decode(api_version: str, kind: str) -> Callable[[bytes], SeenObject]:
-    """Makes a SeenObject out of an object's JSON. Raises ValueError for one that names no owner."""
+def decode(api_version: str, kind: str, kinds: Callable[[str], Kinds]) -> Callable[[bytes], SeenObject]:
+    """Makes a SeenObject out of an object's JSON, by the `kinds` that its workspace knows. Raises ValueError for one
+    that names no owner.
+    """
 
     def project(raw: bytes) -> SeenObject:
         obj = {**msgspec.json.decode(raw), "apiVersion": api_version, "kind": kind}
         owner = parse_owner(str((obj["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION, "")))
         if owner is None:
             raise ValueError("it names no Placement that owns it")
-        return SeenObject(owner, health(obj), owned_fields(obj, APPLIER))
+        known = kinds(owner.workspace)
+        return SeenObject(
+            owner=owner,
+            diagnosis=health(obj, known),
+            owned_fields=owned_fields(obj, APPLIER),
+            uid=str(obj["metadata"].get("uid", "")),
+            expires=expires(obj, known.of(obj)),
+            status=part_of(obj, known.of(obj)),
+        )
 
     return project
 
@@ -69,15 +89,17 @@ class TargetObserver:
         *,
         changed: Callable[[PlacementRef, str], None],
         synced: Callable[[str], None],
+        kinds: Callable[[str], Kinds] = lambda _: BUILT_IN,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`clock` in seconds, `chance` 0..1 and `sleep` are injected by tests."""
+        """`kinds` says what a workspace knows. `clock` in seconds, `chance` 0..1 and `sleep` are injected by tests."""
         self._clients = clients
         self._target = target
         self._changed = changed
         self._synced = synced
+        self._kinds = kinds
         self._clock = clock
         self._chance = chance
         self._sleep = sleep
@@ -85,6 +107,10 @@ class TargetObserver:
         self._tasks: dict[tuple[str, GroupKind], asyncio.Task[None]] = {}
         self._informers: dict[str, dict[GroupKind, Informer[SeenObject]]] = {}
         self._mappers: dict[str, tuple[Client, RestMapper]] = {}
+        self._behind: dict[str, _Behind] = {}  # what each target was when it was last opened
+        self._ended: Lru[str, Ending] = Lru(
+            _ENDED
+        )  # by uid: whoever looks may be told of the end and the deletion at once
 
     def want(self, target: str, kinds: Collection[GroupKind]) -> None:
         """Follow these kinds in this target, and no others; none of them: leave the target alone."""
@@ -95,6 +121,25 @@ class TargetObserver:
             self._tasks[key] = asyncio.create_task(self._follow(*key), name=f"observe {target} {key[1][1]}")
         if not wanted:
             self._mappers.pop(target, None)
+            self._behind.pop(target, None)
+
+    def anew(self, kinds: Collection[tuple[str, str]]) -> None:
+        """Read objects of some kinds (by group and kind) anew: what is declared of them is something else now."""
+        self._begin_anew([key for key in self._tasks if (group_of(key[1][0]), key[1][1]) in kinds])
+
+    def note(self, target: str) -> None:
+        """The inventory has something new of a target. What is followed there is followed by another client if it is
+        another cluster by now, or another way leads there.
+        """
+        found, before = self._target(target), self._behind.get(target)
+        if found is not None and before not in (None, _behind(found)):
+            self._begin_anew([key for key in self._tasks if key[0] == target])
+
+    def _begin_anew(self, keys: Collection[tuple[str, GroupKind]]) -> None:
+        """Begin to follow anew. Until all has been read again, objects are as they are known."""
+        for key in keys:
+            self._tasks.pop(key).cancel()
+            self._tasks[key] = asyncio.create_task(self._follow(*key), name=f"observe {key[0]} {key[1][1]}")
 
     async def close(self) -> None:
         """Follow nothing any more."""
@@ -116,17 +161,22 @@ class TargetObserver:
         seen = informer.objects.get((namespace, name))
         if seen is not None:
             found = seen.diagnosis
-            return ObjectHealth(
-                ref=known.ref,
+            return msgspec.structs.replace(
+                known,
                 health=found.health,
                 message=found.message,
                 replicas=found.replicas,
                 ready=found.ready,
                 owned_fields=seen.owned_fields,
+                uid=seen.uid,
+                ended=found.ended,
+                expires=seen.expires,
+                status=seen.status,
             )
-        if known.message == NOT_SEEN and not late:
+        ended = known.ended or self._ended.get(known.uid) or ""
+        if not ended and known.message == NOT_SEEN and not late:
             return known
-        return ObjectHealth(ref=known.ref, health="Unhealthy", message=GONE)
+        return gone(known, ended)
 
     def silence(self, target: str) -> float:
         """For how many seconds nothing has been heard of a target that is followed; 0 for others."""
@@ -141,6 +191,7 @@ class TargetObserver:
         """
         failures = 0
         while True:
+            informer: Informer[SeenObject] | None = None
             try:
                 async with self._room:
                     informer = await self._open(target, kind)
@@ -152,17 +203,18 @@ class TargetObserver:
             except (KubeError, UnknownKind) as error:
                 log.info("%s in %s is not followed: %s", kind[1], target, error)
                 if isinstance(error, ApiError) and error.unauthorized:
-                    await self._clients.forget(target)
+                    self._clients.renew(target)
             except Exception:
                 log.exception("%s in %s is not followed", kind[1], target)
             finally:
-                self._forget(target, kind)
+                self._forget(target, kind, informer)
             failures += 1
             await self._sleep(jittered(backoff(failures, first=_FIRST, most=_MOST), self._chance()))
 
-    def _forget(self, target: str, kind: GroupKind) -> None:
+    def _forget(self, target: str, kind: GroupKind, informer: Informer[SeenObject] | None) -> None:
         kinds = self._informers.get(target, {})
-        kinds.pop(kind, None)
+        if kinds.get(kind) is informer:
+            kinds.pop(kind, None)
         if not kinds:
             self._informers.pop(target, None)
 
@@ -170,14 +222,30 @@ class TargetObserver:
         found = self._target(target)
         if found is None:
             raise ConfigError(f"target {target} is not in the inventory")
+        self._behind[target] = _behind(found)
         client = await self._clients.get(found)
         known = self._mappers.get(target)
         if known is None or known[0] is not client:
-            known = self._mappers[target] = (client, RestMapper(client.bounded(_DISCOVERY)))
+            mapper = RestMapper(client.bounded(_DISCOVERY), known=found.apis)
+            known = self._mappers[target] = (client, mapper)
         resource = await known[1].resource(*kind)
         return Informer(
-            client, resource, label_selector=MANAGED_SELECTOR, decode=decode(*kind), limit=_LIMIT, on_error=_give_up
+            client,
+            resource,
+            label_selector=MANAGED_SELECTOR,
+            decode=self._remembering(decode(*kind, self._kinds)),
+            limit=_LIMIT,
+            on_error=_give_up,
         )
+
+    def _remembering(self, decode: Callable[[bytes], SeenObject]) -> Callable[[bytes], SeenObject]:
+        def project(raw: bytes) -> SeenObject:
+            seen = decode(raw)
+            if seen.diagnosis.ended:
+                self._ended.put(seen.uid, seen.diagnosis.ended)
+            return seen
+
+        return project
 
     def _hear(self, target: str, change: Change[SeenObject]) -> None:
         if change.kind == "Synced":
@@ -185,6 +253,11 @@ class TargetObserver:
         for seen in (change.old, change.object):
             if seen is not None:
                 self._changed(seen.owner, target)
+
+
+def _behind(target: Target) -> _Behind:
+    """What stands behind the name of a target, and the way to it."""
+    return target.uid, target.cluster, target.kubeconfig
 
 
 def _give_up(error: KubeError) -> None:

@@ -10,7 +10,7 @@ from shared.model.refs import PlacementRef
 _REMEMBERED = 10_000  # placements whose last writes are remembered
 _JUMPS = 4.0
 """Writes that do not wait their turn, saved up at most: what flaps for ever is written at the usual pace."""
-_SETTLED: frozenset[PlacementPhase] = frozenset({"Ready", "Degraded", "Unschedulable", "Suspended"})
+_SETTLED: frozenset[PlacementPhase] = frozenset({"Ready", "Degraded", "Unschedulable", "Idle", "Suspended"})
 
 
 def is_awaited(before: PlacementStatus, after: PlacementStatus) -> bool:

@@ -1,37 +1,44 @@
 """The reporter takes news: it keeps the reports, and has the display show them."""
 
 import asyncio
-import functools
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
-from services.status.display import Display
+from services.status.display import Display, TooSoon
 from services.status.health import APPLIED
 from services.status.kubernetes import StatusRecords
-from services.status.observe import GroupKind, TargetObserver
-from services.status.reports import NOT_SEEN, Reports, believable, merged, news, observed, parse_ref, reported
+from services.status.observe import TargetObserver
+from services.status.parked import parked_of
+from services.status.placed import GroupKind, Placed
+from services.status.promoter import Promoter
+from services.status.reports import Reports, believable, merged, reported, traced
 from services.status.settings import StatusSettings
+from services.status.telling import Telling
+from shared.aio.lru import Lru
 from shared.api import PlacementBinding, get_condition
 from shared.broker.bus import BusError, Retry
 from shared.broker.store import Conflict
 from shared.broker.table import View
+from shared.hub.declared import kinds_of
+from shared.hub.kinds import Kinds
 from shared.hub.retry import SOON
 from shared.hub.targets import TargetClients
 from shared.kube.errors import KubeError
 from shared.kube.times import rfc3339
+from shared.model.declared import DeclaredKind
 from shared.model.refs import Head, PlacementRef, TargetRef
-from shared.model.report import TargetReport
+from shared.model.report import ObjectHealth, TargetReport, recorded
 from shared.model.request import HeadEntry
 from shared.model.target import Target
-from shared.pipeline.copies import Copies, Strangers
-from shared.pipeline.messages import Bound, Decided, Observed, Reported
+from shared.pipeline.copies import Copies
+from shared.pipeline.messages import Bound, Decided, Displayed, Observed, Reported
 
 log = logging.getLogger("moorage.status")
 
 _RACES = 10
 _MEND_AGAIN = 1.0  # seconds
-
-PlacementTarget = tuple[PlacementRef, str]
+_REMEMBERED = 10_000  # placements of which news comes again
 
 
 class Reporter:
@@ -46,105 +53,157 @@ class Reporter:
         heads: View[HeadEntry],
         view: View[TargetReport],
         inventory: View[Target],
+        declared: View[DeclaredKind],
         clients: TargetClients,
         copies: Copies,
+        recalls: Callable[[Observed], Awaitable[bool]],
         clock: Callable[[], float],
     ) -> None:
-        """Of targets, those are watched that are for this one of the `copies` to watch."""
+        """Of targets, those are watched that are for this one of the `copies` to watch. `recalls` says whether the last
+        that was told of a placement in a target is the same.
+        """
         self._settings = settings
         self._records = records
         self._reports = reports
         self._heads = heads
+        self._promoter = Promoter(
+            settings, records=records, reports=reports, kinds=self._kinds_of, silent=self._silent_for, clock=clock
+        )
         self._display = Display(
-            settings, records=records, reports=reports, heads=heads, silent=self._silent_for, clock=clock
+            settings,
+            records=records,
+            reports=reports,
+            heads=heads,
+            promoter=self._promoter,
+            silent=self._silent_for,
+            clock=clock,
         )
         self._view = view
         self._inventory = inventory
         self._copies = copies
         self._clock = clock
-        self._observer = TargetObserver(clients, self._target, changed=self._changed, synced=self._synced)
-        self._by_target: dict[str, dict[str, TargetReport]] = {}
-        self._strangers = Strangers()
-        self._watched: set[str] = set()  # targets
-        self._target_of: dict[str, str] = {}  # by key in REPORTS
+        self._declared = declared
+        self._observer = TargetObserver(
+            clients, self._target, changed=self._changed, synced=self._synced, kinds=self._kinds_of
+        )
+        self._telling = Telling(
+            settings,
+            reports=reports,
+            observer=self._observer,
+            concerns=self._concerns,
+            unheard=self._unheard,
+            recalls=recalls,
+            clock=clock,
+        )
+        self._placed = Placed()
+        self._watched: dict[str, set[GroupKind]] = {}  # which kinds, by target
         self._silent: dict[str, str] = {}  # why, by target; only those that are
-        self._news: dict[PlacementTarget, str] = {}
-        self._announced: set[str] = set()  # keys of reports that were told of since this process began
-        self._awake = asyncio.Event()
+        self._coming: Lru[PlacementRef, tuple[float, str]] = Lru(_REMEMBERED)  # when news comes again at last, of where
         self._lost: dict[str, TargetReport] = {}  # reports that went with their bucket, or became unreadable
         self._some_lost = asyncio.Event()
 
+    def phases(self) -> dict[tuple[str, ...], float]:
+        """How many placements in targets, by their phase there."""
+        return {(phase,): many for phase, many in Counter(each.phase for each in self._view.values()).items()}
+
     # --- messages ---------------------------------------------------------------------------------------------------
 
-    async def decided(self, message: Decided) -> None:
+    async def decided(self, message: Decided) -> Displayed | None:
         """Show what was decided, or why nothing could be."""
-        self._leave(message)
-        await self._display.refresh(message.placement, message.head, message)
+        return await self._display.refresh(message.placement, message.head, message)
 
-    async def reported(self, message: Reported) -> None:
+    async def reported(self, message: Reported) -> Displayed | None:
         """Show what is new of a placement."""
-        self._leave(message)
-        await self._display.refresh(message.placement, message.head)
+        return await self._display.refresh(message.placement, message.head, asking=True)
+
+    async def observed(self, message: Observed) -> Displayed | None:
+        """Show what is new of a placement in one target."""
+        ref = message.placement
+        try:
+            known = self._reports.knows(ref, message.target, message.revision)
+            return await self._display.refresh(ref, message.head, asking=not known)
+        except TooSoon as early:
+            if not self._comes_again(ref, message.target, early.delay):
+                raise
+            return None
+
+    async def parked(self, subject: str, headers: Mapping[str, str], payload: bytes) -> None:
+        """Show that a message was given up, unless a newer round has begun since."""
+        found = parked_of(subject, headers, payload)
+        if found is None:
+            return
+        newest = self._heads.get(found.placement.key)
+        if newest is not None and found.head is not None and found.head.older_than(newest.head):
+            return
+        unknown = newest.head if newest is not None else Head(uid="", generation=0, attempt=0)
+        await self._display.refresh(found.placement, found.head or unknown, parked=found)
+
+    def _comes_again(self, ref: PlacementRef, target: str, delay: float) -> bool:
+        """Whether news of another of its targets comes again within the delay, and shows this as well.
+
+        If not, this has to: also where news of the same target was to come again, as NATS forgets that for newer news.
+        """
+        now = self._clock()
+        until, other = self._coming.get(ref) or (0.0, target)
+        if other != target and now < until <= now + delay:
+            return True
+        self._coming.put(ref, (now + delay, target))
+        return False
 
     async def bound(self, message: Bound) -> list[Reported | Observed]:
-        """Bring the report on one target up to date, and the Placement's status; answer how the objects are there."""
+        """Bring the report on one target up to date. The copy that watches the target tells of it: by the answer, where
+        that is this one and what the report says does not pass.
+        """
         ref, target = message.placement, message.target
-        newest = self._heads.get(ref.key)
+        newest, before = self._heads.get(ref.key), self._reports.get(ref.key_in(target))
 
         async def as_bound(known: TargetReport | None) -> TargetReport | None:
             match believable(message, known, newest.head if newest is not None and not newest.deleted else None):
                 case "yes":
-                    return self._told(message, known)
+                    return self._as_told(message, known)
                 case "no":
                     return known
                 case "ask":
                     binding = await self._records.binding(ref, target)
+                    if binding is not None and binding.metadata.resource_version == message.version:
+                        return self._as_told(message, known)  # what came of it is told before it is on record
                     return None if binding is None else self._read(message, binding, known)
 
         try:
             entry, _ = await self._reports.change(ref, target, as_bound, tries=_RACES)
         except Conflict as error:
             raise Retry(SOON, str(error)) from None
+        if before is not None:
+            await self._promoter.leave(before.value, entry.value if entry is not None else None)
         if entry is None:  # what is removed from several targets shows at once, if the Placement is still there
             return [] if message.vanished else [reported(ref, message.head, target, f"removed-{message.version}")]
-        self._announced.add(entry.key)
-        if not self._copies.mine(ref.key):
-            return [news(entry), observed(entry)]
-        try:
-            await self._display.refresh(ref, message.head)
-        except (Retry, KubeError):  # the binding is not to wait for that
-            return [news(entry), observed(entry)]
-        return [observed(entry)]
+        if message.phase == "Removing":  # which nobody watches any more
+            return [reported(ref, message.head, target, f"removing-{message.version}")]
+        return [*self._telling.answer(entry)] if self._copies.mine(target) else []
 
-    def _leave(self, message: Decided | Reported) -> None:
-        """Raise Retry where another copy shows the placement, and remembers how: the message may come to that one."""
-        if not self._copies.mine(message.placement.key):
-            self._strangers.leave(message)
-
-    def _told(self, message: Bound, known: TargetReport | None) -> TargetReport | None:
+    def _as_told(self, message: Bound, known: TargetReport | None) -> TargetReport | None:
         """The report on a target, as a message has it; None where nothing is there any more."""
         if message.phase == "Removed":
             return None
-        refs = [each.ref for each in message.objects]
-        return self._report(message, message.phase, message.message, refs, message.version, known)
+        return self._report(message, message.phase, message.message, message.objects, message.version, known)
 
     def _read(self, about: Bound | TargetReport, binding: PlacementBinding, known: TargetReport | None) -> TargetReport:
         """The report on a target, as its PlacementBinding has it."""
         status = binding.status
         applied = get_condition(status.conditions, "Applied")
-        said, refs = applied.message if applied else "", [str(each.ref) for each in status.objects]
-        return self._report(about, status.phase, said, refs, binding.metadata.resource_version, known)
+        said, objects = applied.message if applied else "", [recorded(each) for each in status.objects]
+        return self._report(about, status.phase, said, objects, binding.metadata.resource_version, known)
 
     def _report(
         self,
         about: Bound | TargetReport,
         phase: str,
         said: str,
-        refs: list[str],
+        bound: Iterable[ObjectHealth],
         version: str,
         known: TargetReport | None,
     ) -> TargetReport:
-        objects = merged(refs, known.objects if known else ())
+        objects = merged(bound, known.objects if known else ())
         return TargetReport(
             placement=about.placement,
             head=_newer(about.head, known.head if known else None),
@@ -156,39 +215,20 @@ class Reporter:
             observed_at=known.observed_at if known else self._clock(),
             version=version,
             silent=known.silent if known else "",
+            block=about.block,
+            traceparent=traced(known) if isinstance(about, Bound) else about.traceparent,
         )
 
     # --- observations -----------------------------------------------------------------------------------------------
 
-    async def observations(self) -> AsyncGenerator[Reported | Observed, None]:
+    def observations(self) -> AsyncGenerator[list[Reported | Observed], None]:
         """News of what runs in the targets that are watched here, once it is on record; for ever."""
-        while True:
-            await self._awake.wait()
-            self._awake.clear()
-            turn, self._news = self._news, {}
-            for (ref, target), also in turn.items():
-                known = self._by_target.get(target, {}).get(key := ref.key_in(target))
-                if known is None or not self._copies.mine(target) or self._is_removed(ref):
-                    continue
-                look = functools.partial(self._observer.look, target, late=self._late(known))
-                silent = self._unheard(target)
-                same = known.silent == silent and all(look(each) == each for each in known.objects)
-                if key in self._announced and not also and same:
-                    continue
-                entry, changed = await self._reports.observe(ref, target, look, self._clock(), silent)
-                if entry is None:
-                    continue
-                told = entry.key in self._announced
-                if changed or also or not told:
-                    yield news(entry, also)
-                if changed or not told:
-                    yield observed(entry)
-                    self._announced.add(entry.key)
+        return self._telling.run()
 
-    def _is_removed(self, ref: PlacementRef) -> bool:
-        """Whether a placement is being removed: what changes in its targets is no news then."""
+    def _concerns(self, ref: PlacementRef, target: str) -> bool:
+        """Whether to tell of a placement in a target: where this copy watches it, and it is not removed."""
         head = self._heads.get(ref.key)
-        return head is not None and head.deleted
+        return self._copies.mine(target) and not (head is not None and head.deleted)
 
     async def run(self) -> None:
         """Follow which targets are in use, and which of them are lost, until cancelled."""
@@ -197,27 +237,20 @@ class Reporter:
                 tasks.create_task(self._follow_reports())
                 tasks.create_task(self._follow_inventory())
                 tasks.create_task(self._follow_copies())
+                tasks.create_task(self._follow_declared())
                 tasks.create_task(self._mend())
         finally:
             await self._observer.close()
 
     def check(self) -> None:
         """Look for targets that fell silent, or were heard of again, and for objects that should have been seen."""
-        for target, reports in list(self._by_target.items()):
+        for target in self._placed.targets:
             if not self._copies.mine(target):
                 continue
             self._check(target, f"-since-{int(self._clock() - self._observer.silence(target))}")
-            for report in reports.values():
-                if self._late(report) and any(
-                    self._observer.look(target, each, late=True) != each for each in report.objects
-                ):
-                    self._changed(report.placement, target)
-
-    def _late(self, report: TargetReport | None) -> bool:
-        """True if an object of the report was applied long ago and was never seen."""
-        if report is None or self._clock() - report.observed_at < self._settings.unseen_seconds:
-            return False
-        return any(each.message == NOT_SEEN for each in report.objects)
+            for report in self._placed.reports(target):
+                if self._telling.is_late(report):
+                    self._telling.add(report.placement, target)
 
     def silent(self, target: str) -> str:
         """Why nothing is known of a target now, in one sentence; empty when something is."""
@@ -245,25 +278,22 @@ class Reporter:
             touched = set()
             for key in keys:
                 report = self._view.get(key)
-                target = report.target if report else self._target_of.get(key)
+                target = report.target if report else self._placed.target_of(key)
                 if target is None:
                     continue
                 touched.add(target)
+                self._reports.note(key)
                 if report is None:
-                    del self._target_of[key]
-                    self._announced.discard(key)
-                    last = self._by_target[target].pop(key, None)
+                    self._telling.forget(key)
+                    last = self._placed.drop(key)
                     if last is not None and (key in self._view.unreadable or self._view.incomplete):
                         self._lost[key] = last
                         self._some_lost.set()
                 else:
-                    self._target_of[key] = target
-                    self._by_target.setdefault(target, {})[key] = report
+                    self._placed.put(key, report)
                     self._changed(report.placement, target)
             for target in touched:
                 self._watch(target)
-                if not self._by_target[target]:
-                    del self._by_target[target]
 
     async def _mend(self) -> None:
         """Write what was lost again, where it is still bound."""
@@ -283,7 +313,9 @@ class Reporter:
         binding = await self._records.binding(last.placement, last.target)
 
         async def as_before(known: TargetReport | None) -> TargetReport | None:
-            return known if known is not None or binding is None else self._read(last, binding, last)
+            if known is not None or binding is None:
+                return known
+            return last if binding.metadata.resource_version == last.version else self._read(last, binding, last)
 
         await self._reports.change(last.placement, last.target, as_before, tries=_RACES)
 
@@ -293,29 +325,47 @@ class Reporter:
         It may have died between a write and the news of it, so that is told again.
         """
         async for _ in self._copies.changes():
-            for target in list(self._by_target):
+            for target in self._placed.targets:
                 known = target in self._watched
                 self._watch(target)
                 if not self._copies.mine(target):
                     self._silent.pop(target, None)
                 elif not known:
-                    self._announced -= self._by_target[target].keys()
+                    for key in self._placed.keys(target):
+                        self._telling.forget(key)
                     self._synced(target)
+
+    async def _follow_declared(self) -> None:
+        """Look anew at objects of kinds that are declared otherwise than before."""
+        known: dict[str, DeclaredKind] = {}
+        async for keys in self._declared.changes():
+            found = {key: each for key in keys if (each := self._declared.get(key)) is not None}
+            about = {(each.spec.group, each.spec.kind) for each in found.values()}
+            about |= {(each.spec.group, each.spec.kind) for key in keys if (each := known.pop(key, None)) is not None}
+            known |= found
+            self._observer.anew(about)
+
+    def _kinds_of(self, workspace: str) -> Kinds:
+        return kinds_of(workspace, (entry.value for entry in self._declared.entries.values()))
 
     def _watch(self, target: str) -> None:
         """Watch in a target what is placed there, if that is for this copy to do, and else nothing."""
-        kinds = self._kinds(target) if self._copies.mine(target) else set()
+        kinds = self._placed.kinds(target) if self._copies.mine(target) else set()
+        if kinds == self._watched.get(target, set()):
+            return
         self._observer.want(target, kinds)
         if kinds:
-            self._watched.add(target)
+            self._watched[target] = kinds
         else:
-            self._watched.discard(target)
+            del self._watched[target]
 
     async def _follow_inventory(self) -> None:
         async for keys in self._inventory.changes():
-            changed = [target for target in self._by_target if _inventory_key(target) in keys]
-            for target in changed:
-                entry = self._inventory.entries.get(_inventory_key(target))
+            for key in filter(TargetRef.is_key, keys):
+                target, entry = TargetRef.from_key(key).id, self._inventory.entries.get(key)
+                if not self._placed.is_used(target):
+                    continue
+                self._observer.note(target)
                 self._check(target, f"-inventory-{entry.revision if entry else self._inventory.revision}")
 
     def _check(self, target: str, fact: str) -> None:
@@ -329,21 +379,14 @@ class Reporter:
             self._silent[target] = why
         else:
             del self._silent[target]
-        for report in self._by_target.get(target, {}).values():
-            self._news[report.placement, target] = fact
-        self._awake.set()
+        self._telling.spread([(report.placement, target) for report in self._placed.reports(target)], fact)
 
     def _changed(self, ref: PlacementRef, target: str) -> None:
-        self._news.setdefault((ref, target), "")
-        self._awake.set()
+        self._telling.add(ref, target)
 
     def _synced(self, target: str) -> None:
-        for report in self._by_target.get(target, {}).values():
+        for report in self._placed.reports(target):
             self._changed(report.placement, target)
-
-    def _kinds(self, target: str) -> set[GroupKind]:
-        reports = self._by_target.get(target, {}).values()
-        return {parse_ref(each.ref)[:2] for report in reports for each in report.objects}
 
     def _target(self, target: str) -> Target | None:
         return self._inventory.get(_inventory_key(target))

@@ -1,6 +1,6 @@
 """The settings of the status worker."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -33,6 +33,13 @@ class StatusSettings(HubSettings, frozen=True, kw_only=True):
         float,
         Meta(description="Seconds after which what was applied, and is not seen in its target, counts as gone.", gt=0),
     ] = 60.0
+    workload_status: Annotated[
+        Literal["Auto", "Always", "Never"],
+        Meta(
+            description="Whether a workload's own object on the hub shows its replicas and conditions, summed over the"
+            " targets. Auto: on kcp, where nobody else writes its status; on Kubernetes kube-controller-manager does."
+        ),
+    ] = "Auto"
     unhealthy_share: Annotated[
         float,
         Meta(description="Share of unhealthy objects (or targets) from which the whole is Unhealthy.", ge=0, le=1),
@@ -47,6 +54,11 @@ class StatusSettings(HubSettings, frozen=True, kw_only=True):
         float,
         Meta(description="Share of objects (or targets) without news from which the whole is Unknown.", gt=0, le=1),
     ] = 0.5
+
+    @property
+    def promotes(self) -> bool:
+        """Whether workloads on the hub show how they are."""
+        return self.workload_status == "Always" or (self.workload_status == "Auto" and self.hub == "kcp")
 
     @property
     def thresholds(self) -> Thresholds:

@@ -2,10 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, ItemsView, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_NOTHING: Any = object()
+"""Stands for what is not there: None may be a value, and to ask twice is to hash the key twice."""
 
 
 class Lru(Generic[K, V]):
@@ -31,9 +34,10 @@ class Lru(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The value, which counts as a use; None when there is none."""
-        value = self._entries.get(key)
-        if value is not None or key in self._entries:
-            self._entries.move_to_end(key)
+        value: V = self._entries.get(key, _NOTHING)
+        if value is _NOTHING:
+            return None
+        self._entries.move_to_end(key)
         return value
 
     def items(self) -> ItemsView[K, V]:

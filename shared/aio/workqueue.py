@@ -29,6 +29,10 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, key: K) -> bool:
+        """Whether a key waits, or is worked on."""
+        return key in self._waiting or key in self._working
+
     def add(self, key: K) -> None:
         """Have a key looked at."""
         if key in self._working:

@@ -19,6 +19,7 @@ from shared.api.meta import (
 
 BindingPhase = Literal["Pending", "Applying", "Applied", "Ready", "Degraded", "Failed", "Removing", "Removed"]
 Health = Literal["Healthy", "Progressing", "Degraded", "Unhealthy", "Unknown"]
+Ending = Literal["", "Succeeded", "Failed", "Unseen"]
 
 
 def applied_phase(objects: Iterable[Health]) -> BindingPhase:
@@ -35,6 +36,10 @@ class ManifestReference(ObjectReference, frozen=True, kw_only=True):
     """An object that is to be applied, and what it contains."""
 
     hash: Annotated[str, Meta(description="SHA-256 of the content to apply, in hex.", max_length=64)] = ""
+    source: Annotated[
+        str, Meta(description="UID of the object of the workspace that it is; empty for manifests.", max_length=128)
+    ] = ""
+    source_generation: Annotated[int, Meta(description="Generation of that object.", ge=0)] = 0
 
 
 class PlacementBindingSpec(ApiStruct, frozen=True, kw_only=True):
@@ -63,6 +68,10 @@ class PlacementBindingSpec(ApiStruct, frozen=True, kw_only=True):
         Annotated[dict[str, float], Meta(max_length=64)] | None,
         Meta(description="What is left of reserved once this is applied; absent means all of it."),
     ] = None
+    revision: Annotated[
+        str,
+        Meta(description="Revision of what is applied, where the Placement has a rollout; else empty.", max_length=64),
+    ] = ""
 
 
 class BoundObject(ApiStruct, frozen=True, kw_only=True):
@@ -70,6 +79,7 @@ class BoundObject(ApiStruct, frozen=True, kw_only=True):
 
     ref: Annotated[ObjectReference, Meta(description="The object.")]
     uid: Annotated[str, Meta(description="Its UID in the target.", max_length=128)] = ""
+    generation: Annotated[int, Meta(description="Its generation in the target, once it was applied.", ge=0)] = 0
     health: Annotated[Health, Meta(description="Its health.")] = "Unknown"
     message: Annotated[str, Meta(description="Why, in one sentence.", max_length=2048)] = ""
     owned_fields: Annotated[
@@ -83,6 +93,45 @@ class BoundObject(ApiStruct, frozen=True, kw_only=True):
     adopted: Annotated[
         bool, Meta(description="Whether it was in the target before, so that it is given back and not deleted.")
     ] = False
+    hash: Annotated[str, Meta(description="SHA-256 of the content that was applied, in hex.", max_length=64)] = ""
+    source: Annotated[str, Meta(description="UID of the object of the workspace that was applied.", max_length=128)] = (
+        ""
+    )
+    source_generation: Annotated[int, Meta(description="Generation of that object, as it was applied.", ge=0)] = 0
+    ended: Annotated[
+        Ending,
+        Meta(
+            description="How it ran to its end, after which it is not applied again until it is changed, or made anew "
+            "in the workspace. Unseen: it is gone, and has a time to live after its end."
+        ),
+    ] = ""
+    expires: Annotated[bool, Meta(description="Whether it is deleted by its cluster some time after its end.")] = False
+    work: Annotated[
+        str,
+        Meta(
+            description="Digest of what it does, that is of all but its metadata and its share of pods, where it may "
+            "run to its end: of the same work, what ended is not run again.",
+            max_length=64,
+        ),
+    ] = ""
+
+
+class ObjectDifference(ApiStruct, frozen=True, kw_only=True):
+    """An object that is in the target otherwise than wanted, or not at all."""
+
+    ref: Annotated[ObjectReference, Meta(description="The object.")]
+    missing: Annotated[bool, Meta(description="Whether it is not there.")] = False
+    fields: Annotated[
+        tuple[Annotated[str, Meta(max_length=512)], ...],
+        Meta(description="Fields that are otherwise than wanted; some, where there are many.", max_length=64),
+    ] = ()
+
+
+class AwaitedRevision(ApiStruct, frozen=True, kw_only=True):
+    """A revision that waits for its turn in the rollout."""
+
+    revision: Annotated[str, Meta(description="The revision.", max_length=64)]
+    attempt: Annotated[int, Meta(description="Attempt that it was decided in; later ones count.", ge=0)]
 
 
 class PlacementBindingStatus(ApiStruct, frozen=True, kw_only=True):
@@ -96,6 +145,14 @@ class PlacementBindingStatus(ApiStruct, frozen=True, kw_only=True):
     objects: Annotated[
         tuple[BoundObject, ...], Meta(description="Objects that were applied, and their health.", max_length=1024)
     ] = ()
+    differences: Annotated[
+        tuple[ObjectDifference, ...],
+        Meta(description="With conflictPolicy Report: what is in the target otherwise than wanted.", max_length=1024),
+    ] = ()
+    awaits: Annotated[
+        AwaitedRevision | None,
+        Meta(description="Revision that this target is to get, and had to wait for when it was last looked at."),
+    ] = None
     retries: Annotated[int, Meta(description="Attempts that failed since the last success.", ge=0)] = 0
     last_applied: Annotated[Time | None, Meta(description="When everything was last applied.")] = None
 

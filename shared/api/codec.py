@@ -11,15 +11,21 @@ from shared.api.meta import ApiObject
 from shared.api.override import PlacementOverride
 from shared.api.placement import Placement
 from shared.api.policy import PlacementPolicy
+from shared.api.policy_exception import PolicyException
+from shared.api.revision import PlacementRevision
 from shared.api.synctarget import SyncTarget
+from shared.api.workload_kind import WorkloadKind
 
 KINDS: dict[str, type[ApiObject]] = {
     "SyncTarget": SyncTarget,
     "Placement": Placement,
     "PlacementPolicy": PlacementPolicy,
+    "PolicyException": PolicyException,
     "PlacementDecision": PlacementDecision,
     "PlacementBinding": PlacementBinding,
+    "PlacementRevision": PlacementRevision,
     "PlacementOverride": PlacementOverride,
+    "WorkloadKind": WorkloadKind,
 }
 
 Object = TypeVar("Object", bound=ApiObject)
@@ -51,6 +57,11 @@ def decode_synctarget(source: Source) -> SyncTarget:
     return decode(SyncTarget, source)
 
 
+def decode_workloadkind(source: Source) -> WorkloadKind:
+    """A WorkloadKind; see `decode`."""
+    return decode(WorkloadKind, source)
+
+
 def decode_placement(source: Source) -> Placement:
     """A Placement; see `decode`."""
     return decode(Placement, source)
@@ -59,6 +70,16 @@ def decode_placement(source: Source) -> Placement:
 def decode_policy(source: Source) -> PlacementPolicy:
     """A PlacementPolicy; see `decode`."""
     return decode(PlacementPolicy, source)
+
+
+def decode_policyexception(source: Source) -> PolicyException:
+    """A PolicyException; see `decode`."""
+    return decode(PolicyException, source)
+
+
+def decode_revision(source: Source) -> PlacementRevision:
+    """A PlacementRevision; see `decode`."""
+    return decode(PlacementRevision, source)
 
 
 def decode_decision(source: Source) -> PlacementDecision:

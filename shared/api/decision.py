@@ -10,6 +10,14 @@ from shared.api.override import OverrideType
 
 HISTORY_LIMIT = 10
 
+REJECTION_MESSAGES = 4
+"""Messages of one reason that are on record at most."""
+
+MESSAGE_LENGTH = 512
+
+MOST_OVERRIDES = 32
+"""PlacementOverrides that are in force for one placement at most: the strongest."""
+
 SLICE = 100
 """Targets that one object holds at most, as SIG Multicluster's PlacementDecision has it."""
 
@@ -51,6 +59,17 @@ class ScoredTarget(ApiStruct, frozen=True, kw_only=True):
         ),
     ] = msgspec.field(default_factory=dict)
     reason: Annotated[str, Meta(description="Why the target was chosen, in one sentence.", max_length=2048)] = ""
+    passed_over: Annotated[
+        str,
+        Meta(
+            description="For which target that scores less it was not taken, and by which rule. Empty where there is "
+            "none.",
+            max_length=2048,
+        ),
+    ] = ""
+    facts: Annotated[
+        str, Meta(description="Digest of the facts on the target that decided, as they were.", max_length=64)
+    ] = ""
 
 
 class ClusterDecision(ApiStruct, frozen=True, kw_only=True):
@@ -66,6 +85,16 @@ class ClusterDecision(ApiStruct, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(description="Why the target was chosen, in one sentence.", max_length=2048)]
 
 
+class RejectionMessage(ApiStruct, frozen=True, kw_only=True):
+    """What is said of some of the targets that one reason excluded."""
+
+    message: Annotated[str, Meta(description="A few words for people.", max_length=MESSAGE_LENGTH)]
+    count: Annotated[int, Meta(description="Of how many targets.", ge=0)] = 0
+    detail: Annotated[
+        str, Meta(description="The numbers, such as what was needed and what there was.", max_length=MESSAGE_LENGTH)
+    ] = ""
+
+
 class Rejection(ApiStruct, frozen=True, kw_only=True):
     """The targets that one reason excluded."""
 
@@ -74,14 +103,24 @@ class Rejection(ApiStruct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="A few of those that the requester may use, as workspace/name.", max_length=16),
     ] = ()
+    messages: Annotated[
+        tuple[RejectionMessage, ...],
+        Meta(description="What is said of them, the most frequent first.", max_length=REJECTION_MESSAGES),
+    ] = ()
 
 
 class AppliedOverride(ApiStruct, frozen=True, kw_only=True):
-    """The operator's override that changed the decision."""
+    """An operator's override that was in force for the decision."""
 
     name: Annotated[str, Meta(description="Name of the PlacementOverride.", max_length=253)]
+    workspace: Annotated[
+        str, Meta(description="Workspace that it is in; empty on a Kubernetes hub.", max_length=256)
+    ] = ""
     type: Annotated[OverrideType, Meta(description="The kind of override.")]
+    targets: Annotated[tuple[TargetReference, ...], Meta(description="Targets that it was about.", max_length=64)] = ()
     reason: Annotated[str, Meta(description="The operator's reason.", max_length=2048)] = ""
+    expires_at: Annotated[Time | None, Meta(description="When it ends; absent means never.")] = None
+    over_commit: Annotated[bool, Meta(description="Whether it let targets be given more than they have.")] = False
 
 
 class HistoryEntry(ApiStruct, frozen=True, kw_only=True):
@@ -117,6 +156,14 @@ class PlacementDecisionStatus(ApiStruct, frozen=True, kw_only=True):
             max_length=64,
         ),
     ] = ""
+    facts: Annotated[
+        tuple[Annotated[str, Meta(max_length=400)], ...],
+        Meta(
+            description="Facts on a target that rules or required affinity read, such as labels.region: where one of"
+            " them changes on a chosen target, it is decided anew.",
+            max_length=256,
+        ),
+    ] = ()
     strategy: Annotated[str, Meta(description="Strategy that proposed it.", max_length=63)] = ""
     decisions: Annotated[
         Annotated[tuple[ClusterDecision, ...], Meta(max_length=SLICE)] | None,
@@ -130,7 +177,23 @@ class PlacementDecisionStatus(ApiStruct, frozen=True, kw_only=True):
         msgspec.field(default_factory=dict)
     )
     rationale: Annotated[str, Meta(description="The decision in one sentence.", max_length=4096)] = ""
-    override: Annotated[AppliedOverride | None, Meta(description="Override that changed the decision.")] = None
+    overrides: Annotated[
+        tuple[AppliedOverride, ...],
+        Meta(
+            description="PlacementOverrides that were in force for it, the strongest first.", max_length=MOST_OVERRIDES
+        ),
+    ] = ()
+    considered: Annotated[
+        int, Meta(description="How many targets were looked at. Absent where an older version decided.", ge=0)
+    ] = 0
+    refusal: Annotated[
+        str,
+        Meta(
+            description="Why nothing could be decided in this attempt, as one word; what was selected before stays. "
+            "Empty where it was decided.",
+            max_length=63,
+        ),
+    ] = ""
     decided_at: Annotated[Time | None, Meta(description="When it was decided.")] = None
     duration_milliseconds: Annotated[float, Meta(description="From request to decision, in milliseconds.", ge=0)] = 0.0
     history: Annotated[

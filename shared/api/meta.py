@@ -29,8 +29,10 @@ NonNegative = Annotated[int, Meta(ge=0)]
 Cardinal = Annotated[int, Meta(ge=1, le=10000)]
 """A number of targets or domains."""
 
-NumberOrPercent = Cardinal | Annotated[str, Meta(pattern=r"^([1-9][0-9]?|100)%$", max_length=4)]
-"""A number of targets, or a percentage such as 30%."""
+NumberOrPercent = (
+    Annotated[int, Meta(ge=0, le=10000)] | Annotated[str, Meta(pattern=r"^([1-9][0-9]?|100)%$", max_length=4)]
+)
+"""A number of targets, 0 included, or a percentage such as 30%."""
 
 Sentence = Annotated[str, Meta(max_length=2048)]
 Pointer = Annotated[str, Meta(max_length=1024)]

@@ -1,4 +1,4 @@
-"""PlacementOverride: an operator's hand on decisions. No worker acts on it yet; its status says so."""
+"""PlacementOverride: an operator's hand on decisions, with its reason and its end."""
 
 from typing import Annotated, Literal
 
@@ -18,35 +18,59 @@ class PlacementOverrideSpec(ApiStruct, frozen=True, kw_only=True):
             "has(self.placementSelector) != has(self.placementRef)",
             "exactly one of placementSelector and placementRef must be given",
         ),
+        Validation(r"self.reason.matches('\\S')", "a reason must be given"),
+        Validation(
+            "!has(self.overCommit) || !self.overCommit || self.type == 'Force'",
+            "overCommit is for type Force: nothing else places anything",
+        ),
     )
 
     placement_selector: Annotated[
-        LabelSelector | None, Meta(description="Placements that are overridden, by label.")
+        LabelSelector | None,
+        Meta(description="Placements that are overridden, by label, in this workspace and those below."),
     ] = None
-    placement_ref: Annotated[PlacementReference | None, Meta(description="The one Placement that is overridden.")] = (
-        None
-    )
+    placement_ref: Annotated[
+        PlacementReference | None,
+        Meta(
+            description="The Placement that is overridden, in this workspace, or of that name in those below. Without a"
+            " namespace it is the one in default."
+        ),
+    ] = None
     type: Annotated[
         OverrideType,
-        Meta(description="Force and Exclude decide; Prefer adds 20 points to the score and Avoid takes 20."),
+        Meta(
+            description="Force: these are among its targets, whatever they score and the Placement itself selects. "
+            "Exclude: these are not. Prefer adds 20 points to the score of these, and Avoid takes 20."
+        ),
     ]
     targets: Annotated[
-        tuple[TargetReference, ...], Meta(description="Targets that it is about.", min_length=1, max_length=256)
+        tuple[TargetReference, ...],
+        Meta(
+            description="Targets that it is about. Without a workspace: those of that name in any.",
+            min_length=1,
+            max_length=64,
+        ),
     ]
     reason: Annotated[str, Meta(description="Why, for whoever finds it later.", min_length=1, max_length=2048)]
     expires_at: Annotated[Time | None, Meta(description="When it ends; absent means never.")] = None
-    priority: Annotated[int, Meta(description="Order among overrides; higher wins.", ge=-1000000, le=1000000)] = 0
+    priority: Annotated[
+        int, Meta(description="Order among overrides of one workspace; higher wins.", ge=-1000000, le=1000000)
+    ] = 0
+    over_commit: Annotated[
+        bool,
+        Meta(description="Force even where the targets have too little room: what runs there may suffer. Quotas hold."),
+    ] = False
 
 
 class PlacementOverrideStatus(ApiStruct, frozen=True, kw_only=True):
-    """State of the override: accepted or not."""
+    """State of the override: whether it is in force."""
 
     observed_generation: Annotated[int, Meta(description="Generation of the spec that was observed.", ge=0)] = 0
-    conditions: Annotated[Conditions, Meta(description="Accepted: False, for no worker acts on overrides yet.")] = ()
+    conditions: Annotated[Conditions, Meta(description="Accepted: whether it is in force, and why it is not.")] = ()
 
 
 class PlacementOverride(ApiObject, frozen=True, kw_only=True, tag="PlacementOverride"):
-    """An operator's instruction for decisions, with its reason and its end. No worker acts on it yet."""
+    """An operator's instruction for decisions, with its reason and its end."""
 
     spec: Annotated[PlacementOverrideSpec, Meta(description="The instruction.")]
     status: Annotated[PlacementOverrideStatus, Meta(description="Its state as observed.")] = PlacementOverrideStatus()

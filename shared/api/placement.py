@@ -12,7 +12,6 @@ from shared.api.meta import (
     ApiStruct,
     Cardinal,
     Conditions,
-    Duration,
     LabelKey,
     Name,
     NonNegative,
@@ -25,9 +24,13 @@ from shared.api.meta import (
     percent,
 )
 from shared.api.policy import Rules
+from shared.api.rollout import Rollout
 from shared.api.selectors import LabelSelector, Toleration, WorkspaceSelector
+from shared.api.stability import Stability
+from shared.api.workload_selector import WorkloadSelector
 
-Weight = Annotated[float, Meta(ge=0, le=1000)]
+MOST_WEIGHT = 1000
+Weight = Annotated[float, Meta(ge=-MOST_WEIGHT, le=MOST_WEIGHT)]
 ReplicaCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 MAX_MANIFESTS = 64
@@ -37,21 +40,17 @@ Manifest = Annotated[dict[str, Any], Meta(extra_json_schema={"x-kubernetes-embed
 """A whole Kubernetes object."""
 
 PlacementPhase = Literal[
-    "Pending", "Scheduling", "Unschedulable", "Scheduled", "Applying", "Ready", "Degraded", "Suspended", "Removing"
+    "Pending",
+    "Scheduling",
+    "Unschedulable",
+    "Scheduled",
+    "Applying",
+    "Ready",
+    "Degraded",
+    "Idle",
+    "Suspended",
+    "Removing",
 ]
-
-
-class WorkloadSelector(ApiStruct, frozen=True, kw_only=True):
-    """Objects of one kind that are to be placed, by name or by label."""
-
-    validations = (
-        Validation("has(self.name) != has(self.labelSelector)", "exactly one of name and labelSelector must be given"),
-    )
-
-    api_version: Annotated[str, Meta(description="API version of the objects.", min_length=1, max_length=317)]
-    kind: Annotated[str, Meta(description="Kind of the objects.", min_length=1, max_length=63)]
-    name: Annotated[Name | None, Meta(description="Name of the one object.")] = None
-    label_selector: Annotated[LabelSelector | None, Meta(description="Labels of the objects.")] = None
 
 
 class Count(ApiStruct, frozen=True, kw_only=True):
@@ -62,9 +61,16 @@ class Count(ApiStruct, frozen=True, kw_only=True):
             "!has(self.max) || type(self.min) != int || type(self.max) != int || self.min <= self.max",
             "min must not be above max",
         ),
+        Validation("self.min != 0 || !has(self.max) || self.max == 0", "min 0 goes with no max above 0"),
     )
 
-    min: Annotated[NumberOrPercent, Meta(description="Fewest targets that will do; a percentage is rounded up.")] = 1
+    min: Annotated[
+        NumberOrPercent,
+        Meta(
+            description="Fewest targets that will do; a percentage is rounded up. 0: none is wanted for now, and what "
+            "runs is removed."
+        ),
+    ] = 1
     max: Annotated[
         NumberOrPercent | None,
         Meta(
@@ -99,6 +105,11 @@ class Targets(ApiStruct, frozen=True, kw_only=True):
         """Fewest and most targets where so many fit, with the defaults filled in; a most of None is all of them."""
         return (1, None) if self.all else (self.count or Count()).of(fitting)
 
+    @property
+    def none(self) -> bool:
+        """Whether no target is wanted: what is decided is that the placement runs nowhere."""
+        return self.count is not None and self.count.min == 0
+
 
 class SpreadConstraint(ApiStruct, frozen=True, kw_only=True):
     """How evenly the targets are spread over a topology."""
@@ -126,7 +137,9 @@ class ScorerWeight(ApiStruct, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="Name of the scorer.", min_length=1, max_length=80)]
     weight: Annotated[
         Weight | None,
-        Meta(description="Its weight; absent means the scorer's default, 0 switches it off."),
+        Meta(
+            description="Its weight; absent means the scorer's default, 0 switches it off, below 0 the least is best."
+        ),
     ] = None
     args: Annotated[dict[str, Any], Meta(description="Arguments that the scorer understands.", max_length=32)] = (
         msgspec.field(default_factory=dict)
@@ -233,29 +246,6 @@ class TargetOverride(ApiStruct, frozen=True, kw_only=True):
     ]
 
 
-class Rebalance(ApiStruct, frozen=True, kw_only=True):
-    """When a healthy placement moves to better targets."""
-
-    type: Annotated[
-        Literal["Never", "WhenBetter"], Meta(description="With WhenBetter it moves, with Never it stays.")
-    ] = "Never"
-    by: Annotated[float, Meta(description="Points of score that a move must gain.", ge=0, le=100)] = 10.0
-    cooldown: Annotated[Duration, Meta(description="Least time between two moves.")] = "10m"
-
-
-class Stability(ApiStruct, frozen=True, kw_only=True):
-    """How hard the placement holds on to where it is."""
-
-    stickiness: Annotated[
-        float, Meta(description="Points that targets gain where the placement runs already.", ge=0, le=100)
-    ] = 10.0
-    rebalance: Annotated[Rebalance, Meta(description="When a healthy placement moves.")] = Rebalance()
-    eviction_toleration_seconds: Annotated[
-        NonNegative | None,
-        Meta(description="How long a lost target is waited for; absent means the default of the installation."),
-    ] = None
-
-
 class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
     """The workload, where it may run, and how it is looked after."""
 
@@ -303,12 +293,27 @@ class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
         tuple[TargetOverride, ...], Meta(description="Changes to the manifests per target.", max_length=32)
     ] = ()
     stability: Annotated[Stability, Meta(description="How hard it holds on to where it is.")] = Stability()
+    rollout: Annotated[
+        Rollout | None,
+        Meta(description="How a change of what runs goes from target to target; absent: to all at once."),
+    ] = None
     deletion_policy: Annotated[
         Literal["Delete", "Orphan"],
         Meta(description="The fate of placed objects when the Placement goes."),
     ] = "Delete"
     conflict_policy: Annotated[
-        Literal["Fail", "TakeOver"], Meta(description="Fail or TakeOver, where another manager owns a field.")
+        Literal["Fail", "TakeOver", "Report"],
+        Meta(
+            description="Fail or TakeOver, where another manager owns a field. Report: nothing is changed in targets,"
+            " and the PlacementBindings say what is there otherwise than wanted (status.differences)."
+        ),
+    ] = "Fail"
+    on_immutable_change: Annotated[
+        Literal["Fail", "Recreate"],
+        Meta(
+            description="Fail or Recreate (delete and make anew), where a target does not let a field be changed. What "
+            "was made anew in the workspace is made anew in any case, but for claims and what has claim templates."
+        ),
     ] = "Fail"
     suspend: Annotated[bool, Meta(description="If true, nothing is decided or changed for now.")] = False
     priority: Annotated[
@@ -348,11 +353,24 @@ class PlacementStatus(ApiStruct, frozen=True, kw_only=True):
 
     observed_generation: Annotated[int, Meta(description="Generation of the spec that was acted on.", ge=0)] = 0
     phase: Annotated[PlacementPhase, Meta(description="Where the Placement is in its life.")] = "Pending"
+    phase_since: Annotated[Time | None, Meta(description="When that phase began.")] = None
     conditions: Annotated[
-        Conditions, Meta(description="Discovered, PolicySatisfied, Scheduled, Applied, Healthy and Ready.")
+        Conditions,
+        Meta(
+            description="Discovered, PolicySatisfied, Scheduled, Applied, Healthy and Ready; Held, Parked and Removing "
+            "once they were true, WorkloadReadable once it was false, PolicyWarning where a policy warned, "
+            "Overridden where an operator's override was in force."
+        ),
     ] = ()
     targets: Annotated[tuple[PlacedTarget, ...], Meta(description="Targets that it runs in.", max_length=10000)] = ()
     counts: Annotated[TargetCounts, Meta(description="Its targets in numbers.")] = TargetCounts()
+    where: Annotated[
+        str,
+        Meta(
+            description="The chosen targets in short, with the replicas in each: east:2,west:1,+3 are five targets.",
+            max_length=1024,
+        ),
+    ] = ""
     decision_ref: Annotated[ObjectReference | None, Meta(description="The PlacementDecision with every number.")] = None
     trace_id: Annotated[str, Meta(description="W3C trace id of the last decision's trace.", max_length=32)] = ""
     last_decision_time: Annotated[Time | None, Meta(description="When it was last decided.")] = None

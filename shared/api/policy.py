@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from shared.api.meta import ApiObject, ApiStruct, Conditions, Sentence, Validation, WorkspacePath
+from shared.api.meta import ApiObject, ApiStruct, Conditions, Name, Sentence, Validation, WorkspacePath
 from shared.api.selectors import LabelSelector
 
 RuleEffect = Literal["Require", "Forbid", "Prefer", "Avoid"]
@@ -47,6 +47,78 @@ Rules = Annotated[
 ]
 
 
+class Subject(ApiStruct, frozen=True, kw_only=True):
+    """A user or a group, after rbac/v1 Subject; a ServiceAccount is a user, system:serviceaccount:<ns>:<name>."""
+
+    kind: Annotated[Literal["User", "Group"], Meta(description="What the name is of.")]
+    name: Annotated[str, Meta(description="Name of the user or group.", min_length=1, max_length=1024)]
+
+
+NamespacePattern = Annotated[
+    str, Meta(pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|([a-z0-9][-a-z0-9]*)?[*])$", max_length=63)
+]
+_Workspaces = Annotated[tuple[WorkspacePath, ...], Meta(max_length=64)]
+_Namespaces = Annotated[tuple[NamespacePattern, ...], Meta(max_length=64)]
+
+
+class PolicyMatch(ApiStruct, frozen=True, kw_only=True):
+    """Placements by what their owners cannot change on them. All that is given must match."""
+
+    workspaces: Annotated[_Workspaces, Meta(description="Workspaces, each with all below it; empty means any.")] = ()
+    excluded_workspaces: Annotated[
+        _Workspaces, Meta(description="Workspaces, each with all below it, that are left out.")
+    ] = ()
+    namespaces: Annotated[
+        _Namespaces, Meta(description="Namespaces, by name or by its beginning before a *; empty means any.")
+    ] = ()
+    excluded_namespaces: Annotated[
+        _Namespaces, Meta(description="Namespaces that are left out, by name or by its beginning before a *.")
+    ] = ()
+    workspace_selector: Annotated[
+        LabelSelector | None,
+        Meta(
+            description="Workspaces below the policy's own by their labels, each with all below it; in the policy's "
+            "own its labels count. A workspace whose labels are not known is matched."
+        ),
+    ] = None
+    namespace_selector: Annotated[
+        LabelSelector | None,
+        Meta(description="Namespaces by their labels. One whose labels are not known is matched."),
+    ] = None
+    subjects: Annotated[
+        tuple[Subject, ...],
+        Meta(
+            description="Who last changed what the Placement asks for; empty means anybody. A Placement that does not "
+            "record who that is, is matched.",
+            max_length=64,
+        ),
+    ] = ()
+
+
+class ParamRef(ApiStruct, frozen=True, kw_only=True):
+    """The object that rules know as `params`, after ParamRef of a ValidatingAdmissionPolicyBinding."""
+
+    validations = (Validation("self.apiVersion != 'v1' || self.kind != 'Secret'", "rules do not see Secrets"),)
+
+    api_version: Annotated[str, Meta(description="API version of the object.", min_length=1, max_length=317)]
+    kind: Annotated[str, Meta(description="Kind of the object.", min_length=1, max_length=63)]
+    namespace: Annotated[
+        str,
+        Meta(
+            description="Namespace of the object, in the policy's workspace; empty for cluster-scoped kinds.",
+            max_length=63,
+        ),
+    ] = ""
+    name: Annotated[Name, Meta(description="Name of the object.")]
+    parameter_not_found_action: Annotated[
+        Literal["Allow", "Deny"],
+        Meta(
+            description="What holds where the object is not there. Allow: the rules do not count. Deny: each of them "
+            "fails, which has the meaning that failurePolicy gives it."
+        ),
+    ]
+
+
 class PlacementPolicySpec(ApiStruct, frozen=True, kw_only=True):
     """Which rules hold for which placements on which targets, and who else may offer targets to them."""
 
@@ -57,11 +129,28 @@ class PlacementPolicySpec(ApiStruct, frozen=True, kw_only=True):
         ),
     )
 
+    match: Annotated[
+        PolicyMatch | None,
+        Meta(
+            description="Placements that the policy holds for, by what their owners cannot change on them; absent "
+            "means all in its workspace and below."
+        ),
+    ] = None
     placement_selector: Annotated[
-        LabelSelector | None, Meta(description="Placements that the policy holds for; absent means all.")
+        LabelSelector | None,
+        Meta(
+            description="Placements that the policy holds for, by labels, which their owners can change; absent means "
+            "all."
+        ),
     ] = None
     target_selector: Annotated[
         LabelSelector | None, Meta(description="Targets that the rules judge; absent means all.")
+    ] = None
+    param_ref: Annotated[
+        ParamRef | None,
+        Meta(
+            description="An object of the policy's workspace that expressions know as `params`; at most 16 KiB of it."
+        ),
     ] = None
     variables: Annotated[
         tuple[Variable, ...],

@@ -10,7 +10,10 @@ from shared.api.meta import ApiObject
 from shared.api.override import PlacementOverride
 from shared.api.placement import Placement
 from shared.api.policy import PlacementPolicy
+from shared.api.policy_exception import PolicyException
+from shared.api.revision import PlacementRevision
 from shared.api.synctarget import REGION_LABEL, SyncTarget
+from shared.api.workload_kind import WorkloadKind
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -50,8 +53,11 @@ RESOURCES = (
             Column("Ready", _condition("Ready")),
             Column("Region", ".metadata.labels." + REGION_LABEL.replace(".", "\\.")),
             Column("Nodes", ".status.nodes", "integer"),
-            Column("Version", ".status.kubernetesVersion"),
-            Column("Unschedulable", ".spec.unschedulable", priority=1),
+            Column("Cordoned", ".spec.unschedulable"),
+            Column("Placements", ".status.placements", "integer"),
+            Column("Free CPU", ".status.free.cpu"),
+            Column("Free Memory", ".status.free.memory"),
+            Column("Version", ".status.kubernetesVersion", priority=1),
             Column("Heartbeat", ".status.lastHeartbeatTime", "date", priority=1),
             _AGE,
         ),
@@ -65,6 +71,7 @@ RESOURCES = (
             Column("Strategy", ".spec.strategy.type"),
             Column("Targets", ".status.counts.selected", "integer"),
             Column("Ready", ".status.counts.ready", "integer"),
+            Column("Where", ".status.where"),
             Column("Phase", ".status.phase"),
             Column("Message", '.status.conditions[?(@.type=="Ready")].message', priority=1),
             _AGE,
@@ -79,6 +86,20 @@ RESOURCES = (
             Column("Enforcement", ".spec.enforcement"),
             Column("Priority", ".spec.priority", "integer"),
             Column("Compiled", _condition("Compiled")),
+            _AGE,
+        ),
+    ),
+    Resource(
+        PolicyException,
+        "policyexceptions",
+        "plx",
+        "Cluster",
+        (
+            Column("Policy", ".spec.policy"),
+            Column("In Force", _condition("InForce")),
+            Column("Why", '.status.conditions[?(@.type=="InForce")].reason'),
+            Column("Expires", ".spec.expiresAt"),
+            Column("Reason", ".spec.reason"),
             _AGE,
         ),
     ),
@@ -111,6 +132,19 @@ RESOURCES = (
         ),
     ),
     Resource(
+        PlacementRevision,
+        "placementrevisions",
+        "plr",
+        "Namespaced",
+        (
+            Column("Placement", ".spec.placementRef.name"),
+            Column("Revision", ".spec.revision"),
+            Column("Attempt", ".spec.attempt", "integer"),
+            _AGE,
+        ),
+        status=False,
+    ),
+    Resource(
         PlacementOverride,
         "placementoverrides",
         "plo",
@@ -122,5 +156,18 @@ RESOURCES = (
             Column("Accepted", _condition("Accepted"), priority=1),
             _AGE,
         ),
+    ),
+    Resource(
+        WorkloadKind,
+        "workloadkinds",
+        "wk",
+        "Cluster",
+        (
+            Column("Group", ".spec.group"),
+            Column("Kind", ".spec.kind"),
+            Column("Replicas", ".spec.replicas"),
+            _AGE,
+        ),
+        status=False,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.api.meta import ApiStruct, LabelKey, Validation, WorkspacePath
+from shared.api.meta import ApiStruct, LabelKey, Time, Validation, WorkspacePath
 
 Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
@@ -24,6 +24,9 @@ _ONE_INTEGER = Validation(
     "values must hold exactly one integer for the operators Gt and Lt",
 )
 _Values = Annotated[tuple[Annotated[str, Meta(max_length=63)], ...], Meta(max_length=64)]
+
+
+_CANONICAL = re.compile("0|-?[1-9][0-9]*")
 
 
 class LabelRequirement(ApiStruct, frozen=True, kw_only=True):
@@ -81,6 +84,9 @@ class Taint(ApiStruct, frozen=True, kw_only=True):
         Effect, Meta(description="NoSchedule refuses, PreferNoSchedule discourages, NoExecute also evicts.")
     ]
     value: Annotated[str, Meta(description="Taint value.", max_length=63)] = ""
+    time_added: Annotated[
+        Time | None, Meta(description="When it was added, from which tolerationSeconds count; absent: once it is seen.")
+    ] = None
 
 
 class Toleration(ApiStruct, frozen=True, kw_only=True):
@@ -99,14 +105,26 @@ class Toleration(ApiStruct, frozen=True, kw_only=True):
             "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
             "tolerationSeconds goes with the effect NoExecute only",
         ),
+        Validation(
+            "!(has(self.operator) && self.operator in ['Gt', 'Lt']) "
+            "|| (has(self.value) && self.value.matches('^(0|-?[1-9][0-9]{0,18})$'))",
+            "value must be a whole number, as people write it, for the operators Gt and Lt",
+        ),
     )
 
     key: Annotated[str, Meta(description="Taint key; empty with Exists tolerates every taint.", max_length=317)] = ""
-    operator: Annotated[Literal["Equal", "Exists"], Meta(description="Equal compares the value, Exists takes any.")] = (
-        "Equal"
-    )
-    value: Annotated[str, Meta(description="Taint value that Equal compares with.", max_length=63)] = ""
-    effect: Annotated[Effect | None, Meta(description="Effect that is tolerated; absent means all effects.")] = None
+    operator: Annotated[
+        Literal["Equal", "Exists", "Gt", "Lt", ""],
+        Meta(
+            description="Equal (or nothing) compares the value, Exists takes any; Gt and Lt take taints whose value is "
+            "a greater or lesser whole number."
+        ),
+    ] = "Equal"
+    value: Annotated[str, Meta(description="What the taint's value is compared with.", max_length=63)] = ""
+    effect: Annotated[
+        Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] | None,
+        Meta(description="Effect that is tolerated; absent or empty means all effects."),
+    ] = None
     toleration_seconds: Annotated[
         int | None, Meta(description="How long NoExecute is tolerated, in seconds; absent means for ever.")
     ] = None
@@ -128,11 +146,25 @@ def matches_all(requirements: Iterable[LabelRequirement | AffinityRequirement], 
 
 def tolerates(toleration: Toleration, taint: Taint) -> bool:
     """True if the toleration covers the taint, after Kubernetes' Toleration.ToleratesTaint."""
-    if toleration.effect is not None and toleration.effect != taint.effect:
+    if toleration.effect and toleration.effect != taint.effect:
         return False
     if toleration.key and toleration.key != taint.key:
         return False
-    return toleration.operator == "Exists" or toleration.value == taint.value
+    match toleration.operator:
+        case "Exists":
+            return True
+        case "Gt" | "Lt":
+            return _compares_taint(toleration, taint)
+        case _:
+            return toleration.value == taint.value
+
+
+def _compares_taint(toleration: Toleration, taint: Taint) -> bool:
+    """Gt and Lt: both sides must be 64-bit integers as people write them (no plus, no zeros before), else no match."""
+    found, bound = canonical_int64(taint.value), canonical_int64(toleration.value)
+    if found is None or bound is None:
+        return False
+    return found > bound if toleration.operator == "Gt" else found < bound
 
 
 def _satisfies(requirement: LabelRequirement | AffinityRequirement, labels: Mapping[str, str]) -> bool:
@@ -158,6 +190,11 @@ def _compares(requirement: LabelRequirement | AffinityRequirement, value: str) -
     if label is None or bound is None:
         return False
     return label > bound if requirement.operator == "Gt" else label < bound
+
+
+def canonical_int64(text: str) -> int | None:
+    """The 64-bit integer that a text is as people write it, with no plus and no zeros before; else None."""
+    return int64(text) if _CANONICAL.fullmatch(text) else None
 
 
 def int64(text: str) -> int | None:

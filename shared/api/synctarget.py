@@ -4,8 +4,21 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
-from shared.api.meta import ApiObject, ApiStruct, Conditions, Duration, Limit, Name, Quantity, Time, Validation
+from shared.aio.equals import first_equal
+from shared.api.meta import (
+    ApiObject,
+    ApiStruct,
+    Conditions,
+    Duration,
+    Limit,
+    Name,
+    NonNegative,
+    Quantity,
+    Time,
+    Validation,
+)
 from shared.api.selectors import Taint, WorkspaceSelector
 
 REGION_LABEL = "topology.kubernetes.io/region"
@@ -76,6 +89,8 @@ class PlaceableKind(ApiStruct, frozen=True, kw_only=True):
 
 NamespacePattern = Annotated[str, Meta(pattern=r"^([a-z0-9][-a-z0-9]*)?\*?$", min_length=1, max_length=63)]
 
+LabelPattern = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][-A-Za-z0-9_./]*)?\*?$", min_length=1, max_length=317)]
+
 NamespaceMode = Literal["Claimed", "PerWorkspace"]
 Adoption = Literal["Never", "IfEqual", "TakeOver"]
 
@@ -132,11 +147,21 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
             max_length=256,
         ),
     ] = ()
+    namespace_labels: Annotated[
+        tuple[LabelPattern, ...],
+        Meta(
+            description="Labels of a workspace's namespace that the namespace made for it here gets too, beside the"
+            " levels of Pod Security that are restricted; a trailing * stands for any end of a key. Other labels of Pod"
+            " Security and the like are not meant by *, but only by a pattern that begins as they do.",
+            max_length=64,
+        ),
+    ] = ()
     allowed_kinds: Annotated[
         tuple[PlaceableKind, ...],
         Meta(
-            description="Kinds that are placed here only because they are listed: those of RBAC, Endpoints and"
-            " EndpointSlices; Secret stands for the Secrets that hold tokens.",
+            description="Kinds that are placed here only because they are listed: those without namespaces, such as"
+            " CustomResourceDefinition, those of RBAC, Endpoints and EndpointSlices; Secret stands for the Secrets that"
+            " hold tokens. Some that would reach beyond their kind are placed nowhere.",
             max_length=64,
         ),
     ] = ()
@@ -193,6 +218,16 @@ class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
         Resources,
         Meta(description="Requests of what Moorage did not place; as reported where pods cannot be counted."),
     ] = msgspec.field(default_factory=dict)
+    free: Annotated[
+        Resources,
+        Meta(
+            description="What is allocatable and neither allocated nor reserved for placements, as last counted (every"
+            " minute); for people: decisions count anew."
+        ),
+    ] = msgspec.field(default_factory=dict)
+    placements: Annotated[
+        NonNegative | None, Meta(description="Placements with a reservation here, counted with free.")
+    ] = None
     usage: Annotated[Resources, Meta(description="Observed use, where metrics are served.")] = msgspec.field(
         default_factory=dict
     )
@@ -219,6 +254,9 @@ class SyncTargetStatus(ApiStruct, frozen=True, kw_only=True):
         ),
     ] = ()
     last_heartbeat_time: Annotated[Time | None, Meta(description="When the cluster last answered.")] = None
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "apis", first_equal(self.apis))  # most of what it is made of, and most clusters are alike
 
 
 class SyncTarget(ApiObject, frozen=True, kw_only=True, tag="SyncTarget"):

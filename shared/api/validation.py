@@ -11,6 +11,7 @@ import msgspec
 from shared.api.meta import percent
 from shared.api.placement import (
     MAX_MANIFEST_BYTES,
+    MOST_WEIGHT,
     Count,
     PatchOperation,
     Placement,
@@ -19,12 +20,19 @@ from shared.api.placement import (
     SpreadConstraint,
     Strategy,
     Targets,
-    WorkloadSelector,
 )
 from shared.api.policy import Rule
-from shared.api.selectors import AffinityRequirement, LabelRequirement, LabelSelector, Toleration, int64
+from shared.api.selectors import (
+    AffinityRequirement,
+    LabelRequirement,
+    LabelSelector,
+    Toleration,
+    canonical_int64,
+    int64,
+)
+from shared.api.workload_selector import WorkloadSelector
 
-KNOWN_SCORERS = ("Resource", "Affinity", "Load", "Latency", "Locality", "Cost", "Steady", "Spread")
+KNOWN_SCORERS = ("Resource", "Affinity", "Load", "Latency", "Locality", "Cost", "Amount", "Steady", "Spread")
 SCORER_FAMILIES = ("Custom:", "Plugin:")
 """Scorers that are named by whoever provides them: scores on SyncTargets, or a plugin."""
 
@@ -59,7 +67,19 @@ def _placement(spec: PlacementSpec, known_scorers: Collection[str]) -> Iterator[
 def _workload(path: str, workload: WorkloadSelector) -> Iterator[str]:
     if (workload.name is None) == (workload.label_selector is None):
         yield f"{path}: exactly one of name and labelSelector must be given."
+    if workload.all:
+        yield from _all(path, workload)
+    elif not (workload.api_version and workload.kind):
+        yield f"{path}: apiVersion and kind must be given, or all and a labelSelector in place of them."
     yield from _selector(f"{path}.labelSelector", workload.label_selector)
+
+
+def _all(path: str, workload: WorkloadSelector) -> Iterator[str]:
+    if workload.api_version or workload.kind or workload.name is not None:
+        yield f"{path}: all takes every common kind: apiVersion, kind and name must not be given with it."
+    labels = workload.label_selector
+    if labels is not None and not labels.match_labels and not labels.match_expressions:
+        yield f"{path}.labelSelector: all takes what has some label: one must be named."
 
 
 def _manifests(spec: PlacementSpec) -> Iterator[str]:
@@ -93,6 +113,8 @@ def _count(path: str, count: Count) -> Iterator[str]:
         contradicting = isinstance(least, str) and isinstance(most, str) and percent(least) > percent(most)
     if contradicting:
         yield f"{path}: min {least} must not be above max {most}."
+    elif least == 0 and most not in (None, 0):
+        yield f"{path}: min 0 goes with no max above 0; where one target will do, min is 1."
 
 
 def _toleration(path: str, toleration: Toleration) -> Iterator[str]:
@@ -100,6 +122,8 @@ def _toleration(path: str, toleration: Toleration) -> Iterator[str]:
         yield f"{path}: operator must be Exists when key is empty."
     if toleration.operator == "Exists" and toleration.value:
         yield f"{path}: value must be empty when operator is Exists."
+    if toleration.operator in {"Gt", "Lt"} and canonical_int64(toleration.value) is None:
+        yield f"{path}: value must be a whole number, as people write it, for Gt and Lt."
     if toleration.toleration_seconds is not None and toleration.effect != "NoExecute":
         yield f"{path}: tolerationSeconds goes with the effect NoExecute only."
 
@@ -142,8 +166,8 @@ def _strategy(path: str, strategy: Strategy, known_scorers: Collection[str]) -> 
         if scorer.name not in known_scorers and not named:
             known = ", ".join((*known_scorers, *(f"{family}<name>" for family in SCORER_FAMILIES)))
             yield f"{path}.scorers[{index}].name: {scorer.name!r} is no known scorer; known are {known}."
-        if scorer.weight is not None and not scorer.weight >= 0:
-            yield f"{path}.scorers[{index}].weight: must not be negative."
+        if scorer.weight is not None and not abs(scorer.weight) <= MOST_WEIGHT:
+            yield f"{path}.scorers[{index}].weight: must be a number from -{MOST_WEIGHT} to {MOST_WEIGHT}."
     yield from _unique(f"{path}.scorers", "name", (scorer.name for scorer in strategy.scorers))
 
 

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import ClassVar, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -36,21 +37,48 @@ class Forbidden(BusError):
     """The broker's permissions deny this; trying again does not help."""
 
 
+def is_outage(error: BaseException) -> bool:
+    """True if the broker failed, and not whoever asked it to do something."""
+    return isinstance(error, BusError) and not isinstance(error, Forbidden)
+
+
+UnansweredCode = Literal["Nobody", "Timeout", "Busy", "Unavailable", "Invalid", "Failed"]
+"""Why a question has no answer. Nobody serves its subject, or nobody answered in time; or who was asked has too much to
+do, cannot answer now, can make nothing of the question, or failed. To ask again may help, but for the last two."""
+
+
+class Unanswered(BusError):
+    """A question that has no answer, for a reason that a program can tell by `code`, and a person by the text."""
+
+    def __init__(self, code: UnansweredCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code: UnansweredCode = code
+
+
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """A stream that the broker is to have.
 
     `last_per_subject`: it keeps only the newest message of each subject. `max_age` (seconds) and `max_bytes` bound what
     it keeps; the oldest messages go first. A message id is known as a duplicate for `duplicate_window` seconds.
+
+    With a `backlog`, a message is gone once it is handled, and so many of one subject may wait: to publish more of it
+    fails, and so it does when the stream is full. Nothing that waits makes room for what is new.
+
+    Where others read from it, `most_consumers` bounds how many consumers they may make in all (0: any number), and one
+    that nobody uses for `unused_consumers` seconds is removed (0: never).
     """
 
     name: str
     subjects: tuple[str, ...]
     description: str
     last_per_subject: bool = False
+    backlog: int = 0
     max_age: float = 86_400.0
     max_bytes: int = 1 << 30
     duplicate_window: float = 600.0
     replicas: int = 1
+    most_consumers: int = 0
+    unused_consumers: float = 0.0
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +105,33 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     ahead: int = 0
 
 
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """Questions on a subject (which may hold wildcards), each of which goes to one copy of the group that serves it.
+
+    Nothing is stored: who asks waits for the answer. Each copy works on `concurrency` questions at once, and answers
+    Busy to all beyond that.
+    """
+
+    subject: str
+    group: str
+    concurrency: int = 128
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A question as it arrived."""
+
+    subject: str
+    payload: bytes
+    headers: Mapping[str, str] = {}
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer as it travels."""
+
+    payload: bytes
+    headers: Mapping[str, str] = {}
+
+
 class Delivery(Protocol):
     """One delivery of a message, which is ours for `ack_wait` seconds.
 
@@ -89,6 +144,14 @@ class Delivery(Protocol):
     headers: Mapping[str, str]
     attempt: int
     """1 for the first delivery."""
+    handed_on: bool
+    """Whether another copy handed it on to this one."""
+    sequence: int
+    """Its place in the stream: of two messages, the one that came later has the higher one."""
+    stored_at: float
+    """When the broker got the message, in seconds since the epoch; 0 where that is not known."""
+    pending: int
+    """How many messages waited behind it for the same consumer, when it was delivered."""
 
     async def ack(self) -> None: ...
     async def nak(self, delay: float) -> None: ...
@@ -96,11 +159,41 @@ class Delivery(Protocol):
     async def in_progress(self) -> None: ...
 
 
+class Dealing(msgspec.Struct, frozen=True, kw_only=True):
+    """How the messages of a consumer are dealt out over the copies of a worker: which `copy` this is, by its name, and
+    which is the `owner` of a message. What another one owns is handed on to that, if it is there.
+
+    Copies may differ on who owns what: a message is handed on once, and handled where it is then.
+    """
+
+    copy: str
+    owner: Callable[[Delivery], str]
+
+
+GivenUp = Literal["rejected", "failed"]
+"""Why a message is given up: no delivery could help, or its handler failed too often."""
+
+Parking = Callable[[Delivery, GivenUp, str], AbstractContextManager[object]]
+"""What goes around the parking of a message, with its cause: for whoever counts or traces it."""
+
+
+def unwatched(_delivery: Delivery, _why: GivenUp, _cause: str) -> AbstractContextManager[object]:
+    """Nothing goes around it."""
+    return nullcontext()
+
+
+class Lag(NamedTuple):
+    """What waits for a consumer: messages that nobody has got yet, and such that are in hand or are to come again."""
+
+    pending: int
+    unacknowledged: int
+
+
 class Consumption(Protocol):
-    """A consumer at work."""
+    """A consumer or a service at work."""
 
     async def drain(self, timeout: float) -> bool:
-        """Stop fetching, let handlers in flight finish; False when some had to be cancelled at the timeout."""
+        """Take nothing new, let handlers in flight finish; False when some had to be cancelled at the timeout."""
         ...
 
 
@@ -108,6 +201,8 @@ class Bus(Protocol):
     """A broker as Moorage needs it."""
 
     name: ClassVar[str]
+    lags: dict[str, Lag]
+    """What waits, by the name of the consumer, as `missing` last found it."""
 
     async def provision(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> None:
         """Create or update what the topology names; idempotent."""
@@ -124,8 +219,56 @@ class Bus(Protocol):
         """
         ...
 
-    async def consume(self, consumer: Consumer, handle: "Callable[[Delivery], Awaitable[None]]") -> Consumption:
-        """Deliver messages to `handle`, at most `concurrency` at a time, until drained; survives reconnects."""
+    async def tell(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> None:
+        """Publish to whoever listens now; nothing is stored, and nobody says whether it came.
+
+        Raises `BusError` without a connection, ValueError for more than one message can hold.
+        """
+        ...
+
+    async def consume(
+        self,
+        consumer: Consumer,
+        handle: "Callable[[Delivery], Awaitable[None]]",
+        dealing: Dealing | None = None,
+        parking: Parking = unwatched,
+    ) -> Consumption:
+        """Deliver messages to `handle`, at most `concurrency` at a time, until drained; survives reconnects.
+
+        Without a `dealing`, whichever copy fetches a message handles it.
+        """
+        ...
+
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Ask whoever serves a subject, once; returns the answer.
+
+        Raises `Unanswered` where there is none within `timeout` seconds, or nobody to give one; `Forbidden` when
+        permissions deny it; ValueError for more than one message can hold.
+        """
+        ...
+
+    async def serve(self, service: Service, handle: "Callable[[Asked], Awaitable[Reply]]") -> Consumption:
+        """Answer questions by `handle` until drained; survives reconnects.
+
+        A `Retry` of the handler is answered as Unavailable, a `Reject` as Invalid, with their reasons; anything else
+        that it raises is logged and answered as Failed.
+        """
+        ...
+
+    async def newest_id(self, stream: str, subject: str) -> str:
+        """The id of the newest message of a stream on a subject, by which it was published; empty where there is none.
+
+        In a cluster the answer may be some milliseconds old. Raises `BusError`.
+        """
+        ...
+
+    def waiting(self, stream: str, subject: str, before: int) -> "AsyncIterator[WaitingMessage]":
+        """The messages of a stream on a subject that are of lower sequence than `before`, the oldest first.
+
+        As they are now: in a cluster, as the leader has them. Raises `BusError`.
+        """
         ...
 
     async def put_blob(self, payload: bytes) -> str:
@@ -152,6 +295,14 @@ class Bus(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class WaitingMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it lies in its stream."""
+
+    sequence: int
+    payload: bytes
+    headers: dict[str, str]
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ import hashlib
 import logging
 from collections.abc import Mapping
 
-from shared.broker.bus import ID_HEADER, Bus, Consumer, DeadLetter, Delivery
+from shared.broker.bus import ID_HEADER, Bus, Consumer, DeadLetter, Delivery, Stream
+from shared.broker.claims import CLAIM_ABOVE
 from shared.broker.subjects import check_subject, is_subject
 
 log = logging.getLogger("moorage.bus")
@@ -25,23 +26,40 @@ GARBAGE = "garbage"
 """The token below which lies, by consumer, what came from a subject that nobody can publish on."""
 
 
+MOST_HEADERS = 16 * 1024
+"""Bytes of the headers of a message that is parked."""
+
+
 DEAD_STREAM = "MOORAGE_DEAD"
 """Where parked messages lie: the stream of this name on `moorage.dead.>` is provisioned like any other."""
+
+
+DEAD_LETTERS = Stream(
+    name=DEAD_STREAM,
+    subjects=(f"{DEAD}.>",),
+    description="Messages that were given up, with their cause",
+    max_age=30 * 86_400.0,
+    max_bytes=256 << 20,
+)
+"""That stream, with one replica."""
 
 
 def dead_letter_id(consumer: str, delivery: Delivery) -> str:
     """An id by which the same message, parked twice because of a crash in between, is one dead letter."""
     digest = hashlib.sha256(delivery.payload).hexdigest()[:16]
-    return f"dead:{consumer}:{delivery.headers.get(ID_HEADER, digest)}"
+    return f"dead:{consumer}:{delivery.sequence}:{digest}"
 
 
 async def park(bus: Bus, consumer: Consumer, delivery: Delivery, cause: str) -> None:
     headers = {name: value for name, value in delivery.headers.items() if not name.startswith("Nats-")}
+    payload, size = delivery.payload, sum(len(name) + len(value) for name, value in headers.items())
+    if len(payload) > CLAIM_ABOVE or size > MOST_HEADERS:  # nothing of ours is: a stranger's would push out what is
+        payload, headers, cause = b"", {}, f"{cause} (its {len(payload) + size} bytes are not kept)"
     headers |= {CAUSE_HEADER: _one_line(cause), ORIGIN_HEADER: delivery.subject, CONSUMER_HEADER: consumer.name}
     place = f"{DEAD}.{delivery.subject.removeprefix('moorage.')}"
     if not is_subject(place):  # strangers can publish on what we would not
         place = f"{DEAD}.{GARBAGE}.{consumer.name}"
-    await bus.publish(place, delivery.payload, id=dead_letter_id(consumer.name, delivery), headers=headers)
+    await bus.publish(place, payload, id=dead_letter_id(consumer.name, delivery), headers=headers)
     await delivery.terminate(_one_line(cause))
     log.error("message parked", extra={"consumer": consumer.name, "subject": delivery.subject, "cause": cause})
 

@@ -6,14 +6,12 @@ it goes to the dead-letter stream, with the cause. Each copy counts the failures
 deliveries, and most of these may be retries that were asked for.
 """
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 from shared.aio.backoff import backoff
 from shared.aio.lru import Lru
-from shared.broker.bus import ID_HEADER, Bus, BusError, Consumer, Delivery, Forbidden, Reject, Retry
+from shared.broker.bus import Bus, BusError, Consumer, Delivery, GivenUp, Parking, Reject, Retry, is_outage, unwatched
 from shared.broker.dead import park
 
 log = logging.getLogger("moorage.bus")
@@ -24,8 +22,8 @@ REMEMBERED = 10_000
 
 
 def message_id(delivery: Delivery) -> str:
-    """What all deliveries of a message have in common."""
-    return delivery.headers.get(ID_HEADER, delivery.subject)
+    """What all deliveries of a message have in common. Its headers would not do: strangers may choose them."""
+    return str(delivery.sequence)
 
 
 async def dispatch(
@@ -34,6 +32,7 @@ async def dispatch(
     delivery: Delivery,
     handle: "Callable[[Delivery], Awaitable[None]]",
     failures: Lru[str, int],
+    parking: Parking = unwatched,
 ) -> None:
     """Run a handler on one delivery, and answer the delivery according to how the handler ended.
 
@@ -41,17 +40,16 @@ async def dispatch(
 
     Raises nothing but cancellation.
     """
-    renewal = asyncio.create_task(_renew(delivery, consumer.ack_wait / 3))
     try:
         await handle(delivery)
     except Retry as retry:
         patient = delivery.attempt >= consumer.patience
         await _answer(delivery.nak(max(retry.delay, consumer.patient_delay) if patient else retry.delay))
     except Reject as reason:
-        await _answer(park(bus, consumer, delivery, str(reason)))
+        await _answer(_give_up(bus, consumer, delivery, "rejected", str(reason), parking))
     except Exception as error:
-        told = {"consumer": consumer.name, "subject": delivery.subject}
-        outage = _is_outage(error)
+        told = {"consumer": consumer.name, "subject": delivery.subject, **_traced(delivery)}
+        outage = is_outage(error)
         if outage:
             log.warning("handler waits for the bus", extra={**told, "error": str(error)})
         else:
@@ -59,21 +57,25 @@ async def dispatch(
         failed = (failures.get(message_id(delivery)) or 0) + (not outage)
         failures.put(message_id(delivery), failed)
         if failed >= consumer.max_failures and not outage:
-            await _answer(park(bus, consumer, delivery, f"{type(error).__name__}: {error}"))
+            await _answer(_give_up(bus, consumer, delivery, "failed", f"{type(error).__name__}: {error}", parking))
         else:
             await _answer(delivery.nak(backoff(delivery.attempt if outage else failed)))
     else:
         failures.pop(message_id(delivery))
         await _answer(delivery.ack())
-    finally:
-        renewal.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await renewal
 
 
-def _is_outage(error: Exception) -> bool:
-    """True if the broker failed, and not the handler: that must not count against the message."""
-    return isinstance(error, BusError) and not isinstance(error, Forbidden)
+async def _give_up(
+    bus: Bus, consumer: Consumer, delivery: Delivery, why: GivenUp, cause: str, parking: Parking
+) -> None:
+    with parking(delivery, why, cause):
+        await park(bus, consumer, delivery, cause)
+
+
+def _traced(delivery: Delivery) -> dict[str, str]:
+    """The trace of a message, for log lines after its handler ended, which have it of themselves before."""
+    trace = delivery.headers.get("traceparent", "")[3:35]
+    return {"trace": trace} if trace else {}
 
 
 async def _answer(answering: Awaitable[None]) -> None:
@@ -82,10 +84,3 @@ async def _answer(answering: Awaitable[None]) -> None:
         await answering
     except (BusError, OSError, TimeoutError) as error:
         log.warning("could not answer a delivery, it will come again", extra={"error": str(error)})
-
-
-async def _renew(delivery: Delivery, every: float) -> None:
-    while True:
-        await asyncio.sleep(every)
-        with contextlib.suppress(BusError, OSError, TimeoutError):
-            await delivery.in_progress()

@@ -94,7 +94,10 @@ class Store(Protocol):
 
 
 class Bucket(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A named table: what it holds, who alone writes it, of how many tokens its keys are (0: of any number)."""
+    """A named table: what it holds, who alone writes it, of how many tokens its keys are (0: of any number).
+
+    An entry that is not written for `max_age` seconds goes by itself (0: none does; in memory none ever does).
+    """
 
     name: str
     holds: type[T]
@@ -102,3 +105,4 @@ class Bucket(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     description: str
     tokens: int = 0
     max_bytes: int = 1 << 30
+    max_age: float = 0.0

@@ -1,5 +1,6 @@
 """Subjects of the bus and keys of the state: what is a valid one, and which ones a filter covers."""
 
+import functools
 import re
 
 LONGEST = 2048
@@ -16,6 +17,7 @@ def check_subject(subject: str) -> str:
     return subject
 
 
+@functools.lru_cache(maxsize=1024)  # most of what is asked goes to the same few subjects
 def is_subject(subject: str) -> bool:
     """True if a message can be published on this."""
     return "" not in subject.split(".") and not _INVALID.search(subject) and len(subject.encode()) <= LONGEST

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -157,6 +157,8 @@ class View(Generic[T]):
         self.entries: dict[str, Entry[T]] = {}
         self.unreadable: dict[str, int] = {}
         self.revision = 0
+        self.changed = 0
+        """How often anything changed here: what was worked out from all of it holds while this is the same."""
         self.synced = asyncio.Event()
         self._moved = asyncio.Condition()
         self._stale = asyncio.Event()
@@ -212,6 +214,7 @@ class View(Generic[T]):
         if raw.value is None and raw.revision <= self.revision and raw.key in self.entries:
             self._lost_at, self._lost_until = self.revision, asyncio.get_running_loop().time() + REBUILDING
         self.revision = max(self.revision, raw.revision)
+        self.changed += 1
         entry = self._table._entry(raw)  # noqa: SLF001 - View is Table's other half
         self.unreadable.pop(raw.key, None)
         if entry is None and raw.value is not None:
@@ -242,6 +245,10 @@ class View(Generic[T]):
         finally:
             self._dirty.remove(subscription)
 
+    def values(self) -> Iterator[T]:
+        """All values as last seen."""
+        return (entry.value for entry in self.entries.values())
+
     def get(self, key: str) -> T | None:
         """The value as last seen."""
         entry = self.entries.get(key)
@@ -251,8 +258,14 @@ class View(Generic[T]):
         """The entry as the bucket has it now: for where being some milliseconds behind would be wrong."""
         return await self._table.get(key)
 
+    async def read(self, prefix: str) -> list[Entry[T]]:
+        """The entries below a prefix as the bucket has them now, see `fresh`."""
+        return await self._table.entries(prefix)
+
     async def reached(self, revision: int, timeout: float) -> bool:
         """Wait until this view `holds` a revision; False when it does not within `timeout` seconds."""
+        if self.holds(revision):
+            return True
         try:
             async with asyncio.timeout(timeout), self._moved:
                 await self._moved.wait_for(lambda: self.holds(revision))

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from shared.aio.lru import Lru
 from shared.aio.turns import SHARE, Turns
-from shared.broker.bus import Bus, BusError, Consumer, Delivery
+from shared.broker.bus import Bus, BusError, Consumer, Dealing, Delivery, Parking, unwatched
 from shared.broker.dispatch import REMEMBERED, dispatch, message_id
+from shared.broker.tempo import Tempo
 
 log = logging.getLogger("moorage.bus")
 
@@ -26,12 +27,12 @@ MOST_ON_THE_WAY = 128
 MOST_BYTES = 32 << 20
 """Of waiting messages; with more, the window counts as full."""
 
-SHORTEST, LONGEST = 1.0, 30.0
-"""Seconds for which a message is given back."""
-
 
 class Window:
-    """Deliveries that are worked on, and such that wait for their turn. `on_room` is called when more can be taken."""
+    """Deliveries that are worked on, and such that wait for their turn. `on_room` is called when more can be taken.
+
+    `hand_on` sends a delivery to another copy; it is for those that the `dealing` says another one owns.
+    """
 
     def __init__(
         self,
@@ -40,18 +41,24 @@ class Window:
         handle: Callable[[Delivery], Awaitable[None]],
         *,
         on_room: Callable[[], None],
+        dealing: Dealing | None = None,
+        hand_on: Callable[[Delivery, str], Awaitable[None]] | None = None,
+        parking: Parking = unwatched,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
         self._consumer = consumer
         self._handle = handle
         self._on_room = on_room
+        self._dealing = dealing
+        self._hand_on = hand_on
+        self._parking = parking
         self._clock = clock
         self._place = len(consumer.subject.split(".")) - 1  # of the token that names the owner
         self._turns: Turns[Delivery] = Turns(consumer.concurrency, share=SHARE if consumer.ahead else None)
         self._bytes = 0
         self._working: dict[asyncio.Task[None], Delivery] = {}
-        self._done_at: deque[float] = deque(maxlen=64)
+        self._tempo = Tempo()
         self._times_back: Lru[str, int] = Lru(REMEMBERED)
         self._failures: Lru[str, int] = Lru(REMEMBERED)
         self._answering: set[asyncio.Task[None]] = set()
@@ -67,7 +74,19 @@ class Window:
         return min(at_once(self._consumer), self._consumer.concurrency + self._consumer.ahead - held)
 
     def take(self, delivery: Delivery) -> None:
-        """Handle a delivery when it is its owner's turn."""
+        """Handle a delivery when it is its owner's turn, if it is for this copy to handle, and else hand it on."""
+        if self._closed:
+            self._give_back([delivery], 0.0)
+            return
+        if self._dealing is not None and self._hand_on is not None and not delivery.handed_on:
+            copy = self._dealing.owner(delivery)
+            if copy != self._dealing.copy:
+                self._answer(self._send_on(self._hand_on, delivery, copy))
+                return
+        self.keep(delivery)
+
+    def keep(self, delivery: Delivery) -> None:
+        """Handle a delivery here, whoever owns it."""
         if self._closed:
             self._give_back([delivery], 0.0)
             return
@@ -75,8 +94,9 @@ class Window:
         delivery.attempt = max(1, delivery.attempt - (self._times_back.get(message_id(delivery)) or 0))
         self._turns.add(self._owner(delivery), delivery)
         self._bytes += len(delivery.payload)
+        self._tempo.came(self._clock())
         self._go_on()
-        if self._renewal is None and self._turns:
+        if self._renewal is None:
             self._renewal = asyncio.create_task(self._renew())
 
     async def drain(self, timeout: float) -> bool:
@@ -108,7 +128,8 @@ class Window:
         """Begin what can be begun; when no more can be taken, make room."""
         while not self._closed and (delivery := self._turns.next()) is not None:
             self._bytes -= len(delivery.payload)
-            task = asyncio.create_task(dispatch(self._bus, self._consumer, delivery, self._handle, self._failures))
+            handling = dispatch(self._bus, self._consumer, delivery, self._handle, self._failures, self._parking)
+            task = asyncio.create_task(handling)
             self._working[task] = delivery
             task.add_done_callback(self._done)
         if self._consumer.ahead and self.room <= 0 and (surplus := self._turns.surplus(self._consumer.ahead // 4)):
@@ -116,29 +137,35 @@ class Window:
                 self._bytes -= len(delivery.payload)
                 name = message_id(delivery)
                 self._times_back.put(name, (self._times_back.get(name) or 0) + 1)
-            self._give_back(surplus, self._until_then())
+            self._give_back(surplus, self._tempo.until_then(self._clock(), len(self._turns)))
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._turns.done(self._owner(self._working.pop(task)))
-        self._done_at.append(self._clock())
+        self._tempo.done(self._clock(), in_hand=len(self._working) + len(self._turns))
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a delivery was left unanswered", exc_info=error)
         self._go_on()
         self._on_room()
 
-    def _until_then(self) -> float:
-        """Seconds after which what waits here will have been handled, as fast as it went lately."""
-        if not self._done_at:
-            return SHORTEST
-        each = (self._clock() - self._done_at[0]) / len(self._done_at)
-        return min(LONGEST, max(SHORTEST, each * len(self._turns)))
-
     def _give_back(self, deliveries: Sequence[Delivery], delay: float) -> None:
         """Have messages delivered again, here or to another copy, and say that there is room."""
         if deliveries:
-            task = asyncio.create_task(self._nak(deliveries, delay))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            self._answer(self._nak(deliveries, delay))
+
+    def _answer(self, answering: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(answering)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _send_on(
+        self, hand_on: Callable[[Delivery, str], Awaitable[None]], delivery: Delivery, copy: str
+    ) -> None:
+        try:
+            await hand_on(delivery, copy)
+        except (BusError, OSError):
+            self.keep(delivery)
+        else:
+            self._on_room()
 
     async def _nak(self, deliveries: Sequence[Delivery], delay: float) -> None:
         for delivery in deliveries:
@@ -147,10 +174,10 @@ class Window:
         self._on_room()
 
     async def _renew(self) -> None:
-        """Keep what waits ours."""
+        """Keep ours what is worked on, and what waits."""
         while True:
             await asyncio.sleep(self._consumer.ack_wait / 3)
-            for delivery in self._turns.waiting():
+            for delivery in (*self._working.values(), *self._turns.waiting()):
                 with contextlib.suppress(BusError, OSError, TimeoutError):
                     await delivery.in_progress()
 

@@ -37,9 +37,10 @@ class Column(Generic[T]):
         self._reserve(len(items))
         read = self.read
         if self._nullable:
-            found = [None if (item := items[row]) is None else read(item) for row in rows]
+            chosen = items if len(rows) == len(items) else [items[row] for row in rows]
+            found = [None if item is None else read(item) for item in chosen]
             at = _at(rows, items)
-            self.missing[at] = [value is None for value in found]
+            self.missing[at] = [value is None for value in found] if None in found else False
             self.values[at] = self._encode_all(found)
         else:
             present = [row for row in rows if items[row] is not None]
@@ -55,7 +56,7 @@ class Column(Generic[T]):
 
     def _encode_all(self, values: list[Any]) -> list[Any]:
         """The values as the array holds them; None is none in a nullable column."""
-        return [0 if value is None else value for value in values] if self._nullable else values
+        return [0 if value is None else value for value in values] if self._nullable and None in values else values
 
     def _reserve(self, rows: int) -> None:
         """Room for so many rows, and some more so that this is seldom needed."""
@@ -96,10 +97,8 @@ class Coded(Column[T]):
 
     def encode(self, value: Any) -> int:
         """The index of a value in `distinct`, where it is added when it is new."""
-        key = self.key(value)
-        code = self.codes.get(key)
-        if code is None:
-            code = self.codes[key] = len(self.distinct)
+        code = self.codes.setdefault(self.key(value), len(self.distinct))
+        if code == len(self.distinct):
             self.distinct.append(value)
         return code
 
@@ -122,8 +121,20 @@ class Coded(Column[T]):
         return chosen
 
     def _encode_all(self, values: list[Any]) -> list[Any]:
-        encode, nullable = self.encode, self._nullable
-        return [0 if nullable and value is None else encode(value) for value in values]
+        """As `encode` does, without a call for each value, and with its key made once."""
+        key_of, codes, distinct, nullable = self.key, self.codes, self.distinct, self._nullable
+        found = []
+        for value in values:
+            if nullable and value is None:
+                found.append(0)
+                continue
+            key = key_of(value)
+            code = codes.get(key)  # most values are known
+            if code is None:
+                code = codes[key] = len(distinct)
+                distinct.append(value)
+            found.append(code)
+        return found
 
     def _tidy(self, items: Sequence[T | None]) -> None:
         if len(self.distinct) > 2 * len(items) + 64:  # most of them are of the past

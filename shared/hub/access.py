@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from shared.aio.gate import Gate
 from shared.aio.lru import Lru
 from shared.hub.hub import Hub
 from shared.hub.resources import SYNCTARGETS
@@ -20,6 +21,10 @@ from shared.process.settings import AccessSettings
 log = logging.getLogger("moorage.access")
 
 REMEMBERED = 100_000  # answers; about 30 MB
+REMEMBERED_TOGETHER = 64
+"""Collections of targets of which the answers are remembered as one: whoever is asked of all targets is so often."""
+AT_ONCE = 256
+"""Reviews about a collection of targets that wait for their turn at the same time."""
 RETRY_DELAYS = (0.1, 0.5)  # seconds before each further try of a review that failed
 
 
@@ -39,8 +44,11 @@ class Access(Protocol):
         """The permission for one action in a workspace. Raises nothing: what cannot be found out is Unknown."""
         ...
 
-    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Permission]:
-        """The permission for each of these target ids. Raises nothing: what cannot be found out is Unknown."""
+    async def may_use(
+        self, requester: Requester | None, targets: Collection[str], within: float | None = None
+    ) -> Mapping[str, Permission]:
+        """The permission for each of these target ids. Raises nothing: what cannot be found out is Unknown, and what
+        is not asked `within` so many seconds (None: however long it takes) is Unasked."""
         ...
 
 
@@ -50,7 +58,12 @@ class AllowAll(Access):
     async def may(self, requester: Requester | None, workspace: str, action: Action) -> Permission:  # noqa: ARG002 - everybody
         return "Allowed"
 
-    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Permission]:  # noqa: ARG002 - everybody
+    async def may_use(
+        self,
+        requester: Requester | None,  # noqa: ARG002 - everybody
+        targets: Collection[str],
+        within: float | None = None,  # noqa: ARG002 - at once
+    ) -> Mapping[str, Permission]:
         return dict.fromkeys(targets, "Allowed")
 
 
@@ -75,6 +88,21 @@ class _Question(NamedTuple):
     state: Hashable
 
 
+class _Answer(NamedTuple):
+    """A permission, and until when it is remembered; 0: not at all."""
+
+    permission: Permission
+    until: float = 0.0
+
+
+class _Together(NamedTuple):
+    """Permissions for some targets, which hold until a time, and while RBAC of their workspaces is the same."""
+
+    permissions: Mapping[str, Permission]
+    until: float
+    states: tuple[tuple[str, Hashable], ...]
+
+
 class _ReviewStatus(msgspec.Struct):
     allowed: bool = False
 
@@ -83,6 +111,7 @@ class _Review(msgspec.Struct):
     status: _ReviewStatus
 
 
+_UNASKED: Final = _Answer("Unasked")
 USE_ANY: Final = Action("use", SYNCTARGETS)
 
 
@@ -90,7 +119,8 @@ class AccessReviews(Access):
     """Asks by SubjectAccessReview, in the name of the whole requester: user name, uid, groups and extra.
 
     Answers are remembered for `allowed_ttl_seconds` or `denied_ttl_seconds`; the least recently used go first. A
-    question that is already under way is not asked twice. `state` stands for RBAC in a workspace, as far as the caller
+    question that is already under way is not asked twice, and requesters are asked about in turn, so that nobody waits
+    behind another's ten thousand targets. `state` stands for RBAC in a workspace, as far as the caller
     follows it: when it changes, what was remembered of the workspace does not count any more.
     """
 
@@ -105,26 +135,48 @@ class AccessReviews(Access):
         self._settings = settings
         self._clock = clock
         self._state = state
-        self._answers: Lru[_Question, tuple[Permission, float]] = Lru(REMEMBERED)
-        self._pending: dict[_Question, asyncio.Task[Permission]] = {}
-        self._room = asyncio.Semaphore(settings.review_concurrency)
+        self._answers: Lru[_Question, _Answer] = Lru(REMEMBERED)
+        self._together: Lru[tuple[_Who, tuple[str, ...]], _Together] = Lru(REMEMBERED_TOGETHER)
+        self._pending: dict[_Question, asyncio.Task[_Answer]] = {}
+        self._gate = Gate(settings.review_concurrency)
 
     async def may(self, requester: Requester | None, workspace: str, action: Action) -> Permission:
         if requester is None or not requester.username:
             return "NoRequester"
-        return await self._ask(_Question(_Who.of(requester), workspace, action, self._state(workspace)))
+        return (await self._ask(_Question(_Who.of(requester), workspace, action, self._state(workspace)))).permission
 
-    async def may_use(self, requester: Requester | None, targets: Collection[str]) -> dict[str, Permission]:
-        """Verb `use` on the synctargets: first on all of a workspace, then on each."""
+    async def may_use(
+        self, requester: Requester | None, targets: Collection[str], within: float | None = None
+    ) -> Mapping[str, Permission]:
+        """Verb `use` on the synctargets: first on all of a workspace, then on each.
+
+        Of these, first on those that were allowed before: where there is no time for all, that is what is of use. What
+        was found out is remembered, so that who asks again is told of more.
+        """
         if requester is None or not requester.username:
             return dict.fromkeys(targets, "NoRequester")
+        who, targets = _Who.of(requester), tuple(targets)
+        known = self._together.get((who, targets))
+        if known is None or not self._holds(known):
+            until = None if within is None else asyncio.get_running_loop().time() + within
+            known = await self._asked_together(who, targets, until)
+            if known.until:
+                self._together.put((who, targets), known)
+        return known.permissions
+
+    def _holds(self, known: _Together) -> bool:
+        return self._clock() < known.until and all(self._state(path) == state for path, state in known.states)
+
+    async def _asked_together(self, who: _Who, targets: Sequence[str], until: float | None) -> _Together:
         names: dict[str, list[str]] = {}
         for target in targets:
-            ref = TargetRef.parse(target)
-            names.setdefault(ref.workspace, []).append(ref.name)
-        who = _Who.of(requester)
-        answers = await asyncio.gather(*(self._workspace(who, *item) for item in names.items()))
-        return {target: permission for answer in answers for target, permission in answer.items()}
+            names.setdefault(TargetRef.parse(target).workspace, []).append(target)
+        states = tuple((workspace, self._state(workspace)) for workspace in names)
+        asked = [self._workspace(who, workspace, names[workspace], state, until) for workspace, state in states]
+        told = await asyncio.gather(*asked) if len(asked) > 1 else [await each for each in asked]  # one needs no task
+        answers = {target: each for found in told for target, each in found.items()}
+        holds_until = min((each.until for each in answers.values()), default=0.0)
+        return _Together({target: each.permission for target, each in answers.items()}, holds_until, states)
 
     async def close(self) -> None:
         """Give up what is still being asked."""
@@ -132,33 +184,65 @@ class AccessReviews(Access):
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
-    async def _workspace(self, who: _Who, workspace: str, names: list[str]) -> dict[str, Permission]:
-        state = self._state(workspace)
-        whole = await self._ask(_Question(who, workspace, USE_ANY, state))
-        if whole != "Denied":  # one that cannot be asked about the whole cannot be asked about the parts
-            return {TargetRef(workspace=workspace, name=name).id: whole for name in names}
-        questions = [_Question(who, workspace, USE_ANY._replace(name=name), state) for name in names]
-        permissions = await asyncio.gather(*(self._ask(question) for question in questions))
-        ids = (TargetRef(workspace=workspace, name=name).id for name in names)
-        return dict(zip(ids, permissions, strict=True))
+    async def _workspace(
+        self, who: _Who, workspace: str, targets: Sequence[str], state: Hashable, until: float | None
+    ) -> Mapping[str, _Answer]:
+        whole = _UNASKED
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                whole = await self._ask(_Question(who, workspace, USE_ANY, state))
+        if whole.permission != "Denied":  # one that cannot be asked about the whole cannot be asked about the parts
+            return dict.fromkeys(targets, whole)
+        questions = {
+            target: _Question(who, workspace, Action("use", SYNCTARGETS, name=TargetRef.parse(target).name), state)
+            for target in targets
+        }
+        answers = await self._each(list(questions.values()), until)
+        # No answer about a target is remembered for longer than that about all of them, which is asked first.
+        return {
+            target: answer._replace(until=min(answer.until, whole.until))
+            for target, answer in ((target, answers[question]) for target, question in questions.items())
+        }
 
-    async def _ask(self, question: _Question) -> Permission:
-        remembered = self._answers.get(question)
-        if remembered is not None and self._clock() < remembered[1]:
-            return remembered[0]
+    async def _each(self, questions: Sequence[_Question], until: float | None) -> Mapping[_Question, _Answer]:
+        """An answer to each, Unasked to those to which there was none in time."""
+        answers = {question: self._remembered(question) or _UNASKED for question in questions}
+        missing = [question for question, answer in answers.items() if answer is _UNASKED]
+        missing.sort(key=lambda question: not self._was_allowed(question))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                for first in range(0, len(missing), AT_ONCE):
+                    some = missing[first : first + AT_ONCE]
+                    answers.update(zip(some, await asyncio.gather(*map(self._ask, some)), strict=True))
+        return {question: self._remembered(question) or answer for question, answer in answers.items()}
+
+    def _was_allowed(self, question: _Question) -> bool:
+        found = self._answers.get(question)
+        return found is not None and found.permission == "Allowed"
+
+    def _remembered(self, question: _Question) -> _Answer | None:
+        found = self._answers.get(question)
+        return found if found is not None and self._clock() < found.until else None
+
+    async def _ask(self, question: _Question) -> _Answer:
+        remembered = self._remembered(question)
+        if remembered is not None:
+            return remembered
         task = self._pending.get(question)
         if task is None:
             task = self._pending[question] = asyncio.create_task(self._review(question))
             task.add_done_callback(lambda _: self._pending.pop(question, None))
         return await asyncio.shield(task)  # whoever asked first may be cancelled; the others still want to know
 
-    async def _review(self, question: _Question) -> Permission:
-        async with self._room:
+    async def _review(self, question: _Question) -> _Answer:
+        async with self._gate.through(question.who.username):
             permission = await self._post(question)
-        if permission != "Unknown":
-            ttl = self._settings.allowed_ttl_seconds if permission == "Allowed" else self._settings.denied_ttl_seconds
-            self._answers.put(question, (permission, self._clock() + ttl))
-        return permission
+        if permission == "Unknown":
+            return _Answer(permission)
+        ttl = self._settings.allowed_ttl_seconds if permission == "Allowed" else self._settings.denied_ttl_seconds
+        answer = _Answer(permission, self._clock() + ttl)
+        self._answers.put(question, answer)
+        return answer
 
     async def _post(self, question: _Question) -> Permission:
         """One review, tried again where the failure may pass. An error is not a denial."""

@@ -1,11 +1,15 @@
 """Reading what was decided for a Placement from the hub: its PlacementDecision, in however many slices."""
 
+from typing import TYPE_CHECKING
+
 from shared.api import PlacementDecision
 from shared.hub.names import DECISION_KEY_LABEL, label_value
 from shared.hub.resources import DECISIONS
 from shared.hub.slices import is_first, joined
-from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
+
+if TYPE_CHECKING:
+    from shared.kube.client import Client
 
 
 class IncompleteDecision(KubeError):
@@ -17,7 +21,7 @@ class IncompleteDecision(KubeError):
         self.first = first
 
 
-async def read_decision(client: Client, name: str, namespace: str) -> PlacementDecision | None:
+async def read_decision(client: "Client", name: str, namespace: str) -> PlacementDecision | None:
     """The decision for the Placement of this name, None where there is none. Raises IncompleteDecision, and KubeError.
 
     One request; a second where it has more than one slice, which reads all of them at one moment.

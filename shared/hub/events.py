@@ -5,11 +5,12 @@ import logging
 from typing import Any, Literal
 
 from shared.api import ApiObject
-from shared.hub.names import event_reporter, field_manager
+from shared.hub.names import TRACE_ANNOTATION, event_reporter, field_manager
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import EVENTS
 from shared.kube.times import rfc3339
+from shared.process.tracing import current_trace
 
 log = logging.getLogger("moorage.events")
 
@@ -48,13 +49,17 @@ async def tell(
 def _event(
     component: str, about: ApiObject, type: EventType, reason: str, note: str, at: str, occasion: str
 ) -> dict[str, Any]:
-    metadata = about.metadata
+    metadata, trace = about.metadata, current_trace()
     uid, namespace = metadata.uid, metadata.namespace
     digest = hashlib.sha256("\0".join([uid, reason, note, *([occasion] if occasion else [])]).encode()).hexdigest()[:16]
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
-        "metadata": {"name": f"{metadata.name[: _NAME - 17]}.{digest}", "namespace": namespace or CLUSTER_SCOPED},
+        "metadata": {
+            "name": f"{metadata.name[: _NAME - 17]}.{digest}",
+            "namespace": namespace or CLUSTER_SCOPED,
+            **({"annotations": {TRACE_ANNOTATION: trace}} if trace else {}),
+        },
         "firstTimestamp": at,
         "lastTimestamp": at,
         "count": 1,

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
+from shared.hub import metering
 from shared.hub.resources import WORKSPACES
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
@@ -63,5 +64,6 @@ class Hub:
 async def open_hub(settings: _Settings, user_agent: str) -> AsyncIterator[Hub]:
     """The hub that the settings name. Raises ConfigError when there are no usable credentials."""
     found = kubeconfig.load_kubeconfig(Path(settings.kubeconfig)) if settings.kubeconfig else kubeconfig.default()
-    async with Client(found, user_agent=user_agent, timeout=settings.api_timeout_seconds) as client:
+    timeout = settings.api_timeout_seconds
+    async with Client(found, user_agent=user_agent, timeout=timeout, meter=metering.HUB) as client:
         yield Hub(client, settings.hub)

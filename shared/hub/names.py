@@ -32,11 +32,31 @@ REQUESTER_ANNOTATION = f"{GROUP}/requester"
 """On Placements: who last changed what they ask for, as JSON with username, uid, groups and extra; stamped by the API
 server's admission."""
 
+HOLD_ANNOTATION = f"{GROUP}/hold"
+"""On a Placement: the id of the hold whose capacity it takes over. Who knows the id of one in its namespace may."""
+
+APPROVED_ANNOTATION = f"{GROUP}/approved"
+"""On a Placement: up to which step of which rollout is approved, as `<revision>/<step>`. Admission has only those write
+it who have the verb `approve`."""
+
+PAUSED_ANNOTATION = f"{GROUP}/rollout-paused"
+"""On a Placement: that its rollout is paused, and why."""
+
+REBALANCE_ANNOTATION = f"{GROUP}/rebalance"
+"""On a Placement: that it is to look for better targets once, and when that was asked for. Each new value is answered
+by one round."""
+
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On PlacementBindings: the attempt of the placement that they were last written for."""
 
+TRACE_ANNOTATION = f"{GROUP}/trace-id"
+"""On PlacementBindings and Events: the W3C id of the trace in which they were written; of a binding, its attempt."""
+
 LEASE_ANNOTATION = f"{GROUP}/lease"
 """On PlacementBindings: since when a worker acts in the target, and a name of its lease that no other has."""
+
+DRAIN_TAINT = f"{GROUP}/drain"
+"""On SyncTargets: the taint (NoExecute) by which `moorage cluster drain` has all placements leave."""
 
 PROVIDER_LABEL = "moorage.io/provider"
 """On SyncTargets: who runs the cluster."""
@@ -116,6 +136,11 @@ def slice_name(placement: str, revision: str, index: int) -> str:
     """The name of a slice of a PlacementDecision; the first, with index 0, has the Placement's own name."""
     end = f"-{revision}-{index}" if index else ""
     return f"{_cut(placement, NAME_LIMIT - len(end))}{end}"
+
+
+def revision_name(placement: str, revision: str) -> str:
+    """The name of the PlacementRevision of a placement."""
+    return f"{_cut(placement, NAME_LIMIT - 1 - len(revision))}-{revision}"
 
 
 def applyset_name(ref: PlacementRef) -> str:

@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 
 from shared.hub.access import Access, Action
 from shared.kube.resources import Resource
+from shared.kube.text import named
 from shared.model.request import Permission, Requester
 
 EVERYTHING: Final = Resource("*", "*", "*")
 
 
 class Item(NamedTuple):
-    """One object of a namespace that is to be read; without a name, all of a kind."""
+    """One object that is to be read, of a namespace if its kind has them; without a name, all of a kind."""
 
     resource: Resource
     name: str = ""
@@ -38,8 +39,8 @@ async def may_read(
     everything = await access.may(requester, workspace, Action("get", EVERYTHING, namespace))
     if everything == "NoRequester":
         return Readable(everything, "no requester is recorded on the Placement")
-    if everything == "Allowed":
-        return Readable("Allowed")
+    if everything == "Allowed":  # which says nothing of what is in no namespace
+        wanted = [item for item in wanted if not item.resource.namespaced]
     for item in wanted:
         where = namespace if item.resource.namespaced else ""
         whole = Action("get", item.resource, where)
@@ -56,5 +57,5 @@ async def may_read(
 def _named(item: Item, namespace: str) -> str:
     kind = item.resource.kind or item.resource.name
     if item.name:
-        return f"{kind} {namespace}/{item.name}" if namespace else f"{kind} {item.name}"
+        return named(kind, item.name, namespace)
     return f"all {kind} objects in namespace {namespace}"

@@ -11,9 +11,12 @@ from typing import Any
 import msgspec
 
 from shared.api import PlacementSpec, TargetOverride, matches
-from shared.hub.kinds import Path, kind_of, value_at, with_value
+from shared.hub.kinds import BUILT_IN, Kind, Kinds, Path, at_once, looks_like_pods, value_at, with_value
+from shared.hub.references import is_in_every_namespace
+from shared.hub.scope import overreach
 from shared.kube.objects import content_hash, strip_server_fields
 from shared.kube.resources import group_of
+from shared.kube.written import as_written
 
 Object = dict[str, Any]
 
@@ -43,28 +46,49 @@ def render(
     workload: Iterable[Mapping[str, Any]],
     overrides: Sequence[int] = (),
     replicas: int | None = None,
+    kinds: Kinds = BUILT_IN,
 ) -> Rendered:
     """The objects for a target in which these overrides hold, by their places in the spec.
 
     `workload` are the selected objects and the manifests as they were read. `replicas` is the target's share where they
-    are divided; None leaves them whole, as they are counted.
+    are divided; None leaves them whole, as they are counted. `kinds` are those that its workspace knows.
 
     Raises:
         Unfit: there is nothing to apply, an object is no object of the namespace or is there twice, an override fits no
-            object or changes which object it is, or how many pods there will be cannot be said.
+            object or changes which object it is, or how many pods there will be cannot be said, or not be divided.
     """
-    objects = _distinct([localized(strip_server_fields(obj), namespace) for obj in workload])
+    return rendered(spec, namespace, map(as_written, workload), overrides, replicas, kinds)
+
+
+def rendered(
+    spec: PlacementSpec,
+    namespace: str,
+    written: Iterable[Object],
+    overrides: Sequence[int] = (),
+    replicas: int | None = None,
+    kinds: Kinds = BUILT_IN,
+) -> Rendered:
+    """As `render`, of objects as they were written (`as_written`)."""
+    objects = _distinct([localized(obj, namespace) for obj in written])
+    for obj in objects:
+        if is_in_every_namespace(str(obj["apiVersion"]), str(obj["kind"]), str(obj["metadata"]["name"])):
+            raise Unfit(f"{_named(obj)} is made by each cluster itself in every namespace, and cannot be placed")
+        _check_reach(obj)
     if not objects:
         raise Unfit("the Placement selects no object")
     for place in overrides:
         before, objects = objects, _overridden(objects, spec.overrides[place], place, namespace)
+        for obj in objects:
+            _check_reach(obj)
         if divides(spec):
-            _check_unchanged(before, objects, place)
+            _check_unchanged(before, objects, place, kinds)
     ceilings(objects)
     for obj in objects:
-        _check_countable(obj, divided=divides(spec))
+        _check_countable(obj, kinds, divided=divides(spec))
+    if divides(spec):
+        _check_divisible(objects, kinds)
     if divides(spec) and replicas is not None:
-        objects = scale(objects, replicas)
+        objects = scale(objects, replicas, kinds)
     return Rendered(tuple(objects), tuple(f"overrides[{place}]" for place in overrides))
 
 
@@ -73,14 +97,14 @@ def divides(spec: PlacementSpec) -> bool:
     return spec.replicas.division != "Duplicated"
 
 
-def scale(objects: Sequence[Object], replicas: int) -> list[Object]:
+def scale(objects: Sequence[Object], replicas: int, kinds: Kinds = BUILT_IN) -> list[Object]:
     """The objects with a target's share of replicas.
 
     `replicas` is the share of the object with most of them; others get the same proportion, rounded up, as the
     scheduler counts it.
     """
-    paths = [_divided(obj) for obj in objects]
-    counts = [_count(obj, path) if path else 0 for obj, path in zip(objects, paths, strict=True)]
+    paths = [_divided(obj, kinds) for obj in objects]
+    counts = [_count(obj, kinds.of(obj)) if path else 0 for obj, path in zip(objects, paths, strict=True)]
     most = max(counts, default=0)
     return [
         with_value(obj, path, math.ceil(replicas * count / most)) if path and most else obj
@@ -105,7 +129,7 @@ def ceilings(objects: Iterable[Object]) -> dict[Scaled, int]:
     known = {scaled(obj) for obj in objects}
     found: dict[Scaled, int] = {}
     for obj in objects:
-        if not kind_of(obj).autoscales:
+        if not BUILT_IN.of(obj).autoscales:
             continue
         ref, most = value_at(obj, ("spec", "scaleTargetRef"), {}), value_at(obj, ("spec", "maxReplicas"))
         named = (
@@ -121,10 +145,11 @@ def ceilings(objects: Iterable[Object]) -> dict[Scaled, int]:
     return found
 
 
-def input_digest(spec: PlacementSpec, hashes: Collection[str]) -> str:
+def input_digest(spec: PlacementSpec, hashes: Collection[str], declared: str = "") -> str:
     """A digest of all that decides what is applied and counted in a target, besides what is decided for it.
 
-    `hashes` are those of the selected objects and the manifests, as `source_hash` has them.
+    `hashes` are those of the selected objects and the manifests, as `source_hash` has them; `declared` is a digest of
+    what is declared of their kinds, empty where all are built in.
     """
     parts = (
         spec.overrides,
@@ -132,13 +157,14 @@ def input_digest(spec: PlacementSpec, hashes: Collection[str]) -> str:
         spec.conflict_policy,
         spec.follow_references,
         sorted(set(hashes)),
+        *([declared] if declared else ()),
     )
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:32]
 
 
 def source_hash(obj: Mapping[str, Any]) -> str:
     """A hash of what of an object is placed, as its workspace has it."""
-    return content_hash(strip_server_fields(obj))
+    return content_hash(as_written(obj))
 
 
 def _overridden(objects: Sequence[Object], override: TargetOverride, place: int, namespace: str) -> list[Object]:
@@ -172,25 +198,41 @@ def _patched(obj: Object, override: TargetOverride, namespace: str) -> Object | 
     return localized(strip_server_fields(result), namespace)
 
 
-def _check_unchanged(before: Sequence[Object], after: Sequence[Object], place: int) -> None:
+def _check_unchanged(before: Sequence[Object], after: Sequence[Object], place: int, kinds: Kinds) -> None:
     """Raise Unfit where an override changes a number that is divided: shares of what would be nobody's to say."""
     for old, new in zip(before, after, strict=True):
-        path = kind_of(old).counted
-        if path is not None and _count(old, path) != _count(new, path):
+        kind = kinds.of(old)
+        path = kind.counted
+        if path is not None and _count(old, kind) != _count(new, kind):
             said = f"overrides[{place}] changes {'.'.join(path)} of {_named(old)}"
             raise Unfit(f"{said}, which the Placement divides among targets")
 
 
-def _check_countable(obj: Object, *, divided: bool) -> None:
-    kind = kind_of(obj)
+def _check_reach(obj: Object) -> None:
+    if why := overreach(obj):
+        raise Unfit(f"{_named(obj)} {why}")
+
+
+def _check_countable(obj: Object, kinds: Kinds, *, divided: bool) -> None:
+    kind = kinds.of(obj)
     if kind.unsettles:
         raise Unfit(f"{_named(obj)} would change what runs in the target after it was counted")
+    if not kind.known and looks_like_pods(obj):
+        raise Unfit(f"{_named(obj)} has pods that nobody counts: a WorkloadKind says where a kind keeps them")
+    for path in kind.grows:
+        if value_at(obj, path) is True:
+            raise Unfit(f"{_named(obj)} has {'.'.join(path)}, by which its pods change after they were counted")
     if not divided:
         return
     if kind.autoscales:
         raise Unfit(f"{_named(obj)} scales what the Placement divides among targets")
     if kind.completions and not kind.recurring and value_at(obj, kind.completions, 1) != 1:
         raise Unfit(f"{_named(obj)} has {'.'.join(kind.completions)}, which cannot be divided among targets")
+
+
+def _check_divisible(objects: Sequence[Object], kinds: Kinds) -> None:
+    if all(_divided(obj, kinds) is None for obj in objects):
+        raise Unfit("replicas are to be divided among targets, and nothing that is placed has any")
 
 
 def _distinct(objects: Iterable[Object]) -> list[Object]:
@@ -232,13 +274,15 @@ def localized(obj: Object, namespace: str) -> Object:
     return {**obj, "metadata": {**metadata, "namespace": found}}
 
 
-def _divided(obj: Mapping[str, Any]) -> Path | None:
+def _divided(obj: Mapping[str, Any], kinds: Kinds) -> Path | None:
     """Where an object's replicas are; None for a kind without any, and for an object of another shape."""
-    path = kind_of(obj).counted
+    path = kinds.of(obj).counted
     return path if path is not None and isinstance(value_at(obj, path[:-1]), dict) else None
 
 
-def _count(obj: Mapping[str, Any], path: Path) -> int:
-    """An absent number means one, as the API server would default it."""
-    found = value_at(obj, path)
-    return found if isinstance(found, int) else 1
+def _count(obj: Mapping[str, Any], kind: Kind) -> int:
+    """What counts of an object as its replicas. An absent number means one, as the API server would default it."""
+    try:
+        return at_once(obj, kind)
+    except ValueError as error:
+        raise Unfit(f"{_named(obj)}: {error}") from None

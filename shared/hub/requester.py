@@ -1,17 +1,17 @@
-"""The requester of a Placement, as the API server's admission recorded it."""
+"""The requester of a Placement, or author of what operators write, as the API server's admission recorded them."""
 
 import msgspec
 
-from shared.api import Placement
+from shared.api import Placement, PlacementOverride, PlacementPolicy, PolicyException
 from shared.hub.names import REQUESTER_ANNOTATION
 from shared.model.request import Requester
 
 _DECODER = msgspec.json.Decoder(Requester)
 
 
-def requester_of(placement: Placement) -> Requester | None:
-    """On whose behalf targets are authorized; None where nothing usable is recorded."""
-    recorded = placement.metadata.annotations.get(REQUESTER_ANNOTATION)
+def requester_of(object: Placement | PlacementOverride | PlacementPolicy | PolicyException) -> Requester | None:
+    """On whose behalf it is asked who may do what; None where nothing usable is recorded."""
+    recorded = object.metadata.annotations.get(REQUESTER_ANNOTATION)
     if not recorded:
         return None
     try:

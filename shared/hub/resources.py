@@ -1,4 +1,4 @@
-"""Moorage's own resources on the hub, and kcp's workspaces."""
+"""Moorage's own resources on the hub, and kcp's workspaces and bindings of APIs."""
 
 from shared.api import GROUP, VERSION
 from shared.kube.resources import Resource
@@ -12,13 +12,25 @@ SYNCTARGETS = Resource(GROUP, VERSION, "synctargets", namespaced=False, kind="Sy
 POLICIES = Resource(GROUP, VERSION, "placementpolicies", namespaced=False, kind="PlacementPolicy")
 
 
+EXCEPTIONS = Resource(GROUP, VERSION, "policyexceptions", namespaced=False, kind="PolicyException")
+
+
 DECISIONS = Resource(GROUP, VERSION, "placementdecisions", kind="PlacementDecision")
 
 
 BINDINGS = Resource(GROUP, VERSION, "placementbindings", kind="PlacementBinding")
 
 
+REVISIONS = Resource(GROUP, VERSION, "placementrevisions", kind="PlacementRevision")
+
+
 OVERRIDES = Resource(GROUP, VERSION, "placementoverrides", namespaced=False, kind="PlacementOverride")
 
 
+WORKLOAD_KINDS = Resource(GROUP, VERSION, "workloadkinds", namespaced=False, kind="WorkloadKind")
+
+
 WORKSPACES = Resource("tenancy.kcp.io", "v1alpha1", "workspaces", namespaced=False, kind="Workspace")
+
+
+APIBINDINGS = Resource("apis.kcp.io", "v1alpha2", "apibindings", namespaced=False, kind="APIBinding")

@@ -8,10 +8,12 @@ import base64
 import binascii
 import functools
 import hashlib
+import weakref
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.aio.lru import Lru
+from shared.hub import metering
 from shared.hub.hub import Hub
 from shared.hub.identity import by_address, identify
 from shared.kube.addresses import Addresses, networks
@@ -61,11 +63,23 @@ def perimeter(settings: _Settings) -> Perimeter:
     return Perimeter(addresses, settings.target_plain_http, settings.target_proxy)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A client, what it is for, and what it was made from."""
+
+    of: str
+    cluster: str
+    credentials: kubeconfig.Credentials
+    version: str  # of the Secret
+    client: Client
+
+
 class TargetClients:
     """Clients for target clusters, made from the kubeconfig Secrets that SyncTargets refer to.
 
-    At most `limit` are kept, the least recently used goes first. A client is made anew when its Secret changed, which
-    is looked at after `forget` (call it when the target answers 401).
+    At most `limit` are kept, the least recently used goes first. The Secret is read again when discovery has seen
+    another version of it, by which the inventory says so (`KubeconfigRef.version`), and after `renew`. A client is made
+    anew where that says something else; who has the old one may go on with it.
     """
 
     def __init__(
@@ -90,7 +104,9 @@ class TargetClients:
         self._user_agent = user_agent
         self._timeout = timeout
         self._connections = connections
-        self._clients: Lru[str, tuple[str, Client]] = Lru(limit)
+        self._clients: Lru[str, _Known] = Lru(limit)
+        self._outdated: set[str] = set()  # targets whose Secret is to be read again
+        self._retired: weakref.WeakSet[Client] = weakref.WeakSet()
         self._locks = tuple(asyncio.Lock() for _ in range(64))
 
     async def get(self, target: Target) -> Client:
@@ -99,22 +115,51 @@ class TargetClients:
         Raises ConfigError where it has no usable kubeconfig (says which Secret), NotAllowed where that leads outside of
         the perimeter, and what reading the Secret raises. The client raises NotAllowed as well, where it would connect.
         """
-        key = _identity(target) + (target.cluster if self._prove else "")
-        found = self._clients.get(target.id)
-        if found is not None and found[0] == key:
-            return found[1]
+        of, cluster = _identity(target), target.cluster if self._prove else ""
+
+        def fitting() -> Client | None:
+            known = self._clients.get(target.id)
+            if known is None or target.id in self._outdated or (known.of, known.cluster) != (of, cluster):
+                return None
+            return known.client
+
+        if (client := fitting()) is not None:
+            return client
         async with self._locks[hash(target.id) % len(self._locks)]:
-            found = self._clients.get(target.id)
-            if found is not None and found[0] == key:
-                return found[1]
-            credentials = await self._credentials(target)
-            client = self._client(target, credentials)
-            await self.forget(target.id)
-            for _, idle in self._clients.put(target.id, (key, client)):
-                await idle.close()
+            if (client := fitting()) is not None:
+                return client
+            self._outdated.discard(target.id)
+            try:
+                credentials, version = await self._credentials(target)
+            except BaseException:
+                self._outdated.add(target.id)
+                raise
+            known = self._clients.get(target.id)
+            if known is not None and (known.credentials, known.cluster) == (credentials, cluster):
+                client = known.client  # something else about it changed
+            else:
+                client = self._client(target, credentials)
+                if known is not None:
+                    self._retire(known.client)
+            for idle in self._clients.put(target.id, _Known(of, cluster, credentials, version, client)):
+                self._retire(idle.client)
         return client
 
-    async def _credentials(self, target: Target) -> kubeconfig.Credentials:
+    def version(self, target: str) -> str:
+        """Of which version of its Secret the client of a target id was made; empty where there is none."""
+        known = self._clients.get(target)
+        return known.version if known is not None else ""
+
+    def renew(self, target: str) -> None:
+        """Have the Secret of a target id looked at again: its credentials are refused, or nobody answers there."""
+        self._outdated.add(target)
+
+    def _retire(self, client: Client) -> None:
+        client.retire()
+        self._retired.add(client)
+
+    async def _credentials(self, target: Target) -> tuple[kubeconfig.Credentials, str]:
+        """What the Secret says, and in which version."""
         ref = target.kubeconfig
         if ref is None:
             raise ConfigError(f"SyncTarget {target.id} has no kubeconfigSecretRef")
@@ -135,7 +180,8 @@ class TargetClients:
         except NotAllowed as error:
             self._note(target.id, str(error))
             raise
-        return credentials
+        metadata = secret.get("metadata") or {}
+        return credentials, secret_version(str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
 
     def _client(self, target: Target, credentials: kubeconfig.Credentials, *, proving: bool = False) -> Client:
         proof = functools.partial(self._proved, target, credentials) if self._prove and target.cluster else None
@@ -146,6 +192,7 @@ class TargetClients:
             permit=functools.partial(self._permit, target.id),
             proof=None if proving else proof,
             connections=self._connections,
+            meter=metering.TARGET,
         )
 
     async def _proved(self, target: Target, credentials: kubeconfig.Credentials) -> None:
@@ -157,7 +204,7 @@ class TargetClients:
             found = await identify(asking)
             if target.cluster == (found.uid or by_address(asking)):
                 return
-        await self.forget(target.id)  # its Secret may be another one by the next time
+        self.renew(target.id)  # its Secret may be another one by the next time
         self._note(target.id, f"it is not the cluster {target.cluster}", "AnotherCluster")
         raise NotAllowed("the kubeconfig leads to another cluster than it did")
 
@@ -174,15 +221,23 @@ class TargetClients:
             audit.refused(reason, target=target, why=why)
 
     async def forget(self, target: str) -> None:
-        """Drop the client of a target id; the next `get` reads its Secret again."""
-        found = self._clients.pop(target)
-        if found is not None:
-            await found[1].close()
+        """Drop the client of a target id that is no more."""
+        self._outdated.discard(target)
+        known = self._clients.pop(target)
+        if known is not None:
+            await known.client.close()
 
     async def close(self) -> None:
         """Close all clients."""
         for target in list(self._clients):
             await self.forget(target)
+        for client in list(self._retired):
+            await client.close()
+
+
+def secret_version(uid: str, resource_version: str) -> str:
+    """What tells one content of a Secret from any other, of the same name as well."""
+    return f"{uid}/{resource_version}"
 
 
 def _decoded(encoded: str, where: str) -> bytes:
@@ -193,7 +248,7 @@ def _decoded(encoded: str, where: str) -> bytes:
 
 
 def _identity(target: Target) -> str:
-    """The identity of a client: another SyncTarget object, or another Secret, is another client."""
+    """What a client is for: another SyncTarget object, another Secret, or another version of it, is another thing."""
     ref = target.kubeconfig
-    text = f"{target.uid}\0{ref.namespace}\0{ref.name}\0{ref.key}" if ref else target.uid
+    text = f"{target.uid}\0{ref.namespace}\0{ref.name}\0{ref.key}\0{ref.version}" if ref else target.uid
     return hashlib.sha256(text.encode()).hexdigest()

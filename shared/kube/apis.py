@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -35,6 +35,21 @@ class ServedKind(msgspec.Struct, frozen=True):
     versions: tuple[str, ...]
     namespaced: bool
     verbs: tuple[str, ...] = ()
+
+
+class KnownKind(Protocol):
+    """What is to be known of a kind to find its objects; as `ServedKind`."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def resource(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def versions(self) -> tuple[str, ...]: ...
+    @property
+    def namespaced(self) -> bool: ...
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -76,6 +91,10 @@ async def discover(client: Client) -> Served:
             found.extend(_aggregated(_decode(raw, _Aggregated), broken))
         else:
             legacy.extend(listed(document))
+    if legacy and (core_versions := {each.version for each in found if not each.group}):
+        # kcp aggregates `/api` alone, and leaves out of it what came by an APIExport. The version itself has all.
+        legacy.extend(("", version) for version in sorted(core_versions))
+        found = [each for each in found if each.group]
     found.extend(await _legacy(client, legacy, broken))
     return Served(_merge(found), broken)
 
@@ -83,17 +102,24 @@ async def discover(client: Client) -> Served:
 class RestMapper:
     """Kind to resource, as the server has it now. What is asked for and unknown is looked up again, but not too often.
 
-    `every` is the least time between two look-ups that misses cause, in seconds. At most `limit` kinds are kept.
+    `every` is the least time between two look-ups that misses cause, in seconds. At most `limit` kinds are kept. What
+    is `known` to be served need not be looked up: it takes two requests with long answers.
     """
 
     def __init__(
-        self, client: Client, *, every: float = 10.0, limit: int = 10_000, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Client,
+        *,
+        known: Iterable[KnownKind] = (),
+        every: float = 10.0,
+        limit: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._every = every
         self._limit = limit
         self._clock = clock
-        self._kinds: dict[tuple[str, str], ServedKind] = {}
+        self._kinds: dict[tuple[str, str], KnownKind] = {(each.group, each.kind): each for each in known}
         self._read: float | None = None
         self._lock = asyncio.Lock()
 
@@ -116,10 +142,16 @@ class RestMapper:
         kept = {key: known for key, known in self._kinds.items() if key[0] in served.broken}
         if len(served.kinds) > self._limit:
             logger.warning("%s serves %d kinds: only %d are kept", self._client.base, len(served.kinds), self._limit)
-        fresh = {(found.group, found.kind): found for found in served.kinds[: self._limit]}
+        fresh: dict[tuple[str, str], KnownKind] = {
+            (found.group, found.kind): found for found in served.kinds[: self._limit]
+        }
         self._kinds = {**kept, **fresh}
         self._read = self._clock()
         return served
+
+    def expire(self) -> None:
+        """Let the next miss look up again, whenever the last one did: there is news."""
+        self._read = None
 
     async def _refresh_if_old(self) -> None:
         async with self._lock:

@@ -13,8 +13,9 @@ import msgspec
 
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.errors import MALFORMED, ApiError, TooLarge, Unreachable
+from shared.kube.impersonation import Impersonated
 from shared.kube.resources import Resource
-from shared.kube.transport import CONNECTIONS, Transport
+from shared.kube.transport import CONNECTIONS, Headers, Meter, Transport
 from shared.kube.urls import encode_params, workspace_url
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ PAGE_SIZE = 500  # what kubectl and client-go ask for
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 _METADATA = f"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
+_METADATA_EVENTS = f"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -69,6 +71,7 @@ class Client:
         permit: Callable[[str], bool] | None = None,
         proof: Callable[[], Awaitable[None]] | None = None,
         connections: int = CONNECTIONS,
+        meter: Meter | None = None,
     ) -> None:
         """`timeout` in seconds, for a whole request unless a call gives its own; waiting for one of the `connections`
         counts.
@@ -79,14 +82,20 @@ class Client:
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
         self.place = _place(credentials)
-        self._transport = Transport(credentials, user_agent, permit, proof, connections)
+        self._transport = Transport(credentials, user_agent, permit, proof, connections, meter)
         self._most = MAX_BODY
+        self._who: Headers = {}
         self._owner = True
 
     async def close(self) -> None:
         """Close the connections. A view (`at`, `cluster`) has none of its own, so closing it does nothing."""
         if self._owner:
             await self._transport.close()
+
+    def retire(self) -> None:
+        """Keep no connection that nobody uses. Whoever has this client may go on with it."""
+        if self._owner:
+            self._transport.retire()
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,6 +122,12 @@ class Client:
         view._most = most  # noqa: SLF001 - a copy of ourselves
         return view
 
+    def acting_as(self, user: Impersonated) -> Self:
+        """This client as somebody else, as a view; the API server lets only those do so whom its RBAC allows to."""
+        view = self.at(self.base)
+        view._who = user.headers()  # noqa: SLF001 - a copy of ourselves
+        return view
+
     def cluster(self, workspace: str) -> Self:
         """This client on a workspace of the same kcp; on the server itself if `workspace` is empty."""
         return self.at(workspace_url(self.base, workspace))
@@ -133,7 +148,7 @@ class Client:
 
         An answer of over `most` bytes raises TooLarge.
         """
-        headers = {"Accept": accept}
+        headers = {"Accept": accept, **self._who}
         data: bytes | None = None
         if body is not None:
             data = body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -143,10 +158,12 @@ class Client:
         return await self._transport.request(method, url, headers, data, timeout or self.timeout, bound)
 
     def stream(
-        self, path: str, *, params: Mapping[str, Any], idle: float
+        self, path: str, *, params: Mapping[str, Any], idle: float, metadata: bool = False
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The lines of an answer that goes on, such as a watch; a silence of over `idle` seconds breaks it."""
-        return self._transport.stream(self._url(path, params), {"Accept": JSON}, self.timeout, idle)
+        """The lines of an answer that goes on, such as a watch; a silence of over `idle` seconds breaks it. With
+        `metadata`, servers that can leave out all but the metadata of objects do."""
+        headers = {"Accept": _METADATA_EVENTS if metadata else JSON, **self._who}
+        return self._transport.stream(self._url(path, params), headers, self.timeout, idle)
 
     async def get(
         self,
@@ -252,11 +269,12 @@ class Client:
         *,
         subresource: str = "",
         field_manager: str = "",
+        dry_run: bool = False,
         type: type[T] | None = None,
     ) -> T:
         """RFC 7386: members replace, None removes, lists replace whole. A resourceVersion makes it conditional."""
         path = resource.path(namespace, name, subresource)
-        params = {"fieldManager": field_manager}
+        params = {"fieldManager": field_manager, "dryRun": "All" if dry_run else None}
         raw = await self.request("PATCH", path, params=params, body=patch, content_type=_MERGE_PATCH)
         return self._decode(raw, type)
 

@@ -48,7 +48,8 @@ class Informer(Generic[T]):
         async with Informer(client, PLACEMENTS) as placements:
             async for change in placements.events(): ...
 
-    `objects` is the cache, `synced` is set once it has been complete, `error` says why it is not followed just now.
+    `objects` is the cache, `synced` is set once it has been complete, `tried` once it has been or could not be read,
+    `error` says why it is not followed just now.
     What is cached stays, whatever the error: a 403 or 404 does not mean that the objects are gone. Not for a view over
     many logical clusters (`/clusters/*`): keys are unique in one workspace only.
     """
@@ -67,6 +68,7 @@ class Informer(Generic[T]):
         refused: float = 30.0,
         page_size: int = PAGE_SIZE,
         limit: Bounds | None = None,
+        metadata: bool = False,
         on_error: Callable[[KubeError], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
@@ -81,11 +83,13 @@ class Informer(Generic[T]):
         refused: the pause after a 401, 403 or 404 that comes twice, at most: waiting does not cure it, so it is long.
         limit: what is taken of a server that is not trusted: of each list, and objects in the cache. Beyond it the
             collection counts as unreachable.
+        metadata: of each object, no more than its metadata comes, where the server can leave out the rest.
         on_error: hears of every failure. What it raises ends the informer, and is raised by `run`.
         clock, chance (0..1) and sleep: injected by tests.
         """
         self.objects: dict[Key, T] = {}
         self.synced = asyncio.Event()
+        self.tried = asyncio.Event()
         self.error: KubeError | None = None
         self.last_contact = clock()
         self._client = client
@@ -99,6 +103,7 @@ class Informer(Generic[T]):
         self._refused = refused
         self._page_size = page_size
         self._limit = limit
+        self._metadata = metadata
         self._on_error = on_error
         self._clock = clock
         self._chance = chance
@@ -194,8 +199,10 @@ class Informer(Generic[T]):
         return max(delay, min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER))
 
     def _report(self, error: KubeError, delay: float) -> None:
+        level = logging.INFO if str(error) != str(self.error) else logging.DEBUG  # the same once, however often
         self.error = error
-        logger.info("%s: %s; again in %.1f s", self._resource.name, error, delay)
+        self.tried.set()
+        logger.log(level, "%s: %s; again in %.1f s", self._resource.name, error, delay)
         if self._on_error is not None:
             self._on_error(error)
 
@@ -209,6 +216,7 @@ class Informer(Generic[T]):
             field_selector=self._field_selector,
             limit=self._page_size,
             bounds=self._limit,
+            metadata=self._metadata,
             type=msgspec.Raw,
         )
         async with aclosing(pages):
@@ -220,6 +228,7 @@ class Informer(Generic[T]):
             self._remove(key)
         self._version = version
         self.synced.set()
+        self.tried.set()
         for subscription in self._subscriptions:
             subscription.note_synced()
 
@@ -234,7 +243,7 @@ class Informer(Generic[T]):
             "fieldSelector": self._field_selector,
         }
         path = self._resource.path(self._namespace)
-        async with self._client.stream(path, params=params, idle=self._idle) as lines:
+        async with self._client.stream(path, params=params, idle=self._idle, metadata=self._metadata) as lines:
             self._contact()
             async for line in lines:
                 self._contact()
@@ -254,7 +263,7 @@ class Informer(Generic[T]):
             self._put(meta, event.object)
         self._version = meta.version or self._version
 
-    def _put(self, meta: "_Meta", raw: msgspec.Raw) -> Key:
+    def _put(self, meta: "Meta", raw: msgspec.Raw) -> Key:
         key = (meta.namespace, meta.name)
         if key in self.objects and self._versions[key] == meta.version:
             return key  # listed again, unchanged
@@ -289,21 +298,21 @@ class _Event(msgspec.Struct):
     object: msgspec.Raw
 
 
-class _Meta(msgspec.Struct, rename={"version": "resourceVersion"}):
+class Meta(msgspec.Struct, rename={"version": "resourceVersion"}):
     name: str = ""
     namespace: str = ""
     version: str = ""
 
 
 class _Object(msgspec.Struct):
-    metadata: _Meta
+    metadata: Meta
 
 
 _EVENT = msgspec.json.Decoder(_Event)
 _OBJECT = msgspec.json.Decoder(_Object)
 
 
-def _meta(raw: msgspec.Raw) -> _Meta:
+def _meta(raw: msgspec.Raw) -> Meta:
     try:
         return _OBJECT.decode(raw).metadata
     except MALFORMED as error:

@@ -1,6 +1,5 @@
 """Pure helpers for server-side apply: what to leave out of a copied object, its hash, which fields are ours."""
 
-import copy
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ import msgspec
 from shared.kube.applyset import APPLYSET_PART_OF
 from shared.kube.resources import group_of
 
-_SERVER_METADATA = (
+_SERVER_METADATA = {
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
@@ -22,7 +21,7 @@ _SERVER_METADATA = (
     "resourceVersion",
     "selfLink",
     "uid",
-)
+}
 _SERVER_ANNOTATIONS = (
     "kubectl.kubernetes.io/last-applied-configuration",
     "deployment.kubernetes.io/revision",
@@ -41,16 +40,21 @@ def strip_server_fields(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `obj` without what its API server or controllers put there, fit to be applied elsewhere.
 
     Left out: identity and history in the metadata, `status`, membership in another ApplySet, and what is allocated per
-    cluster for well-known kinds (a Service's cluster IPs and node ports, a claim's volume, a Job's generated selector).
+    cluster for well-known kinds (a Service's cluster IPs and node ports, a claim's volume, a Job's generated selector)
+    unless its author wrote it. All of a manifest was written, being of no API server yet; of other objects what
+    managedFields say.
     """
-    stripped = {key: copy.deepcopy(value) for key, value in obj.items() if key != "status"}
+    source = dict(obj)
+    if isinstance(known := obj.get("metadata"), dict):  # managedFields are half of an object, and not to be copied
+        source["metadata"] = {key: value for key, value in known.items() if key not in _SERVER_METADATA}
+    # Copies JSON as `copy.deepcopy` does, in a fifteenth of its time.
+    stripped: dict[str, Any] = msgspec.to_builtins({key: value for key, value in source.items() if key != "status"})
     metadata = _mapping(stripped.get("metadata"))
-    _drop(metadata, *_SERVER_METADATA)
     _drop_from(metadata, "annotations", _SERVER_ANNOTATIONS)
     _drop_from(metadata, "labels", (APPLYSET_PART_OF,))
     clean = _BY_KIND.get((group_of(str(obj.get("apiVersion", ""))), str(obj.get("kind", ""))))
     if clean is not None:
-        clean(stripped)
+        clean(stripped, obj)
     template = _mapping(_mapping(stripped.get("spec")).get("template"))
     _drop(_mapping(template.get("metadata")), "creationTimestamp")
     return stripped
@@ -99,22 +103,59 @@ def _drop_from(parent: dict[str, Any], field: str, keys: Iterable[str]) -> None:
             del parent[field]
 
 
-def _service(obj: dict[str, Any]) -> None:
+def is_manifest(obj: Mapping[str, Any]) -> bool:
+    """Whether an object is as somebody wrote it down, and of no API server yet."""
+    metadata = _mapping(obj.get("metadata"))
+    return not metadata.get("uid") and not metadata.get("resourceVersion")
+
+
+def _is_written(obj: Mapping[str, Any], *path: str | dict[str, Any]) -> bool:
+    """Whether a person or a tool wrote a field, by managedFields, and not a controller of Kubernetes itself.
+
+    A path has names of fields, and items of lists where those go by keys.
+    """
+    if is_manifest(obj):
+        return True
+    entries = _mappings(_mapping(obj.get("metadata")).get("managedFields"))
+    return any(
+        _has(entry.get("fieldsV1"), path) for entry in entries if not str(entry.get("manager", "")).startswith("kube-")
+    )
+
+
+def _has(fields: Any, path: tuple[str | dict[str, Any], ...]) -> bool:
+    if not path:
+        return True
+    step, *rest = path
+    for name, inner in _mapping(fields).items():
+        if isinstance(step, str):
+            found = name == f"f:{step}"
+        else:
+            found = name.startswith("k:") and msgspec.json.decode(name[2:]).items() <= step.items()
+        if found and _has(inner, tuple(rest)):
+            return True
+    return False
+
+
+def _service(obj: dict[str, Any], source: Mapping[str, Any]) -> None:
     spec = _mapping(obj.get("spec"))
-    if "clusterIPs" in spec:  # the server allocated, and chose the families with the addresses
-        _drop(spec, "clusterIPs", "ipFamilies")
-    if spec.get("clusterIP") != "None":  # None is the author's own: a headless Service
-        _drop(spec, "clusterIP")
-    _drop(spec, "healthCheckNodePort")
+    if not is_manifest(source):  # an address is of its cluster's own network, whoever wrote it
+        if "clusterIPs" in spec:  # the server allocated, and chose the families with the addresses
+            _drop(spec, "clusterIPs", "ipFamilies")
+        if spec.get("clusterIP") != "None":  # None is the author's own: a headless Service
+            _drop(spec, "clusterIP")
+    if not _is_written(source, "spec", "healthCheckNodePort"):
+        _drop(spec, "healthCheckNodePort")
     for port in _mappings(spec.get("ports")):
-        _drop(port, "nodePort")
+        if not _is_written(source, "spec", "ports", port, "nodePort"):
+            _drop(port, "nodePort")
 
 
-def _claim(obj: dict[str, Any]) -> None:
-    _drop(_mapping(obj.get("spec")), "volumeName")
+def _claim(obj: dict[str, Any], source: Mapping[str, Any]) -> None:
+    if not _is_written(source, "spec", "volumeName"):
+        _drop(_mapping(obj.get("spec")), "volumeName")
 
 
-def _job(obj: dict[str, Any]) -> None:
+def _job(obj: dict[str, Any], _source: Mapping[str, Any]) -> None:
     spec = _mapping(obj.get("spec"))
     if spec.get("manualSelector"):
         return
@@ -123,7 +164,7 @@ def _job(obj: dict[str, Any]) -> None:
         _drop_from(_mapping(holder.get("metadata")), "labels", _JOB_LABELS)
 
 
-def _pod(obj: dict[str, Any]) -> None:
+def _pod(obj: dict[str, Any], _source: Mapping[str, Any]) -> None:
     spec = _mapping(obj.get("spec"))
     _drop(spec, "nodeName")
     _drop_injected(spec, "volumes")
@@ -139,16 +180,16 @@ def _drop_injected(holder: dict[str, Any], field: str) -> None:
         ]
 
 
-def _service_account(obj: dict[str, Any]) -> None:
+def _service_account(obj: dict[str, Any], _source: Mapping[str, Any]) -> None:
     _drop(obj, "secrets")  # tokens that the source cluster issued
 
 
-def _namespace(obj: dict[str, Any]) -> None:
+def _namespace(obj: dict[str, Any], _source: Mapping[str, Any]) -> None:
     _drop(obj, "spec")  # finalizers only
     _drop_from(_mapping(obj.get("metadata")), "labels", ("kubernetes.io/metadata.name",))
 
 
-_BY_KIND: dict[tuple[str, str], Callable[[dict[str, Any]], None]] = {
+_BY_KIND: dict[tuple[str, str], Callable[[dict[str, Any], Mapping[str, Any]], None]] = {
     ("", "Namespace"): _namespace,
     ("", "PersistentVolumeClaim"): _claim,
     ("", "Pod"): _pod,

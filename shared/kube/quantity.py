@@ -3,6 +3,7 @@
 Grammar: k8s.io/apimachinery/pkg/api/resource, `Quantity`. A float holds 53 bits, which is exact for bytes up to 8 PiB.
 """
 
+import functools
 import math
 import re
 
@@ -27,6 +28,12 @@ def parse_quantity(value: str | int | float) -> float:
         return _finite(float(value), value)
     if not isinstance(value, str):
         raise QuantityError(f"a quantity is a string or a number, not {type(value).__name__}")
+    return _parsed(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(value: str) -> float:
+    """Of a text; those of a plane are mostly the same few."""
     if len(value) > _LONGEST:
         raise QuantityError(f"{value[:20]!r}... is too long for a quantity ({len(value)} characters)")
     match = _QUANTITY.fullmatch(value)

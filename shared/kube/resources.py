@@ -1,5 +1,6 @@
 """Resources, and where each lives below an API server's root."""
 
+import functools
 from urllib.parse import quote
 
 import msgspec
@@ -45,6 +46,7 @@ def group_of(api_version: str) -> str:
     return api_version.rpartition("/")[0]
 
 
+@functools.lru_cache(10_000)
 def _segment(text: str) -> str:
     if text in {".", ".."}:
         raise ValueError(f"{text!r} is no name")
@@ -62,4 +64,5 @@ EVENTS = Resource("", "v1", "events", kind="Event")
 CLUSTERROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", False, "ClusterRole")
 CLUSTERROLEBINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings", False, "ClusterRoleBinding")
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", False, "CustomResourceDefinition")
+APISERVICES = Resource("apiregistration.k8s.io", "v1", "apiservices", False, "APIService")
 SUBJECTACCESSREVIEWS = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", False, "SubjectAccessReview")

@@ -16,3 +16,8 @@ def told(text: str, most: int = MOST) -> str:
     if len(encoded) <= most:
         return line
     return encoded[: most - len(_CUT.encode())].decode("utf-8", "ignore") + _CUT
+
+
+def named(kind: str, name: str, namespace: str = "") -> str:
+    """An object as sentences name it: `Deployment shop/web`, or `ClusterRole viewer` where it is in no namespace."""
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"

@@ -2,11 +2,12 @@
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self, TypeAlias
 
 from shared.kube import errors
 from shared.kube.auth.kubeconfig import Credentials
@@ -19,10 +20,24 @@ from shared.kube.http.origin import Origin, split
 from shared.kube.http.pool import Pool
 
 CONNECTIONS: Final = 64
+Headers: TypeAlias = Mapping[str, str | tuple[str, ...]]
+"""Names and values; of a name with several values there are as many lines."""
 _NOTHING: Final = Issued()
 _AGAIN: Final = frozenset({"GET", "PUT", "DELETE"})  # the second of two does no more than the first
 _LONGEST_ERROR: Final = 1 << 20  # bytes of the body of an answer that is not success
 _MAX_LINE = 32 << 20  # bytes of one watch event; etcd holds 1.5 MiB by default
+
+
+class Meter(Protocol):
+    """Is told of requests, and of watches."""
+
+    def asked(self, method: str, status: int, seconds: float) -> None:
+        """A request ended with this status, 0 without an answer, after so long."""
+        ...
+
+    def watching(self, change: int) -> None:
+        """One more watch is open (1), or one less (-1)."""
+        ...
 
 
 class Transport:
@@ -35,30 +50,52 @@ class Transport:
         permit: Callable[[str], bool] | None = None,
         proof: Callable[[], Awaitable[None]] | None = None,
         connections: int = CONNECTIONS,
+        meter: Meter | None = None,
     ) -> None:
         """`permit` is asked of each IP address before a connection to it is made; without it, all are permitted.
 
         `proof` comes before everything else that is asked, until it raises nothing. At most `connections` requests go
         out at once, over all servers; streams have connections of their own, without a bound.
         """
+        self._meter = meter
         self._credentials = credentials
         self._user_agent = user_agent
         self._proof = proof
-        self._proving = asyncio.Lock()
-        self._token_file = _TokenFile(credentials.token_file) if credentials.token_file else None
+        self._proving: asyncio.Future[None] | None = None
+        self._token_file = _File(credentials.token_file) if credentials.token_file else None
+        self._ca_file = _File(credentials.ca_file) if credentials.ca_file else None
         self._proxy = Proxy(credentials.proxy) if credentials.proxy else None
         dialer = Dialer(server_name=credentials.tls_server_name, proxy=self._proxy, permit=permit)
         self._pool = Pool(dialer, connections)
         self._tls: ssl.SSLContext | None = None
-        self._tls_of: Issued | None = None
+        self._tls_of: tuple[Issued, bytes | None] | None = None
 
     async def close(self) -> None:
         await self._pool.close()
 
+    def retire(self) -> None:
+        """Keep no connection beyond what it is used for now."""
+        self._pool.retire()
+
     async def request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float, most: int
+        self, method: str, url: str, headers: Headers, body: bytes | None, timeout: float, most: int
     ) -> bytes:
         """The body of a successful response, of `most` bytes. `timeout` in seconds covers it all."""
+        began, status = time.perf_counter(), 0
+        try:
+            answer = await self._request(method, url, headers, body, timeout, most)
+            status = 200
+        except errors.ApiError as error:
+            status = error.status
+            raise
+        finally:
+            if self._meter is not None:
+                self._meter.asked(method, status, time.perf_counter() - began)
+        return answer
+
+    async def _request(
+        self, method: str, url: str, headers: Headers, body: bytes | None, timeout: float, most: int
+    ) -> bytes:
         to, target = _split(url)
         issued = await self._issue()
         wanted = {**headers, "Accept-Encoding": "gzip"}
@@ -77,7 +114,7 @@ class Transport:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, headers: Mapping[str, str], timeout: float, idle: float
+        self, url: str, headers: Headers, timeout: float, idle: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The lines of an answer that goes on, until the server ends it.
 
@@ -91,9 +128,13 @@ class Transport:
                 connection = await self._streaming(to, target, headers, issued)
         except TimeoutError as error:
             raise Unreachable(f"{to} did not answer within {timeout:g} s") from error
+        if self._meter is not None:
+            self._meter.watching(1)
         try:
             yield _Lines(connection, to, idle)
         finally:
+            if self._meter is not None:
+                self._meter.watching(-1)
             self._pool.drop(connection)  # an abandoned stream is not drained for the sake of its connection
 
     async def _exchange(
@@ -116,12 +157,11 @@ class Transport:
             finally:
                 self._pool.give(connection, to, tls)
 
-    async def _streaming(self, to: Origin, target: str, headers: Mapping[str, str], issued: Issued) -> Connection:
+    async def _streaming(self, to: Origin, target: str, headers: Headers, issued: Issued) -> Connection:
         """A connection of its own, on which a successful answer has begun."""
         for again in (True, False):
-            connection = await self._pool.open(to, self._tls_context(to, issued))
+            connection = await self._begun(to, self._tls_context(to, issued), target, headers, issued)
             try:
-                await connection.begin(self._message("GET", to, target, headers, issued, None))
                 if connection.status < 300:
                     return connection
                 answer = await connection.rest(_LONGEST_ERROR)
@@ -132,14 +172,36 @@ class Transport:
             self._pool.drop(connection)
         raise AssertionError("the second refusal is an error")
 
+    async def _begun(
+        self, to: Origin, tls: ssl.SSLContext | None, target: str, headers: Headers, issued: Issued
+    ) -> Connection:
+        """A connection of its own, on which an answer has begun; on another one, where one that was kept turns out to
+        have been given up by the server.
+        """
+        while True:
+            connection = await self._pool.open(to, tls)
+            try:
+                await connection.begin(self._message("GET", to, target, headers, issued, None))
+            except BaseException as error:
+                self._pool.drop(connection)
+                if not isinstance(error, Unreachable) or connection.asked == 1 or not connection.unanswered:
+                    raise
+            else:
+                return connection
+
     async def _issue(self) -> Issued:
         """What a plugin issued, if there is one. It takes its own time, which may be longer than a request's."""
         if self._proof is not None:
-            async with self._proving:
-                if self._proof is not None:
-                    await self._proof()
-                    self._proof = None
+            if self._proving is None or self._proving.done():
+                self._proving = asyncio.ensure_future(self._prove(self._proof))
+                self._proving.add_done_callback(_look_at)
+            # Who asks meanwhile hears the same: a server that does not answer is waited for once by all, not by each.
+            await asyncio.shield(self._proving)
         return await self._credentials.plugin.credentials() if self._credentials.plugin else _NOTHING
+
+    async def _prove(self, proof: Callable[[], Awaitable[None]]) -> None:
+        await proof()
+        self._proof = None
 
     async def _renewed(
         self, issued: Issued, again: bool, status: int, answer: bytes, retry_after: str | None
@@ -152,16 +214,16 @@ class Transport:
         return await plugin.credentials()
 
     def _message(
-        self, method: str, to: Origin, target: str, headers: Mapping[str, str], issued: Issued, body: bytes | None
+        self, method: str, to: Origin, target: str, headers: Headers, issued: Issued, body: bytes | None
     ) -> bytes:
         who, forwarded = self._credentials, self._proxy if to.scheme == "http" else None
         lines = [
             f"{method} {f'http://{to.authority}' if forwarded else ''}{target} HTTP/1.1",
             f"Host: {to.authority}",
             f"User-Agent: {self._user_agent}",
-            *(f"{name}: {value}" for name, value in headers.items()),
+            *(f"{name}: {each}" for name, value in headers.items() for each in _values(value)),
         ]
-        if token := issued.token or who.token or (self._token_file.read() if self._token_file else ""):
+        if token := issued.token or who.token or (self._token_file.read().decode().strip() if self._token_file else ""):
             lines.append(f"Authorization: Bearer {token}")
         if forwarded and forwarded.authorization:
             lines.append(f"Proxy-Authorization: {forwarded.authorization}")
@@ -178,30 +240,50 @@ class Transport:
         """The context with our certificate; None where nothing is encrypted."""
         if to.scheme != "https" and not (self._proxy and self._proxy.origin.scheme == "https"):
             return None  # reading the system's authorities takes time, for nothing
-        if self._tls is None or issued is not self._tls_of:
+        ca = self._ca_file.read() if self._ca_file else self._credentials.ca
+        if self._tls is None or self._tls_of != (issued, ca):
             who = self._credentials
             certificate, key = issued.certificate or who.certificate, issued.key or who.key
-            self._tls, self._tls_of = tls_context(who.ca, certificate, key, who.insecure), issued
+            try:
+                self._tls = tls_context(ca, certificate, key, who.insecure)
+            except errors.ConfigError:  # a file that is just being written: what was there before holds until then
+                if self._tls is None:
+                    raise
+            self._tls_of = issued, ca
         return self._tls
 
 
-class _TokenFile:
-    """A projected service account token, which kubelet replaces about hourly."""
+class _File:
+    """A file that is replaced while we run: kubelet renews a service account's token about hourly."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: tuple[int, int, int] | None = None
-        self._token = ""
+        self._content = b""
 
-    def read(self) -> str:
+    def read(self) -> bytes:
+        """What is in it; what was, for as long as there is nothing to be read."""
         try:
             status = self._path.stat()
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
             if stamp != self._stamp:
-                self._token, self._stamp = self._path.read_text().strip(), stamp
+                content = self._path.read_bytes()
+                if content.strip() or not self._content:
+                    self._content, self._stamp = content, stamp
         except OSError as error:
-            raise errors.ConfigError(f"{self._path} cannot be read: {error.strerror}") from error
-        return self._token
+            if not self._content:
+                raise errors.ConfigError(f"{self._path} cannot be read: {error.strerror}") from error
+        return self._content
+
+
+def _look_at(proved: asyncio.Future[None]) -> None:
+    """A failure of which nobody waits to hear any more is no news."""
+    if not proved.cancelled():
+        proved.exception()
+
+
+def _values(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def _split(url: str) -> tuple[Origin, str]:

@@ -1,5 +1,6 @@
 """URLs of API servers: those of workspaces, and their queries."""
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ _CLUSTERS = re.compile(r"/clusters/[^/]+/?$")
 _WORKSPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\*")
 
 
+@functools.lru_cache(1000)
 def workspace_url(server: str, workspace: str) -> str:
     """The URL of a logical cluster (a path such as `root:team`, or a cluster name) of the kcp at `server`.
 

@@ -10,7 +10,7 @@ class Rejection(Value, frozen=True, kw_only=True):
 
     Of targets that the requester may not see there are no ids, only how many more there are: `unnamed`.
     The codes and stages that we write are in `shared.model.reasons`. An unknown code is shown as it is; an unknown
-    stage, or none, as 0.1 wrote it, shows as the scheduler's.
+    stage, or none, as 0.1 wrote it, shows as the scheduler's. `detail` has the numbers of this round, for people.
     """
 
     reason: str
@@ -18,6 +18,7 @@ class Rejection(Value, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     stage: str = ""
     unnamed: int = 0
+    detail: str = ""
 
     @property
     def count(self) -> int:
@@ -25,7 +26,7 @@ class Rejection(Value, frozen=True, kw_only=True):
         return len(self.targets) + self.unnamed
 
 
-class Score(Value, frozen=True, kw_only=True):
+class Score(Value, frozen=True, kw_only=False, gc=False):
     """One scorer's share of a total: raw 0..100, and raw × weight / sum of weights."""
 
     raw: float
@@ -37,7 +38,9 @@ class Choice(Value, frozen=True, kw_only=True):
     """One target, as the scheduler proposes or ranks it.
 
     `replicas` is None for workloads without replicas; `reserve` is what the placement needs there, with the `overrides`
-    that hold there, by their places in its spec.
+    that hold there, by their places in its spec. `facts` is a digest of those facts on the target that decided.
+    `passed_over` says for which target that scores less it was not taken, and by which rule; empty where there is none.
+    `forced`: a PlacementOverride wants it, whatever it scores; with `over_commit` whatever room there is.
     """
 
     target: str
@@ -47,6 +50,10 @@ class Choice(Value, frozen=True, kw_only=True):
     overrides: tuple[int, ...] = ()
     reserve: Resources = {}
     reason: str = ""
+    passed_over: str = ""
+    facts: str = ""
+    forced: bool = False
+    over_commit: bool = False
 
 
 class Refusal(Value, frozen=True, kw_only=True):
@@ -85,3 +92,5 @@ class Reservation(Value, frozen=True, kw_only=True):
     epoch: int = 0  # of the bucket: revision of the marker that all was there when it was reserved; 0: it was rebuilt
     reserved_at: float = 0.0  # seconds since the epoch; 0 where that is not known, as of one that was rebuilt
     released_at: float = 0.0  # seconds since the epoch; 0 while it holds its place
+    until: float = 0.0  # of a hold, seconds since the epoch when it ends by itself; 0: it is no hold
+    over_commit: bool = False  # whether it was forced there, whatever room there was

@@ -60,6 +60,7 @@ class RejectionCode(_Code):
     POLICY_ERROR = "PolicyError", "A rule that must hold could not be evaluated for it.", Stage.POLICY
     POLICY_FORBIDS = "PolicyForbids", "A rule forbids it.", Stage.POLICY
     POLICY_REQUIRES = "PolicyRequires", "It does not meet a rule.", Stage.POLICY
+    EXCLUDED = "Excluded", "An operator's override (PlacementOverride) excludes it.", Stage.SCHEDULER
     NOT_SELECTED = "NotSelected", "The Placement does not select it, by labels or by name.", Stage.SCHEDULER
     NAMESPACE_PROTECTED = (
         "NamespaceProtected", "Nothing may be placed into the namespace there.", Stage.SCHEDULER
@@ -92,6 +93,9 @@ class RefusalCode(_Code):
     TOO_FEW_TARGETS = "TooFewTargets", "Fewer targets fit than are wanted at least.", Stage.SCHEDULER
     INSUFFICIENT_CAPACITY = "InsufficientCapacity", "Divided replicas find too little room.", Stage.SCHEDULER
     CONTRADICTION = "Contradiction", "What the Placement asks for cannot hold at once.", Stage.SCHEDULER
+    FORCED_UNFIT = (
+        "ForcedUnfit", "A target that an operator's override forces it to cannot take it.", Stage.SCHEDULER
+    )  # fmt: skip
     UNKNOWN_SCORER = "UnknownScorer", "There is no scorer of that name.", Stage.SCHEDULER
     INVALID_SCORER = "InvalidScorer", "The arguments of a scorer cannot be used.", Stage.SCHEDULER
     INVALID_PLACEMENT = "InvalidPlacement", "The Placement as written cannot be placed at all.", Stage.SCHEDULER

@@ -4,6 +4,7 @@ Each name has two spellings: an `id` for people, messages and dictionaries; and 
 every part of it escaped.
 """
 
+import hashlib
 from typing import Protocol, Self
 
 from shared.api import TargetReference
@@ -20,6 +21,11 @@ class _Offered(Protocol):
     def name(self) -> str: ...
 
 
+def id_of(workspace: str, name: str) -> str:
+    """`<workspace>/<name>`, unique over all workspaces."""
+    return f"{workspace}/{name}"
+
+
 class _Ref(Value, frozen=True, kw_only=True, order=True):
     """Something that a workspace has, by the workspace's path (empty on a hub without workspaces) and its name."""
 
@@ -32,7 +38,7 @@ class _Ref(Value, frozen=True, kw_only=True, order=True):
     @property
     def id(self) -> str:
         """`<workspace>/<name>`, unique over all workspaces."""
-        return f"{self.workspace}/{self.name}"
+        return id_of(self.workspace, self.name)
 
     @property
     def key(self) -> str:
@@ -81,6 +87,10 @@ class PolicyRef(_Ref, frozen=True, kw_only=True, order=True):
     """A PlacementPolicy."""
 
 
+class KindRef(_Ref, frozen=True, kw_only=True, order=True):
+    """A WorkloadKind."""
+
+
 class PlacementRef(Value, frozen=True, kw_only=True, order=True):
     """A Placement: its workspace path (empty on a hub without workspaces), namespace and name."""
 
@@ -100,6 +110,11 @@ class PlacementRef(Value, frozen=True, kw_only=True, order=True):
     def key(self) -> str:
         """Its key in the buckets `heads` and `waiting`, and a part of its keys in others."""
         return join(self.workspace, self.namespace, self.name)
+
+    def hold(self, id: str, asker: str) -> "PlacementRef":
+        """The name under which a user has capacity held in its namespace; no object can have it, and no other user."""
+        whose = hashlib.sha256(asker.encode()).hexdigest()[:16]
+        return PlacementRef(workspace=self.workspace, namespace=self.namespace, name=f"hold:{id}:{whose}")
 
     def key_in(self, target: str) -> str:
         """Its key in the bucket `reports`, for one target by id."""
@@ -132,3 +147,9 @@ class Head(Value, frozen=True, kw_only=True):
     def older_than(self, other: "Head") -> bool:
         """True if `other` supersedes this head."""
         return self.attempt < other.attempt
+
+
+def above(workspace: str) -> tuple[str, ...]:
+    """A workspace path and its ancestors, the root first: `root`, `root:a`, `root:a:b`."""
+    parts = workspace.split(":")
+    return tuple(":".join(parts[: length + 1]) for length in range(len(parts)))

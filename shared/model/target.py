@@ -3,9 +3,11 @@
 from typing import Annotated, get_args
 
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
+from shared.aio.equals import first_equal
 from shared.api import Adoption, Taint, WorkspaceSelector
-from shared.model.refs import PlacementRef, TargetRef
+from shared.model.refs import PlacementRef, id_of
 from shared.model.resources import Resources
 from shared.model.value import Value
 
@@ -21,11 +23,16 @@ class ApiKind(Value, frozen=True, kw_only=True):
 
 
 class KubeconfigRef(Value, frozen=True, kw_only=True):
-    """Where, in the workspace that offers the target, its kubeconfig lies."""
+    """Where, in the workspace that offers the target, its kubeconfig lies.
+
+    `version` tells in which content of the Secret discovery last found the cluster that the entry is about; empty where
+    an earlier release wrote it.
+    """
 
     namespace: str
     name: str
     key: str = "kubeconfig"
+    version: str = ""
 
 
 class Stray(Value, frozen=True, kw_only=True):
@@ -46,6 +53,7 @@ class Terms(Value, frozen=True, kw_only=True):
 
     per_workspace: bool = False  # whether each workspace has namespaces of its own there
     protected_namespaces: tuple[str, ...] = ()  # names, or beginnings of names before a *
+    namespace_labels: tuple[str, ...] = ()  # keys, or beginnings of keys before a *, that a new namespace gets
     allowed_kinds: tuple[str, ...] = ()  # <kind>.<group>, or <kind> alone of the core group
     adoption: Annotated[str, Meta(examples=[*get_args(Adoption)])] = "Never"
 
@@ -91,11 +99,15 @@ class Target(Value, frozen=True, kw_only=True):
     # Namespaces that are there, by name, and whose each is; None: nobody's, so that nothing may be placed into it.
     # Left out are those that anybody may claim, and some where there are very many: binding asks the cluster itself.
     claims: dict[str, str | None] = {}
+    unused: tuple[str, ...] = ()  # namespaces that we made, and nothing is placed in; some, where there are many
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "apis", first_equal(self.apis))  # most of what it is made of, and most clusters are alike
 
     @property
     def id(self) -> str:
         """`<workspace>/<name>`, unique over all workspaces; see `TargetRef`."""
-        return TargetRef.of(self).id
+        return id_of(self.workspace, self.name)
 
 
 class CustomScore(Value, frozen=True, kw_only=True):

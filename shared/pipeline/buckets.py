@@ -7,8 +7,10 @@ from typing import Any
 
 from shared.broker.store import Bucket
 from shared.broker.tokens import join
+from shared.model.asking import REMEMBERED, LastAsked, RequestEntry
 from shared.model.copy import Copy
 from shared.model.decision import Reservation
+from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyCheck, PolicyEntry
 from shared.model.report import TargetReport
 from shared.model.request import HeadEntry, Waiting
@@ -27,6 +29,9 @@ WORKSPACES = Bucket(
 POLICIES = Bucket(
     name="policies", holds=PolicyEntry, owner="controller", tokens=2, description="The PlacementPolicies in force"
 )
+
+
+KINDS = Bucket(name="kinds", holds=DeclaredKind, owner="controller", tokens=2, description="The WorkloadKinds in force")
 
 
 CHECKS = Bucket(
@@ -70,17 +75,67 @@ REPORTS = Bucket(
 )
 
 
+_FEW = 16 << 20
+"""Bytes of a bucket that has an entry for each copy of a worker. What buckets may have, NATS sets aside."""
+
+
 STATUS_COPIES = Bucket(
-    name="status-copies", holds=Copy, owner="status", tokens=1, description="The copies of status that are at work"
+    name="status-copies",
+    holds=Copy,
+    max_bytes=_FEW,
+    owner="status",
+    tokens=1,
+    description="The copies of status that are at work",
 )
 
 
 DISCOVERY_COPIES = Bucket(
     name="discovery-copies",
     holds=Copy,
+    max_bytes=_FEW,
     owner="discovery",
     tokens=1,
     description="The copies of discovery that are at work",
+)
+
+
+DECISION_COPIES = Bucket(
+    name="decision-copies",
+    holds=Copy,
+    max_bytes=_FEW,
+    owner="decision",
+    tokens=1,
+    description="The copies of decision that are at work",
+)
+
+
+BINDING_COPIES = Bucket(
+    name="binding-copies",
+    holds=Copy,
+    max_bytes=_FEW,
+    owner="binding",
+    tokens=1,
+    description="The copies of binding that are at work",
+)
+
+
+REQUESTS = Bucket(
+    name="requests",
+    holds=RequestEntry,
+    owner="intake",
+    tokens=1,
+    description="What was asked on the bus within a day, and how it was answered",
+    max_age=REMEMBERED,
+)
+
+
+ASKED = Bucket(
+    name="asked",
+    holds=LastAsked,
+    owner="intake",
+    tokens=3,
+    description="The last request on the bus about each placement",
+    max_age=REMEMBERED,
 )
 
 
@@ -88,6 +143,7 @@ BUCKETS: tuple[Bucket[Any], ...] = (
     INVENTORY,
     WORKSPACES,
     POLICIES,
+    KINDS,
     CHECKS,
     HEADS,
     WAITING,
@@ -95,4 +151,8 @@ BUCKETS: tuple[Bucket[Any], ...] = (
     REPORTS,
     STATUS_COPIES,
     DISCOVERY_COPIES,
+    DECISION_COPIES,
+    BINDING_COPIES,
+    REQUESTS,
+    ASKED,
 )

@@ -13,12 +13,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from secrets import token_hex
 
-from shared.aio.lru import Lru
-from shared.broker.bus import BusError, Retry
+from shared.broker.bus import BusError
 from shared.broker.store import Conflict
 from shared.broker.table import Table, View
 from shared.model.copy import Copy
-from shared.pipeline.messages import Message
 
 log = logging.getLogger("moorage.runner")
 
@@ -26,30 +24,12 @@ BEAT = 2.0
 """Seconds between two signs of life."""
 GONE = 7.0
 """Seconds without a sign of life after which a copy counts as gone."""
-_LEFT = 3  # times that a message is given back
-_REMEMBERED = 10_000  # messages
 _FORGOTTEN = 60.0  # seconds after which its entry is deleted
 
 
 def owner(key: str, copies: Collection[str]) -> str:
     """Which of the copies sees to a key: the one that scores most with it."""
     return max(copies, key=lambda each: hashlib.blake2b(f"{each}\0{key}".encode(), digest_size=8).digest())
-
-
-class Strangers:
-    """Messages that another copy could handle with less, which are given back so that they may come to it: each a few
-    times only, since it may be gone.
-    """
-
-    def __init__(self) -> None:
-        self._times: Lru[str, int] = Lru(_REMEMBERED)
-
-    def leave(self, message: Message) -> None:
-        """Raise Retry, unless this message was given back often enough."""
-        times = self._times.get(name := message.id()) or 0
-        if times < _LEFT:
-            self._times.put(name, times + 1)
-            raise Retry(0.0, "another copy knows what it is about")
 
 
 class Copies:
@@ -74,16 +54,21 @@ class Copies:
         self._elapsed = elapsed
         self._heard: dict[str, tuple[int, float]] = {}  # the revision of the last sign of life, and when it was new
         self._present: frozenset[str] = frozenset((self.name,))
-        self._dealt: dict[str, bool] = {}
         self._changed = asyncio.Event()
         self._look()
 
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return len(self._present) == 1
+
+    def owner(self, key: str) -> str:
+        """The name of the copy that sees to a key."""
+        return self.name if self.alone else owner(key, self._present)
+
     def mine(self, key: str) -> bool:
         """Whether it is for this copy to see to a key."""
-        found = self._dealt.get(key)
-        if found is None:
-            found = self._dealt[key] = owner(key, self._present) == self.name
-        return found
+        return self.owner(key) == self.name
 
     async def changes(self) -> AsyncIterator[None]:
         """A turn each time when something passed from one copy to another; for one listener."""
@@ -139,5 +124,4 @@ class Copies:
         present = frozenset(key for key, (_, at) in heard.items() if now - at < GONE) | {self.name}
         if present != self._present:
             self._present = present
-            self._dealt.clear()
             self._changed.set()

@@ -18,7 +18,9 @@ from shared.pipeline.worker import Worker
 
 log = logging.getLogger("moorage.runner")
 
-LOOK_EVERY = 2.0  # seconds
+WAIT = 2.0  # seconds between two looks of who cannot begin yet
+LOOK_EVERY = 5.0
+"""Seconds between two looks of who is at work: some ten requests each, of every copy."""
 
 
 class Presence:
@@ -32,7 +34,7 @@ class Presence:
         self._bus = bus
         self._store = store
         self._provision = provision
-        self._streams = topology.streams()
+        self._streams = (*topology.streams(), *topology.received((worker,)))
         self._consumers = topology.consumers(worker)
         self._buckets = topology.buckets(worker)
 
@@ -41,7 +43,7 @@ class Presence:
         if self._provision is not None:
             await self._provision()
         while not await self._look({}):  # noqa: ASYNC110 - NATS tells nobody that a stream was made
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(WAIT)
 
     async def keep(self, views: Mapping[str, View[Any]]) -> None:
         """Look again and again, until cancelled; `views` are those of the worker, by the names of their buckets."""

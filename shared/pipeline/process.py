@@ -17,11 +17,14 @@ from shared.pipeline.worker import Worker
 from shared.process import health
 from shared.process.logs import set_up_logging
 from shared.process.main import run_until_stopped
-from shared.process.metrics import Metric
+from shared.process.memory import collect_seldom
+from shared.process.metrics import Reading, exported, families
 from shared.process.settings import Settings, parse
-from shared.process.tracing import Telemetry
+from shared.process.tracing import Telemetry, resource
 
 log = logging.getLogger("moorage.runner")
+
+_EXPORTED_EVERY = 60.0  # seconds, as in OpenTelemetry
 
 
 def main(worker: Worker, argv: Sequence[str] | None = None) -> None:
@@ -52,12 +55,13 @@ async def _run_one(worker: Worker, settings: Settings, stop: asyncio.Event) -> N
     def unready() -> str:
         return running[0].unready() if running else f"{worker.name} waits for NATS"
 
-    def metrics() -> Sequence[Metric]:
-        return running[0].runtime.metrics if running else ()
+    def readings() -> Sequence[Reading]:
+        return running[0].runtime.readings if running else ()
 
-    async with health.serve(settings.health_host, settings.health_port, unready, metrics) as port:
+    async with health.serve(settings.health_host, settings.health_port, unready, readings) as port:
 
         def ready() -> None:
+            collect_seldom()
             log.info("ready", extra={"health_port": port, "pid": os.getpid()})
 
         await _connect_and_run(worker, settings, stop, on_start=running.append, on_ready=ready)
@@ -79,9 +83,37 @@ async def _connect_and_run(
         return
     stopping.cancel()
     bus, store = await connecting
-    telemetry = Telemetry(worker.name, os.environ)
+    telemetry = Telemetry(worker.name, os.environ, settings.span_folder)
+    running: list[Running] = []
+
+    def started(now: Running) -> None:
+        running.append(now)
+        on_start(now)
+
+    exporting = asyncio.create_task(_export(worker.name, lambda: running[0].runtime.readings if running else ()))
     try:
-        await run(worker, settings, bus, store, stop=stop, telemetry=telemetry, on_start=on_start, on_ready=on_ready)
+        await run(worker, settings, bus, store, stop=stop, telemetry=telemetry, on_start=started, on_ready=on_ready)
     finally:
+        exporting.cancel()
+        await asyncio.gather(exporting, return_exceptions=True)
         await bus.close()
         await asyncio.to_thread(telemetry.close)
+
+
+async def _export(name: str, readings: Callable[[], Sequence[Reading]]) -> None:
+    """Send metrics over OTLP every `OTEL_METRIC_EXPORT_INTERVAL` milliseconds, where the environment asks for it."""
+    if not exported(os.environ):
+        return
+    from shared.process.exporting import MetricsExporter
+
+    exporter = MetricsExporter(resource(name, os.environ))
+    said = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")
+    every = int(said) / 1000 if said.isdecimal() and int(said) else _EXPORTED_EVERY
+    try:
+        while True:
+            await asyncio.sleep(every)
+            if not await asyncio.to_thread(exporter.send, families(readings())):
+                log.warning("metrics could not be sent over OTLP")
+    finally:
+        await asyncio.to_thread(exporter.send, families(readings()))  # what came since
+        await asyncio.to_thread(exporter.close)

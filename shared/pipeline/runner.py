@@ -6,90 +6,43 @@ acknowledged within `drain_seconds`. What could not finish is redelivered to ano
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, get_args
 
 import msgspec
 
 from shared.aio.backoff import backoff
-from shared.broker.bus import Bus, BusError, Consumption, Delivery, Reject
-from shared.broker.claims import payload_of, send
-from shared.broker.store import Bucket, Store
-from shared.broker.table import Table, View
+from shared.aio.together import all_of
+from shared.broker.batches import each_answered
+from shared.broker.bus import Asked, Bus, BusError, Consumption, Dealing, Delivery, GivenUp, Parking, Reject, Reply
+from shared.broker.claims import CLAIM_HEADER, asked, payload_of, reply_with
+from shared.broker.store import Store
+from shared.broker.table import View
 from shared.model.request import HeadEntry
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS, HEADS
-from shared.pipeline.messages import Message, decoder, encode
+from shared.pipeline.measures import Handling, WorkInHand, answering
+from shared.pipeline.messages import Message, decoder
 from shared.pipeline.presence import Presence
-from shared.pipeline.worker import DeclarationError, Handler, Source, Timer, Worker, messages_of
-from shared.process import audit
-from shared.process.main import StartError
-from shared.process.metrics import Metric
+from shared.pipeline.runtime import Runtime
+from shared.pipeline.spans import outcome, parking, processing, result, sending, serving, taking
+from shared.pipeline.worker import (
+    Answerer,
+    Emitted,
+    Endpoint,
+    Handler,
+    Receiver,
+    Source,
+    Timer,
+    Worker,
+    messages_of,
+)
+from shared.process.measured import DEAD_LETTERS, MISSING
 from shared.process.settings import Settings
 from shared.process.tracing import Telemetry
 
 log = logging.getLogger("moorage.runner")
-
-T = TypeVar("T")
-SYNC_TIMEOUT = 60.0  # seconds until a bucket must have been read whole
-
-
-class Runtime:
-    """The surroundings of a worker when it opens: its settings, shared state, a clock, and background tasks.
-
-    It gives access to the `buckets` that the worker declares and to no others (None: to any).
-    """
-
-    def __init__(
-        self,
-        settings: Any,
-        bus: Bus,
-        store: Store,
-        tasks: asyncio.TaskGroup,
-        clock: Callable[[], float] = time.time,
-        *,
-        buckets: Sequence[Bucket[Any]] | None = None,
-    ) -> None:
-        self.settings = settings
-        self.bus = bus
-        self.store = store
-        self.clock = clock
-        self._tasks = tasks
-        self._buckets = buckets
-        self.views: dict[str, View[Any]] = {}
-        self.metrics: list[Metric] = [audit.METRIC]  # what is shown of this worker; it may add to them when it opens
-        self._background: list[asyncio.Task[None]] = []
-
-    def table(self, bucket: Bucket[T]) -> Table[T]:
-        """Read and write access to a bucket; only its owner writes. Raises DeclarationError for one not declared."""
-        if self._buckets is not None and bucket not in self._buckets:
-            raise DeclarationError(f"bucket {bucket.name} is used and not declared: name it in `follows`")
-        return Table(self.store, bucket)
-
-    async def follow(self, bucket: Bucket[T]) -> View[T]:
-        """A live copy of a bucket, complete when this returns; one per bucket and process."""
-        if bucket.name not in self.views:
-            view = self.views[bucket.name] = self.table(bucket).follow()
-            self.background(view.run(), f"follow {bucket.name}")
-        view = self.views[bucket.name]
-        try:
-            async with asyncio.timeout(SYNC_TIMEOUT):
-                await view.synced.wait()
-        except TimeoutError:
-            raise StartError(f"bucket {bucket.name} could not be read within {SYNC_TIMEOUT:g} s") from None
-        return view
-
-    def background(self, work: Any, name: str) -> None:
-        """Run a coroutine for as long as the worker runs; its failure ends the process."""
-        self._background.append(self._tasks.create_task(work, name=name))
-
-    async def end(self) -> None:
-        """End all background work, before what it works with is closed."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
 
 
 class Running:
@@ -105,6 +58,9 @@ class Running:
         self._heads: View[HeadEntry] | None = None
         self._consumptions: list[Consumption] = []
         self._own: list[asyncio.Task[None]] = []
+        self._work = WorkInHand(runtime.clock)
+        runtime.readings += self._work.readings(lambda: runtime.bus.lags)
+        runtime.readings.append(MISSING.number(lambda: len(presence.missing)))
 
     def unready(self) -> str:
         """Why it does not take work, or an empty string."""
@@ -117,10 +73,25 @@ class Running:
     async def start(self, deps: Any, tasks: asyncio.TaskGroup) -> None:
         """Begin to consume, and start sources and timers."""
         self._deps = deps
-        self._heads = await self.runtime.follow(HEADS)
+        if self.worker.drops_superseded:
+            self._heads = await self.runtime.follow(HEADS)
         for handler in self.worker.handlers:
-            consumer = topology.consumer(self.worker, handler.consumes, handler.concurrency)
-            self._consumptions.append(await self.runtime.bus.consume(consumer, self._step(handler)))
+            at_once = self.runtime.settings.concurrency or handler.concurrency
+            consumer = topology.consumer(self.worker, handler.consumes, at_once)
+            step, dealing = self._step(handler), self._dealing(handler)
+            self._consumptions.append(
+                await self.runtime.bus.consume(consumer, step, dealing, self._parking(consumer.name))
+            )
+        for answerer in self.worker.answerers:
+            service = topology.service(self.worker, answerer)
+            self._consumptions.append(await self.runtime.bus.serve(service, self._answer(answerer)))
+        for receiver in self.worker.receivers:
+            wanted = topology.receiving(self.worker, receiver)
+            take = self._take(receiver, wanted.name)
+            self._consumptions.append(await self.runtime.bus.consume(wanted, take, parking=self._parking(wanted.name)))
+        for endpoint in self.worker.endpoints:
+            served = topology.serving(self.worker, endpoint)
+            self._consumptions.append(await self.runtime.bus.serve(served, self._serve(endpoint)))
         self._own += [tasks.create_task(self._keep(source), name=source.name) for source in self.worker.sources]
         self._own += [tasks.create_task(self._tick(timer), name=timer.name) for timer in self.worker.timers]
         self.state = "running"
@@ -136,58 +107,133 @@ class Running:
             log.warning("some work did not finish in time and is left to others", extra={"seconds": bound})
         await self.runtime.end()
 
+    def _dealing(self, handler: Handler) -> Dealing | None:
+        """Who of the copies handles a handler's messages; here is what cannot be told in passing."""
+        copies, dealt_by, decode = self.runtime.copies, handler.dealt_by, decoder(handler.consumes).decode
+        if copies is None or dealt_by is None:
+            return None
+
+        def owner(delivery: Delivery) -> str:
+            if copies.alone or CLAIM_HEADER in delivery.headers:
+                return copies.name
+            try:
+                return copies.owner(dealt_by(decode(delivery.payload)))
+            except msgspec.DecodeError:  # it is refused when it is handled
+                return copies.name
+
+        return Dealing(copy=copies.name, owner=owner)
+
     def _step(self, handler: Handler) -> Callable[[Delivery], Awaitable[None]]:
         """Decode, drop what is superseded, handle, publish; the bus acknowledges when this returns."""
         decode = decoder(handler.consumes).decode
-        name = f"{self.worker.name} {handler.name}"
+        name = f"process {handler.consumes.stage}"
+        group = topology.consumer(self.worker, handler.consumes, 1).name
 
         async def step(delivery: Delivery) -> None:
+            with self._work.handling(group, delivery) as handling:
+                await measured(delivery, handling)
+
+        async def measured(delivery: Delivery, handling: Handling) -> None:
             payload = await payload_of(self.runtime.bus, delivery)
-            try:
-                message: Message = decode(payload)
-            except msgspec.DecodeError as error:
-                raise Reject(f"not a valid {handler.consumes.__name__}: {error}") from None
+            message = _decoded(decode, payload, handler.consumes)
             if message.subject() != delivery.subject:
                 raise Reject(f"its content belongs to subject {message.subject()}")
-            if self._superseded(message) and not handler.keep_superseded:
-                return
-            attributes: dict[str, str | int] = {
-                "messaging.system": "nats",
-                "messaging.destination.name": delivery.subject,
-                "moorage.attempt": message.at.attempt,
-                "moorage.delivery": delivery.attempt,
-            }
+            if message.question is not None:
+                raise Reject("a question is not to be acted on")
+            about, superseded = str(message.about), self._superseded(message) and not handler.keep_superseded
+            known = processing(group, delivery, message) if self.telemetry.records(delivery.headers) else None
             with self.telemetry.span(
-                name, headers=delivery.headers, about=str(message.about), kind="consumer", attributes=attributes
-            ) as headers:
-                emitted = messages_of(await handler.call(message, self._deps))
-                await asyncio.gather(*(self._publish(each, headers) for each in emitted))
+                name, headers=delivery.headers, about=about, kind="consumer", attributes=known
+            ) as span:
+                if superseded:
+                    handling.superseded = True
+                    span.tell({"moorage.outcome": "superseded"})
+                    return
+                self._work.begun(message, delivery)
+                with outcome(span):
+                    emitted = messages_of(await handler.call(message, self._deps))
+                    await all_of(*(self.runtime.emit(each, span.headers) for each in emitted))
+                self._work.handled(message, emitted, self._newest(message))
+                if span.wanted:
+                    span.tell(result(emitted))
 
         return step
 
+    def _answer(self, answerer: Answerer) -> Callable[[Asked], Awaitable[Reply]]:
+        """Decode, and answer with what is made of each; nothing is published, and no head supersedes it."""
+        decode = decoder(answerer.about).decode
+        encoded = msgspec.json.Encoder().encode
+        name, group = f"{self.worker.name} {answerer.name}", topology.service(self.worker, answerer).group
+        bus = self.runtime.bus
+
+        async def answer(question: Asked) -> Reply:
+            async def one(payload: bytes) -> bytes:
+                message = _decoded(decode, payload, answerer.about)
+                if message.question is None:
+                    raise Reject("it is no question")
+                with answering(name), serving(self.telemetry, name, question.headers, str(message.about)):
+                    return encoded(await answerer.call(message, self._deps))
+
+            payload = await asked(bus, question)
+            return await reply_with(bus, await each_answered(payload, question.headers, one, group))
+
+        return answer
+
+    def _parking(self, consumer: str) -> Parking:
+        """What goes around the parking of a message: it is counted, and a span."""
+        for why in get_args(GivenUp):
+            DEAD_LETTERS.add(consumer, why, by=0)  # that it grows can be seen of what was there before
+
+        @contextmanager
+        def around(delivery: Delivery, why: GivenUp, cause: str) -> Iterator[None]:
+            with parking(self.telemetry, delivery, why, cause):
+                yield
+            DEAD_LETTERS.add(consumer, why)
+
+        return around
+
+    def _take(self, receiver: Receiver, group: str) -> Callable[[Delivery], Awaitable[None]]:
+        """Hand over what came, as it is; the bus acknowledges when this returns."""
+        name = f"{self.worker.name} {receiver.name}"
+
+        async def take(delivery: Delivery) -> None:
+            with self._work.handling(group, delivery), taking(self.telemetry, name, delivery):
+                await receiver.call(delivery, self._deps)
+
+        return take
+
+    def _serve(self, endpoint: Endpoint) -> Callable[[Asked], Awaitable[Reply]]:
+        name = f"{self.worker.name} {endpoint.name}"
+
+        async def serve(question: Asked) -> Reply:
+            with answering(name), serving(self.telemetry, name, question.headers):
+                return await endpoint.call(question, self._deps)
+
+        return serve
+
     def _superseded(self, message: Message) -> bool:
         """True if a newer head is known. This only saves work; compare-and-set keeps outdated writes out."""
-        known = self._heads.get(message.about.key) if self._heads is not None else None
+        known = self._newest(message)
         return known is not None and message.at.older_than(known.head)
 
-    async def _publish(self, message: Message, headers: dict[str, str]) -> None:
-        await send(self.runtime.bus, message.subject(), encode(message), id=message.id(), headers=headers)
+    def _newest(self, message: Message) -> HeadEntry | None:
+        """The newest head that is known of a message's placement."""
+        return self._heads.get(message.about.key) if self._heads is not None else None
 
-    async def _announce(self, name: str, message: Message) -> None:
-        """Publish a message of a source or timer; a new trace begins with it."""
-        with self.telemetry.span(
-            f"{self.worker.name} {name}", headers={}, about=str(message.about), kind="producer"
-        ) as headers:
-            await self._publish(message, headers)
+    async def _announce(self, message: Message) -> None:
+        """Publish a message of a source or timer."""
+        newest = self._newest(message)
+        with sending(self.telemetry, message, newest.requested_at if newest is not None else 0.0) as headers:
+            await self.runtime.emit(message, headers)
 
     async def _keep(self, source: Source) -> None:
         """Run a source for ever; when it fails, log that and start it again, with growing pauses."""
         failures = 0
         while True:
             try:
-                async with _closing(source.call(self._deps)) as messages:
-                    async for message in messages:
-                        await self._announce(source.name, message)
+                async with _closing(source.call(self._deps)) as found:
+                    async for emitted in found:
+                        await all_of(*(self._announce(each) for each in messages_of(emitted)))
                         failures = 0
             except BusError as error:
                 failures += 1
@@ -203,14 +249,23 @@ class Running:
             await asyncio.sleep(timer.every(self.runtime.settings))
             try:
                 for message in messages_of(await timer.call(self._deps)):
-                    await self._announce(timer.name, message)
+                    await self._announce(message)
             except _FAILURES as error:
                 _end_if_told(error)
                 log.exception("timer failed, it runs again at its next turn", extra={"timer": timer.name})
 
 
+def _decoded(decode: Callable[[bytes], Any], payload: bytes, kind: type[Message]) -> Message:
+    """A message. Raises `Reject` for what is none of that kind."""
+    try:
+        message: Message = decode(payload)
+    except msgspec.DecodeError as error:
+        raise Reject(f"not a valid {kind.__name__}: {error}") from None
+    return message
+
+
 @asynccontextmanager
-async def _closing(messages: AsyncGenerator[Message, None]) -> AsyncIterator[AsyncGenerator[Message, None]]:
+async def _closing(messages: AsyncGenerator[Emitted, None]) -> AsyncIterator[AsyncGenerator[Emitted, None]]:
     """Close a generator at the end, like `contextlib.aclosing`.
 
     One that is at a `yield` inside a task group does not end with the GeneratorExit that closes it, but with a group
@@ -264,7 +319,7 @@ async def run(
     """Run a worker until `stop` is set, then drain. Raises what makes it impossible to go on."""
 
     async def provision() -> None:
-        streams = topology.streams(settings.stream_replicas, settings.pipeline_max_bytes)
+        streams = (*topology.streams(settings), *topology.received((worker,), settings.stream_replicas))
         await bus.provision(streams, topology.consumers(worker))
         await store.provision(BUCKETS)
 
@@ -277,6 +332,8 @@ async def run(
             if not await _unless_stopped(presence.wait(), stop):
                 return
             runtime.background(presence.keep(runtime.views), "look whether all is there")
+            if worker.copies is not None:
+                await runtime.join(worker.copies)
             deps = await stack.enter_async_context(worker.open(runtime))
             await running.start(deps, tasks)
             on_ready()

@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from typing import Final, Literal, get_args
 
-from shared.process.metrics import Metric
+from shared.process.measured import REFUSALS
 
 log = logging.getLogger("moorage.audit")
 
@@ -36,13 +36,8 @@ MOST = 256  # characters of a fact; somebody hostile may have chosen it
 refusals: Final[Counter[str]] = Counter()
 """How many refusals there were in this process, by reason."""
 
-METRIC: Final = Metric(
-    "moorage_refusals_total",
-    "counter",
-    "Refusals in this process, each of which is a line of the audit log.",
-    lambda: {reason: refusals[reason] for reason in REASONS},
-    label="reason",
-)
+METRIC: Final = REFUSALS.read(lambda: {(reason,): refusals[reason] for reason in REASONS})
+"""The same, to be shown: those that never were as well."""
 
 
 def refused(reason: Reason, *, requester: str = "", placement: str = "", target: str = "", **facts: object) -> None:
@@ -54,9 +49,9 @@ def refused(reason: Reason, *, requester: str = "", placement: str = "", target:
         raise ValueError(f"{reason} is no reason for a refusal")
     refusals[reason] += 1
     named = {"reason": reason, "requester": requester, "placement": placement, "target": target, **facts}
-    log.warning("refused", extra={name: _plain(value) for name, value in named.items() if value not in ("", None)})
+    log.warning("refused", extra={name: plain(value) for name, value in named.items() if value not in ("", None)})
 
 
-def _plain(value: object) -> str:
-    """Text of one line and of bounded length: what was refused must not write log lines of its own."""
+def plain(value: object) -> str:
+    """Text of one line and of bounded length: what strangers wrote must not write log lines of its own."""
     return "".join(each if each.isprintable() else "\ufffd" for each in str(value)[:MOST])

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from shared.process.metrics import CONTENT_TYPE, Metric, render
+from shared.process.metrics import CONTENT_TYPE, Reading, render
 
 READ_TIMEOUT = 5.0  # seconds
 LIMIT = 8192  # bytes of a request's head
@@ -13,7 +13,7 @@ LIMIT = 8192  # bytes of a request's head
 
 @asynccontextmanager
 async def serve(
-    host: str, port: int, ready: Callable[[], str], metrics: Callable[[], Iterable[Metric]]
+    host: str, port: int, ready: Callable[[], str], readings: Callable[[], Iterable[Reading]]
 ) -> AsyncIterator[int | None]:
     """Serve these paths; `ready()` returns why the process is not ready, or an empty string.
 
@@ -27,7 +27,7 @@ async def serve(
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(READ_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_response(head, ready, metrics))
+                writer.write(_response(head, ready, readings))
                 await writer.drain()
         writer.close()
 
@@ -36,7 +36,7 @@ async def serve(
         yield server.sockets[0].getsockname()[1]
 
 
-def _response(head: bytes, ready: Callable[[], str], metrics: Callable[[], Iterable[Metric]]) -> bytes:
+def _response(head: bytes, ready: Callable[[], str], readings: Callable[[], Iterable[Reading]]) -> bytes:
     path = head.split(b" ", 2)[1] if head.count(b" ") >= 2 else b""
     status, content_type = "200 OK", "text/plain; charset=utf-8"
     if path == b"/healthz":
@@ -45,7 +45,7 @@ def _response(head: bytes, ready: Callable[[], str], metrics: Callable[[], Itera
         reason = ready()
         status, text = ("503 Service Unavailable", f"{reason}\n") if reason else (status, "ok\n")
     elif path == b"/metrics":
-        content_type, text = CONTENT_TYPE, render(metrics())
+        content_type, text = CONTENT_TYPE, render(readings())
     else:
         status, text = "404 Not Found", "try /healthz, /readyz or /metrics\n"
     body = text.encode()

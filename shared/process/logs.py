@@ -10,7 +10,10 @@ from typing import Any, Literal
 from shared.aio.lru import Lru
 from shared.process.tracing import current_placement, current_trace
 
-_AUDIT = "moorage.audit"
+_ALL_PASS = frozenset({"moorage.audit", "moorage.facts"})
+log = logging.getLogger("moorage.process")
+
+_level = logging.INFO
 _COMPLAINTS = 1000  # different ones that are remembered
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -58,7 +61,8 @@ class Flood(logging.Filter):
     """Lets the same complaint through `burst` times in `seconds`, and counts the others: the next one says how many.
 
     A complaint is the same when logger, level and words are (what it gave as `extra` may differ). When NATS or a hub is
-    away, everything in hand complains, again and again. What is told of attackers is evidence, and all of it passes.
+    away, everything in hand complains, again and again. What is told of attackers is evidence, and what became of a
+    placement is said once: all of that passes.
     """
 
     def __init__(self, burst: int = 10, seconds: float = 30.0) -> None:
@@ -68,7 +72,7 @@ class Flood(logging.Filter):
         self._windows: Lru[tuple[str, int, str], _Window] = Lru(_COMPLAINTS)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING or record.name == _AUDIT:
+        if record.levelno < logging.WARNING or record.name in _ALL_PASS:
             return True
         key = (record.name, record.levelno, str(record.msg))
         window = self._windows.get(key)
@@ -113,3 +117,15 @@ def set_up_logging(service: str, level: str, style: Literal["auto", "json", "tex
     root.setLevel(level.upper())
     for noisy in ("aiohttp.access", "urllib3", "asyncio"):
         logging.getLogger(noisy).setLevel("WARNING")
+
+
+def toggle_debug() -> None:
+    """Write everything from now on, or what was written before that: SIGUSR1 does it."""
+    global _level  # noqa: PLW0603 - the level that was set, of the one root logger
+    root = logging.getLogger()
+    if root.level != logging.DEBUG:
+        _level = root.level
+        root.setLevel(logging.DEBUG)
+    else:
+        root.setLevel(_level)
+    log.warning("log level is %s", logging.getLevelName(root.level).lower())

@@ -6,6 +6,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from shared.process.logs import toggle_debug
+from shared.process.memory import keep_large_blocks_apart
+
 log = logging.getLogger("moorage.process")
 
 
@@ -21,6 +24,7 @@ def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]], *expecte
     """
     import uvloop
 
+    keep_large_blocks_apart()
     code = 0
     failures: tuple[type[Exception], ...] = (StartError, OSError, *expected)
     try:
@@ -37,6 +41,7 @@ async def _with_signals(work: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, toggle_debug)
     await work(stop)
 
 

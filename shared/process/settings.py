@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from shared.process.flags import add_flags
+
 S = TypeVar("S", bound="NatsSettings")
 
 ENV_PREFIX = "MOORAGE_"
@@ -68,6 +70,15 @@ class ProvisionSettings(NatsSettings, frozen=True, kw_only=True):
         int,
         Meta(description="Bytes of messages that the pipeline keeps at most; beyond them the oldest go.", ge=1 << 16),
     ] = 1 << 30
+    events_max_bytes: Annotated[
+        int, Meta(description="Bytes of events that are kept at most; beyond them the oldest go.", ge=1 << 16)
+    ] = 1 << 30
+    events_max_age_seconds: Annotated[
+        float, Meta(description="How long events are kept, and a consumer of them that nobody uses.", ge=60)
+    ] = 7 * 86_400.0
+    events_max_consumers: Annotated[
+        int, Meta(description="Consumers of events that there may be, of all tenants together; each takes 50 KB.", ge=1)
+    ] = 1000
 
 
 class Settings(ProvisionSettings, frozen=True, kw_only=True):
@@ -85,6 +96,17 @@ class Settings(ProvisionSettings, frozen=True, kw_only=True):
         float,
         Meta(description="How long work in hand may take to finish after SIGTERM before it is left to others.", ge=0),
     ] = 20.0
+    concurrency: Annotated[
+        int,
+        Meta(description="Messages of each kind that a copy works on at once; 0: as many as its handler is for.", ge=0),
+    ] = 0
+    span_folder: Annotated[
+        str,
+        Meta(
+            description="Folder where spans are kept, 8 MiB of each process, where OpenTelemetry's variables name no"
+            " endpoint; empty: nowhere. `moorage trace` reads them."
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least severe log line that is written.")
     ] = "info"
@@ -171,14 +193,14 @@ def fields(kind: type[NatsSettings]) -> tuple[FieldInfo, ...]:
     return tuple(found)
 
 
-def add_arguments(parser: argparse.ArgumentParser, kind: type[NatsSettings]) -> None:
-    """A flag for every setting that is no secret; a flag that is not given stays absent from the namespace."""
-    group = parser.add_argument_group("settings", "Each can also be set in the environment, by the name in brackets.")
+def described(kind: type[NatsSettings]) -> dict[str, str]:
+    """What help says of each setting that may be a flag: of all that are no secrets."""
+    found = {}
     for info in fields(kind):
         shown = "" if info.default in ("", None) else f" Default: {info.default}."
-        text = f"{info.description}{shown} [{info.env}]".replace("%", "%%")
         if not info.secret:
-            group.add_argument(info.flag, dest=info.name, default=argparse.SUPPRESS, metavar="VALUE", help=text)
+            found[info.name] = f"{info.description}{shown} [{info.env}]"
+    return found
 
 
 def load(kind: type[S], given: Mapping[str, Any], env: Mapping[str, str]) -> S:
@@ -222,7 +244,7 @@ def _find(info: FieldInfo, given: Mapping[str, Any], env: Mapping[str, str]) -> 
 def parse(kind: type[S], argv: Sequence[str], env: Mapping[str, str], *, prog: str, summary: str) -> S:
     """Settings for a process of its own: its help, its flags, its environment."""
     parser = argparse.ArgumentParser(prog=prog, usage=f"{prog} [--help] [SETTING ...]", description=summary)
-    add_arguments(parser, kind)
+    add_flags(parser, described(kind))
     try:
         return load(kind, vars(parser.parse_args(argv)), env)
     except SettingsError as error:

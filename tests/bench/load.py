@@ -19,15 +19,17 @@ import msgspec
 import nats
 from nats.aio.msg import Msg
 
-from services.cli.support import offers, processes
 from services.cli.support.plan import Plan
 from services.cli.support.system import Up, up
+from shared.broker.nats.connection import connect
+from shared.broker.store import Store
 from shared.hub.resources import DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.informer import Informer
 from shared.kube.resources import DEPLOYMENTS, NAMESPACES
 from shared.pipeline.buckets import RESERVATIONS
+from shared.process.settings import NatsSettings
 from tests.support import worlds
 from tests.support.counting import FOLLOWERS, OURS
 
@@ -206,6 +208,29 @@ class Bench:
         root = self.admin.at(f"{self._server.scheme}://{self._server.netloc}/sandbox/{path}")
         return msgspec.json.decode(await root.request(method, "", body=body))
 
+    async def load(self, items: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """Put objects into the sandbox as they are; their versions."""
+        found: Sequence[str] = (await self.ask("POST", "objects", {"items": items}))["versions"]
+        return found
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        """The buckets of the system."""
+        bus, store = await connect("bench", NatsSettings(nats_url=self.running.place.nats))
+        try:
+            yield store
+        finally:
+            await bus.close()
+
+    @asynccontextmanager
+    async def targets(self) -> AsyncIterator[dict[str, Client]]:
+        """Clients of the administrators of the targets."""
+        async with AsyncExitStack() as stack:
+            yield {
+                name: await stack.enter_async_context(_client(path))
+                for name, path in self.running.place.targets.items()
+            }
+
 
 @asynccontextmanager
 async def bench(
@@ -218,11 +243,12 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     """A system over so many equal targets, each with so many cores, with something placed already; `delay` is what
     workloads take to become ready, in seconds."""
-    processes.READY_WITHIN = offers.READY_WITHIN = PATIENCE
     async with AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         file = worlds.write_world(data / "world.yaml", worlds.world(targets, cpu=cpu, delay=delay))
-        plan = Plan(data=data / "up", world=file, copies=copies or {}, env={**NO_BOUNDS, **(env or {})})
+        plan = Plan(
+            data=data / "up", world=file, copies=copies or {}, ready_within=PATIENCE, env={**NO_BOUNDS, **(env or {})}
+        )
         running = await stack.enter_async_context(up(plan))
         user = await stack.enter_async_context(_client(running.place.users[worlds.USER]))
         admin = await stack.enter_async_context(_client(running.place.kubeconfig))

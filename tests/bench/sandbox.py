@@ -23,6 +23,7 @@ import uvloop
 
 from services.sandbox.run import serve
 from services.sandbox.world.world import World
+from shared.process.memory import keep_large_blocks_apart
 from tests.bench.machine import machine, spread
 
 CREATES = 10_000
@@ -44,6 +45,7 @@ def server(said: Connection, tls: bool) -> None:
                 said.send((int(ready.url.rpartition(":")[2]), str(Path(folder) / "sandbox.crt")))
                 await asyncio.Event().wait()
 
+    keep_large_blocks_apart()  # as `services.sandbox` does
     uvloop.run(run())
 
 

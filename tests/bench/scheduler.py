@@ -118,22 +118,38 @@ def turns_ms(work: Callable[[int], object], times: int) -> list[float]:
     return taken
 
 
+def unequal(number: int, spec: dict[str, object]) -> Request:
+    """One of many placements that ask alike, and each for other amounts than the one before."""
+    asked = request(number, spec)
+    amounts = {"cpu": 0.1 + 0.01 * (number % 97), "memory": (1 + number % 5) * 2.0**30}
+    deployment = msgspec.structs.replace(WORKLOAD[0], replicas=12 + number % 9, requests=amounts)
+    return msgspec.structs.replace(asked, workload=(deployment, *WORKLOAD[1:]))
+
+
 def decide(
-    size: int, times: int, spec: dict[str, object] = SPEC, regions: int = 22, *, alike: bool = True
+    size: int,
+    times: int,
+    spec: dict[str, object] = SPEC,
+    regions: int = 22,
+    *,
+    alike: bool = True,
+    asked: Callable[[int, dict[str, object]], Request] = request,
 ) -> list[float]:
     """CPU milliseconds of each decision over so many targets. `alike`: the candidates are those of the last one."""
     targets, settings = fleet(size, regions), SchedulerSettings()
     snapshot = snapshot_of(targets)
     policy = tuple(float(number % 101) for number in range(size))
-    requests = [request(number, spec) for number in range(8)]
+    requests = [asked(number, spec) for number in range(8 if asked is request else times)]
     # As decoded from messages, no two of which share their strings.
-    candidates = [tuple(target.id for target in targets) for _ in requests]
+    candidates = [tuple(target.id for target in targets) for _ in range(8)]
 
     def once(number: int) -> None:
         ids, scores = candidates[number % 8], policy
         if not alike:
             ids, scores = ids[number % 2 :], scores[number % 2 :]
-        outcome = schedule(requests[number % 8], snapshot, ids, now=1.0, settings=settings, policy_scores=scores)
+        outcome = schedule(
+            requests[number % len(requests)], snapshot, ids, now=1.0, settings=settings, policy_scores=scores
+        )
         assert outcome.proposal.selected, outcome.proposal.refusal
 
     return turns_ms(once, times)
@@ -215,11 +231,17 @@ def main() -> None:
             times = max((20_000 if quick else 200_000) // size, 10)
             taken = decide(size, min(times, 500))
             print(f"| {size:,} | {statistics.median(taken):.2f} | {min(taken):.2f} | {goal:g} |", flush=True)
+    taken = decide(100, 200 if quick else 2_000, asked=unequal)
+    print(f"\n100 targets, each request for other amounts: {statistics.median(taken):.2f}, fastest {min(taken):.2f} ms")
     wide = {**SPEC, "targets": {"count": {"min": 100, "max": 100}}, "replicas": {"division": "Duplicated"}}
-    print(f"\n100 targets over 100 regions of 10,000: {statistics.median(decide(10_000, 10, wide, 100)):.1f} ms")
+    print(f"100 targets over 100 regions of 10,000: {statistics.median(decide(10_000, 10, wide, 100)):.1f} ms")
     both = {**wide, "spread": [{"topologyKey": REGION, "maxSkew": 1, "maxDomains": 50}, {"topologyKey": ZONE}]}
     taken = decide(10_000, 10, both, 100)
     print(f"the same over at most 50 regions, and over zones as well: {statistics.median(taken):.1f} ms")
+    keys = [{"topologyKey": key} for key in (REGION, ZONE, "moorage.io/provider")]
+    three = {**wide, "targets": {"count": {"min": 30, "max": 30}}, "spread": keys}
+    taken = decide(10_000, 20, three)
+    print(f"30 targets of 10,000 under three keys that must hold: {statistics.median(taken):.1f} ms (goal 50)")
     print(f"candidates unlike the last decision's, 10,000: {statistics.median(decide(10_000, 20, alike=False)):.2f} ms")
     print(
         f"a changed target in 10,000: {update_us(10_000, 300):.0f} µs; columns: {bytes_per_target(10_000):.0f} B each"

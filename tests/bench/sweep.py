@@ -14,10 +14,12 @@ import time
 from typing import Any
 
 from services.controller.agenda import Agenda
+from services.controller.answers import AnswerTimes
 from services.controller.controller import Controller
 from services.controller.core.observation import KnownDecision
 from services.controller.moves import Moves
 from services.controller.observer import Observer
+from services.controller.overrides import Overrides
 from services.controller.projections import KnownBinding
 from services.controller.reconcile import Reconciler
 from services.controller.selection import Selections
@@ -37,7 +39,8 @@ from shared.kube.client import Client
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry, PreviousChoice
 from shared.model.target import Target
-from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, POLICIES, WAITING
+from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, KINDS, POLICIES, WAITING
+from shared.pipeline.buckets import WORKSPACES as WORKSPACE_BUCKET
 from tests.bench.machine import machine
 
 WORKSPACES = 100
@@ -76,17 +79,27 @@ def placement(ref: PlacementRef, names: list[str]) -> Any:
     return decode_placement({"metadata": metadata, "spec": spec, "status": status})
 
 
+async def untold(_: Any) -> None:
+    """Nobody listens."""
+
+
 async def build(placements: int) -> Controller:
     store, settings = MemoryStore(), ControllerSettings()
     await store.provision(BUCKETS)
     async with Client(Credentials(server="http://localhost")) as client:
         hub = Hub(client, "kcp")
-        watches = Watches(hub, lambda _: None, lambda _: None, lambda *_: None, lambda: None)
+        watches = Watches(hub, AllowAll(), lambda _: None, lambda _: None, *[lambda *_: None] * 3, lambda: None)
         for number in range(WORKSPACES):
             path = f"root:team-{number:02}"
-            watch = WorkspaceWatch(path, hub.at(path), lambda _: None, lambda _: None, lambda _: None, lambda: None)
-            for informer in (watch._placements, watch._policies, watch._decisions):
+            watch = WorkspaceWatch(path, hub.at(path), AllowAll(), *[lambda _: None] * 5, lambda: None)
+            for informer in (
+                watch._placements,
+                watch._declared,
+                watch._overrides,
+                watch._decisions,
+            ):
                 informer.synced.set()
+            watch.policies.known.set()
             watch._bound_known.set()
             watches._running[path] = (watch, asyncio.create_task(asyncio.sleep(0)))
         observer = Observer(
@@ -96,6 +109,7 @@ async def build(placements: int) -> Controller:
             inventory=Table(store, INVENTORY).follow(),
             clock=lambda: NOW,
             moves=Moves(settings, lambda: NOW),
+            answers=AnswerTimes(settings.resync_seconds),
         )
         reconciler = Reconciler(
             observer=observer,
@@ -103,8 +117,13 @@ async def build(placements: int) -> Controller:
             heads=Table(store, HEADS),
             waiting=Table(store, WAITING),
             policies=Table(store, POLICIES).follow(),
+            kinds=Table(store, KINDS).follow(),
+            workspaces=Table(store, WORKSPACE_BUCKET).follow(),
             rounds=Rate(0, lambda: NOW),
             selections=Selections(AllowAll()),
+            overrides=Overrides(watches, AllowAll(), lambda: NOW),
+            tell=untold,
+            look_at=lambda _ref: None,
         )
         found = Controller(
             settings=settings,
@@ -114,6 +133,8 @@ async def build(placements: int) -> Controller:
             reconciler=reconciler,
             policies_table=Table(store, POLICIES),
             changed_policies=WorkQueue(),
+            kinds_table=Table(store, KINDS),
+            changed_kinds=WorkQueue(),
             agenda=Agenda(),
         )
         fill(found, placements)

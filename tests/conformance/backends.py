@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import yaml
 
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from tests.support import apiserver, servers
+from tests.support import apiserver, kcp, servers
+from tests.support.grants import ACCESS, grant
 
 STRANGER = "stranger"
 """A user without any rights but those that everybody has."""
@@ -38,14 +40,15 @@ class Backend:
     """An API server under test.
 
     `admin`, `stranger` and `workloads` are kubeconfigs. `stranger` is None where the server was given to us without
-    one. `workloads` leads to where Deployments are built in: not in a workspace of kcp, which has them by definition.
-    `forget` makes the server forget old versions, as time does; None where we have no hold on that.
+    one. `workloads` leads to where Deployments are built in (not in a workspace of kcp, which has them by definition);
+    it is None where there is no such place. `forget` makes the server forget old versions, as time does; None where we
+    have no hold on that.
     """
 
     name: str
     version: str
     admin: Path
-    workloads: Path
+    workloads: Path | None
     stranger: Path | None = None
     forget: Callable[[], None] | None = None
     extras: dict[str, Path] = field(default_factory=dict)
@@ -93,11 +96,12 @@ def kubernetes(folder: Path) -> Iterator[Backend]:
     binaries = servers.find()
     if binaries is None:
         raise NotHere(f"no kube-apiserver in {servers.folder()}: make servers builds it, {KUBECONFIG} names another")
+    versions = servers.KUBERNETES.versions()
     with apiserver.servers(binaries, folder) as running:
-        server = running.apiserver("conformance", [(STRANGER, ["strangers"])], controllers=True)
+        server = running.apiserver("conformance", [(STRANGER, ["strangers"])], controllers=apiserver.CONTROLLERS)
         yield Backend(
             name="kubernetes",
-            version=f"kube-apiserver {servers.versions()['kube-apiserver']}, etcd {servers.versions()['etcd']}",
+            version=f"kube-apiserver {versions['kube-apiserver']}, etcd {versions['etcd']}",
             admin=server.kubeconfigs[apiserver.ADMIN],
             workloads=server.kubeconfigs[apiserver.ADMIN],
             stranger=server.kubeconfigs[STRANGER],
@@ -120,7 +124,34 @@ def k3s(folder: Path) -> Iterator[Backend]:
         yield Backend(name="k3s", version="k3s v1.36.1", admin=path, workloads=path)
 
 
-BACKENDS = {"sandbox": sandbox, "kubernetes": kubernetes, "k3s": k3s}
+@contextmanager
+def real_kcp(folder: Path) -> Iterator[Backend]:
+    """One workspace of a real kcp, which its stranger may enter and no more. Raises NotHere."""
+    try:
+        with kcp.kcp(folder, [(STRANGER, ["strangers"])]) as running:
+            asyncio.run(_furnished(running))
+            yield Backend(
+                name="kcp",
+                version="as given",
+                admin=running.kubeconfig(workspace=WORKSPACE),
+                workloads=None,
+                stranger=running.kubeconfig(STRANGER, WORKSPACE),
+            )
+    except kcp.NoKcp as reason:
+        raise NotHere(str(reason)) from None
+
+
+async def _furnished(running: kcp.Kcp) -> None:
+    """Make the workspace, and let the stranger in."""
+    async with Client(load_kubeconfig(running.kubeconfig()), timeout=30) as root:
+        await kcp.add_workspace(root, WORKSPACE.partition(":")[2])
+        await grant(root.cluster(WORKSPACE), STRANGER, ACCESS)
+
+
+KCP = pytest.param("kcp", marks=[pytest.mark.kcp, pytest.mark.xdist_group("kcp")])
+"""A case on a real kcp as well; all of them share one."""
+
+BACKENDS = {"sandbox": sandbox, "kubernetes": kubernetes, "k3s": k3s, "kcp": real_kcp}
 
 
 def _post(kubeconfig: Path, path: str) -> None:

@@ -10,8 +10,15 @@ import pytest
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from tests.conformance.api import Api, namespace
-from tests.conformance.backends import BACKENDS, REQUIRED, Backend, NotHere
+from tests.conformance.backends import BACKENDS, KCP, REQUIRED, Backend, NotHere
+from tests.conformance.otherwise import KCP as KCP_DOES_OTHERWISE
 from tests.conformance.widgets import install
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if reason := KCP_DOES_OTHERWISE.get(item.name):
+            item.add_marker(pytest.mark.xfail(reason=f"on kcp {reason}"))
 
 
 @pytest.fixture(
@@ -20,6 +27,7 @@ from tests.conformance.widgets import install
         pytest.param("sandbox", marks=pytest.mark.xdist_group("conformance-sandbox")),
         pytest.param("kubernetes", marks=[pytest.mark.servers, pytest.mark.xdist_group("servers")]),
         pytest.param("k3s", marks=[pytest.mark.docker, pytest.mark.xdist_group("conformance-k3s")]),
+        KCP,
     ],
 )
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
@@ -52,6 +60,16 @@ async def api(backend: Backend) -> AsyncIterator[Api]:
     admin = Client(load_kubeconfig(backend.admin), user_agent="conformance", timeout=30)
     async with admin, namespace(admin) as name:
         yield Api(backend, admin, name)
+
+
+@pytest.fixture
+async def there(api: Api) -> AsyncIterator[Api]:
+    """Where workloads are built in."""
+    if api.backend.workloads is None:
+        pytest.skip(f"{api.backend.name} builds no workloads in")
+    admin = Client(load_kubeconfig(api.backend.workloads), user_agent="conformance", timeout=30)
+    async with admin, namespace(admin) as name:
+        yield Api(api.backend, admin, name)
 
 
 @pytest.fixture

@@ -219,6 +219,17 @@ async def test_a_version_makes_an_apply_conditional(api: Api):
     assert (error.status, error.reason) == (409, "Conflict")
 
 
+async def test_an_apply_with_a_version_that_nothing_has_makes_a_new_object_and_changes_none(api: Api):
+    document = widget("a", api.namespace, color="red")
+    document["metadata"]["resourceVersion"] = "1"
+    made = await api.admin.apply(WIDGETS, document, field_manager="one")
+    assert made["metadata"]["resourceVersion"] != "1"
+    document["spec"]["color"] = "blue"
+    error = await refusal(api.admin.apply(WIDGETS, document, field_manager="one"))
+    assert (error.status, error.reason) == (409, "Conflict")
+    assert (await api.admin.get(WIDGETS, "a", api.namespace))["spec"]["color"] == "red"
+
+
 async def test_an_apply_with_a_uid_makes_no_new_object(api: Api):
     document = widget("a", api.namespace, color="red")
     document["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"

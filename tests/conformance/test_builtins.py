@@ -1,26 +1,15 @@
 """Built-in kinds, as people write them by hand: what is refused, what is made of it, how patches merge."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from shared.kube.auth.kubeconfig import load_kubeconfig
-from shared.kube.client import Client
 from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, SECRETS, SERVICES, Resource
-from tests.conformance.api import Api, causes, namespace, refusal
+from tests.conformance.api import Api, causes, refusal
 
 RBAC = "rbac.authorization.k8s.io"
 ROLES = Resource(RBAC, "v1", "roles", kind="Role")
 BINDINGS = Resource(RBAC, "v1", "rolebindings", kind="RoleBinding")
+JOBS = Resource("batch", "v1", "jobs", kind="Job")
 STRATEGIC = "application/strategic-merge-patch+json"
-
-
-@pytest.fixture
-async def there(api: Api) -> AsyncIterator[Api]:
-    """Where workloads are built in."""
-    admin = Client(load_kubeconfig(api.backend.workloads), user_agent="conformance", timeout=30)
-    async with admin, namespace(admin) as name:
-        yield Api(api.backend, admin, name)
 
 
 def made(there: Api, resource: Resource, /, metadata: dict | None = None, **content) -> dict:
@@ -79,6 +68,17 @@ async def test_what_is_wrong_is_told_with_field_and_reason(there: Api, resource,
     assert (error.status, error.reason) == (422, "Invalid")
     assert (f"FieldValue{reason}", field) in causes(error)
     assert words in error.message
+
+
+@pytest.mark.parametrize(
+    ("given", "made_of_it"),
+    [({}, (1, 1)), ({"parallelism": 6}, (6, None)), ({"completions": 6}, (1, 6))],
+)
+async def test_a_job_succeeds_once_unless_it_says_how_much_works_at_once(there: Api, given, made_of_it):
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}
+    job = made(there, JOBS, spec={**given, "suspend": True, "template": template})
+    spec = (await there.admin.create(JOBS, job))["spec"]
+    assert (spec.get("parallelism"), spec.get("completions")) == made_of_it
 
 
 async def test_data_that_is_not_base64_cannot_be_read(there: Api):

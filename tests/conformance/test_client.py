@@ -2,10 +2,14 @@
 
 import asyncio
 
+from services.discovery.serving import QUIET
+from shared.kube.apis import discover
+from shared.kube.changes import ChangeWatch
 from shared.kube.informer import Informer
-from shared.kube.resources import CONFIGMAPS
+from shared.kube.resources import CONFIGMAPS, CRDS
 from tests.conformance.api import Api
 from tests.conformance.widgets import WIDGETS, widget
+from tests.support import manifests
 
 NAMES = [f"w{number}" for number in range(7)]
 
@@ -57,3 +61,21 @@ async def test_an_informer_outlives_the_watches_that_its_server_ends(api: Api):
                     break
         assert len(informer.objects) == number
         await events.aclose()
+
+
+async def test_a_watch_of_definitions_alone_tells_of_a_kind_once_it_can_be_discovered(api: Api):
+    """What discovery of targets goes by: some hundredths of a second after the last event, the kind is there."""
+    news, definition = asyncio.Event(), manifests.definition(f"{api.namespace}.example.com", "Gadget")
+    found = False
+    async with ChangeWatch(api.admin, CRDS, news, refused=5.0) as watch, asyncio.timeout(30):
+        await watch.synced.wait()
+        news.clear()
+        await api.admin.create(CRDS, definition)
+        while not found:
+            await news.wait()
+            news.clear()
+            await asyncio.sleep(QUIET)
+            served = (await discover(api.admin)).kinds
+            found = any((each.group, each.kind) == (definition["spec"]["group"], "Gadget") for each in served)
+            assert found or news.is_set()
+    await api.admin.delete(CRDS, definition["metadata"]["name"])

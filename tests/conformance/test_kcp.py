@@ -1,7 +1,4 @@
-"""What kcp has beyond Kubernetes: workspaces, their isolation, and APIs offered in one and used in another.
-
-On the sandbox for now; a real kcp takes these cases too, once there is one.
-"""
+"""What kcp has beyond Kubernetes: workspaces, their isolation, and APIs offered in one and used in another."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,12 +9,14 @@ import pytest
 from shared.hub.resources import WORKSPACES
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
+from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS, Resource
 from tests.conformance.api import Api, refusal, until, watching
-from tests.conformance.backends import STRANGER
+from tests.conformance.backends import KCP, STRANGER
 from tests.conformance.test_access import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, document, reference, subject
+from tests.support.kcp import add_workspace
 
-pytestmark = pytest.mark.parametrize("backend", ["sandbox"], indirect=True)
+pytestmark = pytest.mark.parametrize("backend", ["sandbox", KCP], indirect=True)
 
 APIS = "apis.kcp.io"
 SCHEMAS = Resource(APIS, "v1alpha1", "apiresourceschemas", False, "APIResourceSchema")
@@ -38,17 +37,6 @@ class Tree:
 
     def at(self, name: str = "") -> Client:
         return self.admin.cluster(f"{self.path}:{name}" if name else self.path)
-
-
-async def add_workspace(parent: Client, name: str) -> dict[str, Any]:
-    await parent.create(WORKSPACES, document(WORKSPACES, name))
-
-    async def ready() -> dict[str, Any] | None:
-        found = await parent.get(WORKSPACES, name)
-        return found if (found.get("status") or {}).get("phase") == "Ready" else None
-
-    found: dict[str, Any] = await until(ready, f"workspace {name} is Ready")
-    return found
 
 
 @pytest.fixture
@@ -92,9 +80,12 @@ async def test_workspaces_do_not_see_each_other(tree: Tree):
         assert await events.rest() == []
 
 
-async def test_a_workspace_that_is_not_there_is_forbidden_not_absent(tree: Tree):
-    error = await refusal(tree.at("nowhere").list(NAMESPACES))
-    assert (error.status, error.reason) == (403, "Forbidden")
+UNKNOWN = {403, 404}
+"""What a workspace that is not there answers: kcp with 404, which names the workspace, the sandbox with 403."""
+
+
+async def test_a_workspace_that_is_not_there_refuses_everything(tree: Tree):
+    assert (await refusal(tree.at("nowhere").list(NAMESPACES))).status in UNKNOWN
 
 
 async def test_all_workspaces_at_once_are_for_nobody(tree: Tree):
@@ -109,7 +100,18 @@ async def test_a_deleted_workspace_takes_all_below_it_along(tree: Tree):
         return not [each for each in (await tree.at().list(WORKSPACES)).items if each["metadata"]["name"] == "consumer"]
 
     await until(gone, "the workspace is gone")
-    assert (await refusal(tree.at("consumer").list(NAMESPACES))).status == 403
+    assert (await refusal(tree.at("consumer").list(NAMESPACES))).status in UNKNOWN
+
+
+async def answers(client: Client) -> bool:
+    """Whether it may list namespaces by now: authorizers read rules from caches."""
+    try:
+        await client.list(NAMESPACES)
+    except ApiError as error:
+        if not error.forbidden:
+            raise
+        return False
+    return True
 
 
 async def test_access_comes_before_any_right(api: Api, tree: Tree):
@@ -129,7 +131,7 @@ async def test_access_comes_before_any_right(api: Api, tree: Tree):
         await consumer.create(
             CLUSTER_ROLE_BINDINGS, document(CLUSTER_ROLE_BINDINGS, "a", roleRef=role, subjects=[subject()])
         )
-        assert (await stranger.list(NAMESPACES)).items is not None
+        await until(lambda: answers(stranger), "access is granted")
 
 
 async def test_reviews_are_asked_of_the_workspace_that_they_are_about(tree: Tree):
@@ -146,7 +148,8 @@ async def test_reviews_are_asked_of_the_workspace_that_they_are_about(tree: Tree
     role = reference("ClusterRole", "look")
     binding = document(CLUSTER_ROLE_BINDINGS, "look", roleRef=role, subjects=[subject()])
     await tree.at("provider").create(CLUSTER_ROLE_BINDINGS, binding)
-    assert (await asks("provider"), await asks("consumer")) == (True, False)
+    await until(lambda: asks("provider"), "the right is granted")
+    assert not await asks("consumer")
 
 
 async def offer(provider: Client, *claims: dict[str, Any]) -> None:
@@ -164,7 +167,17 @@ async def bind(tree: Tree, *claims: dict[str, Any]) -> dict[str, Any]:
     accepted = [{**each, "state": "Accepted", "selector": {"matchAll": True}} for each in claims]
     spec = {"reference": {"export": {"path": f"{tree.path}:provider", "name": "things"}}, "permissionClaims": accepted}
     consumer = tree.at("consumer")
-    await consumer.create(BINDINGS, document(BINDINGS, "things", spec=spec))
+
+    async def may_bind() -> bool:  # kcp takes a moment to take notice of an export
+        try:
+            await consumer.create(BINDINGS, document(BINDINGS, "things", spec=spec))
+        except ApiError as error:
+            if not error.forbidden:
+                raise
+            return False
+        return True
+
+    await until(may_bind, "the export may be bound")
 
     async def bound() -> dict[str, Any] | None:
         found = await consumer.get(BINDINGS, "things")
@@ -178,7 +191,7 @@ async def test_a_schema_is_for_good(tree: Tree):
     await offer(tree.at("provider"))
     name = f"v1.things.{THINGS.group}"
     error = await refusal(tree.at("provider").merge_patch(SCHEMAS, name, {"spec": {"scope": "Cluster"}}))
-    assert error.status == 422
+    assert error.status in {403, 422}
 
 
 async def test_what_is_offered_in_one_workspace_is_served_where_it_is_bound(tree: Tree):
@@ -239,14 +252,23 @@ async def test_a_claim_that_was_accepted_opens_that_and_no_more(tree: Tree):
     assert (await refusal(everywhere.list(secrets))).status in {403, 404}
 
 
+async def shown(client: Client) -> list[Any]:
+    """The ConfigMaps that a view shows; none where it refuses to."""
+    try:
+        return (await client.list(CONFIGMAPS)).items
+    except ApiError as error:
+        if error.forbidden or error.not_found:
+            return []
+        raise
+
+
 async def test_a_claim_that_was_not_accepted_opens_nothing(tree: Tree):
     await offer(tree.at("provider"), CLAIM)
     await bind(tree)
     consumer, everywhere = tree.at("consumer"), await view(tree)
     await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
     await consumer.create(CONFIGMAPS, document(CONFIGMAPS, "mine", "here"))
-    error = await refusal(everywhere.list(CONFIGMAPS))
-    assert error.status in {403, 404}
+    assert await shown(everywhere) == []
 
 
 async def test_the_end_of_a_binding_is_the_end_of_what_it_served(tree: Tree):

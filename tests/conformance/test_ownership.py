@@ -55,6 +55,18 @@ async def test_who_applies_what_was_so_before_has_no_time_and_comes_first(api: A
     assert listed == [("two", False), ("one", True)]
 
 
+@pytest.mark.parametrize("given", [[], None], ids=str)
+async def test_an_empty_list_of_owners_takes_nothing_from_anybody(api: Api, given):
+    made = await apply(api, "one", color="red")
+    before = owned(made, "one")
+    body = {"metadata": {"managedFields": given}, "spec": {"size": 7}}
+    patched = await api.admin.merge_patch(WIDGETS, "a", body, api.namespace, field_manager="two")
+    assert owned(patched, "one") == before
+    made["metadata"] |= {"managedFields": given, "resourceVersion": patched["metadata"]["resourceVersion"]}
+    replaced = await api.admin.replace(WIDGETS, made, field_manager="two")
+    assert owned(replaced, "one") == before
+
+
 async def test_what_nobody_owned_belongs_to_a_manager_of_its_own_at_the_first_apply(api: Api):
     await api.admin.create(WIDGETS, widget("a", api.namespace, color="red"))
     await api.admin.merge_patch(WIDGETS, "a", {"metadata": {"managedFields": [{}]}}, api.namespace)

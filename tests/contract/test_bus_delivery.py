@@ -131,6 +131,16 @@ async def test_a_duplicate_id_is_answered_and_swallowed(lab: Lab) -> None:
     assert seen == [b"one", b"three"]
 
 
+async def test_the_newest_message_of_a_subject_is_known_by_its_id(lab: Lab) -> None:
+    bus = await lab.bus()
+    for number in range(3):
+        await bus.publish(lab.subject("a"), b"payload", id=f"a{number}")
+    await bus.publish(lab.subject("b"), b"", id="b")
+    assert await bus.newest_id(lab.stream, lab.subject("a")) == "a2"
+    assert await bus.newest_id(lab.stream, lab.subject("b")) == "b"
+    assert await bus.newest_id(lab.stream, lab.subject("nothing")) == ""
+
+
 @pytest.mark.parametrize("size", [0, 300 * 1024, 3 * 1024 * 1024])
 async def test_payloads_of_any_size_arrive_large_ones_by_claim_check(lab: Lab, size: int) -> None:
     worker = lab.consumer()

@@ -4,10 +4,12 @@ import asyncio
 import itertools
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from shared.broker.bus import ID_HEADER, Delivery, Reject, Retry
+from shared.broker.bus import ID_HEADER, Delivery, GivenUp, Reject, Retry
 from shared.broker.dead import CAUSE_HEADER, CONSUMER_HEADER, ORIGIN_HEADER
 from tests.contract.conftest import Lab, elapse
 from tests.support.waiting import until
@@ -84,6 +86,49 @@ async def test_reject_goes_to_the_dead_letters_with_its_reason_and_does_not_come
     assert letter.headers["traceparent"] == "00-x"
     await elapse(0.7)
     assert attempts == [1]
+
+
+async def test_whoever_wants_to_is_around_when_a_message_is_parked(lab: Lab) -> None:
+    worker = lab.consumer(max_failures=1)
+    bus = await lab.bus(worker)
+    seen: list[tuple[str, str, str]] = []
+
+    @contextmanager
+    def parking(delivery: Delivery, why: GivenUp, cause: str) -> Iterator[None]:
+        yield
+        seen.append((delivery.subject, why, cause))
+
+    async def handle(delivery: Delivery) -> None:
+        raise Reject("no") if delivery.payload == b"reject" else KeyError("x")
+
+    await bus.consume(worker, handle, parking=parking)
+    await bus.publish(lab.subject("a"), b"reject", id="1")
+    await bus.publish(lab.subject("b"), b"fail", id="2")
+    await until(lambda: len(seen) == 2)
+    assert sorted(seen) == [
+        (lab.subject("a"), "rejected", "no"),
+        (lab.subject("b"), "failed", "KeyError: 'x'"),
+    ]
+
+
+async def test_what_waits_for_a_consumer_is_known_from_the_last_look(lab: Lab) -> None:
+    worker = lab.consumer(concurrency=1)
+    bus = await lab.bus(worker)
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def handle(_delivery: Delivery) -> None:
+        entered.set()
+        await release.wait()
+
+    for number in range(3):
+        await bus.publish(lab.subject("a"), b"", id=str(number))
+    assert await bus.missing((), (worker,)) == []
+    assert bus.lags[worker.name] == (3, 0)
+    await bus.consume(worker, handle)
+    await entered.wait()
+    assert await bus.missing((), (worker,)) == []
+    assert bus.lags[worker.name] == (2, 1)
+    release.set()
 
 
 async def test_a_poison_message_is_parked_with_its_cause_while_the_worker_lives_and_others_flow(lab: Lab) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from shared.broker.bus import Bus
 from shared.broker.nats import blobs
+from shared.broker.nats.answers import api_answer
 from shared.broker.nats.blobs import BUCKET, CONFIG, STREAM
 from shared.broker.nats.bus import NatsBus
-from shared.broker.nats.client import api_answer
 from tests.contract.conftest import Lab
 
 LARGE = json.dumps([{"target": f"root:platform/east-{n}", "message": "lack batch/v1 CronJob"} for n in range(10_000)])

@@ -277,6 +277,32 @@ async def test_a_write_that_is_sent_again_after_a_lost_answer_is_no_conflict_wit
     await witness.close()
 
 
+async def test_an_answer_that_comes_after_whoever_flushed_gave_up_does_not_end_the_reading(
+    nats_server: NatsServer,
+) -> None:
+    """On a busy machine it did: the connection was deaf for half a minute."""
+    client = await NatsClient.connect(nats_server.url, name="x")
+    with pytest.raises(BusError, match="does not answer"):
+        await client.flush(timeout=0)
+    assert "memory" in await client.api("INFO")
+    assert client.resends == 0
+    await client.close()
+
+
+async def test_a_connection_whose_reading_fails_is_made_anew(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await NatsClient.connect(nats_server.url, name="x")
+
+    async def fail(_: bytes) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(client._nc._ps, "parse", fail)
+    assert "memory" in await client.api("INFO")
+    await client.close()
+
+
 async def test_closing_for_good_is_said_and_shows_as_ill_health(
     nats_server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -286,5 +312,5 @@ async def test_closing_for_good_is_said_and_shows_as_ill_health(
     await until(lambda: not bus.healthy())
     with pytest.raises(BusError, match="closed"):
         await bus.publish("moorage.x", b"", id="1")
-    assert "closed the connection for good" in caplog.text
+    await until(lambda: "closed the connection for good" in caplog.text)
     await bus.close()

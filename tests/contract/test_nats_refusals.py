@@ -171,6 +171,29 @@ async def test_garbage_of_a_stranger_is_parked_and_the_worker_lives(own_lab: Lab
     assert len(seen) == 2
 
 
+async def test_a_message_that_its_taker_stumbles_over_is_logged_and_the_next_ones_come(
+    nats_lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[bytes] = []
+
+    def take(message: Any) -> None:
+        heard.append(message.data)
+        if message.data == b"bad":
+            raise ValueError("no such thing")
+
+    bus = await nats_lab.bus()
+    assert isinstance(bus, NatsBus)
+    subscription = await bus.client.subscribe(f"_INBOX.{nats_lab.token}", take)
+    for data in (b"good", b"bad", b"late"):
+        await bus.client.send(f"_INBOX.{nats_lab.token}", data)
+    await until(lambda: heard == [b"good", b"bad", b"late"])
+    assert "a message was not taken" in caplog.text
+    await subscription.unsubscribe()
+    await bus.client.send(f"_INBOX.{nats_lab.token}", b"too late")
+    await bus.client.flush()
+    assert heard == [b"good", b"bad", b"late"]
+
+
 async def test_a_subject_that_no_stream_takes_is_an_error_in_the_end(nats_server: NatsServer) -> None:
     client = await NatsClient.connect(nats_server.url, name="x")
     with pytest.raises(BusError, match="nobody answers there"):

@@ -13,6 +13,7 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 
 from shared.process.tracing import Telemetry, current_trace
 from tests.support.compose import SERVICES
+from tests.support.jaeger import CONFIG
 
 pytestmark = pytest.mark.docker
 
@@ -26,6 +27,8 @@ def jaeger() -> Iterator[DockerContainer]:
     container = (
         DockerContainer(service["image"])
         .with_envs(**service["environment"])
+        .with_command(service["command"])
+        .with_volume_mapping(str(CONFIG), "/etc/jaeger/config.yaml")
         .with_exposed_ports(OTLP, QUERY)
         .waiting_for(HttpWaitStrategy(QUERY, "/").with_startup_timeout(60))
     )
@@ -62,9 +65,9 @@ async def test_two_workers_are_one_trace_in_jaeger(jaeger: DockerContainer, monk
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address(jaeger, OTLP))
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": address(jaeger, OTLP)}
     first, second = Telemetry("controller", environment), Telemetry("discovery", environment)
-    with first.span("controller reconcile", headers={}, about="root/shop/web", kind="producer") as headers:
+    with first.span("controller reconcile", headers={}, about="root/shop/web", kind="producer") as span:
         trace = current_trace()
-    with second.span("discovery discover", headers=headers, about="root/shop/web", kind="consumer"):
+    with second.span("discovery discover", headers=span.headers, about="root/shop/web", kind="consumer"):
         assert current_trace() == trace
     for telemetry in (first, second):
         await asyncio.to_thread(telemetry.close)

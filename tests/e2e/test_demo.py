@@ -16,7 +16,7 @@ from tests.support.process import BOUND, Process, process
 ROOT = Path(__file__).parents[2]
 WITHIN = 120.0  # seconds that the whole demo may take
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(WITHIN + 30), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(WITHIN + 30), pytest.mark.xdist_group("pages")]
 
 
 async def until_it_says(command: Process, text: str) -> None:
@@ -52,6 +52,8 @@ async def test_the_demo_gets_there_in_plain_lines_and_leaves_nothing_running(tmp
     for placement in ("backend", "background", "payments", "storefront"):
         assert re.search(rf"^  shop/{placement} +running   on [\w, -]+$", output, re.MULTILINE), output
     assert re.search(r"^  shop/impossible +refused   0/8 targets: \d insufficient cpu", output, re.MULTILINE), output
+    for word in ("Accepted +place as anton", "Requested +Created", "Decided", "Bound", "Ready +in 1 target"):
+        assert re.search(rf"^  \d\d:\d\d:\d\d  reports/reports +{word}", output, re.MULTILINE), output
     assert re.search(r"^    chosen [\w-]+ +\d+\.\d = \w+ \d+\.\d \+ .*  Healthy$", output, re.MULTILINE), output
     assert "    not    1 cluster: workspace not allowed" in output
     assert re.search(r"is lost, with [1-9] placements on it$", output, re.MULTILINE), output

@@ -6,6 +6,8 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +18,13 @@ from shared.broker.nats.server import NatsServer
 from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
+from shared.kube.quantity import parse_quantity
 from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, NAMESPACES, SECRETS, SERVICES, Resource
 from tests.e2e.system import until
 from tests.support import apiserver, kubelets, perimeter, servers
+from tests.support import kubectl as support
 from tests.support.client import if_there
+from tests.support.kubectl import cells
 from tests.support.manifests import condition
 from tests.support.process import process
 from tests.support.worlds import NAMESPACE, deployment, placement
@@ -27,12 +32,18 @@ from tests.support.worlds import NAMESPACE, deployment, placement
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.servers,
+    pytest.mark.timeout(300),  # three API servers with their controllers and all workers are started at first
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.xdist_group("servers"),
+    pytest.mark.xdist_group("servers-kubernetes"),
 ]
 
 SYSTEM = "moorage-system"
-OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status")  # the others talk to NATS alone
+OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status", "intake")  # the others talk to NATS alone
+REQUESTERS = """
+users:
+  - {user: alice, groups: [shop]}
+  - {user: mallory}
+"""
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:"
 TARGETS = ("north", "south", "private")
 REQUESTER = "placement.moorage.io/requester"
@@ -44,6 +55,7 @@ BRISK = {
     "MOORAGE_PROBE_INTERVAL_SECONDS": "1",
     "MOORAGE_LOST_AFTER_SECONDS": "2",
     "MOORAGE_RESYNC_SECONDS": "5",
+    "MOORAGE_CAPACITY_INTERVAL_SECONDS": "5",
 }
 
 
@@ -55,6 +67,15 @@ class Hub:
         self.alice: Client
         self.targets: dict[str, Client] = {}
         self.servers: dict[str, apiserver.ApiServer] = {}
+        self.nats = ""
+
+    async def ask(self, user: str, name: str, folder: Path) -> tuple[int, str]:
+        """Ask on the bus, as a user, for a placement of a Deployment: how the command ended, and what it said."""
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [deployment(name), placement(name)]}))
+        asking = ["moorage", "place", "-f", str(path), "--workspace", "", "--user", user, "--wait"]
+        async with process(asking, {**os.environ, "MOORAGE_NATS_URL": self.nats}) as running:
+            return await running.ends(), running.output
 
     async def place(self, name: str, **spec: Any) -> None:
         await self.alice.create(DEPLOYMENTS, deployment(name))
@@ -92,8 +113,9 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     async with AsyncExitStack() as stack:
         running = stack.enter_context(apiserver.servers(binaries, folder))
         users = [("alice", ["shop"]), *((f"{ACCOUNT}{name}", ["system:serviceaccounts"]) for name in OF_THE_HUB)]
-        server = await asyncio.to_thread(running.apiserver, "hub", users, controllers=True)
+        server = await asyncio.to_thread(running.apiserver, "hub", users, controllers=apiserver.CONTROLLERS)
         found = Hub()
+        found.servers["hub"] = server
 
         async def client(kubeconfig: Any) -> Client:
             return await stack.enter_async_context(Client(load_kubeconfig(kubeconfig), timeout=20))
@@ -104,7 +126,8 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         async with process(install, os.environ) as installing:
             assert await installing.ends() == 0, installing.output
         for name in TARGETS:
-            found.servers[name] = await asyncio.to_thread(running.apiserver, name)
+            collected = partial(running.apiserver, name, controllers=[apiserver.GARBAGE])
+            found.servers[name] = await asyncio.to_thread(collected)
             kubeconfig = found.servers[name].kubeconfigs[apiserver.ADMIN]
             found.targets[name] = await client(kubeconfig)
             await kubelets.join(found.targets[name], f"{name}-0", cpu="8", memory="32Gi", pods="110")
@@ -112,16 +135,22 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
             await offer(found.admin, name, kubeconfig.read_bytes())
         await entitle(found.admin)
         nats = await stack.enter_async_context(NatsServer(folder / "nats"))
+        found.nats = nats.url
+        (folder / "users.yaml").write_text(REQUESTERS)
         workers = []
         for name in PIPELINE:
             env = {**os.environ, **BRISK, **perimeter.ENVIRONMENT, "MOORAGE_NATS_URL": nats.url}
+            env["MOORAGE_USERS_FILE"] = str(folder / "users.yaml")
             if name in OF_THE_HUB:
                 env["MOORAGE_KUBECONFIG"] = str(server.kubeconfigs[f"{ACCOUNT}{name}"])
             workers.append(await stack.enter_async_context(process(["moorage", "worker", name], env)))
         for worker in workers:
             await worker.record(lambda record: record["message"] == "ready")
         yield found
-        forbidden = [line for worker in workers for line in worker.lines if "orbidden" in line]
+        lines = [
+            line for worker in workers for line in worker.lines if "mallory" not in line
+        ]  # who is meant to be refused
+        forbidden = [line for line in lines if "orbidden" in line]
         assert not forbidden, forbidden[:3]
 
 
@@ -157,6 +186,26 @@ async def entitle(admin: Client) -> None:
             }
         ],
     }
+    impersonated = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "requesters", "labels": {"placement.moorage.io/aggregate-to-requesters": "true"}},
+        "rules": [
+            {
+                "apiGroups": [""],
+                "resources": ["users"],
+                "verbs": ["impersonate"],
+                "resourceNames": ["alice", "mallory"],
+            },
+            {
+                "apiGroups": [""],
+                "resources": ["groups"],
+                "verbs": ["impersonate"],
+                "resourceNames": ["shop", "system:authenticated"],
+            },
+        ],
+    }
+    await admin.create(Resource(RBAC, "v1", "clusterroles", False, "ClusterRole"), impersonated)
     for name, rule in rules.items():
         role = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rule}
         await admin.create(Resource(RBAC, "v1", "clusterroles", False, "ClusterRole"), role)
@@ -186,6 +235,21 @@ async def test_a_placement_is_placed_where_its_requester_may_with_every_number_r
         assert total == pytest.approx(each["score"], abs=0.01)
     status = await hub.status("web")
     assert {each["type"] for each in status["conditions"]} >= {"Scheduled", "Applied", "Healthy", "Ready"}
+
+
+async def test_a_request_on_the_bus_is_carried_out_as_who_the_subject_names(hub: Hub, tmp_path: Path):
+    code, said = await hub.ask("alice", "asked", tmp_path)
+    assert code == 0, said
+    stamp = (await hub.alice.get(PLACEMENTS, "asked", NAMESPACE))["metadata"]["annotations"][REQUESTER]
+    assert json.loads(stamp)["username"] == "alice"
+    assert set(await hub.placed("asked")) <= {"north", "south"}
+
+
+async def test_the_rbac_of_the_hub_refuses_who_may_not_place_there(hub: Hub, tmp_path: Path):
+    code, said = await hub.ask("mallory", "unasked", tmp_path)
+    assert code == 1
+    assert 'User "mallory" cannot' in said
+    assert await if_there(hub.admin.get(PLACEMENTS, "unasked", NAMESPACE)) is None
 
 
 async def test_the_server_itself_records_who_asked_and_nobody_changes_it(hub: Hub):
@@ -260,6 +324,26 @@ async def test_what_a_real_server_defaults_and_allocates_is_left_alone(hub: Hub)
     await hub.ready("neighbour")
     again = await hub.targets[target].get(SERVICES, "shop", NAMESPACE)
     assert again["metadata"]["resourceVersion"] == before
+
+
+async def test_kubectl_get_says_where_a_placement_is_and_what_room_a_target_has(hub: Hub, tmp_path: Path):
+    assert support.KUBECTL, "the lane brings kubectl"
+    await hub.place("shown", targets={"count": {"min": 2}})
+    await hub.ready("shown")
+    admin = hub.servers["hub"].kubeconfigs[apiserver.ADMIN]
+    _, output = await support.kubectl(tmp_path, admin, "get", "placements", "shown", "--namespace", NAMESPACE)
+    shown = cells(output)["shown"]
+    assert sorted(shown["WHERE"].split(",")) == ["north:1", "south:1"]
+
+    async def counted() -> dict[str, str] | None:
+        _, output = await support.kubectl(tmp_path, admin, "get", "synctargets")
+        north = cells(output).get("north", {})
+        return north if north.get("PLACEMENTS", "0") not in ("0", "<none>") else None
+
+    north = await until(counted, "placements are counted in north")
+    assert north["CORDONED"] == "false"
+    assert 0 < parse_quantity(north["FREE CPU"]) < 8
+    assert 0 < parse_quantity(north["FREE MEMORY"]) <= 32 * 2**30
 
 
 async def test_a_deleted_placement_leaves_nothing_behind(hub: Hub):

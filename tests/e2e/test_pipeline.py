@@ -1,6 +1,7 @@
 """The pipeline as its users meet it: separate processes, real NATS, real HTTP, real workloads."""
 
 import os
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -11,12 +12,14 @@ from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.resources import PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.kube.errors import ApiError
+from shared.kube.quantity import parse_quantity
 from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS
 from shared.pipeline.buckets import INVENTORY, WORKSPACES
 from shared.process.settings import Settings
 from tests.e2e.system import System, running_system, until
 from tests.support import otlp, worlds
 from tests.support.client import if_there
+from tests.support.kubectl import cells, kubectl, needs_kubectl
 from tests.support.manifests import condition, policy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("e2e")]
@@ -24,6 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 BRISK = {
     "MOORAGE_EVICTION_TOLERATION_SECONDS": "2",
     "MOORAGE_PROBE_INTERVAL_SECONDS": "1",
+    "MOORAGE_CAPACITY_INTERVAL_SECONDS": "5",
     "MOORAGE_LOST_AFTER_SECONDS": "2",
     "MOORAGE_RESYNC_SECONDS": "5",
     "MOORAGE_REWALK_INTERVAL_SECONDS": "5",
@@ -64,6 +68,32 @@ async def test_a_placement_becomes_ready_where_it_was_decided_with_every_number_
     assert applied["metadata"]["uid"] != workload["metadata"]["uid"]
 
 
+@needs_kubectl
+async def test_kubectl_get_says_where_a_placement_is_and_what_room_a_target_has(system: System, tmp_path: Path):
+    await system.place_app("shown", count=2, replicas=2, cpu="500m")
+    await until(lambda: system.ready("shown"), "shown is Ready")
+    chosen = await system.chosen("shown")
+
+    async def get(kubeconfig: str, *words: str) -> dict[str, dict[str, str]]:
+        code, output = await kubectl(tmp_path, Path(kubeconfig), "get", *words)
+        assert code == 0, output
+        return cells(output)
+
+    placements = await get(system.place.users[worlds.USER], "placements", "--namespace", worlds.NAMESPACE)
+    assert sorted(placements["shown"]["WHERE"].split(",")) == sorted(f"{name}:2" for name in chosen)
+
+    platform = f"{system.admin.base.partition('/clusters/')[0]}/clusters/{worlds.PLATFORM}"
+
+    async def counted() -> dict[str, str] | None:
+        found = (await get(system.place.kubeconfig, "synctargets", "--server", platform))[chosen[0]]
+        return found if found["PLACEMENTS"] not in ("0", "<none>") else None
+
+    target = await until(counted, "placements are counted")
+    assert target["CORDONED"] == "false"
+    assert 0 < parse_quantity(target["FREE CPU"]) <= 7
+    assert parse_quantity(target["FREE MEMORY"]) > 0
+
+
 async def test_one_placement_is_one_trace_over_all_seven_workers(system: System, spans: otlp.Receiver):
     await system.place_app("traced")
     await until(lambda: system.ready("traced"), "traced is Ready")
@@ -72,12 +102,17 @@ async def test_one_placement_is_one_trace_over_all_seven_workers(system: System,
         f"moorage-{name}"
         for name in ("controller", "discovery", "policy", "scheduler", "decision", "binding", "status")
     }
-    found = await spans.until(lambda all_: everyone <= {span.service for span in all_ if span.trace == trace})
+
+    def whole(all_: list[otlp.Span]) -> bool:  # each process sends its spans when it likes
+        own = {span.id: span for span in all_ if span.trace == trace}
+        parents = {span.parent for span in own.values() if span.parent}
+        return everyone <= {span.service for span in own.values()} and parents <= own.keys()
+
+    found = await spans.until(whole)
     own = {span.id: span for span in found if span.trace == trace}
     roots = [span for span in own.values() if not span.parent]
     assert [root.service for root in roots] == ["moorage-controller"]
-    assert all(span.parent in own for span in own.values() if span.parent)
-    assert all(span.attributes["moorage.placement"] == "root:team/apps/traced" for span in own.values())
+    assert all(span.attributes["moorage.name"] == "traced" for span in own.values())
 
 
 async def test_a_changed_workload_is_rolled_out_where_it_runs(system: System):
@@ -147,6 +182,36 @@ async def test_a_deleted_placement_leaves_nothing_behind(system: System):
     await until(vanished, "the Placement is gone")
     assert await system.placed("gone") == []
     assert not [each for each in await system.bindings() if each["spec"]["placementRef"]["name"] == "gone"]
+
+
+async def test_a_deleted_placement_says_what_holds_it_and_gives_its_capacity_back_when_that_is_gone(system: System):
+    await system.place_app("stuck")
+    await until(lambda: system.ready("stuck"), "stuck is Ready")
+    (target,) = await system.chosen("stuck")
+    held = {"metadata": {"finalizers": ["example.com/hold"]}}
+    await system.targets[target].merge_patch(DEPLOYMENTS, "stuck", held, worlds.NAMESPACE)
+    await system.user.delete(PLACEMENTS, "stuck", worlds.NAMESPACE)
+
+    async def told():
+        return condition(await system.status("stuck"), "Removing")
+
+    said = await until(told, "the Placement says that it is held", holds=bool)
+    assert said["status"] == "True"
+    assert f"{target}: " in said["message"]
+    assert "Deployment apps/stuck is being deleted since" in said["message"]
+    assert said["message"].endswith("waits for finalizer example.com/hold.")
+    status = await system.status("stuck")
+    assert status["phase"] == "Removing"
+    assert [each["phase"] for each in status["targets"]] == ["Removing"]
+    assert any("stuck" in key for key in await system.reservations())
+    free = {"metadata": {"finalizers": None}}
+    await system.targets[target].merge_patch(DEPLOYMENTS, "stuck", free, worlds.NAMESPACE)
+
+    async def gone():
+        return await if_there(system.placement("stuck")) is None
+
+    await until(gone, "the Placement is gone")
+    assert not any("stuck" in key for key in await system.reservations())
 
 
 async def test_a_policy_moves_a_placement_and_its_rules_are_explained(system: System):

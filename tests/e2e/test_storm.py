@@ -17,7 +17,8 @@ import pytest
 
 from services.cli.hub.auditor import ALWAYS, Discrepancy, Evidence, audit
 from services.cli.hub.evidence import Witness, witness
-from services.cli.support.system import LOOPBACK
+from services.cli.support.local import LOOPBACK
+from shared.broker.nats.client import NatsClient
 from shared.broker.nats.connection import connect
 from shared.hub.resources import PLACEMENTS
 from shared.kube.errors import ApiError
@@ -25,6 +26,7 @@ from shared.kube.resources import DEPLOYMENTS
 from shared.process.settings import HubSettings
 from tests.e2e.system import System, running_system, until
 from tests.support import worlds
+from tests.support.told import told, told_twice, untold
 
 SECONDS = float(os.environ.get("MOORAGE_STORM_SECONDS", "60"))
 SEED = int(os.environ.get("MOORAGE_STORM_SEED", "1"))
@@ -39,7 +41,7 @@ pytestmark = [
 TARGETS, ROOM = 6, 4.0  # clusters, cores of each
 NAMES = [f"app-{number:02}" for number in range(40)]
 MOST = 4  # replicas of 0.36 cores; 2.5 of them on average: 36 cores in all
-VICTIMS = ("scheduler", "decision", "binding")
+VICTIMS = ("controller", "scheduler", "decision", "binding", "status")
 COPIES = dict.fromkeys(VICTIMS, 3)
 ENV = {"MOORAGE_RESYNC_SECONDS": "5", "MOORAGE_RELEASE_SECONDS": "5", "MOORAGE_WAITING_INITIAL_SECONDS": "1"}
 EDITORS, PAUSE = 2, 0.25  # seconds between two edits of each
@@ -134,6 +136,23 @@ class Storm:
         )
 
 
+async def _told_once(url: str, system: System) -> None:
+    """Each fact that is true now has its event, and none has two; what was being told by the dead is told again."""
+    client = await NatsClient.connect(url, name="storm")
+    try:
+        lapses = await until(
+            lambda: _lapses(client, system), "events of all that is so", holds=lambda found: not found, within=90
+        )
+        assert lapses == []
+        assert told_twice(await told(client)) == []
+    finally:
+        await client.close()
+
+
+async def _lapses(client: NatsClient, system: System) -> list[str]:
+    return await untold(await told(client), system.user)
+
+
 async def test_a_storm_of_kills_and_edits_gives_nothing_twice(tmp_path: Path) -> None:
     world = worlds.world(TARGETS, cpu=str(ROOM))
     async with running_system(tmp_path, world, env=ENV, copies=COPIES) as system:
@@ -163,4 +182,5 @@ async def test_a_storm_of_kills_and_edits_gives_nothing_twice(tmp_path: Path) ->
             finally:
                 print(f"\n{storm.report()}")
             assert not {code for code, _, _ in storm.seen} & ALWAYS
+            await _told_once(place.nats, system)
         await bus.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -21,8 +22,9 @@ from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, Request
 from shared.pipeline.messages import Evaluated, encode
 from tests.support.compose import ROOT, SERVICES, command
-from tests.support.otlp import receiver
-from tests.support.process import Process, http_get, process
+from tests.support.otlp import metrics_receiver, receiver
+from tests.support.process import BIN, BOUND, Process, http_get, process
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -72,6 +74,8 @@ def worker_environment(name: str, nats_url: str, data: Path | None, **changes: s
     there = {"MOORAGE_NATS_URL": nats_url, "MOORAGE_HEALTH_PORT": "0"}
     # This NATS has no users: who they are and what they may do is shown in tests/security/test_bus.py.
     there |= {"MOORAGE_NATS_NKEY": "", "MOORAGE_NATS_API_PREFIX": "$JS.API", "MOORAGE_PROVISION": "true"}
+    if name == "intake":
+        there["MOORAGE_USERS_FILE"] = str(ROOT / "examples" / "users.yaml")
     if name in OF_THE_HUB and data is not None:
         there["MOORAGE_KUBECONFIG"] = str(data / "admin.kubeconfig")
     return environment(name, **{**there, **changes})
@@ -122,8 +126,25 @@ async def test_a_worker_becomes_ready_and_ends_well_when_told_to(name: str, nats
         assert (await http_get(port, "/nothing"))[0] == 404
         status, metrics = await http_get(port, "/metrics")
         assert status == 200
-        assert 'moorage_refusals_total{reason="NotAuthorized"} 0' in metrics.splitlines()
+        assert 'moorage_refusals_total{reason="NotAuthorized"} 0.0' in metrics.splitlines()
         await end_well(running)
+
+
+async def test_a_worker_sends_metrics_over_otlp_and_writes_everything_when_told_to(nats: NatsServer) -> None:
+    async with metrics_receiver() as (url, came):
+        env = worker_environment("policy", nats.url, None)
+        env |= {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": url, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
+        async with ready("policy", env) as (running, _):
+            await until(lambda: came, within=BOUND)
+            for level in ("debug", "info"):
+                running.child.send_signal(signal.SIGUSR1)
+                await running.record(lambda record, said=f"log level is {level}": record["message"] == said)
+            await end_well(running)
+    (resource,) = came[-1].resource_metrics
+    about = {each.key: each.value.string_value for each in resource.resource.attributes}
+    assert about["service.name"] == "moorage-policy"
+    names = {each.name for each in resource.scope_metrics[0].metrics}
+    assert {"moorage.dead_letters", "moorage.consumer.pending", "process_cpu_seconds_total"} <= names
 
 
 async def test_all_workers_run_in_one_process(nats: NatsServer, hub: Path) -> None:
@@ -203,7 +224,7 @@ async def test_an_unusable_setting_is_one_line(nats: NatsServer) -> None:
     env = worker_environment("scheduler", nats.url, None, MOORAGE_HEALTH_PORT="many")
     async with process(command("scheduler"), env) as running:
         assert await running.ends() == 2
-    assert running.lines[-1].startswith("moorage worker scheduler: MOORAGE_HEALTH_PORT: expected `int`")
+    assert running.lines[-1].startswith("moorage: MOORAGE_HEALTH_PORT: expected `int`")
 
 
 async def test_a_worker_sends_its_spans_where_the_environment_says(nats: NatsServer) -> None:
@@ -228,8 +249,20 @@ async def test_a_worker_sends_its_spans_where_the_environment_says(nats: NatsSer
         (span,) = otlp.spans
     assert (span.service, span.name, span.trace, span.parent) == (
         "moorage-scheduler",
-        "scheduler propose",
+        "process evaluated",
         trace,
         parent,
     )
-    assert span.attributes["moorage.placement"] == "root:team/shop/web"
+    about = [span.attributes[f"moorage.{each}"] for each in ("workspace", "namespace", "name")]
+    assert about == ["root:team", "shop", "web"]
+
+
+async def test_a_sandbox_is_run_as_its_page_has_it(tmp_path: Path) -> None:
+    lines = (ROOT / "docs/sandbox.md").read_text().splitlines()
+    (typed,) = (each.split() for each in lines if each.startswith("    moorage sandbox run"))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    async with process([str(BIN / "moorage"), *typed[1:]], environment(), cwd=tmp_path) as running:
+        await running.record(lambda record: "kubeconfigs" in record)
+        assert (tmp_path / ".moorage/sandbox/admin.kubeconfig").exists()
+        running.terminate()
+        assert await running.ends() == 0

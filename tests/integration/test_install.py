@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.cli import uninstall
 from services.cli.hub.connection import MANAGER
+from services.cli.hub.uninstalling import GONE_WITHIN
 from services.cli.main import main
-from services.cli.uninstall import GONE_WITHIN
 from services.decision.kubernetes import Decisions
+from shared.api.resources import RESOURCES
 from shared.broker.bus import Retry
 from shared.hub.hub import Hub as HubOf
 from shared.hub.names import APPLIED_FINALIZER, PLACED_FINALIZER
@@ -64,7 +64,10 @@ class Hub:
 
 
 @pytest.fixture(
-    params=["sandbox", pytest.param("kubernetes", marks=[pytest.mark.servers, pytest.mark.xdist_group("servers")])]
+    params=[
+        "sandbox",
+        pytest.param("kubernetes", marks=[pytest.mark.servers, pytest.mark.xdist_group("servers-install")]),
+    ]
 )
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     with ExitStack() as stack:
@@ -122,7 +125,7 @@ async def test_a_hub_is_prepared_once_kept_as_it_is_and_given_back(hub: Hub):
 
     code, output = await hub.uninstall("--force")
     assert code == 0, output
-    assert "left as it is: 6 CRDs with their objects" in output
+    assert f"left as it is: {len(RESOURCES)} CRDs with their objects" in output
     assert not await hub.has(CLUSTERROLES, "moorage-binding")
     assert await hub.has(PLACEMENTS, "web", "apps")
 
@@ -205,7 +208,7 @@ async def test_a_strangers_finalizer_stays_is_told_and_waited_for(hub: Hub):
 async def test_what_a_stranger_holds_for_too_long_fails_the_command(hub: Hub, monkeypatch, capsys):
     await hub.install()
     await place(hub, STRANGER)
-    monkeypatch.setattr(uninstall, "GONE_WITHIN", 0.5)
+    monkeypatch.setattr("services.cli.hub.uninstalling.GONE_WITHIN", 0.5)
     command = ["uninstall", "kubernetes", "--force", "--crds", "--kubeconfig", str(hub.backend.admin)]
     with pytest.raises(SystemExit) as ended:
         await asyncio.to_thread(main, command)
@@ -252,7 +255,7 @@ async def test_a_dry_run_prints_the_manifests_and_needs_no_server():
         assert await printing.ends() == 0
     objects = list(yaml.safe_load_all(printing.output))
     kinds = [each["kind"] for each in objects]
-    assert kinds.count("CustomResourceDefinition") == 6
+    assert kinds.count("CustomResourceDefinition") == len(RESOURCES)
     assert kinds.index("Namespace") < kinds.index("ServiceAccount")
     assert {"ClusterRole", "ClusterRoleBinding", "MutatingAdmissionPolicy", "ValidatingAdmissionPolicy"} <= set(kinds)
 

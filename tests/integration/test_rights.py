@@ -26,7 +26,7 @@ OVERRIDE = {
 }
 
 HUB, NAMESPACE, SYSTEM = "root:hub", "apps", "moorage-system"
-OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status")
+OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status", "intake")
 ACCOUNTS = {name: f"system:serviceaccount:{SYSTEM}:{name}" for name in OF_THE_HUB}
 WORLD = {
     "workspaces": [HUB],
@@ -120,7 +120,7 @@ async def test_a_placement_is_placed_and_removed_with_the_rights_of_the_manifest
         await kubectl(alice, "apply", "-f", "-", stdin=[deployment("web"), placement("web")])
         await kubectl(alice, "wait", "placement/web", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s")
         await kubectl(admin, "apply", "-f", "-", stdin=[OVERRIDE])
-        await kubectl(admin, "wait", "placementoverride/keep-out", "--for=condition=Accepted=False", "--timeout=60s")
+        await kubectl(admin, "wait", "placementoverride/keep-out", "--for=condition=Accepted=True", "--timeout=60s")
         target = data / "target-one.kubeconfig"
         assert "deployment.apps/web" in await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")
         await kubectl(alice, "delete", "placement/web", "-n", NAMESPACE, "--timeout=60s")

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 
 from services import PIPELINE
 from shared.api import PlacementSpec
+from shared.broker.bus import Reject, Retry
 from shared.broker.claims import send
 from shared.broker.memory.bus import MemoryBroker, MemoryBus
 from shared.broker.memory.store import MemoryStore
@@ -20,6 +22,7 @@ from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, Request
 from shared.pipeline import runner, topology
 from shared.pipeline.messages import Discovered, Evaluated, Message, Requested, encode
+from shared.pipeline.spans import trace_of
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
 from shared.process.tracing import Telemetry, current_trace, wanted
@@ -46,6 +49,8 @@ class Toy:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     ask: bool = True
     fail: bool = False
+    request: Request = REQUEST
+    raising: list[Exception] = field(default_factory=list)
 
 
 def chain(toy: Toy) -> tuple[Worker, ...]:
@@ -62,7 +67,7 @@ def chain(toy: Toy) -> tuple[Worker, ...]:
     @first.source
     async def begin(deps: Toy) -> AsyncGenerator[Requested, None]:
         if deps.ask:
-            yield Requested(request=REQUEST)
+            yield Requested(request=deps.request)
         await asyncio.Event().wait()
 
     @second.handles()
@@ -76,6 +81,8 @@ def chain(toy: Toy) -> tuple[Worker, ...]:
         if deps.fail:
             deps.fail = False
             raise ZeroDivisionError("a bug")
+        if deps.raising:
+            raise deps.raising.pop(0)
         return Evaluated(request=message.request, targets=message.targets, inventory_revision=1)
 
     @last.handles()
@@ -148,14 +155,19 @@ async def test_a_chain_of_workers_is_one_trace_in_which_each_span_has_the_one_be
     toy = Toy()
     async with running(chain(toy), os.environ):
         await finished(toy)
-    spans = by_service(await otlp.until(lambda spans: len(spans) == 4))
-    assert {name: (span.name, span.kind) for name, span in spans.items()} == {
-        "first": ("first begin", "producer"),
-        "second": ("second discover", "consumer"),
-        "third": ("third evaluate", "consumer"),
-        "last": ("last end", "consumer"),
-    }
-    order = [spans[name] for name in ("first", "second", "third", "last")]
+    spans = await otlp.until(lambda spans: len(spans) == 5)
+    named = {span.name: span for span in spans}
+    order = [named[f"{kind} {what}"] for kind, what in (
+        ("reconcile", "placement"), ("send", "requested"), ("process", "requested"), ("process", "discovered"),
+        ("process", "evaluated"),
+    )]  # fmt: skip
+    assert [(span.service.removeprefix("moorage-"), span.kind) for span in order] == [
+        ("first", "internal"),
+        ("first", "producer"),
+        ("second", "consumer"),
+        ("third", "consumer"),
+        ("last", "consumer"),
+    ]
     assert [span.parent for span in order] == ["", *(span.id for span in order[:-1])]
     assert {span.trace for span in order} == {order[0].trace}
     assert set(toy.seen.values()) == {order[0].trace}, "what logs and PlacementDecisions name is this trace"
@@ -165,14 +177,29 @@ async def test_spans_say_which_placement_they_are_about_and_which_message_they_h
     toy = Toy()
     async with running(chain(toy), os.environ):
         await finished(toy)
-    spans = by_service(await otlp.until(lambda spans: len(spans) == 4))
-    assert spans["first"].attributes == {"moorage.placement": "root:team/shop/web"}
-    assert spans["third"].attributes == {
-        "moorage.placement": "root:team/shop/web",
-        "messaging.system": "nats",
-        "messaging.destination.name": Discovered(request=REQUEST, targets=(), inventory_revision=1).subject(),
+    spans = {span.name: span.attributes for span in await otlp.until(lambda spans: len(spans) == 5)}
+    about = {
+        "moorage.workspace": "root:team",
+        "moorage.namespace": "shop",
+        "moorage.name": "web",
+        "moorage.generation": 1,
         "moorage.attempt": 1,
-        "moorage.delivery": 1,
+        "moorage.cause": "Created",
+    }
+    assert spans["reconcile placement"] == about
+    handled = spans["process discovered"]
+    assert handled.pop("moorage.queue.seconds") >= 0
+    message = Discovered(request=REQUEST, targets=(), inventory_revision=1)
+    assert handled == {
+        **about,
+        "messaging.system": "nats",
+        "messaging.operation.name": "process",
+        "messaging.destination.name": message.subject(),
+        "messaging.consumer.group.name": "third-discovered",
+        "messaging.message.id": message.id(),
+        "moorage.outcome": "ok",
+        "moorage.targets.considered": 1,
+        "moorage.targets.feasible": 1,
     }
 
 
@@ -180,10 +207,41 @@ async def test_a_failed_handler_leaves_a_failed_span_and_the_next_delivery_is_in
     toy = Toy(fail=True)
     async with running(chain(toy), os.environ):
         await finished(toy)
-    spans = await otlp.until(lambda spans: len(spans) == 5)
+    spans = await otlp.until(lambda spans: len(spans) == 6)
     tries = sorted((span for span in spans if span.service == "moorage-third"), key=lambda s: not s.failed)
-    assert [(span.failed, span.attributes["moorage.delivery"]) for span in tries] == [(True, 1), (False, 2)]
+    assert [(span.failed, span.attributes.get("moorage.delivery")) for span in tries] == [(True, None), (False, 2)]
+    assert [span.attributes["moorage.outcome"] for span in tries] == ["failed", "ok"]
+    assert tries[0].attributes["error.type"] == "ZeroDivisionError"
     assert len({(span.trace, span.parent) for span in tries}) == 1
+
+
+async def test_what_has_to_be_tried_again_is_no_failure_and_a_message_that_nobody_can_use_is_one(
+    otlp: Receiver,
+) -> None:
+    toy = Toy(ask=False, raising=[Retry(0.0, "not yet"), Reject("of no use")])
+    async with running(chain(toy), os.environ) as broker:
+        await hand_in(broker, Requested(request=REQUEST), {})
+        spans = await otlp.until(lambda spans: len(spans) == 4)
+    third = [span for span in spans if span.service == "moorage-third"]
+    handled = [span for span in third if span.name != "park message"]
+    assert sorted((span.failed, span.attributes["moorage.outcome"]) for span in handled) == [
+        (False, "retry"),
+        (True, "dead"),
+    ]
+    (parked,) = [span for span in third if span.name == "park message"]
+    assert (parked.failed, parked.trace) == (True, handled[0].trace)
+    (again,) = [span for span in handled if span.attributes["moorage.outcome"] == "retry"]
+    assert again.attributes["moorage.retry.reason"] == "not yet"
+
+
+async def test_the_trace_of_a_round_is_known_beforehand_and_links_to_that_of_the_round_before(otlp: Receiver) -> None:
+    second = msgspec.structs.replace(REQUEST, head=Head(uid="u1", generation=1, attempt=2))
+    async with running(chain(toy := Toy(request=second)), os.environ):
+        await finished(toy)
+    spans = await otlp.until(lambda spans: len(spans) == 5)
+    (root,) = [span for span in spans if not span.parent]
+    assert (root.trace, root.id) == tuple(trace_of(second.head).split("-")[1:3])
+    assert root.links == (trace_of(REQUEST.head).split("-")[2],)
 
 
 async def test_a_trace_that_somebody_else_began_goes_on_with_its_tracestate(otlp: Receiver) -> None:

@@ -7,7 +7,7 @@ ACCOUNT = "system:serviceaccount:moorage-system:"
 EVERYBODY = ("alice", "mallory", *(f"{ACCOUNT}{worker}" for worker in ("decision", "binding", "status", "controller")))
 """Who has all rights in RBAC on real servers: tenants, and workers by name."""
 
-REAL = [pytest.mark.servers, pytest.mark.xdist_group("servers"), pytest.mark.timeout(240)]
+REAL = [pytest.mark.servers, pytest.mark.xdist_group("servers-security"), pytest.mark.timeout(240)]
 
 in_any_target = pytest.mark.parametrize("scene", [SANDBOX, pytest.param(REAL_TARGET, marks=REAL)], indirect=True)
 """The target's API server decides."""

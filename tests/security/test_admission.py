@@ -18,14 +18,14 @@ import yaml
 from services.cli.hub.objects import KINDS
 from services.sandbox.run import serve
 from services.sandbox.world.world import Person, World
-from shared.hub.names import APPLIED_FINALIZER, PLACED_FINALIZER, REQUESTER_ANNOTATION
+from shared.hub.names import APPLIED_FINALIZER, APPROVED_ANNOTATION, PLACED_FINALIZER, REQUESTER_ANNOTATION
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.resources import CRDS
 from tests.security.places import ACCOUNT, EVERYBODY, REAL, REAL_HUB, SANDBOX
 from tests.support.actors import APPLY, JSON_PATCH, MERGE, Actor
 from tests.support.kubernetes import Kubernetes, swept_hub
-from tests.support.manifests import API_VERSION, obj, placement
+from tests.support.manifests import API_VERSION, exception, obj, placement, policy
 from tests.support.scene import ROOT, definitions
 from tests.support.waiting import until
 
@@ -116,6 +116,12 @@ async def on_kubernetes(servers: Kubernetes) -> AsyncIterator[dict[str, Actor]]:
         yield actors
 
 
+async def admits(hub: "Hub") -> bool:
+    """Whether Placements can be made: admission learns of a kind some seconds after it is served."""
+    status, _ = await hub.admin.send("POST", f"{API}/placements?dryRun=All", placement("trial"))
+    return status < 300
+
+
 @pytest_asyncio.fixture(
     scope="module",
     loop_scope="module",
@@ -126,6 +132,7 @@ async def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     async with on_kubernetes(real) if real else on_the_sandbox(tmp_path_factory.mktemp("hub")) as actors:
         found = Hub({name.removeprefix(ACCOUNT): actor for name, actor in actors.items()})
         await found.admin.ok("POST", "/api/v1/namespaces", obj("Namespace", name="shop", namespace=""))
+        await until(lambda: admits(found))
         yield found
 
 
@@ -296,7 +303,7 @@ async def test_a_tenant_that_reports_by_itself_is_refused(hub: Hub) -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.xdist_group("servers")
+@pytest.mark.xdist_group("servers-security")
 async def test_a_real_server_takes_the_policies_that_are_for_kcp(servers: Kubernetes) -> None:
     """It checks types and compiles what they say before it answers, also when it only tries."""
     async with swept_hub(servers.hub) as client:
@@ -304,6 +311,31 @@ async def test_a_real_server_takes_the_policies_that_are_for_kcp(servers: Kubern
             tried = await client.apply(KINDS[document["kind"]], document, force=True, dry_run=True)
             for field in ("validations", "mutations"):
                 assert tried["spec"].get(field) == document["spec"].get(field)
+
+
+async def test_a_tenant_that_may_change_a_placement_and_not_approve_it_approves_nothing(hub: Hub) -> None:
+    rules = [
+        {"apiGroups": ["placement.moorage.io"], "resources": ["placements"], "verbs": ["get", "create", "patch"]},
+        {"nonResourceURLs": ["/"], "verbs": ["access"]},
+    ]
+    role = {"kind": "ClusterRole", "name": "hasty", "apiGroup": RBAC}
+    await hub.admin.ok("POST", f"/apis/{RBAC}/v1/clusterroles", {"metadata": {"name": "hasty"}, "rules": rules})
+    bound = {"metadata": {"name": "hasty"}, "roleRef": role, "subjects": [{**role, "kind": "User", "name": "hasty"}]}
+    await hub.admin.ok("POST", f"/apis/{RBAC}/v1/clusterrolebindings", bound)
+    path, hasty = await hub.place("by-steps"), hub.admin.acting("hasty")
+
+    async def rights_hold() -> bool:
+        return (await hasty.send("GET", path))[0] == 200
+
+    await until(rights_hold)
+    approval = {"metadata": {"annotations": {APPROVED_ANNOTATION: "r/1"}}}
+    assert "needs the verb approve" in await hasty.refused("PATCH", path, approval, MERGE)
+    made = placement("approved-at-once")
+    made["metadata"]["annotations"] = approval["metadata"]["annotations"]
+    assert "needs the verb approve" in await hasty.refused("POST", f"{API}/placements", made)
+    await hub.alice.ok("PATCH", path, approval, MERGE)
+    await hasty.ok("PATCH", path, {"metadata": {"labels": {"other": "change"}}}, MERGE)
+    await hasty.ok("PATCH", path, {"metadata": {"annotations": {APPROVED_ANNOTATION: None}}}, MERGE)
 
 
 async def test_uid_and_extra_of_a_requester_are_recorded_as_they_are(hub: Hub) -> None:
@@ -314,3 +346,68 @@ async def test_uid_and_extra_of_a_requester_are_recorded_as_they_are(hub: Hub) -
     who = json.loads(await hub.recorded("carols"))
     assert (who["username"], who["uid"], who["groups"]) == ("carol", "7", ["system:masters", "system:authenticated"])
     assert who["extra"] == {"a": ["1", "2"], 'x/y"]}': [odd]}
+
+
+OVERRIDES = "/apis/placement.moorage.io/v1alpha1/placementoverrides"
+
+
+def override(name: str, kind: str = "Force", **spec: Any) -> dict[str, Any]:
+    about = {"placementRef": {"name": "mine", "namespace": "shop"}, "targets": [{"name": "east"}], "reason": "it burns"}
+    return obj("PlacementOverride", API_VERSION, name=name, namespace="", spec={"type": kind, **about, **spec})
+
+
+POLICIES = "/apis/placement.moorage.io/v1alpha1/placementpolicies"
+EXCEPTIONS = "/apis/placement.moorage.io/v1alpha1/policyexceptions"
+LIFTED = exception("authored", "p", match={"namespaces": ["shop"]})
+CALM = policy("authored", {"name": "r", "expression": "true"})
+
+
+@pytest.mark.parametrize(
+    ("collection", "made", "change"),
+    [
+        (OVERRIDES, override("authored"), {"reason": "it still burns"}),
+        (POLICIES, CALM, {"priority": 1}),
+        (EXCEPTIONS, LIFTED, {"reason": "it moves later"}),
+    ],
+    ids=["override", "policy", "exception"],
+)
+async def test_who_writes_what_operators_write_is_its_author_whatever_it_says_of_itself(
+    hub: Hub, collection: str, made: dict[str, Any], change: dict[str, Any]
+) -> None:
+    async def author() -> str:
+        found = await hub.admin.ok("GET", f"{collection}/authored")
+        assert "finalizers" not in found["metadata"]
+        return str(json.loads(found["metadata"]["annotations"][REQUESTER_ANNOTATION])["username"])
+
+    await hub.mallory.ok("POST", collection, annotated(made))
+    assert await author() == "mallory"
+    path = f"{collection}/authored"
+    for actor in (hub.mallory, hub.admin, hub.actors["controller"]):
+        await actor.send("PATCH", path, {"metadata": {"annotations": {REQUESTER_ANNOTATION: FORGED}}}, MERGE)
+        await actor.send("PATCH", path, [{"op": "remove", "path": POINTER}], JSON_PATCH)
+        assert await author() == "mallory"
+    await hub.alice.ok("PATCH", path, {"spec": change}, MERGE)
+    assert await author() == "alice"
+    status, answer = await hub.alice.send("PATCH", f"{path}/status", {"status": {"observedGeneration": 9}}, MERGE)
+    assert (status, ALONE in answer["message"]) == (403, True)
+    await hub.admin.ok("DELETE", path)
+
+
+async def test_an_override_that_contradicts_another_is_refused_with_its_name(hub: Hub) -> None:
+    await hub.alice.ok("POST", OVERRIDES, override("first"))
+
+    async def refused() -> tuple[int, str]:
+        status, answer = await hub.mallory.send("POST", f"{OVERRIDES}?dryRun=All", override("second", "Exclude"))
+        return status, str(answer.get("message", ""))
+
+    # A server learns of what policies have as parameters a moment after it was made.
+    _, said = await until(refused, "the contradiction is refused", holds=lambda answer: answer[0] == 422)
+    assert "it contradicts the PlacementOverride first (Force): take that back" in said
+    await hub.mallory.ok("POST", f"{OVERRIDES}?dryRun=All", override("second", "Exclude", priority=1))
+    await hub.mallory.ok("POST", f"{OVERRIDES}?dryRun=All", override("second", "Exclude", targets=[{"name": "west"}]))
+    await hub.mallory.ok("POST", f"{OVERRIDES}?dryRun=All", override("second", "Avoid"))
+    await hub.alice.ok("PATCH", f"{OVERRIDES}/first", {"spec": {"reason": "another"}}, MERGE)
+    for mistake in ({"reason": " "}, {"overCommit": True}, {"targets": []}):
+        status, _ = await hub.alice.send("POST", OVERRIDES, override("third", "Avoid", **mistake))
+        assert status == 422, mistake
+    await hub.admin.ok("DELETE", f"{OVERRIDES}/first")

@@ -5,7 +5,7 @@ Each attack is tried with the user of each worker. What counts is not the answer
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,27 +17,24 @@ from services import PIPELINE
 from services.registry import load, load_all
 from shared.broker.bus import BusError, Forbidden
 from shared.broker.dead import CAUSE_HEADER, CONSUMER_HEADER, DEAD_STREAM, ORIGIN_HEADER
-from shared.broker.nats import blobs
+from shared.broker.nats.answers import JetStreamError
 from shared.broker.nats.bus import NatsBus
-from shared.broker.nats.client import JetStreamError, NatsClient
+from shared.broker.nats.client import NatsClient
 from shared.broker.nats.permissions import API, API_PREFIX
 from shared.broker.nats.store import bucket_name
-from shared.broker.subjects import covers
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS
 from shared.pipeline.messages import MESSAGES
-from shared.pipeline.rights import account
+from shared.pipeline.requests import STREAM as REQUESTS
+from shared.pipeline.rights import accounts
 from shared.pipeline.topology import PIPELINE_STREAM
+from tests.support.intruding import BOUND, CONSUMERS, FORGED, PUSHES, STREAMS, picture, sent, verbs
 from tests.support.secured import Secured, secured
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-STREAMS = (PIPELINE_STREAM, DEAD_STREAM, blobs.STREAM, *(f"KV_{bucket_name(bucket)}" for bucket in BUCKETS))
-CONSUMERS = tuple(consumer for worker in load_all() for consumer in topology.consumers(worker))
-FORGED = b'{"forged": true}'
+ACCOUNTS = {account.name: account for account in accounts(load_all())}
 PLACE = "root.shop.web"
-BOUND = 10.0
-
 each_worker = pytest.mark.parametrize("worker", PIPELINE)
 
 
@@ -48,7 +45,8 @@ async def nats(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secure
             for bucket in BUCKETS:
                 await admin.request(f"$KV.{bucket_name(bucket)}.true.entry", b'{"true": "entry"}')
             for consumer in CONSUMERS:
-                await admin.request(f"{consumer.subject.removesuffix('>')}true.message", b'{"true": "message"}')
+                true = "true.user.place" if consumer.stream == REQUESTS.name else "true.message"
+                await admin.request(f"{consumer.subject.removesuffix('>')}{true}", b'{"true": "message"}')
             await admin.request(f"moorage.dead.pipeline.assigned.{PLACE}", b"parked")
         yield found
 
@@ -64,31 +62,6 @@ async def intruder(nats: Secured, worker: str) -> AsyncIterator[NatsClient]:
     """The user of a worker in the hands of somebody else."""
     async with nats.client(worker) as client:
         yield client
-
-
-async def picture(admin: NatsClient, *, but: Iterable[str] = ()) -> dict[str, Any]:
-    """All that is stored and configured, but for what lies on some subjects."""
-    found: dict[str, Any] = {}
-    for stream in STREAMS:
-        info = await admin.api(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
-        found[stream] = (info["created"], info["config"])
-        for subject in info["state"].get("subjects") or {}:
-            if not any(covers(pattern, subject) for pattern in but):
-                stored = await admin.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
-                found[subject] = (stored["message"]["seq"], stored["message"].get("data"))
-    for consumer in CONSUMERS:
-        info = await admin.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
-        told = ("created", "config", "paused", "num_ack_pending", "delivered", "ack_floor")
-        found[consumer.name] = {name: info.get(name) for name in told}
-    return found
-
-
-async def sent(
-    client: NatsClient, subject: str, payload: bytes = FORGED, headers: Mapping[str, str] | None = None, reply: str = ""
-) -> None:
-    """Send, and wait until the server has taken it, whatever it says."""
-    await client.send(subject, payload, headers=headers, reply=reply)
-    await client.flush()
 
 
 async def answered(client: NatsClient, worker: str) -> None:
@@ -114,7 +87,7 @@ def elsewhere(worker: str) -> list[str]:
 
 def own(worker: str) -> list[str]:
     """Subjects that it may write to, as patterns."""
-    return [right.subject for right in account(load(worker)).rights if not right.subject.startswith("$JS.")]
+    return [right.subject for right in ACCOUNTS[worker].rights if not right.subject.startswith("$JS.")]
 
 
 @each_worker
@@ -161,15 +134,6 @@ async def reading(client: NatsClient, bucket: str) -> str:
     return "reader"
 
 
-PUSHES: dict[str, dict[str, Any]] = {
-    "ephemeral": {"ack_policy": "none"},
-    "durable": {"durable_name": "push", "ack_policy": "explicit"},
-    "with heartbeats": {"ack_policy": "none", "idle_heartbeat": 100_000_000, "flow_control": True},
-    "headers only": {"ack_policy": "none", "headers_only": True},
-    "queue": {"ack_policy": "none", "deliver_group": "queue"},
-}
-
-
 async def test_a_worker_that_has_a_bucket_pushed_into_the_pipeline_writes_nothing_there(
     nats: Secured, admin: NatsClient
 ) -> None:
@@ -205,6 +169,9 @@ HEADERS: dict[str, dict[str, str]] = {
 }
 
 
+ANSWERED = 1.0  # seconds in which NATS answers what it takes or refuses; what goes past streams nobody answers
+
+
 @pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
 @each_worker
 async def test_a_worker_that_adds_a_header_to_what_it_may_publish_changes_nothing_else(
@@ -214,30 +181,9 @@ async def test_a_worker_that_adds_a_header_to_what_it_may_publish_changes_nothin
     before = await picture(admin, but=mine)
     for subject in mine:
         with suppress(BusError):  # refused, or taken as any other message is
-            await intruder.request(subject, FORGED, headers, deadline=BOUND)
+            await intruder.request(subject, FORGED, headers, deadline=ANSWERED)
     await answered(intruder, worker)
     assert await picture(admin, but=mine) == before
-
-
-def verbs(stream: str) -> dict[str, Any]:
-    """Requests by which a stream, or what is in it, would change."""
-    consumer = next((each.name for each in CONSUMERS if each.stream == stream), "any")
-    return {
-        f"STREAM.PURGE.{stream}": {},
-        f"STREAM.DELETE.{stream}": {},
-        f"STREAM.UPDATE.{stream}": {"name": stream, "subjects": ["stolen.>"]},
-        f"STREAM.CREATE.{stream}-MIRROR": {"name": f"{stream}-MIRROR", "mirror": {"name": stream}},
-        f"STREAM.MSG.DELETE.{stream}": {"seq": 1},
-        f"STREAM.SNAPSHOT.{stream}": {"deliver_subject": "_INBOX.stolen"},
-        f"STREAM.RESTORE.{stream}": {"config": {"name": stream}},
-        f"STREAM.LEADER.STEPDOWN.{stream}": {},
-        f"CONSUMER.DELETE.{stream}.{consumer}": {},
-        f"CONSUMER.PAUSE.{stream}.{consumer}": {"pause_until": "2100-01-01T00:00:00Z"},
-        f"CONSUMER.UNPIN.{stream}.{consumer}": {"group": "g"},
-        f"CONSUMER.LEADER.STEPDOWN.{stream}.{consumer}": {},
-        f"CONSUMER.DURABLE.CREATE.{stream}.{consumer}": {"stream_name": stream, "config": {"durable_name": consumer}},
-        f"CONSUMER.CREATE.{stream}": {"stream_name": stream, "config": {"ack_policy": "none"}},
-    }
 
 
 @each_worker
@@ -291,7 +237,7 @@ async def test_a_worker_hears_neither_messages_nor_answers_of_others(
 ) -> None:
     heard: list[str] = []
 
-    async def listen(message: Any) -> None:
+    def listen(message: Any) -> None:
         if message.data != b"canary":
             heard.append(message.subject)
 

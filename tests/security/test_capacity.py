@@ -152,7 +152,7 @@ async def test_a_tenant_who_brings_an_autoscaler_has_its_maximum_asked_for(syste
     ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
     scaling = manifest("HorizontalPodAutoscaler", "autoscaling/v2", {"scaleTargetRef": ref, "maxReplicas": 50})
     await system.place("web", worlds.deployment("web", cpu="1"), manifests=[scaling])
-    await refused(system, "web", "HorizontalPodAutoscaler")  # the targets of the sandbox do not serve it
+    await refused(system, "web", "2 insufficient cpu")
     asked = {each.kind: each.replicas for each in system.requested("web").workload}
     assert asked == {"Deployment": 50, "HorizontalPodAutoscaler": None}
 

@@ -200,7 +200,7 @@ async def test_an_operator_may_have_clusters_told_apart_by_address_where_kube_sy
 
 async def test_which_cluster_it_is_is_asked_once_and_not_at_every_look(scene):
     await scene.offer(PLATFORM, "east")
-    async with scene.running(capacity_interval_seconds=0.1):
+    async with scene.running(capacity_interval_seconds=0.1, followed_targets=0):  # its kinds are read once
         await scene.ready(PLATFORM, "east")
         asked = scene.requests[KUBE_SYSTEM]
         await scene.looks("east", 10)

@@ -13,6 +13,7 @@ from services import PIPELINE
 from services.controller.settings import ControllerSettings
 from services.controller.worker import worker as controller
 from services.registry import load
+from services.sandbox.wire.http import Request, Response
 from services.status.settings import StatusSettings
 from services.status.worker import worker as status
 from shared.broker.memory.bus import MemoryBroker, MemoryBus
@@ -94,6 +95,20 @@ async def several(scene: Scene, workspace: str, *names: str) -> list[PlacementRe
     return [await scene.place(name, workspace, workload=workload) for name in names]
 
 
+def hold_until_followed(scene: Scene, held: str) -> None:
+    """Have one workspace's Services, the last that is read for a placement, answer once the other's are followed."""
+    handle, ready = scene.ready.sandbox.handle, asyncio.Event()
+
+    async def answer(request: Request) -> Response:
+        if request.path.endswith("/services") and request.path.startswith(f"/clusters/{held}/"):
+            await ready.wait()
+        elif request.path.endswith("/services") and request.flag("watch"):
+            ready.set()
+        return await handle(request)
+
+    scene.ready.sandbox.handle = answer  # type: ignore[method-assign]  # it is looked up for every request
+
+
 @pytest.mark.parametrize("name", PIPELINE)
 def test_a_tenant_with_a_burst_waits_for_its_turns_in_every_stage(name: str) -> None:
     """The turns themselves are a contract of every bus: tests/contract/test_bus_fairness.py."""
@@ -106,6 +121,7 @@ async def test_a_tenant_with_a_burst_of_placements_does_not_come_first_in_the_co
 ) -> None:
     await several(scene, TEAM, *(f"burst-{number:03}" for number in range(150)))
     await several(scene, RIVAL, "alone")
+    hold_until_followed(scene, TEAM)
     async with system.running(controller, controlling(scene, reconcile_concurrency=4)):
         await until(lambda: len(system.requested()) == 151, within=30.0)
     order = [each.request.placement.workspace for each in system.requested()]

@@ -33,7 +33,7 @@ from shared.kube.resources import CRDS, NAMESPACES
 from shared.model.refs import PlacementRef
 from shared.model.target import Workspace
 from shared.pipeline.buckets import BUCKETS, RESERVATIONS, WORKSPACES
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 from shared.process.settings import Settings
 from tests.support.golden import sample
 

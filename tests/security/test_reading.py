@@ -6,14 +6,18 @@ from typing import Any
 import pytest
 
 from services.binding.binder import Binder
+from shared.api import decode_placement
+from shared.hub.rendering import input_digest, source_hash
 from shared.hub.resources import PLACEMENTS
 from shared.kube.client import Client
 from shared.kube.resources import (
     CLUSTERROLEBINDINGS,
     DEPLOYMENTS,
+    NAMESPACES,
     SECRETS,
     SERVICES,
     SUBJECTACCESSREVIEWS,
+    Resource,
 )
 from shared.model.refs import PlacementRef
 from tests.security.places import on_any_hub
@@ -59,6 +63,8 @@ async def may(scene: Scene, verb: str, resource: str, name: str, group: str = ""
     return bool((await client.create(SUBJECTACCESSREVIEWS, asked))["status"]["allowed"])
 
 
+ROLES = Resource(CLUSTERROLEBINDINGS.group, "v1", "roles", kind="Role")
+ROLEBINDINGS = Resource(CLUSTERROLEBINDINGS.group, "v1", "rolebindings", kind="RoleBinding")
 ENV_FROM = [{"secretRef": {"name": "card"}}]
 
 
@@ -96,6 +102,22 @@ async def test_a_tenant_that_may_not_get_a_secret_has_it_copied_nowhere(
     ref = PlacementRef(workspace=scene.home, namespace="shop", name="web")
     assert await refused(scene, binder, ref, "NotReadable") == said
     assert await stands(scene, SECRETS, name="card") is None
+
+
+@on_any_hub
+async def test_who_may_read_all_of_a_namespace_may_not_read_what_is_in_none(
+    scene: Scene, binder: Binder, tess: Client
+) -> None:
+    api = CLUSTERROLEBINDINGS.api_version
+    rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+    await scene.team.create(ROLES, obj("Role", api, name="all", rules=rules))
+    ref = {"apiGroup": CLUSTERROLEBINDINGS.group, "kind": "Role", "name": "all"}
+    subjects = [{"kind": "User", "name": "tess", "apiGroup": CLUSTERROLEBINDINGS.group}]
+    await scene.team.create(ROLEBINDINGS, obj("RoleBinding", api, name="all", roleRef=ref, subjects=subjects))
+    await until(lambda: may(scene, "get", "secrets", "card"))
+    await tess.create(PLACEMENTS, placement(workload=[{"apiVersion": api, "kind": "ClusterRole", "name": "admin"}]))
+    placed = PlacementRef(workspace=scene.home, namespace="shop", name="web")
+    assert await refused(scene, binder, placed, "NotReadable") == "requester may not get ClusterRole admin"
 
 
 @on_any_hub
@@ -144,3 +166,68 @@ async def test_an_admin_is_asked_about_once_for_everything_that_is_placed(scene:
     await scene.team.merge_patch(DEPLOYMENTS, "web", {"spec": {"replicas": 5}}, "shop")
     await apply(scene, binder, ref)
     assert len([each for each in asked if each.endswith("/subjectaccessreviews")]) == 1
+
+
+async def test_labels_of_a_namespace_that_the_requester_may_not_get_are_not_carried(
+    scene: Scene, binder: Binder, tess: Client
+) -> None:
+    await scene.agree(namespace_labels=("*",))
+    await scene.team.merge_patch(NAMESPACES, "shop", {"metadata": {"labels": {"tier": "gold"}}})
+    await scene.workload()
+    await tess.create(PLACEMENTS, placement())
+    ref = PlacementRef(workspace=scene.home, namespace="shop", name="web")
+    await apply(scene, binder, ref)
+    found, binding = await scene.targets["east"].get(NAMESPACES, "shop"), await scene.binding(ref)
+    assert binding is not None
+    assert "tier" not in (found["metadata"].get("labels") or {})
+    assert "the requester may not get Namespace shop" in condition(binding["status"], "Applied")["message"]
+
+
+@on_any_hub
+async def test_of_a_workload_the_rest_goes_on_while_a_requester_may_not_get_a_part_of_it(
+    scene: Scene, binder: Binder, tess: Client
+) -> None:
+    web = await scene.workload()
+    hers = await scene.team.get(SECRETS, "hers", "shop")
+    both = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, {**SECRET, "name": "hers"}]
+    await tess.create(PLACEMENTS, placement(workload=both))
+    ref = PlacementRef(workspace=scene.home, namespace="shop", name="web")
+    await _apply(scene, binder, ref, web, hers)
+    applied = await stands(scene, SECRETS, name="hers")
+    assert applied is not None
+
+    await grant(scene.team, "tess", ACCESS, PLACING, reading("deployments", group="apps"))
+    await scene.team.delete(CLUSTERROLEBINDINGS, "tess-4")
+    await until(lambda: may(scene, "get", "secrets", "hers"), holds=lambda said: not said)
+    hers = await scene.team.merge_patch(SECRETS, "hers", {"stringData": {"key": "new"}}, "shop")
+    web = await scene.team.merge_patch(DEPLOYMENTS, "web", {"spec": {"replicas": 5}}, "shop")
+    scene.ahead += 400  # what was allowed is remembered for five minutes
+    await _apply(scene, binder, ref, web)
+    found, kept, binding = await stands(scene), await stands(scene, SECRETS, name="hers"), await scene.binding(ref)
+    assert found is not None
+    assert found["spec"]["replicas"] == 5
+    assert kept == applied
+    assert binding is not None
+    assert [each["ref"]["name"] for each in binding["status"]["objects"]] == ["web", "hers"]
+    said = "requester may not get Secret shop/hers: what is there of it stays as it was applied."
+    assert said in condition(binding["status"], "Applied")["message"]
+
+    await grant(scene.team, "tess", reading("secrets", resourceNames=["hers"]))
+    await until(lambda: may(scene, "get", "secrets", "hers"))
+    scene.ahead += 400
+    await _apply(scene, binder, ref, web, hers)
+    again = await stands(scene, SECRETS, name="hers")
+    assert again is not None
+    assert again["data"] == hers["data"]
+    binding = await scene.binding(ref)
+    assert "stays as it was applied" not in str(binding)
+
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref), remove=True))
+    assert await stands(scene, SECRETS, name="hers") is None
+
+
+async def _apply(scene: Scene, binder: Binder, ref: PlacementRef, *objects: dict[str, Any]) -> None:
+    """Apply what was decided on these objects."""
+    spec = decode_placement(await scene.team.get(PLACEMENTS, ref.name, "shop")).spec
+    digest = input_digest(spec, [source_hash(each) for each in objects])
+    await scene.insist(binder, scene.assigned(ref, await scene.decide(ref, "east", digest=digest), digest=digest))

@@ -23,7 +23,7 @@ from shared.model.decision import Reservation
 from shared.model.refs import PlacementRef
 from shared.model.target import Workspace
 from shared.pipeline.buckets import RESERVATIONS, WORKSPACES
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 from shared.process.settings import Settings
 from tests.security.test_garbage import decided
 from tests.support import worlds

@@ -32,7 +32,7 @@ from shared.model.request import HeadEntry
 from shared.model.target import Stray, Target
 from shared.pipeline.buckets import HEADS, INVENTORY, RESERVATIONS
 from shared.pipeline.messages import Assigned, Bound, Withdrawn
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 from tests.integration.binding import conftest as binding
 from tests.integration.discovery.test_counting import REPLICASETS, pod, workload
 from tests.support import discovery
@@ -160,7 +160,7 @@ async def test_a_tenant_that_takes_all_records_away_has_its_place_kept_until_the
         await reserve(scene, deps, ref, head, EAST)
         gone = msgspec.structs.replace(head, attempt=head.attempt + 1)
         told = await withdraw(Withdrawn(placement=ref, head=gone), deps)
-        assert told == [Assigned(placement=ref, head=gone, target=EAST, remove=True)]
+        assert told == [Assigned(placement=ref, head=gone, target=EAST, remove=True, held=1)]
         assert deps.ledger.held_by(ref)
         assert [each.target for each in await release_leftovers(deps)] in ([], [EAST])
         assert deps.ledger.held_by(ref)
@@ -176,7 +176,7 @@ async def test_what_is_held_where_nothing_is_selected_or_bound_is_asked_for_in_t
     async with deciding(scene) as deps:
         await reserve(scene, deps, ref, old, WEST)
         await until(lambda: (found := deps.heads.get(ref.key)) is not None and found.head == head)
-        assert await release_leftovers(deps) == [Assigned(placement=ref, head=head, target=WEST, remove=True)]
+        assert await release_leftovers(deps) == [Assigned(placement=ref, head=head, target=WEST, remove=True, held=1)]
         assert deps.ledger.held_by(ref)
 
 

@@ -84,21 +84,19 @@ async def test_a_tenant_that_makes_a_token_of_a_plain_secret_by_an_override_is_r
     assert await stands(scene, SECRETS) is None
 
 
-@pytest.mark.parametrize("kind", ["Namespace", "ClusterRole"])
-async def test_a_tenant_that_places_what_has_no_namespace_is_refused_whatever_the_owner_lists(
-    scene: Scene, binder: Binder, kind: str
+async def test_a_tenant_that_places_a_namespace_is_refused_whatever_the_owner_lists(
+    scene: Scene, binder: Binder
 ) -> None:
-    group = {"Namespace": "v1", "ClusterRole": "rbac.authorization.k8s.io/v1"}[kind]
-    manifest = obj(kind, group, name="team", namespace="")
+    manifest = obj("Namespace", name="team", namespace="")
     manifest["metadata"]["annotations"] = {CLAIM_ANNOTATION: TEAM}
-    await scene.agree(allowed_kinds=("Namespace", "ClusterRole.rbac.authorization.k8s.io"))
+    await scene.agree(allowed_kinds=("Namespace",))
     ref = await place(scene, manifests=[manifest])
     with pytest.raises(Retry):
         await binder.bind(scene.assigned(ref, await scene.decide(ref, "east")))
     binding = await scene.binding(ref)
     assert binding is not None
-    assert condition(binding["status"], "Applied")["reason"] == "ClusterScoped"
-    assert "/team" not in await kinds(scene, group, kind)
+    assert condition(binding["status"], "Applied")["reason"] == "Unfit"
+    assert "/team" not in await kinds(scene, "v1", "Namespace")
 
 
 # --- whose a namespace is ---------------------------------------------------------------------------------------------

@@ -32,9 +32,9 @@ from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, Request, Requester
 from shared.model.target import Target
 from shared.pipeline import topology
-from shared.pipeline.buckets import INVENTORY, POLICIES, RESERVATIONS
+from shared.pipeline.buckets import BINDING_COPIES, INVENTORY, POLICIES, RESERVATIONS
 from shared.pipeline.messages import Assigned, Decided, Scheduled
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 from shared.process import audit
 from tests.support import discovery
 from tests.support import scene as scenes
@@ -121,6 +121,7 @@ async def land(tmp_path: Path) -> AsyncIterator[Land]:
         await bus.provision(topology.streams(), ())
         settings = BindingSettings(kubeconfig=str(scene.ready.kubeconfigs["admin"]), hub="kcp", **SETTINGS)
         runtime = Runtime(settings, bus, scene.store, tasks, clock=scene.clock)
+        await runtime.join(BINDING_COPIES)
         async with open_binding(runtime) as binding:
             yield Land(scene, binding.binder, session)
         await runtime.end()
@@ -261,7 +262,9 @@ async def deciding(scene: Scene) -> AsyncIterator[Any]:
     await Table[Target](scene.store, INVENTORY).put(join(PLATFORM, "east"), roomy)
     async with asyncio.TaskGroup() as tasks:
         settings = DecisionSettings(kubeconfig=str(scene.ready.kubeconfigs["admin"]), hub="kcp")
-        runtime = Runtime(settings, MemoryBus(), scene.store, tasks, clock=scene.clock)
+        bus = MemoryBus()
+        await bus.provision(topology.streams(), ())
+        runtime = Runtime(settings, bus, scene.store, tasks, clock=scene.clock)
         async with open_decision(runtime) as decider:
             yield decider
         await runtime.end()

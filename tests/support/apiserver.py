@@ -1,38 +1,26 @@
 """Real API servers as child processes on loopback: one etcd, and as many kube-apiservers on it as a test wants."""
 
 import base64
-import contextlib
-import ctypes
 import secrets
-import signal
-import ssl
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.children import answers, await_ready, spawn, stop
 from tests.support.ports import free_port
 
-READY_WITHIN = 90.0  # seconds, for a server on a busy machine
-STOP_WITHIN = 10.0
-PAUSE = 0.05
-PR_SET_PDEATHSIG = 1  # prctl(2)
-LIBC = ctypes.CDLL(None)
-
+GARBAGE = "garbage-collector-controller"
+TOKENS = "serviceaccount-token-controller"
+CONTROLLERS = ("namespace-controller", GARBAGE, "clusterrole-aggregation-controller", TOKENS)
 ADMIN = "admin"
 MASTERS = "system:masters"
-
-
-class NotStarted(Exception):
-    """A server did not become ready; the message holds the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,7 @@ class ApiServer:
 
     def end(self) -> None:
         """Make it unreachable, as a cluster that is lost."""
-        _stop(self.process)
+        stop(self.process)
 
 
 @dataclass
@@ -79,11 +67,11 @@ class Servers:
         self.etcd = self._start_etcd()
 
     def apiserver(
-        self, name: str, users: Sequence[tuple[str, Sequence[str]]] = (), *, controllers: bool = False
+        self, name: str, users: Sequence[tuple[str, Sequence[str]]] = (), *, controllers: Sequence[str] = ()
     ) -> ApiServer:
         """A kube-apiserver of its own, with RBAC: `users` are names and groups, besides `admin`, who may do anything.
 
-        `controllers` starts kube-controller-manager for it: garbage collection, namespaces, aggregated roles.
+        `controllers` are those of kube-controller-manager that run for it.
         """
         folder = self._folder / name
         folder.mkdir(parents=True)
@@ -114,13 +102,13 @@ class Servers:
         server = self._start(folder, "kube-apiserver", flags)
         certificate = folder / "apiserver.crt"
         url = f"https://127.0.0.1:{port}"
-        _await(server, folder / "kube-apiserver.log", lambda: _answers(f"{url}/readyz", certificate))
+        await_ready(server, folder / "kube-apiserver.log", lambda: answers(f"{url}/readyz", certificate))
         kubeconfigs = {}
         for user, (token, _) in tokens.items():
             path = kubeconfigs[user] = folder / f"{user}.kubeconfig"
             path.write_text(yaml.safe_dump(kubeconfig(url, certificate.read_text(), user, token)))
         if controllers:
-            self._start_controllers(folder, key, kubeconfigs[ADMIN])
+            self._start_controllers(folder, key, kubeconfigs[ADMIN], controllers)
         return ApiServer(name, url, folder, kubeconfigs, server)
 
     def _start_etcd(self) -> Etcd:
@@ -138,12 +126,11 @@ class Servers:
             "log-level": "warn",
         }
         process = self._start(folder, "etcd", flags)
-        _await(process, folder / "etcd.log", lambda: _answers(f"{client}/health"))
+        await_ready(process, folder / "etcd.log", lambda: answers(f"{client}/health"))
         return Etcd(client)
 
-    def _start_controllers(self, folder: Path, key: Path, admin: Path) -> None:
+    def _start_controllers(self, folder: Path, key: Path, admin: Path, controllers: Sequence[str]) -> None:
         port = free_port()
-        controllers = "namespace-controller,garbage-collector-controller,clusterrole-aggregation-controller"
         flags = {
             "kubeconfig": admin,
             "bind-address": "127.0.0.1",
@@ -151,24 +138,24 @@ class Servers:
             "cert-dir": folder / "controllers",
             "authentication-kubeconfig": admin,
             "authorization-kubeconfig": admin,
-            "service-account-private-key-file": key,
-            "controllers": controllers,
+            **({"service-account-private-key-file": key} if TOKENS in controllers else {}),  # without, it does not run
+            "controllers": ",".join(controllers),
             "leader-elect": "false",
             "min-resync-period": "30s",
         }
         process = self._start(folder, "kube-controller-manager", flags)
         certificate = folder / "controllers" / "kube-controller-manager.crt"
-        _await(
+        await_ready(
             process,
             folder / "kube-controller-manager.log",
-            lambda: _answers(f"https://127.0.0.1:{port}/healthz", certificate),
+            lambda: answers(f"https://127.0.0.1:{port}/healthz", certificate),
         )
 
     def _start(self, folder: Path, name: str, flags: dict[str, object]) -> subprocess.Popen[bytes]:
         command = [str(self._binaries / name), *(f"--{flag}={value}" for flag, value in flags.items())]
         log = self._stack.enter_context((folder / f"{name}.log").open("wb"))
-        process = _spawn(command, log, folder)
-        self._stack.callback(_stop, process)
+        process = spawn(command, log, folder)
+        self._stack.callback(stop, process)
         return process
 
 
@@ -200,48 +187,3 @@ def _service_account_key(path: Path) -> Path:
     )
     path.write_bytes(encoded)
     return path
-
-
-def _spawn(command: Sequence[str], log: IO[bytes], folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        cwd=folder,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, of a library that is loaded already
-    )
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end the child when this process dies, however it does (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_WITHIN)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _await(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + READY_WITHIN
-    while time.monotonic() < deadline and process.poll() is None:
-        if ready():
-            return
-        time.sleep(PAUSE)
-    words = log.read_text(errors="replace").strip().splitlines()[-5:]
-    raise NotStarted(f"{log.stem} is not ready (code {process.poll()}): {' | '.join(words)[-1500:]}")
-
-
-def _answers(url: str, certificate: Path | None = None) -> bool:
-    try:
-        context = ssl.create_default_context(cafile=str(certificate)) if certificate else None
-        with urllib.request.urlopen(url, timeout=5, context=context) as response:
-            return bool(response.status == 200)
-    except (OSError, ssl.SSLError):  # not there yet, or not with this certificate
-        return False

@@ -9,10 +9,11 @@ from services.binding.records import Records
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
 from services.binding.workload import Workloads
+from shared.broker.table import Table
 from shared.hub.access import AccessReviews
 from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
-from shared.pipeline.buckets import INVENTORY, REPORTS
+from shared.pipeline.buckets import INVENTORY, KINDS, REPORTS
 from shared.pipeline.messages import Bound
 from tests.support.perimeter import BESIDE_US
 from tests.support.scene import Scene, follow
@@ -38,7 +39,7 @@ async def binders(scene: Scene) -> AsyncIterator[Callable[..., Binder]]:
                 chosen,
                 records=Records(hub),
                 access=access,
-                workloads=Workloads(hub, access),
+                workloads=Workloads(hub, access, Table(scene.store, KINDS).follow()),
                 reach=Reach(chosen, clients[-1], inventory, scene.clock),
                 reports=reports,
                 publish=publish,

@@ -34,6 +34,10 @@ HEAD = """\
 # `python -m tests.support.budget` measures and writes it anew.
 """
 
+ON_THE_WAY = {"status: update placements/status in the hub": 2}
+"""More than the budget that removing may cost where it takes its time: then status shows a Placement as Removing, and
+once more when the first targets are free of it. On a fast machine it is gone before anybody looks."""
+
 Budget = dict[str, Counts]
 """The counts of each scenario, by its name."""
 
@@ -156,7 +160,8 @@ def differences(budget: Budget, found: Runs) -> list[str]:
         for kind, name in sorted(set(stored).union(*runs)):
             counts, wanted = [each[kind, name] for each in runs], stored.get((kind, name), 0)
             slack = 1 if "four" in scenario and (": get " in name or ": list " in name) else 0
-            if not min(counts) - slack <= wanted <= max(counts) + slack:
+            more = slack + (ON_THE_WAY.get(name, 0) if scenario.startswith("removed") else 0)
+            if not min(counts) - more <= wanted <= max(counts) + slack:
                 lines.append(f"{scenario}, {kind}, {name}: {counts}, not {wanted}")
     return lines
 

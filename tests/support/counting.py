@@ -1,4 +1,4 @@
-"""What a placement costs in numbers that no machine changes: requests to API servers, messages, writes to buckets."""
+"""What a placement costs in numbers that no machine changes: requests, messages, events, writes to buckets."""
 
 import asyncio
 from collections import Counter
@@ -10,10 +10,11 @@ import nats
 from nats.aio.msg import Msg
 
 from services.sandbox.wire.tally import Tally
+from shared.pipeline.events import EVENTS_SUBJECT
 from shared.pipeline.messages import PIPELINE
 
 Counts = dict[str, dict[str, int]]
-"""How often each thing happened: by `requests`, `messages`, `writes`, then by name."""
+"""How often each thing happened: by `requests`, `messages`, `events`, `writes`, then by name."""
 
 Happened = Counter[tuple[str, str]]
 """The same of one run, by kind and name."""
@@ -25,7 +26,7 @@ FOLLOWERS = frozenset(("controller", "discovery", "status"))
 QUIET = 1.3  # seconds in which nothing happens, after which nothing is thought to follow: status pauses for one at most
 STEP = 0.1  # seconds between two looks
 PATIENCE = 60.0  # seconds until it must be quiet
-KINDS = ("requests", "messages", "writes")
+KINDS = ("requests", "messages", "events", "writes")
 
 
 class Meter:
@@ -39,8 +40,13 @@ class Meter:
         tokens = message.subject.split(".")
         if tokens[1].endswith("-copies"):  # signs of life
             return
-        kind, name = ("messages", tokens[2]) if tokens[0] == "moorage" else ("writes", tokens[1])
-        self._bus[kind, name] += 1
+        match tokens:
+            case ["moorage", "events", *_, kind]:
+                self._bus["events", kind] += 1
+            case ["moorage", _, stage, *_]:
+                self._bus["messages", stage] += 1
+            case [_, bucket, *_]:
+                self._bus["writes", bucket] += 1
 
     def _state(self) -> Happened:
         found = Counter(self._bus)
@@ -75,7 +81,7 @@ async def metered(tally: Tally, url: str) -> AsyncIterator[Meter]:
     client = await nats.connect(url)
     try:
         meter = Meter(tally)
-        for subject in (f"{PIPELINE}.>", "$KV.>"):
+        for subject in (f"{PIPELINE}.>", f"{EVENTS_SUBJECT}.>", "$KV.>"):
             await client.subscribe(subject, cb=meter.hear)
         await client.flush()
         yield meter

@@ -101,7 +101,7 @@ class Scene:
     async def measured(self, name: str) -> dict[str, float]:
         """What the worker that was started last shows of a metric, over HTTP, by its labels."""
         runtime = self.started[-1].runtime
-        async with health.serve("127.0.0.1", 0, lambda: "", lambda: runtime.metrics) as port:
+        async with health.serve("127.0.0.1", 0, lambda: "", lambda: runtime.readings) as port:
             assert port is not None
             _, text = await http_get(port, "/metrics")
         lines = [line.partition(name) for line in text.splitlines() if line.startswith(name)]

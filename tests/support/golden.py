@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[1] / "golden"
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*MESSAGES, *(bucket.holds for bucket in BUCKETS))}
 """All that travels between workers of different versions."""
 
-_WORDS = ("a", "1", "5m", "/spec/replicas", "root:a", "apps/v1", "2026-01-01T00:00:00Z", "a.io/b")
+_WORDS = ("a", "1", "5m", "/spec/replicas", "root:a", "apps/v1", "2026-01-01T00:00:00Z", "a.io/b", "A")
 
 
 TURNS = 12
@@ -33,7 +33,10 @@ def sample(info: mi.Type, turn: int = 0) -> Any:
     """JSON that fits a type and leaves no field out. Over `TURNS` turns, every word of every set of words has one."""
     match info:
         case mi.Metadata():
-            words = (info.extra_json_schema or {}).get("examples")  # of a set that is open on the wire, those we write
+            keywords = info.extra_json_schema or {}
+            if keywords.get("format") == "date-time":
+                return "2026-01-01T00:00:00Z"
+            words = keywords.get("examples")  # of a set that is open on the wire, those we write
             return words[turn % len(words)] if words else sample(info.type, turn)
         case mi.StructType():
             tag = {info.tag_field: info.tag} if info.tag_field else {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -43,3 +44,16 @@ async def kubectl(home: Path, kubeconfig: Path, *args: str, given: str = "") -> 
         output, _ = await process.communicate(given.encode())
     assert process.returncode is not None
     return process.returncode, output.decode()
+
+
+def cells(output: str) -> dict[str, dict[str, str]]:
+    """What `kubectl get` printed: by name of the object, and by the heading of the column."""
+    head, *lines = output.splitlines()
+    starts = [found.start() for found in re.finditer(r"(?<!\S)\S+(?: \S+)*", head)]
+    ends = [*starts[1:], None]
+
+    def row(line: str) -> dict[str, str]:
+        return {head[a:b].strip(): line[a:b].strip() for a, b in zip(starts, ends, strict=True)}
+
+    rows = [row(line) for line in lines]
+    return {each["NAME"]: each for each in rows}

@@ -26,7 +26,7 @@ from shared.kube.resources import (
     Resource,
 )
 from tests.support import apiserver, servers
-from tests.support.apiserver import ADMIN, ApiServer
+from tests.support.apiserver import ADMIN, GARBAGE, ApiServer
 from tests.support.client import if_there
 from tests.support.process import BIN
 
@@ -63,7 +63,9 @@ def kubernetes(folder: Path, users: Sequence[tuple[str, Sequence[str]]]) -> Iter
         pytest.fail(reason) if os.environ.get("MOORAGE_REQUIRE_SERVERS") else pytest.skip(reason)
     # The threads live as long as the servers: a child ends with the thread that started it.
     with ThreadPoolExecutor(2) as both, apiserver.servers(binaries, folder) as running:
-        hub, target = both.map(partial(running.apiserver, users=users), ("hub", "target"))
+        # What runs pods is gone once the garbage collector says so.
+        start = partial(running.apiserver, users=users)
+        hub, target = both.map(lambda name, of: start(name, controllers=of), ("hub", "target"), ((), [GARBAGE]))
         install = [BIN / "moorage", "install", "kubernetes", "--kubeconfig", hub.kubeconfigs[ADMIN]]
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL, timeout=120)
         yield Kubernetes(hub, target)
@@ -115,7 +117,7 @@ async def _delete_all(client: Client, resource: Resource, namespace: str = "") -
 
 
 async def _end(client: Client, namespace: str) -> None:
-    """What the controller of namespaces does once one is empty: no controllers run here."""
+    """What the controller of namespaces does once one is empty: it does not run here."""
     await client.delete(NAMESPACES, namespace)
     found: dict[str, Any] = await client.get(NAMESPACES, namespace)
     found["spec"]["finalizers"] = []

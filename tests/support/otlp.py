@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
@@ -34,6 +35,8 @@ class Span:
     state: str
     attributes: dict[str, Any]
     failed: bool
+    links: tuple[str, ...] = ()
+    """The ids of the spans that it follows from, in whatever trace."""
 
 
 class Receiver:
@@ -91,11 +94,17 @@ def _span(service: str, span: trace_pb2.Span) -> Span:
         state=span.trace_state,
         attributes=_attributes(span.attributes),
         failed=span.status.code == trace_pb2.Status.STATUS_CODE_ERROR,
+        links=tuple(each.span_id.hex() for each in span.links),
     )
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
+    return {pair.key: _value(pair.value) for pair in pairs}
+
+
+def _value(value: Any) -> Any:
+    found = getattr(value, value.WhichOneof("value"))
+    return [_value(each) for each in found.values] if value.WhichOneof("value") == "array_value" else found
 
 
 @asynccontextmanager
@@ -106,3 +115,22 @@ async def receiver() -> AsyncIterator[Receiver]:
     async with server:
         found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield found
+
+
+@asynccontextmanager
+async def metrics_receiver() -> AsyncIterator[tuple[str, list[ExportMetricsServiceRequest]]]:
+    """Where metrics can be sent to, and what has come."""
+    came: list[ExportMetricsServiceRequest] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
+            came.append(ExportMetricsServiceRequest.FromString(await reader.readexactly(int(length.split(":")[1]))))
+            writer.write(OK)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/metrics", came

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 BIN = Path(sys.executable).parent
-BOUND = 30.0  # seconds that anything may take on a busy machine
+BOUND = 60.0  # seconds that anything may take on a busy machine
 LIMIT = 1 << 20  # bytes of one line
 
 
@@ -42,13 +42,13 @@ class Process:
         """The lines that are JSON objects, as logs are."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
-    async def record(self, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    async def record(self, matches: Callable[[dict[str, Any]], bool], within: float = BOUND) -> dict[str, Any]:
         """The first log line that matches, once it is there; fails with the output when the process ends without."""
 
         def found() -> dict[str, Any] | None:
             return next((record for record in self.records if matches(record)), None)
 
-        async with asyncio.timeout(BOUND), self._heard:
+        async with asyncio.timeout(within), self._heard:
             await self._heard.wait_for(lambda: found() is not None or self._reading.done())
         record = found()
         assert record is not None, f"it ended without saying so:\n{self.output}"
@@ -83,6 +83,7 @@ async def process(command: Sequence[str], env: Mapping[str, str], cwd: Path | No
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         limit=LIMIT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where who runs the tests ignores it
     )
     running = Process(child)
     try:

@@ -31,7 +31,7 @@ from shared.kube.errors import ApiError
 from shared.kube.resources import CONFIGMAPS, CRDS, DEPLOYMENTS, NAMESPACES, SECRETS, SERVICES, Resource
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import HeadEntry
-from shared.model.target import KubeconfigRef, Target, Terms
+from shared.model.target import ApiKind, KubeconfigRef, Target, Terms
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY
 from shared.pipeline.messages import Assigned, Bound
 from tests.support.client import if_there
@@ -39,7 +39,8 @@ from tests.support.manifests import deployment, obj, placement
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
-BOUND = 10.0  # seconds that a test waits for a condition at most
+BOUND = 30.0  # seconds that a test waits for a condition at most
+_SOON = 0.01  # seconds
 
 PLATFORM = "root:platform"
 TEAM = "root:team"
@@ -50,7 +51,9 @@ KINDS = (
     "placementoverrides",
     "placementpolicies",
     "placements",
+    "policyexceptions",
     "synctargets",
+    "workloadkinds",
 )
 
 
@@ -181,13 +184,13 @@ class Scene:
         data = {"kubeconfig": base64.b64encode(content).decode()}
         await self.platform.merge_patch(SECRETS, target, {"data": data}, "default")
 
-    async def agree(self, target: str = "east", **terms: Any) -> None:
-        """Have the owner of a target decide these terms, and all binders see that."""
+    async def agree(self, target: str = "east", apis: tuple[ApiKind, ...] = (), **terms: Any) -> None:
+        """Have the owner of a target decide these terms, and all binders see that, and what `apis` it serves."""
         key = join(self.provider, target)
         table = Table(self.store, INVENTORY)
         entry = await table.get(key)
         assert entry is not None
-        revision = await table.put(key, msgspec.structs.replace(entry.value, terms=Terms(**terms)))
+        revision = await table.put(key, msgspec.structs.replace(entry.value, terms=Terms(**terms), apis=apis))
         assert self.inventory is None or await self.inventory.reached(revision, BOUND)
 
     async def claim(self, workspace: str | None, name: str = "shop", target: str = "east") -> None:
@@ -219,27 +222,27 @@ class Scene:
         return await self.hub.cluster(workspace).create(DEPLOYMENTS, deployment(**{"replicas": 2, **more}))
 
     async def insist(self, binder: Binder, message: Assigned) -> Bound | None:
-        """Deliver a message until it is settled, as the bus would; the delays are left out."""
+        """Deliver a message until it is settled, as the bus would, but soon."""
         async with asyncio.timeout(BOUND):
             while True:
                 try:
                     return await binder.bind(message)
                 except Retry:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(_SOON)
                 except ApiError as error:
                     if not (error.conflict or error.already_exists):
                         raise
 
 
 @contextlib.asynccontextmanager
-async def opened(directory: Path) -> AsyncIterator[Scene]:
-    """A scene, its servers running within the block."""
+async def opened(directory: Path, *, tls: bool = False) -> AsyncIterator[Scene]:
+    """A scene, its servers running within the block; with `tls` for kubectl, which does not log in without."""
     spec = SandboxWorld(
         workspaces=[PLATFORM, TEAM, RIVAL],
         targets=[SandboxTarget("east"), SandboxTarget("west"), SandboxTarget("bare", lacks=["apps/v1"])],
         delay=0.01,
     )
-    async with serve(spec, "127.0.0.1", 0, directory, tls=False) as ready:
+    async with serve(spec, "127.0.0.1", 0, directory, tls=tls) as ready:
         admin = load_kubeconfig(ready.kubeconfigs["admin"])
         async with Client(admin) as hub, contextlib.AsyncExitStack() as stack:
             store = MemoryStore()

@@ -16,6 +16,7 @@ from shared.broker.nats.store import NatsStore
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS
 from shared.pipeline.rights import accounts
+from shared.pipeline.tenants import Tenant, account_of
 
 
 @dataclass
@@ -50,15 +51,16 @@ class Secured:
 
 async def provision(admin: NatsClient) -> None:
     """Make all that the workers need, as `moorage provision` does."""
-    consumers = tuple(consumer for worker in load_all() for consumer in topology.consumers(worker))
-    await NatsBus(admin).provision(topology.streams(), consumers)
+    workers = load_all()
+    consumers = tuple(consumer for worker in workers for consumer in topology.consumers(worker))
+    await NatsBus(admin).provision((*topology.streams(), *topology.received(workers)), consumers)
     await NatsStore(admin).provision(BUCKETS)
 
 
 @asynccontextmanager
-async def secured(folder: Path) -> AsyncIterator[Secured]:
-    """The server, provisioned, within the block."""
-    found = accounts(load_all())
+async def secured(folder: Path, *tenants: Tenant) -> AsyncIterator[Secured]:
+    """The server, provisioned, within the block; with accounts of these tenants."""
+    found = (*accounts(load_all()), *map(account_of, tenants))
     seeds = folder / "seeds"
     keys = keys_in(seeds, (ADMIN, *(account.name for account in found)))
     config = {"accounts": configuration(found, keys)}

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from services.cli.support import offers
+from services.cli.support.local import READY_WITHIN
 from services.registry import load_all
 from services.sandbox.run import serve
 from services.sandbox.sandbox import Sandbox
@@ -32,7 +33,7 @@ from shared.model.refs import TargetRef
 from shared.model.request import Request
 from shared.pipeline.buckets import BUCKETS, RESERVATIONS
 from shared.pipeline.messages import PIPELINE, Requested, decoder
-from shared.pipeline.runner import run
+from shared.pipeline.runner import Running, run
 from shared.pipeline.topology import PIPELINE_STREAM
 from shared.process.settings import NatsSettings
 from shared.process.tracing import Telemetry
@@ -92,6 +93,10 @@ class Together:
         self.store = store
         self.user = user
         self.targets = targets
+        self.connections: list[tuple[str, Bus]] = []
+        """Those of the workers by their names, a connection for each copy."""
+        self.at_work: list[Running] = []
+        """The workers at work."""
 
     async def place(self, name: str, deployment: Mapping[str, Any] | None = None, **spec: Any) -> None:
         """A Placement, and the Deployment that it is of if it is to be made."""
@@ -186,10 +191,11 @@ async def together(
     pace: Mapping[str, Any] = BRISK,
     nats: str = "",
     copies: int = 1,
+    telemetry: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Together]:
     """So many copies of all workers at work within the block, every target ready; on the NATS at this URL, or else in
-    memory."""
+    memory. `telemetry`: an environment that may name where spans go."""
     served = msgspec.convert(world, World)
     async with AsyncExitStack() as stack:
         ready = await stack.enter_async_context(serve(served, "127.0.0.1", 0, folder, tls=False))
@@ -197,6 +203,7 @@ async def together(
         offered = msgspec.convert(world, offers.ManifestWorld)
         await offers.apply(offered, admin, folder)
         broker, memory = MemoryBroker(), MemoryStore()
+        connections = list[tuple[str, Bus]]()
         chosen = {**BESIDE_US, **pace, "nats_url": nats, "kubeconfig": str(admin), **settings}
 
         async def connection(name: str) -> tuple[Bus, Store]:
@@ -204,12 +211,14 @@ async def together(
                 return MemoryBus(broker), memory
             bus, store = await connect(name, NatsSettings(nats_url=nats))
             stack.push_async_callback(bus.close)
+            connections.append((name, bus))
             return bus, store
 
         _, store = await connection("test")
         await store.provision(BUCKETS)
-        await stack.enter_async_context(_at_work(connection, chosen, copies))
-        await offers.until_ready(offered, admin)
+        at_work = list[Running]()
+        await stack.enter_async_context(_at_work(connection, chosen, copies, telemetry or {}, at_work))
+        await offers.until_ready(offered, admin, asyncio.get_running_loop().time() + READY_WITHIN)
 
         async def client(name: str) -> Client:
             return await stack.enter_async_context(Client(load_kubeconfig(ready.kubeconfigs[name])))
@@ -219,15 +228,25 @@ async def together(
         await user.create(NAMESPACES, namespace)
         targets = {each.name: await client(f"target-{each.name}") for each in served.targets}
         hub = await client("admin")
-        yield Together(ready.sandbox, broker, store, hub, user, targets)
+        found = Together(ready.sandbox, broker, store, hub, user, targets)
+        found.connections = connections
+        found.at_work = at_work
+        yield found
 
 
 @asynccontextmanager
-async def _at_work(connection: Connection, settings: Mapping[str, Any], copies: int) -> AsyncIterator[None]:
+async def _at_work(
+    connection: Connection,
+    settings: Mapping[str, Any],
+    copies: int,
+    env: Mapping[str, str],
+    at_work: list[Running],
+) -> AsyncIterator[None]:
     stop, started = asyncio.Event(), asyncio.Semaphore(0)
     workers = load_all() * copies
+    telemetries = [Telemetry(worker.name, env) for worker in workers]
     async with asyncio.TaskGroup() as tasks:
-        for worker in workers:
+        for worker, telemetry in zip(workers, telemetries, strict=True):
             names = {field.name for field in msgspec.structs.fields(worker.settings)}
             chosen = worker.settings(**{name: value for name, value in settings.items() if name in names})
             work = run(
@@ -235,7 +254,8 @@ async def _at_work(connection: Connection, settings: Mapping[str, Any], copies: 
                 chosen,
                 *await connection(worker.name),
                 stop=stop,
-                telemetry=Telemetry(worker.name, {}),
+                telemetry=telemetry,
+                on_start=at_work.append,
                 on_ready=started.release,
             )
             tasks.create_task(work, name=worker.name)
@@ -246,3 +266,5 @@ async def _at_work(connection: Connection, settings: Mapping[str, Any], copies: 
             yield
         finally:
             stop.set()
+    for telemetry in telemetries:
+        await asyncio.to_thread(telemetry.close)

@@ -8,14 +8,17 @@ from typing import Any
 
 import msgspec
 
-from services.binding.core import Object, without_marks
+from services.binding.core import Member, Object, without_marks
 from services.binding.trouble import Trouble
 from shared.api import ManifestReference
-from shared.hub.names import ADOPTED_ANNOTATION, APPLIER, MANAGED_LABEL, OWNER_ANNOTATION
+from shared.hub.names import ADOPTED_ANNOTATION, APPLIER, MANAGED_LABEL, OWNER_ANNOTATION, owner_of, parse_owner
 from shared.kube.applyset import APPLYSET_PART_OF
 from shared.kube.objects import strip_server_fields
+from shared.kube.text import named, told
+from shared.model.refs import PlacementRef
 from shared.model.target import Terms
 
+_NAMED = 5  # fields that are named in one sentence
 _LARGEST = 128 << 10  # bytes; all annotations of an object may have 256 KiB
 
 
@@ -26,17 +29,33 @@ def is_adopted(obj: Mapping[str, Any]) -> bool:
 
 def check(found: Object, wanted: Object, ref: ManifestReference, terms: Terms) -> None:
     """Raise Trouble where the target's owner does not let us take over what was there before."""
-    match terms.adoption:
+    match terms.adoption if ref.namespace else "Cluster":
+        case "Cluster":
+            why = "what has no namespace is never taken over"
         case "TakeOver":
             return
-        case "IfEqual" if _covers(found, without_marks(wanted)):
-            return
         case "IfEqual":
-            why = "it differs, and the target's owner lets only equal objects be taken over"
+            if not (fields := differing(found, without_marks(wanted))):
+                return
+            some = ", ".join(fields[:_NAMED]) + (f" and {len(fields) - _NAMED} more" if len(fields) > _NAMED else "")
+            why = told(f"it differs in {some}") + ", and the target's owner lets only equal objects be taken over"
         case _:
             why = "the target's owner does not let it be taken over (adoption of the SyncTarget)"
-    said = f"{ref.kind} {ref.namespace}/{ref.name} was in the target before: {why}"
+    said = f"{named(ref.kind, ref.name, ref.namespace)} was in the target before: {why}"
     raise Trouble("ConflictFree", "NotOurs", said, lasting=True)
+
+
+def check_sharing(member: Member, owner: str, ref: PlacementRef) -> None:
+    """Raise Trouble where an object belongs to a Placement (`owner`) that this one may not share it with."""
+    if owner == owner_of(ref):
+        return
+    other, wanted = parse_owner(owner), member.ref
+    ours = other is not None and other.workspace == ref.workspace
+    if other is not None and ours and other.namespace == ref.namespace and not member.has_pods:
+        return
+    whose = f"Placement {other.namespace}/{other.name}" if other and ours else "a Placement of another workspace"
+    said = f"{named(wanted.kind, wanted.name, wanted.namespace)} in the target belongs to {whose}"
+    raise Trouble("ConflictFree", "OwnedByOther", said, lasting=True)
 
 
 def may_force(terms: Terms) -> bool:
@@ -48,7 +67,7 @@ def memory(found: Object, ref: ManifestReference) -> str:
     """How an object is before we touch it. Raises Trouble for one that is too large for us to remember."""
     text = msgspec.json.encode(without_marks(strip_server_fields(found)), order="deterministic").decode()
     if len(text) > _LARGEST:
-        said = f"{ref.kind} {ref.namespace}/{ref.name} was in the target before, and is too large to be taken over"
+        said = f"{named(ref.kind, ref.name, ref.namespace)} was in the target before, and is too large to be taken over"
         raise Trouble("ConflictFree", "NotOurs", said, lasting=True)
     return text
 
@@ -101,15 +120,19 @@ def release(obj: Object) -> Object:
     }
 
 
-def _covers(found: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is there already; lists have to be as long."""
+def differing(found: Any, wanted: Any, at: str = "") -> list[str]:
+    """The fields that are wanted otherwise than they are, as `.spec.ports[0].port`. Lists have to be as long: one that
+    is not differs as a whole.
+    """
     if isinstance(wanted, dict) and isinstance(found, dict):
-        return all(_covers(found.get(name), value) for name, value in wanted.items())
+        return [each for name, value in wanted.items() for each in differing(found.get(name), value, f"{at}.{name}")]
     if not wanted and found is None and isinstance(wanted, dict | list | None):
-        return True  # nothing is wanted there
-    if isinstance(wanted, list) and isinstance(found, list):
-        return len(found) == len(wanted) and all(map(_covers, found, wanted))
-    return bool(found == wanted) and isinstance(found, bool) == isinstance(wanted, bool)
+        return []  # nothing is wanted there
+    if isinstance(wanted, list) and isinstance(found, list) and len(found) == len(wanted):
+        pairs = enumerate(zip(found, wanted, strict=True))
+        return [each for number, (there, value) in pairs for each in differing(there, value, f"{at}[{number}]")]
+    same = bool(found == wanted) and isinstance(found, bool) == isinstance(wanted, bool)
+    return [] if same else [at or "."]
 
 
 def _owned(obj: Object) -> Object | None:

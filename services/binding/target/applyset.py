@@ -1,61 +1,62 @@
-"""Applies, prunes and releases in a target cluster: one ApplySet per Placement.
+"""Applies and prunes in a target cluster: one ApplySet per Placement.
 
 Its parent (parent.py) is written before any member and names every kind that there may be members of, so that whatever
 happens in between, all members are found again.
 """
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
-from services.binding.core import (
-    Identity,
-    Member,
-    Object,
-    Wanted,
-    identity,
-    rank,
-    reference,
-)
+import msgspec
+
+from services.binding import runs
+from services.binding.core import Identity, Member, Object, Wanted, identity, rank
 from services.binding.errors import another, managers
-from services.binding.target import claims
+from services.binding.target import anew, claims, fields
 from services.binding.target.absence import unless_absent
-from services.binding.target.adoption import check, is_adopted, may_force, memory, release, restored
-from services.binding.target.lookup import MANY, absent
+from services.binding.target.adoption import check, check_sharing, is_adopted, may_force, memory
+from services.binding.target.comparison import difference, reported
+from services.binding.target.definitions import disown, make, served
+from services.binding.target.disposal import Disposal, Heirs
+from services.binding.target.leaving import removing
+from services.binding.target.lookup import absent_of
+from services.binding.target.outcome import applied
 from services.binding.target.parent import GroupKind, kinds_of, namespaces_of, uid_of
 from services.binding.target.parents import Parents
 from services.binding.target.way import Way
 from services.binding.trouble import Trouble, lasting, passing
-from shared.api import BoundObject, ManifestReference, ObjectReference
-from shared.hub.names import (
-    ADOPTED_ANNOTATION,
-    APPLIER,
-    MANAGED_LABEL,
-    OWNER_ANNOTATION,
-    applyset_of,
-    owner_of,
-    parse_owner,
-)
-from shared.hub.references import pod_template
-from shared.hub.terms import namespace_in
+from shared.aio.together import together
+from shared.api import BoundObject, ManifestReference, ObjectDifference
+from shared.hub.names import ADOPTED_ANNOTATION, APPLIER, OWNER_ANNOTATION, owner_of
+from shared.hub.scope import brought
+from shared.hub.terms import allows_kind, carried_labels, namespace_in
 from shared.kube.apis import UnknownKind
-from shared.kube.applyset import APPLYSET_PART_OF
 from shared.kube.errors import ApiError
-from shared.kube.objects import owned_fields
-from shared.kube.resources import CONFIGMAPS, Resource
+from shared.kube.resources import Resource, group_of
+from shared.kube.text import named
 from shared.model.refs import PlacementRef
 from shared.model.target import Target
 
+Labels = Callable[[], Awaitable[Mapping[str, str] | str]]
+"""Reads the labels of the workspace's namespace; or one sentence that says why they are not to be had."""
+
+Begin = Callable[[Member], AbstractAsyncContextManager[None]]
+"""Around the request that applies what was not there, see `services.binding.intents`."""
+
+_NAMED = 5  # labels that are named in one sentence
 _IN_FLIGHT = 8  # requests at once in one target for one placement
-_RACES = 10  # versions that an object may go through between being read and being deleted
 
-T = TypeVar("T")
 
-_UNMARKED = dict.fromkeys((OWNER_ANNOTATION, ADOPTED_ANNOTATION))
+class AppliedSet(msgspec.Struct, frozen=True):
+    """The objects that were applied; and, where that is not all that was to be done, what it is that was not."""
 
-Heirs = Callable[[], Awaitable[Mapping[Identity, PlacementRef]]]
-"""Which other Placement wants an object that this one leaves, in the same target."""
+    objects: list[BoundObject]
+    short: Trouble | None = None
+    notes: tuple[str, ...] = ()
+    differences: tuple[ObjectDifference, ...] = ()
 
 
 class ApplySet:
@@ -73,6 +74,11 @@ class ApplySet:
         self._terms = target.terms
         self._namespace = namespace_in(target.terms, ref.workspace, ref.namespace)
         self._room = asyncio.Semaphore(_IN_FLIGHT)
+        self._disposal = Disposal(way.client, way.mapper, ref, self._room)
+        self._where = f"target {target.id}"
+        self._labels: Labels | None = None
+        self._begin: Begin = lambda _: contextlib.nullcontext()
+        self._notes: tuple[str, ...] = ()
 
     async def apply(
         self,
@@ -83,29 +89,53 @@ class ApplySet:
         drifted: Collection[Identity],
         force: bool,
         heirs: Heirs,
+        begin: Begin,
         first: bool = False,
-    ) -> list[BoundObject]:
-        """Make the target hold what is wanted and nothing else of this Placement; the objects that were applied.
+        recreate: bool = False,
+        labels: Labels | None = None,
+    ) -> AppliedSet:
+        """Make the target hold what is wanted and nothing else of this Placement.
 
         Objects that are `unchanged` are left alone if the set is there; of those that are not `recorded` as ours, or
-        have `drifted`, it is looked at first whose they are. `first`: most likely there is no set yet.
+        have `drifted`, it is looked at first whose they are. What ran to its end is left alone, also where it is gone.
+        `first`: most likely there is no set yet. `recreate`: what the target does not let be changed is made anew.
+        `labels` reads those of the workspace's namespace, should one be made; `begin` is around what is applied anew.
         """
+        self._labels, self._begin = labels, begin
         kinds = {(member.ref.api_version, member.ref.kind) for member in wanted.members}
-        resources = {kind: await self._resource(kind) for kind in kinds}
+        definitions = brought(each.object for each in wanted.members)
+        coming = {kind for kind in kinds if (group_of(kind[0]), kind[1]) in definitions}
+
+        def turn(member: Member) -> tuple[bool, int]:
+            """What has to wait until its kind is served holds up nothing else."""
+            return (member.ref.api_version, member.ref.kind) in coming, rank(member.ref)
+
+        resources = {kind: await self._resource(kind) for kind in kinds - coming}
         await self._hold_namespace()
+        kinds |= {(ref.api_version, ref.kind) for ref in wanted.kept}
         parent = await self._parents.have(kinds, {self._namespace}, first=first)
         before, spaces = kinds_of(parent), namespaces_of(parent)
         if parent is None:
             unchanged = ()
+            recorded = {name: each for name, each in recorded.items() if each.ended}  # it may be another cluster by now
         elif not (kinds <= before and self._namespace in spaces) or uid_of(parent) != self._uid:
             await self._parents.write(before | kinds, spaces | {self._namespace})
         applied: list[BoundObject] = []
-        todo = [member for member in wanted.members if identity(member.ref) not in unchanged]
-        for _, group in itertools.groupby(todo, key=lambda member: rank(member.ref)):
+        contested: list[Trouble] = []
+        todo = [
+            member
+            for member in wanted.members
+            if identity(member.ref) not in unchanged
+            and not runs.stays_ended(member, recorded.get(identity(member.ref)))
+        ]
+        for _, group in itertools.groupby(sorted(todo, key=turn), key=turn):
             stage = list(group)
+            if awaited := {(each.ref.api_version, each.ref.kind) for each in stage} - resources.keys():
+                resources |= await served(self._mapper, awaited)
             known = recorded.keys() - set(drifted)
-            new = await self._new((each.ref for each in stage if identity(each.ref) not in known), resources)
-            applied += await _all(
+            asked = (each.ref for each in stage if identity(each.ref) not in known)
+            new = await absent_of(self._client, asked, resources, self._namespace)
+            done = await together(
                 *(
                     self._apply(
                         member,
@@ -114,17 +144,42 @@ class ApplySet:
                         known=identity(member.ref) in known,
                         new=identity(member.ref) in new,
                         force=force,
+                        recreate=recreate,
+                        contested=contested,
                     )
                     for member in stage
                 )
             )
+            applied += [each for each in done if each is not None]
+        left: list[Object] = []
         if parent is not None:
-            keep = {identity(member.ref) for member in wanted.members}
+            keep = set(map(identity, wanted.refs))
             adopted = {each.uid for each in recorded.values() if each.adopted}
-            await self._dispose(before, spaces, keep, heirs, adopted, orphan=False)
-        if before - kinds or spaces - {self._namespace}:
+            left = await self._disposal.dispose(before, spaces, keep, heirs, adopted, orphan=False)
+        if not left and (before - kinds or spaces - {self._namespace}):
             await self._parents.write(kinds, {self._namespace})
-        return applied
+        if contested:  # which holds up nothing else
+            return AppliedSet(applied, contested[0], self._notes)
+        return AppliedSet(applied, removing(left, self._where) if left else None, self._notes)
+
+    async def report(self, wanted: Wanted, recorded: Mapping[Identity, BoundObject]) -> AppliedSet:
+        """Change nothing, and say what is otherwise than wanted, but for what ran to its end; the objects that were
+        applied before.
+        """
+        looked_at = [each for each in wanted.members if not runs.is_over(each, recorded.get(identity(each.ref)))]
+        found = await together(*map(self._compare, looked_at))
+        differences = tuple(each for each in found if each is not None)
+        there = [recorded[name] for member in wanted.members if (name := identity(member.ref)) in recorded]
+        return AppliedSet(there, reported(differences, len(found), self._where), differences=differences)
+
+    async def _compare(self, member: Member) -> ObjectDifference | None:
+        ref = member.ref
+        try:
+            resource = await self._resource((ref.api_version, ref.kind))
+        except UnknownKind:
+            return difference(member, None)  # its definition may be among what is wanted
+        async with self._room:
+            return difference(member, await unless_absent(self._client.get(resource, ref.name, ref.namespace)))
 
     async def present(self) -> bool:
         """Whether there may be anything of this Placement in the target."""
@@ -133,46 +188,76 @@ class ApplySet:
     async def clear(self, heirs: Heirs, *, orphan: bool, adopted: Collection[str] = ()) -> None:
         """Take everything of this Placement out of the target; with `orphan`, leave it there without our marks.
 
-        Objects with the uids `adopted` are known to have been there before, also where they do not say so.
+        Objects with the uids `adopted` are known to have been there before, also where they do not say so. Raises
+        Trouble until all is gone.
         """
         parent = await self._parents.find()
         if parent is None:
             return
-        await self._dispose(kinds_of(parent), namespaces_of(parent), (), heirs, adopted, orphan=orphan)
+        kinds, namespaces = kinds_of(parent), namespaces_of(parent)
+        left = await self._disposal.dispose(kinds, namespaces, (), heirs, adopted, orphan=orphan)
+        if left:
+            raise removing(left, self._where)
         await self._parents.end()
 
-    async def _new(self, refs: Iterable[ManifestReference], resources: Mapping[GroupKind, Resource]) -> set[Identity]:
-        """Those objects that are not there, as far as it takes one request to know for many."""
-        kinds: dict[GroupKind, list[ManifestReference]] = {}
-        for ref in refs:
-            kinds.setdefault((ref.api_version, ref.kind), []).append(ref)
-        found: set[Identity] = set()
-        for kind, asked in kinds.items():
-            if len(asked) >= MANY:
-                names = [ref.name for ref in asked]
-                missing = await absent(self._client, resources[kind], names, self._namespace)
-                found |= {identity(ref) for ref in asked if ref.name in missing}
-        return found
-
     async def _apply(
-        self, member: Member, resource: Resource, recorded: BoundObject | None, *, known: bool, new: bool, force: bool
-    ) -> BoundObject:
+        self,
+        member: Member,
+        resource: Resource,
+        recorded: BoundObject | None,
+        *,
+        known: bool,
+        new: bool,
+        force: bool,
+        recreate: bool,
+        contested: list[Trouble],
+    ) -> BoundObject | None:
+        """The object as it was applied; None where others own fields of it, which is `contested` then."""
+        if member.ref.namespace and not resource.namespaced:
+            raise passing(
+                "ScopeUnknown", f"{member.ref.kind} has no namespace here, which the inventory does not know yet"
+            )
         async with self._room:
-            found = await self._as_known(member, resource, recorded, force) if recorded and known else None
-            if found is None:
-                found = await self._as_new(member, resource, recorded, new=new, force=force)
+            if recorded and not recorded.uid:
+                recorded = msgspec.structs.replace(recorded, uid=await self._uid_of(member, resource))
+            if recorded and recorded.uid and anew.begins_anew(member, recorded):
+                await anew.end(self._client, resource, member.ref.name, member.ref.namespace, recorded.uid)
+                recorded, known = None, False
+            is_done = runs.is_done(member, recorded)
+            try:
+                found = None
+                if recorded and (known or is_done):
+                    found = await self._as_known(member, resource, recorded, force)
+                if found is None and recorded and is_done:
+                    return runs.done(member, recorded)
+                if found is None:
+                    found = await self._as_new(member, resource, recorded, new=new, force=force)
+            except ApiError as error:
+                if error.conflict and managers(error):
+                    await self._apply_rest(member, resource, recorded, error)
+                    contested.append(fields.conflict(member.ref, error))
+                    return None
+                if not error.invalid or recorded is None:
+                    raise
+                if not anew.may_replace(member, recorded, recreate=recreate):
+                    raise anew.refused(member.ref, error) from error
+                await anew.replace(self._client, resource, member.object, recorded.uid)
+                found = await self._as_new(member, resource, None, new=False, force=force)
             if recorded and recorded.adopted and recorded.uid == found["metadata"]["uid"] and not is_adopted(found):
                 found = await self._remember(found, member.ref, resource)  # somebody took the memory of it off
-        ref = member.ref
-        return BoundObject(
-            ref=ObjectReference(api_version=ref.api_version, kind=ref.kind, name=ref.name, namespace=ref.namespace),
-            uid=str(found["metadata"].get("uid", "")),
-            owned_fields=owned_fields(found, APPLIER),
-            adopted=is_adopted(found),
-        )
+        return applied(member, found)
+
+    async def _uid_of(self, member: Member, resource: Resource) -> str:
+        """The uid of what was begun to be applied, and not recorded since; empty where it is not there."""
+        found = await unless_absent(self._client.get(resource, member.ref.name, member.ref.namespace))
+        annotations = (found["metadata"].get("annotations") or {}) if found is not None else {}
+        ours = annotations.get(OWNER_ANNOTATION) == owner_of(self._ref)
+        return str(found["metadata"]["uid"]) if found is not None and ours else ""
 
     async def _as_known(self, member: Member, resource: Resource, recorded: BoundObject, force: bool) -> Object | None:
-        """Apply what was applied before; None where it is not the same object any more."""
+        """Apply what was applied before; None where it is not the same object any more, or there is none."""
+        if not recorded.uid:
+            return None
         metadata = {**member.object["metadata"], "uid": recorded.uid}
         try:
             return await self._applied({**member.object, "metadata": metadata}, resource, force, recorded.adopted)
@@ -185,17 +270,23 @@ class ApplySet:
         self, member: Member, resource: Resource, recorded: BoundObject | None, *, new: bool, force: bool
     ) -> Object:
         """Apply what may be there without us, or not be there, or is not for certain, being `new`."""
+        if not resource.namespaced:
+            if await unless_absent(self._client.get(resource, member.ref.name)) is None:
+                await make(self._client, resource, member.object)
+            await self._check_owner(member, resource, recorded)
+            return await disown(self._client, resource, await self._applied(member.object, resource, force, False))
         adopted = False if new else await self._check_owner(member, resource, recorded)
-        try:
+        async with self._begin(member):
+            try:
+                return await self._applied(member.object, resource, force, adopted)
+            except ApiError as error:
+                if not error.not_found:
+                    raise
+            # The namespace or the API was there when last looked at.
+            await self._hold_namespace(anew=True)
+            await self._mapper.refresh()
+            resource = await self._resource((resource.api_version, resource.kind))
             return await self._applied(member.object, resource, force, adopted)
-        except ApiError as error:
-            if not error.not_found:
-                raise
-        # The namespace or the API was there when last looked at.
-        await self._hold_namespace(anew=True)
-        await self._mapper.refresh()
-        resource = await self._resource((resource.api_version, resource.kind))
-        return await self._applied(member.object, resource, force, adopted)
 
     async def _applied(self, obj: Object, resource: Resource, force: bool, adopted: bool) -> Object:
         force = force and (not adopted or may_force(self._terms))
@@ -206,6 +297,16 @@ class ApplySet:
                 raise
         # Only marks that we set ourselves, when an object passed from one Placement to another.
         return await self._client.apply(resource, obj, field_manager=APPLIER, force=True)
+
+    async def _apply_rest(
+        self, member: Member, resource: Resource, recorded: BoundObject | None, error: ApiError
+    ) -> None:
+        """Apply what nobody else owns of an object of ours."""
+        rest = fields.uncontested(member.object, error)
+        if rest is not None and recorded is not None and not recorded.adopted:
+            rest["metadata"]["uid"] = recorded.uid
+            with contextlib.suppress(ApiError):  # which is told by the conflict already
+                await self._client.apply(resource, rest, field_manager=APPLIER, force=False)
 
     async def _check_owner(self, member: Member, resource: Resource, recorded: BoundObject | None) -> bool:
         """Whether the object was in the target before; from now on it says so itself.
@@ -220,24 +321,13 @@ class ApplySet:
             return False
         owner = str((found["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION, ""))
         if owner:
-            self._check_sharing(ref, found, owner)
+            check_sharing(member, owner, self._ref)
             return is_adopted(found)
         if recorded is not None and recorded.uid == found["metadata"]["uid"]:  # somebody took our marks off
             return recorded.adopted
         check(found, member.object, ref, self._terms)
         await self._remember(found, ref, resource)
         return True
-
-    def _check_sharing(self, ref: ManifestReference, found: Object, owner: str) -> None:
-        if owner == owner_of(self._ref):
-            return
-        other = parse_owner(owner)
-        ours = other is not None and other.workspace == self._ref.workspace
-        if other is not None and ours and other.namespace == self._ref.namespace and pod_template(found) is None:
-            return
-        whose = f"Placement {other.namespace}/{other.name}" if other and ours else "a Placement of another workspace"
-        said = f"{ref.kind} {ref.namespace}/{ref.name} in the target belongs to {whose}"
-        raise Trouble("ConflictFree", "OwnedByOther", said, lasting=True)
 
     async def _remember(self, found: Object, ref: ManifestReference, resource: Resource) -> Object:
         """Write onto an object how it is, if it still is so. By an update, and not by applying it, so that what is
@@ -252,127 +342,30 @@ class ApplySet:
         except ApiError as error:
             if not error.conflict:
                 raise
-        raise passing("Busy", f"{ref.kind} {ref.namespace}/{ref.name} is just being changed by others")
-
-    async def _dispose(
-        self,
-        kinds: Iterable[GroupKind],
-        namespaces: Iterable[str],
-        keep: Collection[Identity],
-        heirs: Heirs,
-        adopted: Collection[str],
-        *,
-        orphan: bool,
-    ) -> None:
-        places = itertools.product(sorted(kinds), sorted(namespaces))
-        members = [
-            (resource, obj)
-            for resource, found in await _all(*(self._members(kind, namespace) for kind, namespace in places))
-            for obj in found
-            if identity(reference(obj)) not in keep
-        ]
-        if not members:
-            return
-        others = {} if orphan else await heirs()
-        members.sort(key=lambda pair: rank(reference(pair[1])), reverse=True)  # workloads first, what they need last
-        for _, stage in itertools.groupby(members, key=lambda pair: rank(reference(pair[1]))):
-            await _all(
-                *(
-                    self._let_go(resource, obj, others.get(identity(reference(obj))), adopted, orphan=orphan)
-                    for resource, obj in stage
-                )
-            )
-
-    async def _members(self, kind: GroupKind, namespace: str) -> tuple[Resource, list[Object]]:
-        try:
-            resource = await self._mapper.resource(*kind)
-            async with self._room:
-                page = await self._client.list(
-                    resource, namespace, label_selector=f"{APPLYSET_PART_OF}={applyset_of(self._ref)}"
-                )
-        except UnknownKind:
-            return CONFIGMAPS, []  # the API is gone, and its objects with it
-        return resource, [{"apiVersion": kind[0], "kind": kind[1], **obj} for obj in page.items]
-
-    async def _let_go(
-        self, resource: Resource, obj: Object, heir: PlacementRef | None, adopted: Collection[str], *, orphan: bool
-    ) -> None:
-        async with self._room:
-            if orphan or heir is not None:
-                await unless_absent(self._mark(resource, obj, heir))
-            else:
-                await unless_absent(self._end(resource, obj, adopted))
-
-    async def _mark(self, resource: Resource, obj: Object, heir: PlacementRef | None) -> None:
-        """Hand an object over to another Placement, or take our marks off."""
-        marks = {
-            "labels": {
-                APPLYSET_PART_OF: applyset_of(heir) if heir else None,
-                MANAGED_LABEL: "true" if heir else None,
-            },
-            "annotations": {OWNER_ANNOTATION: owner_of(heir)} if heir else _UNMARKED,
-        }
-        metadata = obj["metadata"]
-        await self._client.merge_patch(
-            resource, metadata["name"], {"metadata": marks}, metadata.get("namespace", ""), field_manager=APPLIER
-        )
-
-    async def _end(self, resource: Resource, obj: Object, adopted: Collection[str]) -> None:
-        """Delete an object that we made, or give back one that was there before, unless it passed to another set since
-        it was read: it must be as we saw it.
-        """
-        name, namespace = obj["metadata"]["name"], obj["metadata"].get("namespace", "")
-        for _ in range(_RACES):
-            metadata = obj["metadata"]
-            if (metadata.get("labels") or {}).get(APPLYSET_PART_OF) != applyset_of(self._ref):
-                return
-            try:
-                if is_adopted(obj) or metadata["uid"] in adopted:
-                    await self._give_back(resource, obj)
-                else:
-                    seen = {"uid": metadata["uid"], "resource_version": metadata["resourceVersion"]}
-                    await self._client.delete(resource, name, namespace, propagation="Background", **seen)
-            except ApiError as error:
-                if not error.conflict:
-                    raise
-            else:
-                return
-            found = await self._client.get(resource, name, namespace)
-            obj = {"apiVersion": resource.api_version, "kind": resource.kind, **found}
-        raise passing("Busy", f"{resource.kind} {namespace}/{name} changes too fast to be deleted safely")
-
-    async def _give_back(self, resource: Resource, obj: Object) -> None:
-        """Give back what was there before: the fields that we own as they were then, and nobody's from now on."""
-        before = restored(obj)
-        if before is not None:
-            try:
-                obj = await self._client.apply(resource, before, field_manager=APPLIER, force=True)
-            except ApiError as error:
-                if not error.invalid:
-                    raise  # what cannot be put back stays as it is
-        metadata = obj["metadata"]
-        await self._client.merge_patch(
-            resource, metadata["name"], release(obj), metadata.get("namespace", ""), field_manager=APPLIER
-        )
+        raise passing("Busy", f"{named(ref.kind, ref.name, ref.namespace)} is just being changed by others")
 
     async def _resource(self, kind: GroupKind) -> Resource:
         resource = await self._mapper.resource(*kind)
-        if not resource.namespaced:
-            raise lasting("ClusterScoped", f"{kind[1]} is cluster-scoped: only objects in namespaces are placed")
+        if not resource.namespaced and not allows_kind(self._terms, *kind):
+            raise lasting("ClusterScoped", f"{kind[1]} has no namespace, and the target's owner does not list it")
         return resource
 
     async def _hold_namespace(self, *, anew: bool = False) -> None:
         workspace = self._ref.workspace
         known = self._claims.get(self._namespace) == workspace or self._held.has(self._namespace, workspace)
         if anew or not known:
-            await claims.hold(self._client, self._namespace, workspace)
+            found = await self._labels() if self._labels is not None else {}
+            labels, withheld = carried_labels(self._terms, {} if isinstance(found, str) else found)
+            if await claims.hold(self._client, self._namespace, workspace, labels):
+                self._notes = _notes(found if isinstance(found, str) else "", withheld)
             self._held.note(self._namespace, workspace)
 
 
-async def _all(*work: Awaitable[T]) -> list[T]:
-    """Do all of it at once, and wait for all of it also where some of it fails: nothing may go on behind our back."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results  # type: ignore[return-value]  # there are no exceptions among them
+def _notes(unread: str, withheld: Sequence[str]) -> tuple[str, ...]:
+    """What is to be said of the labels of a namespace that was made."""
+    if unread:
+        return (f"The namespace has no labels of the workspace's: {unread}.",)
+    if not withheld:
+        return ()
+    named, more = ", ".join(withheld[:_NAMED]), f" and {len(withheld) - _NAMED} more" if len(withheld) > _NAMED else ""
+    return (f"The namespace has not got the labels {named}{more}: the target's owner does not list them.",)

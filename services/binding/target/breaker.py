@@ -15,7 +15,8 @@ class _Circuit:
 class Breakers:
     """After `threshold` failures in a row a target is not asked for `first`·2ⁿ seconds, at most `most`.
 
-    When that time is over, one request is let through. All others go on waiting until its result is known.
+    When that time is over, one request is let through. All others go on waiting until its result is known. One that is
+    known to be lost is left alone from the first, for as long as any.
     """
 
     def __init__(self, clock: Callable[[], float], *, threshold: int, first: float, most: float) -> None:
@@ -25,9 +26,11 @@ class Breakers:
         self._most = most
         self._circuits: dict[str, _Circuit] = {}
 
-    def wait(self, target: str) -> float:
+    def wait(self, target: str, *, lost: bool = False) -> float:
         """Seconds until the target may be asked again; 0 means now, and that the caller reports how it went."""
         circuit = self._circuits.get(target)
+        if lost and (circuit is None or circuit.failures < self._threshold):
+            circuit = self._circuits[target] = _Circuit(self._threshold, self._clock() + self._most)
         if circuit is None or circuit.failures < self._threshold:
             return 0.0
         left = circuit.open_until - self._clock()

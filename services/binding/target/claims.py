@@ -2,13 +2,13 @@
 
 The first workspace that places into a name makes the namespace, with its claim. One that was there before is nobody's
 until the target's owner writes a claim on it. The claim stays when all that was placed is gone: what else is in the
-namespace by then is not for others.
+namespace by then is not for others. What we made and nobody uses is removed after a while (unused.py).
 
 Whose a namespace is, is not asked for every placement: what discovery saw last counts, or what was found here a moment
 ago. An object that turns out to have no namespace is a reason to ask again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from services.binding.core import Object
 from services.binding.trouble import Trouble, passing
@@ -35,35 +35,56 @@ class Held:
         """A namespace is the workspace's now."""
         self._until.put((namespace, workspace), self._clock() + _SEEN)
 
+    def forget(self, namespace: str) -> None:
+        """A namespace is gone."""
+        for each in [each for each in self._until if each[0] == namespace]:
+            self._until.pop(each)
+
     def has(self, namespace: str, workspace: str) -> bool:
         return self._clock() < (self._until.get((namespace, workspace)) or 0.0)
 
 
-async def hold(client: Client, namespace: str, workspace: str) -> None:
+async def hold(client: Client, namespace: str, workspace: str, labels: Mapping[str, str]) -> bool:
     """Have a namespace that is the workspace's; make it, or claim it, where it may.
 
-    Raises Trouble where it is another's or nobody's, and what the client raises.
+    Of those that are there discovery tells, so most likely it is not, and is made before anybody looks, with these
+    `labels`; True where it was made just now. Raises Trouble where it is another's or nobody's, and what the client
+    raises.
     """
     for _ in range(_RACES):
-        found = await _get(client, namespace)
+        refused: ApiError | None = None
         try:
-            if found is None:
-                await make(client, namespace, {CLAIM_ANNOTATION: workspace})
-            elif not _is_held(found, namespace, workspace):
-                claim = {"annotations": {CLAIM_ANNOTATION: workspace}}
-                seen = {"uid": found["metadata"]["uid"], "resourceVersion": found["metadata"]["resourceVersion"]}
-                await client.merge_patch(NAMESPACES, namespace, {"metadata": {**seen, **claim}}, field_manager=APPLIER)
+            await make(client, namespace, {CLAIM_ANNOTATION: workspace}, labels)
         except ApiError as error:
-            if not (error.already_exists or error.conflict or error.not_found):
+            if error.forbidden:
+                refused = error  # one that is there will do where we may not make any
+            elif not error.already_exists:
                 raise
         else:
-            return
+            return True
+        found = await _get(client, namespace)
+        if found is None:
+            if refused is not None:
+                raise refused
+            continue
+        if _is_held(found, namespace, workspace):
+            return False
+        claim = {"annotations": {CLAIM_ANNOTATION: workspace}}
+        seen = {"uid": found["metadata"]["uid"], "resourceVersion": found["metadata"]["resourceVersion"]}
+        try:
+            await client.merge_patch(NAMESPACES, namespace, {"metadata": {**seen, **claim}}, field_manager=APPLIER)
+        except ApiError as error:
+            if not (error.conflict or error.not_found):
+                raise
+        else:
+            return False
     raise passing("Busy", f"namespace {namespace} of the target changes too fast to be claimed")
 
 
-async def make(client: Client, name: str, annotations: dict[str, str]) -> None:
+async def make(client: Client, name: str, annotations: Mapping[str, str], labels: Mapping[str, str]) -> None:
     """Make a namespace. It is no member of a set: what else runs in it must outlive us."""
-    metadata = {"name": name, **({"annotations": annotations} if annotations else {})}
+    marks = {"annotations": annotations, "labels": labels}
+    metadata = {"name": name, **{field: values for field, values in marks.items() if values}}
     await client.create(
         NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, field_manager=APPLIER
     )
@@ -72,7 +93,7 @@ async def make(client: Client, name: str, annotations: dict[str, str]) -> None:
 async def ensure(client: Client, name: str) -> None:
     """Have a namespace that is nobody's to claim; one that somebody made for us will do where we may not make any."""
     try:
-        await make(client, name, {})
+        await make(client, name, {}, {})
     except ApiError as error:
         if error.already_exists or (error.forbidden and await _get(client, name) is not None):
             return

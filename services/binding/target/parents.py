@@ -39,18 +39,18 @@ class Parents:
         `first`: most likely there is none, so that it is made before anybody looks.
         """
         parent = parent_of(self._ref, self._uid, kinds, namespaces)
-        for attempt in range(_RACES):
-            if attempt or not first:
-                found = await self.find()
-                if found is not None:
-                    return found
+        absent = first
+        for _ in range(_RACES):
+            if not absent and (found := await self.find()) is not None:
+                return found
             try:
                 await self._client.create(CONFIGMAPS, parent, field_manager=APPLIER)
             except ApiError as error:
-                if error.not_found:
-                    await claims.ensure(self._client, SYSTEM_NAMESPACE)
-                elif not error.already_exists:
+                if not (error.not_found or error.already_exists):
                     raise
+                absent = error.not_found  # nor can it be in a namespace that was not there
+                if absent:
+                    await claims.ensure(self._client, SYSTEM_NAMESPACE)
             else:
                 return None
         raise passing("Busy", f"ConfigMap {SYSTEM_NAMESPACE}/{applyset_name(self._ref)} of the target changes too fast")

@@ -11,7 +11,7 @@ from services.binding.target.applyset import ApplySet
 from services.binding.target.breaker import Breakers
 from services.binding.target.claims import Held
 from services.binding.target.way import Way
-from services.binding.trouble import Trouble, passing
+from services.binding.trouble import REMOVING, Trouble, passing
 from shared.aio.backoff import backoff
 from shared.aio.lru import Lru
 from shared.broker.bus import Retry
@@ -21,7 +21,7 @@ from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError, KubeError
 from shared.model.refs import PlacementRef, TargetRef
-from shared.model.target import Target
+from shared.model.target import KubeconfigRef, Target
 
 log = logging.getLogger("moorage.binding")
 
@@ -40,6 +40,7 @@ class Reach:
         self._settings = settings
         self._clients = clients
         self._ways: Lru[str, Way] = Lru(_WAYS)
+        self._behind: Lru[str, tuple[str, str, KubeconfigRef | None, bool]] = Lru(_WAYS)
         self._clock = clock
         self._inventory = inventory
         self._breakers = Breakers(
@@ -60,12 +61,17 @@ class Reach:
         return TargetRef.parse(target).key in self._inventory.entries
 
     async def open(self, target: str, ref: PlacementRef, uid: str) -> ApplySet:
-        """What a Placement has in a target.
+        """What a Placement has in a target. Raises as `enter`."""
+        return ApplySet(await self.enter(target), self.target(target), ref, uid)
+
+    async def enter(self, target: str) -> Way:
+        """The way into a target.
 
         Raises Retry while the target is left alone, Trouble without usable credentials, and what reading them raises.
         """
         found = self.target(target)
-        wait = self._breakers.wait(target)
+        self._note(found)
+        wait = self._breakers.wait(target, lost=bool(found.lost_since))
         if wait > 0:
             raise Retry(
                 max(wait, self._patience(target)), f"target {target} does not answer, and is left alone for a while"
@@ -74,7 +80,7 @@ class Reach:
             client = await self._clients.get(found)
         except ConfigError as error:
             raise errors.of(error, f"target {target}") from error
-        return ApplySet(self._way(target, client), found, ref, uid)
+        return self._way(found, client)
 
     async def work(self, target: str, work: Awaitable[T]) -> T:
         """Work in a target, in time, and tell the circuit breaker how it went. Raises Trouble."""
@@ -96,7 +102,7 @@ class Reach:
             else:
                 self._breakers.succeeded(target)
             if isinstance(error, ApiError) and error.unauthorized:
-                await self._clients.forget(target)  # its Secret is read anew next time
+                self._clients.renew(target)
             raise errors.of(error, where) from error
         self._breakers.succeeded(target)
         return result
@@ -108,14 +114,24 @@ class Reach:
             return problem.delay
         if problem.lasting:
             return settings.refused_retry_seconds
-        delay = backoff(min(retries, 32), first=settings.retry_initial_seconds, most=settings.retry_max_seconds)
+        most = settings.removing_retry_seconds if problem.reason == REMOVING else settings.retry_max_seconds
+        delay = backoff(min(retries, 32), first=settings.retry_initial_seconds, most=most)
         return max(delay, self._patience(target))
 
-    def _way(self, target: str, client: Client) -> Way:
-        known = self._ways.get(target)
+    def _note(self, target: Target) -> None:
+        """Another cluster, another way to it, or one that is heard of again, is not left alone for what had no answer
+        before.
+        """
+        behind = (target.uid, target.cluster, target.kubeconfig, bool(target.lost_since))
+        if self._behind.get(target.id) != behind:
+            self._behind.put(target.id, behind)
+            self._breakers.succeeded(target.id)
+
+    def _way(self, target: Target, client: Client) -> Way:
+        known = self._ways.get(target.id)
         if known is None or known.client is not client:
-            known = Way(client, RestMapper(client), Held(self._clock))
-            self._ways.put(target, known)
+            known = Way(client, RestMapper(client, known=target.apis), Held(self._clock))
+            self._ways.put(target.id, known)
         return known
 
     def _patience(self, target: str) -> float:

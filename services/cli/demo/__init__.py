@@ -2,6 +2,7 @@
 
 story.py    what happens, in order
 content.py  the files of the world, applied by its users
+asking.py   what they ask for over NATS
 follow.py   watches of the hub and a subscription on NATS, into the picture
 picture.py  what is known of the placements, from the objects seen so far (pure)
 render.py   the picture as text (pure)
@@ -9,7 +10,6 @@ screen.py   text to a terminal that is redrawn, or as plain lines
 """
 
 import argparse
-import asyncio
 import contextlib
 import os
 import signal
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.support.errors import UsageError
+from services.cli.support.examples import EXAMPLES
 
-DEFAULT_WORLD = Path("examples/world.yaml")
+DEFAULT_WORLD = EXAMPLES / "world.yaml"
 OFF = ("", "0", "false", "no")
 
 
@@ -27,7 +28,6 @@ def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "demo",
-        help="see it work: everything on this machine, real workloads placed, a cluster lost",
         description="Start NATS, a sandbox control plane and every worker as a process of its own, place a world's "
         "workloads, lose a cluster, show all of it, and take everything away again. Takes under a minute.",
     )
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
         "--world",
         type=Path,
         default=DEFAULT_WORLD,
-        help=f"world file, with the content to apply (default: {DEFAULT_WORLD})",
+        help="world file, with the content to apply (default: world.yaml of `moorage examples`)",
     )
     parser.add_argument(
         "--keep",
@@ -52,6 +52,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tell the story; Ctrl-C and SIGTERM end it early, with everything stopped."""
+    import asyncio
+
     from services.cli.demo.screen import Screen
     from services.cli.demo.story import tell
     from services.cli.support import offers
@@ -67,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _until_signal(story: Coroutine[Any, Any, None]) -> None:
     """Run it; SIGTERM ends it like Ctrl-C does."""
+    import asyncio
+
     telling = asyncio.create_task(story)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()

@@ -56,7 +56,7 @@ class Follower:
         self.picture.created[ref] = self._clock()
         self._changed.set()
 
-    async def heard(self, message: "Msg") -> None:
+    def heard(self, message: "Msg") -> None:
         """A message of the pipeline."""
         self.picture.heard(message.subject)
         self._changed.set()

@@ -87,7 +87,10 @@ def decision(picture: DemoPicture, ref: PlacementRef) -> list[Text]:
         if status is not None:
             line.append("  ").append(status.health, HEALTH[status.health])
         lines.append(line)
-    lines += [_scored("next", "cyan", alternate, width) for alternate in found.alternates]
+    for alternate in found.alternates:
+        lines.append(_scored("next", "cyan", alternate, width))
+        if alternate.passed_over:
+            lines.append(Text(" " * 11).append(alternate.passed_over, "yellow"))
     for reason, rejection in sorted(found.rejected.items()):
         line = Text("    ").append(f"{'not':<7}", "yellow").append(_rejected(rejection))
         lines.append(line.append(f": {words(reason)}", "yellow"))
@@ -179,8 +182,9 @@ def look_around(place: Endpoints, picture: DemoPicture, users: Mapping[str, str]
     busiest = max(picture.clusters, key=lambda cluster: (len(picture.on(cluster)), cluster))
     lines.append(Text(f"  # in the cluster {_name(busiest)}", "dim"))
     lines.append(Text(f"  {commands}kubectl --kubeconfig {place.targets[_name(busiest)]} get deployments -A"))
-    lines.append(Text("  # the messages of the pipeline, and those that were given up", "dim"))
+    lines.append(Text("  # the messages of the pipeline, events of placements, and messages that were given up", "dim"))
     lines.append(Text(f"  nats --server {place.nats} sub 'moorage.pipeline.>'"))
+    lines.append(Text(f"  nats --server {place.nats} sub 'moorage.events.>'"))
     lines.append(Text(f"  {commands}moorage dead list --nats-url {place.nats}"))
     lines.append(Text(f"  # logs are in {place.logs}", "dim"))
     return lines

@@ -44,6 +44,10 @@ class Screen:
         """Something that happened beside the story."""
         self.print([Text(f"  {text}", "yellow")])
 
+    def step(self, text: str) -> None:
+        """How far starting is."""
+        self.print([Text(f"  {self.elapsed:5.1f} s  {text}", "dim")])
+
     @contextmanager
     def following(self) -> Iterator[None]:
         """Within the block, `show` keeps what it shows up to date, in place where there is a terminal."""

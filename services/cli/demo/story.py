@@ -11,20 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from rich.text import Text
+
 from services import PIPELINE
-from services.cli.demo import content, render
+from services.cli.demo import asking, content, render
 from services.cli.demo.follow import Follower, following
 from services.cli.demo.picture import DemoPicture, Loss, figures
 from services.cli.demo.screen import Screen
 from services.cli.support.errors import CommandError, UsageError
+from services.cli.support.events import SeenEvent
 from services.cli.support.offers import ManifestWorld
 from services.cli.support.plan import Plan
+from services.cli.support.showing import line
 from services.cli.support.system import Up, up
 from shared.broker.bus import BusError
+from shared.broker.nats.client import NatsClient
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import KubeError
-from shared.model.refs import TargetRef
+from shared.model.refs import PlacementRef, TargetRef
 
 WITHIN = 90.0  # seconds that any step may take
 PATIENCE = 5.0  # seconds; a placement that waits longer than this for a lost cluster is not worth watching
@@ -48,7 +53,7 @@ async def tell(file: Path, world: ManifestWorld, screen: Screen, data: Path | No
         env = {name: value for name, value in BRISK.items() if name not in os.environ}
         try:
             async with (
-                up(Plan(data=folder, world=file, env=env), say=screen.note) as running,
+                up(Plan(data=folder, world=file, env=env), say=screen.note, step=screen.step) as running,
                 Client(load_kubeconfig(Path(running.place.kubeconfig)), user_agent="moorage-demo") as hub,
                 following(
                     hub,
@@ -95,6 +100,8 @@ class Story:
         self._hub = hub
         self._follower = follower
         self._picture = follower.picture
+        self._published: set[PlacementRef] = set()
+        self._told: set[PlacementRef | None] = set()  # of these an event said that they are ready, or refused
 
     async def tell(self, *, keep: bool) -> None:
         """All of it."""
@@ -117,28 +124,40 @@ class Story:
     async def _place(self) -> None:
         users = ", ".join(dict.fromkeys(part.user for part in self._world.content))
         self._screen.title(f"{users} apply what they want to run")
+        nats = await NatsClient.connect(self._running.place.nats, name="moorage-demo")
         with self._screen.following():
             waiting = asyncio.create_task(
                 self._wait(
                     "every placement runs or is refused",
-                    lambda picture: applied.done() and picture.finished(),
+                    lambda picture: applied.done() and picture.finished() and self._published <= self._told,
                     self._screen.show,
                 )
             )
-            applied = asyncio.create_task(self._apply())
+            applied = asyncio.create_task(self._apply(nats))
             applied.add_done_callback(lambda _: self._follower.wake())
             try:
                 await asyncio.gather(applied, waiting)
             finally:
                 applied.cancel()
                 waiting.cancel()
+                await nats.close()
         self._screen.print([render.stages(self._picture)])
 
-    async def _apply(self) -> None:
+    async def _apply(self, nats: NatsClient) -> None:
         for part in self._world.content:
             kubeconfig = Path(self._running.place.users[part.user])
             count = await content.apply(part, self._folder, kubeconfig, self._follower.creating)
             self._screen.note(f"{part.user} applied {count} objects in {part.workspace}")
+            for file in part.publish:
+                ref, where = await asking.publish(nats, part, self._folder / file, self._follower.creating, self._show)
+                self._published.add(ref)
+                self._screen.note(f"{part.user} asked for {ref.namespace}/{ref.name} over NATS, on {where}")
+
+    def _show(self, event: SeenEvent) -> None:
+        self._screen.print([Text("  ").append_text(line(event))])
+        if event.word in ("Ready", "Refused"):
+            self._told.add(event.placement)
+            self._follower.wake()
 
     def _decisions(self) -> None:
         self._screen.title("What was decided, and why")

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from services.cli.hub.auditor import Evidence, Place
-from services.controller.workload import summarize
 from shared.api import PlacementDecision, PlacementDecisionStatus
 from shared.broker.store import Store
 from shared.broker.table import Table
@@ -18,6 +17,7 @@ from shared.hub.names import MANAGED_SELECTOR, OWNER_ANNOTATION, SYSTEM_NAMESPAC
 from shared.hub.resources import BINDINGS, DECISIONS
 from shared.hub.slices import joined
 from shared.hub.targets import TargetClients, perimeter
+from shared.hub.workload import summarize
 from shared.kube.applyset import APPLYSET_ID
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
@@ -140,7 +140,7 @@ def _with_pods(target: Target) -> Iterable[Resource]:
     """The kinds of a target that run pods."""
     for api in target.apis:
         api_version = f"{api.group}/{api.versions[0]}" if api.group else api.versions[0]
-        if kind_named(api_version, api.kind).pods is not None:
+        if kind_named(api_version, api.kind).has_pods:
             yield Resource(api.group, api.versions[0], api.resource, kind=api.kind)
 
 

@@ -4,15 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.hub.resources import APIBINDINGS
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, CRDS, NAMESPACES, Resource
 
 MANIFESTS = Path(__file__).parent
 ADMISSION = "admissionregistration.k8s.io"
+SCHEMAS = Resource("apis.kcp.io", "v1alpha1", "apiresourceschemas", False, "APIResourceSchema")
+EXPORTS = Resource("apis.kcp.io", "v1alpha2", "apiexports", False, "APIExport")
 
 KINDS = {
     resource.kind: resource
     for resource in (
         CRDS,
+        SCHEMAS,
+        EXPORTS,
+        APIBINDINGS,
         NAMESPACES,
         Resource("", "v1", "serviceaccounts", kind="ServiceAccount"),
         CLUSTERROLES,

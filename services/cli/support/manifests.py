@@ -1,58 +1,29 @@
 """Manifests in files: YAML or JSON, several documents each, every object with where it was found."""
 
+import contextlib
 import errno
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
+import msgspec
 
 from shared.api import GROUP, KINDS
 
 LISTS = frozenset({"List", *(f"{kind}List" for kind in KINDS)})
+_JSON = msgspec.json.Decoder()
 _SPACE = re.compile(r"\s*")
-_BYTE_ORDER_MARKS = re.compile("^\ufeff", re.MULTILINE)
-"""One may stand before each document, where files were joined."""
-DEEPEST = 200
-"""Levels of nesting. PyYAML's C loader recurses in C, without a bound: a hundred thousand would end the process."""
-MOST_BITS = 1000
-"""In an integer; the largest float has some more."""
-MOST_NODES = 10_000_000
-"""In one document, its aliases written out: a few hundred bytes of them can stand for billions."""
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _ManifestLoader(_Loader):  # type: ignore[misc]  # which of the two it is, is known at run time only
-    """Leaves times as text, as Kubernetes has them."""
-
-
-_ManifestLoader.yaml_implicit_resolvers = {
-    first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
+_MARK = "\ufeff"
+"""A byte order mark. One may stand before each document, where files were joined."""
+_MARKS = re.compile(f"^{_MARK}", re.MULTILINE)
 
 
 def _no_json(constant: str) -> Any:
     """NaN and Infinity, which Python takes for JSON."""
     raise ValueError(constant)
-
-
-_JSON = json.JSONDecoder(parse_constant=_no_json)
-
-
-def _integer(loader: Any, node: yaml.ScalarNode) -> int:
-    """In hexadecimal, octal and binary Python reads integers of any length, which it refuses to write or to compare."""
-    value: int = loader.construct_yaml_int(node)
-    if value.bit_length() > MOST_BITS:
-        raise ValueError(f"line {node.start_mark.line + 1}: a number of more than {MOST_BITS} bits")
-    return value
-
-
-_ManifestLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 class InvalidManifest(ValueError):
@@ -74,16 +45,19 @@ def read(path: str) -> list[Manifest]:
     """
     name = "standard input" if path == "-" else path
     try:
-        text = _BYTE_ORDER_MARKS.sub("", _bytes(path).decode())
+        text = _bytes(path).decode()
+        if _MARK in text:
+            text = _MARKS.sub("", text)
         documents = _json(text)
         if documents is None:
-            _check(text)
-            documents = list(yaml.load_all(text, _ManifestLoader))
+            from services.cli.support.documents import parsed  # PyYAML is imported by whoever has YAML
+
+            documents = parsed(text)
     except OSError as error:
         raise InvalidManifest(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InvalidManifest(f"{name}: is no text: byte {error.start} is not UTF-8") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number with thousands of digits
+    except ValueError as error:
         raise InvalidManifest(f"{name}: {' '.join(str(error).split())}") from None
     found = []
     for number, document in enumerate(documents, 1):
@@ -106,13 +80,19 @@ def _bytes(path: str) -> bytes:
 
 def _json(text: str) -> list[Any] | None:
     """The objects of a text that is JSON, one after the other, in a tenth of the time that YAML takes; else None."""
+    at_once = _at_once(text)
+    if at_once is not None:
+        return at_once if all(isinstance(each, dict) for each in at_once) else None
+    import json
+
+    decoder = json.JSONDecoder(parse_constant=_no_json)
     found: list[Any] = []
     at = _start(text, 0)
     try:
         while at < len(text):
             if text[at] != "{":
                 return None
-            value, end = _JSON.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, at)
             found.append(value)
             at = _start(text, end)
         if "\\ud" in text.lower():  # half of a surrogate pair is no text, and nobody could print it
@@ -120,6 +100,15 @@ def _json(text: str) -> list[Any] | None:
     except (ValueError, RecursionError):
         return None  # YAML's reader says what is wrong, and where
     return found
+
+
+def _at_once(text: str) -> list[Any] | None:
+    """The values of a text of JSON that has one on each line, or one in all, in half the time; None for any other."""
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        return _JSON.decode_lines(text)
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        return [_JSON.decode(text)]
+    return None
 
 
 def _start(text: str, at: int) -> int:
@@ -158,11 +147,13 @@ def _object(content: Any, where: str) -> Manifest:
         pairs = metadata.get(field) or {}
         if not isinstance(pairs, Mapping):
             raise InvalidManifest(f"{where_and_kind}: metadata.{field} must map text to text")
-        for part in (part for pair in pairs.items() for part in pair):
+        for part in chain.from_iterable(pairs.items()):
             if not isinstance(part, str):
                 raise InvalidManifest(f"{where_and_kind}: metadata.{field} must map text to text: {_in_quotes(part)}")
     # As kubectl and API servers do, nothing is made of `spec:` or `labels:` with nothing behind it.
-    return Manifest({**_given(content), "metadata": _given(metadata)}, where)
+    found = Manifest(_given(content), where)
+    found["metadata"] = _given(metadata)
+    return found
 
 
 def _in_quotes(value: Any) -> str:
@@ -170,7 +161,9 @@ def _in_quotes(value: Any) -> str:
     return f"put quotes around what is read as {value!r}"
 
 
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _given(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    if None not in fields.values():
+        return fields
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -187,33 +180,3 @@ def is_ours(manifest: Mapping[str, Any]) -> bool:
 def of_kind(manifests: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
     """The manifests of one of Moorage's kinds."""
     return [each for each in manifests if each.get("kind") == kind and is_ours(each)]
-
-
-def _check(text: str) -> None:
-    """Raises yaml.YAMLError for a text that is nested too deeply, or too large with its aliases written out."""
-    anchored: dict[str, int] = {}
-    parts: list[tuple[str | None, int]] = []
-    nodes = 0
-    for event in yaml.parse(text, _Loader):
-        match event:
-            case yaml.DocumentStartEvent():
-                nodes = 0
-                anchored.clear()
-            case yaml.CollectionStartEvent():
-                parts.append((event.anchor, nodes))
-                nodes += 1
-            case yaml.CollectionEndEvent():
-                anchor, before = parts.pop()
-                if anchor:
-                    anchored[anchor] = nodes - before
-            case yaml.ScalarEvent():
-                nodes += 1
-                if event.anchor:
-                    anchored[event.anchor] = 1
-            case yaml.AliasEvent():
-                if event.anchor not in anchored:
-                    raise yaml.YAMLError(f"alias {event.anchor} stands for what it is part of, or for nothing")
-                nodes += anchored[event.anchor]
-        if len(parts) > DEEPEST or nodes > MOST_NODES:
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            raise yaml.YAMLError(f"is nested too deeply, or too large with its aliases, from line {line} on")

@@ -1,22 +1,20 @@
 """World files as far as they offer clusters: our CRDs in the workspaces, and a SyncTarget per cluster."""
 
 import asyncio
-import base64
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from services.cli.support import offering
 from services.cli.support.errors import CommandError, UsageError
 from shared.hub.names import field_manager
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
 
-SYSTEM_NAMESPACE = "moorage-system"
 MANAGER = field_manager("world")
-READY_WITHIN = 60.0  # seconds
 
 
 class Offer(msgspec.Struct, rename="camel"):
@@ -32,12 +30,24 @@ class Offer(msgspec.Struct, rename="camel"):
     cost: dict[str, Any] | None = None
 
 
+class KnownUser(msgspec.Struct):
+    """A user of a world file: who may be spoken for in which workspaces, by their name."""
+
+    name: str
+    groups: list[str] = []
+    workspaces: dict[str, str] = {}
+
+
 class Content(msgspec.Struct):
-    """Files of a world's folder that a user applies in a workspace."""
+    """Files of a world's folder that a user applies in a workspace.
+
+    `publish`: further files, each with a Placement, which the user asks for over NATS, once the others are applied.
+    """
 
     workspace: str
     user: str
     files: list[str]
+    publish: list[str] = []
 
 
 class ManifestWorld(msgspec.Struct, rename="camel"):
@@ -48,6 +58,7 @@ class ManifestWorld(msgspec.Struct, rename="camel"):
     """
 
     workspaces: list[str] = []
+    users: list[KnownUser] = []
     targets: list[Offer] = []
     content: list[Content] = []
     trusted_providers: list[str] | None = None
@@ -72,6 +83,16 @@ def read(path: Path) -> ManifestWorld:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
 
 
+def users_file(world: ManifestWorld) -> bytes:
+    """The users of a world as the intake worker is told of them (setting `users_file`); JSON is YAML."""
+    users = [
+        {"user": user.name, "workspaces": sorted(user.workspaces), "username": user.name, "groups": user.groups}
+        for user in world.users
+        if not user.name.startswith("system:")
+    ]
+    return msgspec.json.encode({"users": [user for user in users if user["workspaces"]]})
+
+
 async def apply(world: ManifestWorld, kubeconfig: Path, targets: Path) -> int:
     """Install the CRDs and offer the clusters; returns how many. Raises KubeError, and UsageError for a file."""
     from shared.api.generate.crds import crd
@@ -92,7 +113,7 @@ async def apply(world: ManifestWorld, kubeconfig: Path, targets: Path) -> int:
             await _offer(hub.at(offer.workspace), offer, kubeconfigs[offer.name])
         for path in {offer.workspace for offer in world.targets}:
             open_to_all = [offer.name for offer in world.targets if offer.workspace == path and not offer.groups]
-            await _allow(hub.at(path), "use-offered", open_to_all, ["system:authenticated"])
+            await _allow(hub.at(path), "offered", open_to_all, ["system:authenticated"])
     return len(world.targets)
 
 
@@ -103,8 +124,9 @@ def _kubeconfig(path: Path) -> bytes:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
-async def until_ready(world: ManifestWorld, kubeconfig: Path) -> None:
-    """Wait until discovery has found every cluster of a world ready; raises CommandError when it does not in time."""
+async def until_ready(world: ManifestWorld, kubeconfig: Path, by: float) -> None:
+    """Wait until discovery has found every cluster of a world ready; raises CommandError when the loop's time is `by`
+    before that."""
     from shared.hub.hub import Hub
     from shared.hub.resources import SYNCTARGETS
     from shared.kube.auth.kubeconfig import load_kubeconfig
@@ -124,11 +146,11 @@ async def until_ready(world: ManifestWorld, kubeconfig: Path) -> None:
     async with Client(load_kubeconfig(kubeconfig), user_agent=MANAGER) as client:
         hub = Hub(client, "kcp")
         try:
-            async with asyncio.timeout(READY_WITHIN):
+            async with asyncio.timeout_at(by):
                 await asyncio.gather(*(follow(path, hub.at(path)) for path in {path for path, _ in missing}))
         except TimeoutError:
             names = ", ".join(name for _, name in sorted(missing)[:5])
-            raise CommandError(f"after {READY_WITHIN:g} s these clusters are not ready: {names}") from None
+            raise CommandError(f"these clusters are not ready in time (--wait-timeout): {names}") from None
 
 
 def _is_ready(target: dict[str, Any]) -> bool:
@@ -140,60 +162,28 @@ async def _offer(workspace: "Client", offer: Offer, kubeconfig: bytes) -> None:
     from shared.hub.resources import SYNCTARGETS
     from shared.kube.resources import NAMESPACES, SECRETS
 
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
-    await workspace.apply(NAMESPACES, namespace, field_manager=MANAGER)
-    name = f"target-{offer.name}"
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
-        "data": {"kubeconfig": base64.b64encode(kubeconfig).decode()},
-    }
-    await workspace.apply(SECRETS, secret, field_manager=MANAGER)
-    spec: dict[str, Any] = {"kubeconfigSecretRef": {"namespace": SYSTEM_NAMESPACE, "name": name, "key": "kubeconfig"}}
+    await workspace.apply(NAMESPACES, offering.namespace(), field_manager=MANAGER)
+    await workspace.apply(SECRETS, offering.secret(offer.name, kubeconfig), field_manager=MANAGER)
+    spec: dict[str, Any] = {}
     if offer.taints:
         spec["taints"] = offer.taints
     if offer.allowed_workspaces:
         spec["allowedWorkspaces"] = {"paths": offer.allowed_workspaces}
     if offer.cost:
         spec["cost"] = offer.cost
-    target = {
-        "apiVersion": SYNCTARGETS.api_version,
-        "kind": SYNCTARGETS.kind,
-        "metadata": {"name": offer.name, "labels": offer.labels},
-        "spec": spec,
-    }
+    target = offering.sync_target(offer.name, offer.labels, **spec)
     await workspace.apply(SYNCTARGETS, target, field_manager=MANAGER)
     if offer.allocated:  # what others run there, as long as discovery has not counted the pods itself
         status = {"status": {"allocated": offer.allocated}}
         await workspace.merge_patch(SYNCTARGETS, offer.name, status, subresource="status", field_manager=MANAGER)
     if offer.groups:
-        await _allow(workspace, f"use-{offer.name}", [offer.name], offer.groups)
+        await _allow(workspace, offer.name, [offer.name], offer.groups)
 
 
 async def _allow(workspace: "Client", name: str, targets: list[str], groups: Iterable[str]) -> None:
     """Let groups use targets: the verb `use` on these SyncTargets, by ClusterRole and ClusterRoleBinding."""
-    from shared.hub.resources import SYNCTARGETS
     from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES
 
-    rule = {
-        "apiGroups": [SYNCTARGETS.group],
-        "resources": [SYNCTARGETS.plural],
-        "verbs": ["use"],
-        "resourceNames": targets,
-    }
-    role = {
-        "apiVersion": CLUSTERROLES.api_version,
-        "kind": CLUSTERROLES.kind,
-        "metadata": {"name": f"moorage-{name}"},
-        "rules": [rule] if targets else [],
-    }
-    binding = {
-        "apiVersion": CLUSTERROLEBINDINGS.api_version,
-        "kind": CLUSTERROLEBINDINGS.kind,
-        "metadata": {"name": f"moorage-{name}"},
-        "roleRef": {"apiGroup": CLUSTERROLES.group, "kind": "ClusterRole", "name": f"moorage-{name}"},
-        "subjects": [{"apiGroup": CLUSTERROLES.group, "kind": "Group", "name": group} for group in groups],
-    }
+    role, binding = offering.right(name, targets, map(offering.group, groups))
     await workspace.apply(CLUSTERROLES, role, field_manager=MANAGER)
     await workspace.apply(CLUSTERROLEBINDINGS, binding, field_manager=MANAGER)

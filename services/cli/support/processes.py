@@ -13,7 +13,6 @@ from pathlib import Path
 
 from services.cli.support.errors import CommandError
 
-READY_WITHIN = 60.0  # seconds
 STOP_WITHIN = 30.0  # seconds; after that the child is killed
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before a child that died is started again
 LIVED_WELL = 30.0  # seconds after which the next pause is the first one again
@@ -41,6 +40,11 @@ class Child:
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
+
+    @property
+    def code(self) -> int | None:
+        """With what it ended last; None while it runs."""
+        return self._process.returncode if self._process is not None else None
 
     async def keep(self, say: Callable[[str], None]) -> None:
         """Run it for ever; when it dies, say so and start it again with back-off.
@@ -88,13 +92,14 @@ class Child:
                 self._ready = True
                 self._settled.set()
 
-    async def ready(self) -> None:
-        """Wait until it is ready; raises CommandError with the end of its log when it is not in time, or ends."""
+    async def ready(self, by: float) -> None:
+        """Wait until it is ready; raises CommandError with the end of its log when it ends, or the loop's time is `by`
+        before that."""
         try:
-            async with asyncio.timeout(READY_WITHIN):
+            async with asyncio.timeout_at(by):
                 await self._settled.wait()
         except TimeoutError:
-            raise CommandError(f"{self.name} is not ready after {READY_WITHIN:g} s: {self.last_words()}") from None
+            raise CommandError(f"{self.name} is not ready in time (--wait-timeout): {self.last_words()}") from None
         if not self._ready:
             assert self._process is not None
             raise CommandError(f"{self.name} ended with code {self._process.returncode}: {self.last_words()}")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,35 +14,45 @@ import msgspec
 
 from services.cli.support import offers
 from services.cli.support.errors import CommandError, UsageError
+from services.cli.support.local import LOOPBACK
 from services.cli.support.output import note
 from services.cli.support.plan import Endpoints, Plan
 from services.cli.support.processes import Child
 from shared.broker.nats.options import without_credentials
+from shared.process.tracing import wanted
 
 if TYPE_CHECKING:
     from shared.broker.nats.server import NatsServer
 
-LOOPBACK = "127.0.0.0/8,::1/128"
-
 
 @dataclass(frozen=True)
 class Up:
-    """A running system: where it is, and its processes; `nats` where it is one of our own."""
+    """A running system: where it is, and its processes; `nats` where it is one of our own.
+
+    `start` starts one copy more of a worker, by a name such as `scheduler-2`; it is stopped with the others.
+    """
 
     place: Endpoints
     children: dict[str, Child]
     nats: "NatsServer | None"
+    start: Callable[[str], Child]
 
 
 @asynccontextmanager
-async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncIterator[Up]:
-    """Everything that the plan names, running; stopped when the block ends.
+async def up(
+    plan: Plan, say: Callable[[str], None] | None = None, step: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Up]:
+    """Everything that the plan names, running; stopped when the block ends. `say` is told what happens to what runs,
+    `step` how far starting is.
 
-    Raises CommandError, in one line, for what could not be started.
+    Raises CommandError, in one line, for what could not be started, or was not ready in time.
     """
     say = say or note
+    by = asyncio.get_running_loop().time() + plan.ready_within
     logs = _folder_for_logs(plan.data)
     async with AsyncExitStack() as stack:
+        if not plan.nats:
+            step("starting NATS")
         server = None if plan.nats else await _start_nats(plan, stack)
         nats = server.url if server else plan.nats
         children: dict[str, Child] = {}
@@ -51,20 +62,39 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
         if not plan.kubeconfig:
             beside_us["MOORAGE_TRUSTED_PROVIDERS"] = ",".join(offers.read(plan.world).trusted)
         env = {**beside_us, **os.environ, **plan.env, "MOORAGE_NATS_URL": nats, "MOORAGE_LOG_FORMAT": "json"}
+        spans = _folder_for_spans(plan.data) if plan.keeps_spans and not wanted(env) else ""
+        if spans:
+            env["MOORAGE_SPAN_FOLDER"] = spans
 
         def start(name: str, module: str, args: Sequence[str]) -> Child:
-            own = plan.env_of.get(name.partition("-")[0], {})
+            worker = name.partition("-")[0]
+            own = {**hub.env_of.get(worker, {}), **plan.env_of.get(worker, {})}
             child = children[name] = Child(name, module, args, {**env, **own}, logs)
             keepers.append(asyncio.create_task(child.keep(say), name=name))
             return child
 
-        hub = Kubeconfigs(plan.kubeconfig, {}, {}) if plan.kubeconfig else await _start_sandbox(plan, start)
+        hub = Kubeconfigs(plan.kubeconfig, {}, {})
+        if not plan.kubeconfig:
+            step("starting the sandbox")
+            hub = await _start_sandbox(plan, start, by)
         env["MOORAGE_KUBECONFIG"] = hub.kubeconfig
-        for name in _copies(plan):
-            start(name, f"services.{name.partition('-')[0]}", ())
-        await asyncio.gather(*(child.ready() for child in children.values()))
+
+        def copy(name: str) -> Child:
+            return start(name, f"services.{name.partition('-')[0]}", ())
+
+        if copies := _copies(plan):
+            step(f"starting {len(copies)} workers")
+        starting = [copy(name) for name in copies]
+
+        async def is_ready(child: Child) -> None:
+            await child.ready(by)
+            step(f"{child.name} is ready")
+
+        await asyncio.gather(*map(is_ready, starting))
         if not plan.kubeconfig and "discovery" in plan.workers:
-            await offers.until_ready(offers.read(plan.world), Path(hub.kubeconfig))
+            world = offers.read(plan.world)
+            step(f"waiting until {len(world.targets)} clusters are ready")
+            await offers.until_ready(world, Path(hub.kubeconfig), by)
         place = Endpoints(
             nats=without_credentials(nats),
             kubeconfig=hub.kubeconfig,
@@ -72,8 +102,9 @@ async def up(plan: Plan, say: Callable[[str], None] | None = None) -> AsyncItera
             users=hub.users,
             pids={name: child.pid or 0 for name, child in children.items()},
             logs=str(logs),
+            spans=spans,
         )
-        yield Up(place, children, server)
+        yield Up(place, children, server, copy)
 
 
 def _folder_for_logs(data: Path) -> Path:
@@ -86,6 +117,13 @@ def _folder_for_logs(data: Path) -> Path:
     return logs
 
 
+def _folder_for_spans(data: Path) -> str:
+    """An empty one: what an earlier run kept is of Placements that are gone."""
+    spans = data / "spans"
+    shutil.rmtree(spans, ignore_errors=True)
+    return str(spans)
+
+
 async def _start_nats(plan: Plan, stack: AsyncExitStack) -> "NatsServer":
     from shared.broker.nats.server import NatsServer, NatsServerError
 
@@ -96,25 +134,32 @@ async def _start_nats(plan: Plan, stack: AsyncExitStack) -> "NatsServer":
 
 
 class Kubeconfigs(msgspec.Struct, frozen=True):
-    """Paths of kubeconfigs: the hub's administrator, the target clusters by name, the users by name."""
+    """Paths of kubeconfigs: the hub's administrator, the target clusters by name, the users by name.
+
+    `env_of` is what a worker has in its environment because it is this hub.
+    """
 
     kubeconfig: str
     targets: dict[str, str]
     users: dict[str, str]
+    env_of: dict[str, dict[str, str]] = {}
 
 
-async def _start_sandbox(plan: Plan, start: Callable[[str, str, Sequence[str]], Child]) -> Kubeconfigs:
+async def _start_sandbox(plan: Plan, start: Callable[[str, str, Sequence[str]], Child], by: float) -> Kubeconfigs:
     """The sandbox and its world, with its clusters offered."""
     directory = plan.data / "sandbox"
     world = offers.read(plan.world)
     args = ["--port", str(plan.sandbox_port), "--data", str(directory), "--world", str(plan.world)]
     child = start("sandbox", "services.sandbox", args)
-    await child.ready()
+    await child.ready(by)
     paths = msgspec.convert(child.said["kubeconfigs"], dict[str, str])
     await offers.apply(world, Path(paths["admin"]), directory)
     targets = {name.removeprefix("target-"): path for name, path in paths.items() if name.startswith("target-")}
     users = {name.removeprefix("user-"): path for name, path in paths.items() if name.startswith("user-")}
-    return Kubeconfigs(paths["admin"], targets, users)
+    known = plan.data / "users.yaml"
+    known.write_bytes(offers.users_file(world))
+    intake = {"MOORAGE_KUBECONFIG": paths["intake"], "MOORAGE_USERS_FILE": str(known)}
+    return Kubeconfigs(paths["admin"], targets, users, {"intake": intake})
 
 
 def _copies(plan: Plan) -> list[str]:

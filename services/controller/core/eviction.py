@@ -6,12 +6,15 @@ import msgspec
 
 from services.controller.core.brake import Braked
 from shared.api import Taint, Toleration, tolerates
+from shared.hub.facts import all_facts
+from shared.kube.times import seconds
+from shared.model.request import HeadEntry
 from shared.model.target import Target
 
 NO_EXECUTE = "NoExecute"
 
 Expelling = Mapping[Taint, float]
-"""The NoExecute taints of a target, and since when each was seen there, in seconds since the epoch."""
+"""The NoExecute taints of a target, and since when each counts, in seconds since the epoch."""
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,14 +33,20 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def expelling(target: Target, known: Expelling, now: float) -> dict[Taint, float]:
-    """The NoExecute taints of a target; those that were not `known` are seen since now."""
-    return {taint: known.get(taint, now) for taint in target.taints if taint.effect == NO_EXECUTE}
+    """The NoExecute taints of a target, and since when they count: since they were added, where they say so and that is
+    not still to come; else, where they were not `known`, since now.
+    """
+    return {
+        taint: min(seconds(taint.time_added or "") or known.get(taint, now), now)
+        for taint in target.taints
+        if taint.effect == NO_EXECUTE
+    }
 
 
 def leaving_depends_on(target: Target) -> tuple[object, ...]:
-    """All of a target that speaks for leaving it, now or later."""
+    """All of a target that speaks for leaving it, now or later, or may do so."""
     expelling = [taint for taint in target.taints if taint.effect == NO_EXECUTE]
-    return target.lost_since, expelling, target.evict_after, target.terms, target.claims
+    return target.lost_since, expelling, target.evict_after, target.terms, target.claims, all_facts(target)
 
 
 def gone(sightings: Mapping[str, Sighting], patience: float, now: float) -> list[str]:
@@ -87,6 +96,12 @@ def braked(sightings: Mapping[str, Sighting], patience: Patience, now: float) ->
 def closed(sightings: Mapping[str, Sighting]) -> list[str]:
     """The targets where nothing can be applied (any more): another workspace was faster, or the owner says so."""
     return [target for target, sighting in sightings.items() if sighting.closed]
+
+
+def leaving_since(entry: HeadEntry | None, leaving: Iterable[str], attempt: int) -> dict[str, int]:
+    """Since which attempt it has to leave each of these targets: this one, or as it was noted with the head before."""
+    known = entry.leaving_since if entry is not None else {}
+    return {target: known.get(target, attempt) for target in leaving}
 
 
 def clearable(sightings: Iterable[tuple[str, Sighting]]) -> list[str]:

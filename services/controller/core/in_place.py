@@ -20,8 +20,10 @@ def in_place(status: PlacementStatus, decision: KnownDecision, attempts: Mapping
 
     Otherwise somebody is still at work, or the message that told him was lost.
     """
-    if not decision.selected or status.phase in UNDECIDED:
+    if status.phase in UNDECIDED:
         return False
+    if not decision.selected:
+        return status.phase in ("Idle", "Removing")  # as was decided; what lingers somewhere is seen to by its binding
     applied = {TargetRef.of(each).id for each in status.targets if each.phase in APPLIED}
     return all(
         choice.target in applied and attempts.get(choice.target) == decision.attempt for choice in decision.selected

@@ -6,8 +6,10 @@ import msgspec
 
 from services.controller.core.eviction import Sighting
 from services.controller.settings import ControllerSettings
-from shared.api import Placement
+from shared.api import Placement, PlacementDecisionStatus
+from shared.hub.history import moved_at
 from shared.hub.slices import parts
+from shared.model.refs import TargetRef
 from shared.model.request import HeadEntry, PreviousChoice, Waiting
 from shared.model.resources import Resources, fits
 
@@ -21,7 +23,27 @@ class KnownDecision(msgspec.Struct, frozen=True, kw_only=True):
     moved_at: float = 0.0
     revision: str = ""  # empty where there is only one slice
     slices: int = 1
+    input_digest: str = ""
     slice_of: str = ""  # the Placement's name, on all slices but the first
+    facts: tuple[str, ...] = ()  # those on a target that decided
+    seen: dict[str, str] = {}  # by selected target: a digest of these, as they were
+
+
+def known_decision(status: PlacementDecisionStatus, slice_of: str = "") -> KnownDecision:
+    """What is known by a PlacementDecision, or by a slice of the Placement `slice_of`."""
+    chosen = {TargetRef.of(each.target).id: each for each in status.selected}
+    return KnownDecision(
+        attempt=status.attempt,
+        selected=tuple(PreviousChoice(target=target, replicas=each.replicas) for target, each in chosen.items()),
+        reserved={target: each.reserved for target, each in chosen.items()},
+        moved_at=moved_at(status.history),
+        revision=status.revision,
+        slices=status.slices,
+        input_digest=status.input_digest,
+        slice_of=slice_of,
+        facts=status.facts,
+        seen={target: each.facts for target, each in chosen.items()},
+    )
 
 
 def whole(name: str, first: KnownDecision, find: Callable[[str], KnownDecision | None]) -> KnownDecision:
@@ -38,6 +60,7 @@ def whole(name: str, first: KnownDecision, find: Callable[[str], KnownDecision |
         first,
         selected=tuple(choice for each in there for choice in each.selected),
         reserved={target: amount for each in there for target, amount in each.reserved.items()},
+        seen={target: digest for each in there for target, digest in each.seen.items()},
     )
 
 
@@ -63,6 +86,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, int] = {}  # of its PlacementBindings, by target
     targets: Mapping[str, Sighting] = {}  # those that it is decided for or bound in
     world_changed_at: float = 0.0
+    answers_take: float = 0.0  # seconds that answers to requests took lately; 0 where none came lately
     may_move: bool = True  # whether this one may leave those of its targets now that are not well
     now: float
     settings: ControllerSettings
@@ -73,6 +97,13 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         return self.decision is None and not self.attempts
 
     @property
+    def due_within(self) -> float:
+        """Seconds within which what was said of it should be answered. Where much waits in the pipeline, what is said
+        once more would only wait behind it; so whoever is not answered yet waits for twice as long as others had to.
+        """
+        return max(self.settings.resync_seconds, 2 * self.answers_take)
+
+    @property
     def overdue(self) -> bool:
         """True if what was last said of it should have been answered by now."""
-        return self.entry is not None and self.now - self.entry.requested_at >= self.settings.resync_seconds
+        return self.entry is not None and self.now - self.entry.requested_at >= self.due_within

@@ -13,21 +13,30 @@ from services.controller.core.digest import MARKS, SUSPENDED, change
 from services.controller.core.eviction import Patience, Sighting, braked, clearable, closed, evicted, gone
 from services.controller.core.in_place import grace_period, in_place
 from services.controller.core.observation import KnownDecision, Observation
-from services.controller.core.rebalance import may_improve
+from services.controller.core.rebalance import asked, may_improve
 from services.controller.core.retrying import due
 from shared.api import ObjectMeta, Placement
+from shared.hub.facts import facts_digest
 from shared.hub.names import PLACED_FINALIZER
 from shared.model.request import Cause, HeadEntry
 
+ASKED_FOR = Cause.of("Rebalance", "asked for")
 NOT_IN_PLACE = Cause.of("Resync", "not in place for long")
+_LEFT_WITHIN = 600.0
+"""Seconds for which a target that is just being left counts for a budget: one in which nothing ends holds up no other
+owner's taint for ever."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Have it placed anew. `leaving` are the selected targets that it has to leave, `in_vain` counts as the head's."""
+    """Have it placed anew. `leaving` are the selected targets that it has to leave, `in_vain` counts as the head's.
+
+    `looks`: it may move to better targets in this round, since somebody asked for that.
+    """
 
     cause: Cause
     leaving: tuple[str, ...] = ()
     in_vain: int = 0
+    looks: bool = False
 
 
 class Withdraw(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,13 +182,17 @@ def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision
     leaving = _leaving(seen, placement)
     if set(leaving) - set(entry.leaving) or (leaving and seen.overdue):
         return Cause.of("TargetLost", _some(leaving))
+    if changed := _otherwise(seen, decision):
+        return Cause.of("TargetChanged", _some(changed))
     if seen.overdue and (left_over := _left_over(seen, decision)):
         return Cause.of("Resync", f"left over in {_some(left_over)}")
     should_be_in_place = seen.now - entry.requested_at >= grace_period(seen.settings.in_place_seconds, entry)
     if should_be_in_place and not in_place(placement.status, decision, seen.attempts):
         return NOT_IN_PLACE
-    if _braked(seen, placement):
-        return None  # what looks like a better target is one that is not cut off
+    if not decision.selected or _braked(seen, placement):
+        return None  # nothing to be moved, or what looks like a better target is one that is not cut off
+    if _looks(seen, placement):
+        return ASKED_FOR
     rebalance, pause = placement.spec.stability.rebalance, seen.settings.rebalance_seconds
     if may_improve(rebalance, decision.moved_at, entry.requested_at, seen.world_changed_at, pause, seen.now):
         return Cause.of("Rebalance")
@@ -188,18 +201,44 @@ def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision
 
 def _place(seen: Observation, placement: Placement, cause: Cause) -> Place:
     in_vain = seen.entry.in_vain + 1 if seen.entry is not None and cause == NOT_IN_PLACE else 0
-    return Place(cause=cause, leaving=_leaving(seen, placement), in_vain=in_vain)
+    looks = _looks(seen, placement)
+    return Place(cause=cause, leaving=_leaving(seen, placement), in_vain=in_vain, looks=looks)
+
+
+def _looks(seen: Observation, placement: Placement) -> bool:
+    """Whether its next round, whatever that is for, is to answer a request to look for better targets."""
+    request, entry, decision = asked(placement), seen.entry, seen.decision
+    if not request or entry is None or entry.deleted or entry.head.uid != placement.metadata.uid:
+        return False
+    if decision is None or not decision.selected or _braked(seen, placement):
+        return False
+    return request != entry.rebalance or decision.attempt < entry.rebalance_since
 
 
 def _leaving(seen: Observation, placement: Placement) -> tuple[str, ...]:
-    """The selected targets that it has to leave now."""
+    """The selected targets that it has to leave now; of those that are well but for their taints, as many as its
+    budget allows."""
     selected = _selected(seen)
     leaving = (
         *gone(selected, seen.settings.missing_seconds, seen.now),
         *evicted(selected, placement.spec.targets.tolerations, _patience(seen, placement), seen.now),
         *closed(selected),
     )
-    return tuple(dict.fromkeys(leaving))
+    found = tuple(dict.fromkeys(leaving))
+    budget = placement.spec.stability.disruption_budget
+    if budget is None or seen.decision is None:
+        return found
+    before = seen.entry.leaving if seen.entry is not None else ()
+    willing = sorted((each for each in found if _is_there(selected[each])), key=lambda each: (each not in before, each))
+    recently = seen.now - seen.decision.moved_at < _LEFT_WITHIN
+    left = _left_over(seen, seen.decision) if recently else []
+    now = set(willing[: max(budget - len(left), 0)])
+    return tuple(each for each in found if each in now or not _is_there(selected[each]))
+
+
+def _is_there(sighting: Sighting) -> bool:
+    """Whether it can still run in a target, which it leaves by somebody's will."""
+    return sighting.target is not None and not sighting.target.lost_since and not sighting.closed
 
 
 def _braked(seen: Observation, placement: Placement) -> dict[str, Braked]:
@@ -230,6 +269,16 @@ def _patience(seen: Observation, placement: Placement) -> Patience:
     default = settings.eviction_toleration_seconds
     least = min(default, settings.brake_settle_seconds) if settings.brake_share < 1 else 0.0
     return Patience(default if own is None else float(own), least)
+
+
+def _otherwise(seen: Observation, decision: KnownDecision) -> list[str]:
+    """The selected targets on which facts that decided are not any more as they were. One that is lost is as it was."""
+    targets = ((target, seen.targets[target].target, was) for target, was in decision.seen.items() if decision.facts)
+    return [
+        target
+        for target, now, was in targets
+        if now is not None and not now.lost_since and facts_digest(now, decision.facts) != was
+    ]
 
 
 def _left_over(seen: Observation, decision: KnownDecision) -> list[str]:

@@ -23,8 +23,10 @@ class Wake(msgspec.Struct, frozen=True):
 
 
 def wake(seen: Observation) -> Wake:
-    """When the next step may be another one. Who is on a target that is not well is never left alone."""
-    if any(not sighting.well for sighting in seen.targets.values()):
+    """When the next step may be another one. Who is on a target that is not well is never left alone, unless a round
+    under way is to say where else it will be.
+    """
+    if _may_leave(seen):
         return Wake(seen.now)
     moments = sorted(_moments(seen))
     worldly = [moment for moment, by_world in moments if by_world]
@@ -34,12 +36,21 @@ def wake(seen: Observation) -> Wake:
     )
 
 
+def _may_leave(seen: Observation) -> bool:
+    """Whether it is on a target that it may have to leave, as far as is decided. What is only left over there goes by
+    what the inventory says next."""
+    decision, entry = seen.decision, seen.entry
+    if decision is None or entry is None or decision.attempt != entry.head.attempt:
+        return False
+    return any(not seen.targets[choice.target].well for choice in decision.selected)
+
+
 def _moments(seen: Observation) -> Iterator[tuple[float, bool]]:
     """Each time that the next step is compared with, and whether from then on a change of the world may help."""
     placement, entry = seen.placement, seen.entry
     if entry is None:
         return
-    yield entry.requested_at + seen.settings.resync_seconds, False
+    yield entry.requested_at + seen.due_within, False
     if placement is not None:
         yield entry.requested_at + grace_period(seen.settings.in_place_seconds, entry), False
         yield from _improving(seen, placement, entry)

@@ -34,6 +34,7 @@ class PodCount(msgspec.Struct, frozen=True):
 
     others: Resources
     strays: tuple[Stray, ...]
+    namespaces: frozenset[str] = frozenset()  # that something is placed in, as ApplySets say
 
 
 async def count(
@@ -73,7 +74,7 @@ async def count(
     except (TooLarge, TooManyOwners) as error:
         raise NotCountable(str(error)) from None
     strays = [stray for applyset, stray in parents.items() if stray is not None and applyset not in ours]
-    return PodCount(others(tally.sums, links, applysets), tuple(strays[:MOST_STRAYS]))
+    return PodCount(others(tally.sums, links, applysets), tuple(strays[:MOST_STRAYS]), frozenset(namespaces))
 
 
 async def _applysets(client: Client) -> tuple[dict[str, Stray | None], set[str]]:

@@ -1,4 +1,4 @@
-"""Type-checking at admission, by cel-expr-python (celpy has no types). It checks; celpy evaluates.
+"""Type-checking at admission, by cel-expr-python.
 
 Records are declared as protobuf messages built at run time, so that the checker knows every field. The package and
 protobuf are loaded on first use. A checker is per process; making one takes about a millisecond.
@@ -9,12 +9,27 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from services.policy.cel.standard import library
 from services.policy.functions import FUNCTIONS
 from services.policy.language.diagnostics import Diagnostic
 from services.policy.language.lint import suggest
-from services.policy.language.variables import RECORDS, VARIABLES
+from services.policy.language.variables import PARAMS, RECORDS, VARIABLES
 
 PACKAGE = "moorage"
+
+ABSTRACT = frozenset({"Semver", "IP", "CIDR"})
+"""Types that have no fields, only functions."""
+
+_DOUBLES, _VERSIONS = ("double", "double"), ("Semver", "Semver")
+_METHODS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
+    # the result, and what they take: methods that expand.py turns into operators
+    "isGreaterThan": ("bool", (_DOUBLES, _VERSIONS)),
+    "isLessThan": ("bool", (_DOUBLES, _VERSIONS)),
+    "compareTo": ("int", (_DOUBLES, _VERSIONS)),
+    "add": ("double", (_DOUBLES, ("double", "int"))),
+    "sub": ("double", (_DOUBLES, ("double", "int"))),
+    "asApproximateFloat": ("double", (("double",),)),
+}
 
 _FINDING = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _MAP = re.compile(r"map<string, (\w+)>")
@@ -29,8 +44,10 @@ class Checker:
 
         self.variables = dict(variables or {})
         declared = {name: _type(kind) for name, (kind, _) in VARIABLES.items()}
-        own = {f"variables.{name}": kind for name, kind in self.variables.items()}
-        self._env = cel.NewEnv(_pool(), variables={**declared, **own}, functions=_functions())
+        own = {f"variables.{name}": kind for name, kind in self.variables.items() if name != PARAMS}
+        if PARAMS in self.variables:
+            own["params"] = cel.Type.DYN
+        self._env = cel.NewEnv(_pool(), config=library(), variables={**declared, **own}, functions=_functions())
 
     def check(self, expression: str, result: str) -> list[Diagnostic]:
         """What is wrong, in reading order; `result` is the type that the expression must have, `dyn` for any."""
@@ -57,7 +74,10 @@ def _type(type: str) -> Any:
         "int": cel.Type.INT,
         "double": cel.Type.DOUBLE,
         "timestamp": cel.Type.TIMESTAMP,
+        "dyn": cel.Type.DYN,
     }
+    if type in ABSTRACT:
+        return cel.Type.AbstractType(type)
     if type in types:
         return types[type]
     if found := _MAP.fullmatch(type):
@@ -76,7 +96,7 @@ def _functions() -> list[Any]:
     for function in FUNCTIONS.values():
         forms = [(overload, False) for overload in function.overloads]
         forms += [(overload[1:], False) for overload in function.overloads if function.implicit]
-        forms += [(overload, True) for overload in function.overloads]
+        forms += [(overload, True) for overload in function.overloads if "." not in function.name]
         overloads = [
             cel.Overload(
                 f"{function.name}_{number}",
@@ -87,6 +107,17 @@ def _functions() -> list[Any]:
             for number, (overload, member) in enumerate(forms)
         ]
         declared.append(cel.FunctionDecl(function.name, overloads))
+    for name, (result, taken) in _METHODS.items():
+        overloads = [
+            cel.Overload(
+                f"{name}_{number}",
+                return_type=_type(result),
+                parameters=[_type(each) for each in parts],
+                is_member=True,
+            )
+            for number, parts in enumerate(taken)
+        ]
+        declared.append(cel.FunctionDecl(name, overloads))
     return declared
 
 

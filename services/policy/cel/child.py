@@ -13,19 +13,17 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from services.policy.cel import admission, reference
-from services.policy.cel.expand import Tree
-from services.policy.cel.program import tree_of
+from services.policy.cel import admission
 from services.policy.cel.protocol import Answer, Job, Review
-from services.policy.language.diagnostics import InvalidExpression
+from services.policy.cel.standard import TooDeep, compile_text, outcomes_on
 from shared.aio.lru import Lru
 from shared.api import PlacementPolicySpec, Rule
 
 FLUSH_SECONDS = 0.05
 """How often answers are handed over, so that those before a deadline are not lost."""
 
-TREES = 100
-"""Expressions whose trees are kept, least recently used first out."""
+COMPILED = 100
+"""Expressions that are kept compiled, least recently used first out."""
 
 WARM_UP = PlacementPolicySpec(rules=(Rule(name="warm-up", expression="target.ready"),))
 """Checked before the first job, whose deadline is not to pay for loading the grammar and the type checker."""
@@ -39,7 +37,7 @@ _JOBS = msgspec.msgpack.Decoder(Job | Review)
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer jobs until the input ends."""
-    trees: Lru[str, Tree] = Lru(TREES)
+    known: Lru[str, Any] = Lru(COMPILED)
     admission.check(WARM_UP)
     sink.write(b"+")
     sink.flush()
@@ -49,7 +47,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         if isinstance(job, Review):
             write(sink, [admission.review(job.spec)])
         else:
-            answer(job, trees, sink)
+            answer(job, known, sink)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -62,21 +60,21 @@ def limit(job: Job | Review) -> None:
         signal.setitimer(signal.ITIMER_REAL, 2 * job.deadline + 1)
 
 
-def answer(job: Job, trees: Lru[str, Tree], sink: BinaryIO) -> None:
+def answer(job: Job, known: Lru[str, Any], sink: BinaryIO) -> None:
     """Evaluate on each target and write the answers, a few at a time."""
     try:
-        tree = trees.get(job.digest)
-        if tree is None:
-            tree = tree_of(job.expression, job.definitions)
-            trees.put(job.digest, tree)
-    except InvalidExpression as error:
+        expression = known.get(job.digest)
+        if expression is None:
+            expression = compile_text(job.text)
+            known.put(job.digest, expression)
+    except TooDeep as error:
         write(sink, [("e", str(error))] * len(job.targets))
         return
-    shared = {name: reference.to_cel(value) for name, value in job.context.items()}
     ready: list[Answer] = []
     flushed = time.monotonic()
-    for target in job.targets:
-        ready.append(reference.outcome_of(tree, {**shared, "target": reference.to_cel(target)}))
+    text = job.text if job.together else ""
+    for found in outcomes_on(expression, job.calls, job.context, job.targets, text):
+        ready.append(found)
         if time.monotonic() - flushed > FLUSH_SECONDS:
             write(sink, ready)
             ready, flushed = [], time.monotonic()

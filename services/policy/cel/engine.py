@@ -1,54 +1,91 @@
-"""Evaluates a compiled rule over many targets, in the cheapest way that answers as celpy does.
+"""Evaluates a compiled rule over many targets, in the cheapest way that answers as the engine does (standard.py).
 
 1. columns: all targets at once, for rules over single values of the target;
-2. memo: celpy once per distinct combination of what the rule reads, remembered over messages;
-3. target: celpy once per target, for rules that read the target as a whole.
+2. memo: the engine once per distinct combination of what the rule reads, remembered over messages;
+3. target: the engine once per target, for rules that read the target as a whole.
 
-What is not provably cheap runs in a child process that is killed at its deadline.
+What is not provably cheap runs in a child process that is killed at its deadline. What is done in the worker is paid
+for before it is done, by estimate, out of what the rule's workspace has, and in turns (`gate`), so that nobody's rules
+hold up the event loop for long. Expressions are compiled in a thread.
 """
 
+import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from services.policy.cel import reference
+from services.policy.cel import calls, standard
 from services.policy.cel.isolation import Isolation
-from services.policy.cel.program import Definitions, Program, Programs, digest_of
+from services.policy.cel.program import SCOPES, Definitions, Program, Programs, compilation, compile_seconds, digest_of
 from services.policy.cel.protocol import Answer, Job
 from services.policy.evaluation import memo
-from services.policy.evaluation.allowance import Allowances, Work
+from services.policy.evaluation.allowance import TURN_SECONDS, Allowances, Turn, Work
+from services.policy.evaluation.arrays import Failed, Unvectorisable
 from services.policy.evaluation.columns import RowNumbers, TargetColumns, freeze
 from services.policy.evaluation.outcomes import ERROR, Outcomes
-from services.policy.evaluation.vector import Failed, Unvectorisable, Vectoriser
-from services.policy.language.syntax import SyntaxNode
-from services.policy.language.variables import read_target
+from services.policy.evaluation.vector import Vectoriser
+from services.policy.functions import FUNCTIONS, FunctionError
+from services.policy.functions.regex import matches
+from services.policy.language.syntax import SyntaxNode, walk
+from services.policy.language.variables import TARGET, read_target, read_targets
+from shared.aio.gate import Gate
 from shared.aio.lru import Lru
+from shared.model.target import Target
 
-INLINE_COST = 1_000
-"""Nodes that celpy may visit in this process for one rule of one message: some 20 milliseconds."""
+INLINE_COST = 20_000
+"""Nodes that the engine may visit in this process for one rule of one message: some 10 milliseconds."""
 
-NODE_SECONDS = 2e-5
-"""What celpy takes to visit a node, roughly."""
+CHUNK = 1_000
+"""Targets that are handed to a child at a time, fewer where much is read of each."""
 
-RULE_SECONDS = 0.5
-"""What one rule of one message may take in this process, by estimate, for what was not done before."""
+NODE_SECONDS = 5e-7
+"""What the engine takes to visit a node, roughly."""
+
+READ_SECONDS = 6e-6
+"""What it takes to read one field of one target for the engine, roughly."""
+
+LOOK_SECONDS = 6e-6
+"""What it takes to see whether the answer for a group of targets is known, roughly."""
+
+ASK_SECONDS = 6e-5
+"""What it takes to ask for one that is not, beside reading, roughly."""
+
+COUNTED_GROUPS = 2_500
+"""Beyond them the cost counts no more: many targets are nobody's hostile doing."""
+
+FREE_NODES, STEP_SECONDS = 50, 2e-5
+"""An expression up to that size costs nothing over columns that are there; a larger one, that for each of its nodes."""
 
 INLINE_SECONDS = 2.0
 """What all rules of one workspace may take in this process, by estimate; a tenth of real time comes back."""
 
-COMPILE_SECONDS = 0.25
-"""What the longest expression takes to compile, roughly; with less left of its allowance, a tenant compiles nothing."""
+SEND_SECONDS = 2e-5
+"""What it takes to hand one target to a child and to have its answer, beside reading, roughly."""
+
+PREPARE_SECONDS = 1e-5
+"""What it takes to compile one node of an expression, roughly."""
+
+CONSTANT_SECONDS = 2e-5
+"""What it takes to evaluate a part of a rule that does not mention the target, roughly."""
 
 MEMO_SIZE = 50_000
 """Outcomes that are remembered over messages, least recently used first out."""
 
 LONGEST_TEXT = 256
 """Characters of a message that a rule makes."""
+
+EXHAUSTED = "the rules of this workspace have used up their time for now"
 
 Positions = npt.NDArray[np.intp]
 """Places in the rows of a scene."""
@@ -69,12 +106,18 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An evaluation that waits for celpy in a child process: everything that it needs of the inventory is in here."""
+    """An evaluation that waits for the engine in a child process, with all that it needs of the inventory.
+
+    `targets` are those whose answers are open, as they were, and `fields` what the rule reads of them (None: all).
+    """
 
     groups: memo.Groups
     answers: list[Answer | None]
     keys: list[Any] | None
     job: Job
+    targets: Sequence[Target]
+    fields: frozenset[str] | None
+    now: float
     tenant: str
     method: Method
     why: str
@@ -99,20 +142,16 @@ class Wording:
     group_of: Positions
     targets: Sequence[dict[str, Any]]
     context: Mapping[str, Any]
-    most: float  # nodes that celpy may visit for it
 
     def texts(self, positions: Positions) -> tuple[str, ...]:
-        """A text for each of these positions; empty where it fails, and everywhere where that would take long."""
+        """A text for each of these positions; empty where it fails."""
         wanted = self.group_of[np.searchsorted(self.positions, positions)].tolist()
-        groups = sorted(set(wanted))
-        if sum(memo.cost(self.program.node, self.targets[group]) for group in groups) > self.most:
-            return ("",) * len(wanted)
-        shared = {name: reference.to_cel(value) for name, value in self.context.items()}
-        words = {group: self._text({**shared, "target": reference.to_cel(self.targets[group])}) for group in groups}
+        words = {group: self._text({**self.context, "target": self.targets[group]}) for group in set(wanted)}
         return tuple(words[group] for group in wanted)
 
     def _text(self, variables: Mapping[str, Any]) -> str:
-        value, _ = reference.evaluate(self.program.tree, variables)
+        found, failed = calls.answers(self.program.calls, variables)
+        value, _ = standard.evaluate(self.program.compiled, {**variables, **found}, failed)
         return " ".join(value.split())[:LONGEST_TEXT] if isinstance(value, str) else ""
 
 
@@ -121,7 +160,10 @@ class Exhausted(Exception):
 
 
 class Engine:
-    """Rules in, outcomes out. `isolation` runs what could visit more than `inline_cost` nodes."""
+    """Rules in, outcomes out. `isolation` runs what could visit more than `inline_cost` nodes.
+
+    `gate` is what a message goes through for each turn in which its rules are begun.
+    """
 
     def __init__(
         self, isolation: Isolation, inline_cost: float = INLINE_COST, clock: Callable[[], float] = time.monotonic
@@ -130,37 +172,59 @@ class Engine:
         self._clock = clock
         self._allowances = Allowances(full=INLINE_SECONDS)
         self.programs = Programs()
+        self.gate = Gate()
         self._isolation = isolation
         self._memo: Lru[Any, Answer] = Lru(MEMO_SIZE)
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compile")
+        self._defined: Lru[Definitions, bool] = Lru(SCOPES)  # what was paid for
+        self._compiling: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    def compile(self, expression: str, definitions: Definitions, tenant: str, result: str = "bool") -> Program:
-        """The compiled expression. Raises `InvalidExpression`; `Exhausted` where the tenant has no time left."""
-        if digest_of(expression, definitions, result) in self.programs:
-            return self.programs.get(expression, definitions, result=result)
-        begun = self._clock()
-        if self._allowances.left(tenant, begun) < COMPILE_SECONDS:
-            raise Exhausted("the rules of this workspace have used up their time for now")
+    @contextmanager
+    def work(self, tenant: str, turn: Turn) -> Iterator[Work]:
+        """What one rule of a tenant may take in this process; what it took is taken off at the end."""
+        now = self._clock()
+        work = Work(self._allowances.left(tenant, now) if math.isfinite(self._inline_cost) else math.inf, turn)
         try:
-            return self.programs.get(expression, definitions, result=result)
+            yield work
         finally:
-            now = self._clock()
-            self._allowances.spend(tenant, now - begun, now)
+            self._allowances.spend(tenant, work.spent, now)
+
+    async def compile(self, expression: str, definitions: Definitions, tenant: str, result: str = "bool") -> Program:
+        """The compiled expression, which the tenant pays for before it is compiled.
+
+        That is done in a thread, one text at a time, and for each tenant one after the other. Raises
+        `InvalidExpression`; `Exhausted` where the tenant has not as much time left.
+        """
+        digest = digest_of(expression, definitions, result)
+        if digest not in self.programs:
+            await asyncio.sleep(0)  # to look at many texts takes long as well
+            new = () if self._defined.get(definitions) else definitions
+            now, seconds = self._clock(), compile_seconds(expression, new)
+            if self._allowances.left(tenant, now) < seconds:
+                raise Exhausted(EXHAUSTED)
+            self._allowances.spend(tenant, seconds, now)
+            self._defined.put(definitions, True)
+            async with self._compiling.setdefault(tenant, asyncio.Lock()):
+                if digest not in self.programs:
+                    compiling = partial(compilation, expression, definitions, result=result)
+                    found = await asyncio.get_running_loop().run_in_executor(self._compiler, compiling)
+                    self.programs.keep(digest, found)
+                    if definitions and isinstance(found, Program):  # nobody knew how large they make it
+                        self._allowances.spend(tenant, found.nodes * PREPARE_SECONDS, now)
+        return self.programs.get(expression, definitions, result=result)
 
     async def evaluate(self, program: Program, scene: Scene, method: Method | None = None) -> Evaluation:
-        """Evaluate on every row of the scene; a method that is given is the first that is tried."""
-        return await self.finish(self.begin(program, scene, method))
+        """Evaluate on every row of the scene, in one turn; a method that is given is the first that is tried."""
+        with self.work(scene.tenant, Turn(math.inf)) as work:
+            begun = self.begin(program, scene, work, method)
+        return await self.finish(begun)
 
-    def begin(self, program: Program, scene: Scene, method: Method | None = None) -> "Evaluation | Pending":
-        """The outcomes, or what is left to do for them. The inventory is read here only, and not awaited over."""
-        now = self._clock()
-        left = self._allowances.left(scene.tenant, now)
-        work = Work(min(left, RULE_SECONDS) if math.isfinite(self._inline_cost) else math.inf)
-        try:
-            return self._begin(program, scene, method, work)
-        finally:
-            self._allowances.spend(scene.tenant, work.spent, now)
+    def begin(self, program: Program, scene: Scene, work: Work, method: Method | None = None) -> "Evaluation | Pending":
+        """The outcomes, or what is left to do for them. The inventory is read here only, and not awaited over.
 
-    def _begin(self, program: Program, scene: Scene, method: Method | None, work: Work) -> "Evaluation | Pending":
+        Raises `Exhausted` where the tenant's time does not even do to look at the targets, and `TurnOver`: what was
+        done until then is remembered, so that it gets further when it is called again in another turn.
+        """
         why = "asked for"
         if method in (None, "columns"):
             try:
@@ -170,40 +234,73 @@ class Engine:
         paths = None if method == "target" else program.reads
         method = "target" if paths is None else "memo"
         groups = memo.group(scene.inventory, paths, scene.rows, scene.now, work)
+        look = min(len(groups), COUNTED_GROUPS) * LOOK_SECONDS
+        if work.spent + look > work.limit:
+            raise Exhausted(EXHAUSTED)
         context = {name: scene.context[name] for name in sorted(program.context)}
         keys = None
-        answers: list[Answer | None] = [None] * len(groups.keys)
-        if None not in groups.keys and "now" not in program.context:
-            prefix = (program.digest, freeze(list(context.values())))
-            keys = [(prefix, key) for key in groups.keys]
-            answers = [self._memo.get(key) for key in keys]
+        answers: list[Answer | None] = [None] * len(groups)
+        if groups.told_by is not None and "now" not in program.context and work.afford(look, kept=False):
+            keys = groups.keys((program.digest, freeze(list(context.values()))))
+            answers = list(map(self._memo.get, keys or ()))
         open_ = [number for number, answer in enumerate(answers) if answer is None]
-        targets = _targets(program, scene, [groups.representatives[number] for number in open_])
-        nodes = sum(memo.cost(program.node, target) for target in targets)
-        if nodes <= self._inline_cost and work.afford(nodes * NODE_SECONDS):
-            found = _inline(program, context, targets)
-            self._take(answers, keys, [(answer, True) for answer in found])
+        targets = [scene.inventory.target(row) for row in scene.rows[groups.representatives[open_]].tolist()]
+        read = self._read_here(program, targets, scene.now, work)
+        if read is not None:
+            self._take(answers, keys, zip(_outcomes(program, context, read), repeat(True), strict=False))
             return _spread(groups, answers, method, why)
-        job = Job(program.digest, program.expression, program.definitions, context, targets)
-        return Pending(groups, answers, keys, job, scene.tenant, method, why)
+        job = Job(program.digest, program.text, dict(program.calls), context, [], program.together)
+        return Pending(groups, answers, keys, job, targets, _fields(program), scene.now, scene.tenant, method, why)
+
+    def _read_here(
+        self, program: Program, targets: Sequence[Target], now: float, work: Work
+    ) -> list[dict[str, Any]] | None:
+        """The targets, read, where the engine may evaluate the rule on them in this process; None where it may not."""
+        if math.isfinite(self._inline_cost) and not program.cheap:
+            return None
+        fields = _fields(program)
+        each = ASK_SECONDS + _reading(fields)
+        if len(targets) * program.steps.fixed > self._inline_cost or not work.afford(len(targets) * each, kept=False):
+            return None
+        read = read_targets(targets, now, fields)
+        nodes = sum(program.steps.each(read)) if program.steps.loops else len(read) * program.steps.fixed
+        return read if nodes <= self._inline_cost and work.afford(nodes * NODE_SECONDS, kept=False) else None
 
     async def finish(self, begun: "Evaluation | Pending") -> Evaluation:
-        """The outcomes of what was begun."""
+        """The outcomes of what was begun. Raises `Unavailable`."""
         if isinstance(begun, Evaluation):
             return begun
-        found = await self._isolation.run(begun.job, begun.tenant)
+        found: list[tuple[Answer, bool]] = []
+        each = SEND_SECONDS + _reading(begun.fields)
+        size = min(CHUNK, int(TURN_SECONDS / each))
+        for at in range(0, len(begun.targets), size):
+            chunk = begun.targets[at : at + size]
+            async with self.gate.through(begun.tenant):
+                now, seconds = self._clock(), (len(chunk) * each if at < COUNTED_GROUPS else 0.0)
+                if math.isfinite(self._inline_cost) and self._allowances.left(begun.tenant, now) < seconds:
+                    found += [(("e", EXHAUSTED), False)] * (len(begun.targets) - at)
+                    break
+                self._allowances.spend(begun.tenant, seconds, now)
+                read = read_targets(chunk, begun.now, begun.fields)
+            found += await self._isolation.run(msgspec.structs.replace(begun.job, targets=read), begun.tenant)
         self._take(begun.answers, begun.keys, found)
         return _spread(begun.groups, begun.answers, begun.method, begun.why)
 
-    def wording(self, program: Program, scene: Scene, positions: Positions) -> "Wording":
-        """What it takes to word messages for these rows of the scene later on; the inventory is read here only."""
-        rows = scene.rows[positions]
-        groups = memo.group(scene.inventory, program.reads, rows, scene.now, Work(RULE_SECONDS))
-        targets = _targets(program, replace(scene, rows=rows), groups.representatives)
-        context = {name: scene.context[name] for name in program.context}
-        return Wording(program, positions, groups.group_of, targets, context, self._inline_cost)
+    def wording(self, program: Program, scene: Scene, positions: Positions, work: Work) -> "Wording | None":
+        """What it takes to word messages for these rows of the scene later on; the inventory is read here only.
 
-    def _take(self, answers: list[Answer | None], keys: list[Any] | None, found: Sequence[tuple[Answer, bool]]) -> None:
+        None where that would take long. Raises `TurnOver`.
+        """
+        rows = scene.rows[positions]
+        groups = memo.group(scene.inventory, program.reads, rows, scene.now, work)
+        targets = [scene.inventory.target(row) for row in rows[groups.representatives].tolist()]
+        read = self._read_here(program, targets, scene.now, work)
+        if read is None:
+            return None
+        context = {name: scene.context[name] for name in program.context}
+        return Wording(program, positions, groups.group_of, read, context)
+
+    def _take(self, answers: list[Answer | None], keys: list[Any] | None, found: Iterable[tuple[Answer, bool]]) -> None:
         """Fill the open answers in order, and remember those that are final."""
         open_ = [number for number, answer in enumerate(answers) if answer is None]
         for number, (answer, final) in zip(open_, found, strict=True):
@@ -212,15 +309,21 @@ class Engine:
                 self._memo.put(keys[number], answer)
 
 
-def _targets(program: Program, scene: Scene, positions: Iterable[int]) -> list[dict[str, Any]]:
-    """The targets at these positions, with the fields only that the rule reads."""
-    fields = None if program.reads is None else frozenset(path[0] for path in program.reads)
-    return [read_target(scene.inventory.target(scene.rows[each]), scene.now, fields) for each in positions]
+def _fields(program: Program) -> frozenset[str] | None:
+    """The fields of a target that a rule reads; None where it reads the whole."""
+    return None if program.reads is None else frozenset(path[0] for path in program.reads)
 
 
-def _inline(program: Program, context: Mapping[str, Any], targets: Sequence[dict[str, Any]]) -> list[Answer]:
-    shared = {name: reference.to_cel(value) for name, value in context.items()} if targets else {}
-    return [reference.outcome_of(program.tree, {**shared, "target": reference.to_cel(target)}) for target in targets]
+def _reading(fields: frozenset[str] | None) -> float:
+    """Seconds that it takes to read these fields of one target."""
+    return READ_SECONDS * (len(TARGET) if fields is None else len(fields))
+
+
+def _outcomes(
+    program: Program, context: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    text = program.text if program.together else ""
+    return standard.outcomes_on(program.compiled, program.calls, context, targets, text)
 
 
 def _spread(groups: memo.Groups, answers: Sequence[Answer | None], method: Method, why: str) -> Evaluation:
@@ -232,35 +335,47 @@ def _spread(groups: memo.Groups, answers: Sequence[Answer | None], method: Metho
 
 
 def _in_columns(program: Program, scene: Scene, work: Work) -> Evaluation:
-    shared: dict[str, Any] = {}
+    if program.nodes > FREE_NODES and not work.afford(program.nodes * STEP_SECONDS, kept=False):
+        raise Unvectorisable("an expression of that size would take too long")
 
     def constant(node: SyntaxNode) -> Any:
-        if not shared:
-            shared.update({name: reference.to_cel(scene.context[name]) for name in program.context})
-        value, message = reference.evaluate(program.origins[id(node)], shared)
+        known = id(node) in program.constants or work.afford(sum(PREPARE_SECONDS for _ in walk(node)))
+        ready = program.constant(node) if known else None
+        if ready is None or not work.afford(CONSTANT_SECONDS, kept=False):
+            raise Unvectorisable("what does not depend on the target may take long")
+        found, failed = calls.answers(ready.calls, scene.context)
+        try:
+            value, message = standard.evaluate(ready.compiled, {**scene.context, **found}, failed, plain=True)
+        except TypeError as error:
+            raise Unvectorisable(f"a constant {error}") from None
         if message:
             raise Failed(message)
-        return _plain(value)
+        return value
 
-    def call(name: str, arguments: Sequence[Any]) -> Any:
-        value, message = reference.call(name, [reference.to_cel(each) for each in arguments])
-        if message:
-            raise Failed(message)
-        return _plain(value)
-
-    vectoriser = Vectoriser(scene.inventory, scene.rows, scene.now, constant, call, work)
+    vectoriser = Vectoriser(scene.inventory, scene.rows, scene.now, constant, _call, work)
     outcomes = vectoriser.outcomes(program.node)
     failed = np.flatnonzero(outcomes == ERROR)
     error = ""
     if len(failed):
-        target = read_target(scene.inventory.target(scene.rows[failed[0]]), scene.now)
-        variables = {name: reference.to_cel(value) for name, value in {**scene.context, "target": target}.items()}
-        error = reference.outcome_of(program.tree, variables)[1]
+        target = read_target(scene.inventory.target(scene.rows[failed[0]]), scene.now, _fields(program))
+        ((_, message),) = _outcomes(program, scene.context, [target])
+        error = message or "no answer"
     return Evaluation(outcomes, error, "columns", "single values of the target")
 
 
-def _plain(value: Any) -> Any:
+def _call(name: str, arguments: Sequence[Any], member: bool) -> Any:
+    """A function or operator on plain values. Raises `Failed`, and `Unvectorisable` for what columns cannot hold."""
     try:
-        return reference.from_cel(value)
+        if name in FUNCTIONS:
+            return calls.invoke(name, arguments)
+        if name == "matches":
+            return matches(*arguments)
+    except FunctionError as error:
+        raise Failed(str(error)) from None
+    try:
+        value, message = standard.operate(name, arguments, member=member)
     except TypeError as error:
-        raise Unvectorisable(str(error)) from None
+        raise Unvectorisable(f"{name} gives a {error}") from None
+    if message:
+        raise Failed(message)
+    return value

@@ -1,4 +1,4 @@
-"""Evaluation in child processes that are killed at their deadline: nothing inside celpy can be interrupted.
+"""Evaluation in child processes that are killed at their deadline: nothing inside the engine can be interrupted.
 
 Children are started when first needed, kept, and replaced when they had to be killed. One tenant has at most one child
 at a time, so a hostile rule holds up its own tenant only; an expression that ran into its deadline is not tried again
@@ -14,10 +14,12 @@ import contextlib
 import errno
 import logging
 import os
+import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -44,6 +46,8 @@ REMEMBERED = 10_000
 LEAST_SECONDS = 0.05
 """With less than this left of its allowance, a tenant's job is not begun."""
 
+MOST_GROWN = 64 << 20
+"""Bytes that a child may grow by; then another begins. The engine keeps what it hands to functions of Python."""
 LONGEST_FRAME = 256 << 20
 MOST_DEATHS = 3
 """Children that may be killed at the same job by somebody else, before the job itself is blamed."""
@@ -66,7 +70,15 @@ class _Child:
     writer: asyncio.StreamWriter
     begun: float
     up: bool = False
+    size: int = 0  # bytes that it had when it was up
     fit: bool = True  # for another job
+
+    def resident(self) -> int:
+        """Bytes of memory that it has; 0 where it ended."""
+        try:
+            return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+        except (OSError, IndexError):
+            return 0
 
     @property
     def ended(self) -> bool:
@@ -114,7 +126,7 @@ class Isolation:
         self._allowances = Allowances(full=self.deadline)
 
     async def run(self, job: Job, tenant: str) -> list[tuple[Answer, bool]]:
-        """celpy's answers, and whether each is final; what the deadline cut off is an error that is not.
+        """The engine's answers, and whether each is final; what the deadline cut off is an error that is not.
 
         Raises `Unavailable`.
         """
@@ -175,7 +187,7 @@ class Isolation:
                 child.fit = False
                 raise
             finally:
-                if child.fit:
+                if child.fit and child.resident() - child.size < MOST_GROWN:
                     self._idle.append(child)
                 else:
                     await _end(child)
@@ -233,7 +245,7 @@ class Isolation:
         except asyncio.IncompleteReadError:
             child.fit = False
             raise Unavailable("the process that evaluates rules ended at its start") from None
-        child.up = True
+        child.up, child.size = True, child.resident()
 
     async def _ask(
         self, child: _Child, job: Job | Review, expected: int, decoder: msgspec.msgpack.Decoder[list[T]]

@@ -12,13 +12,17 @@ Answer = tuple[str, str]
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """One rule on some targets, as it travels to the child. `context` are the variables beside `target`."""
+    """One rule on some targets, as it travels to the child: the engine's text, the calls that are made beforehand.
+
+    `context` are the variables beside `target`.
+    """
 
     digest: str
-    expression: str
-    definitions: tuple[tuple[str, str], ...]
+    text: str
+    calls: dict[str, tuple[str, Any]]
     context: dict[str, Any]
     targets: list[dict[str, Any]]
+    together: bool = False
     deadline: float = 0.0
     memory: int = 0
 

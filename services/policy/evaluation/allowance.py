@@ -1,5 +1,6 @@
 """How much time each tenant's rules may take: full at first, filled up again slowly. Pure; time is handed in."""
 
+import math
 from dataclasses import dataclass, field
 
 from shared.aio.lru import Lru
@@ -44,16 +45,54 @@ class Allowances:
         self._left.put(tenant, _Left(left, now))
 
 
-@dataclass
-class Work:
-    """The allowance of one rule in this process, in estimated seconds: work that was done before costs nothing."""
+TURN_SECONDS = 0.06
+"""What one message's rules may take at once, by estimate, before others have their turn."""
 
-    limit: float
+FLEETING_SECONDS = 0.03
+"""What one rule may take, by estimate, of work that is not remembered. It fits into a turn with what one column takes,
+so that a rule gets further in each of its turns."""
+
+
+class TurnOver(Exception):
+    """Others have their turn now; what was done is remembered, and the rest is for the next turn."""
+
+
+@dataclass
+class Turn:
+    """What may be done at once in this process. Its first piece is always done, so that there is progress."""
+
+    seconds: float = TURN_SECONDS
     spent: float = 0.0
 
-    def afford(self, seconds: float) -> bool:
-        """Take it off, where there is as much left."""
+    def take(self, seconds: float) -> None:
+        """Raises `TurnOver` where there is not as much left."""
+        if self.spent and self.spent + seconds > self.seconds:
+            raise TurnOver
+        self.spent += seconds
+
+
+@dataclass
+class Work:
+    """The allowance of one rule in this process, in estimated seconds: work that was done before costs nothing.
+
+    `limit` is what its tenant has; `turn` what may be done at once.
+    """
+
+    limit: float
+    turn: Turn = field(default_factory=lambda: Turn(math.inf))
+    spent: float = 0.0
+    fleeting: float = 0.0
+
+    def afford(self, seconds: float, *, kept: bool = True) -> bool:
+        """Take it off, where there is as much left; `kept` tells whether what is done for it is remembered.
+
+        Raises `TurnOver` where it is for another turn.
+        """
         if self.spent + seconds > self.limit:
             return False
+        if not kept and self.fleeting + seconds > FLEETING_SECONDS and math.isfinite(self.limit):
+            return False
+        self.turn.take(seconds)
         self.spent += seconds
+        self.fleeting += 0.0 if kept else seconds
         return True

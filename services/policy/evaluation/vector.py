@@ -1,69 +1,76 @@
-"""Evaluates an expression over columns: all targets at once. Pure; celpy comes in by two functions handed over.
+"""Evaluates an expression over columns: all targets at once. Pure; the engine comes in by two functions handed over.
 
-It answers exactly as celpy does, or raises `Unvectorisable` and leaves the rule to another method. Hence: operands of
-one kind only (celpy's rules for mixed kinds are its own); strings are looked at once per distinct value, by celpy's own
-functions; what could overflow, or divide by zero, is left to celpy. An error is a mask beside the values, and
-`&&` and `||` absorb it as CEL says: `false && error` is false, `true || error` is true.
+It answers exactly as the engine does, or raises `Unvectorisable` and leaves the rule to another method. Hence: operands
+of one kind only; strings are looked at once per distinct value, by the engine's own functions; integers that could
+overflow, or are divided by zero, are left to the engine. An error is a mask beside the values, and `&&` and `||` absorb
+it as CEL says: `false && error` is false, `true || error` is true.
 """
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from services.policy.evaluation.allowance import Work, column_seconds
-from services.policy.evaluation.columns import Read, RowNumbers, TargetColumns, Words, reader
+from services.policy.evaluation.arrays import (
+    COMPARE,
+    KINDS,
+    Answers,
+    Array,
+    Failed,
+    Unvectorisable,
+    Vector,
+    arithmetic,
+    constant,
+    either,
+    holds,
+    same_words,
+    unary,
+)
+from services.policy.evaluation.columns import Alike, Read, RowNumbers, TargetColumns, Words, reader
 from services.policy.evaluation.outcomes import ERROR, FALSE, TRUE, Outcomes
-from services.policy.functions import FUNCTIONS, Function
-from services.policy.language.syntax import Call, Has, Listing, Literal, Macro, Name, SyntaxNode, path_of, walk
-from services.policy.language.variables import RECORDS, TARGET, read_target
+from services.policy.functions import FUNCTIONS, Function, FunctionError
+from services.policy.language.syntax import (
+    OPERATORS,
+    Call,
+    Has,
+    Listing,
+    Literal,
+    Macro,
+    Name,
+    SyntaxNode,
+    path_of,
+)
+from services.policy.language.variables import RECORDS, TARGET, read_target, type_at
 from shared.columns import Column
 from shared.model.target import Target
 
-ASK_SECONDS = 3e-6
-"""What it takes to call one of celpy's functions on one string, roughly."""
+ASK_SECONDS = 5e-5
+"""What it takes to call a function on one string, roughly."""
 
-SAFE_INTEGER = 2**31
-"""Below this, no product of two integers and no sum of two products leaves 64 bits."""
+WORD_SECONDS = 3e-7
+"""What it takes to go through the answers that are there already, for each distinct string, roughly."""
 
-Array = npt.NDArray[Any]
+PLAIN_SECONDS = 2e-6
+"""The same for one of `PLAIN`."""
 
+PLAIN: dict[str, Callable[..., Any]] = {
+    "startsWith": str.startswith, "endsWith": str.endswith, "contains": operator.contains, "size": len,
+    "_+_": operator.add, "_<_": operator.lt, "_<=_": operator.le, "_>_": operator.gt, "_>=_": operator.ge,
+}  # fmt: skip
+"""What Python's strings answer as CEL's do: both are code points, in their order."""
 
-class Unvectorisable(Exception):
-    """This expression, or this data, is not for columns; the message says why."""
+LONGEST_TEXT = 1_000
+"""Characters of a constant with which strings are asked one by one."""
 
-
-class Failed(Exception):
-    """celpy's answer is an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """A value per row. `kind`: bool, int, double or string; strings are indices of the distinct values of `column`.
-
-    A constant has one value, a Python object, in `values`, and `column` None.
-    """
-
-    kind: str
-    values: Any
-    error: Array | bool
-    column: Words | None = None
-    constant: bool = False
-
-
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "_==_": operator.eq,
-    "_!=_": operator.ne,
-    "_<_": operator.lt,
-    "_<=_": operator.le,
-    "_>_": operator.gt,
-    "_>=_": operator.ge,
-}
-_COMPUTE: dict[str, Callable[[Any, Any], Any]] = {"_+_": operator.add, "_-_": operator.sub, "_*_": operator.mul}
-_KINDS = {bool: "bool", int: "int", float: "double", str: "string"}
+PER_WORD = OPERATORS | {
+    "size", "contains", "startsWith", "endsWith", "matches", "int", "double", "string", "bool", "lowerAscii",
+    "upperAscii", "trim", "charAt", "indexOf", "lastIndexOf", "substring",
+}  # fmt: skip
+"""What is asked of strings one by one, beside our functions; of others, nobody knows how long they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +78,16 @@ class Vectoriser:
     """One evaluation: these rows, at this time (seconds since the epoch).
 
     `constant` evaluates an expression that does not mention `target`; `call` calls a function or operator on plain
-    values. Both answer as celpy does, and raise `Failed` where its answer is an error.
+    values, as a member or not. Both answer as the engine does, and raise `Failed` where its answer is an error.
     """
 
     inventory: TargetColumns
     rows: RowNumbers
     now: float
     constant: Callable[[SyntaxNode], Any]
-    call: Callable[[str, Sequence[Any]], Any]
+    call: Callable[[str, Sequence[Any], bool], Any]
     work: Work
+    varying: dict[int, bool] = field(default_factory=dict)  # by the identity of the node
 
     def outcomes(self, node: SyntaxNode) -> Outcomes:
         """One outcome per row. Raises `Unvectorisable`."""
@@ -94,8 +102,8 @@ class Vectoriser:
     def vector(self, node: SyntaxNode) -> Vector:
         """The value of a node on every row."""
         if isinstance(node, Literal):
-            return _constant(node.value, node.kind)
-        if not mentions_target(node):
+            return constant(node.value, node.kind)
+        if not self._varies(node):
             return self._fold(node)
         path = path_of(node)
         if path is not None:
@@ -114,27 +122,33 @@ class Vectoriser:
             case Call(arguments=(Name(name="target"), *_)):
                 return self._of_target(node)
             case Call():
-                return self._call(node.name, [self.vector(each) for each in node.arguments])
+                return self._call(node, [self.vector(each) for each in node.arguments])
             case Macro():
                 raise Unvectorisable(f"{node.name}() looks at each element of a list")
             case _:
                 raise Unvectorisable("a list, a map or an index that is not constant")
 
+    def _varies(self, node: SyntaxNode) -> bool:
+        """True if the value may differ from target to target."""
+        known = self.varying.get(id(node))
+        if known is None:
+            known = (isinstance(node, Name) and node.name == "target") or any(map(self._varies, node.children()))
+            self.varying[id(node)] = known
+        return known
+
     def _fold(self, node: SyntaxNode) -> Vector:
         try:
-            return _constant(self._value_of(node))
+            return constant(self._value_of(node))
         except Failed:
             return Vector("bool", False, True, constant=True)
 
     def _value_of(self, node: SyntaxNode) -> Any:
-        """What does not depend on the target is evaluated once, by celpy, here and now: hence nothing that may run."""
-        if any(isinstance(each, Macro) for each in walk(node)):
-            raise Unvectorisable("a comprehension that does not depend on the target")
+        """What does not depend on the target is evaluated once."""
         return self.constant(node)
 
     def _path(self, path: tuple[str, ...]) -> Vector:
         kind = type_at(path)
-        if kind not in _KINDS.values():
+        if kind not in KINDS.values():
             raise Unvectorisable(f"target.{'.'.join(path)} is no single value" if path else "target as a whole")
         column = self._column(path, kind)
         return self._taken(column, kind)
@@ -143,12 +157,13 @@ class Vectoriser:
         self._pay_for((kind, path))
         read, volatile = reader(path), TARGET[path[0]].volatile
         if kind == "string":
-            return self.inventory.words((kind, path), read, self.now, volatile=volatile)
+            return self.inventory.words((kind, path), read, self.now, volatile=volatile, make=Alike)
         return self.inventory.column((kind, path), kind, read, self.now, volatile=volatile)
 
     def _pay_for(self, key: Any) -> None:
         """A column that is not there yet takes time, and is built only where this rule may take it."""
-        if not self.inventory.knows(key) and not self.work.afford(column_seconds(len(self.inventory))):
+        known = self.inventory.knows(key, self.now)
+        if not known and not self.work.afford(column_seconds(len(self.inventory))):
             raise Unvectorisable("reading all that from every target would take too long")
 
     def _taken(self, column: Column[Target], kind: str) -> Vector:
@@ -172,16 +187,34 @@ class Vectoriser:
         return self._taken(column, function.result)
 
     def _has(self, node: Has) -> Vector:
+        path = path_of(node.operand)
+        if (
+            path is not None and len(path) == 3 and type_at(path[1:2]) in RECORDS
+        ):  # of a record that is not there, nothing can be asked
+            inner = self._column(path[1:], type_at(path[1:]))
+            return Vector("bool", ~inner.missing[self.rows], self._absent(path[1])[self.rows])
+        if path is not None and len(path) == 2 and type_at(path[1:]) in RECORDS:
+            return Vector("bool", ~self._absent(path[1])[self.rows], False)
         found = self.vector(node.operand)
         present = ~found.error if isinstance(found.error, np.ndarray) else not found.error
         return Vector("bool", present, False, constant=isinstance(present, bool))
+
+    def _absent(self, record: str) -> Array:
+        """Which targets do not have a record."""
+        self._pay_for(("record", record))
+        read = TARGET[record].read
+
+        def there(now: float) -> Callable[[Target], bool | None]:
+            return lambda target: None if read(target, now) is None else True
+
+        return self.inventory.column(("record", record), "bool", there, self.now).missing
 
     def _logic(self, node: Call) -> Vector:
         left, right = (self.vector(each) for each in node.arguments)
         if (left.kind, right.kind) != ("bool", "bool"):
             raise Unvectorisable(f"{node.name.strip('_')} on something that is no boolean")
         deciding = node.name == "_||_"  # the value that decides whatever the other side is
-        decided = _is(left, deciding) | _is(right, deciding)
+        decided = holds(left, deciding) | holds(right, deciding)
         error = (left.error | right.error) & ~decided
         values = decided if deciding else ~decided
         return Vector("bool", values, error)
@@ -210,7 +243,7 @@ class Vectoriser:
             if not all(each.constant and each.error is False for each in items):
                 raise Unvectorisable("`in` over a list that is not constant")
             return [each.values for each in items]
-        if mentions_target(container):
+        if self._varies(container):
             raise Unvectorisable("`in` over a list that depends on the target")
         try:
             value = self._value_of(container)
@@ -221,7 +254,7 @@ class Vectoriser:
         return value
 
     def _among(self, item: Vector, elements: list[Any]) -> Vector:
-        if any(_KINDS.get(type(each)) != item.kind for each in elements) or item.kind == "bool":
+        if any(KINDS.get(type(each)) != item.kind for each in elements) or item.kind == "bool":
             raise Unvectorisable("`in` over values of different kinds")
         if item.column is not None:
             codes = [code for each in elements if (code := item.column.codes.get(each)) is not None]
@@ -230,143 +263,95 @@ class Vectoriser:
             return Vector("bool", item.values in elements, item.error, constant=True)
         return Vector("bool", np.isin(item.values, elements), item.error)
 
-    def _call(self, name: str, arguments: list[Vector]) -> Vector:
+    def _call(self, node: Call, arguments: list[Vector]) -> Vector:
+        name = node.name
+        if name not in PER_WORD and name not in FUNCTIONS:
+            raise Unvectorisable(f"{name}() is not for columns")
+        if name == "matches" and not isinstance(node.arguments[-1], Literal):
+            raise Unvectorisable("matches() with a pattern that is no literal")
+        if name in FUNCTIONS and FUNCTIONS[name].result.startswith("list<"):
+            raise Unvectorisable(f"{name}() gives a list")
         varying = [each for each in arguments if not each.constant]
-        errors = _either(*(each.error for each in arguments))
+        errors = either(*(each.error for each in arguments))
         if len(varying) == 1 and varying[0].column is not None:
-            return self._per_word(name, arguments, varying[0].column, varying[0].values, errors)
+            return self._per_word(node, arguments, varying[0].column, varying[0].values, errors)
         kinds = {each.kind for each in arguments}
         if len(kinds) != 1:
             raise Unvectorisable(f"{name.strip('_')} on values of different kinds")
         (kind,) = kinds
         if kind == "string":
-            return _same_words(name, arguments, errors)
+            return same_words(name, arguments, errors)
         if len(arguments) == 1:
-            return _unary(name, arguments[0], kind)
+            return unary(name, arguments[0], kind)
         left, right = arguments[0].values, arguments[1].values
-        if name in _COMPARE and len(arguments) == 2 and (kind != "bool" or name in ("_==_", "_!=_")):
-            return Vector("bool", _COMPARE[name](left, right), errors)
+        if name in COMPARE and len(arguments) == 2 and (kind != "bool" or name in ("_==_", "_!=_")):
+            return Vector("bool", COMPARE[name](left, right), errors)
         if kind in ("int", "double") and len(arguments) == 2:
-            return Vector(kind, _arithmetic(name, kind, left, right), errors)
+            return Vector(kind, arithmetic(name, kind, left, right), errors)
         raise Unvectorisable(f"{name} is not for columns")
 
-    def _per_word(self, name: str, arguments: list[Vector], column: Words, codes: Array, errors: Any) -> Vector:
+    def _per_word(
+        self, node: Call, arguments: list[Vector], column: Words | Answers, codes: Array, errors: Any
+    ) -> Vector:
         """A function of one string and of constants: asked once for each distinct string."""
+        name = node.name
         if any(each.constant and each.error is not False for each in arguments):
             return Vector("bool", False, True, constant=True)
         given = tuple(each.values if each.constant else None for each in arguments)
+        if any(isinstance(each, str) and len(each) > LONGEST_TEXT for each in given):
+            raise Unvectorisable(f"a text of more than {LONGEST_TEXT} characters")
         if name in ("_==_", "_!=_") and all(each.kind == "string" for each in arguments):
             (other,) = (each.values for each in arguments if each.constant)
             same = codes == column.codes.get(other, -1)
             return Vector("bool", same if name == "_==_" else ~same, errors)
 
+        plain = _plain(name, arguments)
+
         def ask(word: str) -> Any:
-            if not self.work.afford(ASK_SECONDS):
+            if not self.work.afford(ASK_SECONDS if plain is None else PLAIN_SECONDS, kept=isinstance(column, Words)):
                 raise Unvectorisable("asking that of every distinct string would take too long")
+            if plain is not None:
+                return plain(*(word if not each.constant else each.values for each in arguments))
             try:
-                return self.call(name, [word if not each.constant else each.values for each in arguments])
+                return self.call(name, [word if not each.constant else each.values for each in arguments], node.member)
             except Failed:
                 return None
 
+        if not self.work.afford(len(column.distinct) * WORD_SECONDS, kept=False):
+            raise Unvectorisable("going through every distinct string that often would take too long")
         # The kinds are part of the key: 1 and 1.0 and true are equal in Python.
         table = column.table((name, given, tuple(map(type, given))), ask)
         known = {type(answer) for answer in table if answer is not None} or {bool}
-        if len(known) != 1 or (kind := _KINDS.get(known.pop())) in (None, "string"):
-            raise Unvectorisable(f"{name} gives strings or different kinds")
+        if len(known) != 1 or (kind := KINDS.get(known.pop())) is None:
+            raise Unvectorisable(f"{name} gives different kinds")
         failed = np.array([answer is None for answer in table] or [True])
+        if kind == "string":
+            words = Answers.of(table)
+            return Vector(kind, words.of_code[codes], failed[codes] | errors, words)
         answers = np.array([answer or 0 for answer in table] or [0])
         if kind == "bool":
             answers = answers.astype(bool)
         return Vector(str(kind), answers[codes], failed[codes] | errors)
 
 
-def mentions_target(node: SyntaxNode) -> bool:
-    """True if the value may differ from target to target."""
-    return any(isinstance(each, Name) and each.name == "target" for each in walk(node))
+def _plain(name: str, arguments: Sequence[Vector]) -> Callable[..., Any] | None:
+    """What of Python's answers as CEL's function does on these, or None."""
+    if any(each.kind != "string" for each in arguments) or len(arguments) != (1 if name == "size" else 2):
+        return None
+    return PLAIN.get(name)
 
 
 def _reads_by(function: Function, given: Sequence[str]) -> Read:
-    """Reads a function's answer for a target."""
-    shortcut, call, fields = function.shortcut, function.call, frozenset(function.reads)
-    if shortcut is not None:
-        return lambda target, _: shortcut(target, *given)
-    return lambda target, now: call(read_target(target, now, fields), *given)
+    """Reads a function's answer for a target; an error is none."""
+    if function.shortcut is not None:
+        answer = function.shortcut(*given)
+        return lambda _: answer
+    call, fields = function.call, frozenset(function.reads)
 
+    def asked(now: float, target: Target) -> Any:
+        try:
+            return call(read_target(target, now, fields), *given)
+        except FunctionError:
+            return None
 
-def type_at(path: tuple[str, ...]) -> str:
-    """The type of a path of `target`, an empty string where it has none that the tables know."""
-    if not path or path[0] not in TARGET:
-        return ""
-    declared = TARGET[path[0]].type
-    if len(path) == 1:
-        return declared
-    if len(path) > 2:
-        return ""
-    if declared.startswith("map<string, "):
-        return declared.removeprefix("map<string, ").removesuffix(">")
-    return RECORDS.get(declared, {}).get(path[1], "")
-
-
-def _constant(value: Any, kind: str | None = None) -> Vector:
-    kind = kind or _KINDS.get(type(value))
-    if kind not in _KINDS.values():
-        raise Unvectorisable("a constant that is no string, number or boolean")
-    return Vector(str(kind), value, False, constant=True)
-
-
-def _is(side: Vector, value: bool) -> Array:
-    """Where a side has that value, and is no error."""
-    same = side.values if value else ~np.asarray(side.values, dtype=bool)
-    return np.asarray(same & ~np.asarray(side.error, dtype=bool))
-
-
-def _either(*errors: Array | bool) -> Array | bool:
-    result: Array | bool = False
-    for each in errors:
-        result = result | each
-    return result
-
-
-def _same_words(name: str, arguments: list[Vector], errors: Array | bool) -> Vector:
-    """Two columns of strings, compared for equality: the distinct values of one in the codes of the other."""
-    if name not in ("_==_", "_!=_") or any(each.column is None for each in arguments):
-        raise Unvectorisable(f"{name.strip('_')} on two strings that vary")
-    left, right = arguments
-    assert left.column is not None
-    assert right.column is not None
-    translated = np.array([left.column.codes.get(word, -1) for word in right.column.distinct] or [-1])
-    same = left.values == translated[right.values]
-    return Vector("bool", same if name == "_==_" else ~same, errors)
-
-
-def _unary(name: str, argument: Vector, kind: str) -> Vector:
-    if name == "!_" and kind == "bool":
-        return Vector("bool", ~np.asarray(argument.values, dtype=bool), argument.error)
-    if name == "-_" and kind in ("int", "double"):
-        _bounded(kind, argument.values)
-        return Vector(kind, -argument.values, argument.error)
-    if name == "double" and kind in ("int", "double"):
-        return Vector("double", np.asarray(argument.values, dtype=np.float64), argument.error)
-    raise Unvectorisable(f"{name.strip('_')}() is not for columns")
-
-
-def _arithmetic(name: str, kind: str, left: Any, right: Any) -> Any:
-    _bounded(kind, left, right)
-    if name in _COMPUTE:
-        return _COMPUTE[name](left, right)
-    if name not in ("_/_", "_%_") or (name == "_%_" and kind == "double"):
-        raise Unvectorisable(f"{name} is not for columns")
-    if np.any(np.asarray(right) == 0):
-        raise Unvectorisable("division by zero")
-    if kind == "double":
-        return left / right
-    left, right = np.asarray(left), np.asarray(right)
-    if name == "_/_":
-        return np.sign(left) * np.sign(right) * (np.abs(left) // np.abs(right))
-    return np.sign(left) * (np.abs(left) % np.abs(right))
-
-
-def _bounded(kind: str, *operands: Any) -> None:
-    arrays = [np.asarray(each) for each in operands]
-    if kind == "int" and any(np.any((each >= SAFE_INTEGER) | (each <= -SAFE_INTEGER)) for each in arrays):
-        raise Unvectorisable("integers that could leave 64 bits")
+    return lambda now: partial(asked, now)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from shared.model.target import Target
+
 
 class FunctionError(ValueError):
     """The function has no answer for these arguments. In a rule it is an error, absorbed by `&&` and `||` as CEL says;
@@ -16,8 +18,9 @@ class Function:
 
     `overloads` lists the parameter types of each form. `reads` names the fields of `target` that the answer depends
     on; where `key` is set, only on the entry that this argument names. With `implicit`, the named variable is the
-    first argument where the plain form leaves it out. `shortcut` answers the same straight from the inventory's value
-    object, for columns over many targets.
+    first argument where the plain form leaves it out. `shortcut` takes what comes after the target and gives a function
+    that answers the same straight from the inventory's value object, None where there is no answer: for columns over
+    many targets, so it calls nothing.
     """
 
     name: str
@@ -29,4 +32,4 @@ class Function:
     reads: tuple[str, ...] = ()
     key: int | None = None
     implicit: str = ""
-    shortcut: Callable[..., Any] | None = None
+    shortcut: Callable[..., Callable[[Target], Any]] | None = None

@@ -1,15 +1,22 @@
 """`hasLabel`: whether a target carries a label, and which value."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.policy.functions.function import Function
+from shared.model.target import Target
 
 
 def has_label(target: Mapping[str, Any], key: str, value: str | None = None) -> bool:
     """True if the label is there and, where a value is given, has that value. Never an error."""
     labels = target["labels"]
     return key in labels and (value is None or labels[key] == value)
+
+
+def _shortcut(key: str, value: str | None = None) -> Callable[[Target], bool]:
+    if value is None:
+        return lambda target: key in target.labels
+    return lambda target: target.labels.get(key) == value
 
 
 HAS_LABEL = Function(
@@ -21,5 +28,5 @@ HAS_LABEL = Function(
     example='target.hasLabel("moorage.io/provider", "aws")',
     reads=("labels",),
     key=1,
-    shortcut=lambda target, key, value=None: key in target.labels and (value is None or target.labels[key] == value),
+    shortcut=_shortcut,
 )

@@ -27,6 +27,32 @@ def quantity(text: str) -> float:
     return float(number + suffix) + 0.0
 
 
+def is_quantity(text: str) -> bool:
+    """True if `quantity` reads the text."""
+    try:
+        quantity(text)
+    except FunctionError:
+        return False
+    return True
+
+
+def is_integer(amount: float) -> bool:
+    """True if the amount is a whole number within 64 bits."""
+    return amount == amount // 1 and -(2.0**63) <= amount < 2.0**63
+
+
+def as_integer(amount: float) -> int:
+    """The amount as an integer. Raises `FunctionError` where it is none."""
+    if not is_integer(amount):
+        raise FunctionError("not an integer")
+    return int(amount)
+
+
+def sign(amount: float) -> int:
+    """1, 0 or -1."""
+    return (amount > 0) - (amount < 0)
+
+
 QUANTITY = Function(
     name="quantity",
     overloads=(("string",),),
@@ -34,4 +60,36 @@ QUANTITY = Function(
     call=quantity,
     description="An amount in Kubernetes' notation as a number in base units",
     example='available(target, "memory") >= quantity("16Gi")',
+)
+IS_QUANTITY = Function(
+    name="isQuantity",
+    overloads=(("string",),),
+    result="bool",
+    call=is_quantity,
+    description="Whether `quantity` reads the text",
+    example="isQuantity(placement.labels.disk)",
+)
+IS_INTEGER = Function(
+    name="isInteger",
+    overloads=(("double",),),
+    result="bool",
+    call=is_integer,
+    description="Whether an amount is a whole number",
+    example='quantity("1500m").isInteger()',
+)
+AS_INTEGER = Function(
+    name="asInteger",
+    overloads=(("double",),),
+    result="int",
+    call=as_integer,
+    description="An amount as an integer; an error where it is not a whole number",
+    example='quantity("2k").asInteger() == 2000',
+)
+SIGN = Function(
+    name="sign",
+    overloads=(("double",),),
+    result="int",
+    call=sign,
+    description="1, 0 or -1",
+    example='quantity("-1").sign() == -1',
 )

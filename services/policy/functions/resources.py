@@ -1,6 +1,7 @@
 """`capacity`, `allocatable`, `available`, `utilization`, `requested`: amounts, as doubles in base units."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from services.policy.functions.function import Function, FunctionError
@@ -36,6 +37,18 @@ def utilization(target: Mapping[str, Any], resource: str) -> float:
     return min(1.0, max(0.0, _of(used, resource) / whole))
 
 
+def _utilization(resource: str) -> Callable[[Target], float | None]:
+    def utilized(target: Target) -> float | None:
+        whole = float(target.allocatable.get(resource, 0.0))
+        if not whole > 0.0:
+            return None
+        used = target.usage if resource in target.usage else target.allocated
+        part = (float(used.get(resource, 0.0)) + 0.0) / whole
+        return 1.0 if part > 1.0 else max(0.0, part)
+
+    return utilized
+
+
 def requested(workload: Iterable[Mapping[str, Any]], resource: str) -> float:
     """The workload's request for the resource: per object, its request times its replicas (1 where it has none)."""
     return sum((_of(each["requests"], resource) * float(each.get("replicas", 1)) for each in workload), 0.0)
@@ -45,10 +58,17 @@ def _of(amounts: Mapping[str, Any], resource: str) -> float:
     return float(amounts[resource]) + 0.0 if resource in amounts else 0.0
 
 
-def _available(target: Target, resource: str) -> float:
-    if resource not in target.allocatable:
-        return 0.0
-    return max(0.0, _of(target.allocatable, resource) - _of(target.allocated, resource))
+def _available(resource: str) -> Callable[[Target], float]:
+    def free(target: Target) -> float:
+        whole = target.allocatable.get(resource)
+        return 0.0 if whole is None else max(0.0, float(whole) - float(target.allocated.get(resource, 0.0)))
+
+    return free
+
+
+def _amount(of: Callable[[Target], Mapping[str, float]]) -> Callable[[str], Callable[[Target], float]]:
+    """Reads an amount of some resource, as `_of` has it."""
+    return lambda resource: lambda target: float(of(target).get(resource, 0.0)) + 0.0
 
 
 CAPACITY = Function(
@@ -60,7 +80,7 @@ CAPACITY = Function(
     example='capacity(target, "nvidia.com/gpu") >= 4.0',
     reads=("capacity",),
     key=1,
-    shortcut=lambda target, resource: _of(target.capacity, resource),
+    shortcut=_amount(attrgetter("capacity")),
 )
 ALLOCATABLE = Function(
     name="allocatable",
@@ -71,7 +91,7 @@ ALLOCATABLE = Function(
     example='target.allocatable("memory") >= quantity("64Gi")',
     reads=("allocatable",),
     key=1,
-    shortcut=lambda target, resource: _of(target.allocatable, resource),
+    shortcut=_amount(attrgetter("allocatable")),
 )
 AVAILABLE = Function(
     name="available",
@@ -94,6 +114,7 @@ UTILIZATION = Function(
     example='utilization(target, "cpu") < 0.8',
     reads=("allocatable", "allocated", "usage"),
     key=1,
+    shortcut=_utilization,
 )
 REQUESTED = Function(
     name="requested",

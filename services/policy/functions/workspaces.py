@@ -1,9 +1,10 @@
 """`inWorkspace` and `distance`: where in the workspace tree."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.policy.functions.function import Function
+from shared.model.target import Target
 
 
 def in_workspace(where: Mapping[str, Any] | str, path: str) -> bool:
@@ -29,6 +30,14 @@ def _parts(path: str) -> list[str]:
     return path.split(":") if path else []
 
 
+def _shortcut(path: str) -> Callable[[Target], bool]:
+    if path.endswith("!"):
+        exactly = path[:-1]
+        return lambda target: target.workspace == exactly
+    below = path + ":"
+    return lambda target: target.workspace == path or target.workspace.startswith(below)
+
+
 IN_WORKSPACE = Function(
     name="inWorkspace",
     overloads=(("Target", "string"), ("string", "string")),
@@ -37,6 +46,7 @@ IN_WORKSPACE = Function(
     description="Whether the target lies in that workspace or below it; with a trailing `!`, exactly there",
     example='target.inWorkspace("root:platform")',
     reads=("workspace",),
+    shortcut=_shortcut,
 )
 DISTANCE = Function(
     name="distance",

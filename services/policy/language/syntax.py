@@ -3,11 +3,22 @@
 Operators are calls, named as CEL names them: `_&&_`, `_==_`, `!_`, `-_`, `_?_:_`, `_in_`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
+MACROS: dict[str, dict[int, int]] = {
+    # how many of the arguments are names, by how many arguments there are
+    "all": {2: 1, 3: 2}, "exists": {2: 1, 3: 2}, "exists_one": {2: 1, 3: 2}, "existsOne": {3: 2},
+    "filter": {2: 1}, "map": {2: 1, 3: 1},
+    "transformList": {3: 2, 4: 2}, "transformMap": {3: 2, 4: 2}, "transformMapEntry": {3: 2, 4: 2},
+    "optMap": {2: 1}, "optFlatMap": {2: 1},
+}  # fmt: skip
+"""Macros that are written as members; `cel.bind(name, value, body)` is one too, whose operand is the value."""
+
+NAMESPACES = frozenset({"base64", "cidr", "ip", "lists", "math", "optional", "regex", "sets", "strings"})
+"""What functions may begin with: `math.greatest(1, 2)` calls `math.greatest`."""
+
 OPERATORS = frozenset(
     {"_?_:_", "_||_", "_&&_", "!_", "-_", "_+_", "_-_", "_*_", "_/_", "_%_"}
     | {"_<_", "_<=_", "_>_", "_>=_", "_==_", "_!=_", "_in_"}
@@ -43,10 +54,11 @@ class Name(SyntaxNode):
 
 @dataclass(frozen=True, slots=True)
 class Select(SyntaxNode):
-    """`operand.field`."""
+    """`operand.field`; `operand.?field` where it is optional."""
 
     operand: SyntaxNode
     field: str
+    optional: bool = False
 
     def children(self) -> tuple[SyntaxNode, ...]:
         return (self.operand,)
@@ -54,10 +66,11 @@ class Select(SyntaxNode):
 
 @dataclass(frozen=True, slots=True)
 class Index(SyntaxNode):
-    """`operand[index]`."""
+    """`operand[index]`; `operand[?index]` where it is optional."""
 
     operand: SyntaxNode
     index: SyntaxNode
+    optional: bool = False
 
     def children(self) -> tuple[SyntaxNode, ...]:
         return (self.operand, self.index)
@@ -87,15 +100,25 @@ class Has(SyntaxNode):
 
 @dataclass(frozen=True, slots=True)
 class Macro(SyntaxNode):
-    """`operand.exists(variable, body)` and its like."""
+    """`operand.exists(variable, body)` and its like; also `cel.bind(variable, operand, body)`."""
 
     name: str
     operand: SyntaxNode
-    variable: str
-    body: SyntaxNode
+    variables: tuple[str, ...]
+    bodies: tuple[SyntaxNode, ...]
 
     def children(self) -> tuple[SyntaxNode, ...]:
-        return (self.operand, self.body)
+        return (self.operand, *self.bodies)
+
+
+@dataclass(frozen=True, slots=True)
+class Maybe(SyntaxNode):
+    """`?operand` as an element of a list, or as a key of a map."""
+
+    operand: SyntaxNode
+
+    def children(self) -> tuple[SyntaxNode, ...]:
+        return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +155,40 @@ def names(node: SyntaxNode) -> frozenset[str]:
     return frozenset(each.name for each in walk(node) if isinstance(each, Name))
 
 
-def path_of(node: SyntaxNode) -> tuple[str, ...] | None:
-    """`("target", "labels", "a/b")` for `target.labels["a/b"]`: a chain of constant keys from a variable; else None."""
+def path_of(node: SyntaxNode, *, optional: bool = False) -> tuple[str, ...] | None:
+    """`("target", "labels", "a/b")` for `target.labels["a/b"]`: a chain of constant keys from a variable; else None.
+
+    With `optional`, also for `target.?labels[?"a/b"]`, which has another value.
+    """
     steps: list[str] = []
     while True:
         match node:
             case Name():
                 return (node.name, *reversed(steps))
-            case Select():
+            case Select() if optional or not node.optional:
                 steps.append(node.field)
                 node = node.operand
-            case Index(index=Literal(kind="string")):
+            case Index(index=Literal(kind="string")) if optional or not node.optional:
                 steps.append(node.index.value)  # type: ignore[attr-defined] # the pattern says that it is a Literal
                 node = node.operand
             case _:
                 return None
+
+
+def with_children(node: SyntaxNode, children: Sequence[SyntaxNode]) -> SyntaxNode:
+    """The same node over other children, which are as many as `children()` gives."""
+    match node:
+        case Select() | Has() | Maybe():
+            return replace(node, operand=children[0])
+        case Index():
+            return replace(node, operand=children[0], index=children[1])
+        case Call():
+            return replace(node, arguments=tuple(children))
+        case Macro():
+            return replace(node, operand=children[0], bodies=tuple(children[1:]))
+        case Listing():
+            return replace(node, items=tuple(children))
+        case Mapping():
+            return replace(node, entries=tuple(children))
+        case _:
+            return node

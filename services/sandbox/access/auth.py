@@ -13,6 +13,9 @@ from services.sandbox.state.store import Key, Store
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
 SERVICE_ACCOUNTS = "system:serviceaccounts"
+BINDING = "apis.kcp.io:binding:"
+"""Begins the names of consumers' users and groups in the RBAC of an export's workspace."""
+
 RBAC_GROUP = "rbac.authorization.k8s.io"
 _ROLES = load(Path(__file__).with_name("roles.yaml"))
 BUILTIN_ROLES: Mapping[str, list[Document]] = _ROLES["roles"]
@@ -50,6 +53,9 @@ class Tokens:
     def add(self, token: str, user: User, realm: str = "") -> None:
         self._users[realm, token] = user
 
+    def drop(self, token: str, realm: str = "") -> None:
+        self._users.pop((realm, token), None)
+
     def user(self, authorization: str, realm: str = "") -> User | None:
         """The user of an Authorization header, none if there is none."""
         scheme, _, presented = authorization.partition(" ")
@@ -74,11 +80,15 @@ def local(cluster: Cluster, user: User) -> User:
     return user
 
 
-def allowed(store: Store, cluster: Cluster, user: User, wanted: Attributes) -> bool:
-    """True if the cluster lets the user do this. In workspaces kcp asks for `access` on `/` before anything else."""
+def allowed(store: Store, cluster: Cluster, user: User, wanted: Attributes, *, enters: bool = True) -> bool:
+    """True if the cluster lets the user do this. In workspaces kcp asks for `access` on `/` before anything else of who
+    `enters`; it does not where it asks by itself about somebody who is elsewhere."""
     user = local(cluster, user)
     if ADMINS in user.groups:
         return True
+    host = cluster.bounds.get((wanted.group, wanted.resource.partition("/")[0]))
+    if host and not _within(store, host, user, wanted):
+        return False
     rules = _rules(store, cluster)
     subjects = {("User", user.name), *(("Group", group) for group in user.groups)}
     if user.name.startswith(SERVICE_ACCOUNT):
@@ -86,9 +96,15 @@ def allowed(store: Store, cluster: Cluster, user: User, wanted: Attributes) -> b
     mine = [bound for bound in rules if subjects & bound.subjects]
     if AUTHENTICATED in user.groups and any(_covers(bound, wanted) for bound in _EVERYBODYS):
         return True
-    if not cluster.is_target and not any(_covers(bound, Attributes("access", path="/")) for bound in mine):
+    if enters and not cluster.is_target and not any(_covers(bound, Attributes("access", path="/")) for bound in mine):
         return False
     return any(_covers(bound, wanted) for bound in mine)
+
+
+def _within(store: Store, host: Cluster, user: User, wanted: Attributes) -> bool:
+    """Whether the maximal permission policy of an export, by RBAC in its workspace, has nothing against it."""
+    subjects = {("User", BINDING + user.name), *(("Group", BINDING + group) for group in user.groups)}
+    return any(_covers(bound, wanted) for bound in _rules(store, host) if subjects & bound.subjects)
 
 
 def rules_of(store: Store, cluster: Cluster, user: User, namespace: str) -> list[Document]:

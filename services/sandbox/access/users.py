@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 ADMINS = "system:masters"
 KCP_ADMINS = "system:kcp:admin"
+INTAKE = "moorage:intake"
+"""The worker that takes requests from the bus to the hub, in the name of others."""
+
 AUTHENTICATED = "system:authenticated"
 ANONYMOUS = "system:anonymous"
 SCOPES = "authentication.kcp.io/scopes"

@@ -11,13 +11,14 @@ from services.sandbox.objects import envelope
 from services.sandbox.objects.registry import Write
 from services.sandbox.objects.writes import now
 from services.sandbox.schemas.resources import Resource, from_definition, qualified
-from services.sandbox.state.clusters import Address, Cluster, Clusters
+from services.sandbox.state.clusters import WORKSPACE_RESOURCES, Address, Cluster, Clusters
 from services.sandbox.state.store import EVERY, Entry, Event, Key, Store
 
 GROUP = "apis.kcp.io"
 SCHEMAS, EXPORTS, BINDINGS, SLICES = (
     f"{plural}.{GROUP}" for plural in ("apiresourceschemas", "apiexports", "apibindings", "apiexportendpointslices")
 )
+PATH = "kcp.io/path"
 NO_SLICE = "apiexports.apis.kcp.io/skip-endpointslice"
 Conditions = list[tuple[str, str, str]]  # type, reason (empty where it holds) and message
 
@@ -64,6 +65,8 @@ class Exports:
             return
         spec = new.get("spec") or {}
         problem = ""
+        if at.resource.id in (EXPORTS, BINDINGS):  # what is read of several workspaces at once says of which it is
+            new["metadata"]["annotations"] = {**(new["metadata"].get("annotations") or {}), PATH: at.cluster.name}
         if at.resource.id == SCHEMAS:
             problem = _schema_problem(at.name, new, old)
         elif at.resource.id == EXPORTS:
@@ -71,6 +74,11 @@ class Exports:
             problem = next(
                 (f"schema must end in {end}" for end, each in wanted if not each["schema"].endswith(end)), ""
             )
+            for index, claim in enumerate(spec.get("permissionClaims") or ()):
+                where = claim.get("group", ""), claim["resource"]
+                if not claim.get("identityHash") and where not in WORKSPACE_RESOURCES and where[0] != GROUP:
+                    why = "identityHash is required for API types that are not built-in"
+                    raise at.forbidden(f"spec.permissionClaims[{index}].identityHash: Invalid value: {why}")
         elif at.resource.id == BINDINGS and old is None:
             self._may_bind(at, spec["reference"]["export"], write)
         elif at.resource.id == BINDINGS and old and spec["reference"] != old["spec"]["reference"]:
@@ -85,7 +93,7 @@ class Exports:
         wanted = Attributes("bind", GROUP, "apiexports", name=name)
         elsewhere = path not in (at.cluster.name, at.cluster.id)
         missing = host is None or (elsewhere and self.find(path, name) is None)
-        if missing or not (host and allowed(self._store, host, write.user, wanted)):
+        if missing or not (host and allowed(self._store, host, write.user, wanted, enters=False)):
             raise at.forbidden(f"unable to create APIBinding: no permission to bind to export {path}:{name}")
 
     def _schema(self, event: Event) -> None:
@@ -188,6 +196,11 @@ class Exports:
             for schema, resource in offered
         ]
         self._serve(cluster, entry.key.name, [resource for _, resource in offered])
+        policy = content["spec"].get("maximalPermissionPolicy") or {}
+        for _, resource in offered:
+            cluster.bounds.pop((resource.group, resource.plural), None)
+            if "local" in policy:
+                cluster.bounds[resource.group, resource.plural] = self._clusters.home(export.key)
         claims = {qualified(claim["group"], claim["resource"]): verbs for claim, verbs in applied}
         self._consume(export.key, cluster, Consumer(entry.key.name, frozenset(each.id for _, each in offered), claims))
         holds = ("APIExportValid", "BindingUpToDate", "InitialBindingCompleted", "PermissionClaimsApplied", "Ready")

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.sandbox.access.auth import RBAC_GROUP
+from services.sandbox.access.auth import RBAC_GROUP, Attributes, allowed
 from services.sandbox.errors import Cause, Document
 from services.sandbox.objects import guards
 from services.sandbox.objects.registry import Write
@@ -13,6 +13,7 @@ from services.sandbox.schemas.definitions import definition_problems
 from services.sandbox.schemas.kinds import DEFINITIONS, NAMESPACES, WORKSPACES
 from services.sandbox.schemas.resources import from_definition
 from services.sandbox.state.clusters import Address
+from services.sandbox.state.store import Store
 from shared.api import GROUP
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
@@ -21,11 +22,13 @@ _FIXED = {  # fields that stay as they were made
     DEFINITIONS: "spec.scope",
     "secrets": "type",
     **dict.fromkeys(("deployments.apps", "daemonsets.apps", "replicasets.apps"), "spec.selector"),
+    "jobs.batch": "spec.template",
+    "statefulsets.apps": "spec.serviceName",
 }
 
 
-def admit(at: Address, new: Document, old: Document | None, write: Write) -> None:
-    """Refuse or complete an object on its way in."""
+def admit(at: Address, new: Document, old: Document | None, write: Write, store: Store) -> None:
+    """Refuse or complete an object on its way in, beside what the `store` has."""
     if old and not write.subresource:
         _check_fixed(at, new, old)
     if at.resource.id == NAMESPACES and old is None:
@@ -40,15 +43,23 @@ def admit(at: Address, new: Document, old: Document | None, write: Write) -> Non
     elif at.resource.id == DEFINITIONS and not write.subresource:
         _check_definition(at, new)
     elif at.resource.group == GROUP and not at.cluster.is_target:
-        _guard(at, new, old, write)
+        _guard(at, new, old, write, store)
+        if at.resource.plural == "placementoverrides" and not write.subresource:
+            others = (each.document() for each in store.entries(at.cluster.name, at.resource.id))
+            if why := guards.contradiction(new, others):
+                raise at.invalid(Cause("FieldValueInvalid", "spec", why))
 
 
-def _guard(at: Address, new: Document, old: Document | None, write: Write) -> None:
+def _guard(at: Address, new: Document, old: Document | None, write: Write, store: Store) -> None:
     """What admission policies do on a real hub. Raises ApiError 403."""
     why = guards.refusal(at.resource.id, write.subresource, write.user, new, old)
-    if not why and at.resource.plural == "placements" and not write.subresource:
-        guards.held(new, old)
+    if not why and at.resource.id in guards.STAMPED and not write.subresource:
+        if at.resource.plural == "placements":
+            guards.held(new, old)
         why = guards.stamped(new, old, write.user)
+        if not why and at.resource.plural == "placements" and guards.approves(new, old):
+            wanted = Attributes("approve", GROUP, at.resource.plural, at.namespace, at.name)
+            why = "" if allowed(store, at.cluster, write.user, wanted) else guards.NOT_APPROVED
     if why:
         raise at.forbidden(why)
 

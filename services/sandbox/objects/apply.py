@@ -6,6 +6,7 @@ says `set` or `map`, a field that its last owner drops goes away, and changing a
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from services.sandbox.schemas.schema import child, is_open, item_element
 Path = tuple[str, ...]
 FieldSet = frozenset[Path]
 _encode = msgspec.json.Encoder(order="sorted").encode
+_plain = msgspec.json.Encoder().encode
 _decode = msgspec.json.decode
 _ABSENT: Any = object()
 EMPTY: FieldSet = frozenset()
@@ -129,6 +131,12 @@ def compare(old: Any, new: Any, schema: Document) -> tuple[FieldSet, FieldSet]:
 def _compare(old: Any, new: Any, schema: Document, path: Path, changed: set[Path], removed: set[Path]) -> None:
     if old == new and type(old) is type(new):
         return
+    if isinstance(old, dict) and isinstance(new, dict) and schema.get("x-kubernetes-map-type") != "atomic":
+        for name in {**old, **new}:  # as below; of two versions of an object most is the same, and need not be named
+            item, other = old.get(name, _ABSENT), new.get(name, _ABSENT)
+            if item is not other and (item != other or type(item) is not type(other)):
+                _compare(item, other, child(schema, name), (*path, f"f:{name}"), changed, removed)
+        return
     before, after = _children(old, schema), _children(new, schema)
     if before is None or after is None or not (before or after) or old is _ABSENT or new is _ABSENT:
         (removed if new is _ABSENT else changed).add(path)
@@ -136,7 +144,8 @@ def _compare(old: Any, new: Any, schema: Document, path: Path, changed: set[Path
     for element in {**before, **after}:
         item, item_schema = before.get(element, (_ABSENT, {}))
         other, other_schema = after.get(element, (_ABSENT, {}))
-        _compare(item, other, other_schema or item_schema, (*path, element), changed, removed)
+        if item != other or type(item) is not type(other):
+            _compare(item, other, other_schema or item_schema, (*path, element), changed, removed)
 
 
 def mistyped(value: Any, schema: Document) -> list[str]:
@@ -299,8 +308,9 @@ def update(old: Document, new: Document, owner: Owner, owners: Owners, schema: D
     return {other: fields for other, fields in result.items() if fields}
 
 
+@lru_cache(maxsize=256)  # objects that are made alike are owned alike
 def to_fields_v1(fields: FieldSet) -> Document:
-    """The nested form that `managedFields` holds."""
+    """The nested form that `managedFields` holds; it is shared, so nobody changes it."""
     root: Document = {}
     for path in sorted(fields):  # a prefix sorts before what it prefixes
         node = root
@@ -318,7 +328,12 @@ def to_fields_v1(fields: FieldSet) -> Document:
 
 def from_fields_v1(node: Document) -> FieldSet:
     """The inverse of `to_fields_v1`."""
-    return frozenset(_flatten(node, ()))
+    return _fields(_plain(node))
+
+
+@lru_cache(maxsize=256)
+def _fields(encoded: bytes) -> FieldSet:
+    return frozenset(_flatten(_decode(encoded), ()))
 
 
 def _flatten(node: Document, path: Path) -> Iterator[Path]:

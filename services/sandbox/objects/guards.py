@@ -3,12 +3,14 @@
 Pure: objects and users in, what is recorded or why it is refused out. Tests put the same cases to both.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
-from services.sandbox.access.users import ADMINS, CLUSTER_NAME, KCP_ADMINS, SCOPES, User
+from services.sandbox.access.users import ADMINS, CLUSTER_NAME, INTAKE, KCP_ADMINS, SCOPES, User
 from services.sandbox.errors import Document
 from shared.api import GROUP
-from shared.hub.names import PLACED_FINALIZER, REQUESTER_ANNOTATION
+from shared.hub.names import APPROVED_ANNOTATION, PLACED_FINALIZER, REQUESTER_ANNOTATION
 
 COLLECTORS = (
     "system:kube-controller-manager",
@@ -20,15 +22,22 @@ WRITERS = {
     f"placementdecisions.{GROUP}/status": "decision",  # which a hub has until its CRDs are upgraded from 0.1
     f"placementbindings.{GROUP}": "binding",
     f"placementbindings.{GROUP}/status": "binding",
+    f"placementrevisions.{GROUP}": "binding",
     f"placements.{GROUP}/status": "status",
     f"placementpolicies.{GROUP}/status": "status",
     f"placementoverrides.{GROUP}/status": "controller",
+    f"policyexceptions.{GROUP}/status": "controller",
 }
 """Which worker writes what, by resource and subresource."""
-
-WRITTEN_BY_HAND = (
-    f"the annotation {REQUESTER_ANNOTATION} records who last changed the Placement's spec and cannot be written"
+STAMPED = tuple(
+    f"{plural}.{GROUP}" for plural in ("placements", "placementoverrides", "placementpolicies", "policyexceptions")
 )
+"""Of what it is recorded who wrote the spec."""
+OPPOSED = ({"Force", "Exclude"}, {"Prefer", "Avoid"})
+"""Types of overrides that cannot both hold for a target."""
+
+WRITTEN_BY_HAND = f"the annotation {REQUESTER_ANNOTATION} records who last changed the spec and cannot be written"
+NOT_APPROVED = "whoever approves a step of a rollout needs the verb approve on the Placement"
 WRITTEN_BY_OTHERS = "what Moorage decides and reports is written by Moorage alone"
 
 
@@ -43,17 +52,24 @@ def author(user: User) -> str:
     return msgspec.json.encode(who).decode()
 
 
+def named(new: Document, user: User) -> str:
+    """The requester that the worker names which takes requests from the bus; empty where none is, or another writes."""
+    confined = {SCOPES, CLUSTER_NAME}.intersection(dict(user.extra))
+    given = (new["metadata"].get("annotations") or {}).get(REQUESTER_ANNOTATION)
+    return given if INTAKE in user.groups and not confined and isinstance(given, str) else ""
+
+
 def requester(new: Document, old: Document | None, user: User) -> str:
-    """The annotation that a Placement is stored with: its author where it is made or its spec changes, else what it
-    had; empty where it has none."""
+    """The annotation that a Placement, or PlacementOverride, is stored with: its author where it is made or its spec
+    changes, or whom intake names, else what it had; empty where it has none."""
     if old is None or new.get("spec") != old.get("spec"):
-        return author(user)
+        return named(new, user) or author(user)
     recorded = (old["metadata"].get("annotations") or {}).get(REQUESTER_ANNOTATION, "")
     return recorded if isinstance(recorded, str) else ""
 
 
 def stamped(new: Document, old: Document | None, user: User) -> str:
-    """Record the requester on a Placement; the reason why it is refused, or nothing."""
+    """Record who wrote the spec; the reason why that is refused, or nothing."""
     recorded = requester(new, old, user)
     annotations = new["metadata"].get("annotations") or {}
     if recorded:
@@ -61,6 +77,15 @@ def stamped(new: Document, old: Document | None, user: User) -> str:
     elif annotations.get(REQUESTER_ANNOTATION):
         return WRITTEN_BY_HAND
     return ""
+
+
+def approves(new: Document, old: Document | None) -> bool:
+    """Whether a step of a rollout is approved by what is written."""
+    before, after = (
+        "" if each is None else (each["metadata"].get("annotations") or {}).get(APPROVED_ANNOTATION, "")
+        for each in (old, new)
+    )
+    return after not in ("", before)
 
 
 def held(new: Document, old: Document | None) -> None:
@@ -72,6 +97,46 @@ def held(new: Document, old: Document | None) -> None:
             return
     if PLACED_FINALIZER not in finalizers:
         new["metadata"]["finalizers"] = [*finalizers, PLACED_FINALIZER]
+
+
+def contradiction(new: Document, others: Iterable[Document]) -> str:
+    """Why an override contradicts another one; empty where it does not."""
+    spec = new["spec"]
+    for each in others:
+        other, metadata = each["spec"], each["metadata"]
+        ended = metadata.get("deletionTimestamp") or any(
+            (condition["type"], condition["status"]) == ("Accepted", "False")
+            for condition in (each.get("status") or {}).get("conditions") or ()
+        )
+        if (
+            metadata["name"] != new["metadata"]["name"]
+            and not ended
+            and {spec["type"], other["type"]} in OPPOSED
+            and spec.get("priority", 0) == other.get("priority", 0)
+            and _together(spec, other)
+            and any(_meet(one, another) for one in spec["targets"] for another in other["targets"])
+        ):
+            return (
+                f"it contradicts the PlacementOverride {metadata['name']} ({other['type']}): take that back (moorage "
+                f"unforce {metadata['name']}), or give one of them a higher priority"
+            )
+    return ""
+
+
+def _together(spec: Document, other: Document) -> bool:
+    """Whether two overrides are surely about the same placements."""
+    ours, theirs = spec.get("placementRef"), other.get("placementRef")
+    if ours and theirs:
+        named = ((each["name"], each.get("namespace") or "default") for each in (ours, theirs))
+        return next(named) == next(named)
+    selector = spec.get("placementSelector")
+    return selector is not None and selector == other.get("placementSelector")
+
+
+def _meet(one: Document, other: Document) -> bool:
+    """Whether two references may be of one target."""
+    where, there = one.get("workspace", ""), other.get("workspace", "")
+    return bool(one["name"] == other["name"] and (not where or not there or where == there))
 
 
 def refusal(resource: str, subresource: str, user: User, new: Document, old: Document | None) -> str:

@@ -14,7 +14,7 @@ from services.sandbox.objects.deletion import Deleter
 from services.sandbox.schemas import names
 from services.sandbox.schemas.checks import CHECKS
 from services.sandbox.schemas.schema import Nulls
-from services.sandbox.state.clusters import Address
+from services.sandbox.state.clusters import Address, built_in
 from services.sandbox.state.store import Entry, Key, Store
 from services.sandbox.wire import media
 
@@ -107,14 +107,19 @@ class Registry:
         return self._replace(at, entry, document, write)
 
     def patch(self, at: Address, kind: str, body: Document, write: Write) -> Entry:
-        """Change the object by a patch of one of the media types of `patch`."""
-        if kind == media.STRATEGIC_PATCH and at.resource.custom:
+        """Change the object by a patch of one of the media types of `patch`.
+
+        Raises ApiError 415 for a strategic merge patch of a kind that only its definition describes. A kind of
+        Kubernetes takes it also where a definition serves it, as in kcp: that is what kubectl sends.
+        """
+        known = built_in(at.resource) if at.resource.custom else at.version
+        if kind == media.STRATEGIC_PATCH and known is None:
             raise errors.unsupported_media_type(kind, (media.JSON_PATCH, media.MERGE_PATCH, media.APPLY_PATCH))
         if kind == media.APPLY_PATCH:
             return self._apply(at, body, write)
         entry = self.current(at)
         old = self._read(at, entry)
-        new = patch.patched(kind, old, body, at.version.schema.structure)
+        new = patch.patched(kind, old, body, (known or at.version).schema.structure)
         if not isinstance(new, dict):
             raise errors.bad_request("the patch does not leave an object")
         envelope.check(at, new)

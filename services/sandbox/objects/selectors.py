@@ -65,8 +65,8 @@ class _LabelTerms:
             raise _unread(_found(operator, ", ".join(_OPERATORS.values())))
         values = self._values() if operator in ("in", "notin") else [self._value()]
         for position, value in enumerate(values):
-            if wrong := LABEL_VALUE.misfits(value):
-                raise _unread(f'values[{position}][{key}]: Invalid value: "{value}": {"; ".join(wrong)}')
+            if misfits := LABEL_VALUE.misfits(value):
+                raise _unread(f'values[{position}][{key}]: Invalid value: "{value}": {"; ".join(misfits)}')
         if operator in ("<", ">"):
             return _ordered(key, operator, values[0])
         return lambda found: (found.get(key) in values) is (operator in ("=", "==", "in"))

@@ -1,6 +1,7 @@
 """The writing verbs of the REST API, from requests to the registry and the deleter."""
 
 import time
+from functools import lru_cache
 
 from services.sandbox import errors
 from services.sandbox.access.users import User
@@ -17,7 +18,12 @@ from shared.kube.times import rfc3339
 
 def now() -> str:
     """RFC 3339 in UTC, to the second, as metadata has it."""
-    return rfc3339(time.time(), "seconds")
+    return _second(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _second(since_epoch: int) -> str:
+    return rfc3339(since_epoch, "seconds")
 
 
 def writing(request: Request, user: User, subresource: str) -> Write:

@@ -12,6 +12,8 @@ from services.sandbox.errors import Cause, Document
 from services.sandbox.schemas.names import CONFIG_KEY, LABEL, SUBDOMAIN, invalid
 
 RBAC = "rbac.authorization.k8s.io"
+OF_ACCOUNT = "kubernetes.io/service-account-token"
+ACCOUNT_NAME = "kubernetes.io/service-account.name"
 _NEEDED = {  # what a Secret of a type has to hold
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/dockercfg": (".dockercfg",),
@@ -106,6 +108,9 @@ def _data(document: Document) -> Iterator[Cause]:
             if field == ("data" if secret else "binaryData") and (at := _not_base64(value)) is not None:
                 yield Cause("FieldValueTypeInvalid", f"{field}.{key}", f"illegal base64 data at input byte {at}")
     if secret:
+        annotations = (document.get("metadata") or {}).get("annotations") or {}
+        if document.get("type") == OF_ACCOUNT and not annotations.get(ACCOUNT_NAME):
+            yield Cause.required(f"metadata.annotations[{ACCOUNT_NAME}]")
         held = {**(document.get("data") or {}), **(document.get("stringData") or {})}
         for key in _NEEDED.get(document.get("type", ""), ()):
             if key not in held:

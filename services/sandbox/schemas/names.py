@@ -4,7 +4,8 @@ The rules are those of k8s.io/apimachinery: `api/validate/content` and `api/vali
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from services.sandbox.errors import Cause, Document
@@ -55,20 +56,21 @@ LABEL_VALUE = Form(
 _LABEL_NAME = Form(_KEY, 63, f"must {_LETTERS}, {_ENDS}", ("MyName", "my.name", "123-abc"))
 
 
-def label_key(key: str) -> list[str]:
+@lru_cache(maxsize=1024)  # most objects have the same ones
+def label_key(key: str) -> tuple[str, ...]:
     """What is wrong with the name of a label or an annotation: `[prefix/]name`."""
     prefix, slash, name = key.partition("/")
     if "/" in name:
         (said,) = _LABEL_NAME._replace(longest=len(key.encode())).misfits("")
-        return [f"a valid label key {said} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+        return (f"a valid label key {said} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",)
     if not slash:
         prefix, name = "", key
     wrong = [f"prefix part {each}" for each in (SUBDOMAIN.misfits(prefix) if prefix else ["must be non-empty"])]
     empty = [] if name else ["name part must be non-empty"]
-    return (wrong if slash else []) + empty + [f"name part {each}" for each in _LABEL_NAME.misfits(name)]
+    return (*(wrong if slash else ()), *empty, *(f"name part {each}" for each in _LABEL_NAME.misfits(name)))
 
 
-def invalid(field: str, value: str, wrong: list[str]) -> Iterator[Cause]:
+def invalid(field: str, value: str, wrong: Iterable[str]) -> Iterator[Cause]:
     """A cause for everything that is wrong with a text."""
     for each in wrong:
         yield Cause.invalid(field, f'"{value[:1000]}": {each}')

@@ -47,7 +47,8 @@ class _Rule(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """A part of the schema that has rules, or parts with rules. `item` names the items of a keyed list."""
+    """A part of the schema that has rules, or parts with rules. `item` names the items of a keyed list; `on_change`
+    says whether any rule here or below compares with the old value."""
 
     schema: Document
     rules: list[_Rule]
@@ -55,6 +56,7 @@ class _Node(NamedTuple):
     others: "_Node | None"
     items: "_Node | None"
     item: Callable[[Any], str] | None
+    on_change: bool
 
 
 class Rules:
@@ -85,10 +87,12 @@ def compile_rules(encoded: bytes) -> Rules | None:
 
 def _check(node: _Node, value: Any, old: Any, path: str) -> Iterator[Cause | None]:
     """A cause for each rule that is broken, and none for each that holds."""
-    for rule in node.rules:
-        if old is ABSENT if rule.on_change else old == value:
-            continue
-        self, before = (_typed(each, node.schema) for each in (value, old))
+    unchanged = old == value
+    if unchanged and not node.on_change:
+        return
+    due = [rule for rule in node.rules if (old is not ABSENT if rule.on_change else not unchanged)]
+    self, before = (_typed(each, node.schema) for each in (value, old)) if due else (None, None)
+    for rule in due:
         result = rule.holds(self, before)
         if result is True:
             yield None
@@ -120,7 +124,9 @@ def _node(schema: Document, path: str) -> _Node | None:
     each = _node(items, f"{path}.items") if isinstance(items, dict) else None
     if not (rules or fields or others or each):
         return None
-    return _Node(schema, rules, fields, others, each, item_element(schema))
+    below = [inner for inner in (*fields.values(), others, each) if inner]
+    on_change = any(rule.on_change for rule in rules) or any(inner.on_change for inner in below)
+    return _Node(schema, rules, fields, others, each, item_element(schema), on_change)
 
 
 def _rule(rule: Document, schema: Document, path: str) -> _Rule:
@@ -191,6 +197,7 @@ def _compile(text: str, wanted: str, path: str) -> Compiled:
     return evaluate
 
 
+@lru_cache(maxsize=1024)
 def _escaped(name: str) -> str:
     """A field's name as CEL has it: https://kubernetes.io/docs/reference/using-api/cel/#escaping"""
     if _RESERVED.fullmatch(name):

@@ -77,13 +77,20 @@ class Schema:
 
     def conform(self, document: Document, nulls: Nulls = Nulls.UNDECLARED) -> tuple[list[str], list[Cause]]:
         """Drop undeclared fields, and fill in what is absent or null and has a default. Returns the paths that were
-        dropped, and what still breaks the schema, in Kubernetes' words."""
+        dropped, and what still breaks the schema, in Kubernetes' words. `managedFields` are the server's own, and are
+        the largest part of many an object: they are not looked at."""
         dropped: list[str] = []
         twice: list[Cause] = []
-        _conform(document, self._node, "", dropped, twice, nulls)
-        if self._validator.is_valid(document):
-            return dropped, twice
-        return dropped, [*map(_cause, self._validator.iter_errors(document)), *twice]
+        metadata = document.get("metadata")
+        owned = metadata.pop("managedFields", None) if isinstance(metadata, dict) else None
+        try:
+            _conform(document, self._node, "", dropped, twice, nulls)
+            if self._validator.is_valid(document):
+                return dropped, twice
+            return dropped, [*map(_cause, self._validator.iter_errors(document)), *twice]
+        finally:
+            if owned and metadata is not None:
+                metadata["managedFields"] = owned
 
 
 @lru_cache(maxsize=1024)
@@ -136,7 +143,7 @@ class _Node:
         self.others: _Node | None = _Node(others) if isinstance(others, dict) else None
         self.items: _Node | None = _Node(schema["items"]) if schema.get("items") else None  # None: anything goes
         self.defaults = [
-            (name, field["default"], bool(field.get("nullable")))
+            (name, field["default"], bool(field.get("nullable")), field.get("x-default-without", ""))
             for name, field in properties.items()
             if "default" in field
         ]
@@ -152,9 +159,6 @@ class _Node:
             or frozenset(_ENVELOPE if embedded else ())
         )
 
-    def known(self, name: str) -> "_Node | None":
-        return self.properties.get(name, self.others)
-
     def has(self, name: str) -> bool:
         """True if a field that is not declared may stay."""
         return self.keeps if isinstance(self.keeps, bool) else name in self.keeps
@@ -168,11 +172,12 @@ def _conform(value: Any, node: _Node, path: str, dropped: list[str], twice: list
     if isinstance(value, list):
         _conform_items(value, node, path, dropped, twice, nulls)
         return
-    for name, default, nullable in node.defaults:
-        if name not in value or (value[name] is None and not nullable):
+    for name, default, nullable, without in node.defaults:
+        if without not in value and (name not in value or (value[name] is None and not nullable)):
             value[name] = copy.deepcopy(default)
+    properties, others = node.properties, node.others
     for name, item in list(value.items()):
-        known = node.known(name)
+        known = properties.get(name, others)
         if not item and _is_nothing(item, known, nulls, required=name in node.required):
             del value[name]
         elif known is None:

@@ -26,6 +26,14 @@ WORKSPACE_RESOURCES = _table("core", "tenancy")
 TARGET_RESOURCES = _table("core", "workloads")
 
 
+def built_in(resource: Resource) -> Version | None:
+    """The version of a kind of Kubernetes, as it is known without its definition; None for any other kind."""
+    found = TARGET_RESOURCES.get((resource.group, resource.plural))
+    if found is None or found.kind != resource.kind:
+        return None
+    return found.versions[found.storage]
+
+
 def target_resources(lacks: Iterable[str]) -> Table:
     """What a target serves that lacks some API groups, group versions, or `plural.group` resources."""
     missing = frozenset(lacks)
@@ -47,6 +55,8 @@ class Cluster:
     available: bool = True
     custom: dict[tuple[str, str], Resource] = field(default_factory=dict)
     bound: dict[tuple[str, str], str] = field(default_factory=dict)  # which of `custom` came by which APIBinding
+    # By whose RBAC what came by an APIBinding is bounded: that of the export's workspace, where its policy says so.
+    bounds: dict[tuple[str, str], "Cluster"] = field(default_factory=dict)
     terminating: set[str] = field(default_factory=set)  # namespaces
     rules: object | None = None  # RBAC compiled by `auth`, none when it has to be read again
     sees: Sees | None = None  # which objects a view shows; none for a cluster itself, which shows all
@@ -78,6 +88,7 @@ class Cluster:
             store.remove(entry.key)
         del self.custom[group, plural]
         self.bound.pop((group, plural), None)
+        self.bounds.pop((group, plural), None)
         store.close_watches(self.name, resource.id)
 
     def defined(self, definition: str) -> Resource | None:

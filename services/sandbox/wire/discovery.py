@@ -1,13 +1,14 @@
-"""Discovery: the server's version, aggregated and legacy group lists, and OpenAPI v3 per group version. No I/O."""
+"""Discovery: the server's version, aggregated and legacy group lists, OpenAPI v3 per group version, and v2. No I/O."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from services.sandbox.errors import Document, no_such_path
 from services.sandbox.schemas.resources import Resource, version_priority
 from services.sandbox.state.clusters import Cluster
+from services.sandbox.wire import openapi
 from services.sandbox.wire.http import Response, answer
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -44,12 +45,26 @@ def serve(cluster: Cluster, parts: tuple[str, ...], accept: str) -> Response:
             found = group(cluster, name)
         case ("apis", name, version):
             found = resource_list(cluster, name, version)
-        case ("openapi", "v3"):
+        case ("openapi", *rest):
+            return _openapi(cluster, rest, accept)
+    if found is None:
+        raise no_such_path()
+    return answer(found)
+
+
+def _openapi(cluster: Cluster, parts: Sequence[str], accept: str) -> Response:
+    found: Document | None = None
+    match parts:
+        case ["v2"] if "proto-openapi" in accept:
+            return Response(200, openapi.encoded(_swagger(cluster)), openapi.PROTOBUF)
+        case ["v2"]:
+            found = _swagger(cluster)
+        case ["v3"]:
             found = openapi_index(cluster)
-        case ("openapi", "v3", "api", version):
-            found = openapi(cluster, "", version)
-        case ("openapi", "v3", "apis", name, version):
-            found = openapi(cluster, name, version)
+        case ["v3", "api", version]:
+            found = openapi_v3(cluster, "", version)
+        case ["v3", "apis", name, version]:
+            found = openapi_v3(cluster, name, version)
     if found is None:
         raise no_such_path()
     return answer(found)
@@ -157,34 +172,61 @@ def openapi_index(cluster: Cluster) -> Document:
     for group_name, versions in _groups(cluster).items():
         for version in versions:
             path = f"apis/{group_name}/{version}" if group_name else f"api/{version}"
-            digest = hashlib.sha256(msgspec.json.encode(openapi(cluster, group_name, version))).hexdigest()
+            digest = hashlib.sha256(msgspec.json.encode(openapi_v3(cluster, group_name, version))).hexdigest()
             paths[path] = {"serverRelativeURL": f"/clusters/{cluster.name}/openapi/v3/{path}?hash={digest[:32]}"}
     return {"paths": paths}
 
 
-def openapi(cluster: Cluster, group_name: str, version: str) -> Document | None:
+def openapi_v3(cluster: Cluster, group_name: str, version: str) -> Document | None:
     """Enough for kubectl's explain, and for it to know that the server validates fields."""
     resources = _groups(cluster).get(group_name, {}).get(version)
     if not resources:
         return None
     schemas, paths = {}, {}
-    prefix = f"/apis/{group_name}/{version}" if group_name else f"/api/{version}"
     for resource in resources:
-        kind = {"group": group_name, "version": version, "kind": resource.kind}
-        name = ".".join([*_definition_prefix(resource), version, resource.kind])
+        kind, name = _kind(resource, version), _definition_name(resource, version)
         schemas[name] = {**resource.versions[version].schema.structure, "x-kubernetes-group-version-kind": [kind]}
-        namespace = "/namespaces/{namespace}" if resource.namespaced else ""
         parameters = [
             {"name": parameter, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
             for parameter in ("dryRun", "fieldManager", "fieldValidation", "force")
         ]
         answer = {"200": {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}}
         patch = {"parameters": parameters, "responses": answer, "x-kubernetes-group-version-kind": kind}
-        paths[f"{prefix}{namespace}/{resource.plural}/{{name}}"] = {
+        paths[_path(resource, version)] = {
             method: {**patch, "x-kubernetes-action": method} for method in ("get", "put", "patch", "delete")
         }
     info = {"title": "Moorage sandbox", "version": str(VERSION["gitVersion"])}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _swagger(cluster: Cluster) -> Document:
+    """OpenAPI v2 of all that is served."""
+    versions = [(resource, version) for resource in cluster.resources() for version in resource.versions]
+    kinds = [
+        (
+            _definition_name(resource, version),
+            _path(resource, version),
+            _kind(resource, version),
+            resource.versions[version].schema.structure,
+        )
+        for resource, version in versions
+    ]
+    return openapi.document(str(VERSION["gitVersion"]), kinds)
+
+
+def _kind(resource: Resource, version: str) -> Document:
+    return {"group": resource.group, "version": version, "kind": resource.kind}
+
+
+def _path(resource: Resource, version: str) -> str:
+    """The path of one object, as OpenAPI writes it."""
+    prefix = f"/apis/{resource.group}/{version}" if resource.group else f"/api/{version}"
+    namespace = "/namespaces/{namespace}" if resource.namespaced else ""
+    return f"{prefix}{namespace}/{resource.plural}/{{name}}"
+
+
+def _definition_name(resource: Resource, version: str) -> str:
+    return ".".join([*_definition_prefix(resource), version, resource.kind])
 
 
 def _definition_prefix(resource: Resource) -> list[str]:

@@ -57,6 +57,8 @@ def _cell(document: Document, column: Column, now: datetime) -> Any:
         return None
     if column.type == "date":
         return age(str(values[0]), now)
+    if column.type == "string" and isinstance(values[0], bool):
+        return str(values[0]).lower()
     if len(values) == 1 and isinstance(values[0], int | float | str):
         return values[0]
     return ",".join(str(value) for value in values)

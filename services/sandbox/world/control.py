@@ -9,6 +9,7 @@ from services.sandbox.access.users import ADMINS, User
 from services.sandbox.errors import Document
 from services.sandbox.plane import ControlPlane
 from services.sandbox.state.clusters import TARGET_PREFIX
+from services.sandbox.state.store import Key
 from services.sandbox.wire.faults import Fault
 from services.sandbox.wire.http import Request, Response, answer, parse_object
 from services.sandbox.world import targets
@@ -17,7 +18,8 @@ from services.sandbox.world import targets
 def route(plane: ControlPlane, user: User, request: Request, parts: tuple[str, ...]) -> Response:
     """`GET /sandbox`; `POST /sandbox/clusters/<name>` with the fields of `targets.Target`, and below it
     `/availability` with `{"available": bool}`; `POST /sandbox/forget` makes old versions
-    expire; `GET /sandbox/requests` counts requests by form; `/sandbox/faults`, see below. Raises ApiError."""
+    expire; `POST /sandbox/objects` puts objects as they are; `GET /sandbox/requests` counts requests by form;
+    `/sandbox/faults`, see below. Raises ApiError."""
     if ADMINS not in user.groups:
         raise errors.forbidden(f'forbidden: User "{user.name}" is no administrator of this sandbox')
     match request.method, parts:
@@ -36,6 +38,8 @@ def route(plane: ControlPlane, user: User, request: Request, parts: tuple[str, .
         case "POST", ("forget",):
             plane.store.forget()
             return answer({"revision": str(plane.store.revision)})
+        case "POST", ("objects",):
+            return answer({"versions": _put(plane, parse_object(request))}, 201)
         case "POST", ("clusters", name):
             body = parse_object(request) if request.body else {}
             try:
@@ -51,6 +55,38 @@ def route(plane: ControlPlane, user: User, request: Request, parts: tuple[str, .
             plane.set_available(name, available)
             return answer({"name": name, "available": available})
     raise errors.no_such_path()
+
+
+class _Stored(msgspec.Struct):
+    cluster: str
+    object: Document
+
+
+class _Objects(msgspec.Struct):
+    items: list[_Stored]
+
+
+def _put(plane: ControlPlane, body: Document) -> list[str]:
+    """Put objects where they say that they are, as a backup does: with their ids, statuses and managers, past defaults
+    and admission; their versions. Raises ApiError for what is no object of a cluster, before any is put."""
+    try:
+        items = msgspec.convert(body, _Objects).items
+        found = [(_key(plane, each), each.object) for each in items]
+    except (msgspec.ValidationError, KeyError, TypeError) as error:
+        raise errors.bad_request(f"this is no object of a cluster: {error}") from error
+    return [str(plane.store.put(key, document).version) for key, document in found]
+
+
+def _key(plane: ControlPlane, stored: _Stored) -> Key:
+    cluster, metadata = plane.clusters.find(stored.cluster), stored.object["metadata"]
+    if not isinstance(metadata["uid"], str):
+        raise TypeError("its uid is no text")
+    if cluster is None:
+        raise errors.not_found("clusters", stored.cluster)
+    resource = cluster.by_kind(stored.object["apiVersion"], stored.object["kind"])
+    if resource is None:
+        raise errors.no_such_path()
+    return Key(cluster.name, resource.id, metadata.get("namespace", ""), metadata["name"])
 
 
 def _faults(plane: ControlPlane, request: Request, rest: list[str]) -> Response:

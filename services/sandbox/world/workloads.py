@@ -1,8 +1,8 @@
 """What a cluster would report of its workloads: who finds room, and the status of each kind. It does no I/O."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from services.sandbox.data import load
 from services.sandbox.errors import Document
@@ -11,6 +11,7 @@ from shared.kube.quantity import parse_quantity
 
 FAIL = "sandbox.moorage.io/fail"
 Room = dict[str, float]
+K = TypeVar("K")
 STATUS = load(Path(__file__).with_name("workloads.yaml"))
 
 
@@ -46,31 +47,47 @@ def requests(pod_spec: Document) -> Room:
     return total
 
 
-def simulate(objects: Iterable[Document], nodes: list[Document], now: str) -> list[tuple[Document, Document]]:
-    """Each object with the status that it should have. The oldest find room first; pods come before workloads."""
-    free = allocatable(nodes)
-    ordered = sorted(
-        objects, key=lambda o: (o["kind"] != "Pod", o["metadata"]["creationTimestamp"], o["metadata"]["name"])
+class Need(NamedTuple):
+    """What of an object decides how many of its pods run. `turn` is when it finds room; `wanted` is none where each
+    node has one, and `each` where there are no pods."""
+
+    turn: tuple[bool, str, str]
+    wanted: int | None
+    each: Room | None
+    failing: bool
+
+
+def need(item: Document) -> Need:
+    """The oldest find room first; pods come before workloads."""
+    kind, metadata, spec = item["kind"], item["metadata"], item.get("spec", {})
+    template = item if kind == "Pod" else spec.get("template")
+    by_kind = {"Pod": 1, "DaemonSet": None, "Job": spec.get("parallelism", 1)}
+    return Need(
+        turn=(kind != "Pod", metadata["creationTimestamp"], metadata["name"]),
+        wanted=by_kind.get(kind, spec.get("replicas", 1)),
+        each=None if template is None else requests(template.get("spec") or {}),
+        failing=template is not None and "true" in (_annotation(item), _annotation(template)),
     )
-    return [(item, _status(item, _schedule(item, free, len(nodes)), now)) for item in ordered]
 
 
-def _schedule(item: Document, free: Room, nodes: int) -> Outcome:
-    spec = item.get("spec", {})
-    template = item if item["kind"] == "Pod" else spec.get("template")
-    if template is None:
+def outcomes(needs: Mapping[K, Need], nodes: list[Document]) -> dict[K, Outcome]:
+    """How each fares, in the order of their turns."""
+    free = allocatable(nodes)
+    return {key: _serve(each, free, len(nodes)) for key, each in sorted(needs.items(), key=lambda item: item[1].turn)}
+
+
+def _serve(asked: Need, free: Room, nodes: int) -> Outcome:
+    if asked.each is None:
         return Outcome(1, 1)
-    by_kind = {"Pod": 1, "DaemonSet": nodes, "Job": spec.get("parallelism", 1)}
-    wanted = by_kind.get(item["kind"], spec.get("replicas", 1))
-    each = requests(template.get("spec") or {})
+    wanted = nodes if asked.wanted is None else asked.wanted
     fits, short = wanted, ""
-    for name, amount in each.items():
+    for name, amount in asked.each.items():
         count = int((free.get(name, 0.0) + 1e-9) // amount) if amount else wanted
         if count < fits:
             fits, short = max(0, count), name
-    for name, amount in each.items():
+    for name, amount in asked.each.items():
         free[name] = free.get(name, 0.0) - amount * fits
-    if any(_annotation(part) == "true" for part in (item, template)):
+    if asked.failing:
         return Outcome(wanted, 0, failing=True, why=f"{FAIL} is set")
     why = f"0/{nodes} nodes are available: {nodes} Insufficient {short}." if short else ""
     return Outcome(wanted, fits, why=why)
@@ -80,7 +97,7 @@ def _annotation(item: Document) -> str | None:
     return ((item.get("metadata") or {}).get("annotations") or {}).get(FAIL)
 
 
-def _status(item: Document, outcome: Outcome, now: str) -> Document:
+def status_of(item: Document, outcome: Outcome, now: str) -> Document:
     """The status as the tables have it, with the facts of this object put in."""
     metadata, spec, before = item["metadata"], item.get("spec", {}), item.get("status", {})
     generation, missing = metadata.get("generation", 1), outcome.wanted - outcome.ready
@@ -96,16 +113,16 @@ def _status(item: Document, outcome: Outcome, now: str) -> Document:
         "revision": f"{metadata['name']}-{generation}",
         "started": before.get("startTime", now),
         "completed": before.get("completionTime", now),
-        "completions": spec.get("completions", 1),
+        "completions": spec.get("completions", spec.get("parallelism", 1)),
         "modes": spec.get("accessModes") or [],
         "requested": (spec.get("resources") or {}).get("requests") or {},
         "ingress": [{"ip": address}] if balanced else None,
     }
     states = STATUS[item["kind"]]
-    status: Document = _filled(states.get(outcome.state, states["ready"]), facts)
-    if "conditions" in status:
-        status["conditions"] = dated(item, now, status["conditions"])
-    return status
+    made: Document = _filled(states.get(outcome.state, states["ready"]), facts)
+    if "conditions" in made:
+        made["conditions"] = dated(item, now, made["conditions"])
+    return made
 
 
 def _filled(template: Any, facts: Document) -> Any:

@@ -12,7 +12,7 @@ import msgspec
 import yaml
 
 from services.sandbox.access.auth import RBAC_GROUP
-from services.sandbox.access.users import ADMINS
+from services.sandbox.access.users import ADMINS, INTAKE
 from services.sandbox.errors import ApiError, Document
 from services.sandbox.plane import ControlPlane
 from services.sandbox.schemas.kinds import KINDS
@@ -21,6 +21,7 @@ from services.sandbox.world.targets import Target
 from services.sandbox.world.targets import add as add_target
 
 ADMIN = "admin"
+WORKER = "intake"
 WORKLOADS = {f"{spec['names']['plural']}.{spec['group']}".rstrip("."): spec for spec in KINDS["workloads"]}
 _TEMPLATES = tuple(found for found in WORKLOADS if found not in ("pods", "nodes", "replicasets.apps"))
 
@@ -71,13 +72,19 @@ def load(path: Path) -> World:
 
 
 def build(plane: ControlPlane, world: World, authority: bytes = b"") -> dict[str, Document]:
-    """Make the world; returns kubeconfigs (which trust the PEM `authority`) by name: `admin`, `user-<name>`,
-    `target-<name>`. Raises ValueError for a world that cannot be."""
+    """Make the world; returns kubeconfigs (which trust the PEM `authority`) by name: `admin`, `intake` (the worker, who
+    may do as much, and name a requester), `user-<name>`, `target-<name>`.
+
+    Raises ValueError for a world that cannot be.
+    """
 
     def kubeconfig(cluster: str, user: str, token: str) -> Document:
         return _kubeconfig(f"{plane.url}/clusters/{cluster}", authority, cluster, user, token)
 
-    files = {ADMIN: kubeconfig(ROOT, ADMIN, plane.add_user(ADMIN, (ADMINS,), token=world.admin_token))}
+    files = {
+        ADMIN: kubeconfig(ROOT, ADMIN, plane.add_user(ADMIN, (ADMINS,), token=world.admin_token)),
+        WORKER: kubeconfig(ROOT, WORKER, plane.add_user(WORKER, (ADMINS, INTAKE))),
+    }
     try:
         for path in sorted(world.workspaces, key=lambda path: path.count(":")):
             _add_workspace(plane, path, world.serves)

@@ -36,4 +36,9 @@ FILTERS: dict[str, Filter] = {
     "Plugins": plugins,
 }
 
-__all__ = ["FILTERS", "Exclusion", "Filter"]
+BY_FACTS = ("Selection", "Unschedulable", "Readiness", "Taints", "APIs", "Terms", "Affinity", "Topology", "Weight")
+"""Filters that look at facts on targets alone, where nothing runs yet (see `Candidates.alike`)."""
+OTHERS = tuple(name for name in FILTERS if name not in BY_FACTS)
+"""Those that look at what is taken too. Where requests ask alike, the ones before Fit exclude nobody."""
+
+__all__ = ["BY_FACTS", "FILTERS", "OTHERS", "Exclusion", "Filter"]

@@ -10,12 +10,14 @@ from shared.columns import Bools
 class Exclusion(NamedTuple):
     """Candidates that one reason excludes: a code for programs, a few words for people, True where it does.
 
-    The words continue "8 targets ...": they are counted and joined into one sentence (shared/model/reasons.py).
+    The words continue "8 targets ...": they are counted and joined into one sentence (shared/model/reasons.py). The
+    `detail` has numbers of this round, which are on record with the words and count for nothing.
     """
 
     reason: str
     message: str
     excluded: Bools
+    detail: str = ""
 
 
 Filter = Callable[[Candidates], Iterator[Exclusion]]

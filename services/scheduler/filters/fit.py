@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from services.scheduler.candidates import Candidates
 from services.scheduler.filters.exclusion import Exclusion
-from shared.model.resources import TOLERANCE
+from services.scheduler.filters.lacking import lacking
 
 
 def fit(candidates: Candidates) -> Iterator[Exclusion]:
@@ -14,5 +16,9 @@ def fit(candidates: Candidates) -> Iterator[Exclusion]:
     target does not name is not there.
     """
     for resource in candidates.demands.needed:
-        free = candidates.free(resource) * (1 + TOLERANCE) + TOLERANCE
-        yield Exclusion("InsufficientResources", f"insufficient {resource}", free < candidates.demands.least(resource))
+        spare = candidates.spare(resource)
+        needed = candidates.demands.least(resource)
+        short = spare < needed
+        if np.count_nonzero(short):
+            detail = lacking(resource, needed, spare, short)
+            yield Exclusion("InsufficientResources", f"insufficient {resource}", short, detail)

@@ -14,14 +14,18 @@ from shared.model.refs import PlacementRef
 def neighbours(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets outside every domain that a wanted neighbour is in, and targets in the domain of an unwanted one.
 
-    As with pods: while no wanted neighbour is placed anywhere, a placement that matches its own term may go first.
+    As with pods: while no wanted neighbour is placed anywhere, a placement that matches its own term may go first, to
+    any target that has the topology label: elsewhere nobody could ever follow.
     The terms of those placed before are not asked: of two that refuse each other, whoever comes second gives way.
     """
     for term in candidates.spec.affinity.placement_affinity:
         found = _matching(candidates, term)
         if found:
             yield Exclusion("NoNeighbour", "far from the wanted placements", ~_in_domain_of(candidates, term, found))
-        elif not matches(term.selector, candidates.request.labels):
+        elif matches(term.selector, candidates.request.labels):
+            key = term.topology_key
+            yield Exclusion("NoTopology", f"without label {key}", candidates.has("label", None, key))
+        else:
             nowhere = np.ones(len(candidates), np.bool_)
             yield Exclusion("NoNeighbour", "without a placement to be near", nowhere)
     for term in candidates.spec.affinity.placement_anti_affinity:

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 
 from services.scheduler.candidates import Candidates
 from services.scheduler.filters.exclusion import Exclusion
-from shared.model.resources import TOLERANCE
+from services.scheduler.filters.lacking import lacking
+from shared.model.resources import with_tolerance
 
 
 def quota(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets where a quota leaves too little for everything (Duplicated) or one replica (where they are divided)."""
     for path in candidates.quotas:
         for resource in candidates.demands.needed:
-            left = candidates.quota_left(path, resource) * (1 + TOLERANCE) + TOLERANCE
+            left = with_tolerance(candidates.quota_left(path, resource))
             message = f"insufficient {resource} quota of {path or 'all workspaces'}"
-            yield Exclusion("QuotaExceeded", message, left < candidates.demands.least(resource))
+            needed = candidates.demands.least(resource)
+            short = left < needed
+            yield Exclusion("QuotaExceeded", message, short, lacking(resource, needed, left, short))

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from services.scheduler.candidates import Candidates
 from services.scheduler.filters.exclusion import Exclusion
 
@@ -13,7 +15,7 @@ def not_ready(candidates: Candidates) -> Iterator[Exclusion]:
     the controller says when that ended.
     """
     out = ~(candidates.values("ready") | candidates.waited_for)
-    if out.any():
+    if np.count_nonzero(out):
         lost = candidates.values("lost_since") > 0.0
         yield Exclusion("Lost", "lost", out & lost)
         yield Exclusion("NotReady", "not ready", out & ~lost)

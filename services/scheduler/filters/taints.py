@@ -14,13 +14,15 @@ def taints(candidates: Candidates) -> Iterator[Exclusion]:
     """Targets with a NoSchedule or NoExecute taint that nothing tolerates; the first such taint is named.
 
     As with Kubernetes' nodes, NoSchedule does not drive away what runs there already; NoExecute does, at once or after
-    `tolerationSeconds`: when these are over, the controller says that the target is to be left.
+    `tolerationSeconds`: when these are over, the controller says that the target is to be left. Of a placement with a
+    budget, the controller says so of one target after the other.
     """
     column = candidates.snapshot.codes("taints")
     tolerations = candidates.spec.targets.tolerations
     asked: list[tuple[tuple[str, ...], Bools]] = [(("NoSchedule", "NoExecute"), ~candidates.previous)]
     if candidates.request.previous:
-        asked.append((("NoExecute",), candidates.previous))
+        budgeted = candidates.spec.stability.disruption_budget is not None
+        asked.append((("NoExecute",), candidates.previous & candidates.leaving if budgeted else candidates.previous))
     for repel, of in asked:
         messages = [_untolerated(each, tolerations, repel) for each in column.distinct]
         for message in dict.fromkeys(filter(None, messages)):

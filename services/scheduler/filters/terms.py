@@ -29,6 +29,8 @@ def terms(candidates: Candidates) -> Iterator[Exclusion]:
     for api_version, kind in dict.fromkeys((each.api_version, each.kind) for each in workload if each.guarded):
         closed = np.array([not allows_kind(each, api_version, kind) for each in column.distinct], np.bool_)
         yield Exclusion("KindNotAllowed", f"not allowing {kind}", closed[codes])
-    for group, kind in dict.fromkeys((group_of(each.api_version), each.kind) for each in workload):
-        outside = candidates.values("has_no_namespace", (group, kind))
-        yield Exclusion("KindNotAllowed", f"serving {kind} without namespaces", outside)
+    for api_version, kind in dict.fromkeys((each.api_version, each.kind) for each in workload):
+        outside = candidates.values("has_no_namespace", (group_of(api_version), kind))
+        if np.count_nonzero(outside):
+            closed = np.array([not allows_kind(each, api_version, kind) for each in column.distinct], np.bool_)
+            yield Exclusion("KindNotAllowed", f"not allowing {kind}, which has no namespace", outside & closed[codes])

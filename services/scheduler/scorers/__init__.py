@@ -7,6 +7,7 @@ scorer in another process.
 from collections.abc import Callable
 
 from services.scheduler.scorers.affinity import affinity
+from services.scheduler.scorers.amount import amount
 from services.scheduler.scorers.cost import cost
 from services.scheduler.scorers.custom import PREFIX as CUSTOM
 from services.scheduler.scorers.custom import custom
@@ -27,10 +28,15 @@ SCORERS: dict[str, Scorer] = {
     "Latency": latency,
     "Locality": locality,
     "Cost": cost,
+    "Amount": amount,
     "Spread": spread,
     "Steady": steady,
 }
 
+BY_FACTS = frozenset({"Affinity", "Load", "Latency"})
+"""Scorers that look at facts on targets alone, where nothing runs yet (see `Candidates.alike`)."""
+BY_AMOUNTS = frozenset({"Resource"})
+"""Scorers that look at what is taken and asked for too, and at nothing else (see `Candidates.same`)."""
 
 FAMILIES: dict[str, Callable[[str], Scorer]] = {CUSTOM: custom, PLUGIN: plugin}
 
@@ -48,4 +54,4 @@ def find(name: str) -> Scorer | None:
     return None
 
 
-__all__ = ["FAMILIES", "KNOWN", "SCORERS", "Args", "BadArguments", "Scorer", "find"]
+__all__ = ["BY_AMOUNTS", "BY_FACTS", "FAMILIES", "KNOWN", "SCORERS", "Args", "BadArguments", "Scorer", "find"]

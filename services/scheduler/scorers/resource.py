@@ -1,6 +1,6 @@
 """Resource: how the request sits in what a target has, by kube-scheduler's formulas, in doubles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ def resource(candidates: Candidates, args: Args) -> Floats | None:
 
     u is used / allocatable with the request counted in; a resource that a target does not have is left out there.
     LeastAllocated: the weighted mean of 100·(1 − u), 0 above capacity. MostAllocated: of 100·u, 100 above capacity.
-    BalancedAllocation: 100·(1 − standard deviation of u, at most 1 each). RequestedToCapacityRatio: `shape`
+    BalancedAllocation: 50 + (50 + with − without) / 2, where each is 100·(1 − standard deviation of u, at most 1 each)
+    with the request and without it, as kube-scheduler 1.36 has it. RequestedToCapacityRatio: `shape`
     (`[{utilization: 0..100, score: 0..10}]`) at 100·u, interpolated; resources that score 0 are left out.
     Without `mode`, MostAllocated for the strategy Binpack and LeastAllocated for the others.
     """
@@ -27,15 +28,17 @@ def resource(candidates: Candidates, args: Args) -> Floats | None:
     if mode not in MODES:
         raise BadArguments(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
     listed = _weights(args)
-    asked = {name: expected(candidates, name) for name in listed}
+    asked = expected(candidates, listed)
     weights = {name: weight for name, weight in listed.items() if name in NATIVE or np.any(asked[name])}
     if not weights:
         return np.zeros(len(candidates))
-    fractions = np.array([_fraction(candidates, name, asked[name]) for name in weights])
+    fractions = _fractions(candidates, weights, asked)
     if mode == "BalancedAllocation":
-        return _balanced(fractions)
+        before = _fractions(candidates, weights, dict.fromkeys(weights, 0.0))
+        return 50.0 + (50.0 + _balance(fractions) - _balance(before)) / 2.0
     if mode == "LeastAllocated":
-        points = 100.0 * np.maximum(1.0 - fractions, 0.0)
+        points = np.subtract(1.0, fractions, out=fractions)
+        np.multiply(np.maximum(points, 0.0, out=points), 100.0, out=points)
     elif mode == "MostAllocated":
         points = 100.0 * np.minimum(fractions, 1.0)
     else:
@@ -43,41 +46,46 @@ def resource(candidates: Candidates, args: Args) -> Floats | None:
     return _weighted_mean(points, list(weights.values()))
 
 
-def expected(candidates: Candidates, resource: str) -> float | Floats:
-    """How much of a resource a target would be asked for: everything, or an even share where replicas are divided."""
+def expected(candidates: Candidates, resources: Iterable[str]) -> dict[str, float | Floats]:
+    """How much of resources a target would be asked for: everything, or an even share where replicas are divided."""
     replicas = candidates.demands.divided
     if replicas is None:
-        return candidates.demands.total(resource)
+        return {name: candidates.demands.total(name) for name in resources}
     _, most = candidates.spec.targets.bounds(len(candidates))
     shares = max(min(len(candidates) if most is None else most, len(candidates)), 1)
-    return candidates.demands.of(resource, -(-replicas // shares))
+    return {name: candidates.demands.of(name, -(-replicas // shares)) for name in resources}
 
 
-def _fraction(candidates: Candidates, name: str, asked: float | Floats) -> Floats:
-    """Used / allocatable with the request counted in; NaN where the target has none of it."""
-    fraction: Floats = (candidates.used(name) + asked) / candidates.values("allocatable_or_nan", name)
-    return fraction
+def _fractions(candidates: Candidates, names: Collection[str], asked: Mapping[str, float | Floats]) -> Floats:
+    """Used / allocatable with the request counted in, a row for each resource; NaN where the target has none of it."""
+    fractions = np.empty((len(names), len(candidates)))
+    for row, name in zip(fractions, names, strict=True):
+        np.divide(candidates.used(name) + asked[name], candidates.values("allocatable_or_nan", name), out=row)
+    return fractions
 
 
 def _weighted_mean(points: Floats, weights: Sequence[float]) -> Floats:
     """Of each column, over the rows that are known there; 0 where none is."""
-    weighing = np.repeat(weights, points.shape[1]).reshape(points.shape)
+    each = np.array(weights, np.float64)[:, None]
     unknown = np.isnan(points)
-    points[unknown] = weighing[unknown] = 0.0
+    if not np.count_nonzero(unknown):
+        return np.asarray((points * each).sum(axis=0) / each.sum(axis=0), np.float64)
+    weighing = np.where(unknown, 0.0, each)
+    points[unknown] = 0.0
     weight = weighing.sum(axis=0)
     total = (points * weighing).sum(axis=0)
     return np.asarray(total / np.where(weight > 0, weight, 1.0), np.float64)
 
 
-def _balanced(fractions: Floats) -> Floats:
-    """Population standard deviation over the resources that the target has."""
+def _balance(fractions: Floats) -> Floats:
+    """100·(1 − population standard deviation over the resources that the target has)."""
     used = np.minimum(fractions, 1.0)
     known = ~np.isnan(used)
     count = known.sum(axis=0)
     some = np.maximum(count, 1)
     mean = np.where(known, used, 0.0).sum(axis=0) / some
     variance = np.where(known, (used - mean) ** 2, 0.0).sum(axis=0) / some
-    return np.where(count > 0, 100.0 * (1.0 - np.sqrt(variance)), 0.0)
+    return np.asarray(100.0 * (1.0 - np.sqrt(variance)), np.float64)
 
 
 def _shaped(used: Floats, args: Args) -> Floats:
@@ -98,11 +106,13 @@ def _weights(args: Args) -> dict[str, float]:
     listed: Any = args.get("resources")
     if listed is None:
         return DEFAULT_RESOURCES
-    if not isinstance(listed, list | tuple) or not all(
-        isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in listed
+    if (
+        not isinstance(listed, list | tuple)
+        or not listed
+        or not all(isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in listed)
     ):
         raise BadArguments("resources must be a list of {name, weight}")
     weights = {each["name"]: number(each, "weight", 1.0) for each in listed}
-    if any(weight <= 0 for weight in weights.values()):
-        raise BadArguments("resources: a weight must be above 0")
+    if not all(0 < weight <= 100 for weight in weights.values()):
+        raise BadArguments("resources: a weight must be above 0 and at most 100")
     return weights

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+from services.scheduler.choosing import Chosen
 from services.scheduler.selection import Contest
 from services.scheduler.strategies.best_fit import best_fit
 from services.scheduler.strategies.binpack import binpack
 from services.scheduler.strategies.spread import spread
-from shared.columns import Ints
 
-Strategy = Callable[[Contest], Ints]
+Strategy = Callable[[Contest], Chosen]
 
 STRATEGIES: dict[str, Strategy] = {"BestFit": best_fit, "Spread": spread, "Binpack": binpack}

@@ -1,9 +1,9 @@
 """BestFit: the best targets."""
 
+from services.scheduler.choosing import Chosen, choose
 from services.scheduler.selection import Contest
-from shared.columns import Ints
 
 
-def best_fit(contest: Contest) -> Ints:
+def best_fit(contest: Contest) -> Chosen:
     """As many targets as may be taken, best first."""
-    return contest.gather(contest.most)
+    return choose(contest)

@@ -1,9 +1,9 @@
 """Binpack: the fewest targets."""
 
+from services.scheduler.choosing import Chosen, choose
 from services.scheduler.selection import Contest
-from shared.columns import Ints
 
 
-def binpack(contest: Contest) -> Ints:
+def binpack(contest: Contest) -> Chosen:
     """As few targets as will do; the scorer Resource ranks the fullest first."""
-    return contest.gather_fewest()
+    return choose(contest, few=True)

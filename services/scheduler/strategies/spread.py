@@ -1,9 +1,9 @@
 """Spread: the emptiest domain first."""
 
+from services.scheduler.choosing import Chosen, choose
 from services.scheduler.selection import Contest
-from shared.columns import Ints
 
 
-def spread(contest: Contest) -> Ints:
+def spread(contest: Contest) -> Chosen:
     """As many targets as may be taken, one domain after the other, the best within each."""
-    return contest.gather(contest.most, even=True)
+    return choose(contest, even=True)

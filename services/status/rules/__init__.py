@@ -7,6 +7,7 @@ Progressing, and what is current but short of what it should have is Degraded.
 from collections.abc import Callable
 
 from services.status.rules.claim import claim
+from services.status.rules.declared import declared
 from services.status.rules.definition import definition
 from services.status.rules.deployment import deployment
 from services.status.rules.diagnosis import Diagnosis, Object, condition, holds, mapping, number, said
@@ -15,7 +16,7 @@ from services.status.rules.jobs import cron_job, job
 from services.status.rules.network import service
 from services.status.rules.pod import pod
 from services.status.rules.sets import daemon_set, replica_set, stateful_set
-from shared.hub.kinds import HealthRule, kind_of
+from shared.hub.kinds import BUILT_IN, HealthRule, Kinds
 
 RULES: dict[HealthRule, Callable[[Object], Diagnosis]] = {
     "claim": claim,
@@ -36,8 +37,10 @@ RULES: dict[HealthRule, Callable[[Object], Diagnosis]] = {
 __all__ = ["RULES", "Diagnosis", "health"]
 
 
-def health(obj: Object) -> Diagnosis:
-    """Health of any object: first what is true of every kind, then the kind's own rule."""
+def health(obj: Object, kinds: Kinds = BUILT_IN) -> Diagnosis:
+    """Health of any object: first what is true of every kind, then the kind's own rule. `kinds` are those that the
+    workspace knows that it is from.
+    """
     metadata = mapping(obj, "metadata")
     if metadata.get("deletionTimestamp"):
         return Diagnosis("Progressing", "being deleted")
@@ -48,4 +51,5 @@ def health(obj: Object) -> Diagnosis:
         return Diagnosis("Unhealthy", said(condition(obj, "Stalled"), "stalled"))
     if holds(obj, "Reconciling"):
         return Diagnosis("Progressing", said(condition(obj, "Reconciling"), "being reconciled"))
-    return RULES[kind_of(obj).health](obj)
+    kind = kinds.of(obj)
+    return declared(obj, kind) if kind.declared else RULES[kind.health](obj)

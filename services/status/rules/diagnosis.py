@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from shared.api import Health
+from shared.api import Ending, Health
 from shared.kube.text import told
 
 Object = Mapping[str, Any]
 
 
 class Diagnosis(NamedTuple):
-    """Health of one object; `replicas` (wanted) and `ready` where the kind has any."""
+    """Health of one object; `replicas` (wanted) and `ready` where the kind has any; and how it ran to its end."""
 
     health: Health
     message: str = ""
     replicas: int | None = None
     ready: int | None = None
+    ended: Ending = ""
 
 
 HEALTHY = Diagnosis("Healthy")

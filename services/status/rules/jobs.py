@@ -6,11 +6,12 @@ from services.status.rules.diagnosis import HEALTHY, Diagnosis, Object, conditio
 def job(obj: Object) -> Diagnosis:
     """Healthy while it runs, and when it is complete."""
     status = mapping(obj, "status")
-    for failed in ("Failed", "FailureTarget"):
-        if holds(obj, failed):
-            return Diagnosis("Unhealthy", said(condition(obj, failed), "the job failed"))
+    if holds(obj, "Failed"):
+        return Diagnosis("Unhealthy", said(condition(obj, "Failed"), "the job failed"), ended="Failed")
+    if holds(obj, "FailureTarget"):
+        return Diagnosis("Unhealthy", said(condition(obj, "FailureTarget"), "the job failed"))
     if holds(obj, "Complete"):
-        return Diagnosis("Healthy", f"{number(status, 'succeeded')} pods completed")
+        return Diagnosis("Healthy", f"{number(status, 'succeeded')} pods completed", ended="Succeeded")
     if mapping(obj, "spec").get("suspend") is True:
         return Diagnosis("Healthy", "suspended")
     if not status.get("startTime"):

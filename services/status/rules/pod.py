@@ -12,11 +12,12 @@ _STUCK = frozenset(
 def pod(obj: Object) -> Diagnosis:
     """Ready, or done; waiting for something that will not come is Unhealthy."""
     status = mapping(obj, "status")
+    ends = mapping(obj, "spec").get("restartPolicy") in ("Never", "OnFailure")  # one that was evicted is placed again
     match status.get("phase"):
         case "Succeeded":
-            return Diagnosis("Healthy", "completed")
+            return Diagnosis("Healthy", "completed", ended="Succeeded" if ends else "")
         case "Failed":
-            return Diagnosis("Unhealthy", said(status, "the pod failed"))
+            return Diagnosis("Unhealthy", said(status, "the pod failed"), ended="Failed" if ends else "")
         case "Running" if holds(obj, "Ready"):
             return HEALTHY
     for container in _containers(status):

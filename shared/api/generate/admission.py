@@ -9,6 +9,19 @@ from typing import Final, Literal
 
 Hub = Literal["kubernetes", "kcp"]
 
+WRITERS: Final = {
+    "placementdecisions": "decision",
+    "placementdecisions/status": "decision",  # which a hub has until its CRDs are upgraded from 0.1
+    "placementbindings": "binding",
+    "placementbindings/status": "binding",
+    "placementrevisions": "binding",
+    "placements/status": "status",
+    "placementpolicies/status": "status",
+    "placementoverrides/status": "controller",
+    "policyexceptions/status": "controller",
+}
+"""What Moorage alone writes, and which worker does."""
+
 _AUTHOR: Final = r"""    - name: username
       expression: >-
         '"' + request.userInfo.username.replace('\\', '\\\\').replace('"', '\\"') + '"'
@@ -34,9 +47,17 @@ _AUTHOR: Final = r"""    - name: username
         oldObject == null ? '' : oldObject.metadata.?annotations['placement.moorage.io/requester'].orValue('')
     - name: requester
       expression: >-
-        oldObject == null || object.spec != oldObject.spec ? variables.author : variables.before
+        oldObject == null || object.spec != oldObject.spec ? $writer : variables.before
 """
 """Variables of both policies on the requester, so that they cannot come to say different things."""
+
+_NAMED: Final = """\
+    - name: named # by the worker that takes requests from the bus: an impersonated user could use nothing elsewhere
+      expression: >-
+        'moorage:intake' in request.userInfo.?groups.orValue([]) && !request.userInfo.?extra.orValue({}).exists(key,
+        key in ['authentication.kcp.io/scopes', 'authentication.kubernetes.io/cluster-name'])
+        ? object.metadata.?annotations['placement.moorage.io/requester'].orValue('') : ''
+"""
 
 _POLICIES: Final = Template(r"""#
 # Who asks for a Placement, and that nobody but Moorage writes what Moorage decides: kept by the API server itself.
@@ -45,7 +66,8 @@ $where
 #
 # Authorization against targets is asked on behalf of whoever last changed what the Placement asks for, never of Moorage:
 # creation, and any change of the spec, records its author. Changes of metadata and status keep what is recorded. A
-# Placement without the annotation is authorized for nothing.
+# Placement without the annotation is authorized for nothing. The same with the author of a PlacementOverride, and of a
+# PlacementPolicy, whose parameters are read by what its author may read; of a PolicyException, for whoever finds it later.
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicy
 metadata:
@@ -57,7 +79,7 @@ spec:
     resourceRules:
       - apiGroups: [placement.moorage.io]
         apiVersions: [v1alpha1]
-        resources: [placements]
+        resources: [placements, placementoverrides, placementpolicies, policyexceptions]
         operations: [CREATE, UPDATE]
   variables:
     # CEL has no JSON encoder here, so backslashes and quotes are escaped by hand: no name can add a group to itself.
@@ -78,7 +100,7 @@ $author  mutations:
     - patchType: ApplyConfiguration
       applyConfiguration:
         expression: >-
-          oldObject != null && (has(object.metadata.deletionTimestamp)
+          request.resource.resource != 'placements' || oldObject != null && (has(object.metadata.deletionTimestamp)
           || !('placement.moorage.io/placed' in oldObject.metadata.?finalizers.orValue([]))) ? Object{} : Object{
             metadata: Object.metadata{
               finalizers: ["placement.moorage.io/placed"]
@@ -92,8 +114,8 @@ metadata:
 spec:
   policyName: requester.placement.moorage.io
 ---
-# The same once more, at the end of admission: nobody, not even Moorage, says on whose behalf a Placement is, but by changing
-# what it asks for.
+# The same once more, at the end of admission: nobody, not even Moorage, says on whose behalf a Placement is, or whose an
+# override, but by changing what it asks for.
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata:
@@ -104,14 +126,14 @@ spec:
     resourceRules:
       - apiGroups: [placement.moorage.io]
         apiVersions: [v1alpha1]
-        resources: [placements]
+        resources: [placements, placementoverrides, placementpolicies, policyexceptions]
         operations: [CREATE, UPDATE]
   variables:
 $author    - name: after
       expression: object.metadata.?annotations['placement.moorage.io/requester'].orValue('')
   validations:
     - expression: variables.after == variables.requester
-      message: the annotation placement.moorage.io/requester records who last changed the Placement's spec and cannot be written
+      message: the annotation placement.moorage.io/requester records who last changed the spec and cannot be written
       reason: Forbidden
 ---
 apiVersion: admissionregistration.k8s.io/v1
@@ -122,6 +144,41 @@ spec:
   policyName: requester-is-the-author.placement.moorage.io
   validationActions: [Deny]
 ---
+# Who approves a step of a rollout: whoever has the verb `approve` on the Placement. To take an approval back, or to keep
+# the annotation, takes no right.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: approval.placement.moorage.io
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [placement.moorage.io]
+        apiVersions: [v1alpha1]
+        resources: [placements]
+        operations: [CREATE, UPDATE]
+  variables:
+    - name: before
+      expression: >-
+        oldObject == null ? '' : oldObject.metadata.?annotations['placement.moorage.io/approved'].orValue('')
+    - name: after
+      expression: object.metadata.?annotations['placement.moorage.io/approved'].orValue('')
+  validations:
+    - expression: >-
+        variables.after in ['', variables.before] || authorizer.group('placement.moorage.io').resource('placements')
+        .namespace(request.namespace).name(request.name).check('approve').allowed()
+      message: whoever approves a step of a rollout needs the verb approve on the Placement
+      reason: Forbidden
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: approval.placement.moorage.io
+spec:
+  policyName: approval.placement.moorage.io
+  validationActions: [Deny]
+$contradictions---
 $who
 #
 # Deleting is free: what is missing is decided anew, and a PlacementBinding stays until its objects are out of the target,
@@ -138,18 +195,12 @@ spec:
       - apiGroups: [placement.moorage.io]
         apiVersions: [v1alpha1]
         resources:
-          - placementdecisions
-          - placementdecisions/status # which a hub has until its CRDs are upgraded from 0.1
-          - placementbindings
-          - placementbindings/status
-          - placements/status
-          - placementpolicies/status
-          - placementoverrides/status
+$written
         operations: [CREATE, UPDATE]
   variables:
     - name: worker
       expression: >-
-        {'placementdecisions': 'decision', 'placementbindings': 'binding', 'placementoverrides': 'controller'}[?request.resource.resource].orValue('status')
+        {$writers}[?request.resource.resource].orValue('status')
     - name: groups
       expression: request.userInfo.?groups.orValue([])
     - name: confined
@@ -183,6 +234,70 @@ _COLLECTOR: Final = """    - name: collector # Kubernetes' own controllers, whic
         && oldObject != null && object.?spec == oldObject.?spec && object.?status == oldObject.?status
 """
 
+_CONTRADICTIONS: Final = """\
+---
+# Overrides that contradict each other are refused, with the name of the other one: of the same priority, about the same
+# placements and a target of one name, one Force and one Exclude, or one Prefer and one Avoid. It is asked once for each
+# PlacementOverride there is. Of two that are written at the same moment, or are about placements by name and by label, the
+# stronger holds (docs/overrides.md).
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: overrides-agree.placement.moorage.io
+spec:
+  failurePolicy: Fail
+  paramKind:
+    apiVersion: placement.moorage.io/v1alpha1
+    kind: PlacementOverride
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [placement.moorage.io]
+        apiVersions: [v1alpha1]
+        resources: [placementoverrides]
+        operations: [CREATE, UPDATE]
+  variables:
+    - name: types
+      expression: "[object.spec.type, params.spec.type]"
+    - name: opposed
+      expression: >-
+        ('Force' in variables.types && 'Exclude' in variables.types) || ('Prefer' in variables.types && 'Avoid' in variables.types)
+    - name: alive # whoever may write an override and not override anything is in nobody's way
+      expression: >-
+        !has(params.metadata.deletionTimestamp) && !params.?status.conditions.orValue([]).exists(each,
+        each.type == 'Accepted' && each.status == 'False')
+    - name: together
+      expression: >-
+        has(object.spec.placementRef) && has(params.spec.placementRef)
+        ? object.spec.placementRef.name == params.spec.placementRef.name
+        && object.spec.placementRef.?namespace.orValue('default') == params.spec.placementRef.?namespace.orValue('default')
+        : has(object.spec.placementSelector) && has(params.spec.placementSelector)
+        && object.spec.placementSelector == params.spec.placementSelector
+    - name: meet
+      expression: >-
+        object.spec.targets.exists(one, params.spec.targets.exists(other, one.name == other.name
+        && (one.?workspace.orValue('') == '' || other.?workspace.orValue('') == ''
+        || one.?workspace.orValue('') == other.?workspace.orValue(''))))
+  validations:
+    - expression: >-
+        object.metadata.name == params.metadata.name || !variables.opposed || !variables.alive
+        || object.spec.?priority.orValue(0) != params.spec.?priority.orValue(0) || !variables.together || !variables.meet
+      messageExpression: >-
+        'it contradicts the PlacementOverride ' + params.metadata.name + ' (' + params.spec.type
+        + '): take that back (moorage unforce ' + params.metadata.name + '), or give one of them a higher priority'
+      reason: Invalid
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: overrides-agree.placement.moorage.io
+spec:
+  policyName: overrides-agree.placement.moorage.io
+  paramRef:
+    selector: {}
+    parameterNotFoundAction: Allow
+  validationActions: [Deny]
+"""
+
 _HUBS: Final[dict[Hub, dict[str, str]]] = {
     "kubernetes": {
         "where": """\
@@ -192,6 +307,8 @@ _HUBS: Final[dict[Hub, dict[str, str]]] = {
 # Who writes what is decided: the worker whose it is, and operators. A worker is known by its ServiceAccount, or by a group
 # (`moorage:decision`) where it logs in by a certificate or a token of another kind.""",
         "collector": _COLLECTOR,
+        "contradictions": _CONTRADICTIONS,
+        "author": _AUTHOR.replace("$writer", "variables.author"),
         "others": """ || variables.collector
         || request.userInfo.username == 'system:serviceaccount:moorage-system:' + variables.worker""",
     },
@@ -203,6 +320,8 @@ _HUBS: Final[dict[Hub, dict[str, str]]] = {
 # it has by a certificate or a token. ServiceAccounts are nobody here: everybody is administrator of some workspace, with
 # ServiceAccounts of any name there and the right to impersonate. Such users carry, in `extra`, what confines them to it.""",
         "collector": "",
+        "contradictions": "",  # there a policy of the export has no objects of its consumers as parameters
+        "author": _NAMED + _AUTHOR.replace("$writer", "(variables.named == '' ? variables.author : variables.named)"),
         "others": "",
     },
 }
@@ -210,4 +329,9 @@ _HUBS: Final[dict[Hub, dict[str, str]]] = {
 
 def admission(hub: Hub) -> str:
     """The policies and their bindings, as YAML with comments."""
-    return _POLICIES.substitute(_HUBS[hub], author=_AUTHOR)
+    writers = {name.partition("/")[0]: worker for name, worker in WRITERS.items() if worker != "status"}
+    return _POLICIES.substitute(
+        _HUBS[hub],
+        written="\n".join(f"          - {name}" for name in WRITERS),
+        writers=", ".join(f"'{name}': '{worker}'" for name, worker in writers.items()),
+    )

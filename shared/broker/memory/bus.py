@@ -9,13 +9,29 @@ import hashlib
 import heapq
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-import msgspec
-
-from shared.broker.bus import ID_HEADER, Bus, BusError, Consumer, DeadLetter, Delivery, Stream
+from shared.broker.bus import (
+    ID_HEADER,
+    Asked,
+    Bus,
+    BusError,
+    Consumer,
+    DeadLetter,
+    Dealing,
+    Delivery,
+    Lag,
+    Parking,
+    Reply,
+    Service,
+    Stream,
+    Unanswered,
+    WaitingMessage,
+    unwatched,
+)
 from shared.broker.dead import (
     CAUSE_HEADER,
     CONSUMER_HEADER,
@@ -26,58 +42,20 @@ from shared.broker.dead import (
     replay_id,
     replay_to,
 )
+from shared.broker.memory.stream import MemoryStream, Stored
+from shared.broker.services import Questions, answered
 from shared.broker.subjects import check_subject, covers
 from shared.broker.window import Window
 
 log = logging.getLogger("moorage.bus")
 
 
-class Stored(msgspec.Struct, frozen=True):
-    """A message in a stream."""
+class Told(NamedTuple):
+    """What was published to whoever listens; in memory nobody does, so that it is kept for tests to look at."""
 
-    sequence: int
     subject: str
     payload: bytes
-    headers: dict[str, str]
-    time: float
-
-
-class MemoryStream:
-    """Messages by sequence, the last sequence per subject, and the ids seen within the window."""
-
-    def __init__(self, settings: Stream) -> None:
-        self.settings = settings
-        self.messages: dict[int, Stored] = {}
-        self.last = 0
-        self._bytes = 0
-        self._by_subject: dict[str, int] = {}
-        self._ids: dict[str, float] = {}
-
-    def add(self, subject: str, payload: bytes, headers: dict[str, str], now: float) -> bool:
-        """Store a message; False when its id is known. Old messages make room for it."""
-        self._forget(now)
-        if headers[ID_HEADER] in self._ids:
-            return False
-        self._ids[headers[ID_HEADER]] = now
-        if self.settings.last_per_subject:
-            self.remove(self._by_subject.get(subject, 0))
-            self._by_subject[subject] = self.last + 1
-        self.last += 1
-        self.messages[self.last] = Stored(self.last, subject, payload, headers, now)
-        self._bytes += len(payload)
-        while self._bytes > self.settings.max_bytes:
-            self.remove(next(iter(self.messages)))
-        return True
-
-    def remove(self, sequence: int) -> None:
-        if message := self.messages.pop(sequence, None):
-            self._bytes -= len(message.payload)
-
-    def _forget(self, now: float) -> None:
-        while self._ids and next(iter(self._ids.values())) <= now - self.settings.duplicate_window:
-            del self._ids[next(iter(self._ids))]
-        while self.messages and (first := next(iter(self.messages.values()))).time <= now - self.settings.max_age:
-            self.remove(first.sequence)
+    headers: Mapping[str, str]
 
 
 class MemoryConsumer:
@@ -105,6 +83,13 @@ class MemoryConsumer:
             self.takers.append(taker)  # the others come first, next time
         self._set_timer(now)
 
+    @property
+    def backlog(self) -> Lag:
+        """What waits for it."""
+        unread = (each for sequence, each in self._stream.messages.items() if sequence > self._read)
+        pending = sum(covers(self.settings.subject, each.subject) for each in unread)
+        return Lag(pending, len(self._deliveries))
+
     def again_at(self, sequence: int, due: float) -> None:
         """Deliver an unanswered message again at this time, and not at the one set before."""
         if sequence in self._deliveries:
@@ -115,6 +100,8 @@ class MemoryConsumer:
         """The message is done with, here."""
         self._deliveries.pop(sequence, None)
         self._due.pop(sequence, None)
+        if self._stream.settings.backlog:
+            self._stream.remove(sequence)
 
     def _free_taker(self) -> "MemoryConsumption | None":
         return next((taker for taker in self.takers if taker.free), None)
@@ -152,11 +139,34 @@ class MemoryBroker:
         self.streams: dict[str, MemoryStream] = {}
         self.consumers: dict[tuple[str, str], MemoryConsumer] = {}
         self.blobs: dict[str, bytes] = {}
+        self.services: list[MemoryService] = []
+        self.told: deque[Told] = deque(maxlen=1000)
 
     def wake(self) -> None:
         """Deliver whatever is due."""
         for consumer in self.consumers.values():
             consumer.pump()
+
+    async def ask(self, asked: Asked, timeout: float) -> Reply:
+        """The answer of a copy that serves a subject; the others come first, next time."""
+        serving = next((each for each in self.services if covers(each.service.subject, asked.subject)), None)
+        if serving is None:
+            raise Unanswered("Nobody", f"{asked.subject}: nobody answers there")
+        self.services.remove(serving)
+        self.services.append(serving)
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        async def send(found: Reply) -> None:
+            if not reply.done():
+                reply.set_result(found)
+
+        serving.questions.take(asked, send)
+        try:
+            async with asyncio.timeout(timeout):
+                found = await reply
+        except TimeoutError:
+            raise Unanswered("Timeout", f"{asked.subject}: no answer within {timeout:g} s") from None
+        return answered(found.payload, found.headers)
 
     def stream_of(self, subject: str) -> MemoryStream:
         """The stream that takes a subject; raises `BusError` when none does."""
@@ -172,35 +182,52 @@ class MemoryDelivery:
     def __init__(self, broker: MemoryBroker, consumer: MemoryConsumer, message: Stored, attempt: int) -> None:
         self._broker = broker
         self._consumer = consumer
-        self._sequence = message.sequence
+        self.sequence = message.sequence
         self.subject = message.subject
         self.payload = message.payload
         self.headers: Mapping[str, str] = message.headers
         self.attempt = attempt
+        self.handed_on = False
+        self.stored_at = message.time
+        self.pending = 0
 
     async def ack(self) -> None:
-        self._consumer.done(self._sequence)
+        self._consumer.done(self.sequence)
 
     async def nak(self, delay: float) -> None:
-        self._consumer.again_at(self._sequence, self._broker.clock() + delay)
+        self._consumer.again_at(self.sequence, self._broker.clock() + delay)
         self._consumer.pump()
 
     async def terminate(self, reason: str) -> None:  # noqa: ARG002 - the broker's own record of it has no reader here
-        self._consumer.done(self._sequence)
+        self._consumer.done(self.sequence)
 
     async def in_progress(self) -> None:
-        self._consumer.again_at(self._sequence, self._broker.clock() + self._consumer.settings.ack_wait)
+        self._consumer.again_at(self.sequence, self._broker.clock() + self._consumer.settings.ack_wait)
 
 
 class MemoryConsumption:
     """A copy of a worker that takes its share of a consumer."""
 
     def __init__(
-        self, bus: "MemoryBus", consumer: MemoryConsumer, handle: Callable[[Delivery], Awaitable[None]]
+        self,
+        bus: "MemoryBus",
+        consumer: MemoryConsumer,
+        handle: Callable[[Delivery], Awaitable[None]],
+        dealing: Dealing | None,
+        parking: Parking,
     ) -> None:
+        self.copy = dealing.copy if dealing is not None else ""
         self._bus = bus
         self._consumer = consumer
-        self._window = Window(bus, consumer.settings, handle, on_room=consumer.pump)
+        self._window = Window(
+            bus,
+            consumer.settings,
+            handle,
+            on_room=consumer.pump,
+            dealing=dealing,
+            hand_on=self._hand_on,
+            parking=parking,
+        )
         consumer.takers.append(self)
         consumer.pump()
 
@@ -211,6 +238,14 @@ class MemoryConsumption:
 
     def take(self, message: Stored, attempt: int) -> None:
         self._window.take(MemoryDelivery(self._bus.broker, self._consumer, message, attempt))
+
+    async def _hand_on(self, delivery: Delivery, copy: str) -> None:
+        other = next((each for each in self._consumer.takers if each.copy == copy), None)
+        if other is None:
+            self._window.keep(delivery)
+        else:
+            delivery.handed_on = True
+            other._window.take(delivery)  # noqa: SLF001 - of another of the same class
 
     async def drain(self, timeout: float) -> bool:
         self._leave()
@@ -230,6 +265,30 @@ class MemoryConsumption:
         self._consumer.pump()
 
 
+class MemoryService:
+    """A copy of a worker that serves questions."""
+
+    def __init__(self, bus: "MemoryBus", service: Service, handle: Callable[[Asked], Awaitable[Reply]]) -> None:
+        self._bus = bus
+        self.service = service
+        self.questions = Questions(service, handle)
+        bus.broker.services.append(self)
+
+    async def drain(self, timeout: float) -> bool:
+        self._leave()
+        return await self.questions.drain(timeout)
+
+    async def abandon(self) -> None:
+        """Stop at once and answer nothing, as a crash would."""
+        self._leave()
+        await self.questions.abandon()
+
+    def _leave(self) -> None:
+        if self in self._bus.broker.services:
+            self._bus.broker.services.remove(self)
+        self._bus.consumptions.discard(self)
+
+
 class MemoryBus(Bus):
     """A connection to a broker in memory."""
 
@@ -237,7 +296,8 @@ class MemoryBus(Bus):
 
     def __init__(self, broker: MemoryBroker | None = None) -> None:
         self.broker = broker or MemoryBroker()
-        self.consumptions: set[MemoryConsumption] = set()
+        self.consumptions: set[MemoryConsumption | MemoryService] = set()
+        self.lags = {}
         self._open = True
 
     async def provision(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> None:
@@ -251,7 +311,10 @@ class MemoryBus(Bus):
     async def missing(self, streams: tuple[Stream, ...], consumers: tuple[Consumer, ...]) -> list[str]:
         found = [f"stream {each.name}" for each in streams if each.name not in self.broker.streams]
         there = self.broker.consumers
-        return found + [f"consumer {each.name}" for each in consumers if (each.stream, each.name) not in there]
+        found += [f"consumer {each.name}" for each in consumers if (each.stream, each.name) not in there]
+        present = (there[key] for each in consumers if (key := (each.stream, each.name)) in there)
+        self.lags = {each.settings.name: each.backlog for each in present}
+        return found
 
     async def publish(self, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
         if not self._open:
@@ -261,10 +324,41 @@ class MemoryBus(Bus):
         self.broker.wake()
         return stored
 
-    async def consume(self, consumer: Consumer, handle: Callable[[Delivery], Awaitable[None]]) -> MemoryConsumption:
-        consumption = MemoryConsumption(self, self.broker.consumers[consumer.stream, consumer.name], handle)
+    async def tell(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> None:
+        if not self._open:
+            raise BusError("the connection was closed")
+        self.broker.told.append(Told(check_subject(subject), payload, headers or {}))
+
+    async def consume(
+        self,
+        consumer: Consumer,
+        handle: Callable[[Delivery], Awaitable[None]],
+        dealing: Dealing | None = None,
+        parking: Parking = unwatched,
+    ) -> MemoryConsumption:
+        shared = self.broker.consumers[consumer.stream, consumer.name]
+        consumption = MemoryConsumption(self, shared, handle, dealing, parking)
         self.consumptions.add(consumption)
         return consumption
+
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        return await self.broker.ask(Asked(check_subject(subject), payload, headers or {}), timeout)
+
+    async def serve(self, service: Service, handle: Callable[[Asked], Awaitable[Reply]]) -> MemoryService:
+        serving = MemoryService(self, service, handle)
+        self.consumptions.add(serving)
+        return serving
+
+    async def newest_id(self, stream: str, subject: str) -> str:
+        messages = reversed(self.broker.streams[stream].messages.values())
+        return next((each.headers[ID_HEADER] for each in messages if each.subject == subject), "")
+
+    async def waiting(self, stream: str, subject: str, before: int) -> AsyncIterator[WaitingMessage]:
+        for each in tuple(self.broker.streams[stream].messages.values()):
+            if each.subject == subject and each.sequence < before:
+                yield WaitingMessage(sequence=each.sequence, payload=each.payload, headers=each.headers)
 
     async def put_blob(self, payload: bytes) -> str:
         claim = hashlib.sha256(payload).hexdigest()

@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.broker.bus import BusError
-from shared.broker.nats.client import NatsClient, api_answer, status_of
+from shared.broker.nats.answers import api_answer, status_of
+from shared.broker.nats.client import NatsClient
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg

@@ -9,7 +9,23 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from shared.broker.bus import ID_HEADER, Bus, BusError, Consumer, DeadLetter, Delivery, Stream
+from shared.broker.bus import (
+    ID_HEADER,
+    Asked,
+    Bus,
+    BusError,
+    Consumer,
+    DeadLetter,
+    Dealing,
+    Delivery,
+    Lag,
+    Parking,
+    Reply,
+    Service,
+    Stream,
+    WaitingMessage,
+    unwatched,
+)
 from shared.broker.dead import (
     CAUSE_HEADER,
     CONSUMER_HEADER,
@@ -20,17 +36,21 @@ from shared.broker.dead import (
     replay_id,
     replay_to,
 )
+from shared.broker.nats.answers import JetStreamError, api_answer, status_of
 from shared.broker.nats.blobs import CONFIG as BLOBS_CONFIG
 from shared.broker.nats.blobs import Blobs
-from shared.broker.nats.client import JetStreamError, NatsClient, api_answer, status_of
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.handing import Handing, NatsDelivery
 from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.pull import Pull, PullSettings
+from shared.broker.nats.services import NatsService, check_size
 from shared.broker.nats.streams import (
     ADVISORIES,
     NO_CONSUMER,
     NO_STREAM,
     ensure_consumer,
     ensure_stream,
+    stored,
     stream_config,
     stream_info,
 )
@@ -45,39 +65,9 @@ log = logging.getLogger("moorage.nats")
 OUTSTANDING = 512
 """Publishes that wait for the broker at the same time; more of them wait for their turn."""
 
-HEADROOM = 4096
-"""Bytes of the largest message that are left for headers."""
-
-
-class NatsDelivery:
-    """One message in hand; see the port."""
-
-    def __init__(self, client: NatsClient, message: "Msg") -> None:
-        self._client = client
-        self._reply = message.reply
-        self.subject = message.subject
-        self.payload = message.data
-        self.headers: Mapping[str, str] = message.headers or {}
-        # $JS.ACK.<stream>.<consumer>.<deliveries>..., or the same after <domain>.<account>
-        tokens = message.reply.split(".")
-        self.attempt = int(tokens[4] if len(tokens) == 9 else tokens[6])
-
-    async def ack(self) -> None:
-        await self._client.send(self._reply, b"+ACK")
-
-    async def nak(self, delay: float) -> None:
-        wait = f' {{"delay": {int(delay * 1e9)}}}' if delay > 0 else ""
-        await self._client.send(self._reply, b"-NAK" + wait.encode())
-
-    async def terminate(self, reason: str) -> None:
-        await self._client.send(self._reply, b"+TERM " + reason.encode())
-
-    async def in_progress(self) -> None:
-        await self._client.send(self._reply, b"+WPI")
-
 
 class NatsConsumption:
-    """A consumer at work: a pull that is never larger than the room in a window."""
+    """A consumer at work: a pull that is never larger than the room in a window, and what other copies hand on."""
 
     def __init__(
         self,
@@ -85,6 +75,8 @@ class NatsConsumption:
         consumer: Consumer,
         handle: "Callable[[Delivery], Awaitable[None]]",
         pull: PullSettings,
+        dealing: Dealing | None,
+        parking: Parking,
     ) -> None:
         self._bus = bus
         self._pull = Pull(
@@ -96,9 +88,22 @@ class NatsConsumption:
             at_once=at_once(consumer),
             settings=pull,
         )
-        self._window = Window(bus, consumer, handle, on_room=self._pull.kick)
+        self._handing: Handing | None = None
+        if dealing is not None:
+            self._handing = Handing(bus.client, consumer.name, dealing.copy)
+        self._window = Window(
+            bus,
+            consumer,
+            handle,
+            on_room=self._pull.kick,
+            dealing=dealing,
+            hand_on=self._handing.hand_on if self._handing is not None else None,
+            parking=parking,
+        )
 
     async def start(self) -> None:
+        if self._handing is not None:
+            await self._handing.start(self._window.take, self._window.keep)
         await self._pull.start()
 
     async def drain(self, timeout: float) -> bool:
@@ -107,6 +112,8 @@ class NatsConsumption:
         deadline = asyncio.get_running_loop().time() + timeout
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
+                if self._handing is not None:
+                    await self._handing.stop()
                 await self._pull.stop()
         finished = await self._window.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
         await self.abandon()
@@ -116,6 +123,8 @@ class NatsConsumption:
 
     async def abandon(self) -> None:
         """Stop at once and answer nothing, as a crash would."""
+        if self._handing is not None:
+            await self._handing.abandon()
         await self._pull.abandon()
         await self._window.abandon()
         self._bus.consumptions.discard(self)
@@ -128,8 +137,9 @@ class NatsBus(Bus):
 
     def __init__(self, client: NatsClient, pull: PullSettings | None = None) -> None:
         self.client = client
-        self.consumptions: set[NatsConsumption] = set()
+        self.consumptions: set[NatsConsumption | NatsService] = set()
         self._pull = pull or PullSettings()
+        self.lags = {}
         self._outstanding = asyncio.Semaphore(OUTSTANDING)
         self._blobs = Blobs(client)
 
@@ -163,28 +173,69 @@ class NatsBus(Bus):
         found = [f"stream {name}" for name in names if await stream_info(self.client, name) is None]
         for consumer in consumers:
             try:
-                await self.client.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+                info = await self.client.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+                self.lags[consumer.name] = Lag(info["num_pending"], info["num_ack_pending"])
             except JetStreamError as error:
                 if error.code not in (NO_CONSUMER, NO_STREAM):
                     raise
+                self.lags.pop(consumer.name, None)
                 found.append(f"consumer {consumer.name}")
         return found
 
     async def publish(self, subject: str, payload: bytes, *, id: str, headers: Mapping[str, str] | None = None) -> bool:
-        check_subject(subject)
-        if len(payload) > self.client.max_payload - HEADROOM:
-            raise ValueError(
-                f"message of {len(payload)} bytes on {subject}: the broker takes {self.client.max_payload}"
-            )
+        self._check(subject, payload)
         async with self._outstanding:
             answer = await self.client.request(subject, payload, {**(headers or {}), ID_HEADER: id})
         return not api_answer(answer).get("duplicate", False)
 
-    async def consume(self, consumer: Consumer, handle: "Callable[[Delivery], Awaitable[None]]") -> NatsConsumption:
-        consumption = NatsConsumption(self, consumer, handle, self._pull)
+    async def tell(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> None:
+        self._check(subject, payload)
+        await self.client.send(subject, payload, headers=headers)
+
+    def _check(self, subject: str, payload: bytes) -> None:
+        check_subject(subject)
+        check_size(self.client, subject, payload)
+
+    async def consume(
+        self,
+        consumer: Consumer,
+        handle: "Callable[[Delivery], Awaitable[None]]",
+        dealing: Dealing | None = None,
+        parking: Parking = unwatched,
+    ) -> NatsConsumption:
+        consumption = NatsConsumption(self, consumer, handle, self._pull, dealing, parking)
         await consumption.start()
         self.consumptions.add(consumption)
         return consumption
+
+    async def ask(
+        self, subject: str, payload: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        check_size(self.client, check_subject(subject), payload)
+        return await self.client.ask(subject, payload, headers, timeout=timeout)
+
+    async def serve(self, service: Service, handle: "Callable[[Asked], Awaitable[Reply]]") -> NatsService:
+        serving = NatsService(self.client, service, handle, self.consumptions.discard)
+        await serving.start()
+        self.consumptions.add(serving)
+        return serving
+
+    async def newest_id(self, stream: str, subject: str) -> str:
+        where = self.client.api_subject(f"DIRECT.GET.{stream}.{check_subject(subject)}")
+        answer = await self.client.request(where, b"")
+        status = status_of(answer)
+        if status not in (None, "404"):
+            raise BusError(f"the newest message on {subject}: the broker answers {status}")
+        return (answer.headers or {}).get(ID_HEADER, "") if status is None else ""
+
+    async def waiting(self, stream: str, subject: str, before: int) -> AsyncIterator[WaitingMessage]:
+        following = 1
+        while following < before:
+            found = await stored(self.client, stream, {"seq": following, "next_by_subj": check_subject(subject)})
+            if found is None or found.sequence >= before:
+                return
+            yield WaitingMessage(sequence=found.sequence, payload=found.payload, headers=dict(found.headers))
+            following = found.sequence + 1
 
     async def put_blob(self, payload: bytes) -> str:
         return await self._blobs.put(payload)

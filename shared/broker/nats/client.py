@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shared.broker.bus import BusError, Forbidden
+import msgspec
+
+from shared.broker.bus import BusError, Forbidden, Reply, Unanswered
+from shared.broker.nats.answers import NO_RESPONDERS, AwaitedAnswer, api_answer, status_of
 from shared.broker.nats.options import NatsOptions, without_credentials
+from shared.broker.services import answered
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
+
+    from shared.broker.nats.library import TolerantClient
 
 log = logging.getLogger("moorage.nats")
 
@@ -25,18 +29,10 @@ OLDEST_SERVER = (2, 12)
 RECONNECT_EVERY = 0.25  # seconds; a broker restarts in tens of milliseconds
 LONGEST_SILENCE = 60.0  # seconds between two log lines that say that we are still waiting
 ATTEMPT_TIMEOUT = 2.0  # seconds until a request is sent again, with the same id
+LOOK_FOR_OVERDUE = 0.1  # seconds between two looks for answers that are overdue: cheaper than a timer for each
 DEADLINE = 15.0  # seconds until a request is given up
-NO_RESPONDERS = "503"
 
 _QUOTED = re.compile(r'"([^"]*)"')
-
-
-class JetStreamError(BusError):
-    """JetStream refused; `code` is its error code (10071: wrong last sequence ...)."""
-
-    def __init__(self, code: int, description: str) -> None:
-        super().__init__(f"{description} ({code})")
-        self.code = code
 
 
 class LoginRefused(Forbidden):
@@ -53,27 +49,12 @@ class Listener(Protocol):
         ...
 
 
-class _Reply:
-    """The answer that a request waits for: the first message, or (`many`) all up to a status message."""
-
-    def __init__(self, subject: str, many: bool) -> None:
-        self.subject = subject
-        self.many = many
-        self.parts: list[Msg] = []
-        self.done: asyncio.Future[list[Msg]] = asyncio.get_running_loop().create_future()
-
-    def take(self, message: "Msg") -> None:
-        self.parts.append(message)
-        if not self.done.done() and (not self.many or status_of(message)):
-            self.done.set_result(self.parts)
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-
 class _Interrupted(Exception):
-    """The connection broke, or an answer is overdue: ask again."""
+    """The connection broke: ask again."""
+
+
+class _Overdue(_Interrupted):
+    """Neither an answer nor a connection came in time: the same."""
 
 
 class NatsClient:
@@ -88,11 +69,13 @@ class NatsClient:
         self._was_up = False
         self._closing = False
         self._silence, self._silent_until = 1.0, 0.0
-        self._replies: dict[str, _Reply] = {}
+        self._replies: dict[str, AwaitedAnswer] = {}
         self._count = 0
+        self._looking: asyncio.TimerHandle | None = None
         self._inbox = ""
         self._api = ""
-        self._nc: Client
+        self._nc: TolerantClient
+        self._failures: tuple[type[Exception], ...]
         self.listeners: set[Listener] = set()
         self.resends = 0
         """How often any request was sent again. If it has not grown, an answer belongs to the first attempt."""
@@ -118,7 +101,7 @@ class NatsClient:
         try:
             self._check_version()
             self._inbox = f"{self._nc.new_inbox()}."
-            await self._nc.subscribe(f"{self._inbox}*", cb=self._on_reply)
+            await self._nc.take(f"{self._inbox}*", "", self._on_reply)
         except BaseException:
             await self.close()
             raise
@@ -134,7 +117,7 @@ class NatsClient:
             settings = options.settings()
         except OSError as error:  # ssl.SSLError, for a file that is no certificate, is one too
             raise LoginRefused(f"NATS options: {error}") from error
-        self._nc = TolerantClient()
+        self._nc, self._failures = TolerantClient(), (Error, OSError)
         connecting = asyncio.create_task(self._connect(name, settings, connect_timeout))
         try:
             await asyncio.wait({connecting, self._refused}, return_when=asyncio.FIRST_COMPLETED)
@@ -223,8 +206,23 @@ class NatsClient:
 
     async def api(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A request to JetStream's API (subject below its prefix), its answer decoded; raises `JetStreamError`."""
-        answer = await self.request(self.api_subject(subject), json.dumps(body).encode() if body is not None else b"")
+        payload = msgspec.json.encode(body) if body is not None else b""
+        answer = await self.request(self.api_subject(subject), payload)
         return api_answer(answer)
+
+    async def ask(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None, *, timeout: float
+    ) -> Reply:
+        """Ask whoever serves a subject, once. Raises `Unanswered`, and `Forbidden` when permissions deny it."""
+        try:
+            (message,) = await self._ask_once(subject, payload, headers, many=False, patience=timeout)
+        except _Overdue:
+            raise Unanswered("Timeout", f"NATS, {subject}: no answer within {timeout:g} s") from None
+        except _Interrupted as interrupted:
+            raise Unanswered("Unavailable", f"NATS, {subject}: {interrupted}") from None
+        if status_of(message) == NO_RESPONDERS:
+            raise Unanswered("Nobody", f"NATS, {subject}: nobody answers there")
+        return answered(message.data, message.headers)
 
     def api_subject(self, subject: str) -> str:
         """Where a request to JetStream's API goes: `$JS.API`, or what our account imports it as."""
@@ -234,70 +232,80 @@ class NatsClient:
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None, *, many: bool, deadline: float
     ) -> "list[Msg]":
         reason = "no answer"
-        try:
-            async with asyncio.timeout(deadline):
-                while True:
-                    try:
-                        parts = await self._ask_once(subject, payload, headers, many)
-                    except _Interrupted as interrupted:
-                        reason = str(interrupted)
-                        self.resends += 1
-                        continue
-                    if status_of(parts[0]) != NO_RESPONDERS:
-                        return parts
-                    reason = "nobody answers there (no such stream, or JetStream is not ready)"
-                    await asyncio.sleep(RECONNECT_EVERY)
-        except TimeoutError:
-            raise BusError(f"NATS, {subject}: {reason}, for {deadline:g} s") from None
+        until = asyncio.get_running_loop().time() + deadline
+        while (left := until - asyncio.get_running_loop().time()) > 0:
+            try:
+                patience = min(ATTEMPT_TIMEOUT, left)
+                parts = await self._ask_once(subject, payload, headers, many=many, patience=patience)
+            except _Interrupted as interrupted:
+                reason = str(interrupted) or reason
+                self.resends += 1
+                continue
+            if status_of(parts[0]) != NO_RESPONDERS:
+                return parts
+            reason = "nobody answers there (no such stream, or JetStream is not ready)"
+            await asyncio.sleep(RECONNECT_EVERY)
+        raise BusError(f"NATS, {subject}: {reason}, for {deadline:g} s") from None
 
     async def _ask_once(
-        self, subject: str, payload: bytes, headers: Mapping[str, str] | None, many: bool
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None, *, many: bool, patience: float
     ) -> "list[Msg]":
+        if not self._up.is_set():
+            await self._connected_within(patience)
         if self.closed:
             raise BusError("the connection was closed")
-        await self._up.wait()
         self._count += 1
         token = str(self._count)
-        reply = self._replies[token] = _Reply(subject, many)
+        reply = self._replies[token] = AwaitedAnswer(subject, many, asyncio.get_running_loop().time() + patience)
         try:
             await self.send(subject, payload, reply=self._inbox + token, headers=headers)
-            async with asyncio.timeout(ATTEMPT_TIMEOUT):
-                return await reply.done
-        except TimeoutError:
-            raise _Interrupted("no answer") from None
+            if self._looking is None:
+                self._look_for_overdue()
+            return await reply.done
         finally:
             del self._replies[token]
             reply.done.cancel()
+
+    async def _connected_within(self, patience: float) -> None:
+        try:
+            async with asyncio.timeout(patience):
+                await self._up.wait()
+        except TimeoutError:
+            raise _Overdue from None
+
+    def _look_for_overdue(self) -> None:
+        """Fail the replies that did not come in time, and look again while any is waited for."""
+        now = asyncio.get_running_loop().time()
+        for reply in self._replies.values():
+            if reply.until <= now:
+                reply.fail(_Overdue("no answer"))
+        self._looking = None
+        if self._replies:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_FOR_OVERDUE, self._look_for_overdue)
 
     async def send(
         self, subject: str, payload: bytes = b"", *, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
         """Publish without waiting for anything; while reconnecting it is buffered, up to a bound."""
-        from shared.broker.nats.library import Error
-
         try:
             await self._nc.publish(subject, payload, reply, dict(headers) if headers else None)
-        except (Error, OSError) as error:
+        except self._failures as error:
             raise BusError(f"NATS, {subject}: {_text(error)}") from error
 
-    async def subscribe(self, subject: str, handle: "Callable[[Msg], Awaitable[None]]") -> "Subscription":
-        """Plain subscription; it is restored after reconnects."""
-        from shared.broker.nats.library import Error
-
+    async def subscribe(self, subject: str, take: "Callable[[Msg], None]", *, queue: str = "") -> "Subscription":
+        """Plain subscription, or one of a queue group; it is restored after reconnects. `take` must not block."""
         try:
-            return await self._nc.subscribe(subject, cb=handle)
-        except (Error, OSError) as error:
+            return await self._nc.take(subject, queue, take)
+        except self._failures as error:
             raise BusError(f"NATS, {subject}: {_text(error)}") from error
 
     async def flush(self, timeout: float = ATTEMPT_TIMEOUT) -> None:
         """Wait until the server has taken what was sent so far, and its complaints about it are here."""
-        from shared.broker.nats.library import Error
-
         try:
             async with asyncio.timeout(timeout):
                 await self._nc.flush()  # its PING overtakes what the library still holds in its buffer,
                 await self._nc.flush()  # so only a second one comes after all of that
-        except (Error, OSError, TimeoutError) as error:
+        except self._failures as error:
             raise BusError(f"NATS does not answer: {_text(error)}") from error
 
     async def drain(self, subscription: "Subscription") -> None:
@@ -310,7 +318,7 @@ class NatsClient:
         """A subject that nobody else uses."""
         return self._nc.new_inbox()
 
-    async def _on_reply(self, message: "Msg") -> None:
+    def _on_reply(self, message: "Msg") -> None:
         reply = self._replies.get(message.subject.removeprefix(self._inbox))
         if reply is not None:
             reply.take(message)
@@ -380,20 +388,3 @@ def _text(error: Exception) -> str:
 
 def _is_refusal(error: Exception, text: str) -> bool:
     return isinstance(error, ssl.SSLError) or "authorization" in text or "authentication" in text
-
-
-def status_of(message: "Msg") -> str | None:
-    """The status code of a message that the server itself made; None for all others.
-
-    A stored message may carry a header of that name as well; it is answered together with the stream's name.
-    """
-    headers = message.headers
-    return headers.get("Status") if headers and not message.data and "Nats-Stream" not in headers else None
-
-
-def api_answer(message: "Msg") -> dict[str, Any]:
-    """A JetStream answer, decoded; raises `JetStreamError` where it is an error."""
-    answer: dict[str, Any] = json.loads(message.data)
-    if error := answer.get("error"):
-        raise JetStreamError(error.get("err_code", 0), error.get("description", "unknown error"))
-    return answer

@@ -1,5 +1,6 @@
 """A connection to NATS: the bus and the store over it."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from shared.broker.bus import Bus
@@ -38,8 +39,10 @@ class Login(Protocol):
     def nats_api_prefix(self) -> str: ...
 
 
-async def connect(name: str, settings: Login, *, replicas: int = 1) -> tuple[Bus, Store]:
-    """The bus and the store on NATS; waits, and says so, while NATS is not there.
+async def connect(
+    name: str, settings: Login, *, replicas: int = 1, on_wait: Callable[[str], None] | None = None
+) -> tuple[Bus, Store]:
+    """The bus and the store on NATS; waits while NATS is not there, and says so in the log, or to `on_wait`.
 
     `replicas` is how many copies of each bucket there are to be, for who provisions them.
     """
@@ -56,5 +59,5 @@ async def connect(name: str, settings: Login, *, replicas: int = 1) -> tuple[Bus
         inbox_prefix=settings.nats_inbox_prefix,
         api_prefix=settings.nats_api_prefix,
     )
-    bus = await NatsBus.connect(settings.nats_url, name=name, options=options)
+    bus = await NatsBus.connect(settings.nats_url, name=name, options=options, on_wait=on_wait)
     return bus, NatsStore(bus.client, replicas=replicas)

@@ -27,10 +27,12 @@ INBOXES = "_INBOX.>"
 
 
 class Right(msgspec.Struct, frozen=True, order=True):
-    """A subject of the broker's account that may be published to. `answers`: how many come, if any are awaited."""
+    """A subject of another account (the broker's, or that of this name) that may be published to. `answers`: how many
+    come, if any are awaited."""
 
     subject: str
     answers: Literal["one", "many"] = "one"
+    of: str = ""
 
     @property
     def local(self) -> str:
@@ -38,18 +40,40 @@ class Right(msgspec.Struct, frozen=True, order=True):
         return f"{API_PREFIX}{self.subject.removeprefix(API)}" if self.subject.startswith(f"{API}.") else self.subject
 
 
+class Heard(msgspec.Struct, frozen=True, order=True):
+    """A subject of an account of this name that may be subscribed to, as `local`.
+
+    Only what that account's own user publishes is heard: NATS does not hand on what came from a third account.
+    """
+
+    subject: str
+    of: str
+    local: str
+
+
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """An account with one user. `own`: subjects that are used within the account alone."""
+    """An account with one user. `own`: subjects that are used within the account alone; `among`: such that its copies
+    both send to and listen on. `serves`: those on which it answers the accounts that have a right to ask it. `hears`:
+    what it may subscribe to.
+    """
 
     name: str
     summary: str
     rights: tuple[Right, ...]
     own: tuple[str, ...] = ()
+    serves: tuple[str, ...] = ()
+    among: tuple[str, ...] = ()
+    hears: tuple[Heard, ...] = ()
 
 
 def publishing(subject: str) -> tuple[Right, ...]:
     """To publish messages on what a subject covers."""
     return (Right(subject),)
+
+
+def asking(subject: str, account: str) -> tuple[Right, ...]:
+    """To ask what an account serves."""
+    return (Right(subject, of=account),)
 
 
 def consuming(consumer: Consumer) -> tuple[Right, ...]:
@@ -64,9 +88,30 @@ def consuming(consumer: Consumer) -> tuple[Right, ...]:
     )
 
 
+def replaying_part(stream: str, subject: str) -> tuple[Right, ...]:
+    """To read the messages of a stream on what a subject covers: NATS compares it with the filter that is asked for.
+
+    Whoever knows the name of a consumer could fetch from it too; so readers give theirs names that nobody guesses.
+    """
+    return (
+        Right(f"{API}.CONSUMER.CREATE.{stream}.*.{subject}"),
+        Right(f"{API}.CONSUMER.MSG.NEXT.{stream}.*", "many"),
+    )
+
+
 def looking(stream: str) -> tuple[Right, ...]:
     """To see whether a stream is there."""
     return (Right(f"{API}.STREAM.INFO.{stream}"),)
+
+
+def looking_through(stream: str) -> tuple[Right, ...]:
+    """To see any message of a stream, as its leader has it."""
+    return (Right(f"{API}.STREAM.MSG.GET.{stream}"),)
+
+
+def looking_up(stream: str, subject: str) -> tuple[Right, ...]:
+    """To see the newest message of a stream on any of the subjects that one covers."""
+    return (Right(f"{API}.DIRECT.GET.{stream}.{subject}"),)
 
 
 def reading(bucket: Bucket[Any]) -> tuple[Right, ...]:
@@ -115,31 +160,54 @@ def configuration(accounts: Sequence[Account], keys: Mapping[str, str]) -> dict[
     users: dict[Right, list[str]] = {}
     for account in accounts:
         for right in account.rights:
-            users.setdefault(right, []).append(account_name(account))
-    exports = [{**_exported(right), "accounts": names} for right, names in sorted(users.items())]
-    broker = {"jetstream": "enabled", "users": [{"nkey": keys["admin"]}], "exports": exports}
-    return {BROKER: broker, **{account_name(each): _importing(each, keys[each.name]) for each in accounts}}
+            users.setdefault(right, []).append(account_name(account.name))
+    exports: dict[str, list[dict[str, Any]]] = {}
+    for right, names in sorted(users.items()):
+        exports.setdefault(right.of, []).append({**_exported(right), "accounts": names})
+    for account in accounts:
+        for heard in account.hears:
+            told = {"stream": heard.subject, "accounts": [account_name(account.name)]}
+            exports.setdefault(heard.of, []).append(told)
+    broker = {"jetstream": "enabled", "users": [{"nkey": keys["admin"]}], "exports": exports.get("", [])}
+    others = {account_name(each.name): _account(each, keys[each.name], exports.get(each.name)) for each in accounts}
+    return {BROKER: broker, **others}
 
 
 def _exported(right: Right) -> dict[str, str]:
     return {"service": right.subject, **({"response_type": "stream"} if right.answers == "many" else {})}
 
 
-def account_name(account: Account) -> str:
-    return f"{BROKER}-{account.name}"
+def account_name(name: str) -> str:
+    """What the account of that name is called in NATS; the empty name is the broker's."""
+    return f"{BROKER}-{name}" if name else BROKER
 
 
-def _importing(account: Account, key: str) -> dict[str, Any]:
-    allowed = [*_local(account.rights), *account.own]
-    permissions = {"publish": {"allow": allowed}, "subscribe": {"allow": [INBOXES]}}
+def _account(account: Account, key: str, exports: list[dict[str, Any]] | None) -> dict[str, Any]:
+    permissions: dict[str, Any] = {
+        "publish": _only((*_local(account.rights), *account.own, *account.among)),
+        "subscribe": _only((INBOXES, *account.serves, *account.among, *(each.local for each in account.hears))),
+    }
+    if account.serves:
+        permissions["allow_responses"] = True
     imports = [
         {
-            "service": {"account": BROKER, "subject": right.subject},
+            "service": {"account": account_name(right.of), "subject": right.subject},
             **({"to": right.local} if right.local != right.subject else {}),
         }
         for right in account.rights
     ]
-    return {"users": [{"nkey": key, "permissions": permissions}], "imports": imports}
+    imports += [
+        {"stream": {"account": account_name(each.of), "subject": each.subject}, "to": each.local}
+        for each in account.hears
+    ]
+    user = {"nkey": key, "permissions": permissions}
+    return {"users": [user], "imports": imports, **({"exports": exports} if exports else {})}
+
+
+def _only(subjects: Iterable[str]) -> dict[str, list[str]]:
+    """What is allowed, and nothing else. NATS takes an empty list for everything."""
+    allowed = list(subjects)
+    return {"allow": allowed} if allowed else {"deny": [">"]}
 
 
 def _local(rights: Iterable[Right]) -> list[str]:

@@ -6,7 +6,6 @@ the last one is used up. While nothing comes, the server sends heartbeats; when 
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -65,6 +64,7 @@ class Pull:
         self._stale = False
         self._denied: str | None = None
         self._complaint = ""
+        self._heard = 0.0
         self._wake = asyncio.Event()
         self._inbox = ""
         self._subscription: Subscription | None = None
@@ -109,8 +109,9 @@ class Pull:
             self._loop.cancel()
 
     def kick(self) -> None:
-        """There is room again."""
-        self._wake.set()
+        """There may be room again."""
+        if self._worth_asking_for():
+            self._wake.set()
 
     # Listener
 
@@ -141,24 +142,35 @@ class Pull:
             await self._restart()
         self._wake.clear()
         await self._request()
+        now, patience = asyncio.get_running_loop().time(), self._settings.heartbeat * MISSED
         try:
-            async with asyncio.timeout(self._settings.heartbeat * MISSED if self._asked else None):
+            async with asyncio.timeout(self._heard + patience - now if self._asked else None):
                 await self._wake.wait()
         except TimeoutError:
-            if self._client.connected:
-                self._lost("no sign of life from the consumer")
+            now = asyncio.get_running_loop().time()
+            if self._asked and now - self._heard >= patience:
+                self._heard = now
+                if self._client.connected:
+                    self._lost("no sign of life from the consumer")
+
+    def _worth_asking_for(self) -> int:
+        """So many more messages, 0 while it would be few beside what is asked for."""
+        batch = self._room() - self._asked
+        return batch if batch > 0 and (not self._asked or batch >= self._worthwhile) else 0
 
     async def _request(self) -> None:
-        batch = self._room() - self._asked
-        if batch <= 0 or (self._asked and batch < self._worthwhile):
+        batch = self._worth_asking_for()
+        if not batch:
             return
+        if not self._asked:
+            self._heard = asyncio.get_running_loop().time()
         request = {
             "batch": batch,
             "expires": int(self._settings.expires * 1e9),
             "idle_heartbeat": int(self._settings.heartbeat * 1e9),
         }
         # The size of the batch is part of the reply subject: a refusal says by it how many were refused.
-        await self._client.send(self._next, json.dumps(request).encode(), reply=f"{self._inbox}.{batch}")
+        await self._client.send(self._next, msgspec.json.encode(request), reply=f"{self._inbox}.{batch}")
         self._asked += batch
 
     async def _subscribe(self) -> None:
@@ -174,14 +186,15 @@ class Pull:
         await self._subscribe()
         self._stale = False
 
-    async def _on_message(self, message: "Msg") -> None:
-        self._wake.set()
+    def _on_message(self, message: "Msg") -> None:
+        self._heard = asyncio.get_running_loop().time()
         if message.subject.startswith(self._inbox):  # from the server itself: stored messages keep their subject
             self._on_status(message)
         else:
             self._all_is_well()
             self._asked = max(0, self._asked - 1)
             self._take(message)
+        self.kick()
 
     def _on_status(self, message: "Msg") -> None:
         headers = message.headers or {}

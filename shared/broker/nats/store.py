@@ -1,18 +1,19 @@
 """The state in JetStream key-value buckets; laid out as other NATS clients and the `nats` tool read them."""
 
-import asyncio
-import base64
-import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.broker.bus import ID_HEADER, BusError, Forbidden
-from shared.broker.nats.client import JetStreamError, NatsClient, api_answer, status_of
-from shared.broker.nats.pull import Pull, PullSettings
-from shared.broker.nats.streams import ensure_stream, stream_info
+import msgspec
+
+from shared.broker.bus import ID_HEADER, BusError
+from shared.broker.nats.answers import JetStreamError, api_answer, position_of, status_of
+from shared.broker.nats.client import NatsClient
+from shared.broker.nats.pull import PullSettings
+from shared.broker.nats.reader import LAST, StreamReader
+from shared.broker.nats.streams import ensure_stream, stored, stream_info
 from shared.broker.store import MOST_SINCE, Bucket, Conflict, Raw, RawBucket, Store
 from shared.broker.subjects import check_key
 
@@ -24,12 +25,8 @@ log = logging.getLogger("moorage.nats")
 LARGEST_VALUE = 1_000_000
 """Bytes; a message of a default server holds 1 MiB, headers included."""
 
-NO_MESSAGE = 10037
-"""JetStream's error code for a subject without a message."""
-
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 TOMBSTONES_KEPT = "3600"  # seconds; a watcher that was away for longer finds the key gone when it reads all again
-AT_ONCE = 500  # entries that a watcher asks for ahead
 DIRECT_LIMIT = "413"  # a direct get answers at most 1,024 subjects
 
 
@@ -83,7 +80,7 @@ class NatsBucket(RawBucket):
         known: dict[str, int] = {}  # what was delivered as present
         synced = False
         while True:
-            async with _Reader(self._client, self._stream, self._below(""), self._pull) as reader:
+            async with StreamReader(self._client, self._stream, self._below(""), LAST, self._pull) as reader:
                 if synced:
                     found = [self._delivered(message) async for message in reader.present()]
                     if reader.lost:
@@ -106,7 +103,7 @@ class NatsBucket(RawBucket):
 
     async def _entries_by_consumer(self, prefix: str) -> list[Raw]:
         while True:
-            async with _Reader(self._client, self._stream, self._below(prefix), self._pull) as reader:
+            async with StreamReader(self._client, self._stream, self._below(prefix), LAST, self._pull) as reader:
                 found = [self._delivered(message) async for message in reader.present()]
                 if not reader.lost:
                     return [raw for raw in found if raw.value is not None]
@@ -114,7 +111,7 @@ class NatsBucket(RawBucket):
     async def _direct_get(self, request: Mapping[str, Any]) -> list[Raw] | None:
         """Messages from any copy of the stream, deletions among them; None where they are too many."""
         subject = self._client.api_subject(f"DIRECT.GET.{self._stream}")
-        messages = await self._client.request_many(subject, json.dumps(request).encode())
+        messages = await self._client.request_many(subject, msgspec.json.encode(request))
         status = status_of(messages[-1])
         if status == DIRECT_LIMIT:
             return None
@@ -123,27 +120,11 @@ class NatsBucket(RawBucket):
         return [self._stored(message) for message in messages[:-1]]
 
     async def _last(self, subject: str) -> Raw | None:
-        stored = await self._last_stored(subject)
-        if stored is None:
+        found = await stored(self._client, self._stream, {"last_by_subj": subject})
+        if found is None:
             return None
-        message, headers = stored
-        value = None if _is_deletion(headers) else base64.b64decode(message.get("data", ""))
-        return Raw(message["subject"].removeprefix(self._prefix), value, int(message["seq"]))
-
-    async def _last_stored(self, subject: str) -> tuple[dict[str, Any], Mapping[str, str]] | None:
-        """The last message of a subject and its headers, from the leader of the stream.
-
-        A direct get may be answered by a copy that is some milliseconds behind the leader.
-        """
-        try:
-            answer = await self._client.api(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject})
-        except JetStreamError as error:
-            if error.code == NO_MESSAGE:
-                return None
-            raise
-        message: dict[str, Any] = answer["message"]
-        lines = base64.b64decode(message.get("hdrs", "")).decode(errors="replace").split("\r\n")
-        return message, dict(line.split(": ", 1) for line in lines if ": " in line)
+        value = None if _is_deletion(found.headers) else found.payload
+        return Raw(found.subject.removeprefix(self._prefix), value, found.sequence)
 
     async def _write(self, key: str, value: bytes, headers: Mapping[str, str]) -> int:
         if len(value) > LARGEST_VALUE:
@@ -162,8 +143,8 @@ class NatsBucket(RawBucket):
 
     async def _written(self, subject: str, write: str) -> int | None:
         """The revision of the last write, if it is the one with this id."""
-        stored = await self._last_stored(subject)
-        return int(stored[0]["seq"]) if stored is not None and stored[1].get(ID_HEADER) == write else None
+        found = await stored(self._client, self._stream, {"last_by_subj": subject})
+        return found.sequence if found is not None and found.headers.get(ID_HEADER) == write else None
 
     def _below(self, prefix: str) -> str:
         return f"{self._prefix}{prefix}.>" if prefix else f"{self._prefix}>"
@@ -175,7 +156,7 @@ class NatsBucket(RawBucket):
 
     def _delivered(self, message: "Msg") -> Raw:
         """From a consumer, which answers the sequence in the reply subject."""
-        return self._raw(message.subject, message, message.metadata.sequence.stream)
+        return self._raw(message.subject, message, position_of(message.reply).stream)
 
     def _raw(self, subject: str, message: "Msg", revision: int) -> Raw:
         value = None if _is_deletion(message.headers or {}) else message.data
@@ -184,91 +165,6 @@ class NatsBucket(RawBucket):
 
 def _is_deletion(headers: Mapping[str, str]) -> bool:
     return "KV-Operation" in headers or "Nats-Marker-Reason" in headers
-
-
-class _Reader:
-    """Reads the last message of every subject, then what is added, in order, until something is lost."""
-
-    def __init__(self, client: NatsClient, stream: str, subject: str, pull: PullSettings) -> None:
-        self._client = client
-        self._stream = stream
-        self._subject = subject
-        self._settings = pull
-        self._queue: asyncio.Queue[Msg | None] = asyncio.Queue()  # bounded by what is asked for: AT_ONCE
-        self._pending = 0
-        self._sequence = 0
-        self._pull: Pull
-        self.lost = False
-
-    async def __aenter__(self) -> "_Reader":
-        self._name = f"watch-{uuid.uuid4().hex[:16]}"
-        self._pending = await self._create()
-        self._pull = Pull(
-            self._client,
-            self._stream,
-            self._name,
-            take=self._queue.put_nowait,
-            room=lambda: AT_ONCE - self._queue.qsize(),
-            at_once=AT_ONCE,
-            on_lost=self._on_lost,
-            settings=self._settings,
-        )
-        await self._pull.start()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._pull.abandon()
-
-    async def present(self) -> "AsyncIterator[Msg]":
-        """The entries that were there when the reader was made."""
-        while self._pending and (message := await self._take()) is not None:
-            self._pending = message.metadata.num_pending
-            yield message
-
-    async def changes(self) -> "AsyncIterator[Msg]":
-        """The entries that are added, for as long as nothing is lost."""
-        while (message := await self._take()) is not None:
-            yield message
-
-    async def _take(self) -> "Msg | None":
-        message = None if self.lost else await self._queue.get()
-        self._pull.kick()
-        if message is None:
-            return None
-        self._sequence += 1
-        if message.metadata.sequence.consumer != self._sequence:
-            self._on_lost("a gap in the sequence")
-            return None
-        return message
-
-    def _on_lost(self, reason: str) -> None:
-        log.info("reading the bucket again", extra={"stream": self._stream, "reason": reason})
-        self.lost = True
-        self._queue.put_nowait(None)
-
-    async def _create(self) -> int:
-        """Make the consumer, however long it takes for the bucket to be there; returns how many messages wait."""
-        config = {
-            "name": self._name,
-            "deliver_policy": "last_per_subject",
-            "ack_policy": "none",
-            "filter_subject": self._subject,
-            "mem_storage": True,
-            "num_replicas": 1,
-            "inactive_threshold": int(60e9),
-        }
-        request = {"stream_name": self._stream, "config": config}
-        pause = 0.05
-        while True:
-            try:
-                answer = await self._client.api(f"CONSUMER.CREATE.{self._stream}.{self._name}.{self._subject}", request)
-                return int(answer["num_pending"])
-            except BusError as error:
-                if isinstance(error, Forbidden) or self._client.closed:
-                    raise
-                log.warning("cannot watch a bucket yet", extra={"stream": self._stream, "reason": str(error)})
-                await asyncio.sleep(pause)
-                pause = min(2.0, pause * 2)
 
 
 class NatsStore(Store):
@@ -305,7 +201,7 @@ def bucket_config(bucket: Bucket[Any], replicas: int, first_revision: int) -> di
         "discard": "new",
         "max_msgs_per_subject": 1,
         "max_bytes": bucket.max_bytes,
-        "max_age": 0,
+        "max_age": int(bucket.max_age * 1e9),
         "duplicate_window": int(120e9),
         "num_replicas": replicas,
         "first_seq": first_revision,

@@ -25,10 +25,14 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Credentials:
-    """An API server and our identity there. Certificates and keys are PEM; `repr` shows no secret."""
+    """An API server and our identity there. Certificates and keys are PEM; `repr` shows no secret.
+
+    Files are read again when they change; `ca` is what was in `ca_file` at first.
+    """
 
     server: str
     ca: bytes | None = None
+    ca_file: Path | None = None
     token: str = ""
     token_file: Path | None = None
     certificate: bytes | None = None
@@ -85,6 +89,7 @@ def in_cluster(directory: Path = _SERVICE_ACCOUNT, environment: Mapping[str, str
     return Credentials(
         server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
         ca=_read_file(directory / "ca.crt"),
+        ca_file=directory / "ca.crt",
         token_file=token,
         namespace=namespace.read_text().strip() if namespace.is_file() else "default",
     )
@@ -144,6 +149,7 @@ def _credentials(documents: list[_Document], context: str | None) -> Credentials
     found = Credentials(
         server=_url(cluster_home, cluster, "server").rstrip("/"),
         ca=_material(cluster_home, cluster, "certificate-authority"),
+        ca_file=_material_file(cluster_home, cluster, "certificate-authority"),
         token=_text(user_home, user, "token"),
         token_file=_file(user_home, user, "tokenFile"),
         certificate=_material(user_home, user, "client-certificate"),
@@ -213,6 +219,11 @@ def _material(document: _Document, section: dict[str, Any], key: str) -> bytes |
             raise ConfigError(f"{document.name}: {key}-data is not base64") from None
     path = _file(document, section, key)
     return _read_file(path) if path else None
+
+
+def _material_file(document: _Document, section: dict[str, Any], key: str) -> Path | None:
+    """The file that `_material` was read from; None where it was not."""
+    return None if section.get(f"{key}-data") else _file(document, section, key)
 
 
 def _plugin(document: _Document, cluster: dict[str, Any], user: dict[str, Any]) -> Plugin | None:

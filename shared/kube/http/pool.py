@@ -1,7 +1,13 @@
-"""Connections that wait for their next request, at most so many at once, and soon no more than one."""
+"""Connections that wait for their next request, at most so many at once, and soon no more than one.
+
+To open one costs as much processor time as ten requests, here and at the server. So they are opened one after the
+other, where none comes back soon, and whoever waits takes what comes back meanwhile: a server that answers quickly is
+asked over one or two.
+"""
 
 import asyncio
 import ssl
+from collections import Counter, deque
 from typing import Final, TypeAlias
 
 from shared.kube.errors import Closed
@@ -11,6 +17,7 @@ from shared.kube.http.origin import Origin
 
 KEPT: Final = 60.0  # seconds for which a connection waits that is the only one to its server
 SPARE: Final = 10.0  # seconds for which the others wait: each takes 40 KB here, and more at the server
+PATIENCE: Final = 0.01  # seconds in which one may come back before another is opened, which takes about as long
 
 _Key: TypeAlias = tuple[Origin, ssl.SSLContext | None]
 
@@ -22,38 +29,53 @@ class Pool:
         self._dialer = dialer
         self._turns = asyncio.Semaphore(limit)
         self._idle: dict[_Key, list[Connection]] = {}
+        self._opening: set[_Key] = set()
+        self._asking: dict[_Key, deque[asyncio.Future[Exception | None]]] = {}  # those who wait while one is opened
         self._taken: set[Connection] = set()
+        self._lent: Counter[_Key] = Counter()  # of those, how many come back
         self._sweeping: asyncio.TimerHandle | None = None
         self._closed = False
+        self._retired = False
 
     async def take(self, to: Origin, tls: ssl.SSLContext | None) -> Connection:
         """A connection to be given back by `give`, in whatever state. Raises Closed, and as `Dialer.dial` does."""
         await self._turns.acquire()
         try:
-            connection = self._waiting((to, tls))
-            if connection is None:
-                return await self.open(to, tls)
+            connection = await self._next((to, tls))
         except BaseException:
             self._turns.release()
             raise
-        self._taken.add(connection)
+        self._lent[to, tls] += 1
         return connection
 
     def give(self, connection: Connection, to: Origin, tls: ssl.SSLContext | None) -> None:
         """Take a connection back, and keep it for the next if it can be used again."""
         self._turns.release()
         self._taken.discard(connection)
-        if self._closed or not connection.reusable:
+        self._lent[to, tls] -= 1
+        if not self._lent[to, tls]:
+            del self._lent[to, tls]
+        if self._closed or self._retired or not connection.reusable:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
         self._idle.setdefault((to, tls), []).append(connection)
+        self._wake((to, tls))
         if self._sweeping is None:
             self._sweeping = loop.call_later(SPARE, self._sweep)
 
     async def open(self, to: Origin, tls: ssl.SSLContext | None) -> Connection:
-        """A new connection, to be dropped by `drop`, that does not count towards the limit."""
+        """A connection to be dropped by `drop`, that does not count towards the limit: one that waits, or a new one.
+
+        Whoever follows a collection has just read it, so that its connection waits, and often for nothing else.
+        """
+        if (waiting := self._waiting((to, tls))) is not None:
+            self._taken.add(waiting)
+            return waiting
+        return await self._dialed(to, tls)
+
+    async def _dialed(self, to: Origin, tls: ssl.SSLContext | None) -> Connection:
         self._check()
         connection = await self._dialer.dial(to, tls)
         try:
@@ -69,6 +91,13 @@ class Pool:
         self._taken.discard(connection)
         connection.abort()
 
+    def retire(self) -> None:
+        """Keep no connection that nobody uses, from now on. What is asked yet is answered."""
+        self._retired = True
+        for connection in [each for waiting in self._idle.values() for each in waiting]:
+            connection.abort()
+        self._idle.clear()
+
     async def close(self) -> None:
         """End all connections; requests under way fail."""
         self._closed = True
@@ -78,6 +107,63 @@ class Pool:
             connection.abort()
         self._idle.clear()
         await asyncio.sleep(0)  # so that the event loop ends before its transports do not
+
+    async def _next(self, key: _Key) -> Connection:
+        """One that waits or comes back, or a new one. What is wrong with a new one is so for all who wait for it.
+
+        Whoever was called and finds that somebody who came later was faster waits on in front, and not for longer.
+        """
+        loop, place = asyncio.get_running_loop(), deque[asyncio.Future[Exception | None]].append
+        patient_until = loop.time() + PATIENCE
+        while (connection := self._waiting(key)) is None:
+            opening = key in self._opening
+            if not opening and not (self._lent[key] and loop.time() < patient_until):
+                return await self._opened(key)
+            woken: asyncio.Future[Exception | None] = loop.create_future()
+            place(self._asking.setdefault(key, deque()), woken)
+            place = deque.appendleft
+            try:
+                async with asyncio.timeout_at(None if opening else patient_until):
+                    error = await woken
+            except TimeoutError:
+                error = None
+            except asyncio.CancelledError:
+                self._wake(key)  # it may have been called just now
+                raise
+            if error is not None:
+                raise error
+        self._taken.add(connection)
+        if key not in self._opening:
+            self._wake(key)
+        return connection
+
+    async def _opened(self, key: _Key) -> Connection:
+        self._opening.add(key)
+        try:
+            connection = await self._dialed(*key)
+        except Exception as error:
+            self._opening.discard(key)
+            while self._wake(key, error):
+                pass
+            raise
+        except BaseException:
+            self._opening.discard(key)
+            self._wake(key)
+            raise
+        self._opening.discard(key)
+        self._wake(key)
+        return connection
+
+    def _wake(self, key: _Key, error: Exception | None = None) -> bool:
+        """Call the first who waits, for a connection came back, or the next is to be opened; False if nobody does."""
+        waiting = self._asking.get(key)
+        while waiting:
+            woken = waiting.popleft()
+            if not woken.done():
+                woken.set_result(error)
+                return True
+        self._asking.pop(key, None)
+        return False
 
     def _check(self) -> None:
         if self._closed:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from services.binding import lifecycle
+from services.binding import lease
 from services.binding.binder import Binder
 from services.sandbox.wire.http import Request
 from shared.api import decode_binding, decode_placement
@@ -50,6 +50,15 @@ async def test_what_is_placed_into_a_warm_target_takes_three_requests_there(scen
     await scene.insist(binder, message)
     assert [each.split()[0] for each in requests] == ["POST", "GET", "PATCH"]
     assert requests[0].endswith("/namespaces/moorage-system/configmaps")
+
+
+async def test_where_nothing_was_placed_yet_nobody_looks_for_what_cannot_be_there(scene: Scene, binder: Binder) -> None:
+    ref = await placed(scene, "web")
+    message = scene.assigned(ref, await scene.decide(ref, "east"))
+    requests = scene.count_requests("target:east")
+    await scene.insist(binder, message)
+    looks = [each for each in requests if each.startswith("GET")]
+    assert not [each for each in looks if "configmaps" in each or each.endswith("/namespaces/shop")]
 
 
 async def test_what_changed_nothing_about_its_kinds_writes_no_parent(scene: Scene, binder: Binder) -> None:
@@ -114,7 +123,21 @@ async def test_targets_that_are_bound_at_once_share_what_is_read_on_the_hub(scen
     requests = scene.count_requests(TEAM)
     await asyncio.gather(*(binder.bind(message) for message in messages))
     read = sorted(each.rsplit("/", 2)[-2] for each in requests if each.startswith("GET"))
-    assert read == ["deployments", "placementdecisions", "placements", "shop"]  # the last are its Services
+    # The namespace is read for the labels of the one that is made in west; the last are the Services in it. What is
+    # read is shared while it is under way: where one of the two is behind, some is read again.
+    assert set(read) == {"deployments", "namespaces", "placementdecisions", "placements", "shop"}
+    assert len(read) <= 7
+
+
+async def test_placements_that_are_bound_at_once_share_the_list_of_services_of_their_namespace(
+    scene: Scene, binder: Binder
+) -> None:
+    refs = [await placed(scene, f"web-{number}") for number in range(8)]
+    messages = [scene.assigned(ref, await scene.decide(ref, "east")) for ref in refs]
+    requests = scene.count_requests(TEAM)
+    await asyncio.gather(*(scene.insist(binder, message) for message in messages))
+    # One for who asks first, the next for who asked meanwhile; who is behind all of these asks once more.
+    assert 0 < sum(each.partition("?")[0].endswith("/namespaces/shop/services") for each in requests) <= 4
 
 
 async def of_many(scene: Scene, *names: str) -> PlacementRef:
@@ -237,7 +260,7 @@ async def test_a_target_that_is_left_alone_leaves_no_lease_behind(
         await binder.bind(message)
     binding = await scene.binding(ref)
     assert binding is not None
-    assert lifecycle.leased(decode_binding(binding), scene.clock(), 25.0) == 0
+    assert lease.remaining(decode_binding(binding), scene.clock(), 25.0) == 0
 
 
 async def test_a_first_attempt_that_nobody_decided_leaves_nothing_behind(scene: Scene, binder: Binder) -> None:

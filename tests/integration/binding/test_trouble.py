@@ -86,8 +86,8 @@ async def test_without_the_right_to_make_namespaces_those_that_are_there_will_do
         (
             "east",
             {"manifests": [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}}]},
-            "ClusterScoped",
-            "Namespace is cluster-scoped",
+            "Unfit",
+            "Namespace kube-system is of a kind that is never placed",
         ),
         ("east", {"overrides": [{"patches": [{"op": "remove", "path": "/nowhere"}]}]}, "Unfit", "fits none of the 1"),
     ],

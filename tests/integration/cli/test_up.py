@@ -1,14 +1,15 @@
 """`moorage up` as a process: says where everything is, ends well, and says in one line what is wrong."""
 
 import os
+import re
 from pathlib import Path
 
 import psutil
 
-from tests.support.process import Process, process
+from tests.support.process import BIN, Process, process
 from tests.support.waiting import until
 
-FAST = ["moorage", "up", "--workers", "none"]
+FAST = ["moorage", "up"]
 
 
 def complaints(command: Process) -> list[str]:
@@ -18,7 +19,8 @@ def complaints(command: Process) -> list[str]:
 
 async def fails(*args: str, code: int = 1) -> str:
     """The one line that the command gives as its reason."""
-    async with process([*FAST, *args], dict(os.environ)) as command:
+    fast = () if "--workers" in args else ("--workers", "none")
+    async with process([*FAST, *fast, *args], dict(os.environ)) as command:
         assert await command.ends() == code, command.output
         assert not any("Traceback" in line for line in command.lines), command.output
         assert len(complaints(command)) == 1, command.output
@@ -35,9 +37,20 @@ async def test_one_line_of_json_says_where_everything_is_and_sigterm_ends_it_all
         assert [path for path in paths if not os.path.isfile(path)] == []  # noqa: ASYNC240, PTH113 - a test may look
         children = psutil.Process(command.child.pid).children(recursive=True)
         assert len(children) == 4  # with the NATS server
+        user = min(place["users"])
+        shell = (
+            f'eval "$(moorage env --data {tmp_path} --user {user})"; echo $MOORAGE_NATS_URL $KUBECONFIG $MOORAGE_USER'
+        )
+        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+        async with process(["/bin/sh", "-c", shell], env) as told:
+            assert await told.ends() == 0, told.output
+            assert told.output.split() == [place["nats"], place["users"][user], user]
         command.terminate()
         assert await command.ends() == 0, command.output
     assert [child for child in children if child.is_running()] == []
+    async with process(["moorage", "env", "--data", str(tmp_path)], dict(os.environ)) as told:
+        assert await told.ends() == 1
+        assert told.output.endswith("is not there: `moorage up` writes it, for as long as it runs")
 
 
 async def test_a_signal_while_it_still_starts_ends_it_all(tmp_path: Path) -> None:
@@ -80,8 +93,24 @@ async def test_a_hub_kubeconfig_that_is_not_there_is_one_line(tmp_path: Path) ->
 
 
 async def test_a_second_one_on_the_same_folder_is_one_line(tmp_path: Path) -> None:
-    async with process([*FAST, "--data", str(tmp_path), "-o", "json"], dict(os.environ)) as first:
+    async with process([*FAST, "--workers", "none", "--data", str(tmp_path), "-o", "json"], dict(os.environ)) as first:
         await first.record(lambda record: "nats" in record)
         assert "another NATS server is using" in await fails("--data", str(tmp_path))
         first.terminate()
         assert await first.ends() == 0
+
+
+async def test_it_says_from_the_first_second_how_far_it_is(tmp_path: Path) -> None:
+    args = ["moorage", "up", "--data", str(tmp_path), "--workers", "scheduler,policy"]
+    async with process(args, dict(os.environ)) as command:
+        await until(lambda: "Ctrl-C stops everything." in command.output, within=60)
+        steps = re.findall(r"^\[ *\d+\.\d s\] (.*)$", command.output, re.MULTILINE)
+        assert steps[:3] == ["starting NATS", "starting the sandbox", "starting 2 workers"]
+        assert sorted(steps[3:]) == ["policy is ready", "scheduler is ready"]
+        assert command.output.index("[") < command.output.index("NATS  ")
+
+
+async def test_what_is_not_ready_in_time_is_named_and_all_is_stopped(tmp_path: Path) -> None:
+    args = ["--nats-url", "nats://127.0.0.1:1", "--kubeconfig", str(tmp_path / "none"), "--data", str(tmp_path)]
+    said = await fails("--workers", "scheduler", "--wait-timeout", "1s", *args)
+    assert "scheduler is not ready in time (--wait-timeout)" in said

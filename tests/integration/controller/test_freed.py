@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.controller.workspace import WorkspaceWatch
+from shared.hub.access import AllowAll
 from shared.hub.resources import DECISIONS
 from tests.support.scene import BOUND, PLATFORM, Scene
 from tests.support.waiting import until
@@ -21,7 +22,7 @@ async def freed(scene: Scene) -> AsyncIterator[asyncio.Queue[int]]:
         decision = watch.decision(watch.ref("shop", "web"))
         told.put_nowait(decision.attempt if decision else 0)
 
-    watch = WorkspaceWatch("root:team", scene.team, lambda _: None, lambda _: None, lambda _: None, note)
+    watch = WorkspaceWatch("root:team", scene.team, AllowAll(), *[lambda _: None] * 5, note)
     running = asyncio.create_task(watch.run())
     await until(lambda: watch.synced)
     yield told

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.controller.referred import KINDS, Referred
-from services.controller.workload import select
+from services.controller.referred import Referred
 from services.sandbox.wire.http import Request, Response
+from shared.hub.references import REFERRED
+from shared.hub.workload import select
 from shared.kube.resources import CONFIGMAPS, SECRETS, SERVICES
 from shared.model.refs import PlacementRef
 from tests.support.manifests import deployment
@@ -126,7 +127,7 @@ async def test_only_what_is_referred_to_is_followed(scene: Scene, watched: Watch
     await watched.versions(WEB, select({**deployment(), "kind": "Unknown"}))
     asked = {each.partition("/namespaces/shop/")[2] for each in requests}
     assert asked <= {"configmaps", "secrets", "services"}
-    assert set(KINDS) >= {"ConfigMap", "Secret", "Service", "ServiceAccount", "PersistentVolumeClaim"}
+    assert set(REFERRED) >= {"ConfigMap", "Secret", "Service", "ServiceAccount", "PersistentVolumeClaim"}
 
 
 @pytest.mark.parametrize("status", [403, 404])

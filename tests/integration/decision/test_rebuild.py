@@ -24,7 +24,7 @@ from shared.kube.resources import CRDS, NAMESPACES
 from shared.model.refs import PlacementRef
 from shared.model.target import Workspace
 from shared.pipeline.buckets import BUCKETS, RESERVATIONS, WORKSPACES
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 from shared.process.settings import Settings
 
 BOUND = 20.0

@@ -15,7 +15,7 @@ from shared.broker.table import Table
 from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef
 from shared.pipeline.buckets import BUCKETS, RESERVATIONS
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 from tests.support.waiting import until
 
 BOUND = 20.0

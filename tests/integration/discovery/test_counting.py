@@ -198,3 +198,18 @@ async def test_whose_the_namespaces_of_a_target_are_is_known(scene, east):
     assert claims["theirs"] is None
     assert claims["default"] is None
     assert not {"free", "kube-system", "moorage-system"} & claims.keys()
+
+
+async def test_namespaces_that_we_made_and_nothing_is_placed_in_are_known(scene, east):
+    for name, manager in (("theirs", "owner"), ("ours", "moorage")):
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        await east.client.create(NAMESPACES, namespace, field_manager=manager)
+
+    async def look():
+        entry = await scene.entry(PLATFORM, "east")
+        return entry.unused if entry is not None else ()
+
+    async with scene.running(capacity_interval_seconds=0.1):
+        assert await until(look) == ("ours", "shop")
+        await east.place()
+        await until(look, holds=lambda found: found == ("ours",))

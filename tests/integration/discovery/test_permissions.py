@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import time
+from collections import Counter
 
 from services.discovery.projection import Projection
 from services.discovery.rbac import Rbac
@@ -153,14 +155,14 @@ async def another(scene, rbac: str) -> Entry[Workspace]:
 
 
 @contextlib.asynccontextmanager
-async def access_reviews(scene):
+async def access_reviews(scene, clock=time.time):
     """Reviews that remember for long, and what they know of RBAC, beside the worker's own."""
     table = Table(scene.store, WORKSPACES)
     view = table.follow()
     following = asyncio.create_task(view.run())
     settings = DiscoverySettings(allowed_ttl_seconds=3600.0, denied_ttl_seconds=3600.0)
     rbac = Rbac(settings, Projection(table, view))
-    reviews = AccessReviews(Hub(scene.hub, "kcp"), settings, time.time, rbac.state)
+    reviews = AccessReviews(Hub(scene.hub, "kcp"), settings, clock, rbac.state)
     async with asyncio.timeout(BOUND):
         await view.synced.wait()
     yield reviews, rbac
@@ -325,3 +327,68 @@ async def test_where_rbac_may_not_be_watched_answers_end_by_their_time(scene):
         assert scene.requests[REVIEW] == asked == 3
         refused = False
         await asking.until()
+
+
+MANY = [f"root:platform/east-{number}" for number in range(600)]
+
+
+@contextlib.asynccontextmanager
+async def slow_hub(scene, answered):
+    """A hub that answers so many reviews of targets by name in the name of tess, and the others when it is told."""
+    handle, left, release = scene.sandbox.handle, iter(range(answered)), asyncio.Event()
+
+    async def slow(http):
+        response = await handle(http)
+        asked = json.loads(http.body or b"{}").get("spec", {}) if http.path.endswith("/subjectaccessreviews") else {}
+        named = asked.get("resourceAttributes", {}).get("name")
+        if named and asked["user"] == "tess" and next(left, None) is None:
+            await release.wait()
+        return response
+
+    scene.sandbox.handle = slow
+    try:
+        yield release
+    finally:
+        release.set()
+        scene.sandbox.handle = handle
+
+
+async def test_who_may_use_targets_by_name_is_told_in_time_of_those_that_were_asked_about(scene):
+    await scene.define(PLATFORM)
+    await allow(scene, "tess", "east-599")
+    async with access_reviews(scene) as (reviews, _), slow_hub(scene, answered=300) as release:
+        tess = Requester(username="tess")
+        first = Counter((await reviews.may_use(tess, MANY, within=3.0)).values())
+        assert 0 < first["Denied"] <= 300
+        assert first["Denied"] + first["Unasked"] == len(MANY)
+        release.set()
+        second = await reviews.may_use(tess, MANY, within=BOUND)
+        assert Counter(second.values()) == {"Denied": 599, "Allowed": 1}
+        asked = scene.requests[REVIEW]
+        assert await reviews.may_use(tess, MANY, within=BOUND) == second
+        assert scene.requests[REVIEW] == asked  # what was found out is remembered
+
+
+async def test_what_was_allowed_before_is_asked_about_first(scene):
+    await scene.define(PLATFORM)
+    await allow(scene, "tess", "east-599")
+    now = 1000.0
+    async with access_reviews(scene, clock=lambda: now) as (reviews, _):
+        tess = Requester(username="tess")
+        assert Counter((await reviews.may_use(tess, MANY)).values()) == {"Denied": 599, "Allowed": 1}
+        now += 3601.0
+        async with slow_hub(scene, answered=1):
+            again = await reviews.may_use(tess, MANY, within=3.0)
+        assert Counter(again.values()) == {"Allowed": 1, "Unasked": 599}
+
+
+async def test_nobody_waits_behind_the_many_targets_of_another(scene):
+    await scene.define(PLATFORM)
+    async with access_reviews(scene) as (reviews, _), slow_hub(scene, answered=0):
+        many = asyncio.create_task(reviews.may_use(Requester(username="tess"), MANY, within=BOUND))
+        await until(lambda: scene.requests[REVIEW] > 20)
+        async with asyncio.timeout(BOUND / 2):
+            other = await reviews.may_use(Requester(username="mallory"), MANY[:20])
+        assert set(other.values()) == {"Denied"}
+        many.cancel()
+        await asyncio.wait([many])

@@ -10,6 +10,7 @@ import pytest
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.client import Client
 from shared.kube.errors import TooLarge, Unreachable
+from shared.kube.http.dial import Dialer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -220,6 +221,29 @@ async def test_a_stream_that_nobody_reads_makes_its_server_wait(peer, client):
         assert [len(line) async for line in lines] == [1 << 20] * 63
 
 
+async def test_a_stream_takes_the_connection_that_waits(peer, client):
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await peer.says(OK, b"HTTP/1.1 200 OK\r\n\r\nline\n")(reader, writer)
+
+    peer.scripts = [play]
+    assert await client.request("GET", "/a") == b"ok"
+    async with client.stream("/a", params={"watch": True}, idle=5) as lines:
+        assert [line async for line in lines] == [b"line"]
+    assert peer.connections == 1
+
+
+async def test_a_stream_on_a_connection_that_the_server_gave_up_begins_on_another(peer, client):
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await peer.says(OK)(reader, writer)
+        await peer.head(reader)
+
+    peer.scripts = [deaf, peer.says(b"HTTP/1.1 200 OK\r\n\r\nline\n")]
+    assert await client.request("GET", "/a") == b"ok"
+    async with client.stream("/a", params={"watch": True}, idle=5) as lines:
+        assert [line async for line in lines] == [b"line"]
+    assert peer.connections == 2
+
+
 async def test_a_proxy_that_refuses_is_said(peer):
     peer.scripts = [peer.says(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")]
     who = Credentials(server="https://api.invalid", proxy=peer.url.replace("//", "//me:word@"), insecure=True)
@@ -247,6 +271,90 @@ async def test_of_the_connections_that_wait_one_is_kept(peer, client, monkeypatc
     assert peer.connections == 2
 
 
+async def test_requests_at_once_share_what_comes_back_while_another_connection_is_opened(peer, client, monkeypatch):
+    dial, opened, second, two = Dialer.dial, [], asyncio.Event(), asyncio.Event()
+
+    async def slowly(self, *to):
+        opened.append(to)
+        if len(opened) == 2:
+            two.set()
+            await second.wait()
+        return await dial(self, *to)
+
+    async def not_before_two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await peer.head(reader)
+        await two.wait()
+        writer.write(OK)
+        await peer.always(OK)(reader, writer)
+
+    monkeypatch.setattr(Dialer, "dial", slowly)
+    peer.scripts = [not_before_two, peer.always(OK)]
+    asked = [asyncio.create_task(client.request("GET", "/a")) for _ in range(20)]
+    while sum(each.done() for each in asked) < 19:
+        await asyncio.wait([each for each in asked if not each.done()], return_when=asyncio.FIRST_COMPLETED)
+    second.set()
+    assert await asyncio.gather(*asked) == [b"ok"] * 20
+    assert len(opened) == peer.connections == 2
+
+
+async def test_no_other_connection_is_opened_where_one_comes_back_soon(peer, client, monkeypatch):
+    monkeypatch.setattr("shared.kube.http.pool.PATIENCE", 3)
+    peer.scripts = [peer.always(OK)]
+    assert await asyncio.gather(*(client.request("GET", "/a") for _ in range(20))) == [b"ok"] * 20
+    assert peer.connections == 1
+
+
+async def test_what_waits_for_a_connection_fails_with_it_and_is_not_tried_one_by_one(client, monkeypatch):
+    tried = []
+
+    async def refused(self, *to):
+        tried.append(to)
+        await asyncio.sleep(0)
+        raise Unreachable("no way")
+
+    monkeypatch.setattr(Dialer, "dial", refused)
+    asked = await asyncio.gather(*(client.request("GET", "/a") for _ in range(20)), return_exceptions=True)
+    assert [str(each) for each in asked] == ["no way"] * 20
+    assert len(tried) == 1
+
+
+async def test_whoever_is_cancelled_while_a_connection_is_opened_keeps_nobody_waiting(peer, client, monkeypatch):
+    dial, opening, opened = Dialer.dial, asyncio.Event(), []
+
+    async def stuck(self, *to):
+        opened.append(to)
+        if len(opened) == 1:
+            opening.set()
+            await asyncio.Event().wait()
+        return await dial(self, *to)
+
+    monkeypatch.setattr(Dialer, "dial", stuck)
+    peer.scripts = [peer.always(OK)]
+    asked = [asyncio.create_task(client.request("GET", "/a")) for _ in range(4)]
+    await opening.wait()
+    asked[1].cancel()
+    asked[0].cancel()
+    assert await asyncio.gather(*asked[2:]) == [b"ok"] * 2
+
+
+async def test_a_proof_that_fails_fails_all_who_waited_for_it_and_is_asked_for_anew_by_the_next(peer):
+    peer.scripts = [peer.always(OK)]
+    proofs = 0
+
+    async def proof() -> None:
+        nonlocal proofs
+        proofs += 1
+        await asyncio.sleep(0.01)
+        if proofs == 1:
+            raise Unreachable("it does not answer")
+
+    async with Client(Credentials(server=peer.url), proof=proof) as client:
+        asked = await asyncio.gather(*(client.request("GET", "/a") for _ in range(5)), return_exceptions=True)
+        assert ([type(each) for each in asked], proofs) == ([Unreachable] * 5, 1)
+        assert await asyncio.gather(*(client.request("GET", "/a") for _ in range(5))) == [b"ok"] * 5
+        assert proofs == 2
+
+
 async def test_a_client_of_one_connection_asks_one_thing_at_a_time(peer):
     peer.scripts = [peer.always(OK)]
     async with Client(Credentials(server=peer.url), connections=1) as client:
@@ -263,3 +371,18 @@ async def test_an_address_that_does_not_answer_is_not_waited_for(peer, unused_tc
     peer.scripts = [peer.always(OK)]
     async with Client(Credentials(server=f"http://both.invalid:{port}"), timeout=3) as client:
         assert await client.request("GET", "/a") == b"ok"
+
+
+async def test_who_waits_for_a_connection_gets_one_however_quickly_others_ask_again(peer, client):
+    peer.scripts = [peer.always(OK)]
+
+    async def again_and_again() -> None:
+        while True:
+            await client.request("GET", "/often")
+
+    busy = asyncio.create_task(again_and_again())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(3):
+        assert await client.request("GET", "/once") == b"ok"
+    busy.cancel()
+    assert peer.connections <= 2

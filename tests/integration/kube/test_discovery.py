@@ -78,6 +78,24 @@ async def test_legacy_discovery_asks_per_group_and_a_broken_group_costs_that_gro
     assert "something unexpected" in served.broken["garbled"]
 
 
+async def test_where_only_the_core_group_is_aggregated_it_is_asked_for_what_came_by_an_export_too(
+    server, reply, client
+):
+    server.on("GET", "/api", reply(aggregated(core={"v1": [NODES]})))
+    groups = [{"name": "apps", "versions": [{"version": "v1"}]}]
+    server.on("GET", "/apis", reply({"kind": "APIGroupList", "groups": groups}))
+    services = {"name": "services", "kind": "Service", "namespaced": True, "verbs": ["list"]}
+    nodes = {"name": "nodes", "kind": "Node", "verbs": ["get"]}
+    server.on("GET", "/api/v1", reply({"resources": [nodes, services]}))
+    server.on("GET", "/apis/apps/v1", reply({"resources": [{"name": "deployments", "kind": "Deployment"}]}))
+    served = await discover(client)
+    assert served.kinds == [
+        ServedKind("", "nodes", "Node", ("v1",), False, ("get",)),
+        ServedKind("", "services", "Service", ("v1",), True, ("list",)),
+        ServedKind("apps", "deployments", "Deployment", ("v1",), False, ()),
+    ]
+
+
 async def test_a_server_without_core_group_is_discovered(server, reply, client):
     server.on("GET", "/apis", reply(aggregated(apps={"v1": [DEPLOYMENTS]})))
     assert [found.kind for found in (await discover(client)).kinds] == ["Deployment"]
@@ -112,6 +130,15 @@ async def test_the_mapper_looks_again_for_what_it_does_not_know_but_not_too_ofte
     with pytest.raises(UnknownKind):  # it went away with the second look
         await mapper.resource("apps/v1", "Deployment")
     assert server.count("GET", "/apis") == 2
+
+
+async def test_the_mapper_does_not_look_up_what_is_known(server, reply, client):
+    server.on("GET", "/apis", reply(aggregated(x={"v1": [NODES]})))
+    mapper = RestMapper(client, known=[ServedKind("apps", "deployments", "Deployment", ("v1",), True)])
+    assert await mapper.resource("apps/v1", "Deployment") == Resource("apps", "v1", "deployments", True, "Deployment")
+    assert server.count("GET", "/apis") == 0
+    assert (await mapper.resource("x/v1", "Node")).plural == "nodes"
+    assert server.count("GET", "/apis") == 1
 
 
 async def test_the_mapper_keeps_what_it_knew_of_a_group_that_broke(server, reply, client):

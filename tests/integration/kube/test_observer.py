@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from services.status.observe import TargetObserver
@@ -12,6 +13,7 @@ from shared.hub.hub import Hub
 from shared.hub.targets import TargetClients
 from shared.kube.client import Client
 from shared.model.refs import PlacementRef
+from shared.model.report import ObjectHealth
 from shared.model.target import KubeconfigRef, Target
 from tests.support.perimeter import BESIDE_US
 
@@ -45,9 +47,10 @@ class Heard:
         self.changed: asyncio.Queue[PlacementRef] = asyncio.Queue()
         self.synced: asyncio.Queue[str] = asyncio.Queue()
         self.slept: list[float] = []
+        self.targets = {EAST.id: EAST}
         self.observer = TargetObserver(
             clients,
-            {EAST.id: EAST}.get,
+            self.targets.get,
             changed=lambda ref, target: self.changed.put_nowait(ref),
             synced=self.synced.put_nowait,
             sleep=self._sleep,
@@ -99,10 +102,10 @@ async def test_a_bug_of_ours_costs_one_kind_of_one_target_for_a_while(server, re
     broken["metadata"]["annotations"] = {"placement.moorage.io/owner": "boom|shop|web"}
     server.on("GET", MAPS, reply({"metadata": {"resourceVersion": "1"}, "items": [broken]}))
 
-    def health(obj):
+    def health(obj, kinds):
         if "boom" in str(obj):
             raise RuntimeError("a bug")
-        return real(obj)
+        return real(obj, kinds)
 
     from services.status import observe
 
@@ -127,3 +130,19 @@ async def test_silence_is_per_target(server, heard):
     assert heard.observer.silence("/west") == 0.0
     await heard.observer.close()
     assert heard.observer.silence(EAST.id) == 0.0
+
+
+async def test_nothing_is_said_of_another_cluster_that_was_seen_of_the_former(server, reply, heard):
+    known = ObjectHealth(ref="v1 ConfigMap shop/a", health="Unknown")
+    heard.observer.want(EAST.id, KINDS[:1])
+    async with asyncio.timeout(BOUND):
+        await heard.synced.get()
+        assert heard.observer.look(EAST.id, known, late=True).health == "Healthy"
+        server.on("GET", MAPS, reply({"metadata": {"resourceVersion": "9"}, "items": []}))
+        server.on("GET", "/api/v1/namespaces/kube-system", reply({"metadata": {"uid": "another-one"}}))
+        heard.observer.note(EAST.id)  # the same as it was
+        assert heard.synced.empty()
+        heard.targets[EAST.id] = msgspec.structs.replace(EAST, cluster="another-one")
+        heard.observer.note(EAST.id)
+        await heard.synced.get()
+    assert heard.observer.look(EAST.id, known, late=True).health == "Unhealthy"

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from services.sandbox.sandbox import Sandbox
-from services.sandbox.wire import server
+from services.sandbox.wire import connection
 from services.sandbox.wire.server import listen, serving
 
 CONFIGS = "/clusters/root/api/v1/namespaces/default/configmaps"
@@ -68,6 +68,45 @@ async def test_a_huge_body_without_a_length_takes_no_memory(there):
     assert psutil.Process().memory_info().rss - before < 40 * MEGABYTE
 
 
+async def test_endless_trailers_end_the_connection_and_take_no_memory(there):
+    port, _ = there
+    before = psutil.Process().memory_info().rss
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    with contextlib.suppress(ConnectionError):
+        for number in range(100):
+            writer.write(b"a%d: " % number + b"x" * MEGABYTE + b"\r\n")
+            await writer.drain()
+    assert await hung_up(reader)
+    writer.close()
+    assert psutil.Process().memory_info().rss - before < 40 * MEGABYTE
+
+
+async def test_trailers_do_not_say_who_asks(there):
+    port, token = there
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {CONFIGS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode())
+    writer.write(f"Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    assert b" 401 " in (await reader.read()).partition(b"\r\n")[0]
+    writer.close()
+
+
+async def test_the_body_of_a_request_for_another_protocol_is_not_taken_for_the_next_request(there):
+    port, token = there
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    inner = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = f"POST {CONFIGS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    head += "Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    writer.write(f"{head}Content-Length: {len(inner)}\r\n\r\n".encode())
+    await writer.drain()
+    with contextlib.suppress(ConnectionError):
+        writer.write(inner)
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 async def test_a_strangers_body_is_not_read(there):
     code, body = await exchange(there, "POST", CONFIGS, token="forged", length=MEGABYTE)
     assert (code, json.loads(body)["reason"]) == (401, "Unauthorized")
@@ -75,7 +114,7 @@ async def test_a_strangers_body_is_not_read(there):
 
 @pytest.mark.parametrize("sent", ["", "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 async def test_a_head_that_does_not_come_ends_the_connection(there, monkeypatch, sent):
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
     port, _ = there
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent.encode())
@@ -84,7 +123,7 @@ async def test_a_head_that_does_not_come_ends_the_connection(there, monkeypatch,
 
 
 async def test_a_body_that_does_not_come_is_a_timeout(there, monkeypatch):
-    monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.2)
     code, body = await exchange(there, "POST", CONFIGS, length=100, body=b"{")
     assert (code, json.loads(body)["reason"]) == (408, "Timeout")
 

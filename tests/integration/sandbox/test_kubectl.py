@@ -11,6 +11,18 @@ from tests.support.kubectl import DEPLOYMENT, needs_kubectl
 
 pytestmark = needs_kubectl
 
+AUTOSCALER = """
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec: {maxReplicas: 5, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec: {maxUnavailable: 50%, selector: {matchLabels: {app: web}}}
+"""
+
 
 @pytest.fixture
 async def kubectl(tmp_path):
@@ -75,3 +87,40 @@ async def test_users_of_the_hub_may_do_what_their_roles_say(kubectl):
     assert (code, json.loads(output)["items"]) == (0, [])
     code, output = await kubectl("admin", "get", "workspaces")
     assert (code, "Ready" in output) == (0, True)
+
+
+async def test_in_a_workspace_what_was_applied_is_changed_as_in_any_cluster(kubectl):
+    async def alice(words, *args, **more):
+        code, output = await kubectl("user-alice", *args, **more)
+        assert code == 0, output
+        assert words in output, output
+        return output
+
+    changed = DEPLOYMENT.replace("nginx:1", "nginx:2")
+    await alice("deployment.apps/web created", "apply", "-f", "-", given=DEPLOYMENT)
+    code, diff = await kubectl("user-alice", "diff", "-f", "-", given=changed)
+    assert (code, "+        image: nginx:2" in diff) == (1, True), diff
+    await alice("deployment.apps/web configured", "apply", "-f", "-", given=changed)
+    await alice("deployment.apps/web unchanged", "apply", "-f", "-", given=changed)
+    await alice("scaled", "scale", "deploy/web", "--replicas=3")
+    await alice("image updated", "set", "image", "deploy/web", "main=nginx:3")
+    await alice("env updated", "set", "env", "deploy/web", "B=2")
+    await alice("patched", "patch", "deploy", "web", "-p", '{"metadata": {"labels": {"x": "y"}}}')
+    found = json.loads(await alice("web", "get", "deploy", "web", "-o", "json"))
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    assert (container["image"], found["spec"]["replicas"]) == ("nginx:3", 3)
+    assert container["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    await alice("horizontalpodautoscaler.autoscaling/web created", "apply", "-f", "-", given=AUTOSCALER)
+    await alice("poddisruptionbudget.policy/web configured", "apply", "-f", "-", given=AUTOSCALER.replace("50", "60"))
+    await alice("horizontalpodautoscaler.autoscaling/web", "get", "hpa,pdb", "-o", "name")
+
+
+async def test_fields_are_explained_by_either_version_of_openapi(kubectl):
+    for version in ("plaintext", "plaintext-openapiv2"):
+        code, said = await kubectl("user-alice", "explain", "deploy.spec", f"--output={version}")
+        assert code == 0, said
+        assert "<integer>" in said
+        assert "-required-" in said
+    code, said = await kubectl("user-alice", "get", "--raw", "/openapi/v2")
+    assert (code, json.loads(said)["swagger"]) == (0, "2.0")
+    assert "io.k8s.api.core.v1.Namespace" in json.loads(said)["definitions"]

@@ -14,8 +14,9 @@ import pytest
 
 from services.sandbox.run import serve
 from services.sandbox.sandbox import Sandbox
+from services.sandbox.wire.connection import MOST_WAITING, PIECE
 from services.sandbox.wire.http import BODY_LIMIT
-from services.sandbox.wire.server import PIECE, listen, serving
+from services.sandbox.wire.server import listen, serving
 from services.sandbox.world.world import DEFAULT, World
 
 CONFIGS = "/clusters/root/api/v1/namespaces/default/configmaps"
@@ -60,6 +61,54 @@ async def test_head_and_body_of_an_answer_come_together(client):
     assert (await reader.read(PIECE)).endswith(b"\r\n\r\nok")
     writer.close()
     await writer.wait_closed()
+
+
+async def said(client, sent: bytes) -> bytes:
+    """All that is answered to what is sent on one connection."""
+    reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
+    try:
+        async with asyncio.timeout(10):
+            writer.write(sent)
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_requests_that_come_before_the_last_answer_are_answered_in_their_order(client):
+    names = [f"one-{number}" for number in range(3 * MOST_WAITING)]
+    head = f"Host: x\r\nAuthorization: {client.headers['Authorization']}\r\n"
+    asked = "".join(f"GET {CONFIGS}/{name} HTTP/1.1\r\n{head}\r\n" for name in names)
+    answer = await said(client, f"{asked}GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    said_of = [part.partition(b'configmaps \\"')[2] for part in answer.split(b"HTTP/1.1 404")[1:]]
+    assert ([each.partition(b'\\"')[0].decode() for each in said_of], answer[-2:]) == (names, b"ok")
+
+
+async def test_what_follows_the_last_request_of_a_connection_is_not_looked_at(client):
+    asked = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert (await said(client, asked * 3)).count(b"HTTP/1.1 200 OK") == 1
+    assert b"connection: close" in await said(client, b"GET /readyz HTTP/1.0\r\n\r\n")
+
+
+async def test_what_is_not_http_is_refused_and_ends_the_connection(client):
+    assert (await said(client, b"HELO there\r\n\r\n")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+async def test_a_head_alone_is_answered_where_only_that_is_asked_for(client):
+    answer = await said(client, b"HEAD /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"content-length: 2" in answer
+
+
+async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(client):
+    body = b'{"metadata": {"name": "late"}}'
+    head = f"POST {CONFIGS} HTTP/1.1\r\nHost: x\r\nAuthorization: {client.headers['Authorization']}\r\n"
+    reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
+    writer.write(f"{head}Connection: close\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await reader.read()).startswith(b"HTTP/1.1 201 Created")
+    writer.close()
 
 
 async def test_an_event_larger_than_a_piece_of_a_stream_arrives_whole(client):
@@ -114,7 +163,7 @@ async def test_a_world_is_served_by_tls_and_its_kubeconfigs_trust_it(tmp_path):
         async with aiohttp.ClientSession() as session, session.get(f"{ready.url}/readyz", ssl=trust) as response:
             assert await response.text() == "ok"
     assert ready.url.startswith("https://127.0.0.1:")
-    assert set(ready.kubeconfigs) == {"admin"}
+    assert set(ready.kubeconfigs) == {"admin", "intake"}
 
 
 async def test_stopping_ends_open_watches_in_time(tmp_path):

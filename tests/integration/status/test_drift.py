@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from shared.broker.table import Table
-from shared.hub.names import LEASE_ANNOTATION
+from shared.hub.names import LEASE_ANNOTATION, binding_name
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from shared.kube.resources import DEPLOYMENTS
 from shared.kube.times import seconds
 from shared.model.refs import PlacementRef
-from shared.pipeline.buckets import REPORTS
+from shared.pipeline.buckets import HEADS, REPORTS
 from shared.pipeline.messages import PIPELINE, Bound
 from shared.pipeline.topology import PIPELINE_STREAM
 from tests.integration.status.conftest import Pipeline
 from tests.support.manifests import condition
-from tests.support.scene import BOUND, Scene
+from tests.support.scene import BOUND, PLATFORM, Scene
 from tests.support.waiting import until
 
 FAIL = "sandbox.moorage.io/fail"
@@ -113,6 +113,37 @@ async def test_what_was_applied_by_a_worker_that_died_before_it_was_on_record_is
     await idle.kill("binding")
     assert not in_phase("Ready")(await scene.binding(ref) or {})
     await idle.start("binding", apply_timeout_seconds=0.5, lease_margin_seconds=0.0)
+    await idle.start("status")
+    await until_bound(scene, ref, in_phase("Ready"))
+
+
+async def decided_unknown_to_status(pipeline: Pipeline) -> PlacementRef:
+    """A placement assigned to east, whose newest attempt is not in the bucket that says it: news of it comes late."""
+    await pipeline.scene.workload()
+    ref = await pipeline.scene.place()
+    head = await pipeline.scene.decide(ref, "east")
+    await Table(pipeline.scene.store, HEADS).delete(ref.key)
+    await pipeline.send(pipeline.scene.assigned(ref, head))
+    return ref
+
+
+async def test_what_is_told_before_it_is_on_record_is_believed_where_the_newest_attempt_is_not_known(
+    idle: Pipeline,
+) -> None:
+    await idle.start("binding", health_seconds=3600.0)
+    await idle.start("status")
+    ref = await decided_unknown_to_status(idle)
+    await until_bound(idle.scene, ref, in_phase("Ready"))
+
+
+async def test_status_is_told_again_of_what_it_knows_nothing_of(idle: Pipeline) -> None:
+    """The binding changed after it was told of, and before status had it say what is applied: there was nothing yet."""
+    scene = idle.scene
+    await idle.start("binding", health_seconds=1.0)
+    ref = await decided_unknown_to_status(idle)
+    await until(lambda: told(idle), within=BOUND)
+    name = binding_name(ref.name, f"{PLATFORM}/east")
+    await scene.team.merge_patch(BINDINGS, name, {"metadata": {"annotations": {"note": "seen"}}}, ref.namespace)
     await idle.start("status")
     await until_bound(scene, ref, in_phase("Ready"))
 

@@ -10,8 +10,10 @@ from shared.hub.resources import PLACEMENTS, WORKSPACES
 from shared.kube.resources import DEPLOYMENTS, EVENTS
 from shared.model.refs import Head, PlacementRef
 from shared.pipeline.buckets import REPORTS
-from shared.pipeline.messages import Bound, Reported
+from shared.pipeline.messages import PIPELINE, Bound, Observed, Reported, decoder
+from shared.pipeline.topology import PIPELINE_STREAM
 from tests.integration.status.conftest import TRACE, Pipeline
+from tests.support.manifests import deployment
 from tests.support.scene import BOUND, PLATFORM, Scene
 
 FAIL = "sandbox.moorage.io/fail"
@@ -134,6 +136,33 @@ async def test_ready_does_not_wait_for_its_turn(idle: Pipeline) -> None:
     await idle.scene.until(ref, lambda status: status["counts"]["ready"] == 2)
 
 
+async def told(pipeline: Pipeline) -> list[Observed]:
+    """What was told so far of how objects are, the last of each target."""
+    decode = decoder(Observed).decode
+    messages = pipeline.bus.broker.streams[PIPELINE_STREAM].messages.values()
+    return [decode(each.payload) for each in messages if each.subject.startswith(f"{PIPELINE}.{Observed.stage}.")]
+
+
+async def test_what_passes_is_not_told_where_what_becomes_of_it_is(idle: Pipeline) -> None:
+    await idle.start("binding", health_seconds=3600.0)
+    await idle.start("status", write_seconds=3600.0)
+    writes = idle.scene.count_requests("root:team")
+    await ready(idle, "east")
+    assert [each.objects[0].health for each in await told(idle)] == ["Healthy"]
+    assert sum("/placements/" in each and each.endswith("/status") for each in writes) == 2  # decided, and Ready
+
+
+async def test_what_does_not_pass_for_a_while_is_told_and_shown_of_each_target(idle: Pipeline) -> None:
+    await idle.start("binding")
+    await idle.start("status", write_seconds=0.2)
+    await idle.scene.workload()
+    large = {**deployment("db", cpu="1000"), "kind": "StatefulSet"}  # more than there is
+    ref = await idle.scene.place(manifests=[large])
+    await idle.decide(ref, "east", "west")
+    await idle.scene.until(ref, lambda status: str(status.get("targets")).count("'health': 'Progressing'") == 2)
+    assert [{one.health for one in each.objects} for each in await told(idle)] == [{"Healthy", "Progressing"}] * 2
+
+
 async def test_a_status_is_written_without_being_read_until_somebody_else_wrote(pipeline: Pipeline) -> None:
     scene = pipeline.scene
     await scene.workload()
@@ -223,6 +252,23 @@ async def test_reports_that_were_written_but_not_told_of_are_told_at_the_next_st
     await scene.team.merge_patch(PLACEMENTS, "web", blank, "shop", subresource="status")
     await pipeline.start("status")
     await scene.until(ref, in_phase("Ready"))
+
+
+async def test_what_was_told_before_is_not_told_again_at_the_next_start_however_long_ago_that_was(
+    pipeline: Pipeline,
+) -> None:
+    scene, broker = pipeline.scene, pipeline.bus.broker
+    ref = await ready(pipeline, "east", "west")
+    await pipeline.stop("status")
+    told = {each.subject: number for number, each in broker.streams[PIPELINE_STREAM].messages.items()}
+    broker.clock = lambda: scene.clock() + 3600.0  # the broker has forgotten the ids of its messages
+    await scene.targets["west"].delete(DEPLOYMENTS, "web", "shop")
+    await pipeline.start("status")
+    await scene.until(ref, in_phase("Degraded"))
+    again = {each.subject: number for number, each in broker.streams[PIPELINE_STREAM].messages.items()}
+    assert {subject for subject, number in again.items() if told.get(subject) != number} == {
+        f"moorage.pipeline.observed.{ref.key_in(f'{PLATFORM}/west')}"
+    }
 
 
 async def test_a_garbled_or_late_message_changes_nothing(pipeline: Pipeline) -> None:

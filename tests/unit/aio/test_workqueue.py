@@ -27,6 +27,16 @@ async def test_a_key_added_while_it_is_worked_on_comes_again_afterwards_and_not_
     assert len(queue) == 0
 
 
+async def test_a_key_is_in_it_while_it_waits_and_while_it_is_worked_on():
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    assert "a" in queue
+    await queue.get()
+    assert "a" in queue
+    queue.done("a")
+    assert "a" not in queue
+
+
 async def test_waiting_for_a_key_ends_when_one_is_added():
     queue: WorkQueue[str] = WorkQueue()
     getting = asyncio.create_task(queue.get())

@@ -4,6 +4,7 @@ The policies are evaluated by a CEL implementation that type-checks them; tests/
 """
 
 import json
+import re
 
 import pytest
 import yaml
@@ -15,11 +16,11 @@ from hypothesis import strategies as st
 from services.sandbox.access.users import User
 from services.sandbox.objects import guards
 from shared.api.generate.__main__ import ROOT
-from shared.hub.names import REQUESTER_ANNOTATION
+from shared.hub.names import APPROVED_ANNOTATION, REQUESTER_ANNOTATION
 from shared.model.request import Requester
 
 ENVIRONMENT = cel.NewEnv(
-    variables=dict.fromkeys(("request", "object", "oldObject", "variables"), cel.Type.DYN),
+    variables=dict.fromkeys(("request", "object", "oldObject", "params", "variables"), cel.Type.DYN),
     extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
 )
 GROUP = "placement.moorage.io"
@@ -31,8 +32,10 @@ ACCOUNT = "system:serviceaccount:moorage-system:"
 
 
 def compiled(expression):
-    # The engine of these tests has no sort(); maps with one key, or keys given in order, need none.
-    return ENVIRONMENT.compile(expression.replace(".sort()", ""))
+    # The engine of these tests has no sort(); maps with one key, or keys given in order, need none. Nor has it an
+    # authorizer: `approves` says what that would.
+    asked = re.sub(r"authorizer\..*\.allowed\(\)", "request.approves", expression.replace(".sort()", ""))
+    return ENVIRONMENT.compile(asked)
 
 
 class Policy:
@@ -43,14 +46,14 @@ class Policy:
         self.variables = {each["name"]: compiled(each["expression"]) for each in self.spec["variables"]}
         self.validations = [compiled(each["expression"]) for each in self.spec.get("validations", ())]
 
-    def values(self, request, new=None, old=None):
-        data = {"request": request, "object": new, "oldObject": old, "variables": {}}
+    def values(self, request, new=None, old=None, params=None):
+        data = {"request": request, "object": new, "oldObject": old, "params": params, "variables": {}}
         for name, program in self.variables.items():
             data["variables"][name] = program.eval(data=data).plain_value()
         return data
 
-    def admits(self, request, new=None, old=None):
-        data = self.values(request, new, old)
+    def admits(self, request, new=None, old=None, params=None):
+        data = self.values(request, new, old, params)
         return all(program.eval(data=data).plain_value() for program in self.validations)
 
 
@@ -59,8 +62,14 @@ def documents(path):
 
 
 ON_KUBERNETES, ON_KCP = documents("services/cli/hub/admission.yaml"), documents("deploy/kcp/admission.yaml")
-STAMPS, CHECKS, DECIDED = (Policy(each) for each in ON_KUBERNETES if not each["kind"].endswith("Binding"))
-DECIDED_ON_KCP = Policy(ON_KCP[4])
+STAMPS, CHECKS, APPROVAL, AGREE, DECIDED = (
+    Policy(each) for each in ON_KUBERNETES if not each["kind"].endswith("Binding")
+)
+STAMPS_ON_KCP, CHECKS_ON_KCP, _, DECIDED_ON_KCP = (
+    Policy(each) for each in ON_KCP if not each["kind"].endswith("Binding")
+)
+
+STAMPED = ["placements", "placementoverrides", "placementpolicies", "policyexceptions"]
 
 
 def user_of(info):
@@ -142,6 +151,22 @@ def test_no_name_can_forge_anything_else(username, uid, groups, key, values):
     assert json.loads(recorded(info, placement(workload=[]))) == info
 
 
+def approved(value):
+    annotations = {} if value is None else {"annotations": {APPROVED_ANNOTATION: value}}
+    return {"metadata": {"name": "p", **annotations}, "spec": {}}
+
+
+@pytest.mark.parametrize("after", [None, "", "r/1", "r/2"])
+@pytest.mark.parametrize("before", [None, "", "r/1"])
+@pytest.mark.parametrize("new", [True, False])
+def test_an_approval_is_written_by_who_may_and_kept_or_taken_back_by_anybody(before, after, new):
+    old = None if new else approved(before)
+    approving = bool(after) and (new or after != before)
+    assert guards.approves(approved(after), old) is approving
+    for may in (True, False):
+        assert APPROVAL.admits({"approves": may}, approved(after), old) is (may or not approving)
+
+
 def test_a_record_of_an_earlier_release_still_reads():
     import msgspec
 
@@ -151,9 +176,9 @@ def test_a_record_of_an_earlier_release_still_reads():
 
 MINE = {
     "decision": ("placementdecisions", "placementdecisions/status"),
-    "binding": ("placementbindings", "placementbindings/status"),
+    "binding": ("placementbindings", "placementbindings/status", "placementrevisions"),
     "status": ("placements/status", "placementpolicies/status"),
-    "controller": ("placementoverrides/status",),
+    "controller": ("placementoverrides/status", "policyexceptions/status"),
 }
 GUARDED = tuple(each for those in MINE.values() for each in those)
 
@@ -175,16 +200,26 @@ def may_write(info, what, new=BEFORE, old=BEFORE):
     return said
 
 
+NAMED_OR_AUTHOR = "(variables.named == '' ? variables.author : variables.named)"
+
+
 def test_on_kcp_the_same_is_guarded_by_the_same_rules_and_only_who_may_is_different():
     def without_identities(document):
         spec = {**document["spec"]}
+        if document["metadata"]["name"].startswith("requester") and "variables" in spec:
+            spec["variables"] = [
+                {**each, "expression": each["expression"].replace(NAMED_OR_AUTHOR, "variables.author")}
+                for each in spec["variables"]
+                if each["name"] != "named"
+            ]
         if document["metadata"]["name"].startswith("decided-by") and "variables" in spec:
             spec["variables"] = [each for each in spec["variables"] if each["name"] != "collector"]
             (rule,) = spec["validations"]
             spec["validations"] = [{**rule, "expression": ""}]
         return {**document, "spec": spec}
 
-    assert [without_identities(each) for each in ON_KCP] == [without_identities(each) for each in ON_KUBERNETES]
+    both = [each for each in ON_KUBERNETES if not each["metadata"]["name"].startswith("overrides-agree")]
+    assert [without_identities(each) for each in ON_KCP] == [without_identities(each) for each in both]
 
 
 def test_on_kcp_a_worker_is_known_by_its_group_alone():
@@ -235,7 +270,9 @@ def test_operators_write_everything(group):
 def test_the_garbage_collector_takes_owners_off_and_writes_no_status():
     info = {"username": "system:serviceaccount:kube-system:generic-garbage-collector"}
     taken_off = {**BEFORE, "metadata": {"name": "web", "ownerReferences": []}}
-    assert {what for what in GUARDED if may_write(info, what, taken_off)} == {"placementdecisions", "placementbindings"}
+    assert {what for what in GUARDED if may_write(info, what, taken_off)} == {
+        "placementdecisions", "placementbindings", "placementrevisions",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("new", [{**BEFORE, "status": {"selected": ["x"]}}, {**BEFORE, "spec": {}}, {"metadata": {}}])
@@ -261,3 +298,117 @@ def test_the_garbage_collector_decides_nothing(new):
 )
 def test_a_tenant_writes_nothing_that_is_decided_whatever_it_calls_itself(info):
     assert not any(may_write(info, what) for what in GUARDED)
+
+
+INTAKE = {"username": "intake", "groups": ["moorage:intake", "system:authenticated"]}
+NAMED = '{"username":"alice","groups":["team"]}'
+
+
+def recorded_on_kcp(info, new, old=None):
+    """The requester that is recorded on kcp, and by the sandbox; what is written so passes the check at the end."""
+    said = STAMPS_ON_KCP.values({"userInfo": info}, new, old)["variables"]["requester"]
+    kept = guards.requester(new, old, user_of(info))
+    assert said == kept or json.loads(said) == json.loads(kept)
+    stored = {**new, "metadata": {**new["metadata"], "annotations": {REQUESTER_ANNOTATION: said} if said else {}}}
+    assert CHECKS_ON_KCP.admits({"userInfo": info}, stored, old)
+    return said
+
+
+def test_on_kcp_intake_names_the_requester_of_what_it_makes_or_changes():
+    assert recorded_on_kcp(INTAKE, placement(NAMED, priority=1)) == NAMED
+    assert recorded_on_kcp(INTAKE, placement(NAMED, priority=2), placement("a", priority=1)) == NAMED
+
+
+def test_on_kcp_intake_that_names_nobody_is_itself_and_changes_no_other_record():
+    assert json.loads(recorded_on_kcp(INTAKE, placement(priority=1)))["username"] == "intake"
+    assert recorded_on_kcp(INTAKE, placement(NAMED, priority=1), placement("a", priority=1)) == "a"
+    assert recorded_on_kcp(INTAKE, placement(NAMED, priority=1), placement(None, priority=1)) == ""
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        ALICE,
+        {"username": "moorage:intake"},
+        {"username": ACCOUNT + "intake"},
+        {"username": "root", "groups": ["system:masters"]},
+        {"username": "w", "groups": ["moorage:status", "moorage:intake-2"]},
+        {**INTAKE, "extra": SCOPED},
+        {**INTAKE, "extra": OF_A_WORKSPACE},
+    ],
+    ids=str,
+)
+def test_on_kcp_nobody_but_intake_names_a_requester(info):
+    found = recorded_on_kcp(info, placement(NAMED, priority=1))
+    assert json.loads(found)["username"] == info["username"]
+    changed = recorded_on_kcp(info, placement(NAMED, priority=2), placement("a", priority=1))
+    assert json.loads(changed)["username"] == info["username"]
+    assert not CHECKS_ON_KCP.admits({"userInfo": info}, placement(NAMED, priority=1), None)
+
+
+def test_on_kubernetes_not_even_intake_names_a_requester():
+    said = STAMPS.values({"userInfo": INTAKE}, placement(NAMED, priority=1), None)["variables"]["requester"]
+    assert json.loads(said)["username"] == "intake"
+
+
+REFS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["web", "db"])}, optional={"namespace": st.sampled_from(["default", "shop"])}
+)
+SELECTORS = st.sampled_from([{"matchLabels": {"app": "web"}}, {"matchLabels": {"app": "db"}}])
+TARGETS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["eu", "us"])}, optional={"workspace": st.sampled_from(["", "root", "root:a"])}
+)
+OVERRIDES = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["Force", "Exclude", "Prefer", "Avoid"]),
+        "targets": st.lists(TARGETS, min_size=1, max_size=2),
+        "which": REFS.map(lambda ref: {"placementRef": ref}) | SELECTORS.map(lambda each: {"placementSelector": each}),
+    },
+    optional={"priority": st.sampled_from([0, 5])},
+).map(lambda drawn: {**{key: value for key, value in drawn.items() if key != "which"}, **drawn["which"]})
+STATUSES = st.sampled_from(
+    [
+        {},
+        {"status": {"conditions": [{"type": "Accepted", "status": "True", "reason": "InForce"}]}},
+        {"status": {"conditions": [{"type": "Accepted", "status": "False", "reason": "Expired"}]}},
+        {"status": {"conditions": [{"type": "Accepted", "status": "False", "reason": "NotAuthorized"}]}},
+    ]
+)
+
+
+@given(OVERRIDES, OVERRIDES, st.booleans(), STATUSES)
+def test_both_refuse_the_same_contradictions(ours, theirs, itself, status):
+    new = {"metadata": {"name": "new"}, "spec": ours}
+    other = {"metadata": {"name": "new" if itself else "old"}, "spec": theirs, **status}
+    said = guards.contradiction(new, [other])
+    assert AGREE.admits({}, new, None, other) == (not said)
+    if said:
+        assert "PlacementOverride old" in said
+
+
+def test_a_force_and_an_exclude_of_one_target_contradict_each_other():
+    about = {"placementRef": {"name": "web"}, "targets": [{"name": "eu"}]}
+    force, exclude = {"type": "Force", **about}, {"type": "Exclude", **about}
+    new, old = {"metadata": {"name": "f"}, "spec": force}, {"metadata": {"name": "x"}, "spec": exclude}
+    assert guards.contradiction(new, [old]).startswith("it contradicts the PlacementOverride x (Exclude)")
+    assert not guards.contradiction({**new, "spec": {**force, "priority": 1}}, [old])
+    assert not guards.contradiction({**new, "spec": {**force, "targets": [{"name": "us"}]}}, [old])
+
+
+@pytest.mark.parametrize("reason", ["Expired", "NotAuthorized", "NoAuthor"])
+def test_an_override_that_is_not_in_force_is_in_nobodys_way(reason):
+    about = {"placementRef": {"name": "web"}, "targets": [{"name": "eu"}]}
+    new = {"metadata": {"name": "f"}, "spec": {"type": "Force", **about}}
+    status = {"conditions": [{"type": "Accepted", "status": "False", "reason": reason}]}
+    old = {"metadata": {"name": "x"}, "spec": {"type": "Exclude", **about}, "status": status}
+    assert AGREE.admits({}, new, None, old)
+    assert not guards.contradiction(new, [old])
+
+
+def test_the_author_of_an_override_is_recorded_as_a_requester_is():
+    for hub in (ON_KUBERNETES, ON_KCP):
+        stamps, checks = hub[0], hub[2]
+        for each in (stamps, checks):
+            (rule,) = each["spec"]["matchConstraints"]["resourceRules"]
+            assert rule["resources"] == STAMPED
+    assert set(guards.STAMPED) == {f"{plural}.{GROUP}" for plural in STAMPED}

@@ -100,6 +100,14 @@ def test_each_kind_has_its_decoder(name, kind):
     minimal = {
         "PlacementPolicy": {"rules": [{"name": "a", "expression": "true"}]},
         "PlacementBinding": {"placementRef": {"name": "a"}, "target": {"name": "b"}},
+        "WorkloadKind": {"group": "shop.io", "kind": "Till"},
+        "PolicyException": {
+            "policy": "p",
+            "match": {"namespaces": ["shop"]},
+            "reason": "because",
+            "expiresAt": "2027-01-01T00:00:00Z",
+        },
+        "PlacementRevision": {"placementRef": {"name": "a"}, "revision": "r"},
         "PlacementOverride": {"type": "Force", "targets": [{"name": "b"}], "reason": "because"},
     }
     assert type(decoder({"spec": minimal.get(name, {})})) is kind
@@ -145,8 +153,8 @@ def test_a_patch_tells_null_from_absent():
     [
         ({"spec": {"priority": "high"}}, "Expected `int`, got `str` - at `$.spec.priority`"),
         ({"spec": {"strategy": {"type": "Worst"}}}, "Invalid enum value 'Worst' - at `$.spec.strategy.type`"),
-        ({"spec": {"workload": [{"kind": "Job"}]}}, "required field `apiVersion` - at `$.spec.workload[0]`"),
-        ({"spec": {"targets": {"count": {"min": 0}}}}, "Expected `int` >= 1 - at `$.spec.targets.count.min`"),
+        ({"spec": {"strategy": {"scorers": [{}]}}}, "required field `name` - at `$.spec.strategy.scorers[0]`"),
+        ({"spec": {"targets": {"count": {"min": -1}}}}, "Expected `int` >= 0 - at `$.spec.targets.count.min`"),
         ({"spec": {"targets": {"count": {"max": "0%"}}}}, "at `$.spec.targets.count.max`"),
         ({"spec": {"targets": {"count": {"max": "101%"}}}}, "at `$.spec.targets.count.max`"),
         ({}, "missing required field `spec`"),

@@ -19,10 +19,15 @@ from shared.api import (
 from shared.api.generate.__main__ import ROOT
 from shared.api.generate.schema import object_schema
 from shared.hub.names import PROVIDER_LABEL
+from shared.hub.selecting import of_kinds
 
 EXAMPLES = ROOT / "examples"
+LIBRARY = {"cost-ceiling", "maintenance-windows", "minimum-version", "no-spot-for-stateful", "tenant-separation"}
+"""Policies that the demo does without."""
 WORLD = yaml.safe_load((EXAMPLES / "world.yaml").read_text())
-FILES = sorted(path for path in EXAMPLES.rglob("*.yaml") if path.name not in ("world.yaml", "clusters.yaml"))
+FILES = sorted(
+    path for path in EXAMPLES.rglob("*.yaml") if path.name not in ("world.yaml", "clusters.yaml", "users.yaml")
+)
 OBJECTS = [(path, document) for path in FILES for document in yaml.safe_load_all(path.read_text())]
 OURS = [
     pytest.param(document, id=document["metadata"]["name"])
@@ -43,7 +48,7 @@ def pod_spec(workload):
     return spec["template"]["spec"]
 
 
-WORKLOADS = [workload for kind in ("Deployment", "CronJob", "Job") for workload in of_kind(kind)]
+WORKLOADS = [workload for kind in ("Deployment", "StatefulSet", "CronJob", "Job") for workload in of_kind(kind)]
 
 
 @pytest.mark.parametrize("document", OURS)
@@ -137,10 +142,10 @@ def _references(pod):
 @pytest.mark.parametrize("service", of_kind("Service"), ids=lambda service: service["metadata"]["name"])
 def test_a_service_selects_pods_of_one_workload(service):
     selected = [
-        deployment
-        for deployment in of_kind("Deployment")
-        if deployment["metadata"]["namespace"] == service["metadata"]["namespace"]
-        and service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+        workload
+        for workload in (*of_kind("Deployment"), *of_kind("StatefulSet"))
+        if workload["metadata"]["namespace"] == service["metadata"]["namespace"]
+        and service["spec"]["selector"].items() <= workload["spec"]["template"]["metadata"]["labels"].items()
     ]
     assert len(selected) == 1
 
@@ -155,9 +160,12 @@ def _selects(placement, workload):
     return placement.metadata.namespace == metadata["namespace"] and any(
         (selector.api_version, selector.kind) == (workload["apiVersion"], workload["kind"])
         and (
-            selector.name == metadata["name"] if selector.name else matches(selector.label_selector, metadata["labels"])
+            selector.name == metadata["name"]
+            if selector.name
+            else matches(selector.label_selector, metadata.get("labels", {}))
         )
-        for selector in placement.spec.workload
+        for each in placement.spec.workload
+        for selector in of_kinds(each)
     )
 
 
@@ -207,8 +215,10 @@ def test_people_and_content_of_the_world_are_where_there_is_a_workspace():
         assert set(target.get("allowedWorkspaces", ())) <= workspaces
     for entry in WORLD["content"]:
         assert users[entry["user"]]["workspaces"][entry["workspace"]] == "admin"
-    applied = {path for entry in WORLD["content"] for name in entry["files"] for path in _files(EXAMPLES / name)}
-    assert applied == {path for path in FILES if path.parent.name != "argocd"}  # for a hub with Argo CD
+    names = [name for entry in WORLD["content"] for name in (*entry["files"], *entry.get("publish", ()))]
+    used = {path for name in names for path in _files(EXAMPLES / name)}
+    elsewhere = ("argocd", "multicluster", "kinds", "events", "ledger", "rebalance", "rollout", "tests")  # for others
+    assert used == {path for path in FILES if path.parent.name not in elsewhere and path.stem not in LIBRARY}
 
 
 def _files(path):

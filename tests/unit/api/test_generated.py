@@ -126,16 +126,23 @@ def test_each_kind_is_served_under_its_names():
         spec = crd(resource)["spec"]
         served[spec["names"]["kind"]] = (spec["names"]["shortNames"], spec["scope"])
         assert spec["names"]["categories"] == ["moorage"]
-        in_one_piece = spec["names"]["kind"] == "PlacementDecision"
+        in_one_piece = spec["names"]["kind"] in {
+            "PlacementDecision",
+            "PlacementRevision",
+            "WorkloadKind",
+        }
         assert spec["versions"][0].get("subresources") == (None if in_one_piece else {"status": {}})
         assert crd(resource)["metadata"]["name"] == f"{spec['names']['plural']}.{GROUP}"
     assert served == {
         "SyncTarget": (["st"], "Cluster"),
         "Placement": (["pl"], "Namespaced"),
         "PlacementPolicy": (["plp"], "Cluster"),
+        "PolicyException": (["plx"], "Cluster"),
         "PlacementDecision": (["pld"], "Namespaced"),
         "PlacementBinding": (["plb"], "Namespaced"),
+        "PlacementRevision": (["plr"], "Namespaced"),
         "PlacementOverride": (["plo"], "Cluster"),
+        "WorkloadKind": (["wk"], "Cluster"),
     }
     assert set(served) == set(KINDS)
 

@@ -10,19 +10,25 @@ from shared.api import (
     AffinityRequirement,
     Count,
     LabelRequirement,
+    ParamRef,
     PatchOperation,
     PlacementOverrideSpec,
     PlacementPolicySpec,
     PlacementSpec,
+    PolicyExceptionSpec,
     Quota,
     Replicas,
     ReplicaWeight,
     Rule,
     SpreadConstraint,
+    StateRule,
     SyncTargetSpec,
     Targets,
     Toleration,
+    WorkloadKindSpec,
     WorkloadSelector,
+    decode_placement,
+    validate_placement,
 )
 from shared.api.generate.schema import object_schema
 from shared.api.resources import RESOURCES
@@ -52,15 +58,35 @@ CASES = {
         ({"operator": "Exists"}, {"operator": "Equal", "key": ""}),
         ({"operator": "Exists", "value": ""}, {"operator": "Exists", "value": "a"}),
         ({"effect": "NoExecute", "tolerationSeconds": 1}, {"effect": "NoSchedule", "tolerationSeconds": 1}),
+        ({"operator": "Gt", "key": "a", "value": "-7"}, {"operator": "Lt", "key": "a", "value": "07"}),
     ],
     SyncTargetSpec: [({"agent": {}}, {"agent": {}, "kubeconfigSecretRef": {}})],
     PlacementPolicySpec: [
         ({"providers": ["root:p"]}, {}),
     ],
+    ParamRef: [({"apiVersion": "v1", "kind": "ConfigMap"}, {"apiVersion": "v1", "kind": "Secret"})],
+    PolicyExceptionSpec: [
+        ({"match": {"namespaces": ["shop"]}}, {"match": {"excludedNamespaces": ["shop"]}}),
+        ({"match": {}}, {"match": {"workspaceSelector": {}}}),
+    ],
+    WorkloadKindSpec: [
+        ({"group": "shop.io"}, {"group": "autoscaling.k8s.io"}),
+        (
+            {"pods": [{"template": "spec.template"}], "replicas": "spec.replicas"},
+            {"pods": [{"template": "a", "counts": [{"path": "b"}]}], "replicas": "spec.replicas"},
+        ),
+        ({"replicas": "a", "ready": "b"}, {"ready": "b"}),
+        ({"onEveryNode": True}, {"onEveryNode": True, "replicas": "a"}),
+    ],
+    StateRule: [({"condition": "Ready"}, {"condition": "Ready", "path": "status.phase"})],
     Quota: [({"hard": {"cpu": 1, "nvidia.com/gpu": "2"}}, {"hard": {"cpu": 1, "requests.cpu": 1}})],
     Rule: [({"message": "a"}, {"message": "a", "messageExpression": "b"})],
-    WorkloadSelector: [({"labelSelector": {}}, {"name": "a", "labelSelector": {}})],
-    Count: [({"min": 2, "max": 2}, {"min": 3, "max": 2})],
+    WorkloadSelector: [
+        ({"labelSelector": {}}, {"name": "a", "labelSelector": {}}),
+        ({"apiVersion": "v1", "kind": "Pod", "all": False}, {"all": True, "kind": "Pod"}),
+        ({"all": True, "labelSelector": {"matchLabels": {"a": "b"}}}, {"all": True, "labelSelector": {}}),
+    ],
+    Count: [({"min": 2, "max": 2}, {"min": 3, "max": 2}), ({"min": 0, "max": 0}, {"min": 0, "max": "10%"})],
     Replicas: [
         ({"minPerTarget": 2, "maxPerTarget": 2}, {"minPerTarget": 3, "maxPerTarget": 2}),
         ({"division": "Weighted", "minPerTarget": 2}, {"division": "Duplicated", "maxPerTarget": 2}),
@@ -70,7 +96,11 @@ CASES = {
     ReplicaWeight: [({"target": {}}, {})],
     PatchOperation: [({"op": "move", "from": "/a"}, {"op": "copy"})],
     PlacementSpec: [({"manifests": [{}]}, {"workload": []})],
-    PlacementOverrideSpec: [({"placementRef": {}}, {"placementRef": {}, "placementSelector": {}})],
+    PlacementOverrideSpec: [
+        ({"placementRef": {}}, {"placementRef": {}, "placementSelector": {}}),
+        ({"reason": "a"}, {"reason": " \n"}),
+        ({"type": "Force", "overCommit": True}, {"type": "Exclude", "overCommit": True}),
+    ],
 }
 
 
@@ -81,12 +111,35 @@ def test_a_rule_admits_what_is_sound_and_refuses_what_contradicts(struct):
         assert evaluate(validation.rule, self=contradicting) is False, validation.message
 
 
+IN_A_PLACEMENT = {
+    LabelRequirement: lambda part: {"targets": {"selector": {"matchExpressions": [{"key": "a", **part}]}}},
+    AffinityRequirement: lambda part: {"affinity": {"required": [{"matchExpressions": [{"key": "a", **part}]}]}},
+    Toleration: lambda part: {"targets": {"tolerations": [part]}},
+    WorkloadSelector: lambda part: {"workload": [{"apiVersion": "v1", "kind": "ConfigMap", **part}]},
+    Count: lambda part: {"targets": {"count": part}},
+    Replicas: lambda part: {"replicas": part},
+    Targets: lambda part: {"targets": part},
+    SpreadConstraint: lambda part: {"spread": [{"topologyKey": "a", **part}]},
+    ReplicaWeight: lambda part: {"replicas": {"division": "Weighted", "weights": [part]}},
+    PatchOperation: lambda part: {"overrides": [{"patches": [{"path": "/b", **part}]}]},
+    PlacementSpec: lambda part: part,
+}
+
+
+@pytest.mark.parametrize("struct", IN_A_PLACEMENT, ids=lambda struct: struct.__name__)
+def test_what_a_rule_refuses_in_a_placement_is_refused_without_an_api_server_too(struct):
+    workload = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "a"}]
+    for _, contradicting in CASES[struct]:
+        spec = {"workload": workload, **IN_A_PLACEMENT[struct](contradicting)}
+        placement = {"kind": "Placement", "metadata": {"name": "a", "namespace": "b"}, "spec": spec}
+        assert validate_placement(decode_placement(placement)), contradicting
+
+
 @pytest.mark.parametrize(
     "count", [{"min": "50%", "max": 2}, {"min": 5, "max": "10%"}, {"min": "9%", "max": "10%"}, {"min": 7}]
 )
 def test_a_number_and_a_percentage_are_not_compared_before_targets_are_known(count):
-    (validation,) = Count.validations
-    assert evaluate(validation.rule, self=count) is True
+    assert all(evaluate(validation.rule, self=count) is True for validation in Count.validations)
 
 
 def test_every_rule_of_the_schemas_is_tried():

@@ -92,10 +92,29 @@ GPU = Taint(key="gpu", value="true", effect="NoSchedule")
         (Toleration(operator="Exists"), True),
         (Toleration(operator="Exists", effect="PreferNoSchedule"), False),
         (Toleration(value="true"), True),
+        (Toleration(key="gpu", operator="", value="true", effect=""), True),
     ],
 )
 def test_a_toleration_covers_a_taint_as_in_kubernetes(toleration, expected):
     assert tolerates(toleration, GPU) is expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "expected"),
+    [
+        ("Gt", "9", True),
+        ("Gt", "10", False),
+        ("Lt", "11", True),
+        ("Lt", "-11", False),
+        ("Gt", "09", False),  # not as people write it
+        ("Gt", "+9", False),
+        ("Gt", "nine", False),
+        ("Gt", "9" * 30, False),
+    ],
+)
+def test_a_toleration_compares_whole_numbers_as_in_kubernetes(operator, value, expected):
+    taint = Taint(key="price", value="10", effect="NoSchedule")
+    assert tolerates(Toleration(key="price", operator=operator, value=value), taint) is expected
 
 
 @given(st.dictionaries(st.text(max_size=3), st.text(max_size=3)), st.text(max_size=3), st.lists(st.text(max_size=3)))

@@ -20,7 +20,7 @@ from shared.api import (
     validate_placement,
 )
 
-SCORERS = "Resource, Affinity, Load, Latency, Locality, Cost, Steady, Spread, Custom:<name>, Plugin:<name>"
+SCORERS = "Resource, Affinity, Load, Latency, Locality, Cost, Amount, Steady, Spread, Custom:<name>, Plugin:<name>"
 WITHOUT_VALUES = {"matchExpressions": [{"key": "a", "operator": "NotIn"}]}
 NO_VALUE = "matchExpressions[0].values: must name at least one value for NotIn."
 WORKLOAD = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}]
@@ -40,11 +40,14 @@ def manifest(**extra):
         {},
         {"workload": [], "manifests": [manifest()]},
         {"workload": [{"apiVersion": "apps/v1", "kind": "Deployment", "labelSelector": {}}]},
+        {"workload": [{"all": True, "labelSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}}]},
         {"targets": {"all": True}},
         {"targets": {"count": {"min": 2, "max": 2}, "tolerations": [{"operator": "Exists"}]}},
         {"strategy": {"scorers": [{"name": "Resource", "weight": 0}, {"name": "Custom:carbon"}]}},
         {"strategy": {"scorers": [{"name": "Plugin:renewable"}]}},
         {"targets": {"count": {"min": "20%", "max": "20%"}}},
+        {"targets": {"count": {"min": 0}}},
+        {"targets": {"count": {"min": 0, "max": 0}}},
         {"targets": {"count": {"min": 50, "max": "1%"}}},
         {"affinity": {"tiers": [{"name": "any"}, {"name": "other"}]}},
         {"replicas": {"division": "Dynamic", "minPerTarget": 2, "maxPerTarget": 2}},
@@ -70,6 +73,18 @@ def test_a_sound_placement_has_no_findings(spec):
             "spec.workload[0]: exactly one of name and labelSelector must be given.",
         ),
         (
+            {"workload": [{"labelSelector": {}}]},
+            "spec.workload[0]: apiVersion and kind must be given, or all and a labelSelector in place of them.",
+        ),
+        (
+            {"workload": [{"all": True, "kind": "Pod", "labelSelector": {"matchLabels": {"a": "b"}}}]},
+            "spec.workload[0]: all takes every common kind: apiVersion, kind and name must not be given with it.",
+        ),
+        (
+            {"workload": [{"all": True, "labelSelector": {}}]},
+            "spec.workload[0].labelSelector: all takes what has some label: one must be named.",
+        ),
+        (
             {"manifests": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}}]},
             "spec.manifests[0]: apiVersion, kind and metadata.name must be given.",
         ),
@@ -79,6 +94,10 @@ def test_a_sound_placement_has_no_findings(spec):
         ),
         ({"targets": {"all": True, "count": {"min": 2}}}, "spec.targets: all and count exclude each other."),
         ({"targets": {"count": {"min": 3, "max": 2}}}, "spec.targets.count: min 3 must not be above max 2."),
+        (
+            {"targets": {"count": {"min": 0, "max": 2}}},
+            "spec.targets.count: min 0 goes with no max above 0; where one target will do, min is 1.",
+        ),
         (
             {"targets": {"count": {"min": "30%", "max": "4%"}}},
             "spec.targets.count: min 30% must not be above max 4%.",
@@ -106,6 +125,10 @@ def test_a_sound_placement_has_no_findings(spec):
         (
             {"targets": {"tolerations": [{"key": "a", "operator": "Exists", "value": "x"}]}},
             "spec.targets.tolerations[0]: value must be empty when operator is Exists.",
+        ),
+        (
+            {"targets": {"tolerations": [{"key": "a", "operator": "Gt", "value": "05"}]}},
+            "spec.targets.tolerations[0]: value must be a whole number, as people write it, for Gt and Lt.",
         ),
         (
             {"targets": {"tolerations": [{"key": "a", "effect": "NoSchedule", "tolerationSeconds": 5}]}},
@@ -249,7 +272,7 @@ def test_what_was_built_in_code_is_held_to_the_bounds_of_the_schema():
             placement_affinity=(PlacementAffinityTerm(selector=anything, topology_key=""),),
         ),
         spread=(SpreadConstraint(topology_key=""),),
-        strategy=Strategy(scorers=(ScorerWeight(name="Load", weight=-1.0),)),
+        strategy=Strategy(scorers=(ScorerWeight(name="Load", weight=-1001.0),)),
         policies=(Rule(name="a", expression="true", weight=-1),),
         replicas=Replicas(weights=(ReplicaWeight(selector=anything, weight=-1),)),
     )
@@ -257,7 +280,7 @@ def test_what_was_built_in_code_is_held_to_the_bounds_of_the_schema():
         "spec.affinity.preferred[0].weight: must not be negative.",
         "spec.affinity.placementAffinity[0].topologyKey: must be given.",
         "spec.spread[0].topologyKey: must be given.",
-        "spec.strategy.scorers[0].weight: must not be negative.",
+        "spec.strategy.scorers[0].weight: must be a number from -1000 to 1000.",
         "spec.policies[0].weight: must not be negative.",
         "spec.replicas.weights[0].weight: must not be negative.",
     ]

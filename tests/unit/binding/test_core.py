@@ -54,7 +54,8 @@ def test_objects_are_stripped_and_marked_as_ours() -> None:
 def test_the_hash_depends_on_what_is_applied_alone() -> None:
     first, same = wanted(deployment(uid="1")), wanted(deployment(uid="2"))
     other = wanted(deployment(replicas=4))
-    assert first == same
+    assert [each.hash for each in first.members] == [each.hash for each in same.members]
+    assert [each.source for each in (*first.members, *same.members)] == ["1", "2"]
     assert first.members[0].hash != other.members[0].hash
 
 

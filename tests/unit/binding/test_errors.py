@@ -22,11 +22,14 @@ CONFLICT = ApiError(
     },
 )
 
+TERMINATING = ApiError(403, "Forbidden", "no", {"causes": [{"reason": "NamespaceTerminating", "field": "metadata"}]})
+
 
 @pytest.mark.parametrize(
     ("error", "condition", "reason", "lasting", "delay"),
     [
         (ApiError(403, "Forbidden", "no"), "PermissionGranted", "Forbidden", True, None),
+        (TERMINATING, "Applied", "NamespaceTerminating", False, None),
         (CONFLICT, "ConflictFree", "FieldConflict", True, None),
         (ApiError(401, "Unauthorized", "who"), "Applied", "Unauthorized", False, None),
         (ApiError(429, "TooManyRequests", "slow", None, 7.0), "Applied", "Unavailable", False, 7.0),
@@ -66,6 +69,18 @@ def test_a_conflict_names_managers_and_fields() -> None:
 )
 def test_only_silence_and_outages_count_against_a_target(error: ApiError | Unreachable, counts: bool) -> None:
     assert errors.silent(error) is counts
+
+
+def test_a_target_that_is_known_to_be_lost_is_left_alone_from_the_first_but_for_one_now_and_then() -> None:
+    now = 0.0
+    breakers = Breakers(lambda: now, threshold=2, first=2.0, most=5.0)
+    assert breakers.wait("east", lost=True) == 5.0
+    now = 5.0
+    assert (breakers.wait("east", lost=True), breakers.wait("east", lost=True)) == (0.0, 2.0)
+    breakers.failed("east")
+    assert breakers.wait("east", lost=True) > 2.0
+    breakers.succeeded("east")
+    assert breakers.wait("east") == 0.0
 
 
 def test_a_target_that_fails_again_and_again_is_left_alone_ever_longer() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.binding import lifecycle
+from services.binding import lease, lifecycle
 from services.binding.core import Wanted
 from services.binding.judge import Order, judge, order_for
 from services.binding.trouble import lasting, passing
@@ -23,7 +23,7 @@ from shared.api import (
     get_condition,
     set_condition,
 )
-from shared.hub.names import APPLIED_FINALIZER, ATTEMPT_ANNOTATION, LEASE_ANNOTATION
+from shared.hub.names import APPLIED_FINALIZER, ATTEMPT_ANNOTATION, LEASE_ANNOTATION, TRACE_ANNOTATION
 from shared.kube.times import rfc3339
 from shared.model.refs import Head, PlacementRef
 from shared.model.report import ObjectHealth
@@ -130,38 +130,38 @@ def test_a_binding_whose_workload_awaits_a_decision_says_so_once_and_keeps_its_p
 
 
 def test_a_lease_ends_with_time_and_when_the_status_says_so() -> None:
-    begun = lifecycle.leasing(binding(), "one", NOW)
-    assert lifecycle.lease_of(begun).endswith(" one")
-    assert lifecycle.leased(binding(), NOW, 25) == 0
-    assert lifecycle.leased(begun, NOW + 5, 25) == pytest.approx(20)
-    assert lifecycle.leased(begun, NOW + 26, 25) == 0
+    begun = lease.taken(binding(), "one", NOW)
+    assert lease.name_of(begun).endswith(" one")
+    assert lease.remaining(binding(), NOW, 25) == 0
+    assert lease.remaining(begun, NOW + 5, 25) == pytest.approx(20)
+    assert lease.remaining(begun, NOW + 26, 25) == 0
     failed = lifecycle.failed(begun, passing("Timeout", "slow"), NOW + 1)
     done = lifecycle.succeeded(begun, (), (), NOW + 1)
     for ended in (failed, done):
-        assert lifecycle.leased(ended, NOW + 1, 25) == 0
-        assert lifecycle.leased(ended, NOW - 9, 25) == 0
-        assert lifecycle.leased(lifecycle.leasing(ended, "two", NOW + 2), NOW + 2, 25) == pytest.approx(25)
-    assert lifecycle.leased(lifecycle.observed(begun, (), NOW + 1), NOW + 1, 25) == pytest.approx(24)
+        assert lease.remaining(ended, NOW + 1, 25) == 0
+        assert lease.remaining(ended, NOW - 9, 25) == 0
+        assert lease.remaining(lease.taken(ended, "two", NOW + 2), NOW + 2, 25) == pytest.approx(25)
+    assert lease.remaining(lifecycle.observed(begun, (), NOW + 1), NOW + 1, 25) == pytest.approx(24)
 
 
 @pytest.mark.parametrize("garbage", ["", "x", " ", "2026-01-01T00:00:00Z", "tomorrow one"])
 def test_a_lease_that_nobody_can_read_keeps_nobody_waiting(garbage: str) -> None:
     annotations = {LEASE_ANNOTATION: garbage}
     metadata = msgspec.structs.replace(binding().metadata, annotations=annotations)
-    assert lifecycle.leased(msgspec.structs.replace(binding(), metadata=metadata), NOW, 25) == 0
+    assert lease.remaining(msgspec.structs.replace(binding(), metadata=metadata), NOW, 25) == 0
 
 
 def test_a_lease_of_the_last_release_is_the_condition_progressing() -> None:
     at = rfc3339(NOW)
     conditions = set_condition((), "Progressing", "True", "Applying", "Applying.", at)
     begun = binding(conditions=conditions)
-    assert lifecycle.leased(begun, NOW + 5, 25) == pytest.approx(20)
-    assert lifecycle.leased(lifecycle.succeeded(begun, (), (), NOW + 1), NOW + 1, 25) == 0
+    assert lease.remaining(begun, NOW + 5, 25) == pytest.approx(20)
+    assert lease.remaining(lifecycle.succeeded(begun, (), (), NOW + 1), NOW + 1, 25) == 0
 
 
 def test_what_is_intended_is_settled_where_it_is_in_place() -> None:
     present = applied()
-    again = lifecycle.leasing(present, "one", NOW)
+    again = lease.taken(present, "one", NOW)
     other = msgspec.structs.replace(present, spec=msgspec.structs.replace(present.spec, replicas=9))
     assert lifecycle.is_settled(present, again)
     assert not lifecycle.is_settled(present, other)
@@ -273,7 +273,7 @@ def test_the_worst_object_makes_the_phase(health: str, phase: str, available: st
     assert condition.message == ("All objects are healthy." if phase == "Ready" else "ConfigMap x: why.")
     assert [each.health for each in after.status.objects] == [health, "Healthy"]
     assert lifecycle.in_place(after)
-    assert lifecycle.leased(after, NOW + 5, 25) == 0
+    assert lease.remaining(after, NOW + 5, 25) == 0
     assert get_condition(after.status.conditions, "Progressing") == get_condition(
         before.status.conditions, "Progressing"
     )
@@ -290,7 +290,7 @@ def test_long_words_are_cut_to_what_the_schema_takes() -> None:
 def test_health_of_the_same_object_outlives_applying_it_again() -> None:
     healthy = lifecycle.observed(applied(), [seen("Healthy")], NOW)
     newly = msgspec.structs.replace(bound(), owned_fields="f2")
-    again = lifecycle.succeeded(lifecycle.leasing(healthy, "one", NOW + 1), (newly,), (), NOW + 2)
+    again = lifecycle.succeeded(lease.taken(healthy, "one", NOW + 1), (newly,), (), NOW + 2)
     assert (again.status.phase, again.status.objects[0].health) == ("Ready", "Healthy")
     assert again.status.objects[0].owned_fields == "f2"
     assert lifecycle.succeeded(again, (bound(uid="o2"),), (), NOW + 3).status.phase == "Applied"
@@ -325,7 +325,7 @@ def deleted(present: PlacementBinding) -> PlacementBinding:
     [
         (applied(), observed(), True),
         (lifecycle.failed(applied(), lasting("FieldConflict", "why"), NOW), observed(), True),
-        (lifecycle.leasing(applied(), "one", NOW), observed(), True),
+        (lease.taken(applied(), "one", NOW), observed(), True),
         (binding(), observed(), False),
         (lifecycle.failed(binding(), lasting("Unfit", "why"), NOW), observed(), False),
         (applied(), observed(attempt=4), False),
@@ -347,8 +347,18 @@ def test_corrections_keep_their_distance() -> None:
     assert rest(applied(), 4) == pytest.approx(6)
     assert rest(applied(), 11) == 0
     assert rest(lifecycle.observed(applied(), [seen("Healthy")], NOW + 9), 11) == 0
-    refused = lifecycle.failed(lifecycle.leasing(applied(), "one", NOW), lasting("FieldConflict", "why"), NOW)
+    refused = lifecycle.failed(lease.taken(applied(), "one", NOW), lasting("FieldConflict", "why"), NOW)
     assert rest(refused, 11) == pytest.approx(49)
-    passed = lifecycle.failed(lifecycle.leasing(applied(), "one", NOW), passing("Unreachable", "why"), NOW)
+    passed = lifecycle.failed(lease.taken(applied(), "one", NOW), passing("Unreachable", "why"), NOW)
     assert rest(passed, 4) == pytest.approx(6)
     assert rest(binding(), 0) == 0
+
+
+def test_a_binding_has_the_trace_in_which_it_was_first_written_for_an_attempt():
+    first = lifecycle.intended(lifecycle.fresh(message(5), 1, "a" * 32), message(5), Wanted((), ()), 1, "a" * 32)
+    assert first.metadata.annotations[TRACE_ANNOTATION] == "a" * 32
+    again = lifecycle.intended(first, message(5), Wanted((), ()), 1, "b" * 32)
+    assert again is first, "what comes again is no reason to write"
+    newer = lifecycle.intended(first, message(6), Wanted((), ()), 1, "b" * 32)
+    assert newer.metadata.annotations[TRACE_ANNOTATION] == "b" * 32
+    assert TRACE_ANNOTATION not in lifecycle.fresh(message(5), 1).metadata.annotations

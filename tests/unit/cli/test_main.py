@@ -1,12 +1,22 @@
 """The command line: help, exit codes, and errors of one line."""
 
+import argparse
+import json
+import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from services import PIPELINE
-from services.cli.main import COMMANDS, main
+from services.cli.main import COMMANDS, leaves, main, parser
+from services.cli.reference import PAGE, page, table
+from services.cli.support.settings import TABLE
+from tests.support.process import BIN
 
 
 def run(capsys, *argv):
@@ -53,6 +63,34 @@ def test_nats_that_is_not_there_is_named_without_its_password_and_exit_code_1(ca
     assert "hunter2" not in err
 
 
+ASKING = ("--workspace", "root:team", "--user", "alice")
+HELLO = str(Path(__file__).parents[3] / "examples/events/hello.yaml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("place", "-f", HELLO, *ASKING),
+        ("decide", "-f", HELLO, *ASKING),
+        ("withdraw", "hello", *ASKING),
+        ("events", *ASKING[:2]),
+        ("wait", "hello", "--for", "Ready", *ASKING[:2]),
+        ("dead", "list"),
+        ("provision",),
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_that_needs_nats_ends_soon_where_there_is_none(capsys, monkeypatch, command):
+    """Also where something listens that never says a word, which a library may wait for without end."""
+    monkeypatch.setattr("services.cli.support.broker.CONNECT_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        code, out, err = run(capsys, *command, "--nats-url", url)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"moorage: no NATS answers at {url} within 0.2 s (")
+    assert err.endswith("see that it runs, and give its address as --nats-url or MOORAGE_NATS_URL\n")
+
+
 @pytest.mark.parametrize(
     ("shell", "code", "said"),
     [
@@ -70,9 +108,91 @@ def test_output_that_goes_nowhere_ends_in_one_line(tmp_path, shell, code, said):
     assert (done.returncode, done.stderr.strip()) == (code, said)
 
 
-def test_the_version_is_printed(capsys):
-    code, out, _ = run(capsys, "--version")
+@pytest.mark.parametrize("argv", [("--version",), ("version",)])
+def test_the_version_is_printed(capsys, argv):
+    code, out, _ = run(capsys, *argv)
     assert (code, out.split()[0]) == (0, "moorage")
+
+
+def test_the_version_is_json_for_programs(capsys):
+    code, out, _ = run(capsys, "version", "-o", "json")
+    assert (code, sorted(json.loads(out))) == (0, ["moorage", "python"])
+
+
+@pytest.mark.parametrize("argv", [("explain",), ("dead", "list")])
+def test_help_of_a_command_is_what_its_flag_prints(capsys, argv):
+    assert run(capsys, "help", *argv) == run(capsys, *argv, "--help")
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (("explan",), "explain"),
+        (("dead", "lst"), "list"),
+        (("worker", "schedular"), "scheduler"),
+        (("explain", "--tagret", "a"), "--target"),
+        (("dead", "list", "--nats-ulr=x"), "--nats-url"),
+    ],
+)
+def test_what_is_nearest_to_an_unknown_word_is_named(capsys, argv, meant):
+    code, _, err = run(capsys, *argv)
+    assert code == 2
+    assert f"did you mean {meant}" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "flag"),
+    [
+        (("explain", "-o", "json", "-o", "yaml"), "-o"),
+        (("explain", "-n", "a", "--namespace", "b"), "--namespace"),
+        (("dead", "list", "--nats-url", "a", "--nats-url", "b"), "--nats-url"),
+    ],
+)
+def test_a_flag_that_is_given_twice_is_refused(capsys, argv, flag):
+    code, _, err = run(capsys, *argv)
+    assert code == 2
+    assert f"{flag} is given twice" in err
+
+
+def test_help_loads_no_command():
+    code = (
+        "import sys; from services.cli.main import parser; parser(['--help']);"
+        "print(*(n for n in sys.modules if 'cli.' in n))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    loaded = {each.removeprefix("services.cli.") for each in done.stdout.split()}
+    assert loaded == {"main", "support", "support.errors", "support.output"}, done.stderr
+
+
+def test_the_page_of_commands_is_current():
+    assert PAGE.read_text() == page(), "run python -m services.cli.reference"
+    assert TABLE.read_text() == table(), "run python -m services.cli.reference"
+
+
+@pytest.mark.parametrize(
+    ("line", "among"),
+    [("moorage expl", "explain"), ("moorage explain --tar", "--target"), ("moorage dead sh", "show")],
+)
+def test_shells_complete_commands_and_flags(tmp_path, line, among):
+    answer = tmp_path / "answer"
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
+    env = {**os.environ, **asked, "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    subprocess.run([str(BIN / "moorage")], env=env, timeout=60)
+    assert among in answer.read_text().split()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_is_told_how_to_ask(capsys, shell):
+    code, out, _ = run(capsys, "completion", shell)
+    assert code == 0
+    assert "_ARGCOMPLETE" in out
+    assert "kubectl-moorage" in out
+
+
+def test_kubectl_finds_the_command_as_its_plugin():
+    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([str(BIN / "kubectl"), "moorage", "version"], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "moorage"), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -158,7 +278,62 @@ def test_the_diagram_is_drawn(capsys):
 
 
 def test_help_loads_nothing_heavy():
-    heavy = "{'rich', 'nats', 'aiohttp', 'numpy', 'celpy', 'kubernetes_asyncio', 'yaml', 'uvicorn'}"
+    heavy = "{'rich', 'nats', 'aiohttp', 'numpy', 'celpy', 'kubernetes_asyncio', 'yaml'}"
     code = f"import sys; from services.cli.main import parser; parser(); print(sorted(sys.modules.keys() & {heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout == "[]\n", done.stderr
+
+
+MOST_MODULES = 100
+"""That help of one command loads. What Python itself and argparse load is some 70."""
+AT_WORK = {
+    "msgspec",
+    "shared.api",
+    "asyncio",
+    "ssl",
+    "subprocess",
+    "nats",
+    "aiohttp",
+    "numpy",
+    "yaml",
+    "uvloop",
+    "shared.kube.client",
+}
+"""What only a command that runs needs."""
+
+
+def test_help_of_each_command_waits_for_nothing_that_only_running_it_needs() -> None:
+    """Counted, not timed. What only runs is loaded when it runs."""
+    code = (
+        "import contextlib, io, sys\n"
+        "there = set(sys.modules)\n"
+        "from services.cli.main import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    main([*sys.argv[1:], '--help'])\n"
+        "print(*sys.modules.keys() - there)"
+    )
+    asked = [tuple(name.split()) for name, _ in leaves(parser(), "")]
+
+    def loaded(words: tuple[str, ...]) -> set[str]:
+        argv = [sys.executable, "-c", code, *words]
+        return set(subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.split())
+
+    with ThreadPoolExecutor(2) as pool:
+        found = {" ".join(words): modules for words, modules in zip(asked, pool.map(loaded, asked), strict=True)}
+    assert {name: modules & AT_WORK for name, modules in found.items() if modules & AT_WORK} == {}
+    assert {name: len(modules) for name, modules in found.items() if len(modules) > MOST_MODULES} == {}
+
+
+def _actions(of: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in of._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from _actions(each)
+
+
+def test_what_is_left_out_is_taken_by_the_option_itself() -> None:
+    """argparse reads a default that is text as if it had been given."""
+    for action in _actions(parser()):
+        if isinstance(action.default, str) and callable(action.type) and action.default is not argparse.SUPPRESS:
+            action.type(action.default)

@@ -26,6 +26,7 @@ spec:
 )
 MANY = list(range(150))
 COSTLY = GOOD.replace('variables.region == "eu"', f"{MANY}.all(a, {MANY}.map(b, a + b).all(c, c + target.nodes >= 0))")
+DOUBTFUL = GOOD.replace('variables.region == "eu"', 'target.kubernetesVersion < "v1.9"')
 BAD = GOOD.replace("variables.region ==", "variables.reigon ==")
 INLINE = (
     HEAD
@@ -54,6 +55,7 @@ def files(tmp_path: Path) -> dict[str, str]:
     made = {
         "good": GOOD,
         "bad": BAD,
+        "doubtful": DOUBTFUL,
         "costly": COSTLY,
         "inline": INLINE,
         "targets": TARGETS,
@@ -86,13 +88,27 @@ def test_findings_and_plan_are_json_for_scripts(files: dict[str, str], capsys: p
     assert [(each["rule"], each["method"]) for each in plan] == [("eu", "columns"), ("tainted", "memo")]
 
 
+def test_what_is_hardly_meant_is_a_warning(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    said = "rules[eu].expression: line 1, column 1: target.kubernetesVersion is compared letter by letter"
+    assert moorage("check", files["doubtful"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"no findings\neu: warning: {said}")
+    assert moorage("check", files["doubtful"], "-o", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["findings"], [each["line"] for each in told["warnings"]]) == ([], [1])
+    assert moorage("test", files["doubtful"], "--targets", files["targets"]) == 0
+    assert f"moorage: warning: eu: {said}" in capsys.readouterr().err
+
+
 def test_rules_are_tried_on_targets(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert moorage("test", files["good"], "--targets", files["targets"], "--placement", files["inline"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [
         ["TARGET", "POLICY", "RULE", "EFFECT", "OUTCOME", "ERROR"],
+        ["a", "placement", "ready", "Require", "true"],
         ["a", "eu", "eu", "Require", "true"],
         ["a", "eu", "tainted", "Forbid", "false"],
+        ["b", "placement", "ready", "Require", "true"],
         ["b", "eu", "eu", "Require", "false"],
         ["b", "eu", "tainted", "Forbid", "false"],
     ]

@@ -102,6 +102,29 @@ def test_every_number_and_every_reason_is_shown(decided: Run) -> None:
     assert answer["refusal"] is None
 
 
+@pytest.mark.parametrize("enforcement", ["DryRun", "Warn"])
+def test_what_rules_on_trial_say_is_listed(
+    decided: Run, enforcement: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = f"""
+{HEAD}kind: PlacementPolicy
+metadata: {{name: trial}}
+spec:
+  enforcement: {enforcement}
+  rules: [{{name: not-us, effect: Forbid, expression: "target.name == 'us-1'", message: not there}}]
+"""
+    spec = "targets: {names: [us-1, eu-2], count: {min: 2, max: 2}}"
+    code, (answer,) = decided(placement=placement(spec=spec), policy=policy)
+    (trial,) = answer["onTrial"]
+    assert (code, trial["policy"], trial["rule"], trial["enforcement"]) == (0, "trial", "not-us", enforcement)
+    assert (trial["outcomes"]["root:us/us-1"], trial["outcomes"]["eu-2"]) == ("true", "false")
+    assert answer["warnings"] == ({"root:us/us-1": ["not there"]} if enforcement == "Warn" else {})
+    command(tmp_path, placement=placement(spec=spec), policy=policy)
+    out = capsys.readouterr().out
+    assert f"  {enforcement} trial/not-us (Forbid): true on root:us/us-1; false on " in out
+    assert ("  warning: root:us/us-1: not there\n" in out) == (enforcement == "Warn")
+
+
 def test_policies_decide_and_score(decided: Run) -> None:
     policy = f"""
 {HEAD}kind: PlacementPolicy
@@ -135,6 +158,38 @@ def test_previous_decisions_hold_and_take_their_capacity(decided: Run) -> None:
     assert answer["selected"][0]["target"] == "root:us/us-1"
     _, (answer,) = decided(placement=placement() + "---" + DEPLOYMENT, previous=decision("other", "{name: eu-2}", 8))
     assert answer["rejected"]["eu-2"][0]["message"] == "insufficient cpu"
+
+
+@pytest.mark.parametrize(
+    ("tolerated", "added", "stays"),
+    [
+        ("tolerationSeconds: 60", "2026-01-01T00:00:00Z", False),
+        ("tolerationSeconds: 60", "2126-01-01T00:00:00Z", True),
+        ("tolerationSeconds: 60", None, True),
+        ("tolerationSeconds: 0", None, False),
+        ("effect: NoExecute", "2026-01-01T00:00:00Z", True),
+    ],
+)
+def test_a_target_is_left_when_it_was_tolerated_for_long_enough(decided: Run, tolerated, added, stays) -> None:
+    since = f', timeAdded: "{added}"' if added else ""
+    targets = "---\n".join(
+        f"""
+{HEAD}kind: SyncTarget
+metadata: {{name: {name}}}
+spec: {{taints: [{taint}]}}
+status: {{allocatable: {{cpu: 8, memory: 40Gi, pods: 110}}}}
+"""
+        for name, taint in (("a", f"{{key: full, effect: NoExecute{since}}}"), ("b", ""))
+    )
+    metadata = "metadata: {name: web, namespace: shop}"
+    previous = f"{HEAD}kind: PlacementDecision\n{metadata}\nstatus: {{selected: [{{target: {{name: a}}}}]}}\n"
+    effect = "" if "effect" in tolerated else ", effect: NoExecute"
+    wish = f"targets: {{tolerations: [{{key: full, operator: Exists{effect}, {tolerated}}}]}}"
+    _, (line,) = decided(targets=targets, placement=f"{DEPLOYMENT}---\n{placement(spec=wish)}", previous=previous)
+    assert [each["target"] for each in line["selected"]] == (["a"] if stays else ["b"])
+    assert [each["message"] for each in line["rejected"].get("a", [])] == (
+        [] if stays else ["tolerated for long enough"]
+    )
 
 
 def test_quotas_hold_and_previous_decisions_use_them_up(decided: Run) -> None:
@@ -279,10 +334,9 @@ def test_what_cannot_be_used_is_said_in_one_line_with_its_place(tmp_path: Path, 
         command(tmp_path, **{"placement": placement(), **texts})
 
 
-def test_fields_that_nobody_knows_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(tmp_path, placement=placement(spec="targts: {}")) == 0
-    where = tmp_path / "placement.yaml"
-    assert capsys.readouterr().err == f"moorage: {where}: Placement web: unknown field spec.targts is ignored\n"
+def test_fields_that_nobody_knows_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"placement.yaml: Placement web: unknown field spec\.targts$"):
+        command(tmp_path, placement=placement(spec="targts: {}"))
 
 
 def test_kinds_of_the_same_name_in_other_groups_are_not_ours(

@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
-from services.controller.core.digest import SUSPENDED, UNFOLLOWED, above, change, digest
-from shared.api import PlacementPolicySpec, PlacementSpec
-from shared.model.policy import PolicyEntry
+from services.controller.core.digest import SUSPENDED, UNFOLLOWED, change, digest
+from shared.api import PlacementPolicySpec, PlacementSpec, PolicyExceptionSpec
+from shared.model.policy import Exemption, Parameters, PolicyEntry
+from shared.model.refs import above
 from shared.model.request import Requester, WorkloadObject
 
 SPEC = msgspec.convert({"workload": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}, PlacementSpec)
@@ -31,6 +32,27 @@ def test_the_digest_depends_on_everything_that_a_decision_depends_on_and_on_no_o
         digest(SPEC, {}, None, (), "", [policy("root", generation=2)]),
     ]
     assert len({base, *others}) == len(others) + 1
+
+
+def test_what_is_granted_of_a_policy_is_part_of_the_digest():
+    match = {"namespaces": ["shop"]}
+    spec = {"policy": "p", "match": match, "reason": "because", "expiresAt": "2027-01-01T00:00:00Z"}
+    granted = Exemption(name="e", expires=1.0, spec=msgspec.convert(spec, PolicyExceptionSpec))
+    other = msgspec.structs.replace(granted, expires=2.0)
+    digests = [
+        digest(SPEC, {}, None, (), "", [msgspec.structs.replace(policy("root"), exemptions=exemptions)])
+        for exemptions in ((), (granted,), (other,), (granted, other))
+    ]
+    assert len(set(digests)) == 4
+    assert {change(digests[0], each).code for each in digests[1:]} == {"PolicyChanged"}
+
+
+def test_what_a_policy_takes_as_parameters_is_part_of_the_digest():
+    states = (None, Parameters(), Parameters(content="{}"), Parameters(content='{"a":1}'), Parameters(unusable="why"))
+    digests = [
+        digest(SPEC, {}, None, (), "", [msgspec.structs.replace(policy("root"), params=params)]) for params in states
+    ]
+    assert len(set(digests)) == len(states)
 
 
 @pytest.mark.parametrize(

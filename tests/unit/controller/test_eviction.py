@@ -80,6 +80,17 @@ def test_an_expelling_taint_is_remembered_since_it_was_first_seen_and_forgotten_
     assert expelling(Target(workspace="root:p", name="t"), {TAINT: 5.0}, 9.0) == {}
 
 
+def test_a_taint_counts_from_when_it_says_that_it_was_added_but_from_no_time_to_come() -> None:
+    def since(added: str) -> float:
+        taint = msgspec.structs.replace(TAINT, time_added=added)
+        (found,) = expelling(Target(workspace="root:p", name="t", taints=(taint,)), {taint: 95.0}, 100.0).values()
+        return found
+
+    assert since("1970-01-01T00:01:00Z") == 60.0
+    assert since("1970-01-01T01:00:00Z") == 100.0
+    assert since("yesterday") == 95.0
+
+
 def test_a_target_that_is_missing_for_long_enough_is_gone():
     there = Sighting(target=Target(workspace="root:p", name="t"))
     sightings = {"root:p/t": there, "root:p/u": Sighting(missing_since=90.0), "root:p/v": Sighting(missing_since=91.0)}

@@ -38,6 +38,13 @@ def test_a_refusal_that_nobody_waits_with_is_not_in_place():
     assert not in_place(PlacementStatus(phase="Unschedulable"), KnownDecision(attempt=3), {})
 
 
+@pytest.mark.parametrize(
+    ("phase", "expected"), [("Idle", True), ("Removing", True), ("Ready", False), ("Scheduling", False)]
+)
+def test_where_nothing_is_wanted_a_placement_is_in_place_once_its_status_says_so(phase, expected):
+    assert in_place(PlacementStatus(phase=phase), KnownDecision(attempt=3), {"root:p/lost": 2}) is expected
+
+
 @pytest.mark.parametrize(("in_vain", "least"), [(0, 600), (1, 1200), (2, 2400), (4, 9600), (5, 9600), (1000, 9600)])
 def test_each_round_in_vain_gives_a_placement_twice_as_long_to_be_in_place(in_vain, least):
     assert least <= grace_period(600, entry(in_vain=in_vain)) < 1.5 * least

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.controller.answers import AnswerTimes
 from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.steps import Place, next_step
 from services.controller.moves import Moves
@@ -50,6 +51,7 @@ class Lab:
             inventory=self.view,
             clock=lambda: 0.0,
             moves=Moves(ControllerSettings(), lambda: 0.0),
+            answers=AnswerTimes(30.0),
         )
 
     async def offer(self, target: Target) -> None:

@@ -2,8 +2,13 @@
 
 import pytest
 
-from services.controller.core.rebalance import may_improve, moved_at
-from shared.api import HistoryEntry, Rebalance, TargetReference
+from services.controller.core.observation import KnownDecision
+from services.controller.core.rebalance import looking, may_improve, noted
+from shared.api import HistoryEntry, Rebalance, TargetReference, decode_placement
+from shared.hub.history import moved_at
+from shared.hub.names import REBALANCE_ANNOTATION
+from shared.model.refs import Head
+from shared.model.request import HeadEntry, PreviousChoice
 
 
 def refs(names: str) -> tuple[TargetReference, ...]:
@@ -46,3 +51,37 @@ def test_better_targets_are_looked_for_after_the_cooldown_when_something_changed
     rebalance, moved, looked_at, world, expected
 ):
     assert may_improve(rebalance, moved, looked_at, world, 60.0, 1000.0) is expected
+
+
+ON_ONE = KnownDecision(attempt=3, selected=(PreviousChoice(target="root:p/t"),))
+
+
+def asking(request: str, **stability: object):
+    metadata = {"name": "web", "annotations": {REBALANCE_ANNOTATION: request} if request else {}}
+    return decode_placement({"metadata": metadata, "spec": {"stability": stability}})
+
+
+def test_for_one_round_it_may_move_and_what_a_move_has_to_gain_stays() -> None:
+    spec = asking("now", rebalance={"type": "Never", "by": 7, "cooldown": "1h"}, stickiness=3, disruptionBudget=2).spec
+    once = looking(spec).stability
+    assert (once.rebalance, once.stickiness) == (Rebalance(type="WhenBetter", by=7, cooldown="0s"), 3)
+    assert once.disruption_budget == 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "decision", "looks", "expected"),
+    [
+        ("noon", ON_ONE, True, ("noon", 4)),
+        ("noon", ON_ONE, False, ("dawn", 2)),  # a round that does not look leaves it open
+        ("noon", None, False, ("noon", 4)),  # one that chooses among all targets anyway does not
+        ("dawn", ON_ONE, True, ("dawn", 2)),  # the same again: since when it was asked stays
+        ("", ON_ONE, False, ("dawn", 2)),
+    ],
+)
+def test_with_the_head_it_is_noted_which_request_is_seen_to_and_since_when(request_, decision, looks, expected) -> None:
+    entry = HeadEntry(head=Head(uid="u", generation=1, attempt=3), digest="", rebalance="dawn", rebalance_since=2)
+    assert noted(entry, asking(request_), decision, 4, looks=looks) == expected
+
+
+def test_a_request_that_is_too_long_to_be_noted_is_compared_by_its_beginning() -> None:
+    assert noted(None, asking("x" * 1000), None, 1, looks=False) == ("x" * 64, 1)

@@ -40,6 +40,19 @@ def test_an_object_wakes_who_names_it_and_who_selects_by_label_in_its_namespace(
     assert {name for _, name in index.concerned(*changed)} == woken
 
 
+def test_whatever_has_a_common_kind_wakes_who_selects_all_by_label() -> None:
+    index = SelectorIndex()
+    index.put(
+        ("shop", "all"), placement("shop", "all", {"all": True, "labelSelector": {"matchLabels": {"app": "web"}}})
+    )
+    assert list(index.concerned(DEPLOYMENT, "shop", "web")) == [("shop", "all")]
+    assert list(index.concerned(("v1", "Secret"), "shop", "key")) == [("shop", "all")]
+    assert not index.concerned(DEPLOYMENT, "elsewhere", "web")
+    assert not index.concerned(ROLE, "", "admin")
+    index.put(("shop", "all"), None)
+    assert not index.selecting(DEPLOYMENT)
+
+
 KEYS = [("shop", "a"), ("shop", "b"), ("mall", "a")]
 wishes = (
     st.lists(st.tuples(st.sampled_from([DEPLOYMENT, ROLE]), st.sampled_from(["x", "y", None])), max_size=3) | st.none()

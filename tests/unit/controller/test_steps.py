@@ -11,6 +11,7 @@ from services.controller.core.brake import Braked
 from services.controller.core.digest import SUSPENDED, UNFOLLOWED
 from services.controller.core.eviction import Sighting
 from services.controller.core.observation import KnownDecision, Observation
+from services.controller.core.rebalance import asked
 from services.controller.core.steps import (
     Hold,
     LetGo,
@@ -25,7 +26,7 @@ from services.controller.core.steps import (
 )
 from services.controller.settings import ControllerSettings
 from shared.api import Placement, Taint, decode_placement
-from shared.hub.names import PLACED_FINALIZER
+from shared.hub.names import PLACED_FINALIZER, REBALANCE_ANNOTATION
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, HeadEntry, PreviousChoice, Waiting
 from shared.model.target import Target
@@ -48,9 +49,11 @@ REMOVAL_UNDER_WAY = Wait("its removal is under way")
 
 
 def placement(
-    *, deleting: bool = False, held: bool = True, phase: str = "Ready", generation: int = 1, **spec: Any
+    *, deleting: bool = False, held: bool = True, phase: str = "Ready", generation: int = 1, asks: str = "", **spec: Any
 ) -> Placement:
     metadata: dict[str, Any] = {"name": "web", "namespace": "shop", "uid": "u", "generation": generation}
+    if asks:
+        metadata["annotations"] = {REBALANCE_ANNOTATION: asks}
     if deleting:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     if held:
@@ -295,7 +298,10 @@ PLACEMENTS = st.builds(
     phase=st.sampled_from(["Ready", "Scheduling", "Suspended"]),
     generation=st.integers(1, 2),
     suspend=st.booleans(),
-    stability=st.sampled_from([{}, {"rebalance": {"type": "WhenBetter"}}, {"evictionTolerationSeconds": 10}]),
+    asks=st.sampled_from(["", "now"]),
+    stability=st.sampled_from(
+        [{}, {"rebalance": {"type": "WhenBetter"}}, {"evictionTolerationSeconds": 10}, {"disruptionBudget": 1}]
+    ),
 )
 SIGHTINGS = st.sampled_from([THERE, LOST, GONE])
 OBSERVATIONS = st.builds(
@@ -337,6 +343,8 @@ def test_a_step_is_not_taken_twice(seen: Observation) -> None:
         digest={Place: seen.digest, Suspend: SUSPENDED}.get(type(taken), "") or "",
         requested_at=NOW,
         deleted=isinstance(taken, Withdraw),
+        rebalance=asked(seen.placement) if seen.placement is not None else "",
+        rebalance_since=5,
     )
     again = next_step(msgspec.structs.replace(seen, entry=said))
     assert isinstance(again, Wait | Nothing | LetGo)

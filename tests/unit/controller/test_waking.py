@@ -67,6 +67,7 @@ observations = st.builds(
     decision=decisions,
     waiting=st.one_of(st.none(), st.builds(waiting, next_try=st.sampled_from([NOW + 1, NOW + 60]), tried_at=MOMENTS)),
     attempts=st.sampled_from([{}, {T: 3}, {T: 3, U: 2}]),
+    answers_take=st.sampled_from([0.0, 0.0, 1.0, 200.0]),
     world_changed_at=MOMENTS,
 )
 
@@ -96,6 +97,9 @@ def test_a_placement_that_is_in_place_sleeps_once_its_round_is_long_over() -> No
         ({"targets": {T: LOST}}, NOW),
         ({"targets": {T: GONE}}, NOW),
         ({"entry": entry(at=NOW - 10)}, NOW - 10 + SETTINGS.resync_seconds),
+        ({"targets": {T: LOST}, "entry": entry(4, at=NOW - 10)}, NOW - 10 + SETTINGS.resync_seconds),
+        ({"targets": {T: THERE, U: LOST}, "entry": entry(at=NOW - 10)}, NOW - 10 + SETTINGS.resync_seconds),
+        ({"entry": entry(4, at=NOW - 10), "answers_take": 100.0}, NOW - 10 + 200.0),
         ({"entry": entry(at=NOW - 5000), "waiting": waiting(next_try=NOW + 7)}, NOW + 7),
     ],
 )

@@ -32,6 +32,7 @@ from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Cause, HeadEntry, Request
 from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
+from shared.pipeline.events import PlacementEvent, derive
 from shared.pipeline.messages import Assigned, Bound, Decided, Message, Scheduled
 
 ROOM = 4.0
@@ -133,6 +134,7 @@ class Hub:
         self.bindings: dict[tuple[PlacementRef, str], int] = {}  # the attempt that is applied in full, or 0
         self.written: dict[tuple[PlacementRef, str], int] = {}  # the attempt that the binding was written for
         self.applied: dict[tuple[PlacementRef, str], float] = {}
+        self.recorded: dict[tuple[PlacementRef, int], bool] = {}  # whether it was refused, by attempt
 
     def bind(self, message: Assigned, *, fails: bool) -> Bound | None:
         """As binding does: by what is decided now. Where it fails, what ran before runs on."""
@@ -181,6 +183,7 @@ class StepDecisions:
         if str(version) != (before.version if before else "0"):
             raise ApiError(409, "Conflict")
         self._hub.decided[ref] = (version + 1, status)
+        self._hub.recorded[ref, status.attempt] = bool(status.refusal)
         await self._steps.turn()
         self.memory.note(ref, Record(uid=uid, version=str(version + 1), status=status))
 
@@ -210,6 +213,7 @@ class World:
         self.running: list[tuple[asyncio.Task[Any], Message | None]] = []
         self.news: list[object] = []
         self.contended: set[PlacementRef] = set()
+        self.events: dict[str, PlacementEvent] = {}
 
     async def ask(self, number: int, cpu: float, where: int) -> None:
         """A placement is to have so much, in one target or else in the other, or in both or nowhere."""
@@ -276,6 +280,20 @@ class World:
         """What decision says: binding listens, and the controller where others were faster."""
         self.contended |= {each.placement for each in emitted if isinstance(each, Decided) and each.contended}
         self.pending += [each for each in emitted if isinstance(each, Assigned)]
+        for each in emitted:
+            self.events |= {event.id: event for event in derive(each)}
+
+    async def told(self, message: Message) -> None:
+        """Events are told; it takes a step, in which whoever tells may die."""
+        await self.steps.turn()
+        self.events |= {event.id: event for event in derive(message)}
+
+    def check_events(self) -> None:
+        """Whatever was written for an attempt was told, and nothing else was."""
+        facts = {(event.data.placement, event.data.attempt): event.data.kind for event in self.events.values()}
+        assert facts.keys() == self.hub.recorded.keys()
+        for fact, kind in facts.items():
+            assert kind == "moved" or self.hub.recorded[fact] == (kind == "refused")
 
     def _done(self, message: Message) -> None:
         if message in self.pending:
@@ -385,6 +403,7 @@ async def opened(
                 workspaces=Table(store, WORKSPACES).follow(),
                 vanished=VanishedWorkspaces(_never, lambda: 0.0, 1.0),
                 clock=lambda: 1000.0,
+                tell=world.told,
             )
         )
 

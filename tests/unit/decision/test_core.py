@@ -1,13 +1,16 @@
 """What is recorded, and whom decision tells what."""
 
+from collections import Counter
+
 import msgspec
 import pytest
 
-from services.decision import core
+from services.decision import assigning, core
 from shared.api import PlacementDecisionStatus, PlacementSpec
 from shared.model.decision import Choice, Proposal, Refusal, Rejection, Reservation, Score
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, PreviousChoice, Request
+from shared.pipeline.events import derive
 from shared.pipeline.messages import Scheduled
 
 HEAD = Head(uid="u", generation=1, attempt=2)
@@ -43,6 +46,15 @@ def scheduled(selected=(), alternates=(), *, attempt: int = 1, refusal: Refusal 
 
 def names(status: PlacementDecisionStatus) -> list[str]:
     return [each.target.name for each in status.selected]
+
+
+def test_what_policies_warn_of_is_told_of_the_targets_that_are_taken():
+    warned = {"root:p/a": ("spot may go",), "root:p/c": ("no",)}
+    message = msgspec.structs.replace(scheduled([choice("a", 90)], [choice("c", 80)]), warnings=warned)
+    refused = Refusal(code="NoFeasibleTarget", message="0/6 targets: 6 full")
+    assert core.decided(message, [choice("a", 90)], None, "").warning == "Policies warn of a (spot may go)."
+    assert core.decided(message, [choice("b", 90)], None, "").warning == ""
+    assert core.decided(message, [], refused, "").warning == ""
 
 
 def test_the_record_holds_what_was_taken_with_its_breakdown_and_why_not_the_others():
@@ -91,7 +103,7 @@ def test_history_holds_the_last_ten_changes_newest_first_and_nothing_else():
 
 def test_binding_is_told_to_apply_everywhere_selected_and_to_remove_elsewhere_after_the_new_ones_are_ready():
     status = core.record(scheduled(), [choice("a"), choice("b")], None, None, 1.0)
-    told = core.assignments(REF, HEAD, status.selected, {"root:p/a", "root:p/old"}, ())
+    told = assigning.assignments(REF, HEAD, status.selected, {"root:p/a", "root:p/old"}, ())
     assert [(each.target, each.remove, each.after) for each in told] == [
         ("root:p/a", False, ()),
         ("root:p/b", False, ()),
@@ -101,7 +113,7 @@ def test_binding_is_told_to_apply_everywhere_selected_and_to_remove_elsewhere_af
 
 def test_leaving_a_lost_target_waits_for_nothing():
     status = core.record(scheduled(), [choice("b")], None, None, 1.0)
-    told = core.assignments(REF, HEAD, status.selected, {"root:p/old"}, {"root:p/old"})
+    told = assigning.assignments(REF, HEAD, status.selected, {"root:p/old"}, {"root:p/old"})
     assert told[-1].remove
     assert told[-1].after == ()
 
@@ -119,6 +131,12 @@ def test_leaving_a_lost_target_waits_for_nothing():
 )
 def test_alternates_take_a_lost_place_only_where_that_changes_nothing_else(fields, expected):
     assert core.substitutable(spec(**fields)) is expected
+    assert not core.substitutable(spec(**fields), [choice("a"), msgspec.structs.replace(choice("b"), forced=True)])
+
+
+def test_what_is_forced_is_eligible_whatever_it_scores():
+    forced = msgspec.structs.replace(choice("b", 1), forced=True)
+    assert core.eligible([choice("a", 10), forced], 50) == [forced]
 
 
 def test_fewer_than_proposed_will_do_while_the_least_count_is_met():
@@ -139,11 +157,19 @@ def test_choices_below_the_minimum_score_are_not_eligible():
 
 
 def test_a_withdrawal_removes_from_every_target():
-    told = core.withdrawal(REF, Head(uid="u", generation=1, attempt=9), {"root:p/b", "root:p/a"}, orphan=True)
+    told = assigning.withdrawal(REF, Head(uid="u", generation=1, attempt=9), {"root:p/b", "root:p/a"}, orphan=True)
     assert [(each.target, each.remove, each.orphan) for each in told] == [
         ("root:p/a", True, True),
         ("root:p/b", True, True),
     ]
+
+
+def test_very_many_targets_are_dealt_out_in_blocks_and_some_stay_together():
+    head, some = Head(uid="u", generation=1, attempt=9), {f"root:p/{each:03}" for each in range(3 * assigning.BLOCK)}
+    told = assigning.withdrawal(REF, head, some, orphan=False)
+    assert Counter(each.block for each in told) == dict.fromkeys(range(3), assigning.BLOCK)
+    few = assigning.assignments(REF, head, (), sorted(some)[: assigning.BLOCK], ())
+    assert {each.block for each in few} == {0}
 
 
 def test_news_of_contention_say_that_another_attempt_is_worth_it():
@@ -165,7 +191,7 @@ def test_a_placement_may_stay_where_it_is_until_it_has_to_leave(previous, leavin
 
 def test_a_refusal_tells_binding_only_of_selected_targets_that_it_never_heard_of():
     status = core.record(scheduled(), [choice("a"), choice("b")], None, None, 1.0)
-    told = core.overlooked(REF, HEAD, status.selected, {"root:p/a", "root:p/old"})
+    told = assigning.overlooked(REF, HEAD, status.selected, {"root:p/a", "root:p/old"})
     assert [(each.target, each.remove) for each in told] == [("root:p/b", False)]
 
 
@@ -198,17 +224,43 @@ def test_a_refusal_leaves_the_digest_of_what_runs() -> None:
 def test_binding_is_told_the_digest_and_the_overrides_that_were_decided() -> None:
     overridden = msgspec.structs.replace(choice("a"), overrides=(0, 2))
     decided = core.record(scheduled((overridden,)), [overridden], None, None, 1.0)
-    (told,) = core.assignments(REF, HEAD, decided.selected, (), (), "d")
+    (told,) = assigning.assignments(REF, HEAD, decided.selected, (), (), "d")
     assert (told.overrides, told.digest) == ((0, 2), "d")
-    (again,) = core.overlooked(REF, HEAD, decided.selected, (), "d")
+    (again,) = assigning.overlooked(REF, HEAD, decided.selected, (), "d")
     assert again == told
 
 
 def test_binding_is_told_what_is_reserved_where_it_applies_and_what_that_shrinks_to() -> None:
     status = core.record(scheduled([choice("a"), choice("b")]), [choice("a"), choice("b")], None, None, now=0)
-    told = core.assignments(REF, HEAD, status.selected, {"root:p/gone"}, ())
+    told = assigning.assignments(REF, HEAD, status.selected, {"root:p/gone"}, ())
     held = {"root:p/a": Reservation(placement=REF, head=HEAD, resources={"cpu": 3.0}, shrinks_to={"cpu": 1.0})}
-    found = {each.target: each for each in core.with_reservations(told, status.selected, held)}
+    found = {each.target: each for each in assigning.with_reservations(told, status.selected, held)}
     assert (found["root:p/a"].reserved, found["root:p/a"].shrinks_to) == ({"cpu": 3.0}, {"cpu": 1.0})
     assert (found["root:p/b"].reserved, found["root:p/b"].shrinks_to) == ({"cpu": 1.0}, None)
     assert not found["root:p/gone"].reserved
+
+
+@pytest.mark.parametrize(
+    ("taken", "refusal"),
+    [
+        ([choice("a", 90), choice("b")], None),
+        ([choice("b")], None),
+        ([], Refusal(code="NoFeasibleTarget", message="none fits")),
+        ([], Refusal(code="Contended", message="others were faster")),
+    ],
+)
+def test_what_is_on_record_tells_the_same_facts_as_who_decided_it_would_have(taken, refusal):
+    before = core.record(scheduled([choice("a")]), [choice("a")], None, None, 1.0)
+    message = scheduled(taken, attempt=2, refusal=refusal)
+    status = core.record(message, taken, refusal, before, 2.0)
+    told = derive(core.decided(message, taken, refusal, "", status))
+    again = derive(core.overwritten(REF, "u", status))
+    assert [each.id for each in again] == [each.id for each in told]
+    assert [each.subject for each in again] == [each.subject for each in told]
+    assert [(each.at, each.data) for each in again] == [(each.at, each.data) for each in told]
+    assert all(each.repeated for each in again)
+
+
+def test_what_an_earlier_release_recorded_is_not_told_since_nobody_knows_what_it_was():
+    status = core.record(scheduled([choice("a")]), [choice("a")], None, None, 1.0)
+    assert core.overwritten(REF, "u", msgspec.structs.replace(status, considered=0)) is None

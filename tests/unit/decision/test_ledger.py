@@ -106,8 +106,8 @@ async def test_a_followed_ledger_knows_what_others_wrote():
     async with asyncio.timeout(5):
         while ledger.held_by(ref("a")) != {TargetRef.of(NODE).key}:  # noqa: ASYNC110 - waits for no time
             await asyncio.sleep(0)
-    assert ledger.reserved(NODE.id, besides=ref("b")) == {"cpu": 2.0}
-    assert ledger.reserved(NODE.id, besides=ref("a")) == {"cpu": 0.0}
+    assert ledger.reserved(NODE.id, ref("b")) == {"cpu": 2.0}
+    assert ledger.reserved(NODE.id, ref("a")) == {"cpu": 0.0}
     for task in tasks:
         task.cancel()
 
@@ -227,3 +227,17 @@ async def test_a_reservation_that_was_deleted_behind_our_back_is_not_held_any_mo
     await ledger.reserve(NODE, wants(ref("c"), head(1), {"cpu": 1.0}))  # loses to the other, and reads again
     assert ledger.held(ref("a")) == {}
     assert ledger.held_by(ref("c")) == {TargetRef.of(NODE).key}
+
+
+async def test_beyond_its_room_a_target_is_given_only_what_an_operator_lets_it_be_and_never_beyond_a_quota():
+    table = await new_table()
+    ledger = ledger_over(table)
+    wanted = wants(ref("a"), head(), {"cpu": 6.0})
+    assert not await ledger.reserve(NODE, wanted)
+    bounded = msgspec.structs.replace(NODE, quotas={"root:team": {"cpu": 5.0}})
+    beyond = msgspec.structs.replace(wanted, over_commit=True)
+    assert not await ledger.reserve(bounded, beyond)
+    assert not await ledger.reserve(msgspec.structs.replace(NODE, ready=False), beyond)
+    assert await ledger.reserve(NODE, beyond)
+    assert await total(table) == 6.0
+    assert not await ledger.reserve(NODE, wants(ref("b"), head(), {"cpu": 0.5})), "others find it full"

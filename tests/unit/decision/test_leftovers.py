@@ -56,7 +56,20 @@ async def test_only_what_is_older_than_the_decision_that_was_read_is_a_leftover(
     world.hub.decided[REF] = 1, PlacementDecisionStatus(attempt=2, selected=(selected,))
     await world.heads.put(REF.key, HeadEntry(head=head(4), digest=""))
     told = await found(world, await holding(world, held))
-    assert told == ([Assigned(placement=REF, head=head(4), target=ELSEWHERE, remove=True)] if removed else [])
+    assert told == (
+        [Assigned(placement=REF, head=head(4), target=ELSEWHERE, remove=True, held=held)] if removed else []
+    )
+
+
+@pytest.mark.parametrize(("ago", "removed"), [(59.0, False), (60.0, True)], ids=["just begun", "begun for long"])
+async def test_a_round_that_has_just_begun_is_left_to_itself(world: World, ago: float, removed: bool) -> None:
+    """Else each of thousands that are under way would be read, which holds them up."""
+    selected = ScoredTarget(target=TargetRef.parse(HERE).reference)
+    world.hub.decided[REF] = 1, PlacementDecisionStatus(attempt=2, selected=(selected,))
+    decider = await holding(world, 1)
+    await world.heads.put(REF.key, HeadEntry(head=head(4), digest="", requested_at=decider.clock() - ago))
+    await world.tell(0, 1000)
+    assert [each.remove for each in await found(world, decider)] == ([True] if removed else [])
 
 
 async def test_what_an_attempt_reserved_and_has_not_written_yet_is_no_leftover_though_a_newer_one_was_asked_for(

@@ -35,5 +35,6 @@ def test_no_order_of_steps_and_no_crash_gives_anything_twice(script: list[tuple[
                 await world.check()
             await world.rest()
             await world.check()
+            world.check_events()
 
     asyncio.run(scenario())

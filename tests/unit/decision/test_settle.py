@@ -146,3 +146,8 @@ async def test_a_placement_may_shrink_in_a_target_that_has_less_by_now_than_it_h
         held = Reservation(placement=REF, head=Head(uid="u", generation=1, attempt=1), resources={"cpu": 4.0})
         await here.reservations.put(key_of("root:p/a", REF), held)
         assert await here.settle("a", cpu=1.0, attempt=2) == ["root:p/a"]
+
+
+async def test_of_an_empty_proposal_nothing_is_reserved_and_nothing_refused() -> None:
+    async with desk(a=READY) as here:
+        assert await here.settle(spec={"targets": {"count": {"min": 0}}}) == []

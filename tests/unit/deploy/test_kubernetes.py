@@ -1,4 +1,4 @@
-"""deploy/kubernetes, as kubectl renders it: seven workers with settings, rights and probes that exist."""
+"""deploy/kubernetes, as kubectl renders it: eight workers with settings, rights and probes that exist."""
 
 import subprocess
 from typing import Any
@@ -41,8 +41,7 @@ def container(objects: list[dict[str, Any]], worker: str) -> dict[str, Any]:
 
 
 def configured(objects: list[dict[str, Any]]) -> dict[str, str]:
-    (config,) = of_kind(objects, "ConfigMap").values()
-    data: dict[str, str] = config["data"]
+    data: dict[str, str] = of_kind(objects, "ConfigMap")["moorage"]["data"]
     return data
 
 

@@ -1,6 +1,7 @@
 """deploy/nats and what uses it: the permissions are those that the declarations imply, and everybody has a key."""
 
 import ast
+import shlex
 import subprocess
 from collections import defaultdict
 from pathlib import Path
@@ -33,10 +34,12 @@ def test_a_worker_declares_the_buckets_that_its_code_uses_and_no_others(worker: 
             match node:
                 case ast.Call(func=ast.Attribute(attr="follow" | "table" as call), args=[ast.Name(id=name)]):
                     used[call].add(name)
+    declared = load(worker)
     followed = {getattr(buckets, name).name for name in used["follow"] if name.isupper()}
-    assert {bucket.name for bucket in load(worker).follows} == followed
+    assert {bucket.name for bucket in declared.follows} == followed
     written = {getattr(buckets, name).name for name in used["table"] if name.isupper()}
-    assert written == {bucket.name for bucket in topology.owned(load(worker))}
+    joined = {declared.copies.name} if declared.copies is not None else set()  # the runtime itself joins the copies
+    assert written | joined == {bucket.name for bucket in topology.owned(declared)}
 
 
 def test_only_the_scheduler_asks_others_than_the_broker() -> None:
@@ -58,6 +61,20 @@ def test_seeds_are_for_their_owner_and_stay_when_the_command_is_run_again(tmp_pa
         assert file.stat().st_mode & 0o077 == 0
     assert all(file.read_text().strip() not in first.stdout for file in seeds.iterdir())
     assert permissions("--seeds", str(seeds)).stdout == first.stdout
+
+
+def test_the_commands_of_the_page_make_keys_permissions_and_the_account_of_a_tenant(tmp_path: Path) -> None:
+    page = (ROOT / "docs/deploy.md").read_text().splitlines()
+    typed = [shlex.split(each) for each in page if each.startswith("    moorage nats permissions --seeds")]
+    written = []
+    for _, *words in typed:
+        done = subprocess.run([BIN / "moorage", *words], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        written.append((tmp_path / "permissions.conf").read_text())
+    first, second = written
+    assert "shop" not in first
+    assert "root=3Ashop" in second
+    assert (tmp_path / "keys" / "shop.nk").exists()
 
 
 @pytest.mark.parametrize("content", ["", "no seed", "SUAM\n", "\xff"])

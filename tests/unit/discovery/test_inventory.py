@@ -14,14 +14,14 @@ from services.discovery.inventory import (
     NO_NODES,
     ClusterFacts,
     Viewpoint,
-    allocated_patch,
     status_of,
     target_of,
     worth_writing,
 )
 from shared.api import SyncTarget, decode_synctarget
 from shared.kube.times import rfc3339
-from shared.model.target import ApiKind, Target
+from shared.model.refs import PlacementRef
+from shared.model.target import ApiKind, Stray, Target
 
 NOW = 1_700_000_000.0
 SECRETS = ApiKind(group="", resource="secrets", kind="Secret", versions=("v1",))
@@ -250,22 +250,6 @@ def test_a_condition_says_whether_pods_are_counted(seen, status, message):
     assert {each.type: each for each in later.status.conditions} == conditions
 
 
-@pytest.mark.parametrize(
-    ("present", "seen", "patch"),
-    [
-        ({}, COUNTED, {"cpu": "1500m", "pods": "2"}),
-        ({"cpu": "9", "gpu": "1"}, COUNTED, {"cpu": "1500m", "pods": "2", "gpu": None}),
-        ({"cpu": "1.5", "pods": 2}, COUNTED, None),
-        ({"cpu": "9"}, NOT_COUNTED, None),
-        ({"cpu": "9"}, LOOK, None),
-    ],
-)
-def test_what_was_counted_is_written_where_it_differs(present, seen, patch):
-    found = offered({"allocated": present})
-    expected = None if patch is None else {"status": {"allocated": patch}}
-    assert allocated_patch(found, entry(seen, found)) == expected
-
-
 def test_copies_that_measure_differently_do_not_correct_each_other():
     far = ClusterFacts(health=msgspec.structs.replace(WELL, latency=40.0, steady=40.0))
     near = ClusterFacts(health=msgspec.structs.replace(WELL, moved=False))
@@ -373,3 +357,42 @@ def test_another_wording_of_the_same_failure_is_no_news():
 
 def test_an_empty_sync_target_is_no_error():
     assert not entry(ClusterFacts(health=Health()), SyncTarget()).ready
+
+
+def test_nothing_that_was_seen_of_one_cluster_is_said_of_another_behind_the_same_name():
+    """Each field of an entry is the SyncTarget's, a judgement of now, or forgotten."""
+    known = msgspec.structs.replace(
+        entry(msgspec.structs.replace(LOOK, cluster="one")),
+        capacity={"cpu": 1.0},
+        allocatable={"cpu": 1.0},
+        allocated={"cpu": 1.0},
+        counted=True,
+        nodes=9,
+        apis=(ApiKind(group="old.example.com", resource="olds", kind="Old", versions=("v1",)),),
+        claims={"shop": "root:team"},
+        strays=(Stray(placement=PlacementRef(workspace="w", namespace="n", name="p")),),
+        latency={"hub": 7.0},
+        kubernetes_version="v1.1",
+    )
+    bare = ClusterFacts(health=LOOK.health, cluster="other")
+    found = entry(bare, previous=known)
+    fresh = entry(bare)
+    of_the_object = {"workspace", "name", "uid", "labels", "kubeconfig", "terms", "created", "taints"}
+    differing = {
+        field.name
+        for field in msgspec.structs.fields(Target)
+        if getattr(found, field.name) != getattr(fresh, field.name)
+    }
+    assert differing - of_the_object == set()
+    assert (found.cluster, found.ready) == ("other", False)
+
+
+def test_the_version_of_a_kubeconfig_is_that_by_which_the_cluster_was_found_and_goes_with_another_reference():
+    named = offered(kubeconfigSecretRef={"namespace": "n", "name": "k"})
+    seen = msgspec.structs.replace(LOOK, cluster="one", credentials="u/7")
+    known = entry(seen, named)
+    assert known.kubeconfig.version == "u/7"
+    assert entry(msgspec.structs.replace(seen, cluster=None, credentials="u/8"), named, known) == known
+    assert entry(None, named, known).kubeconfig.version == "u/7"
+    other = offered(kubeconfigSecretRef={"namespace": "n", "name": "other"})
+    assert entry(None, other, known).kubeconfig.version == ""

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from shared.hub.kinds import KINDS, kind_named, kind_of, value_at, with_value
+from shared.hub.kinds import BUILT_IN, KINDS, kind_named, value_at, with_value
 
 
 def test_a_kind_goes_by_its_group_whatever_its_version() -> None:
-    assert kind_of({"apiVersion": "apps/v1beta2", "kind": "Deployment"}) is KINDS["apps", "Deployment"]
-    assert kind_of({"apiVersion": "v1", "kind": "Pod"}) is KINDS["", "Pod"]
+    assert BUILT_IN.of({"apiVersion": "apps/v1beta2", "kind": "Deployment"}) is KINDS["apps", "Deployment"]
+    assert BUILT_IN.of({"apiVersion": "v1", "kind": "Pod"}) is KINDS["", "Pod"]
     assert kind_named("shop.io/v1", "Deployment").pods is None
-    assert kind_of({}).health == "generic"
+    assert BUILT_IN.of({}).health == "generic"
 
 
 def test_replicas_are_only_where_pods_are() -> None:

@@ -76,6 +76,12 @@ def test_the_pods_of_a_job_are_divided_as_they_are_counted() -> None:
     assert found.objects[0]["spec"]["parallelism"] == 2
 
 
+def test_a_job_that_has_to_succeed_once_has_one_pod_beside_what_is_divided() -> None:
+    once = job(parallelism=9, completions=1)
+    found = render(spec(replicas=DIVIDED), "shop", [deployment(replicas=6), once], replicas=3)
+    assert [each["spec"].get("replicas", each["spec"].get("parallelism")) for each in found.objects] == [3, 1]
+
+
 def test_a_job_that_has_to_succeed_so_often_is_not_divided() -> None:
     with pytest.raises(Unfit, match=r"Job job has spec\.completions, which cannot be divided"):
         render(spec(replicas=DIVIDED), "shop", [job(parallelism=6, completions=6)])
@@ -164,7 +170,6 @@ def test_an_override_does_not_change_what_is_divided(path: str, change: dict[str
         ("v1", "LimitRange"),
         ("autoscaling.k8s.io/v1", "VerticalPodAutoscaler"),
         ("keda.sh/v1alpha1", "ScaledObject"),
-        ("keda.sh/v1alpha1", "ScaledJob"),
     ],
 )
 def test_what_changes_pods_after_they_were_counted_is_refused(api_version: str, kind: str) -> None:

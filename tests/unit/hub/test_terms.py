@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.hub.names import CLAIM_ANNOTATION
-from shared.hub.terms import claim_of, is_free, is_guarded, is_protected, namespace_in
+from shared.hub.terms import carried_labels, claim_of, is_free, is_guarded, is_made_by_us, is_protected, namespace_in
 from shared.model.target import Terms
 from tests.support.manifests import deployment, obj
 
@@ -82,3 +84,53 @@ def test_a_namespace_is_free_where_we_made_it_and_nobody_claims_it(
     metadata: dict[str, Any], claim: str | None, free: bool
 ) -> None:
     assert (claim_of({"metadata": metadata}), is_free({"metadata": metadata})) == (claim, free)
+
+
+MADE = "2026-11-28T12:00:00Z"
+NEW = {"creationTimestamp": MADE, "managedFields": [{"manager": "moorage", "time": MADE}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "ours"),
+    [
+        ({}, True),
+        ({"managedFields": [{"manager": "moorage", "time": "2026-11-28T12:00:01Z"}]}, True),
+        ({"creationTimestamp": "2026-11-28T13:00:00Z"}, False),  # restored, or made of a copy
+        ({"managedFields": [*NEW["managedFields"], {"manager": "kubectl", "time": MADE}]}, False),
+        ({"managedFields": []}, False),
+        ({"managedFields": None}, False),
+        ({"managedFields": [{"manager": "moorage"}]}, False),
+        ({"finalizers": ["example.com/hold"]}, False),
+        ({"ownerReferences": [{"name": "tree"}]}, False),
+        ({"deletionTimestamp": MADE}, False),
+    ],
+)
+def test_a_namespace_is_ours_where_we_made_it_and_nobody_else_wrote_on_it(changes: dict[str, Any], ours: bool) -> None:
+    assert is_made_by_us({"metadata": {**NEW, **changes}}) is ours
+
+
+@pytest.mark.parametrize("key", [
+    "kubernetes.io/metadata.name", "internal.kcp.io/owned", "placement.moorage.io/managed", "field.cattle.io/projectId",
+    "kubectl.kubernetes.io/x", "applyset.kubernetes.io/part-of", "helm.sh/chart", "app.kubernetes.io/managed-by",
+])  # fmt: skip
+def test_what_tools_write_for_themselves_is_neither_carried_nor_spoken_of(key: str) -> None:
+    assert carried_labels(Terms(namespace_labels=("*", key)), {key: "x"}) == ({}, ())
+
+
+LABELS = st.dictionaries(
+    st.sampled_from(["team", "pod-security.kubernetes.io/enforce", "security.openshift.io/scc", "a/b"]),
+    st.sampled_from(["restricted", "baseline", "privileged"]),
+)
+PATTERNS = st.lists(st.sampled_from(["*", "team", "t*", "p*", "pod-security*", "a/*", "security.openshift.io"]))
+
+
+@given(LABELS, PATTERNS)
+def test_no_label_is_lost_without_a_word_and_none_gives_rights_that_the_owner_did_not_mean(
+    labels: dict[str, str], listed: list[str]
+) -> None:
+    kept, withheld = carried_labels(Terms(namespace_labels=tuple(listed)), labels)
+    assert kept.items() <= labels.items()
+    assert sorted((*kept, *withheld)) == sorted(labels)
+    loose = {key for key, value in kept.items() if key.startswith(("pod-", "security.")) and value != "restricted"}
+    assert not loose
+    assert listed or set(kept) <= {"pod-security.kubernetes.io/enforce"}

@@ -106,6 +106,7 @@ TOKEN_VOLUME = {"name": "kube-api-access-x7"}
     ],
 )
 def test_well_known_kinds_lose_what_their_cluster_allocated(source, field, expected):
+    source["metadata"]["uid"] = "1"  # an API server has it
     assert objects.strip_server_fields(source).get(field) == expected
 
 
@@ -157,3 +158,32 @@ def test_what_a_manager_owns_is_what_it_applied_and_nobody_took_since():
 @pytest.mark.parametrize("metadata", [None, {}, {"managedFields": None}, {"managedFields": ["x"]}])
 def test_an_object_of_which_nobody_says_who_owns_it_is_owned_by_nobody(metadata):
     assert objects.owned_fields({"metadata": metadata}, "moorage") == owning()
+
+
+def owned(manager: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"uid": "1", "managedFields": [{"manager": manager, "operation": "Update", "fieldsV1": fields}]}
+
+
+NODE_PORT = {"f:spec": {"f:ports": {'k:{"port":80,"protocol":"TCP"}': {"f:nodePort": {}}}}}
+VOLUME = {"f:spec": {"f:volumeName": {}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "api_version", "spec", "field", "fields"),
+    [
+        ("Service", "v1", {"ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}, "nodePort", NODE_PORT),
+        ("PersistentVolumeClaim", "v1", {"volumeName": "pv"}, "volumeName", VOLUME),
+    ],
+)
+def test_what_its_author_wrote_is_kept_in_manifests_and_where_managed_fields_say_so(
+    kind: str, api_version: str, spec: dict[str, Any], field: str, fields: dict[str, Any]
+) -> None:
+    def kept(**metadata: Any) -> bool:
+        source = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "x", **metadata}, "spec": spec}
+        return field in str(objects.strip_server_fields(source))
+
+    assert kept()
+    assert kept(**owned("kubectl-client-side-apply", fields))
+    assert not kept(**owned("kube-controller-manager", fields))
+    assert not kept(**owned("kubectl", {"f:spec": {"f:ports": {'k:{"port":81,"protocol":"TCP"}': {"f:nodePort": {}}}}}))
+    assert not kept(uid="1")

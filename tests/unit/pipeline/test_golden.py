@@ -17,6 +17,9 @@ RELEASES = sorted(FOLDER.glob("*.json"))
 GONE: dict[str, set[str]] = {"0.1.0": {"Scheduled.policyScores"}}
 """Fields of a release that this version does not have any more. Nobody may have read them in that release."""
 
+WIDER = {"0.1.0": {("Toleration", "operator"), ("Toleration", "effect"), ("PlacementSpec", "conflictPolicy")}}
+"""Fields of what people write that take more values than in a release, which is to be upgraded whole before they do."""
+
 Json = dict[str, Any]
 
 
@@ -76,6 +79,8 @@ def test_what_a_release_wrote_is_read(path: Path, name: str):
 @pytest.mark.parametrize(("path", "name"), CASES)
 def test_what_is_written_now_is_read_by_a_release(path: Path, name: str):
     release = json.loads(path.read_text())
+    for struct, field in WIDER[path.stem]:
+        release["schemas"][struct]["properties"][field] = {}
     for turn in range(TURNS):
         jsonschema_rs.validate(schema_of(release, name), sample(mi.type_info(KINDS[name]), turn))
 

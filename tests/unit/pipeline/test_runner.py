@@ -22,7 +22,8 @@ from shared.model.request import Cause, HeadEntry, Request
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS, HEADS
 from shared.pipeline.messages import Assigned, Discovered, Requested, Withdrawn, encode
-from shared.pipeline.runner import Running, Runtime, run
+from shared.pipeline.runner import Running, run
+from shared.pipeline.runtime import Runtime
 from shared.pipeline.worker import Worker
 from shared.process.settings import Settings
 from shared.process.tracing import TRACEPARENT, Telemetry, current_trace

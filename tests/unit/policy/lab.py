@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.policy.cel import standard
+from services.policy.cel.calls import answers
+from services.policy.cel.program import node_of, prepare
 from services.policy.settings import PolicySettings
 from services.policy.worker import Policy, evaluate, open_policy
 from shared.api import PlacementPolicySpec, PlacementSpec, Rule, WorkloadSelector
@@ -22,10 +25,17 @@ from shared.model.request import Cause, Request
 from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, CHECKS, INVENTORY, POLICIES
 from shared.pipeline.messages import Discovered, Evaluated
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 
 POLICY = join("root", "p")
 BOUND = 30.0  # seconds that a test waits for a condition at most
+
+
+def answer(expression: str, variables: dict[str, Any]) -> tuple[str, str]:
+    """What the engine says of an expression that was neither linted nor type-checked: outcome, and what went wrong."""
+    program = prepare(node_of(expression), expression)
+    found, failed = answers(program.calls, variables)
+    return standard.outcome_of(program.compiled, {**variables, **found}, failed)
 
 
 @dataclass(frozen=True)

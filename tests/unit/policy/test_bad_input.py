@@ -4,19 +4,20 @@ import time
 
 import pytest
 
-from services.policy.cel import reference
 from services.policy.cel.program import compile_rule
 from services.policy.language.diagnostics import InvalidExpression
 
+from .lab import answer
+
 SECRET = "s3cr3t-of-another-tenant"
 VARIABLES = {
-    "target": reference.to_cel({"name": "a", "labels": {"größe": "L", "n": "1"}, "capacity": {"cpu": 8.0}, "nodes": 3}),
-    "request": reference.to_cel({"user": SECRET, "groups": [SECRET]}),
+    "target": {"name": "a", "labels": {"größe": "L", "n": "1"}, "capacity": {"cpu": 8.0}, "nodes": 3},
+    "request": {"user": SECRET, "groups": [SECRET]},
 }
 
 
 def outcome_of(expression: str) -> tuple[str, str]:
-    return reference.outcome_of(reference.parse(expression), VARIABLES)
+    return answer(expression, VARIABLES)
 
 
 @pytest.mark.parametrize(
@@ -26,8 +27,8 @@ def outcome_of(expression: str) -> tuple[str, str]:
         ("x" * 20_000, "the expression has 20000 characters, at most 16384 are allowed"),
         ("1" * 1_000_000, "the expression has 1000000 characters, at most 16384 are allowed"),
         ("(" * 500 + "1" + ")" * 500, "nested deeper than 24 levels"),
-        ("!" * 2_000 + "true", "too many operands in a row, nested too deep, or too large"),
-        (" && ".join(["target.ready"] * 400), "too many operands in a row, nested too deep, or too large"),
+        ("!" * 2_000 + "true", "too many operands in a row, or nested too deep"),
+        (" && ".join(["target.ready"] * 400), "too many operands in a row, or nested too deep"),
         ("[" + ",".join(["1"] * 8_000) + "].size() > 1", "more than 3000 names, numbers, strings and signs"),
         ('"' + r"\a" * 60, "the string is not terminated"),
         ('"""' + r"\a" * 60 + '"', "the string is not terminated"),
@@ -46,7 +47,7 @@ def outcome_of(expression: str) -> tuple[str, str]:
         ("[1].all(a, [1].all(b, [1].all(c, true)))", "more than 2 comprehensions inside one another"),
         ("inventory[0].name == 'x'", "undeclared name `inventory`"),
         ("variables == 1", "`variables` is used by its fields only, as `variables.<name>`"),
-        ("target.name.matches('[')", "`[` is no regular expression"),
+        ("target.name.matches('[')", "`[` cannot be used: not a regular expression, or too large"),
     ],
 )
 def test_it_is_refused(expression: str, said: str) -> None:
@@ -64,18 +65,18 @@ def test_it_is_refused(expression: str, said: str) -> None:
         ('target.labels["missing"] == "x"', ("e", "no such key: 'missing'")),
         ('target.labels["größe"] == "L"', ("t", "")),
         ('target.labels["grosse"] == "L" || true', ("t", "")),
-        ("target.nodes == 3.0", ("e", "no such overload for `eq`")),
+        ("target.nodes == 3.0", ("t", "")),
         ("1 / 0 == 1", ("e", "division by zero")),
-        ("9223372036854775807 + 1 > 0", ("e", "out of range, or not convertible")),
+        ("9223372036854775807 + 1 > 0", ("e", "out of range")),
         ('double("nan") == double("nan")', ("f", "")),
         ('double("inf") > target.capacity["cpu"]', ("t", "")),
         ('double("-inf") < 0.0', ("t", "")),
         ('quantity("8Xi") > 1.0', ("e", "not a Kubernetes quantity")),
         ("request.user.nope == 1", ("e", "no such overload")),
         ("target.name", ("e", "the result is not a boolean")),
-        ("capacity(1, 2) > 1.0", ("e", "no such overload")),
-        ("target.hasLabel(target)", ("e", "no such overload")),
-        ("unknown == 1", ("e", "undeclared reference")),
+        ("capacity(1, 2) > 1.0", ("e", "no such overload for `capacity`")),
+        ("target.hasLabel(target)", ("e", "no such overload for `hasLabel`")),
+        ("unknown == 1", ("e", "no such key: 'unknown'")),
     ],
 )
 def test_it_is_evaluated(expression: str, expected: tuple[str, str]) -> None:
@@ -103,7 +104,7 @@ def test_it_is_over_quickly_and_says_little(expression: str) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["unknown == 1", "request.user.x == 1", "request.groups.x == 1", "request == 1", "request.groups + 1 == 2",
+    ["unknown == 1", "request.user.x == 1", "request.groups.x == 1", "request == 1 / 0", "request.groups + 1 == 2",
      "undeclared(request)", "request.user && request.user", "-request.user == 1", "request.groups[0].x"],
 )  # fmt: skip
 def test_messages_show_no_values(expression: str) -> None:
@@ -113,14 +114,12 @@ def test_messages_show_no_values(expression: str) -> None:
 
 
 def test_a_function_that_raises_is_an_error_that_logic_absorbs() -> None:
-    broken = reference.to_cel({"name": "a"})  # a target without labels, which hasLabel does not expect
-    tree = reference.parse('target.hasLabel("x")')
-    assert reference.outcome_of(tree, {"target": broken}) == ("e", "hasLabel failed (KeyError)")
-    tree = reference.parse('target.hasLabel("x") || true')
-    assert reference.outcome_of(tree, {"target": broken}) == ("t", "")
+    broken = {"target": {"name": "a"}}  # a target without labels, which hasLabel does not expect
+    assert answer('target.hasLabel("x")', broken) == ("e", "hasLabel failed (KeyError)")
+    assert answer('target.hasLabel("x") || true', broken) == ("t", "")
 
 
 def test_variables_that_double_are_refused() -> None:
     doubling = [("v0", "target.nodes")] + [(f"v{n}", f"variables.v{n - 1} + variables.v{n - 1}") for n in range(1, 31)]
-    with pytest.raises(InvalidExpression, match="too large"):
-        compile_rule("variables.v30 > 0", doubling)
+    with pytest.raises(InvalidExpression, match="with all variables filled in"):
+        compile_rule("variables.v30 > 0", tuple(doubling))

@@ -1,15 +1,26 @@
 """What a tenant may take in this process is bounded too, and the bound is its own."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from services.policy.cel.engine import INLINE_SECONDS, Engine, Evaluation, Exhausted, Pending, Scene
+from services.policy.cel.engine import INLINE_SECONDS, Engine, Exhausted, Scene
 from services.policy.cel.isolation import Isolation
-from services.policy.cel.program import compile_rule
-from services.policy.evaluation.allowance import REMEMBERED, Allowances, Work
+from services.policy.cel.program import Program, compile_rule, compile_seconds
+from services.policy.evaluation.allowance import (
+    FLEETING_SECONDS,
+    REMEMBERED,
+    TURN_SECONDS,
+    Allowances,
+    Turn,
+    TurnOver,
+    Work,
+    column_seconds,
+)
 from services.policy.evaluation.columns import TargetColumns
+from services.policy.language.diagnostics import InvalidExpression
 from shared.model.target import Target
 
 ROWS = 5_000
@@ -32,41 +43,89 @@ def greedy(number: int) -> Any:
     return compile_rule(" || ".join(f'target.hasLabel("k{number}-{n}")' for n in range(40)))
 
 
+async def begins(engine: Engine, program: Program, tenant: str, inventory: TargetColumns) -> str:
+    """What comes of a rule of a message of its own."""
+    while True:
+        try:
+            return begin(engine, program, tenant, inventory, Turn())
+        except TurnOver:
+            continue
+        except Exhausted as error:
+            return type(error).__name__
+
+
+def begin(engine: Engine, program: Program, tenant: str, inventory: TargetColumns, turn: Turn) -> str:
+    """What comes of a rule in one turn."""
+    with engine.work(tenant, turn) as work:
+        return type(engine.begin(program, scene(inventory, tenant), work)).__name__
+
+
 @pytest.mark.long
-def test_a_tenant_that_reads_everything_is_isolated_and_others_are_not(inventory: TargetColumns) -> None:
+async def test_a_tenant_that_reads_everything_is_isolated_and_others_are_not(inventory: TargetColumns) -> None:
     now = [0.0]
     engine = Engine(Isolation(), clock=lambda: now[0])
     spent, isolated = 0.0, 0
     for number in range(8):
         before = engine._allowances.left("greedy", now[0])
-        isolated += isinstance(engine.begin(greedy(number), scene(inventory, "greedy")), Pending)
+        isolated += await begins(engine, greedy(number), "greedy", inventory) != "Evaluation"
         spent += before - engine._allowances.left("greedy", now[0])
     assert isolated > 0
     assert spent <= INLINE_SECONDS
-    assert isinstance(engine.begin(HONEST, scene(inventory, "honest")), Evaluation)
-    now[0] += 60.0
-    assert isinstance(engine.begin(greedy(100), scene(inventory, "greedy")), Evaluation)
+    assert await begins(engine, HONEST, "honest", inventory) == "Evaluation"
 
 
-def test_compiling_counts_and_what_is_compiled_stays_usable(inventory: TargetColumns) -> None:
-    ticks = iter(range(1_000))
-    engine = Engine(Isolation(), clock=lambda: float(next(ticks)))  # each compilation seems to take a second
-    known = engine.compile("target.ready", (), "a")
-    for number in (1, 2):
-        engine.compile(f"target.nodes > {number}", (), "a")
+async def test_compiling_is_paid_for_before_and_what_is_compiled_stays_usable(inventory: TargetColumns) -> None:
+    engine = Engine(Isolation(), clock=lambda: 0.0)
+    known = await engine.compile("target.ready", (), "a")
+    left = engine._allowances.left("a", 0.0)
+    assert left < INLINE_SECONDS
+    engine._allowances.spend("a", left, 0.0)
     with pytest.raises(Exhausted, match="used up their time"):
-        engine.compile("target.nodes > 3", (), "a")
-    assert engine.compile("target.ready", (), "a") is known
-    engine.compile("target.nodes > 99", (), "b")
+        await engine.compile("target.nodes > 3", (), "a")
+    assert await engine.compile("target.ready", (), "a") is known
+    await engine.compile("target.nodes > 99", (), "b")
+
+
+async def test_what_does_not_compile_is_paid_for_once() -> None:
+    engine = Engine(Isolation(), clock=lambda: 0.0)
+    for _ in range(3):
+        with pytest.raises(InvalidExpression):
+            await engine.compile("target.redy", (), "a")
+    assert engine._allowances.left("a", 0.0) == INLINE_SECONDS - compile_seconds("target.redy", ())
 
 
 def test_what_was_done_before_costs_nothing(inventory: TargetColumns) -> None:
     engine = Engine(Isolation(), clock=lambda: 0.0)
-    engine.begin(HONEST, scene(inventory, "a"))
+    begin(engine, HONEST, "a", inventory, Turn())
     left = engine._allowances.left("a", 0.0)
     for _ in range(50):
-        assert isinstance(engine.begin(HONEST, scene(inventory, "a")), Evaluation)
+        assert begin(engine, HONEST, "a", inventory, Turn()) == "Evaluation"
     assert engine._allowances.left("a", 0.0) == left
+
+
+def test_a_rule_goes_on_in_its_next_turn_where_it_stopped(inventory: TargetColumns) -> None:
+    engine = Engine(Isolation(), clock=lambda: 0.0)
+    rule, turns = compile_rule(" && ".join(f'target.labels["{n}"] == "x"' for n in range(7))), 0
+    while True:
+        turns += 1
+        turn = Turn()
+        try:
+            assert begin(engine, rule, "a", inventory, turn) == "Evaluation"
+            break
+        except TurnOver:
+            assert 0 < turn.spent <= TURN_SECONDS
+    assert turns == math.ceil(7 * column_seconds(ROWS) / TURN_SECONDS)
+    assert engine._allowances.left("a", 0.0) == pytest.approx(INLINE_SECONDS - 7 * column_seconds(ROWS))
+
+
+def test_what_is_not_remembered_fits_into_a_turn_beside_a_column() -> None:
+    assert FLEETING_SECONDS + column_seconds(10**9) <= TURN_SECONDS
+    work = Work(limit=1.0, turn=Turn())
+    assert work.afford(FLEETING_SECONDS, kept=False)
+    assert not work.afford(0.001, kept=False)
+    assert work.afford(TURN_SECONDS - FLEETING_SECONDS)
+    with pytest.raises(TurnOver):
+        work.afford(0.001)
 
 
 async def test_isolated_rules_answer_the_same(inventory: TargetColumns) -> None:

@@ -6,8 +6,9 @@ from services.policy.cel.admission import check
 from services.policy.cel.program import Programs, compile_rule
 from services.policy.core import InForce
 from services.policy.language.diagnostics import InvalidExpression
-from services.policy.preview import example_request, plan, run
+from services.policy.preview import Trials, example_request, plan
 from shared.api import LabelSelector, PlacementPolicySpec, Rule, Variable
+from shared.model.policy import PolicyEntry
 from shared.model.target import Target
 
 
@@ -46,7 +47,7 @@ from shared.model.target import Target
 )
 def test_findings_say_where_what_and_the_nearest_name(expression: str, said: str) -> None:
     with pytest.raises(InvalidExpression) as refused:
-        compile_rule(expression, [("region", "target.labels.region")])
+        compile_rule(expression, (("region", "target.labels.region"),))
     assert str(refused.value).startswith(said)
 
 
@@ -67,7 +68,7 @@ def test_findings_say_where_what_and_the_nearest_name(expression: str, said: str
     ],
 )
 def test_good_rules_pass(expression: str) -> None:
-    compile_rule(expression, [("region", "target.labels.region")])
+    compile_rule(expression, (("region", "target.labels.region"),))
 
 
 def policy(*rules: Rule, **fields: object) -> PlacementPolicySpec:
@@ -99,7 +100,7 @@ def test_a_broken_variable_is_reported_once() -> None:
 
 
 def test_what_does_not_compile_is_remembered_and_the_cache_is_bounded() -> None:
-    programs = Programs(size=2)
+    programs = Programs(weight=2 * 4_200)
     first = programs.get("target.ready")
     assert programs.get("target.ready") is first
     for _ in range(2):
@@ -132,8 +133,10 @@ async def test_rules_are_tried_on_targets() -> None:
         Target(workspace="", name="a", labels={"tier": "gold", "region": "eu"}),
         Target(workspace="", name="c"),
     ]
-    tested = await run(InForce("p", "", rules, target_selector=selector), targets, example_request(), 0.0)
-    assert [(each.target, each.outcome, each.error) for each in tested] == [
+    policy = PolicyEntry(workspace="", name="p", spec=PlacementPolicySpec(rules=rules, target_selector=selector))
+    async with Trials(targets) as trials:
+        assessments = await trials.assess(example_request(), ["/a", "/b", "/c"], [policy], 0.0)
+    assert [(each.target, each.outcome, each.error) for assessed in assessments for each in assessed.rules] == [
         ("/a", "t", ""),
         ("/b", "e", "no such key: 'region'"),
         ("/c", "-", ""),

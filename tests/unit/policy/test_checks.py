@@ -34,13 +34,20 @@ def checks_of(lab: Lab) -> Checks:
 async def test_a_policy_is_checked_when_it_appears_changes_is_made_anew_and_goes() -> None:
     async with running() as lab:
         await lab.rule("target.ready")
+        spec = PlacementPolicySpec(rules=(GOOD,))
         assert await lab.check(of(1)) == PolicyCheck(
-            workspace="root", name="p", uid="u", generation=1, counts=(RuleTally(rule="r"),)
+            workspace="root",
+            name="p",
+            uid="u",
+            generation=1,
+            counts=(RuleTally(rule="r"),),
+            valid=spec,
+            valid_generation=1,
         )
         await lab.rule("target.redy", generation=2)
         check = await lab.check(of(2))
         assert check is not None
-        assert check.findings == (TYPO,)
+        assert (check.findings, check.valid, check.valid_generation) == ((TYPO,), spec, 1)
         await lab.rule("target.ready", uid="v")
         check = await lab.check(of(1, "v"))
         assert check is not None

@@ -26,29 +26,32 @@ def answers(*jobs: Job) -> list[list[tuple[str, str]]]:
 
 
 def test_it_answers_job_after_job_until_the_input_ends() -> None:
-    job = Job("d", "target.n == limit", (), {"limit": 2}, [{"n": 1}, {"n": 2}, {}])
+    job = Job("d", "target.n == limit", {}, {"limit": 2}, [{"n": 1}, {"n": 2}, {}])
     assert answers(job, job) == [[("f", ""), ("t", ""), ("e", "no such key: 'n'")]] * 2
 
 
-def test_what_does_not_parse_is_an_error_on_every_target() -> None:
-    ((first, second),) = answers(Job("d", "1 +", (), {}, [{}, {}]))
-    assert first == second == ("e", "line 1, column 4: the expression ends too early")
+def test_what_the_engine_does_not_take_is_an_error_on_every_target() -> None:
+    ((first, second),) = answers(Job("d", "(" * 100 + "true" + ")" * 100, {}, {}, [{}, {}]))
+    assert first == second == ("e", "it is nested too deep")
 
 
-def test_variables_are_filled_in() -> None:
-    assert answers(Job("d", "variables.x == 3", (("x", "1 + 2"),), {}, [{}])) == [[("t", "")]]
+def test_calls_are_made_beforehand_and_fail_where_they_are_needed() -> None:
+    latency = ("call", ["latency", [("path", ["target"]), ("value", "hub")]])
+    targets = [{"latency": {"hub": 1.0}}, {"latency": {}}]
+    for text, second in (("__call0 < 2.0", ("e", "no latency from hub")), ("__call0 < 2.0 || true", ("t", ""))):
+        assert answers(Job(text, text, {"__call0": latency}, {}, targets)) == [[("t", ""), second]]
 
 
-def test_trees_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "TREES", 2)
-    assert len(answers(*(Job(str(n), "true", (), {}, [{}]) for n in range(5)))) == 5
+def test_compiled_expressions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "COMPILED", 2)
+    assert len(answers(*(Job(str(n), "true", {}, {}, [{}]) for n in range(5)))) == 5
 
 
 def test_the_alarm_is_off_between_jobs() -> None:
-    answers(Job("d", "true", (), {}, [{}], deadline=5.0))
+    answers(Job("d", "true", {}, {}, [{}], deadline=5.0))
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_answers_are_handed_over_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "FLUSH_SECONDS", -1.0)
-    assert answers(Job("d", "true", (), {}, [{}, {}])) == [[("t", "")], [("t", "")], []]
+    assert answers(Job("d", "true", {}, {}, [{}, {}])) == [[("t", "")], [("t", "")], []]

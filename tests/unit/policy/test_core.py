@@ -5,15 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.policy.core import MAX_MESSAGES, NEUTRAL, InForce, Judged, judge, reaches
+from services.policy.core import MAX_MESSAGES, NEUTRAL, InForce, Judged, judge
 from services.policy.evaluation.outcomes import ERROR, FALSE, TRUE
 from shared.api import Rule
+from shared.hub.holding import reaches
 
 EFFECTS = ("Require", "Forbid", "Prefer", "Avoid")
 
 
 def judged(outcomes: str, effect: str = "Require", name: str = "r", **more: object) -> Judged:
-    settings = {key: more.pop(key) for key in ("enforced", "fail") if key in more}
+    settings = {key: more.pop(key) for key in ("enforced", "fail", "warns") if key in more}
     rule = Rule(name=name, expression="true", effect=effect, weight=more.pop("weight", 50))  # type: ignore[arg-type]
     codes = np.frombuffer(outcomes.encode(), dtype=np.uint8)
     return Judged(InForce("w/p", "w", (rule,), **settings), rule, codes, **more)  # type: ignore[arg-type]
@@ -42,6 +43,14 @@ def test_a_policy_reaches_its_workspace_and_those_below(policy: str, workspace: 
 def test_which_outcomes_exclude(effect: str, fail: bool, survivors: str) -> None:
     judgement = judge("abcd", [judged("tfee", effect, fail=fail)])
     assert "".join("abcd"[each] for each in judgement.kept) == survivors
+
+
+@pytest.mark.parametrize(("effect", "warned"), [("Require", "b"), ("Forbid", "a")])
+def test_a_policy_that_warns_says_of_whom_it_would_reject_and_rejects_nobody(effect: str, warned: str) -> None:
+    judgement = judge("abx", [judged("tff", effect, enforced=False, warns=True), judged("ttf")])
+    assert "".join("abx"[each] for each in judgement.kept) == "ab"
+    assert [each.targets for each in judgement.warnings] == [(warned,)]
+    assert judge("ab", [judged("tf", effect, enforced=False)]).warnings == ()
 
 
 def test_uncovered_targets_pass_and_score_neutral() -> None:

@@ -5,14 +5,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.policy.cel.engine import Engine
 from services.policy.cel.isolation import Isolation
 from services.policy.evaluation.columns import TargetColumns
-from services.policy.stage import evaluate
-from shared.api import LabelSelector, PlacementPolicySpec, PlacementSpec, Rule, Variable, WorkloadSelector
-from shared.model.policy import PolicyEntry
+from services.policy.stage import MOST_RULES, evaluate
+from shared.api import (
+    LabelSelector,
+    PlacementPolicySpec,
+    PlacementSpec,
+    PolicyExceptionSpec,
+    PolicyMatch,
+    Rule,
+    Variable,
+    WorkloadSelector,
+)
+from shared.model.policy import Exemption, PolicyEntry
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Cause, Request
 from shared.model.target import Target
@@ -44,11 +54,11 @@ def policy(workspace: str, name: str, *rules: Rule, **fields: Any) -> PolicyEntr
     return PolicyEntry(workspace=workspace, name=name, spec=PlacementPolicySpec(rules=rules, **fields))
 
 
-async def run(message: Discovered, *policies: PolicyEntry) -> Evaluated:
+async def run(message: Discovered, *policies: PolicyEntry, unchecked: tuple[str, ...] = ()) -> Evaluated:
     inventory, isolation = TargetColumns(), Isolation(deadline=20.0)
     inventory.update(INVENTORY)
     try:
-        return await evaluate(message, inventory, policies, Engine(isolation), NOW)
+        return await evaluate(message, inventory, policies, Engine(isolation), NOW, unchecked=unchecked)
     finally:
         await isolation.close()
 
@@ -228,3 +238,139 @@ async def test_rules_of_a_hostile_tenant_fail_at_their_deadline() -> None:
     async with judging(deadline=0.2) as judge:
         for result in await asyncio.gather(*(judge("root", HOSTILE) for _ in range(10))):
             assert result.rules[0].errors > 0
+
+
+SURROGATE = Rule(name="surrogate", expression=r'target.name.matches("\ud800")')
+
+
+async def test_a_rule_that_cannot_be_evaluated_harms_no_other() -> None:
+    result = await run(
+        discovered(),
+        policy("root:shop", "dry", SURROGATE, enforcement="DryRun", failure_policy="Ignore"),
+        policy("root:shop", "eu", EU),
+    )
+    assert result.targets == ("root:platform/a", "root:platform/c")
+    assert [(rule.rule, rule.outcomes) for rule in result.rules] == [("surrogate", "ee"), ("eu", "tt")]
+
+
+async def test_what_nobody_expected_of_a_rule_is_its_own_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    unexpected = (UnicodeEncodeError("utf-8", "x", 0, 1, "secret"), RecursionError(), MemoryError(), KeyError("secret"))
+    for error in unexpected:
+
+        def fail(*_: Any, error: Exception = error) -> Any:
+            raise error
+
+        monkeypatch.setattr("services.policy.evaluation.vector.Vectoriser.outcomes", fail)
+        result = await run(discovered(), policy("root", "p", EU, enforcement="DryRun"))
+        assert len(result.targets) == 3
+        assert result.rules[0].message == f"cannot be evaluated ({type(error).__name__})"
+
+
+async def test_the_facts_that_decide_are_told_and_no_others() -> None:
+    version = Rule(name="new", expression='target.kubernetesVersion != "v1.20.0"', effect="Require")
+    free = Rule(name="free", expression='available(target, "cpu") > 1.0 && target.nodes > 0', effect="Require")
+    forbid = Rule(name="cordoned", expression="target.unschedulable", effect="Forbid")
+    selecting = LabelSelector(match_labels={"tier": "gold"})
+    tried = policy("root:shop", "tried", forbid, enforcement="DryRun")
+    result = await run(discovered(EU, BIG), policy("root", "all", version, free, target_selector=selecting), tried)
+    assert result.facts == ("kubernetesVersion", "labels.region", "labels.tier", "nodes")
+    assert (await run(discovered(BIG))).facts == ()
+
+
+async def test_a_policy_that_could_not_be_checked_is_not_evaluated() -> None:
+    heavy = policy("root", "heavy", Rule(name="no", expression="false"), failure_policy="Ignore")
+    result = await run(discovered(), heavy, unchecked=("root/heavy",))
+    assert len(result.targets) == 3
+    assert (result.rules[0].outcomes, result.rules[0].message[:33]) == ("eee", "its policy could not be checked w")
+
+
+async def test_more_rules_than_may_hold_for_a_placement_are_refused() -> None:
+    many = [Rule(name=f"r{n}", expression="true") for n in range(64)]
+    policies = [policy("root", f"p{n}", *many) for n in range(MOST_RULES // 64)]
+    assert len((await run(discovered(), *policies)).rules) == MOST_RULES
+    result = await run(discovered(EU), *policies)
+    assert (result.targets, result.error) == ((), f"more than {MOST_RULES} policy rules hold for it")
+
+
+async def test_all_rules_see_one_state_of_the_inventory_however_many_turns_they_take() -> None:
+    count = 5_000
+    made = {each.id: each for each in (target(f"t{n}", nodes=1) for n in range(count))}
+    inventory, isolation = TargetColumns(), Isolation(deadline=20.0)
+    inventory.update(made)
+    engine = Engine(isolation)
+    rules = [Rule(name=f"r{n}", expression=f'target.nodes == 1 || target.hasLabel("{n}")') for n in range(40)]
+    for rule in rules:
+        await engine.compile(rule.expression, (), "root")
+    judging = asyncio.create_task(
+        evaluate(discovered(targets=tuple(made)), inventory, [policy("root", "p", *rules)], engine, NOW)
+    )
+    changed = next(iter(made))
+    for _ in range(6):  # passes of the loop: some rules have begun by then, and not all
+        await asyncio.sleep(0)
+    assert not judging.done()
+    inventory.update({changed: target("t0", nodes=2)})
+    result = await judging
+    assert result.targets == tuple(each for each in made if each != changed)
+    assert {each.evaluated - each.matched for each in result.rules} == {1}
+    await isolation.close()
+
+
+# --- exemptions -------------------------------------------------------------------------------------------------------
+
+
+def exempting(*rules: str, expires: float = NOW + 1, **match: Any) -> Exemption:
+    spec = PolicyExceptionSpec(
+        policy="p",
+        rules=rules,
+        match=PolicyMatch(**(match or {"namespaces": ("default",)})),
+        reason="it moves next month",
+        expires_at="2027-01-15T08:00:01Z",
+    )
+    return Exemption(name="lift", expires=expires, spec=spec)
+
+
+def with_exemption(entry: PolicyEntry, *exemptions: Exemption) -> PolicyEntry:
+    return msgspec.structs.replace(entry, exemptions=exemptions)
+
+
+NO_A = Rule(name="no-a", expression='target.name == "a"', effect="Forbid")
+
+
+async def test_a_rule_that_somebody_is_exempt_from_is_evaluated_told_and_does_not_count() -> None:
+    entry = with_exemption(policy("root", "p", EU, NO_A, BIG), exempting("eu", "big"))
+    result = await run(discovered(), entry)
+    assert result.targets == ("root:platform/b", "root:platform/c")
+    assert result.scores == ()
+    found = {each.rule: (each.outcomes, each.enforced, each.exemption) for each in result.rules}
+    assert found == {"no-a": ("ff", True, ""), "eu": ("ft", False, "lift"), "big": ("ft", False, "lift")}
+    (warning,) = result.warnings
+    assert warning.message == "exempt from root/p/eu by lift: must be in the EU"
+    assert warning.targets == ("root:platform/b",)
+
+
+@pytest.mark.parametrize(
+    "exemption",
+    [
+        exempting(expires=NOW),
+        exempting("another"),
+        exempting(namespaces=("other",)),
+        exempting(workspaces=("root:shop:we",)),
+    ],
+    ids=["expired", "another rule", "another namespace", "another workspace"],
+)
+async def test_what_is_granted_to_others_or_no_longer_changes_nothing(exemption: Exemption) -> None:
+    plain = policy("root", "p", EU, BIG)
+    assert await run(discovered(), with_exemption(plain, exemption)) == await run(discovered(), plain)
+
+
+async def test_an_exemption_from_all_rules_also_helps_against_rules_that_fail() -> None:
+    broken = policy("root", "p", Rule(name="r", expression="target.gone"))
+    assert (await run(discovered(), broken)).targets == ()
+    result = await run(discovered(), with_exemption(broken, exempting()))
+    assert result.targets == tuple(INVENTORY)
+
+
+async def test_of_a_policy_that_only_warns_nobody_who_is_exempt_is_warned() -> None:
+    warning = policy("root", "p", EU, enforcement="Warn")
+    assert (await run(discovered(), warning)).warnings
+    assert not (await run(discovered(), with_exemption(warning, exempting()))).warnings

@@ -1,9 +1,10 @@
 """What is recorded of a policy, values in, values out."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.policy.tally import MOST_FINDINGS, UNTOLD, Tallies, Tally, added, checked
+from services.policy.tally import MOST_FINDINGS, MOST_KEPT, UNTOLD, Tallies, Tally, added, checked, holding, is_untold
 from shared.api import PlacementPolicySpec, Rule
 from shared.model.policy import PolicyEntry, PolicyFinding, RuleResult, RuleTally
 
@@ -34,6 +35,43 @@ def test_the_first_findings_are_recorded_and_the_rest_counted() -> None:
 
 def test_a_check_that_did_not_end_is_a_finding() -> None:
     assert checked(POLICY, None, None).findings == (UNTOLD,)
+
+
+def again(generation: int, uid: str = "u", message: str = "") -> PolicyEntry:
+    rules = (Rule(name="a", expression="true", message=message or str(generation)),)
+    return PolicyEntry(
+        workspace="root", name="p", uid=uid, generation=generation, spec=PlacementPolicySpec(rules=rules)
+    )
+
+
+def test_while_a_policy_does_not_compile_it_holds_as_it_last_did() -> None:
+    first, broken, worse, mended = (again(each) for each in range(1, 5))
+    record = checked(first, [], None)
+    assert holding(first, record) == first
+    assert holding(broken, record) is None  # nobody has checked it yet
+    record = checked(broken, [FINDING], record)
+    assert holding(broken, record) == msgspec.structs.replace(broken, spec=first.spec)
+    record = checked(worse, None, record)
+    assert holding(worse, record) == msgspec.structs.replace(worse, spec=first.spec)
+    assert not is_untold(record, worse)
+    record = checked(mended, [], record)
+    assert holding(mended, record) == mended
+
+
+def test_a_policy_that_never_compiled_or_was_made_anew_holds_as_it_is() -> None:
+    record = checked(again(1), [FINDING], None)
+    assert holding(again(1), record) == again(1)
+    anew = again(1, uid="v")
+    record = checked(again(1), [], None)
+    assert holding(anew, record) == anew
+    assert holding(anew, checked(anew, [FINDING], record)) == anew
+
+
+def test_a_spec_that_is_too_large_is_not_kept() -> None:
+    large = again(1, message="x" * MOST_KEPT)
+    record = checked(large, [], None)
+    assert record.valid is None
+    assert holding(again(2), record) == again(2)
 
 
 def test_counts_are_kept_when_the_check_is_repeated() -> None:
@@ -76,3 +114,16 @@ def test_what_could_not_be_recorded_is_taken_back_unless_it_is_outdated() -> Non
     tallies.put_back("k", old)
     tallies.put_back("k", Tally(("u", 1), {"a": (7, 7, 7)}))
     assert tallies.take() == {"k": Tally(("u", 2), {"a": (4, 2, 0)})}
+
+
+def test_whether_a_check_ended_is_told_apart_by_state() -> None:
+    ended, cut = checked(POLICY, [], None), checked(POLICY, None, None)
+    assert [is_untold(each, POLICY) for each in (None, ended, cut)] == [False, False, True]
+    assert not is_untold(msgspec.structs.replace(cut, generation=1), POLICY)
+
+
+def test_warnings_are_recorded_beside_and_do_not_keep_a_policy_from_compiling() -> None:
+    wrong, doubtful = PolicyFinding(rule="r", message="wrong"), PolicyFinding(rule="r", message="hm", warning=True)
+    check = checked(POLICY, [doubtful, wrong, doubtful], None)
+    assert (check.findings, check.more, check.warnings) == ((wrong,), 0, (doubtful, doubtful))
+    assert len(checked(POLICY, [doubtful] * 99, None).warnings) == MOST_FINDINGS

@@ -28,6 +28,20 @@ async def test_it_judges_by_what_the_message_was_made_from() -> None:
         assert result.targets == ("root/b",)
 
 
+async def test_a_version_that_does_not_compile_leaves_the_one_before_in_force() -> None:
+    async with running() as lab:
+        revision = await lab.offer("a", ready=True)
+        await lab.offer("b", ready=False)
+        await lab.rule("target.ready")
+        await lab.check(lambda check: check is not None and check.generation == 1)
+        policies = await lab.rule("target.redy", generation=2)
+        result = await lab.evaluate("a", "b", revision=revision + 1, policy_revision=policies)
+        assert (result.targets, [each.reason for each in result.rejections]) == (("root/a",), ["PolicyRequires"])
+        policies = await lab.rule("!target.ready", generation=3)
+        result = await lab.evaluate("a", "b", revision=revision + 1, policy_revision=policies)
+        assert result.targets == ("root/b",)
+
+
 async def test_it_forgets_a_target_that_is_gone() -> None:
     async with running() as lab:
         await lab.offer("a")
@@ -74,9 +88,9 @@ async def test_a_child_that_starts_slowly_has_the_message_delivered_again(tmp_pa
 
 async def test_the_first_message_waits_for_nothing_to_be_loaded() -> None:
     async with running() as lab:
+        assert len(lab.policy.engine._isolation._idle) == 1
         revision = await lab.offer("a", nodes=3, labels={"region": "eu"})
         policies = await lab.rule('target.labels["region"] == "eu" && target.nodes > 2')
         begun = time.process_time()
         await lab.evaluate("a", revision=revision, policy_revision=policies)
         assert time.process_time() - begun < 0.03
-        assert len(lab.policy.engine._isolation._idle) == 1

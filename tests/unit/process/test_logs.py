@@ -2,7 +2,9 @@
 
 import logging
 
-from shared.process.logs import Flood
+import pytest
+
+from shared.process.logs import Flood, toggle_debug
 
 
 def record(message: str, at: float, *, level: int = logging.WARNING, logger: str = "moorage.bus") -> logging.LogRecord:
@@ -30,3 +32,14 @@ def test_other_complaints_news_and_what_is_told_of_attackers_all_pass() -> None:
     assert flood.filter(record("away", 0.0, level=logging.ERROR))
     assert all(flood.filter(record("ready", 0.0, level=logging.INFO)) for _ in range(5))
     assert all(flood.filter(record("refused", 0.0, logger="moorage.audit")) for _ in range(5))
+    assert all(flood.filter(record("failed", 0.0, logger="moorage.facts")) for _ in range(5))
+
+
+def test_everything_is_written_from_one_signal_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "level", logging.WARNING)
+    levels = []
+    for _ in range(3):
+        toggle_debug()
+        levels.append(root.level)
+    assert levels == [logging.DEBUG, logging.WARNING, logging.DEBUG]

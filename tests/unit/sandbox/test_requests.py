@@ -154,7 +154,9 @@ async def test_health_needs_no_token(sandbox, probe):
 
 async def test_aggregated_discovery_lists_what_the_target_serves():
     sandbox = Sandbox()
-    cluster, token = sandbox.add_target("old", lacks=("batch/v1", "policy", "ingresses.networking.k8s.io"))
+    cluster, token = sandbox.add_target(
+        "old", lacks=("batch/v1", "policy", "ingresses.networking.k8s.io", "networkpolicies.networking.k8s.io")
+    )
     headers = {"authorization": f"Bearer {token}", "accept": AGGREGATED}
     response = await sandbox.handle(Request("GET", f"/clusters/{cluster.name}/apis", headers=headers))
     assert "as=APIGroupDiscoveryList" in response.content_type
@@ -226,6 +228,23 @@ async def test_the_control_api_makes_targets_and_tells_what_there_is(hub):
     assert {c["name"]: c["target"] for c in listed["clusters"]} == {"root": False, "target:two": True}
 
 
+async def test_objects_are_put_as_they_were_with_another_version(hub):
+    created = await hub("POST", CONFIGS, {"metadata": {"name": "kept"}, "data": {"a": "b"}}, expect=201)
+    copied = {**created, "metadata": {**created["metadata"], "name": "copied", "uid": "of-its-own"}}
+    items = [{"cluster": "root", "object": copied}]
+    (version,) = (await hub.at("")("POST", "/sandbox/objects", {"items": items}, expect=201))["versions"]
+    copied["metadata"]["resourceVersion"] = version
+    assert await hub("GET", f"{CONFIGS}/copied") == copied
+
+
+async def test_of_objects_that_cannot_all_be_put_none_is(hub):
+    created = await hub("POST", CONFIGS, {"metadata": {"name": "kept"}}, expect=201)
+    copied = {**created, "metadata": {**created["metadata"], "name": "copied", "uid": "of-its-own"}}
+    items = [{"cluster": "root", "object": copied}, {"cluster": "root", "object": {**copied, "kind": "Odd"}}]
+    await hub.at("")("POST", "/sandbox/objects", {"items": items}, expect=404)
+    await hub("GET", f"{CONFIGS}/copied", expect=404)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "code"),
     [
@@ -236,6 +255,9 @@ async def test_the_control_api_makes_targets_and_tells_what_there_is(hub):
         ("POST", "/sandbox/clusters/none/availability", {"available": True}, 404),
         ("POST", "/sandbox/clusters/root/availability", {"available": "no"}, 400),
         ("POST", "/sandbox/clusters/root/availability", {}, 400),
+        ("POST", "/sandbox/objects", {"items": [{"cluster": "root"}]}, 400),
+        ("POST", "/sandbox/objects", {"items": [{"cluster": "root", "object": {"kind": "Secret"}}]}, 400),
+        ("POST", "/sandbox/objects", {"items": [{"cluster": "none", "object": {"metadata": {"uid": "1"}}}]}, 404),
     ],
 )
 async def test_the_control_api_refuses_what_it_does_not_know(hub, method, path, body, code):

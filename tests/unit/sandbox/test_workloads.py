@@ -6,7 +6,7 @@ import pytest
 
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.world.simulator import Simulator
-from services.sandbox.world.workloads import FAIL, simulate
+from services.sandbox.world.workloads import FAIL, need, outcomes, status_of
 
 NOW = "2026-01-02T03:04:05Z"
 NODES = [{"status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}}}] * 2
@@ -20,7 +20,8 @@ def workload(kind="Deployment", name="web", *, replicas=2, cpu="500m", created="
 
 
 def statuses(*items, nodes=NODES):
-    return {item["metadata"]["name"]: status for item, status in simulate(items, nodes, NOW)}
+    found = outcomes({number: need(item) for number, item in enumerate(items)}, nodes)
+    return {items[number]["metadata"]["name"]: status_of(items[number], each, NOW) for number, each in found.items()}
 
 
 def conditions(status):
@@ -72,8 +73,8 @@ def test_the_annotation_keeps_a_workload_from_becoming_ready(where):
 def test_a_status_that_is_right_stays_as_it_is():
     item = workload()
     first = statuses(item)["web"]
-    ((_, second),) = simulate([{**item, "status": first}], NODES, "2027-01-01T00:00:00Z")
-    assert second == first
+    (outcome,) = outcomes({"web": need(item)}, NODES).values()
+    assert status_of({**item, "status": first}, outcome, "2027-01-01T00:00:00Z") == first
 
 
 @pytest.mark.parametrize(
@@ -121,14 +122,15 @@ def create(sandbox, cluster, **more):
     return sandbox.registry.create(at, body, sandbox.system_write())
 
 
-async def ready(sandbox, cluster, name="web"):
-    """The deployment's status once it has one with all replicas ready."""
+async def ready(sandbox, cluster, name="web", replicas=None):
+    """The deployment once so many of its replicas (by default all) are ready."""
     watcher = sandbox.store.watch(cluster.name, ["deployments.apps"])
     key = sandbox.address(cluster.name, "apps/v1", "deployments", "default", name).key
     async with asyncio.timeout(10):
         while True:
             found = sandbox.store.get(key).document()
-            if found.get("status", {}).get("readyReplicas") == found["spec"]["replicas"]:
+            wanted = found["spec"]["replicas"] if replicas is None else replicas
+            if found.get("status", {}).get("readyReplicas") == wanted:
                 return found
             await watcher.next(5)
 
@@ -148,3 +150,16 @@ async def test_the_loop_follows_targets_present_and_added_and_survives_a_cut():
         create(sandbox, added, name="later", replicas=1)
         await ready(sandbox, added, "later")
     assert sandbox.on_target is None
+
+
+async def test_what_found_no_room_runs_once_others_have_left_it():
+    sandbox = Sandbox()
+    cluster, _ = sandbox.add_target("present")
+    add_nodes(sandbox, cluster)
+    first = create(sandbox, cluster, name="first", replicas=4, cpu="500m")
+    async with Simulator(sandbox, delay=0.01):
+        await ready(sandbox, cluster, "first")
+        create(sandbox, cluster, name="second", replicas=3, cpu="500m")
+        await ready(sandbox, cluster, "second", 0)
+        sandbox.deleter.delete(cluster, sandbox.store.get(first.key), {}, NOW)
+        await ready(sandbox, cluster, "second")

@@ -38,7 +38,7 @@ def example(tmp_path, text=EXAMPLE):
 def test_the_world_is_built_as_described(tmp_path):
     sandbox = Sandbox("https://sandbox.test")
     files = world.build(sandbox, example(tmp_path), b"PEM")
-    assert set(files) == {"admin", "user-ann", "user-ben", "target-east"}
+    assert set(files) == {"admin", "intake", "user-ann", "user-ben", "target-east"}
     assert files["user-ann"]["clusters"][0]["cluster"] == {
         "server": "https://sandbox.test/clusters/root:a:b",
         "certificate-authority-data": "UEVN",

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 from hypothesis import given
 
 from services.scheduler.core import schedule
@@ -10,7 +11,7 @@ from services.scheduler.snapshot import Snapshot
 from shared.broker.tokens import join
 from shared.model.decision import Reservation
 from shared.model.refs import Head
-from shared.model.request import Request
+from shared.model.request import Question, Request
 from shared.pipeline.messages import Evaluated, Scheduled
 from tests.support.waiting import until
 from tests.unit.scheduler.builders import NOW, REGION, placement, request, target
@@ -59,6 +60,36 @@ async def test_a_placement_is_not_in_its_own_way_when_it_is_proposed_again() -> 
         for _ in range(2):
             assert chosen(await propose(lab, asked, "a", revision)) == ["root/a"]
         assert lab.snapshot.taken.total("root/a", "cpu") == 1.0
+
+
+async def test_a_question_is_answered_beside_what_is_assumed_and_assumes_nothing_itself() -> None:
+    async with running() as lab:
+        revision = await lab.offer(target("a", allocatable={"cpu": 1.0, "pods": 9.0}), target("b"))
+        asked = msgspec.structs.replace(request(name="asked"), question=Question(id="q"))
+        [first] = chosen(await propose(lab, asked, "a b", revision))
+        assert not lab.snapshot.taken.assumed_in
+        placed = request({"targets": {"names": ["a"]}}, name="placed")
+        assert chosen(await propose(lab, placed, "a", revision)) == ["root/a"]
+        for again in (asked, msgspec.structs.replace(placed, question=Question(id="q"))):
+            chosen(await propose(lab, again, "a b", revision))
+            assert lab.snapshot.taken.total("root/a", "cpu") == 1.0
+        assert first
+        assert chosen(await propose(lab, asked, "a b", revision)) == ["root/b"]
+
+
+async def test_what_is_held_counts_but_for_the_placement_that_takes_it_over() -> None:
+    async with running() as lab:
+        revision = await lab.offer(target("a", allocatable={"cpu": 1.0, "pods": 9.0}), target("b"))
+        asked = request(name="asked")
+        hold = asked.held_as("h")
+        held = Reservation(placement=hold, head=asked.head, resources={"cpu": 1.0, "pods": 1.0}, until=1e12)
+        await lab.reservations.put(join("root", "a", hold.workspace, hold.namespace, hold.name), held)
+        await until(lambda: lab.snapshot.taken.total("root/a", "cpu") == 1.0)
+        assert chosen(await propose(lab, asked, "a b", revision)) == ["root/b"]
+        taking = msgspec.structs.replace(request(name="taking"), hold="h")
+        assert chosen(await propose(lab, taking, "a", revision)) == ["root/a"]
+        assert hold in lab.snapshot.taken.reservations
+        assert lab.snapshot.taken.total("root/a", "cpu", taking.placement) == 1.0
 
 
 async def test_what_is_assumed_counts_until_the_reservation_is_seen_and_once_with_it() -> None:

@@ -126,3 +126,26 @@ def test_a_healthy_placement_moves_to_a_better_target_only_after_its_cooldown(co
     spec = {"stability": {"stickiness": 0, "rebalance": {"type": "WhenBetter", "by": 1, "cooldown": cooldown}}}
     outcome = decide(request(spec, previous=["root/busy"], moved_at=NOW - ago), fleet)
     assert [choice.target for choice in outcome.proposal.selected] == ["root/free" if moves else "root/busy"]
+
+
+@pytest.mark.parametrize("fleet", [[], FOUR, [target("full", allocatable={})]])
+@pytest.mark.parametrize("count", [{"min": 0}, {"min": 0, "max": 0}])
+def test_where_no_target_is_wanted_none_is_taken_and_nothing_is_refused(fleet: Any, count: dict[str, int]) -> None:
+    outcome = decide(request({"targets": {"count": count}}, previous=["root/t1"]), fleet)
+    assert outcome.proposal.refusal is None
+    assert (outcome.proposal.selected, outcome.proposal.alternates) == ((), ())
+
+
+def test_where_no_target_is_wanted_what_is_wrong_with_the_placement_is_still_said() -> None:
+    spec = {"targets": {"count": {"min": 0}}, "strategy": {"scorers": [{"name": "Nonsense"}]}}
+    refusal = decide(request(spec), FOUR).proposal.refusal
+    assert refusal is not None
+    assert refusal.code == "UnknownScorer"
+
+
+@pytest.mark.parametrize("division", ["Duplicated", "Weighted", "Dynamic", "Aggregated"])
+def test_a_workload_scaled_to_zero_is_placed_and_takes_no_room(division: str) -> None:
+    spec = {"targets": {"count": {"min": 2}}, "replicas": {"division": division}}
+    outcome = decide(request(spec, workload=[deployment(replicas=0, cpu=100.0)]), FOUR)
+    assert replicas(outcome) == [0, 0]
+    assert all(not any(choice.reserve.values()) for choice in outcome.proposal.selected)

@@ -128,3 +128,49 @@ def test_unlike_workloads_that_run_everywhere_keep_their_own_replicas() -> None:
 def test_a_workload_scaled_to_zero_is_placed_whole() -> None:
     (choice,) = decide(request(DYNAMIC, workload=[deployment(replicas=0)]), [target("a")]).proposal.selected
     assert choice.replicas == 0
+
+
+def test_dynamic_is_in_proportion_to_all_the_room_there_is() -> None:
+    fleet = [
+        target("a", allocatable={"cpu": 900.0, "pods": 1000.0}),
+        target("b", allocatable={"cpu": 100.0, "pods": 1000.0}),
+    ]
+    assert divided({**DYNAMIC, "targets": {"all": True}}, fleet, 10) == {"a": 9, "b": 1}
+
+
+def test_a_target_whose_share_is_none_is_not_taken_unless_a_bound_says_so() -> None:
+    weights = {"division": "Weighted", "weights": [{"target": {"name": "a"}, "weight": 50}]}
+    fleet = [target("a", allocatable={"cpu": 100.0, "pods": 100.0}), target("b"), target("c")]
+    assert divided({"replicas": weights, "targets": {"all": True}}, fleet, 3) == {"a": 3}
+    two = divided({"replicas": weights, "targets": {"count": {"min": 2, "max": 3}}}, fleet, 3)
+    assert (two.pop("a"), list(two.values())) == (2, [1])
+    assert divided({"replicas": {**weights, "minPerTarget": 1}, "targets": {"all": True}}, fleet, 3) == dict.fromkeys(
+        "abc", 1
+    )
+
+
+def test_who_has_to_run_one_all_the_same_does_not_take_it_from_who_has_the_only_one() -> None:
+    fleet = [target(name, allocatable={"cpu": 6.0, "memory": 9.0, "pods": 50.0}) for name in "abc"]
+    asked = request(
+        {"targets": {"count": {"min": 3, "max": 3}}, "replicas": {"division": "Aggregated"}},
+        workload=[deployment("web", 7, cpu=1.0, memory=0.1)],
+        previous=[("root/a", 1)],
+    )
+    assert sorted(choice.replicas or 0 for choice in decide(asked, fleet).proposal.selected) == [1, 1, 5]
+
+
+def test_aggregated_empties_first_what_holds_least() -> None:
+    spec = {"replicas": {"division": "Aggregated"}, "targets": {"all": True}}
+    fleet = [target("a"), target("b"), target("c")]
+    assert divided(spec, fleet, 9, [("root/a", 8), ("root/b", 3)]) == {"a": 8, "b": 1}
+    assert divided(spec, fleet, 8, [("root/a", 8), ("root/b", 3)]) == {"a": 8}
+
+
+def test_weights_divide_what_is_added_and_taken_away_and_move_nothing() -> None:
+    weights = {"division": "Weighted", "weights": [{"target": {"name": "a"}, "weight": 3}]}
+    spec = {"replicas": weights, "targets": {"all": True}}
+    fleet = [target("a"), target("b")]
+    assert divided(spec, fleet, 4, [("root/a", 2), ("root/b", 2)]) == {"a": 2, "b": 2}
+    assert divided(spec, fleet, 8, [("root/a", 2), ("root/b", 2)]) == {"a": 6, "b": 2}
+    moving = {**spec, "stability": {"rebalance": {"type": "WhenBetter", "by": 0}}}
+    assert divided(moving, fleet, 4, [("root/a", 2), ("root/b", 2)]) == {"a": 3, "b": 1}

@@ -112,7 +112,7 @@ UNTOLERATED = ["untolerated taint spot=true"]
         ("Terms", GRANTING, {}, ["not allowing RoleBinding"]),
         ("Terms", GRANTING, {"terms": Terms(allowed_kinds=("Role", "RoleBinding"))}, ["not allowing RoleBinding"]),
         ("Terms", GRANTING, {"terms": Terms(allowed_kinds=("RoleBinding.rbac.authorization.k8s.io",))}, []),
-        ("Terms", request(), {"apis": (WIDE,)}, ["serving Deployment without namespaces"]),
+        ("Terms", request(), {"apis": (WIDE,)}, ["not allowing Deployment, which has no namespace"]),
         ("Affinity", requiring((REGION, "In", "eu")), {"region": "us"}, ["not matching the required affinity"]),
         ("Affinity", requiring((REGION, "In", "eu"), (REGION, "In", "us")), {"region": "us"}, []),
         ("Affinity", requiring(("n", "Gt", "3")), {"labels": {"n": "10"}}, []),

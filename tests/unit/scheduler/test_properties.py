@@ -186,6 +186,36 @@ def test_losing_a_target_moves_only_what_was_on_it(size, count, lost, strategy) 
 
 
 @given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.integers(0, 6),
+    st.integers(1, 60),
+    st.sampled_from(["Weighted", "Dynamic", "Aggregated"]),
+    st.sampled_from(["BestFit", "Spread", "Binpack"]),
+    st.integers(0, 2**32),
+)
+def test_no_replica_moves_without_a_reason(there, more, replicas, division, strategy, seed) -> None:
+    random = Random(seed)
+    fleet = [
+        target(
+            f"t{n}", region=f"r{n % 3}", allocatable={"cpu": float(random.choice([10, 12, 40, 1000])), "pods": 2000.0}
+        )
+        for n in range(len(there) + more)
+    ]
+    spec = {
+        "targets": random.choice([{"all": True}, {"count": {"min": 1, "max": len(fleet)}}]),
+        "strategy": {"type": strategy},
+        "replicas": {"division": division},
+    }
+    previous = [(f"root/t{n}", count) for n, count in enumerate(there)]
+    proposal = decide(request(spec, workload=[deployment(replicas=replicas)], previous=previous), fleet).proposal
+    if proposal.refusal is not None:
+        return
+    after = {choice.target: choice.replicas or 0 for choice in proposal.selected}
+    gone = sum(max(count - after.get(name, 0), 0) for name, count in previous)
+    assert gone == max(sum(there) - replicas, 0), "only what is too many goes"
+
+
+@given(
     st.lists(st.tuples(st.integers(1, 50), st.integers(1, 60)), min_size=1, max_size=8),
     st.integers(0, 400),
 )

@@ -17,6 +17,7 @@ from tests.unit.scheduler.builders import (
     NOW,
     REGION,
     candidates_of,
+    decide,
     deployment,
     placement,
     request,
@@ -54,12 +55,14 @@ def points(name: str, asked: Any, targets: list[Target], args: dict[str, Any] | 
          {"allocatable": {"cpu": 10.0, "gpu": 4.0}}, 77.5),
         (MOST, {"cpu": 2.0, "memory": 4.0}, {"allocated": {"cpu": 2.0, "memory": 1.0}}, 45.0),
         (MOST, {"cpu": 12.0, "memory": 4.0}, {}, 70.0),  # above capacity: 100 for cpu, 40 for memory
-        (BALANCED, {"cpu": 4.0, "memory": 4.0}, {}, 100.0),
-        (BALANCED, {"cpu": 2.0, "memory": 8.0}, {}, 70.0),  # deviation of 0.2 and 0.8 is 0.3
-        (BALANCED, {"cpu": 20.0, "memory": 5.0}, {}, 75.0),  # at most 1 each: deviation of 1 and 0.5
+        (BALANCED, {"cpu": 4.0, "memory": 4.0}, {}, 75.0),  # as even as before: 50 + (50 + 100 − 100)/2
+        (BALANCED, {"cpu": 2.0, "memory": 8.0}, {}, 60.0),  # deviation of 0.2 and 0.8 is 0.3: 50 + (50 + 70 − 100)/2
+        (BALANCED, {"cpu": 6.0}, {"allocated": {"memory": 6.0}}, 90.0),  # evens out 0 and 0.6: 50 + (50 + 100 − 70)/2
+        (BALANCED, {"cpu": 20.0, "memory": 5.0}, {}, 62.5),  # at most 1 each: deviation of 1 and 0.5
+        (BALANCED, {"cpu": 2.0}, {"allocatable": {}}, 75.0),
         ({**BALANCED, "resources": [{"name": "cpu"}, {"name": "memory"}, {"name": "gpu"}]},
          {"cpu": 2.0, "memory": 4.0, "gpu": 6.0}, {"allocatable": {"cpu": 10.0, "memory": 10.0, "gpu": 10.0}},
-         100 * (1 - math.sqrt(0.08 / 3))),
+         50 + (50 - 100 * math.sqrt(0.08 / 3)) / 2),
         (RATIO, {"cpu": 2.0, "memory": 4.0}, {}, 75.0),  # 20 % is half way to 10, 40 % is 10: (50 + 100)/2
         (RATIO, {"cpu": 10.0, "memory": 4.0}, {}, 100.0),  # cpu scores 0 and is left out, as kube-scheduler does
         (RATIO, {"cpu": 10.0, "memory": 10.0}, {}, 0.0),
@@ -78,6 +81,26 @@ def test_resource_scores_an_even_share_where_replicas_are_divided() -> None:
     assert points("Resource", asked, [target("a"), target("b"), target("c"), target("d")]) == [70.0] * 4  # 3 of 10
 
 
+def test_amount_lies_between_the_least_and_the_most_of_all_candidates() -> None:
+    fleet = [
+        target("a", allocatable={"cpu": 10.0, "gpu": 2.0}),
+        target("b", allocatable={"cpu": 20.0, "gpu": 2.0}, allocated={"cpu": 15.0}),
+        target("c", allocatable={"cpu": 40.0}, allocated={"cpu": 20.0}),
+    ]
+    assert points("Amount", request(), fleet, {"of": "Allocatable"}) == [0.0, 33.333333, 100.0]
+    assert points("Amount", request(), fleet) == [33.333333, 0.0, 100.0]  # 10, 5 and 20 are free
+    assert points("Amount", request(), fleet, {"resource": "gpu"}) == [100.0, 100.0, pytest.approx(NAN, nan_ok=True)]
+    assert points("Amount", request(), fleet, {"resource": "fpga"}) is None
+
+
+def test_with_a_negative_weight_the_least_is_best() -> None:
+    fleet = [target("a", allocatable={"cpu": 10.0, "pods": 9.0}), target("b", allocatable={"cpu": 20.0, "pods": 9.0})]
+    for weight, best in ((1, "root/b"), (-1, "root/a")):
+        spec = {"strategy": {"scorers": [{"name": "Amount", "weight": weight}]}}
+        (choice,) = decide(request(spec), fleet).proposal.selected
+        assert (choice.target, choice.score) == (best, 100.0)
+
+
 def test_resource_prefers_full_targets_for_binpack() -> None:
     asked = request({"strategy": {"type": "Binpack"}}, workload=[deployment(cpu=1.0, memory=3.0)])
     assert points("Resource", asked, [target("t")]) == [20.0]
@@ -88,7 +111,9 @@ def test_resource_prefers_full_targets_for_binpack() -> None:
     [
         ("Resource", {"mode": "Least"}, "mode must be one of"),
         ("Resource", {"resources": "cpu"}, "resources must be a list"),
+        ("Resource", {"resources": []}, "resources must be a list"),
         ("Resource", {"resources": [{"name": "cpu", "weight": 0}]}, "a weight must be above 0"),
+        ("Resource", {"resources": [{"name": "cpu", "weight": 101}]}, "at most 100"),
         ("Resource", {"resources": [{"name": "cpu", "weight": "1"}]}, "weight must be a number, not '1'"),
         ("Resource", {"mode": "RequestedToCapacityRatio"}, "needs a shape"),
         ("Resource", {**RATIO, "shape": [{"utilization": 50, "score": 1}, {"utilization": 20, "score": 1}]}, "ascend"),
@@ -99,6 +124,8 @@ def test_resource_prefers_full_targets_for_binpack() -> None:
         ("Latency", {"cutoff": math.nan}, "cutoff must be a number, not nan"),
         ("Affinity", {"taintPenalty": math.inf}, "taintPenalty must be a number, not inf"),
         ("Locality", {"near": {"zone": 1}}, "near must map labels to values"),
+        ("Amount", {"resource": 1}, "resource must be the name of one"),
+        ("Amount", {"of": "Used"}, "of must be one of Free, Allocatable"),
         ("Spread", {"topologyKey": 1}, "topologyKey must be a label"),
     ],
 )

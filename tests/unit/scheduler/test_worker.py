@@ -21,7 +21,7 @@ from shared.model.refs import Head
 from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, INVENTORY, RESERVATIONS
 from shared.pipeline.messages import Evaluated, Scheduled
-from shared.pipeline.runner import Runtime
+from shared.pipeline.runtime import Runtime
 from tests.support.waiting import until
 from tests.unit.scheduler.builders import NOW, REGION, deployment, placement, request, target
 
@@ -75,11 +75,14 @@ async def test_a_message_is_answered_from_the_inventory_that_it_was_made_from() 
         revision = await lab.offer(target("a"), target("b", unschedulable=True))
         earlier = Rejection(reason="NotAuthorized", message="not authorized", targets=("root/x",))
         rule = RuleResult(policy="p", rule="cheap", effect="Prefer", outcomes="te")
-        answer = await lab.propose("a b", revision, scores=(80.0, 20.0), rules=(rule,), rejections=(earlier,))
+        warnings = (Rejection(reason="PolicyForbids", message="spot", targets=("root/a", "root/b")),)
+        stage = {"rules": (rule,), "rejections": (earlier,), "warnings": warnings}
+        answer = await lab.propose("a b", revision, scores=(80.0, 20.0), **stage)
 
         assert [choice.target for choice in answer.proposal.selected] == ["root/a"]
         assert answer.proposal.selected[0].breakdown["Policy"].raw == 80.0
         assert answer.rules == {"root/a": {"p/cheap": "true"}}
+        assert answer.warnings == {"root/a": ("spot",)}
         assert [each.reason for each in answer.rejections] == ["NotAuthorized", "Unschedulable"]
         assert answer.inventory_revision >= revision
 

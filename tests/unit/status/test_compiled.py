@@ -28,6 +28,10 @@ def bad(*findings: PolicyFinding, more: int = 0) -> PolicyCheck:
     [
         (GOOD, "The rule compiles."),
         (msgspec.structs.replace(GOOD, counts=GOOD.counts * 3), "All 3 rules compile."),
+        (
+            msgspec.structs.replace(GOOD, warnings=(TYPO, TYPO)),
+            f"The rule compiles. Warning: {PLACE} (did you mean `region`?).",
+        ),
         (bad(TYPO), f"{PLACE} (did you mean `region`?)."),
         (bad(msgspec.structs.replace(TYPO, suggestion="")), f"{PLACE}."),
         (bad(TYPO, TYPO, more=4), f"{PLACE} (did you mean `region`?); and 5 more."),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.status import core
@@ -52,6 +53,36 @@ def test_a_ready_placement_says_so_with_counts() -> None:
     assert said(status, "Applied") == ("True", "Applied", "Applied in 2 of 2 targets.")
     assert said(status, "Healthy") == ("True", "Healthy", "Healthy in 2 of 2 targets.")
     assert said(status, "Ready") == ("True", "Ready", "Ready in 2 of 2 targets.")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "expected"),
+    [
+        ((), ""),
+        ((None,), "t0"),
+        ((3, 2), "t0:3,t1:2"),
+        ((1, 1, 1), "t0:1,t1:1,t2:1"),
+        ((1, 1, 1, 1, 1), "t0:1,t1:1,t2:1,+2"),
+    ],
+)
+def test_where_it_is_is_said_in_short(replicas: tuple[int | None, ...], expected: str) -> None:
+    targets = [TargetState(id=f"root:a/t{number}", replicas=each) for number, each in enumerate(replicas)]
+    assert core.where(targets) == expected
+
+
+def test_a_target_that_is_being_left_is_not_where_it_is() -> None:
+    leaving = msgspec.structs.replace(state(target=WEST), selected=False)
+    assert aggregate([state(), leaving], decision(EAST), decided=decided(EAST)).where == core.where([state()])
+
+
+def test_what_policies_warn_of_is_a_condition_until_they_do_not() -> None:
+    warned = aggregate([state()], decision(EAST), decided=decided(EAST, warning="Policies warn of east (spot)."))
+    assert said(warned, "PolicyWarning") == ("True", "Warned", "Policies warn of east (spot).")
+    assert said(aggregate([state()], decision(EAST), of=placement(warned)), "PolicyWarning")[0] == "True"
+    after = aggregate([state()], decision(EAST), decided=decided(EAST), of=placement(warned))
+    assert said(after, "PolicyWarning")[0] == "False"
+    never = aggregate([state()], decision(EAST), decided=decided(EAST))
+    assert get_condition(never.conditions, "PolicyWarning") is None
 
 
 def test_saying_the_same_again_changes_nothing() -> None:
@@ -147,3 +178,67 @@ def test_a_placement_that_is_held_says_why_and_when_that_ended() -> None:
     status = aggregate([state()], decision(EAST), held="It stays.")
     assert said(status, "Held") == ("True", "TooManyLost", "It stays.")
     assert said(aggregate([state()], decision(EAST), of=placement(status)), "Held")[0] == "False"
+
+
+def test_a_part_of_the_workload_that_cannot_be_read_is_named_until_it_can() -> None:
+    assert (
+        get_condition(aggregate([state()], decision(EAST), decided=decided(EAST)).conditions, "WorkloadReadable")
+        is None
+    )
+    lost = aggregate([state()], decision(EAST), decided=decided(EAST, unread="requester may not get Secret shop/a"))
+    sentence = "requester may not get Secret shop/a. What is there of it stays as it was applied."
+    assert said(lost, "WorkloadReadable") == ("False", "NotReadable", sentence)
+    back = aggregate([state()], decision(EAST), of=placement(lost), decided=decided(EAST))
+    assert said(back, "WorkloadReadable")[0] == "True"
+
+
+def test_what_is_left_in_a_target_says_why_and_when_it_is_gone() -> None:
+    left = state(phase="Removing", message="Deployment shop/web waits for finalizer a.", selected=False)
+    assert get_condition(aggregate([state()], decision(EAST)).conditions, "Removing") is None
+    status = aggregate([left], None)
+    truth, reason, sentence = said(status, "Removing")
+    assert (truth, reason) == ("True", "StillThere")
+    assert sentence == "Still there in 1 target; east: Deployment shop/web waits for finalizer a."
+    assert said(aggregate([state()], decision(EAST), of=placement(status)), "Removing")[0] == "False"
+
+
+def test_a_target_that_is_left_in_good_order_is_not_told_of() -> None:
+    waiting = state(phase="Applied", selected=False)
+    assert get_condition(aggregate([state(), waiting], decision(EAST)).conditions, "Removing") is None
+
+
+def test_what_runs_where_it_may_not_any_more_says_so_until_it_has_moved() -> None:
+    unmet = "It runs where it may not be: east (must be in the EU)."
+    news = decided(WEST, unmet=unmet)
+    leaving = [state(target=WEST), state(target=EAST, selected=False)]
+    status = aggregate(leaving, decision(WEST), decided=news)
+    assert said(status, "PolicySatisfied") == ("False", "NotMetAnyMore", unmet)
+    later = aggregate(leaving, decision(WEST), LATER, of=placement(status))
+    assert said(later, "PolicySatisfied")[0] == "False"
+    moved = aggregate([state(target=WEST)], decision(WEST), LATER, of=placement(later))
+    assert said(moved, "PolicySatisfied")[0] == "True"
+
+
+def test_what_cannot_move_says_so_until_it_is_decided_anew() -> None:
+    refusal = Refusal(code="InsufficientCapacity", message="0/2 targets fit", stage="scheduler")
+    news = decided(refusal=refusal, unmet="It runs where it may not be: east (must be in the EU).")
+    status = aggregate([state()], decision(EAST), decided=news)
+    again = aggregate([state()], decision(EAST), LATER, of=placement(status))
+    assert said(again, "PolicySatisfied")[1] == "NotMetAnyMore"
+    allowed = aggregate([state()], decision(EAST), LATER, of=placement(again), decided=decided(EAST))
+    assert said(allowed, "PolicySatisfied")[0] == "True"
+
+
+def test_where_no_target_is_wanted_it_is_idle_once_nothing_is_left() -> None:
+    before = aggregate([state()], decision(EAST), decided=decided(EAST))
+    leaving = aggregate([state(selected=False, phase="Removing")], decision(), of=placement(before), decided=decided())
+    assert (leaving.phase, leaving.counts.selected) == ("Removing", 0)
+    assert said(leaving, "Scheduled") == ("True", "NoneWanted", "No target is wanted.")
+    assert said(leaving, "Ready")[:2] == ("False", "Removing")
+    assert said(leaving, "Ready")[2] == "No target is wanted; it is still being removed from 1 target."
+    idle = aggregate([], decision(), LATER, of=placement(leaving))
+    assert (idle.phase, idle.phase_since) == ("Idle", LATER)
+    assert said(idle, "Ready") == ("True", "NoneWanted", "No target is wanted, and nothing is left in any.")
+    assert {said(idle, name)[1] for name in ("Discovered", "PolicySatisfied", "Applied", "Healthy")} == {"NoneWanted"}
+    again = aggregate([state("Unknown", "Pending")], decision(EAST), of=placement(idle), decided=decided(EAST))
+    assert (again.phase, said(again, "Ready")[0], said(again, "Discovered")[0]) == ("Scheduled", "False", "True")

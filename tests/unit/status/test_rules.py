@@ -198,10 +198,23 @@ def test_health_follows_the_rules_of_the_kind(found: dict[str, Any], expected: s
 
 def test_kinds_with_replicas_say_how_many_are_ready() -> None:
     assert health(obj("Deployment", THREE, {**FULL, "readyReplicas": 9})) == Diagnosis("Healthy", "", 3, 3)
-    assert health(obj("DaemonSet", {}, {**NODES, "numberReady": 1}))[2:] == (3, 1)
-    assert health(obj("StatefulSet", THREE, {"readyReplicas": 2}))[2:] == (3, 2)
-    assert health(obj("ConfigMap"))[2:] == (None, None)
+    assert health(obj("DaemonSet", {}, {**NODES, "numberReady": 1}))[2:4] == (3, 1)
+    assert health(obj("StatefulSet", THREE, {"readyReplicas": 2}))[2:4] == (3, 2)
+    assert health(obj("ConfigMap"))[2:4] == (None, None)
 
 
 def test_every_rule_that_the_table_of_kinds_names_is_there_and_every_rule_is_named():
     assert set(RULES) == set(get_args(HealthRule)) == {each.health for each in KINDS.values()} | {"generic"}
+
+
+def test_what_ran_to_its_end_is_known_by_its_own_words_and_a_pod_that_is_restarted_has_no_end():
+    ended = [
+        health(obj("Job", {}, {"conditions": [is_("Complete")]})),
+        health(obj("Job", {}, {"conditions": [is_("Failed")]})),
+        health(obj("Job", {}, {"conditions": [is_("FailureTarget")]})),
+        health(obj("Job", {}, {"startTime": "x"})),
+        health(obj("Pod", {"restartPolicy": "Never"}, {"phase": "Succeeded"})),
+        health(obj("Pod", {"restartPolicy": "OnFailure"}, {"phase": "Failed"})),
+        health(obj("Pod", {"restartPolicy": "Always"}, {"phase": "Failed"})),
+    ]
+    assert [each.ended for each in ended] == ["Succeeded", "Failed", "", "", "Succeeded", "Failed", ""]

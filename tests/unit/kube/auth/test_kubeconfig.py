@@ -212,7 +212,11 @@ def service_account(tmp_path) -> Path:
 )
 def test_in_cluster_reads_the_service_account(service_account, host, server):
     assert in_cluster(service_account, {"KUBERNETES_SERVICE_HOST": host}) == Credentials(
-        server=server, ca=b"CA", token_file=service_account / "token", namespace="moorage-system"
+        server=server,
+        ca=b"CA",
+        ca_file=service_account / "ca.crt",
+        token_file=service_account / "token",
+        namespace="moorage-system",
     )
 
 

@@ -1,0 +1,106 @@
+"""What a plain Kubernetes hub needs before workers can run: its kinds, rights, admission; `providing` has kcp's."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from services.cli.hub.applying import apply, require_admission
+from services.cli.hub.connection import PAUSE, hub_errors, open_client
+from services.cli.hub.objects import as_yaml, label, manifests
+from services.cli.support.errors import CommandError
+from shared.hub.names import REQUESTER_ANNOTATION
+from shared.hub.resources import PLACEMENTS
+from shared.kube.errors import ApiError
+from shared.kube.resources import CRDS, NAMESPACES
+
+if TYPE_CHECKING:
+    from shared.kube.client import Client
+
+ESTABLISHED_WITHIN = 60.0  # seconds
+
+
+def install(args: argparse.Namespace) -> int:
+    """Apply everything, or print it."""
+    import asyncio
+
+    objects = manifests(admission=not args.without_admission)
+    if args.dry_run:
+        sys.stdout.write(as_yaml(objects))
+        return 0
+    with hub_errors():
+        asyncio.run(_install(args, objects))
+    return 0
+
+
+async def _install(args: argparse.Namespace, objects: list[dict[str, Any]]) -> None:
+    async with open_client(args.kubeconfig) as client:
+        if not args.without_admission:
+            await require_admission(client, "server", "Kubernetes 1.36")
+        applied = []
+        for obj in objects:
+            found, outcome = await apply(client, obj, force=args.force_conflicts)
+            applied.append(found)
+            if args.output == "text":
+                sys.stdout.write(f"{label(obj)} {outcome}\n")
+        await _established(client, [obj["metadata"]["name"] for obj in objects if obj["kind"] == CRDS.kind])
+        namespace = next(obj["metadata"]["name"] for obj in objects if obj["kind"] == NAMESPACES.kind)
+        await _admitting(client, namespace, recorded=not args.without_admission)
+    if args.output == "yaml":
+        sys.stdout.write(as_yaml(applied))
+
+
+async def _admitting(client: "Client", namespace: str, *, recorded: bool) -> None:
+    """Wait until Placements can be created, and their requester is recorded where it is to be.
+
+    Admission learns of new kinds some seconds after they are established, and of new policies as late: until then the
+    server takes Placements and records nobody.
+    """
+    import asyncio
+
+    trial = {
+        "apiVersion": PLACEMENTS.api_version,
+        "kind": PLACEMENTS.kind,
+        "metadata": {"name": "trial", "namespace": namespace},
+        "spec": {"workload": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "trial"}]},
+    }
+    try:
+        async with asyncio.timeout(ESTABLISHED_WITHIN):
+            while True:
+                try:
+                    created = await client.create(PLACEMENTS, trial, dry_run=True)
+                except ApiError as error:
+                    if not (error.transient or _holds_in_part(error)):
+                        raise
+                else:
+                    if not recorded or REQUESTER_ANNOTATION in created["metadata"].get("annotations", {}):
+                        return
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise CommandError(
+            f"after {ESTABLISHED_WITHIN:g} s the server refuses every Placement still, or records nobody who asks"
+        ) from None
+
+
+def _holds_in_part(error: ApiError) -> bool:
+    """Whether what checks the requester is in force already, and what records it is not."""
+    return error.forbidden and f"'requester-is-the-author.{PLACEMENTS.group}'" in error.message
+
+
+async def _established(client: "Client", names: list[str]) -> None:
+    """Wait until the server serves these kinds; raises CommandError with its reason when it does not."""
+    import asyncio
+
+    waiting = list(names)
+    try:
+        async with asyncio.timeout(ESTABLISHED_WITHIN):
+            while waiting:
+                status = (await client.get(CRDS, waiting[0])).get("status") or {}
+                told = {each["type"]: each for each in status.get("conditions") or ()}
+                if told.get("Established", {}).get("status") == "True":
+                    waiting.pop(0)
+                elif told.get("NamesAccepted", {}).get("status") == "False":
+                    raise CommandError(f"{waiting[0]} is not accepted: {told['NamesAccepted'].get('message', '')}")
+                else:
+                    await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise CommandError(f"{waiting[0]} is not served after {ESTABLISHED_WITHIN:g} s") from None

@@ -1,0 +1,88 @@
+"""The objects that Moorage needs on kcp: in the workspace of its APIExport, and in each workspace that uses it."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from services.cli.hub.objects import MANIFESTS
+from shared.api import GROUP
+from shared.api.generate.claims import Identities
+from shared.hub.resources import APIBINDINGS
+
+Document = dict[str, Any]
+
+RBAC: Final = "rbac.authorization.k8s.io"
+WORKERS: Final = ("binding", "controller", "decision", "discovery", "intake", "status")
+"""The workers that speak to the hub. Each logs in as a member of the group `moorage:<worker>`."""
+
+ENTERING: Final = "moorage-workers"
+_ENTERING: Final[list[Document]] = [
+    {"nonResourceURLs": ["/"], "verbs": ["access"]},
+    {"apiGroups": ["tenancy.kcp.io"], "resources": ["workspaces"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["apis.kcp.io"], "resources": ["apibindings"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["core.kcp.io"], "resources": ["logicalclusters"], "verbs": ["get", "list", "watch"]},
+]
+"""To enter a workspace, to see what is below it, and which APIs it has bound."""
+
+
+def provider(identities: Identities, binders: tuple[str, ...] = (), *, admission: bool = True) -> list[Document]:
+    """What is installed in the workspace of the export, in the order in which it is applied."""
+    import yaml
+
+    from shared.api.generate import admission as policies
+    from shared.api.generate.crds import api_export, api_resource_schema
+    from shared.api.generate.rights import rights
+    from shared.api.resources import RESOURCES
+
+    admitting = [each for each in yaml.safe_load_all(policies.admission("kcp")) if each] if admission else []
+    schemas = [api_resource_schema(resource) for resource in RESOURCES]
+    return [*rights(binders), *admitting, *schemas, api_export(identities)]
+
+
+def binding(export: str, claims: Iterable[Document], rejected: Iterable[str] = ()) -> Document:
+    """The APIBinding of a consumer to the export in the workspace `export`, with each claim accepted but those that
+    are `rejected`, by names as `secrets` or `deployments.apps`."""
+    refused = set(rejected)
+    answered = [
+        {
+            **{name: value for name, value in claim.items() if name != "defaultSelector"},
+            "state": "Rejected" if named(claim) in refused else "Accepted",
+            "selector": {"matchAll": True},
+        }
+        for claim in claims
+    ]
+    return {
+        "apiVersion": APIBINDINGS.api_version,
+        "kind": APIBINDINGS.kind,
+        "metadata": {"name": GROUP},
+        "spec": {
+            "reference": {"export": {"path": export, "name": GROUP}},
+            **({"permissionClaims": answered} if answered else {}),
+        },
+    }
+
+
+def named(claim: Document) -> str:
+    """A claim as `kubectl` names its resource."""
+    return f"{claim['resource']}.{claim.get('group', '')}".rstrip(".")
+
+
+def workers() -> list[Document]:
+    """What lets each worker do its work in a workspace, and no more: the rights that it has on a plain hub."""
+    import yaml
+
+    documents = [each for each in yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text("utf-8")) if each]
+    rights = [
+        each for each in documents if each["kind"] != "ServiceAccount" and "requesters" not in each["metadata"]["name"]
+    ]
+    for each in rights:
+        if "subjects" in each:
+            each["subjects"] = [_group(subject["name"]) for subject in each["subjects"]]
+    api = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": ENTERING}}
+    entering = {**api, "kind": "ClusterRole", "rules": _ENTERING}
+    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": ENTERING}
+    subjects = [_group(worker) for worker in WORKERS]
+    return [entering, {**api, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": subjects}, *rights]
+
+
+def _group(worker: str) -> Document:
+    return {"apiGroup": RBAC, "kind": "Group", "name": f"moorage:{worker}"}

@@ -1,0 +1,79 @@
+"""The whole system on three NATS servers with three copies of everything: one of them may be lost at any time."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.arriving import arriving
+from tests.e2e.system import System, running_system
+from tests.support import worlds
+from tests.support.natscluster import NAMES, NatsCluster, nats_cluster
+
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
+
+TARGETS, ROOM = 6, 1.2  # clusters; cores of each, for placements of 0.1: 72 in all
+MANY = 60
+ENV = {"MOORAGE_RESYNC_SECONDS": "8", "MOORAGE_STREAM_REPLICAS": str(len(NAMES))}
+DISK_MIB = 96  # of a server whose disk is to be full: it asks for 64 at the start
+
+
+@asynccontextmanager
+async def on_a_cluster(folder: Path) -> AsyncIterator[tuple[NatsCluster, System]]:
+    async with nats_cluster(folder / "nats") as cluster:
+        world = worlds.world(TARGETS, cpu=str(ROOM))
+        async with running_system(folder, world, nats=cluster.url, env=ENV) as system:
+            await cluster.whole()
+            yield cluster, system
+
+
+async def test_servers_killed_restarted_and_wiped_one_after_the_other_under_way_lose_and_double_nothing(tmp_path):
+    async with on_a_cluster(tmp_path) as (cluster, system), arriving(system, MANY, ROOM) as placements:
+        for name, server in cluster.servers.items():
+            await placements.progress()
+            server.kill()
+            await server.ready()
+            await cluster.whole()
+            await cluster.restart(name)
+            await cluster.whole()
+        await placements.progress()
+        await cluster.wipe("b")
+        await cluster.whole()
+        await cluster.servers["a"].stop()  # what the others have has to do now, and one of them began with nothing
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system of its own is mounted, which takes root")
+async def test_a_server_whose_disk_is_full_stops_nobody(tmp_path):
+    folder = tmp_path / "nats" / "c"
+    with small_disk(folder):
+        async with on_a_cluster(tmp_path) as (cluster, system), arriving(system, MANY, ROOM) as placements:
+            await placements.progress()
+            fill(folder / "ballast")
+            await placements.placed()
+            (folder / "ballast").unlink()
+            await cluster.restart("c")
+            await cluster.whole()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "moorage-test", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Take all that is left of a file system."""
+    with file.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while ballast.write(b"x" * 4096):
+            pass

@@ -1,0 +1,91 @@
+"""The next step of a placement that is asked to look for better targets, or may leave only so many at a time."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.controller.core.digest import SUSPENDED
+from services.controller.core.eviction import Sighting
+from services.controller.core.observation import KnownDecision
+from services.controller.core.steps import Nothing, Place
+from shared.model.request import Cause, PreviousChoice
+from shared.model.target import Target
+from tests.unit.controller.test_steps import (
+    GONE,
+    HELD_BACK,
+    LOST,
+    NOW,
+    OVERDUE,
+    STAYS,
+    TAINT,
+    THERE,
+    UNDECIDED,
+    T,
+    U,
+    entry,
+    placement,
+    step,
+)
+
+ASKED = Place(cause=Cause.of("Rebalance", "asked for"), looks=True)
+
+
+def test_who_is_asked_to_look_for_better_targets_does_so_once() -> None:
+    asks = placement(asks="at noon")
+    assert step(placement=asks) == ASKED
+    assert step(placement=asks, entry=entry(rebalance="in the morning", rebalance_since=2)) == ASKED
+    assert step(placement=asks, entry=entry(rebalance="at noon", rebalance_since=3)) == Nothing()
+
+
+def test_a_request_to_look_whose_round_was_lost_is_answered_by_the_next_and_so_is_one_beside_another_change() -> None:
+    asks, lost = placement(asks="at noon"), entry(4, at=OVERDUE, rebalance="at noon", rebalance_since=4)
+    found = step(placement=asks, entry=lost)
+    assert (found.cause.detail, found.looks) == ("no answer to the last request", True)
+    assert step(placement=asks, digest="x.b.c").looks
+    assert not step(placement=asks, digest="x.b.c", entry=entry(rebalance="at noon", rebalance_since=3)).looks
+
+
+def test_who_is_held_by_the_brake_or_has_no_target_or_is_suspended_does_not_look() -> None:
+    asks = placement(asks="at noon")
+    assert step(placement=asks, targets={T: HELD_BACK}, entry=entry(held=STAYS)) == Nothing()
+    assert not step(placement=asks, **UNDECIDED, entry=entry(at=OVERDUE)).looks
+    suspended = placement(asks="at noon", suspend=True, phase="Suspended")
+    assert step(placement=suspended, entry=entry(digest=SUSPENDED)) == Nothing()
+
+
+V = "root:p/v"
+DRAINED = Sighting(target=Target(workspace="root:p", name="t", ready=True), expelling={TAINT: 1.0})
+ON_ALL = KnownDecision(attempt=3, selected=tuple(PreviousChoice(target=each) for each in (T, U, V)))
+
+
+@pytest.mark.parametrize(
+    ("budget", "bound", "moved", "sightings", "leaving"),
+    [
+        (None, (), 0, (DRAINED, DRAINED, DRAINED), (T, U, V)),
+        (2, (), 0, (DRAINED, DRAINED, DRAINED), (T, U)),
+        (1, (), 0, (THERE, DRAINED, DRAINED), (U,)),
+        (1, (), 0, (LOST, DRAINED, GONE), (V, T, U)),  # what is lost is left in any case
+        (1, ("root:p/w",), 599, (DRAINED, DRAINED, DRAINED), ()),  # it is still being removed from another
+        (2, ("root:p/w",), 599, (DRAINED, DRAINED, DRAINED), (T,)),
+        (1, ("root:p/w",), 600, (DRAINED, DRAINED, DRAINED), (T,)),  # which holds up nobody for ever
+    ],
+)
+def test_of_what_is_drained_it_leaves_as_many_targets_at_a_time_as_its_budget_is(
+    budget, bound, moved, sightings, leaving
+) -> None:
+    wish = placement(stability={} if budget is None else {"disruptionBudget": budget})
+    targets = dict(zip((T, U, V), sightings, strict=True)) | dict.fromkeys(bound, THERE)
+    attempts = dict.fromkeys((T, U, V, *bound), 3)
+    decision = msgspec.structs.replace(ON_ALL, moved_at=NOW - moved)
+    found = step(placement=wish, decision=decision, targets=targets, attempts=attempts)
+    assert (found.leaving if isinstance(found, Place) else ()) == leaving
+
+
+def test_a_target_that_it_is_leaving_goes_on_being_left_before_another_begins() -> None:
+    wish = placement(stability={"disruptionBudget": 1})
+    seen: dict[str, Any] = {"decision": ON_ALL, "attempts": dict.fromkeys((T, U, V), 3)}
+    targets = dict.fromkeys((T, U, V), DRAINED)
+    assert step(placement=wish, **seen, targets=targets, entry=entry(leaving=(U,))) == Nothing()
+    again = step(placement=wish, **seen, targets=targets, entry=entry(leaving=(U,), at=OVERDUE))
+    assert again.leaving == (U,)
