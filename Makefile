@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 3
 COVERAGE ?=
+AGAIN ?=
 MINUTES ?= 15
 DIST ?= dist
 
 BIN := $(VENV)/bin
+# AGAIN names a file with the names of tests, a line each, to run alone; what is covered adds up.
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(if $(AGAIN),@$(AGAIN) $(COVERAGE:%=--cov-append))
 UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.up-to-date
@@ -48,16 +51,16 @@ docs: setup ## The pages of docs/ as a site, in build/site
 	@echo "build/site/index.html"
 
 test: setup lint types contracts ## Everything that has to hold: lint, types, import contracts, tests (COVERAGE=90 measures it, slower)
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup $(COVERAGE:%=--cov --cov-report=term --cov-fail-under=% --hypothesis-profile=measured)
+	$(PYTEST) $(COVERAGE:%=--cov --cov-report=term --cov-fail-under=% --hypothesis-profile=measured)
 
 test-long: setup ## The long ones: processes killed, NATS wiped, a storm, all rules compared, five times as many generated cases
-	$(BIN)/pytest -m '(long or hypothesis) and not servers and not kcp' --hypothesis-profile=long --timeout=600 --numprocesses $(WORKERS) --dist loadgroup --durations=5
+	$(PYTEST) -m '(long or hypothesis) and not servers and not kcp' --hypothesis-profile=long --timeout=600 --durations=5
 
 servers: setup ## etcd, kube-apiserver, kube-controller-manager, Jaeger and promtool from their Go modules (half an hour, once)
 	@nice -n 19 $(BIN)/python -m tests.support.servers
 
 test-real: servers ## The conformance suite, attacks, and the pipeline with a plain Kubernetes hub, on real Kubernetes servers; traces in a real Jaeger, alerts by promtool
-	MOORAGE_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers --numprocesses $(WORKERS) --dist loadgroup --durations=5
+	MOORAGE_REQUIRE_SERVERS=1 $(PYTEST) -m servers --durations=5
 
 test-kcp: setup ## The conformance suite and the installation on a real kcp: MOORAGE_KCP=/path/to/kcp; skipped without, and says so
 	@test -n "$$MOORAGE_KCP" || echo "skipped: MOORAGE_KCP names no kcp"
