@@ -19,7 +19,7 @@ from tests.e2e.system import System, running_system, until
 from tests.support import worlds
 
 ROOT = Path(__file__).parents[2]
-EARLIER = "8b7a53597a7ea54a14032cd1ee22e0e345088c1a"
+EARLIER = "c653c38040db9fbe1aa44f0eff16ae967fef566a"
 """A commit whose workers have the same CRDs to write as today's, but for what was added since."""
 
 FIRST = frozenset(("controller", "policy", "decision", "status"))
