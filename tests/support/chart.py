@@ -20,7 +20,17 @@ from tests.support.servers import HELM, NoServers
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy/helm/moorage"
-FACTS = CHART / "files/workers.yaml"
+COPIED = CHART / "files"
+FACTS = COPIED / "workers.yaml"
+COPIES = {
+    "rbac.yaml": ROOT / "services/cli/hub/rbac.yaml",
+    "admission.yaml": ROOT / "services/cli/hub/admission.yaml",
+    "rules.yaml": ROOT / "deploy/prometheus/rules.yaml",
+    "dashboard.json": ROOT / "deploy/grafana/moorage.json",
+    **{f"crds/{path.name}": path for path in sorted((ROOT / "deploy/crds").glob("*.yaml"))},
+}
+"""Files below `files/` that are those of other folders, to the letter: a chart reads nothing outside of itself. They are
+no links, which archives and Helm's packages follow or lose."""
 RENDERED = (ROOT / "deploy/kubernetes", ROOT / "deploy/overlays/secure", ROOT / "tests/golden/chart")
 """Folders with values.yaml, and moorage.yaml that is rendered with it; the last only shows what changes."""
 
@@ -83,8 +93,15 @@ def rendered(folder: Path) -> str:
 
 
 def main() -> None:
-    """Write what is made of other files: facts on workers, and the rendered manifests."""
+    """Write what is made of other files: facts on workers, copies, and the rendered manifests."""
     FACTS.write_text(facts(), encoding="utf-8")
+    for path in COPIED.rglob("*"):
+        if path.is_file() and path != FACTS:
+            path.unlink()
+    for name, path in COPIES.items():
+        copy = COPIED / name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
     try:
         for folder in RENDERED:
             (folder / "moorage.yaml").write_text(rendered(folder), encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from services import PIPELINE
-from tests.support.chart import CHART, FACTS, RENDERED, ROOT, facts
+from tests.support.chart import CHART, COPIED, COPIES, FACTS, RENDERED, ROOT, facts
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -71,12 +71,9 @@ def test_the_chart_has_the_version_of_the_package() -> None:
     assert chart["version"] == chart["appVersion"] == package[1]
 
 
-def test_rights_admission_and_definitions_are_the_files_that_install_applies() -> None:
-    for path in ("rbac.yaml", "admission.yaml"):
-        assert (CHART / "files" / path).resolve() == ROOT / "services/cli/hub" / path
-    assert (CHART / "files/crds").resolve() == ROOT / "deploy/crds"
-
-
-def test_alerts_and_dashboard_are_the_files_that_are_tested() -> None:
-    assert (CHART / "files/rules.yaml").resolve() == ROOT / "deploy/prometheus/rules.yaml"
-    assert (CHART / "files/dashboard.json").resolve() == ROOT / "deploy/grafana/moorage.json"
+def test_rights_admission_definitions_alerts_and_dashboard_are_the_files_that_are_applied_and_tested() -> None:
+    there = {str(path.relative_to(COPIED)) for path in COPIED.rglob("*") if path.is_file()}
+    assert there - {FACTS.name} == set(COPIES)
+    differing = [name for name, path in COPIES.items() if (COPIED / name).read_bytes() != path.read_bytes()]
+    assert differing == [], "run python -m tests.support.chart"
+    assert not [path for path in COPIED.rglob("*") if path.is_symlink()]
