@@ -1,6 +1,9 @@
-"""The rights in deploy/kubernetes are enough: with them alone, on a plain Kubernetes hub, placements come and go."""
+"""The rights in deploy/kubernetes are enough: with them alone, on a plain Kubernetes hub, placements come and go. And
+there are no others: what each worker asks the hub for is recorded, and compared.
+"""
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -13,9 +16,13 @@ import yaml
 
 from services import PIPELINE
 from shared.broker.nats.server import NatsServer
+from shared.kube.auth.kubeconfig import load_kubeconfig
+from shared.kube.client import Client
 from tests.support import perimeter
 from tests.support.compose import ROOT
+from tests.support.manifests import exception, policy
 from tests.support.process import BIN, Process, process
+from tests.support.waiting import until
 from tests.support.worlds import deployment, placement
 
 OVERRIDE = {
@@ -24,6 +31,14 @@ OVERRIDE = {
     "metadata": {"name": "keep-out"},
     "spec": {"type": "Exclude", "placementRef": {"name": "web"}, "targets": [{"name": "other"}], "reason": "a test"},
 }
+
+POLICY = policy(
+    "open",
+    {"name": "nowhere", "effect": "Forbid", "expression": "false", "message": "not there"},
+    match={"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "apps"}}},
+)
+EXCEPTION = exception("lift", "open", match={"namespaces": ["apps"]})
+ROLLOUT = {"maxConcurrent": 1, "revisionHistoryLimit": 2}
 
 HUB, NAMESPACE, SYSTEM = "root:hub", "apps", "moorage-system"
 OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status", "intake")
@@ -36,6 +51,49 @@ WORLD = {
     ],
     "targets": [{"name": "one", "workspace": HUB}],
 }
+REQUESTERS = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRole",
+    "metadata": {"name": "requesters", "labels": {"placement.moorage.io/aggregate-to-requesters": "true"}},
+    "rules": [
+        {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"], "resourceNames": ["alice"]},
+        {
+            "apiGroups": [""],
+            "resources": ["groups"],
+            "verbs": ["impersonate"],
+            "resourceNames": ["system:authenticated"],
+        },
+    ],
+}
+Call = tuple[str, str]
+"""A verb, and the resource that it is used on."""
+_OWNER = "is asked of who names a Placement as an owner, by an admission plugin that the sandbox has not"
+_SLICES = "where a decision is for more than a hundred targets"
+ELSEWHERE: dict[str, dict[Call, str]] = {
+    "controller": dict.fromkeys(
+        (("list", "customresourcedefinitions"), ("watch", "customresourcedefinitions")),
+        "while a placement selects a kind that is not served",
+    ),
+    "discovery": {("create", "events"): "where a target or its owner is to be told of something"},
+    "decision": {("update", "placements/finalizers"): _OWNER},
+    "binding": {
+        ("update", "placements/finalizers"): _OWNER,
+        ("list", "placementdecisions"): _SLICES,
+        ("get", "synctargets"): "where a target does not come back",
+    },
+    "status": {
+        ("list", "placementdecisions"): _SLICES,
+        ("get", "placementbindings"): "where a message is about a binding that the report does not have",
+    },
+    "intake": {
+        ("get", "placementdecisions"): "where what is asked about is placed, and only its changes are said",
+        ("list", "placementdecisions"): _SLICES,
+        ("impersonate", "users"): "goes with other requests",
+        ("impersonate", "groups"): "goes with other requests",
+    },
+}
+"""Rights that are taken where this test does not lead: when that is."""
+
 RBAC = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
 
 
@@ -63,6 +121,7 @@ def rights() -> list[dict[str, Any]]:
         check=True,
     )
     objects = [each for each in yaml.safe_load_all(rendered.stdout) if each["kind"] in RBAC]
+    objects.append(REQUESTERS)
     roles = [each for each in objects if each["kind"] == "ClusterRole"]
     for role in roles:
         for selector in role.pop("aggregationRule", {}).get("clusterRoleSelectors", []):
@@ -70,6 +129,36 @@ def rights() -> list[dict[str, Any]]:
             gathered = [each for each in roles if wanted <= each["metadata"].get("labels", {}).items()]
             role["rules"] = [rule for each in gathered for rule in each["rules"]]
     return objects
+
+
+def granted(worker: str) -> set[Call]:
+    """What its ServiceAccount may do on the hub, but for the kinds that may be placed: of these a test has a few."""
+    roles = {each["metadata"]["name"]: each for each in rights() if each["kind"] == "ClusterRole"}
+    bound = [
+        each["roleRef"]["name"]
+        for each in rights()
+        if each["kind"] == "ClusterRoleBinding" and worker in [subject["name"] for subject in each["subjects"]]
+        if each["roleRef"]["name"] != "moorage-workloads"
+    ]
+    return {
+        (verb, resource)
+        for name in bound
+        for rule in roles[name]["rules"]
+        for verb in rule["verbs"]
+        for resource in rule["resources"]
+    }
+
+
+async def calls(data: Path) -> dict[str, set[Call]]:
+    """What each worker has asked the hub for."""
+    async with Client(load_kubeconfig(data / "admin.kubeconfig"), timeout=60) as client:
+        answer = await client.at(client.base.partition("/clusters/")[0]).request("GET", "/sandbox/requests")
+    found: dict[str, set[Call]] = {name: set() for name in OF_THE_HUB}
+    for each in json.loads(answer)["items"]:
+        worker = each["agent"].removeprefix("moorage-")
+        if each["where"] == "hub" and worker in found:
+            found[worker].add((each["verb"], each["resource"]))
+    return found
 
 
 def of_the_hub(data: Path, user: str) -> Path:
@@ -97,10 +186,32 @@ async def data(tmp_path: Path) -> AsyncIterator[Path]:
         yield data
 
 
-async def test_a_placement_is_placed_and_removed_with_the_rights_of_the_manifests_alone(
-    data: Path, tmp_path: Path
-) -> None:
+async def moorage(nats: NatsServer, *arguments: str) -> None:
+    """A command of alice's over the bus, again until it ends well: who answers may be busy."""
+    command = [str(BIN / "moorage"), *arguments, "--workspace", "", "--user", "alice"]
+    env = {**os.environ, "MOORAGE_NATS_URL": nats.url}
+
+    async def ends() -> tuple[int, str]:
+        found = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, text=True, timeout=90)
+        return found.returncode, found.stdout + found.stderr
+
+    await until(ends, " ".join(arguments), holds=lambda found: found[0] == 0, within=120)
+
+
+async def placed_otherwise(alice: Path, target: Path, version: str) -> None:
+    """Another version of the Deployment, until it is in the target."""
+    annotations = {"spec": {"template": {"metadata": {"annotations": {"version": version}}}}}
+    here, there = ("deployment/web", "-n", NAMESPACE), f"{{.spec.template.metadata.annotations.version}}={version}"
+    await kubectl(alice, "patch", *here, "--type", "merge", "-p", json.dumps(annotations))
+    await kubectl(target, "wait", *here, f"--for=jsonpath={there}", "--timeout=80s")
+
+
+@pytest.mark.timeout(600)
+async def test_what_workers_do_takes_the_rights_of_the_manifests_and_no_others(data: Path, tmp_path: Path) -> None:
     alice, admin = of_the_hub(data, "user-alice"), of_the_hub(data, "admin")
+    target, asked, users = data / "target-one.kubeconfig", tmp_path / "asked.yaml", tmp_path / "users.yaml"
+    asked.write_text(yaml.safe_dump_all([deployment("asked"), placement("asked")]))
+    users.write_text("users: [{user: alice}]\n")
     workers: list[Process] = []
     async with NatsServer(tmp_path / "nats") as nats, AsyncExitStack() as stack:
         for name in PIPELINE:
@@ -108,6 +219,7 @@ async def test_a_placement_is_placed_and_removed_with_the_rights_of_the_manifest
                 **os.environ,
                 "MOORAGE_NATS_URL": nats.url,
                 "MOORAGE_HUB": "kubernetes",
+                "MOORAGE_USERS_FILE": str(users),
                 "MOORAGE_LOG_FORMAT": "json",
                 **perimeter.ENVIRONMENT,
             }
@@ -117,12 +229,24 @@ async def test_a_placement_is_placed_and_removed_with_the_rights_of_the_manifest
         for worker in workers:
             await worker.record(lambda record: record["message"] == "ready")
         await kubectl(alice, "create", "namespace", NAMESPACE)
-        await kubectl(alice, "apply", "-f", "-", stdin=[deployment("web"), placement("web")])
-        await kubectl(alice, "wait", "placement/web", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s")
+        await kubectl(admin, "apply", "-f", "-", stdin=[POLICY, EXCEPTION])
+        await kubectl(alice, "apply", "-f", "-", stdin=[deployment("web"), placement("web", rollout=ROLLOUT)])
+        await kubectl(alice, "wait", "placement/web", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=80s")
+        for version in ("two", "one", "two", "three"):
+            await placed_otherwise(alice, target, version)
+        await moorage(nats, "decide", "-f", str(asked))
+        await moorage(nats, "place", "-f", str(asked), "--wait")
+        for kind, name in (("placementpolicy", "open"), ("policyexception", "lift")):
+            told = "--for=jsonpath={.status.conditions[0].type}"
+            await kubectl(admin, "wait", f"{kind}/{name}", told, "--timeout=80s")
         await kubectl(admin, "apply", "-f", "-", stdin=[OVERRIDE])
-        await kubectl(admin, "wait", "placementoverride/keep-out", "--for=condition=Accepted=True", "--timeout=60s")
-        target = data / "target-one.kubeconfig"
+        await kubectl(admin, "wait", "placementoverride/keep-out", "--for=condition=Accepted=True", "--timeout=80s")
         assert "deployment.apps/web" in await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")
-        await kubectl(alice, "delete", "placement/web", "-n", NAMESPACE, "--timeout=60s")
-        assert not await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")
+        await kubectl(alice, "delete", "placement/web", "-n", NAMESPACE, "--timeout=80s")
+        assert "deployment.apps/web" not in await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")
         assert not [line for worker in workers for line in worker.lines if "orbidden" in line]
+        called = await calls(data)
+    unused = {(name, *each) for name in OF_THE_HUB for each in granted(name) - called[name]} - {
+        (name, *each) for name, reasons in ELSEWHERE.items() for each in reasons
+    }
+    assert not unused, "rights that nothing takes: take them back, or have this test do what takes them"

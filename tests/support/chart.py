@@ -29,8 +29,8 @@ COPIES = {
     "dashboard.json": ROOT / "deploy/grafana/moorage.json",
     **{f"crds/{path.name}": path for path in sorted((ROOT / "deploy/crds").glob("*.yaml"))},
 }
-"""Files below `files/` that are those of other folders, to the letter: a chart reads nothing outside of itself. They are
-no links, which archives and Helm's packages follow or lose."""
+"""Files below `files/` that are those of other folders, to the letter: a chart reads nothing outside of itself.
+They are no links: these get lost where a tree is copied."""
 RENDERED = (ROOT / "deploy/kubernetes", ROOT / "deploy/overlays/secure", ROOT / "tests/golden/chart")
 """Folders with values.yaml, and moorage.yaml that is rendered with it; the last only shows what changes."""
 
