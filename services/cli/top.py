@@ -32,8 +32,8 @@ it once.
   moorage top -o json | jq '.queues[] | select(.waiting > 100)'
 
 WAITING is what no copy of the worker has got yet, IN HAND what is being handled or is to be delivered again, OLDEST for
-how long the first of those that wait has waited. COPIES is of those workers that tell each other how many they are. A
-target is as full as the scheduler counts it: what others than Moorage request there, and what is reserved.
+how long the first of those that wait has waited. COPIES is how many of the worker tell that they are there. A target is
+as full as the scheduler counts it: what others than Moorage request there, and what is reserved.
 
 Exit codes: 0; 1 NATS does not answer at first, or has not all that the workers need (moorage doctor says what); 2 the
 command line cannot be used. docs/top.md says what -o json has.

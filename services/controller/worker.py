@@ -27,7 +27,7 @@ from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.model.refs import PlacementRef
-from shared.pipeline.buckets import HEADS, INVENTORY, KINDS, POLICIES, WAITING, WORKSPACES
+from shared.pipeline.buckets import CONTROLLER_COPIES, HEADS, INVENTORY, KINDS, POLICIES, WAITING, WORKSPACES
 from shared.pipeline.messages import Cleared, Decided
 from shared.pipeline.runtime import Runtime
 from shared.pipeline.worker import Worker
@@ -127,6 +127,7 @@ worker = Worker(
     settings=ControllerSettings,
     open=open_controller,
     follows=(HEADS, INVENTORY, KINDS, POLICIES, WAITING, WORKSPACES),
+    copies=CONTROLLER_COPIES,
     facts=(Cleared,),
 )
 

@@ -15,7 +15,7 @@ from shared.broker.bus import Asked, Delivery, Reply
 from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
-from shared.pipeline.buckets import ASKED, HEADS, INVENTORY, KINDS, REQUESTS
+from shared.pipeline.buckets import ASKED, HEADS, INTAKE_COPIES, INVENTORY, KINDS, REQUESTS
 from shared.pipeline.events import EVENTS_SUBJECT
 from shared.pipeline.questions import ASKED_ABOUT
 from shared.pipeline.requests import ANSWERS_SUBJECT, INBOX, REQUESTS_SUBJECT, STREAM
@@ -57,6 +57,7 @@ worker = Worker(
     settings=IntakeSettings,
     open=open_intake,
     follows=(HEADS, INVENTORY, KINDS),
+    copies=INTAKE_COPIES,
     questions=ASKED_ABOUT,
     tells=(f"{EVENTS_SUBJECT}.*.*.*.accepted", f"{EVENTS_SUBJECT}.*.*.*.rejected"),
     replies=(f"{INBOX}>", f"{ANSWERS_SUBJECT}.>"),

@@ -11,7 +11,7 @@ from shared.broker.bus import Retry
 from shared.broker.table import Entry, View
 from shared.model.policy import PolicyEntry
 from shared.model.target import Target
-from shared.pipeline.buckets import CHECKS, INVENTORY, POLICIES
+from shared.pipeline.buckets import CHECKS, INVENTORY, POLICIES, POLICY_COPIES
 from shared.pipeline.messages import Discovered, Evaluated
 from shared.pipeline.worker import Worker
 
@@ -97,6 +97,7 @@ worker = Worker(
     settings=PolicySettings,
     open=open_policy,
     follows=(CHECKS, INVENTORY, POLICIES),
+    copies=POLICY_COPIES,
 )
 
 

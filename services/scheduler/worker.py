@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.scheduler.settings import PLUGINS, SchedulerSettings
-from shared.pipeline.buckets import INVENTORY, RESERVATIONS
+from shared.pipeline.buckets import INVENTORY, RESERVATIONS, SCHEDULER_COPIES
 from shared.pipeline.messages import Evaluated, Scheduled
 from shared.pipeline.worker import Worker
 
@@ -45,6 +45,7 @@ worker = Worker(
     settings=SchedulerSettings,
     open=open_scheduler,
     follows=(INVENTORY, RESERVATIONS),
+    copies=SCHEDULER_COPIES,
     asks=(f"{PLUGINS}.>",),
 )
 

@@ -79,44 +79,25 @@ _FEW = 16 << 20
 """Bytes of a bucket that has an entry for each copy of a worker. What buckets may have, NATS sets aside."""
 
 
-STATUS_COPIES = Bucket(
-    name="status-copies",
-    holds=Copy,
-    max_bytes=_FEW,
-    owner="status",
-    tokens=1,
-    description="The copies of status that are at work",
-)
+def _copies(worker: str) -> Bucket[Copy]:
+    return Bucket(
+        name=f"{worker}-copies",
+        holds=Copy,
+        max_bytes=_FEW,
+        owner=worker,
+        tokens=1,
+        description=f"The copies of {worker} that are at work",
+    )
 
 
-DISCOVERY_COPIES = Bucket(
-    name="discovery-copies",
-    holds=Copy,
-    max_bytes=_FEW,
-    owner="discovery",
-    tokens=1,
-    description="The copies of discovery that are at work",
-)
-
-
-DECISION_COPIES = Bucket(
-    name="decision-copies",
-    holds=Copy,
-    max_bytes=_FEW,
-    owner="decision",
-    tokens=1,
-    description="The copies of decision that are at work",
-)
-
-
-BINDING_COPIES = Bucket(
-    name="binding-copies",
-    holds=Copy,
-    max_bytes=_FEW,
-    owner="binding",
-    tokens=1,
-    description="The copies of binding that are at work",
-)
+CONTROLLER_COPIES = _copies("controller")
+DISCOVERY_COPIES = _copies("discovery")
+POLICY_COPIES = _copies("policy")
+SCHEDULER_COPIES = _copies("scheduler")
+DECISION_COPIES = _copies("decision")
+BINDING_COPIES = _copies("binding")
+STATUS_COPIES = _copies("status")
+INTAKE_COPIES = _copies("intake")
 
 
 REQUESTS = Bucket(
@@ -149,10 +130,14 @@ BUCKETS: tuple[Bucket[Any], ...] = (
     WAITING,
     RESERVATIONS,
     REPORTS,
-    STATUS_COPIES,
+    CONTROLLER_COPIES,
     DISCOVERY_COPIES,
+    POLICY_COPIES,
+    SCHEDULER_COPIES,
     DECISION_COPIES,
     BINDING_COPIES,
+    STATUS_COPIES,
+    INTAKE_COPIES,
     REQUESTS,
     ASKED,
 )

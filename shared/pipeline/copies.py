@@ -11,6 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from importlib.metadata import version
 from secrets import token_hex
 
 from shared.broker.bus import BusError
@@ -48,6 +49,7 @@ class Copies:
         name: str = "",
     ) -> None:
         self.name = name or token_hex(8)
+        self._version = version("moorage")
         self._table = table
         self._view = view
         self._clock = clock
@@ -94,7 +96,7 @@ class Copies:
     async def _beat(self) -> None:
         while True:
             try:
-                await self._table.put(self.name, Copy(name=self.name, beat_at=self._clock()))
+                await self._table.put(self.name, Copy(name=self.name, beat_at=self._clock(), version=self._version))
                 await self._forget()
             except (BusError, Conflict) as error:
                 log.warning("no sign of life could be given", extra={"error": str(error)})

@@ -28,7 +28,7 @@ class QueueLook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is at one moment (seconds of a steady clock). `copies` is of those workers that tell how many."""
+    """What there is at one moment (seconds of a steady clock). `copies`: how many of each worker tell of themselves."""
 
     at: float
     queues: tuple[QueueLook, ...]
@@ -42,7 +42,7 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     worker: str
     consumer: str
-    copies: int | None
+    copies: int
     waiting: int
     in_hand: int
     per_second: float | None
@@ -80,7 +80,7 @@ def picture(look: Look, before: Look | None = None) -> LoadPicture:
         QueueRow(
             worker=each.worker,
             consumer=each.consumer,
-            copies=look.copies.get(each.worker),
+            copies=look.copies.get(each.worker, 0),
             waiting=each.waiting,
             in_hand=each.in_hand,
             per_second=_rate(each, then.get(each.consumer), seconds),

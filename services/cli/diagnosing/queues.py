@@ -1,15 +1,12 @@
 """What NATS has, held against what the workers' declarations ask for."""
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
-import msgspec
-
+from services.cli.diagnosing.copies import beats
 from services.cli.diagnosing.faults import Checkup, FaultName, FoundFault, sorted_faults
 from services.cli.diagnosing.load import QueueLook
 from services.cli.support.broker import CONNECT_TIMEOUT
@@ -19,8 +16,8 @@ from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.client import LoginRefused, NatsClient
 from shared.broker.nats.connection import connect
 from shared.broker.nats.options import without_credentials
-from shared.broker.nats.store import bucket_name
 from shared.broker.store import Bucket, Store
+from shared.kube.times import seconds
 from shared.model.copy import Copy
 from shared.pipeline import topology
 from shared.pipeline.worker import Worker
@@ -30,8 +27,6 @@ LOOK_AGAIN = 1.0
 """Seconds until a worker that asks for nothing just now is looked at once more: it asks again as soon as it may."""
 ANSWER_WITHIN = 10.0  # seconds
 MOST_SKEW = 5.0  # seconds
-
-_COPY = msgspec.json.Decoder(Copy)
 
 
 class Ill(Exception):
@@ -165,7 +160,7 @@ async def _oldest(client: NatsClient, consumer: Consumer, info: dict[str, Any]) 
         found = await client.api(f"STREAM.MSG.GET.{consumer.stream}", {"seq": after, "next_by_subj": consumer.subject})
     except BusError:
         return None
-    return _seconds(found["message"]["time"])
+    return seconds(found["message"]["time"])
 
 
 async def _dead(client: NatsClient, missing: set[str]) -> list[FoundFault]:
@@ -191,7 +186,7 @@ async def _clocks(
     stream = next((each.name for each in streams if f"stream {each.name}" not in missing), None)
     if stream is not None:
         before = clock()
-        there = _seconds((await client.api(f"STREAM.INFO.{stream}"))["ts"])
+        there = seconds((await client.api(f"STREAM.INFO.{stream}"))["ts"])
         found += list(_skewed("NATS", there - (before + clock()) / 2, "that of this machine"))
     for worker in workers:
         for bucket in topology.owned(worker):
@@ -201,14 +196,8 @@ async def _clocks(
 
 
 async def _copies(client: NatsClient, store: Store, bucket: Bucket[Any]) -> AsyncIterator[FoundFault]:
-    for entry in await store.raw(bucket).entries():
-        try:
-            found = await client.api(f"STREAM.MSG.GET.KV_{bucket_name(bucket)}", {"seq": entry.revision})
-        except BusError:  # it has told again meanwhile
-            continue
-        message = found["message"]
-        beat = _COPY.decode(base64.b64decode(message["data"])).beat_at
-        for each in _skewed(f"{bucket.owner} {entry.key}", beat - _seconds(message["time"]), "NATS'"):
+    async for copy, stored in beats(client, store, bucket):
+        for each in _skewed(f"{bucket.owner} {copy.name}", copy.beat_at - stored, "NATS'"):
             yield each
 
 
@@ -217,9 +206,3 @@ def _skewed(whose: str, by: float, compared: str) -> Iterator[FoundFault]:
         side = "ahead of" if by > 0 else "behind"
         message = f"its clock is {abs(by):.0f} s {side} {compared}"
         yield FoundFault(fault="ClockSkew", where=whose, message=message)
-
-
-def _seconds(time: str) -> float:
-    """Seconds since the epoch, of a time of NATS in RFC 3339 with nanoseconds."""
-    whole, _, rest = time.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + (float(f"0.{rest}") if rest else 0.0)

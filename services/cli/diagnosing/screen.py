@@ -34,7 +34,7 @@ def _queues(found: LoadPicture) -> list[str]:
         (
             each.worker,
             each.consumer.removeprefix(f"{each.worker}-"),
-            "-" if each.copies is None else str(each.copies),
+            str(each.copies),
             str(each.waiting),
             str(each.in_hand),
             "-" if each.per_second is None else f"{each.per_second:.1f}",

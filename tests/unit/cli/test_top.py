@@ -48,7 +48,7 @@ def test_there_is_no_rate_without_a_look_before_that_it_can_be_compared_with(bef
 
 def test_copies_are_of_those_workers_that_tell_them() -> None:
     found = picture(look(1.0, queue(), queue(worker="decision", consumer="decision-scheduled"))).queues
-    assert [each.copies for each in found] == [None, 2]
+    assert [each.copies for each in found] == [0, 2]
 
 
 def test_what_others_take_counts_beside_what_is_reserved_and_the_fullest_comes_first() -> None:
