@@ -24,6 +24,16 @@ from tests.support import waiting, worlds
 BOUND = 60.0
 PAUSE = 0.1
 
+BRISK = {
+    "MOORAGE_EVICTION_TOLERATION_SECONDS": "2",
+    "MOORAGE_PROBE_INTERVAL_SECONDS": "1",
+    "MOORAGE_CAPACITY_INTERVAL_SECONDS": "5",
+    "MOORAGE_LOST_AFTER_SECONDS": "2",
+    "MOORAGE_RESYNC_SECONDS": "5",
+    "MOORAGE_REWALK_INTERVAL_SECONDS": "5",
+}
+"""Settings by which what takes minutes takes seconds."""
+
 until = partial(waiting.until, within=BOUND, pause=PAUSE)
 
 
@@ -71,6 +81,10 @@ class System:
             page = await client.list(DEPLOYMENTS, field_selector=f"metadata.name={name}")
             found += [target] * len(page.items)
         return found
+
+    async def is_only_in(self, name: str, target: str) -> bool:
+        """Whether the Deployment is in this target cluster and in no other."""
+        return await self.placed(name) == [target]
 
     async def uid(self, target: str, name: str) -> tuple[str, int]:
         """Uid and generation of the Deployment in a target: the same as long as nobody made it anew or changed it."""

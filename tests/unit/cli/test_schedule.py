@@ -2,85 +2,16 @@
 
 import argparse
 import io
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from services.cli import schedule
-from services.cli.support.errors import UsageError
-
-HEAD = "apiVersion: placement.moorage.io/v1alpha1\n"
-TARGETS = f"""
-{HEAD}kind: SyncTarget
-metadata: {{name: eu-1, labels: {{topology.kubernetes.io/region: eu}}}}
-spec: {{taints: [{{key: spot, value: "true", effect: NoSchedule}}]}}
-status: {{allocatable: {{cpu: 8, memory: 1e3, pods: 9Ei}}}}
----
-{HEAD}kind: SyncTarget
-metadata: {{name: eu-2, labels: {{topology.kubernetes.io/region: eu}}}}
-status: {{capacity: {{cpu: "10", memory: 40Gi, pods: 110}}, usage: {{cpu: 0.1m}}}}
----
-apiVersion: v1
-kind: List
-items:
-- {HEAD.strip()}
-  kind: SyncTarget
-  metadata: {{name: us-1, annotations: {{kcp.io/path: "root:us"}}}}
-  status:
-    allocatable: {{cpu: 8, memory: 40Gi, pods: 110}}
-    apis: [{{group: apps, resource: deployments, kind: Deployment, versions: [v1]}}]
-    conditions: [{{type: Ready, status: "True", lastTransitionTime: "2026-01-01T00:00:00Z"}}]
-- {HEAD.strip()}
-  kind: SyncTarget
-  metadata: {{name: down}}
-  status: {{conditions: [{{type: Ready, status: "False", lastTransitionTime: "2026-01-01T00:00:00Z"}}]}}
-"""
-DEPLOYMENT = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: shop, labels: {app: web}}
-spec:
-  replicas: 6
-  template: {spec: {containers: [{name: web, resources: {requests: {cpu: 500m, memory: 1Gi}}}]}}
-"""
-
-
-def placement(name: str = "web", spec: str = "", labels: str = "{}") -> str:
-    workload = "workload: [{apiVersion: apps/v1, kind: Deployment, labelSelector: {matchLabels: {app: web}}}]"
-    metadata = f"metadata: {{name: {name}, namespace: shop, labels: {labels}}}"
-    return f"{HEAD}kind: Placement\n{metadata}\nspec:\n  {workload}\n  {spec}\n"
-
-
-Run = Callable[..., tuple[int, list[dict[str, Any]]]]
-
-
-@pytest.fixture
-def decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command on the texts of files; its exit code, and its answers in JSON."""
-
-    def run(*options: str, **texts: str) -> tuple[int, list[dict[str, Any]]]:
-        code, out = command(tmp_path, *options, "-o", "json", **texts), capsys.readouterr().out
-        return code, [json.loads(line) for line in out.splitlines()]
-
-    return run
-
-
-def command(folder: Path, *options: str, **texts: str) -> int:
-    files = []
-    for name, text in {"targets": TARGETS, **texts}.items():
-        (folder / f"{name}.yaml").write_text(text)
-        files += [f"--{name}", str(folder / f"{name}.yaml")]
-    parser = argparse.ArgumentParser()
-    schedule.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["schedule", *files, *options])
-    return int(args.run(args))
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.scheduling import DEPLOYMENT, HEAD, TARGETS, command, placement
 
 
 def test_every_number_and_every_reason_is_shown(decided: Run) -> None:
@@ -285,99 +216,6 @@ def test_a_wrong_placement_is_refused_as_in_the_pipeline_and_the_others_are_deci
     assert "$.spec.targets.count.min" in refused["shop/percent"]
     assert refused["shop/type"] == "Placement: Expected `object`, got `int` - at `$.spec.targets`"
     assert refused["shop/twice"] == "spec.spread: topologyKey 'r' is given 2 times, it must be unique."
-
-
-RUNNING = f"{HEAD}kind: PlacementDecision\nmetadata: {{name: web}}\nstatus: {{selected: [{{}}]}}\n"
-BOMB = "a: &a [x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{o}'] * 9)}]\n" for o, n in pairwise("abcdefghi"))
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        ({"placement": "{"}, "placement.yaml: while parsing"),
-        (
-            {"targets": '{"kind": "X", "metadata": {"name": "x", "labels": {"x": "\\ud83d"}}}'},
-            "invalid Unicode character",
-        ),
-        ({"targets": '{"a": ' * 100_000}, "targets.yaml: is nested too deeply"),
-        ({"placement": "a: b"}, "placement.yaml: is no Kubernetes object, since it has no kind"),
-        ({"placement": f"{DEPLOYMENT}---\nkind: X"}, "placement.yaml: document 2: X: metadata.name must be given"),
-        ({"placement": DEPLOYMENT}, "placement.yaml: there is no Placement in it"),
-        ({"policy": ""}, "policy.yaml: there is no PlacementPolicy in it"),
-        ({"placement": "[" * 100_000}, "placement.yaml: is nested too deeply"),
-        ({"placement": "a: &a [*a]"}, "placement.yaml: alias a stands for what it is part of"),
-        ({"placement": BOMB}, "is nested too deeply, or too large with its aliases"),
-        *(
-            ({"placement": f"kind: Placement\nmetadata: {{name: {number}}}"}, "line 2: a number of more than 1000 bits")
-            for number in ("0x" + "f" * 10_000, "0b" + "1" * 10_000, "0" + "7" * 10_000, "1" + ":59" * 1_000)
-        ),
-        ({"placement": DEPLOYMENT.replace("6", "-6")}, "Deployment web: spec.replicas: '-6' is no number of replicas"),
-        ({"placement": DEPLOYMENT.replace("{app: web}", "{app: 1}", 1)}, "metadata.labels must map text to text"),
-        ({"targets": TARGETS.replace("1e3", "1e3Ki")}, "targets.yaml: document 1: SyncTarget eu-1: SyncTarget: Expec"),
-        ({"targets": TARGETS.replace("eu-2", "eu-1")}, "SyncTarget eu-1 is there twice: it is also .*document 1"),
-        ({"targets": TARGETS.replace("{name: down}", "{}")}, "document 3, item 2: SyncTarget: metadata.name must be"),
-        (
-            {"placement": DEPLOYMENT.replace("{app: web}", "{on: x}", 1)},
-            "text to text: put quotes around what is read as T",
-        ),
-        (
-            {"placement": DEPLOYMENT.replace("name: web", "name: 12", 1)},
-            "metadata.name must be text: put quotes around wh",
-        ),
-        ({"placement": DEPLOYMENT.replace("name: web", "name: a/b", 1)}, "metadata.name 'a/b' holds what"),
-        ({"placement": DEPLOYMENT.replace("shop", '"a\\nb"', 1)}, "metadata.namespace 'a.*nb' holds what no name can"),
-        ({"previous": RUNNING}, "previous.yaml: PlacementDecision web: PlacementDecision: Object missing"),
-    ],
-)
-def test_what_cannot_be_used_is_said_in_one_line_with_its_place(tmp_path: Path, texts, message) -> None:
-    with pytest.raises(UsageError, match=message):
-        command(tmp_path, **{"placement": placement(), **texts})
-
-
-def test_fields_that_nobody_knows_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"placement.yaml: Placement web: unknown field spec\.targts$"):
-        command(tmp_path, placement=placement(spec="targts: {}"))
-
-
-def test_kinds_of_the_same_name_in_other_groups_are_not_ours(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    others = "apiVersion: workload.kcp.io/v1alpha1\nkind: SyncTarget\nmetadata: {name: eu-2}\n"
-    service = "kind: Service\nmetadata: {name: web, namespace: shop}\n"
-    services = f"---\napiVersion: v1\n{service}---\napiVersion: serving.knative.dev/v1\n{service}"
-    assert command(tmp_path, targets=f"{TARGETS}\n---\n{others}", placement=placement() + services) == 0
-    assert capsys.readouterr().err.endswith("SyncTarget eu-2: is of workload.kcp.io/v1alpha1, and ignored\n")
-
-
-@pytest.mark.parametrize(
-    ("texts", "found"),
-    [
-        ([f"{HEAD}kind: SyncTargetList\nitems: [{{metadata: {{name: a}}}}]"], ["a"]),  # as an API server answers
-        (["apiVersion: v1\nkind: List\nitems:\n"], []),
-        ([f"{HEAD}kind: SyncTarget\nmetadata: {{name: a, labels: null}}\nspec:\nstatus:\n"], ["a"]),
-        (
-            ['{"kind": "SyncTarget",\n\t"metadata": {"name": "a"}}\n{"kind": "SyncTarget", "metadata": {"name": "b"}}'],
-            ["a", "b"],
-        ),
-        (['{"kind": "SyncTarget", "metadata": {"name": "a", "labels": {"x": "\\ud83d\\ude00"}}}'], ["a"]),
-        ([f"\ufeff{HEAD}kind: SyncTarget\r\nmetadata: {{name: {name}}}\r\n" for name in "ab"], ["a", "b"]),
-    ],
-)
-def test_what_servers_and_editors_write_is_read(decided: Run, texts, found) -> None:
-    idle = placement(spec="targets: {all: true}") + "---" + DEPLOYMENT.replace("replicas: 6", "replicas: 0")
-    _, (answer,) = decided(placement=idle, targets="---\n".join(texts))
-    assert [each["target"] for each in answer["scores"]] == found
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.yaml: No such file or directory"):
-        command(tmp_path, "--policy", str(tmp_path / "none.yaml"), placement=placement())
-
-
-def test_times_without_quotes_are_text(decided: Run) -> None:
-    scored = TARGETS.replace("usage: {cpu: 0.1m}", "scores: [{name: s, value: 9, validUntil: 2999-01-01T00:00:00Z}]")
-    code, (answer,) = decided(targets=scored, placement=placement(spec="strategy: {scorers: [{name: 'Custom:s'}]}"))
-    assert (code, answer["scores"][-1]["score"]) == (0, 9.0)
 
 
 def test_an_object_that_is_selected_twice_counts_once(decided: Run) -> None:

@@ -6,7 +6,7 @@ lost, after it. So can news. What is not let for long is a copy that stalls; one
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -23,7 +23,6 @@ from services.decision.vanished import VanishedWorkspaces
 from shared.api import PlacementDecisionStatus, PlacementSpec
 from shared.broker.bus import Retry
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import Bucket, Raw, RawBucket, Store
 from shared.broker.table import Table
 from shared.hub.access import AllowAll
 from shared.kube.errors import ApiError
@@ -34,95 +33,11 @@ from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
 from shared.pipeline.events import PlacementEvent, derive
 from shared.pipeline.messages import Assigned, Bound, Decided, Message, Scheduled
+from tests.unit.decision.steps import Steps, StepStore
 
 ROOM = 4.0
 TARGETS = tuple(Target(workspace="root:p", name=name, ready=True, allocatable={"cpu": ROOM}) for name in ("a", "b"))
 REFS = tuple(PlacementRef(workspace="root:team", namespace="apps", name=name) for name in ("x", "y", "z"))
-_TURNS = 8  # of the loop, in which every task comes to its next step
-
-
-class Steps:
-    """Who waits to be let: tasks, and who hears news."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[object, asyncio.Future[None]] = {}
-
-    async def turn(self, who: object = None) -> None:
-        step = self.waiting[who or asyncio.current_task()] = asyncio.get_running_loop().create_future()
-        await step
-
-    async def let(self, who: object, steps: int) -> None:
-        """Let somebody take so many steps, or all that are left."""
-        for _ in range(steps):
-            await self.settle()
-            step = self.waiting.pop(who, None)
-            if step is None or step.done():
-                return
-            step.set_result(None)
-        await self.settle()
-
-    async def settle(self) -> None:
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
-
-
-class StepStore(Store):
-    """A store that others share, seen step by step."""
-
-    def __init__(self, store: MemoryStore, steps: Steps) -> None:
-        self._store = store
-        self._steps = steps
-
-    async def provision(self, buckets: tuple[Bucket[Any], ...]) -> None:
-        await self._store.provision(buckets)
-
-    def raw(self, bucket: Bucket[Any]) -> RawBucket:
-        return StepBucket(self._store.raw(bucket), self._steps)
-
-
-class StepBucket(RawBucket):
-    """A bucket whose answers come when they are let."""
-
-    def __init__(self, bucket: RawBucket, steps: Steps) -> None:
-        self._bucket = bucket
-        self._steps = steps
-
-    async def get(self, key: str) -> Raw | None:
-        await self._steps.turn()
-        return await self._bucket.get(key)
-
-    async def put(self, key: str, value: bytes) -> int:
-        await self._steps.turn()
-        return await self._bucket.put(key, value)
-
-    async def update(self, key: str, value: bytes, revision: int, *, within: str | None = None) -> int:
-        await self._steps.turn()
-        done = await self._bucket.update(key, value, revision, within=within)
-        await self._steps.turn()
-        return done
-
-    async def delete(self, key: str, revision: int | None = None) -> int:
-        await self._steps.turn()
-        return await self._bucket.delete(key, revision)
-
-    async def entries(self, prefix: str = "") -> list[Raw]:
-        found = await self._bucket.entries(prefix)
-        await self._steps.turn()
-        return found
-
-    async def since(self, revision: int, prefix: str = "") -> list[Raw]:
-        found = await self._bucket.since(revision, prefix)
-        await self._steps.turn()
-        return found
-
-    async def size(self) -> int | None:
-        return await self._bucket.size()
-
-    async def watch(self) -> AsyncGenerator[Raw | None, None]:
-        async for raw in self._bucket.watch():
-            if raw is not None:
-                await self._steps.turn(self)
-            yield raw
 
 
 class Hub:

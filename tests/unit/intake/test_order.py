@@ -22,7 +22,7 @@ from shared.model.asking import AnswerEntry
 from shared.model.refs import PlacementRef
 from shared.pipeline.buckets import ASKED, REQUESTS
 from shared.pipeline.requests import STREAM, RequestSubject
-from tests.unit.decision.schedules import Steps, StepStore
+from tests.unit.decision.steps import Steps, StepStore
 
 WEB = PlacementRef(workspace="root:team", namespace="shop", name="web")
 COPIES = 3
