@@ -8,7 +8,7 @@ import pytest
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, Resource
-from tests.conformance.api import Api, json_patch, refusal, until, watching
+from tests.conformance.api import Api, causes, json_patch, refusal, until, watching
 from tests.conformance.widgets import GROUP as WIDGET_GROUP
 from tests.conformance.widgets import definition
 
@@ -187,6 +187,33 @@ async def test_a_version_that_is_no_longer_served_is_not_found(api: Api):
 
     await until(ended, "the old version is not served")
     assert await is_served(api.admin, resource)
+    await api.admin.delete(CRDS, resource.name)
+
+
+async def test_a_version_that_was_stored_stays_until_a_migration_says_that_nothing_is_left_in_it(api: Api):
+    resource, document = gadgets(api)
+    (old,) = document["spec"]["versions"]
+    await api.admin.create(CRDS, document)
+    await until(lambda: is_served(api.admin, resource), f"{resource.name} is served")
+    new = {**old, "name": "v2"}
+
+    async def have(*versions: dict) -> None:
+        operations = [{"op": "replace", "path": "/spec/versions", "value": list(versions)}]
+        await json_patch(api.admin, CRDS, resource.name, operations)
+
+    async def stored() -> list[str]:
+        return (await api.admin.get(CRDS, resource.name))["status"]["storedVersions"]
+
+    await have({**old, "storage": False}, new)
+    await until(stored, "both are stored", holds=lambda found: found == ["v1", "v2"])
+    error = await refusal(have(new))
+    assert (error.status, error.reason) == (422, "Invalid")
+    assert causes(error) == {("FieldValueInvalid", "status.storedVersions[0]")}
+    assert "missing from spec.versions" in error.message
+    migrated = {"status": {"storedVersions": ["v2"]}}
+    await api.admin.merge_patch(CRDS, resource.name, migrated, subresource="status")
+    await have(new)
+    assert await stored() == ["v2"]
     await api.admin.delete(CRDS, resource.name)
 
 

@@ -41,7 +41,7 @@ def admit(at: Address, new: Document, old: Document | None, write: Write, store:
     elif at.resource.id == WORKSPACES and old is None:
         new["status"] = {"phase": "Scheduling"}
     elif at.resource.id == DEFINITIONS and not write.subresource:
-        _check_definition(at, new)
+        _check_definition(at, new, old)
     elif at.resource.group == GROUP and not at.cluster.is_target:
         _guard(at, new, old, write, store)
         if at.resource.plural == "placementoverrides" and not write.subresource:
@@ -87,8 +87,9 @@ def _at(value: Any, path: str) -> Any:
     return value
 
 
-def _check_definition(at: Address, document: Document) -> None:
-    if problems := definition_problems(document["spec"]):
+def _check_definition(at: Address, document: Document, old: Document | None) -> None:
+    stored = ((old or {}).get("status") or {}).get("storedVersions") or ()
+    if problems := definition_problems(document["spec"], stored):
         raise at.invalid(*problems)
     spec = document["spec"]
     try:

@@ -94,12 +94,13 @@ def _definition_status(document: Document, resource: Resource, conflict: str) ->
         {"type": kind, "status": status, "reason": reason, "message": said}
         for kind, reason in zip(("NamesAccepted", "Established"), reasons, strict=True)
     ]
+    stored = (document.get("status") or {}).get("storedVersions") or []  # until told that nothing is left in one
     shown = dated(document, document["metadata"]["creationTimestamp"], conditions)
     if begun := document["metadata"].get("deletionTimestamp"):
         shown += dated(document, begun, [_terminating(document, conflict)])
     return {
         "acceptedNames": {"plural": "", "kind": ""} if conflict else document["spec"]["names"],
-        "storedVersions": [] if conflict else [resource.storage],
+        "storedVersions": [] if conflict else [*stored, *({resource.storage} - set(stored))],
         "conditions": shown,
     }
 

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from services.sandbox.errors import Cause, Document
@@ -12,9 +12,9 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TYPES = ("object", "array", "string", "integer", "number", "boolean")
 
 
-def definition_problems(spec: Document) -> list[Cause]:
-    """What keeps a definition from being served."""
-    found = list(_problems(spec))
+def definition_problems(spec: Document, stored: Sequence[str] = ()) -> list[Cause]:
+    """What keeps a definition from being served; `stored`: the versions that objects may be stored in."""
+    found = [*_problems(spec), *_dropped(spec, stored)]
     for number, version in enumerate(_list(spec.get("versions"))):
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         here = f"spec.versions[{number}].schema.openAPIV3Schema"
@@ -36,6 +36,15 @@ def _problems(spec: Document) -> Iterator[Cause]:
         yield Cause.unsupported("spec.scope", f"supported values: {supported}")
     if not _DNS_LABEL.fullmatch(str(plural)):
         yield Cause.invalid("spec.names.plural", f'"{plural}": must be a DNS-1035 label')
+
+
+def _dropped(spec: Document, stored: Sequence[str]) -> Iterator[Cause]:
+    versions = {version.get("name") for version in _list(spec.get("versions"))}
+    for number, name in enumerate(stored):
+        if name not in versions:
+            yield Cause.invalid(
+                f"status.storedVersions[{number}]", f'"{name}": missing from spec.versions, and may be stored still'
+            )
 
 
 def _list(value: Any) -> list[Document]:
