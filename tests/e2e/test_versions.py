@@ -6,14 +6,19 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from services.cli.diagnosing.copies import running
 from services.cli.support.plan import Plan
 from services.cli.support.system import up
+from services.registry import load_all
+from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.connection import connect
+from shared.process.settings import Settings
 from tests.e2e.scaling import SCALED as WORKERS
 from tests.e2e.system import System, running_system, until
 from tests.support import worlds
@@ -25,6 +30,9 @@ EARLIER = "c653c38040db9fbe1aa44f0eff16ae967fef566a"
 FIRST = frozenset(("controller", "policy", "decision", "status"))
 SECOND = frozenset(WORKERS) - FIRST
 """Every second stage: with one half of each version, every message between stages is from one to the other."""
+
+TELL_THEN = frozenset(("discovery", "decision", "binding", "status"))
+"""The workers of that commit that tell that they are there."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(540)]
 
@@ -96,6 +104,25 @@ async def fleet(folder: Path, earlier: Path) -> AsyncIterator[tuple[System, Flee
             await found.close()
 
 
+def system_tells(system: System) -> Callable[[], Awaitable[list[tuple[str, bool]]]]:
+    """What `moorage version --running` lists: the worker of each copy, and whether it tells its version."""
+
+    async def tells() -> list[tuple[str, bool]]:
+        bus, store = await connect("e2e", Settings(nats_url=system.place.nats))
+        try:
+            assert isinstance(bus, NatsBus)
+            return sorted((each.worker, bool(each.version)) for each in await running(bus.client, store, load_all()))
+        finally:
+            await bus.close()
+
+    return tells
+
+
+def said(of_earlier: Iterable[str]) -> list[tuple[str, bool]]:
+    """What it has to be with these of the earlier version."""
+    return sorted((name, name not in of_earlier) for name in WORKERS if name not in of_earlier or name in TELL_THEN)
+
+
 async def test_a_release_is_rolled_out_stage_by_stage_and_back_with_placements_under_way(
     tmp_path: Path, earlier: Path
 ) -> None:
@@ -106,6 +133,9 @@ async def test_a_release_is_rolled_out_stage_by_stage_and_back_with_placements_u
             rolling = asyncio.create_task(workers.run(of_earlier))
             await system.place_app(names[-1])
             await rolling
+            await until(
+                system_tells(system), "who runs what", holds=lambda found, of=of_earlier: found == said(of), within=120
+            )
             names.append(f"with-{len(names)}")
             await system.place_app(names[-1])
             for name in names:
