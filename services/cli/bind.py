@@ -77,19 +77,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _bind(args: argparse.Namespace, rights: list[dict[str, Any]]) -> None:
-    from services.cli.hub.applying import apply
+    from services.cli.hub.applying import apply, apply_all
     from services.cli.hub.connection import reader
     from services.cli.hub.kcp import binding
     from services.cli.hub.objects import as_yaml, label
 
     tells = args.output == "text"
     async with reader(args) as (client, _):
-        applied = []
-        for obj in rights:
-            found, outcome = await apply(client, obj, force=args.force_conflicts)
-            applied.append(found)
-            if tells:
-                sys.stdout.write(f"{label(obj)} {outcome}\n")
+        applied = await apply_all(client, rights, force=args.force_conflicts, tells=tells)
         bound = await _bound(client, args.provider)
         claims = (bound.get("status") or {}).get("exportPermissionClaims") or []
         wanted = binding(args.provider, claims, args.reject)

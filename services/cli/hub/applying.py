@@ -1,5 +1,7 @@
 """Server-side apply of what a command installs, and what came of it."""
 
+import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from services.cli.hub.connection import MANAGER
@@ -35,6 +37,19 @@ async def apply(client: "Client", obj: dict[str, Any], *, force: bool) -> tuple[
     if before is None:
         return found, "created"
     return found, "unchanged" if _wanted(found) == _wanted(before) else "configured"
+
+
+async def apply_all(
+    client: "Client", objects: Iterable[dict[str, Any]], *, force: bool, tells: bool
+) -> list[dict[str, Any]]:
+    """Apply several, one after another; as they are then. `tells`: print what came of each. Raises as `apply` does."""
+    applied = []
+    for obj in objects:
+        found, outcome = await apply(client, obj, force=force)
+        applied.append(found)
+        if tells:
+            sys.stdout.write(f"{label(obj)} {outcome}\n")
+    return applied
 
 
 def _wanted(obj: dict[str, Any]) -> dict[str, Any]:

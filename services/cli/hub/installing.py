@@ -4,9 +4,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from services.cli.hub.applying import apply, require_admission
+from services.cli.hub.applying import apply_all, require_admission
 from services.cli.hub.connection import PAUSE, hub_errors, open_client
-from services.cli.hub.objects import as_yaml, label, manifests
+from services.cli.hub.objects import as_yaml, manifests
 from services.cli.support.errors import CommandError
 from shared.hub.names import REQUESTER_ANNOTATION
 from shared.hub.resources import PLACEMENTS
@@ -36,12 +36,7 @@ async def _install(args: argparse.Namespace, objects: list[dict[str, Any]]) -> N
     async with open_client(args.kubeconfig) as client:
         if not args.without_admission:
             await require_admission(client, "server", "Kubernetes 1.36")
-        applied = []
-        for obj in objects:
-            found, outcome = await apply(client, obj, force=args.force_conflicts)
-            applied.append(found)
-            if args.output == "text":
-                sys.stdout.write(f"{label(obj)} {outcome}\n")
+        applied = await apply_all(client, objects, force=args.force_conflicts, tells=args.output == "text")
         await _established(client, [obj["metadata"]["name"] for obj in objects if obj["kind"] == CRDS.kind])
         namespace = next(obj["metadata"]["name"] for obj in objects if obj["kind"] == NAMESPACES.kind)
         await _admitting(client, namespace, recorded=not args.without_admission)

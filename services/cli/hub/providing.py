@@ -5,7 +5,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from services.cli.hub.applying import apply, delete, require_admission
+from services.cli.hub.applying import apply_all, delete, require_admission
 from services.cli.hub.connection import PAUSE, hub_errors, open_client
 from services.cli.hub.kcp import provider
 from services.cli.hub.objects import EXPORTS, as_yaml, label
@@ -70,12 +70,7 @@ async def _install(args: argparse.Namespace) -> None:
         client = hub.cluster(args.provider)
         if not args.without_admission:
             await require_admission(client, "kcp", "0.32")
-        applied = []
-        for obj in objects:
-            found, outcome = await apply(client, obj, force=args.force_conflicts)
-            applied.append(found)
-            if args.output == "text":
-                sys.stdout.write(f"{label(obj)} {outcome}\n")
+        applied = await apply_all(client, objects, force=args.force_conflicts, tells=args.output == "text")
         await _offered(client)
     if args.output == "yaml":
         sys.stdout.write(as_yaml(applied))

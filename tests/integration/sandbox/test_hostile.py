@@ -48,6 +48,20 @@ async def hung_up(reader):
     return True
 
 
+async def is_hung_up_on(port, head, parts):
+    """Who sends all of these after the head is hung up on, before they are in memory."""
+    before = psutil.Process().memory_info().rss
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    with contextlib.suppress(ConnectionError):
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+    assert await hung_up(reader)
+    writer.close()
+    assert psutil.Process().memory_info().rss - before < 40 * MEGABYTE
+
+
 async def test_a_huge_body_is_refused_before_it_is_sent(there):
     code, body = await exchange(there, "POST", CONFIGS, length=100 * MEGABYTE)
     assert (code, json.loads(body)["reason"]) == (413, "RequestEntityTooLarge")
@@ -55,31 +69,15 @@ async def test_a_huge_body_is_refused_before_it_is_sent(there):
 
 async def test_a_huge_body_without_a_length_takes_no_memory(there):
     port, token = there
-    before = psutil.Process().memory_info().rss
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"POST {CONFIGS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n".encode())
-    writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
-    with contextlib.suppress(ConnectionError):
-        for _ in range(100):
-            writer.write(b"100000\r\n" + b"x" * MEGABYTE + b"\r\n")
-            await writer.drain()
-    assert await hung_up(reader)
-    writer.close()
-    assert psutil.Process().memory_info().rss - before < 40 * MEGABYTE
+    head = f"POST {CONFIGS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n".encode()
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    await is_hung_up_on(port, head + chunked, (b"100000\r\n" + b"x" * MEGABYTE + b"\r\n" for _ in range(100)))
 
 
 async def test_endless_trailers_end_the_connection_and_take_no_memory(there):
     port, _ = there
-    before = psutil.Process().memory_info().rss
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
-    with contextlib.suppress(ConnectionError):
-        for number in range(100):
-            writer.write(b"a%d: " % number + b"x" * MEGABYTE + b"\r\n")
-            await writer.drain()
-    assert await hung_up(reader)
-    writer.close()
-    assert psutil.Process().memory_info().rss - before < 40 * MEGABYTE
+    head = b"GET /readyz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    await is_hung_up_on(port, head, (b"a%d: " % number + b"x" * MEGABYTE + b"\r\n" for number in range(100)))
 
 
 async def test_trailers_do_not_say_who_asks(there):

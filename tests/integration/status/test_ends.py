@@ -46,6 +46,22 @@ async def recorded(scene: Scene, ref: PlacementRef, ended: str) -> dict[str, Any
     return found
 
 
+async def succeeded(idle: Pipeline, **spec: Any) -> PlacementRef:
+    """A Job that ran to its end in its target, as its PlacementBinding has it; binding and status are at work."""
+    await idle.start("binding", drift_seconds=0.0)
+    await idle.start("status")
+    ref = await placed(idle, **spec)
+    await recorded(idle.scene, ref, "Succeeded")
+    return ref
+
+
+async def disappears(scene: Scene, ref: PlacementRef) -> None:
+    """The cluster deletes the Job, and its PlacementBinding says so."""
+    await scene.targets["east"].delete(JOBS, "nightly", "shop")
+    gone = "it ran to its end, and is gone"
+    await until(lambda: scene.binding(ref), holds=lambda found: gone in str(found), within=BOUND)
+
+
 def phase(binding: dict[str, Any] | None) -> str:
     return str(((binding or {}).get("status") or {}).get("phase", ""))
 
@@ -55,15 +71,9 @@ def is_other(found: dict[str, Any] | None, before: dict[str, Any]) -> bool:
 
 
 async def test_a_job_that_ended_and_is_gone_is_done_and_stays_done_when_it_is_decided_again(idle: Pipeline) -> None:
-    await idle.start("binding", drift_seconds=0.0)
-    await idle.start("status")
-    scene = idle.scene
-    ref = await placed(idle, ttlSecondsAfterFinished=5)
-    await recorded(scene, ref, "Succeeded")
+    scene, ref = idle.scene, await succeeded(idle, ttlSecondsAfterFinished=5)
     made = scene.count_requests("target:east")
-    await scene.targets["east"].delete(JOBS, "nightly", "shop")
-    gone = "it ran to its end, and is gone"
-    await until(lambda: scene.binding(ref), holds=lambda found: gone in str(found), within=BOUND)
+    await disappears(scene, ref)
     await idle.decide(ref, "east")
     await scene.until(ref, lambda status: condition(status, "Ready").get("status") == "True")
     await scene.team.merge_patch(JOBS, "nightly", {"metadata": {"labels": {"a": "b"}}}, "shop")
@@ -102,11 +112,7 @@ async def test_a_job_that_has_not_ended_is_put_back_when_somebody_deletes_it(idl
 
 
 async def test_a_job_that_was_made_anew_in_the_workspace_is_another_run(idle: Pipeline) -> None:
-    await idle.start("binding", drift_seconds=0.0)
-    await idle.start("status")
-    scene = idle.scene
-    ref = await placed(idle)
-    await recorded(scene, ref, "Succeeded")
+    scene, ref = idle.scene, await succeeded(idle)
     first = await in_target(scene)
     assert first is not None
     await scene.team.delete(JOBS, "nightly", "shop")
@@ -122,13 +128,8 @@ async def test_a_job_that_was_made_anew_in_the_workspace_is_another_run(idle: Pi
 
 
 async def test_a_job_that_is_done_is_not_run_again_for_a_label_of_it(idle: Pipeline) -> None:
-    await idle.start("binding", drift_seconds=0.0)
-    await idle.start("status")
-    scene = idle.scene
-    ref = await placed(idle)
-    await recorded(scene, ref, "Succeeded")
-    await scene.targets["east"].delete(JOBS, "nightly", "shop")
-    await until(lambda: scene.binding(ref), holds=lambda found: "and is gone" in str(found), within=BOUND)
+    scene, ref = idle.scene, await succeeded(idle)
+    await disappears(scene, ref)
     await scene.team.merge_patch(JOBS, "nightly", {"metadata": {"labels": {"a": "b"}}}, "shop")
     head = await idle.decide(ref, "east")
     binding = await applied(scene, ref, head.attempt)
@@ -154,11 +155,7 @@ async def applied(scene: Scene, ref: PlacementRef, attempt: int, target: str = "
 async def test_a_job_that_is_done_is_not_run_again_where_its_placement_moves(
     idle: Pipeline, after: tuple[str, ...]
 ) -> None:
-    await idle.start("binding", drift_seconds=0.0)
-    await idle.start("status")
-    scene = idle.scene
-    ref = await placed(idle)
-    await recorded(scene, ref, "Succeeded")
+    scene, ref = idle.scene, await succeeded(idle)
     await until(lambda: scene.team.get(JOBS, "nightly", "shop"), holds=is_complete, within=BOUND)
     made = scene.count_requests("target:west")
     head = await scene.decide(ref, "west")
@@ -180,13 +177,8 @@ def is_complete(found: dict[str, Any]) -> bool:
 
 
 async def test_what_ended_and_is_gone_is_not_missed_where_it_is_only_to_be_reported(idle: Pipeline) -> None:
-    await idle.start("binding", drift_seconds=0.0)
-    await idle.start("status")
-    scene = idle.scene
-    ref = await placed(idle)
-    await recorded(scene, ref, "Succeeded")
-    await scene.targets["east"].delete(JOBS, "nightly", "shop")
-    await until(lambda: scene.binding(ref), holds=lambda found: "and is gone" in str(found), within=BOUND)
+    scene, ref = idle.scene, await succeeded(idle)
+    await disappears(scene, ref)
     await scene.team.merge_patch(PLACEMENTS, "nightly", {"spec": {"conflictPolicy": "Report"}}, "shop")
     await scene.team.merge_patch(JOBS, "nightly", {"metadata": {"labels": {"a": "b"}}}, "shop")
     await idle.decide(ref, "east")
