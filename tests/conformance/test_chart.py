@@ -125,6 +125,21 @@ def test_with_a_key_per_worker_streams_are_made_beforehand_by_the_administrator_
         assert secrets == {f"moorage-nats-{name}", "moorage-nats-ca"}
 
 
+def test_where_keda_scales_its_consumers_are_made_beforehand_with_the_login_and_settings_of_all() -> None:
+    assert not of_kind(objects(template()), "Job")
+    found = objects(template("--set", "autoscaling.type=KEDA,settings.MOORAGE_EVENTS_MAX_CONSUMERS=7"))
+    (job,) = of_kind(found, "Job").values()
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert all("helm.sh/hook" not in each["metadata"].get("annotations", {}) for each in found if each is not job)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"] == ["provision"]
+    assert {"name": "MOORAGE_EVENTS_MAX_CONSUMERS", "value": "7"} in container["env"]
+    assert container["envFrom"] == [{"secretRef": {"name": "moorage-nats", "optional": True}}]
+    assert "volumes" not in pod
+    assert "volumeMounts" not in container
+
+
 def test_kcp_is_reached_by_a_kubeconfig_and_gets_no_rights_of_kubernetes() -> None:
     assert "name in hub.kubeconfigSecret a Secret" in refused("--set", "hub.type=kcp")
     found = objects(template("--set", "hub.type=kcp,hub.kubeconfigSecret=hub,workers.intake.kubeconfigSecret=asker"))
@@ -165,13 +180,14 @@ def test_it_is_installed_upgraded_and_uninstalled_and_its_pods_are_admitted(hub:
     helm("install", "moorage", str(CHART), *at)
     there = json.loads(kubectl(hub, "get", "deployments", "-n", NAMESPACE, "-o", "json"))["items"]
     assert {each["metadata"]["name"] for each in there} == set(PIPELINE)
-    for each in there:
-        template = each["spec"]["template"]
-        template["spec"].pop("serviceAccountName", "")  # no controller makes tokens here
+    (provision,) = of_kind(objects(template("--set", "autoscaling.type=KEDA")), "Job").values()
+    for each in (*there, provision):
+        template_of = each["spec"]["template"]
+        template_of["spec"].pop("serviceAccountName", "")  # no controller makes tokens here
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": "trial", "labels": template["metadata"]["labels"]},
+            "metadata": {"name": "trial", "labels": template_of["metadata"]["labels"]},
         }
         kubectl(
             hub,
@@ -181,7 +197,7 @@ def test_it_is_installed_upgraded_and_uninstalled_and_its_pods_are_admitted(hub:
             "--dry-run=server",
             "-f",
             "-",
-            given=yaml.safe_dump({**pod, "spec": template["spec"]}),
+            given=yaml.safe_dump({**pod, "spec": template_of["spec"]}),
         )
     generations = [each["metadata"]["generation"] for each in there]
     helm("upgrade", "moorage", str(CHART), *at)

@@ -63,7 +63,7 @@ def test_selectors_match_their_pods(objects: list[dict[str, Any]], worker: str) 
     labels = deployment["template"]["metadata"]["labels"].items()
     assert deployment["selector"]["matchLabels"].items() <= labels
     assert budget["selector"]["matchLabels"].items() <= labels
-    assert budget["minAvailable"] < deployment["replicas"]
+    assert budget["maxUnavailable"] < deployment["replicas"]
     (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"].items() <= labels
     assert "app.kubernetes.io/component" in spread["matchLabelKeys"]
