@@ -5,6 +5,8 @@
     inventory.py      a SyncTarget and what was seen of it, as inventory entry and as its status (pure)
     workspaces.py     walks the tree of workspaces and follows it
     targets.py        follows SyncTargets, has each looked at, writes what was seen
+    deriving.py       what a SyncTarget of a ClusterProfile is to be, and what is to be done about it (pure)
+    profiles.py       makes and keeps these, where that is switched on
     rbac.py           follows RBAC where targets are offered, so that who may use them is asked anew when it changes
     probing.py        one look at a target cluster
     capacity/         what a target has, and what its pods ask for that nothing is reserved for

@@ -1,11 +1,13 @@
 """What the worker has while it runs: the hub, what follows workspaces and targets, and what the handler reads."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.discovery.counted import lost_for, states
+from services.discovery.profiles import ClusterProfiles
 from services.discovery.projection import Projection
 from services.discovery.rbac import Rbac
 from services.discovery.reserved import Reserved
@@ -72,7 +74,12 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         copies = runtime.copies
         assert copies is not None
         targets = Targets(stored, clients, rbac, settings, runtime.clock, reservations, copies.mine)
-        tree = Tree(hub, settings, tree_stored, targets)
+        visitor = (
+            ClusterProfiles(targets, settings, copies.mine, time.monotonic)
+            if settings.derive_from_namespace
+            else targets
+        )
+        tree = Tree(hub, settings, tree_stored, visitor)
         runtime.readings += (
             STRAYS.number(lambda: sum(len(each.strays) for each in inventory.values())),
             TARGETS.read(lambda: states(inventory.values())),

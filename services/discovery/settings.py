@@ -36,6 +36,18 @@ class DiscoverySettings(AccessSettings, frozen=True, kw_only=True):
         int,
         Meta(description="SyncTargets that one workspace may offer; what comes beyond is refused. 0: no bound.", ge=0),
     ] = 5000
+    derive_from_namespace: Annotated[
+        str,
+        Meta(
+            description="The namespace of each workspace of whose ClusterProfiles (multicluster.x-k8s.io) SyncTargets"
+            " are made, where a Secret there has a kubeconfig for Moorage; empty: none are.",
+            max_length=63,
+        ),
+    ] = ""
+    profile_gone_seconds: Annotated[
+        float,
+        Meta(description="How long a ClusterProfile must be gone until the SyncTarget made of it is deleted.", ge=0),
+    ] = 60.0
     probe_interval_seconds: Annotated[
         float, Meta(description="Time between two probes of a target's /readyz.", gt=0)
     ] = 20.0

@@ -6,7 +6,7 @@ import functools
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
@@ -38,6 +38,7 @@ from shared.hub.targets import TargetClients
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
+from shared.kube.subscription import Key
 from shared.model.refs import TargetRef
 from shared.model.target import Target
 from shared.process import audit
@@ -128,6 +129,11 @@ class Targets:
             del self._taken[workspace]
             for key in [key for key, watched in self._watched.items() if watched.workspace == workspace]:
                 del self._watched[key]
+
+    def offered(self, workspace: str) -> Mapping[Key, SyncTarget] | None:
+        """The SyncTargets of a workspace, as they were seen last; None until all are known."""
+        informer = self._informers.get(workspace)
+        return informer.objects if informer is not None and informer.synced.is_set() else None
 
     def _secret_changed(self, workspace: str, namespace: str, name: str) -> None:
         """A Secret is another one than before, or was not known: look by it, unless that was done already."""

@@ -61,6 +61,16 @@ DRAIN_TAINT = f"{GROUP}/drain"
 PROVIDER_LABEL = "moorage.io/provider"
 """On SyncTargets: who runs the cluster."""
 
+DERIVED_LABEL = f"{GROUP}/derived-from"
+"""On SyncTargets that discovery made: the kind of what they were made of, `ClusterProfile`. Whoever takes it off has
+the SyncTarget for themselves."""
+
+CLUSTER_PROFILE_ANNOTATION = f"{GROUP}/cluster-profile"
+"""On SyncTargets that discovery made of a ClusterProfile: which one, as `<namespace>/<name>`."""
+
+DERIVED_LABELS_ANNOTATION = f"{GROUP}/derived-labels"
+"""On SyncTargets that discovery made of a ClusterProfile: the labels that are the profile's, by comma."""
+
 # --- in target clusters ----------------------------------------------------------------------------------------------
 
 SYSTEM_NAMESPACE = "moorage-system"

@@ -18,7 +18,7 @@ from services import PIPELINE
 from shared.broker.nats.server import NatsServer
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from tests.support import perimeter
+from tests.support import multicluster, perimeter
 from tests.support.compose import ROOT
 from tests.support.manifests import exception, policy
 from tests.support.process import BIN, Process, process
@@ -250,3 +250,59 @@ async def test_what_workers_do_takes_the_rights_of_the_manifests_and_no_others(d
         (name, *each) for name, reasons in ELSEWHERE.items() for each in reasons
     }
     assert not unused, "rights that nothing takes: take them back, or have this test do what takes them"
+
+
+@pytest.mark.timeout(600)
+async def test_discovery_makes_targets_of_clusterprofiles_with_the_rights_of_the_example_beside(
+    data: Path, tmp_path: Path
+) -> None:
+    admin = of_the_hub(data, "admin")
+    example = list(yaml.safe_load_all((ROOT / "examples/multicluster/profiles.yaml").read_text()))
+    rules = next(each["rules"] for each in example if each["kind"] == "ClusterRole")
+    await kubectl(admin, "apply", "-f", "-", stdin=[*example, multicluster.PROFILE_CRD])
+    await kubectl(admin, "wait", "crd/clusterprofiles.multicluster.x-k8s.io", "--for=condition=Established")
+    kubeconfig = await kubectl(admin, "get", "secrets", "-A", "-o", "jsonpath={.items[0].data.kubeconfig}")
+    metadata = {"name": "east", "namespace": NAMESPACE}
+    labels = {"x-k8s.io/cluster-inventory-consumer": "moorage", "x-k8s.io/cluster-profile": "east"}
+    fleet = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {
+            "apiVersion": "multicluster.x-k8s.io/v1alpha1",
+            "kind": "ClusterProfile",
+            "metadata": metadata,
+            "spec": {"clusterManager": {"name": "tests"}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {**metadata, "labels": labels},
+            "data": {"Config": kubeconfig},
+        },
+    ]
+    await kubectl(admin, "delete", "synctargets", "--all")
+    await kubectl(admin, "apply", "-f", "-", stdin=fleet)
+    async with NatsServer(tmp_path / "nats") as nats:
+        env = {
+            **os.environ,
+            "MOORAGE_NATS_URL": nats.url,
+            "MOORAGE_HUB": "kubernetes",
+            "MOORAGE_LOG_FORMAT": "json",
+            "MOORAGE_DERIVE_FROM_NAMESPACE": NAMESPACE,
+            "MOORAGE_PROFILE_GONE_SECONDS": "0",
+            "MOORAGE_KUBECONFIG": str(of_the_hub(data, f"user-{ACCOUNTS['discovery']}")),
+            **perimeter.ENVIRONMENT,
+        }
+        async with process(["moorage", "worker", "discovery"], env) as discovery:
+            await discovery.record(lambda record: record["message"] == "ready")
+            await kubectl(admin, "wait", "--for=create", "synctarget/east", "--timeout=80s")
+            await kubectl(admin, "wait", "synctarget/east", "--for=condition=Ready", "--timeout=80s")
+            profile = ("clusterprofile/east", "-n", NAMESPACE)
+            await kubectl(admin, "label", *profile, "region=eu")
+            await kubectl(
+                admin, "wait", "synctarget/east", "--for=jsonpath={.metadata.labels.region}=eu", "--timeout=80s"
+            )
+            await kubectl(admin, "delete", *profile)
+            await kubectl(admin, "wait", "synctarget/east", "--for=delete", "--timeout=80s")
+            assert not [line for line in discovery.lines if "orbidden" in line]
+            called = (await calls(data))["discovery"] - granted("discovery")
+    assert called == {(verb, each) for rule in rules for verb in rule["verbs"] for each in rule["resources"]}
