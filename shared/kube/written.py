@@ -42,7 +42,7 @@ def _narrowed(obj: Mapping[str, Any]) -> Mapping[str, Any]:
         fields: Fields = {}
         for each in _written(obj):
             fields = _union(fields, each)
-        return {**obj, "spec": _part(spec, fields["f:spec"])} if "f:spec" in fields else obj
+        return {**obj, "spec": part(spec, fields["f:spec"])} if "f:spec" in fields else obj
     except (_Unknown, msgspec.DecodeError, RecursionError):
         return obj
 
@@ -107,15 +107,15 @@ def _values(name: str, value: Any) -> list[Any]:
     return []
 
 
-def _part(value: Any, fields: Fields) -> Any:
+def part(value: Any, fields: Fields) -> Any:
     """The part of a value that is among the fields; of an item that goes by keys, these too."""
     names = [name for name in fields if name != "."]
     if not fields:
         return value
     if isinstance(value, dict) and all(name.startswith("f:") for name in names):
-        return {name: _part(each, fields[f"f:{name}"]) for name, each in value.items() if f"f:{name}" in fields}
+        return {name: part(each, fields[f"f:{name}"]) for name, each in value.items() if f"f:{name}" in fields}
     if isinstance(value, list) and all(name.startswith(("k:", "v:")) for name in names):
-        return [part for item in value for part in _item(item, {name: fields[name] for name in names})]
+        return [each for item in value for each in _item(item, {name: fields[name] for name in names})]
     return value
 
 
@@ -125,7 +125,7 @@ def _item(item: Any, fields: Fields) -> list[Any]:
         if name.startswith("v:") and msgspec.json.decode(name[2:]) == item:
             return [item]
         if name.startswith("k:") and _has_keys(item, keys := _keys(name)):
-            return [_part(item, {**{f"f:{key}": {} for key in keys}, **inner}) if inner else item]
+            return [part(item, {**{f"f:{key}": {} for key in keys}, **inner}) if inner else item]
     return []
 
 

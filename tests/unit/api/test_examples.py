@@ -217,7 +217,17 @@ def test_people_and_content_of_the_world_are_where_there_is_a_workspace():
         assert users[entry["user"]]["workspaces"][entry["workspace"]] == "admin"
     names = [name for entry in WORLD["content"] for name in (*entry["files"], *entry.get("publish", ()))]
     used = {path for name in names for path in _files(EXAMPLES / name)}
-    elsewhere = ("argocd", "multicluster", "kinds", "events", "ledger", "rebalance", "rollout", "tests")  # for others
+    elsewhere = (
+        "argocd",
+        "multicluster",
+        "multikueue",
+        "kinds",
+        "events",
+        "ledger",
+        "rebalance",
+        "rollout",
+        "tests",
+    )  # for others
     assert used == {path for path in FILES if path.parent.name not in elsewhere and path.stem not in LIBRARY}
 
 
