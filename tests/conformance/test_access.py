@@ -167,6 +167,26 @@ async def test_a_cluster_role_is_lent_to_one_namespace_by_a_role_binding(api: Ap
     assert (await refusal(stranger.list(CONFIGMAPS))).status == 403
 
 
+async def test_a_cluster_role_gathers_the_rules_of_others_by_their_labels(api: Api):
+    name = api.namespace
+    gathering = {"clusterRoleSelectors": [{"matchLabels": {"gathered": name}}]}
+    await api.admin.create(CLUSTER_ROLES, document(CLUSTER_ROLES, name, aggregationRule=gathering))
+    binding = document(CLUSTER_ROLE_BINDINGS, name, roleRef=reference("ClusterRole", name), subjects=[subject()])
+    await api.admin.create(CLUSTER_ROLE_BINDINGS, binding)
+    entering = {"nonResourceURLs": ["/"], "verbs": ["access"]}
+    part = document(CLUSTER_ROLES, f"{name}-part", rules=[rule("list"), entering])
+    part["metadata"]["labels"] = {"gathered": name}
+    await api.admin.create(CLUSTER_ROLES, part)
+    await until(lambda: asks(api, verb="list", resource="configmaps"), "what is gathered is allowed")
+    assert not await asks(api, verb="create", resource="configmaps")
+    await api.admin.delete(CLUSTER_ROLES, f"{name}-part")
+    await until(
+        lambda: asks(api, verb="list", resource="configmaps"), "it is not any more", holds=lambda allowed: not allowed
+    )
+    await api.admin.delete(CLUSTER_ROLE_BINDINGS, name)
+    await api.admin.delete(CLUSTER_ROLES, name)
+
+
 async def test_a_cluster_role_binding_holds_everywhere_until_it_is_gone(api: Api, stranger: Client):
     name = f"everywhere-{api.namespace}"
     await api.admin.create(CLUSTER_ROLES, document(CLUSTER_ROLES, name, rules=[rule("list", resources="*", group="*")]))

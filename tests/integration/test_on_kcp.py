@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import ExitStack
@@ -28,11 +27,11 @@ from shared.model.request import Permission, Requester
 from shared.process.settings import AccessSettings
 from tests.conformance.api import until
 from tests.conformance.backends import BACKENDS, KCP, STRANGER, Backend, NotHere
-from tests.e2e.pages import ROOT, blocks
+from tests.e2e.pages import ROOT
 from tests.support.grants import ACCESS, PLACING, USING, grant
 from tests.support.kcp import add_workspace
 from tests.support.manifests import obj, placement
-from tests.support.process import BIN, process
+from tests.support.process import process
 
 WITHIN = 150.0  # seconds for a command on a busy machine
 
@@ -298,26 +297,6 @@ async def test_what_kcp_does_not_build_in_is_claimed_under_the_identity_of_who_o
     (claim,) = [each for each in export["spec"]["permissionClaims"] if each["resource"] == "deployments"]
     assert claim["identityHash"] == identity
     assert len(export["spec"]["permissionClaims"]) == len(claimable({})) + 1 < len(CLAIMS)
-
-
-async def test_the_page_on_kcp_works_as_it_stands(hub: Hub, tmp_path: Path):
-    commands = "".join(blocks((ROOT / "docs" / "kcp.md").read_text()))
-    for without in hub.without:
-        commands = commands.replace("moorage install kcp", f"moorage install kcp {without}")
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(re.sub(r"/clusters/[^\s]+", "/clusters/root", hub.backend.admin.read_text()))
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "KUBECONFIG": str(kubeconfig)}
-    async with process(["bash", "-euc", commands], env, cwd=tmp_path) as user:
-        assert await user.ends(2 * WITHIN) == 0, user.output
-
-    async def may_use() -> bool:
-        attributes = {"verb": "use", "group": GROUP, "resource": "synctargets", "name": "one"}
-        spec = {"user": "eve", "groups": ["system:authenticated"], "resourceAttributes": attributes}
-        body = obj("SubjectAccessReview", SUBJECTACCESSREVIEWS.api_version, name="", namespace="", spec=spec)
-        return bool((await hub.at("root:platform").create(SUBJECTACCESSREVIEWS, body))["status"]["allowed"])
-
-    await until(may_use, "everybody may use the targets of root:platform")
-    await hub.at("root:team").create(PLACEMENTS, placement("web", namespace="default"), dry_run=True)
 
 
 def test_the_page_on_kcp_has_every_claim_with_what_it_is_for():

@@ -3,11 +3,12 @@
 import base64
 import os
 import secrets
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -21,6 +22,7 @@ from tests.support.waiting import until
 
 PROGRAM = "MOORAGE_KCP"
 ADMINS = "system:kcp:admin"
+ROOT, LOG, KUBECONFIG = "kcp", "kcp.log", "admin.kubeconfig"
 READY_WITHIN = 240.0  # seconds; 10 to 40 where nothing else runs
 WITHIN = 60.0  # seconds for what controllers do
 
@@ -29,19 +31,37 @@ class NoKcp(Exception):
     """There is no kcp; one sentence that says why."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Kcp:
     """A kcp that answers: one shard with an etcd of its own. `url` is where workspaces are under `/clusters/`."""
 
     url: str
     folder: Path
     _tokens: Mapping[str, str] = field(repr=False)
-    _authority: str = field(repr=False)
+    _command: Sequence[str] = field(repr=False)
+    _log: IO[bytes] = field(repr=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. Raises NotStarted."""
+        root = self.folder / ROOT
+        self._process = spawn(self._command, self._log, root)
+        await_ready(self._process, self.folder / LOG, lambda: _ready(self.url, root, self._certificate), READY_WITHIN)
+
+    def end(self) -> None:
+        """End it; what was written in it stays."""
+        if self._process is not None:
+            stop(self._process)
+
+    @property
+    def _certificate(self) -> Path:
+        return self.folder / "authority.crt"
 
     def kubeconfig(self, user: str = ADMIN, workspace: str = "root") -> Path:
         """The kubeconfig of a user, leading to a workspace."""
         path = self.folder / f"{user}-{workspace.replace(':', '-')}.kubeconfig"
-        document = kubeconfig(f"{self.url}/clusters/{workspace}", self._authority, user, self._tokens[user])
+        authority = self._certificate.read_text()
+        document = kubeconfig(f"{self.url}/clusters/{workspace}", authority, user, self._tokens[user])
         path.write_text(yaml.safe_dump(document))
         return path
 
@@ -72,7 +92,7 @@ def kcp(folder: Path, users: Sequence[tuple[str, Sequence[str]]] = ()) -> Iterat
         "".join(f'{token},{user},{user},"{",".join(groups[user])}"\n' for user, token in tokens.items())
     )
     token_file.chmod(0o600)
-    port, root = free_port(), folder / "kcp"
+    port, root = free_port(), folder / ROOT
     root.mkdir()
     url = f"https://127.0.0.1:{port}"
     flags = {
@@ -86,15 +106,14 @@ def kcp(folder: Path, users: Sequence[tuple[str, Sequence[str]]] = ()) -> Iterat
         "embedded-etcd-peer-port": free_port(),
         "token-auth-file": token_file,
     }
-    log = folder / "kcp.log"
-    with log.open("wb") as output:
-        process = spawn([str(command), "start", *(f"--{name}={value}" for name, value in flags.items())], output, root)
+    with (folder / LOG).open("wb") as log:
+        started = [str(command), "start", *(f"--{name}={value}" for name, value in flags.items())]
+        found = Kcp(url, folder, tokens, started, log)
         try:
-            certificate = folder / "authority.crt"
-            await_ready(process, log, lambda: _ready(url, root, certificate), READY_WITHIN)
-            yield Kcp(url, folder, tokens, certificate.read_text())
+            found.start()
+            yield found
         finally:
-            stop(process)
+            found.end()
 
 
 async def add_workspace(parent: Client, name: str) -> dict[str, Any]:
@@ -112,7 +131,7 @@ async def add_workspace(parent: Client, name: str) -> dict[str, Any]:
 def _ready(url: str, root: Path, certificate: Path) -> bool:
     """Whether it answers; who vouches for it is said by the kubeconfig that it writes."""
     try:
-        clusters = yaml.safe_load((root / "admin.kubeconfig").read_text())["clusters"]
+        clusters = yaml.safe_load((root / KUBECONFIG).read_text())["clusters"]
         authority = base64.b64decode(clusters[0]["cluster"]["certificate-authority-data"], validate=True)
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):  # not there yet, or half written
         return False

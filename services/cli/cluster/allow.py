@@ -19,7 +19,8 @@ async def run(args: argparse.Namespace) -> None:
         await hub.target(args.name)
         known = await subjects(hub, args.name)
         rest = [each for each in known if each not in given]
-        role, binding = offering.right(args.name, [args.name], rest if args.revoke else [*rest, *given])
+        who = rest if args.revoke else [*rest, *given]
+        role, binding = offering.right(args.name, [args.name], who, entering=bool(hub.workspace))
         await hub.client.apply(CLUSTERROLES, role, field_manager=MANAGER, force=True)
         await hub.client.apply(CLUSTERROLEBINDINGS, binding, field_manager=MANAGER, force=True)
     names = ", ".join(each["name"] for each in binding["subjects"]) or "nobody"

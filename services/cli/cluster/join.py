@@ -101,7 +101,7 @@ async def _rights(hub: ClusterHub, args: argparse.Namespace) -> list[dict[str, A
         return []
     known = await subjects(hub, args.name)
     more = [each for each in wanted if each not in known]
-    return list(offering.right(args.name, [args.name], [*known, *more]))
+    return list(offering.right(args.name, [args.name], [*known, *more], entering=bool(hub.workspace)))
 
 
 async def _try(hub: ClusterHub, name: str, offer: list[dict[str, Any]]) -> None:

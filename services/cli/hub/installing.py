@@ -4,19 +4,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from services.cli.hub.admitting import ESTABLISHED_WITHIN, admitting
 from services.cli.hub.applying import apply_all, require_admission
 from services.cli.hub.connection import PAUSE, hub_errors, open_client
 from services.cli.hub.objects import as_yaml, manifests
 from services.cli.support.errors import CommandError
-from shared.hub.names import REQUESTER_ANNOTATION
-from shared.hub.resources import PLACEMENTS
-from shared.kube.errors import ApiError
 from shared.kube.resources import CRDS, NAMESPACES
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
-
-ESTABLISHED_WITHIN = 60.0  # seconds
 
 
 def install(args: argparse.Namespace) -> int:
@@ -39,46 +35,9 @@ async def _install(args: argparse.Namespace, objects: list[dict[str, Any]]) -> N
         applied = await apply_all(client, objects, force=args.force_conflicts, tells=args.output == "text")
         await _established(client, [obj["metadata"]["name"] for obj in objects if obj["kind"] == CRDS.kind])
         namespace = next(obj["metadata"]["name"] for obj in objects if obj["kind"] == NAMESPACES.kind)
-        await _admitting(client, namespace, recorded=not args.without_admission)
+        await admitting(client, namespace, recorded=not args.without_admission)
     if args.output == "yaml":
         sys.stdout.write(as_yaml(applied))
-
-
-async def _admitting(client: "Client", namespace: str, *, recorded: bool) -> None:
-    """Wait until Placements can be created, and their requester is recorded where it is to be.
-
-    Admission learns of new kinds some seconds after they are established, and of new policies as late: until then the
-    server takes Placements and records nobody.
-    """
-    import asyncio
-
-    trial = {
-        "apiVersion": PLACEMENTS.api_version,
-        "kind": PLACEMENTS.kind,
-        "metadata": {"name": "trial", "namespace": namespace},
-        "spec": {"workload": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "trial"}]},
-    }
-    try:
-        async with asyncio.timeout(ESTABLISHED_WITHIN):
-            while True:
-                try:
-                    created = await client.create(PLACEMENTS, trial, dry_run=True)
-                except ApiError as error:
-                    if not (error.transient or _holds_in_part(error)):
-                        raise
-                else:
-                    if not recorded or REQUESTER_ANNOTATION in created["metadata"].get("annotations", {}):
-                        return
-                await asyncio.sleep(PAUSE)
-    except TimeoutError:
-        raise CommandError(
-            f"after {ESTABLISHED_WITHIN:g} s the server refuses every Placement still, or records nobody who asks"
-        ) from None
-
-
-def _holds_in_part(error: ApiError) -> bool:
-    """Whether what checks the requester is in force already, and what records it is not."""
-    return error.forbidden and f"'requester-is-the-author.{PLACEMENTS.group}'" in error.message
 
 
 async def _established(client: "Client", names: list[str]) -> None:

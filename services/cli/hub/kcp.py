@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from services.cli.hub.objects import MANIFESTS
 from shared.api import GROUP
-from shared.api.generate.claims import Identities
+from shared.api.generate.claims import CLAIMS, Identities
 from shared.hub.resources import APIBINDINGS
 
 Document = dict[str, Any]
@@ -67,7 +67,8 @@ def named(claim: Document) -> str:
 
 
 def workers() -> list[Document]:
-    """What lets each worker do its work in a workspace, and no more: the rights that it has on a plain hub."""
+    """What lets each worker do its work in a workspace, and no more: the rights that it has on a plain hub, and for
+    `status` to tell on workloads how they are, which no controller of kcp does."""
     import yaml
 
     documents = [each for each in yaml.safe_load_all((MANIFESTS / "rbac.yaml").read_text("utf-8")) if each]
@@ -77,11 +78,23 @@ def workers() -> list[Document]:
     for each in rights:
         if "subjects" in each:
             each["subjects"] = [_group(subject["name"]) for subject in each["subjects"]]
-    api = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": ENTERING}}
-    entering = {**api, "kind": "ClusterRole", "rules": _ENTERING}
-    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": ENTERING}
-    subjects = [_group(worker) for worker in WORKERS]
-    return [entering, {**api, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": subjects}, *rights]
+    told = [
+        {"apiGroups": [each.group], "resources": [f"{each.resource}/status"], "verbs": ["patch"]}
+        for each in CLAIMS
+        if {*each.verbs} >= {"get", "patch"}
+    ]
+    return [*_right(ENTERING, _ENTERING, *WORKERS), *rights, *_right("moorage-status-workloads", told, "status")]
+
+
+def _right(name: str, rules: list[Document], *workers: str) -> tuple[Document, Document]:
+    """A ClusterRole, and the binding that gives it to workers."""
+    api = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": name}}
+    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": name}
+    subjects = [_group(worker) for worker in workers]
+    return (
+        {**api, "kind": "ClusterRole", "rules": rules},
+        {**api, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": subjects},
+    )
 
 
 def _group(worker: str) -> Document:

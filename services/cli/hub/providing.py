@@ -5,6 +5,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from services.cli.hub.admitting import admitting, consuming
 from services.cli.hub.applying import apply_all, delete, require_admission
 from services.cli.hub.connection import PAUSE, hub_errors, open_client
 from services.cli.hub.kcp import provider
@@ -72,6 +73,8 @@ async def _install(args: argparse.Namespace) -> None:
             await require_admission(client, "kcp", "0.32")
         applied = await apply_all(client, objects, force=args.force_conflicts, tells=args.output == "text")
         await _offered(client)
+        async with consuming(client, args.provider):
+            await admitting(client, "default", recorded=not args.without_admission, fresh=True)
     if args.output == "yaml":
         sys.stdout.write(as_yaml(applied))
     elif not args.allow_bind_group:

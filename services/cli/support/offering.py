@@ -9,6 +9,8 @@ from shared.hub.resources import SYNCTARGETS
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES
 
 KEY = "kubeconfig"
+ENTER = {"nonResourceURLs": ["/"], "verbs": ["access"]}
+"""To enter a workspace of a kcp, which allows nothing by itself."""
 
 Object = dict[str, Any]
 Subject = dict[str, str]
@@ -65,8 +67,13 @@ def user(name: str) -> Subject:
     return {"apiGroup": CLUSTERROLES.group, "kind": "User", "name": name}
 
 
-def right(name: str, targets: list[str], subjects: Iterable[Subject]) -> tuple[Object, Object]:
-    """A ClusterRole with the verb `use` on these SyncTargets, and the ClusterRoleBinding that gives it to some."""
+def right(
+    name: str, targets: list[str], subjects: Iterable[Subject], *, entering: bool = False
+) -> tuple[Object, Object]:
+    """A ClusterRole with the verb `use` on these SyncTargets, and the ClusterRoleBinding that gives it to some.
+
+    `entering` adds that they may enter the workspace, which kcp asks for before it looks at any other right.
+    """
     rule = {
         "apiGroups": [SYNCTARGETS.group],
         "resources": [SYNCTARGETS.plural],
@@ -77,7 +84,7 @@ def right(name: str, targets: list[str], subjects: Iterable[Subject]) -> tuple[O
         "apiVersion": CLUSTERROLES.api_version,
         "kind": CLUSTERROLES.kind,
         "metadata": {"name": right_name(name)},
-        "rules": [rule] if targets else [],
+        "rules": [*([rule] if targets else []), *([ENTER] if entering else [])],
     }
     binding = {
         "apiVersion": CLUSTERROLEBINDINGS.api_version,

@@ -5,11 +5,14 @@ from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from services.sandbox.access.users import ADMINS, ANONYMOUS, AUTHENTICATED, CLUSTER_NAME, SCOPES, User
 from services.sandbox.data import load
 from services.sandbox.errors import Document
 from services.sandbox.state.clusters import Cluster
 from services.sandbox.state.store import Key, Store
+from shared.api.selectors import LabelSelector, matches
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
 SERVICE_ACCOUNTS = "system:serviceaccounts"
@@ -200,5 +203,20 @@ def _bound(store: Store, cluster: str, binding: Any) -> Iterable[Bound]:
     scope = namespace if reference.get("kind") == "Role" else ""
     plural = "roles" if scope else "clusterroles"
     found = store.get(Key(cluster, f"{plural}.{RBAC_GROUP}", scope, name))
-    rules = found.document().get("rules") if found else BUILTIN_ROLES.get(name) if not scope else None
+    rules = _gathered(store, cluster, found.document()) if found else BUILTIN_ROLES.get(name) if not scope else None
     return [Bound(subjects, namespace, rule) for rule in rules or ()]
+
+
+def _gathered(store: Store, cluster: str, role: Any) -> list[Document]:
+    """The rules of a role: those of all ClusterRoles that it gathers by their labels, where it does."""
+    selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()
+    if not selectors:
+        return role.get("rules") or []
+    wanted = [msgspec.convert(each, LabelSelector) for each in selectors]
+    others = (entry.document() for entry in store.entries(cluster, f"clusterroles.{RBAC_GROUP}"))
+    return [
+        rule
+        for other in others
+        if any(matches(each, other["metadata"].get("labels") or {}) for each in wanted)
+        for rule in other.get("rules") or ()
+    ]

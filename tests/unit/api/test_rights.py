@@ -62,3 +62,18 @@ def test_workers_are_known_by_their_groups_alone() -> None:
     subjects = [subject for each in workers() for subject in each.get("subjects", ())]
     assert {subject["kind"] for subject in subjects} == {"Group"}
     assert all(subject["name"].startswith("moorage:") for subject in subjects)
+
+
+def test_status_alone_may_tell_on_workloads_how_they_are_and_nothing_else_of_them() -> None:
+    roles = {each["metadata"]["name"]: each.get("rules", ()) for each in workers() if each["kind"] == "ClusterRole"}
+    told = {
+        (subject["name"], resource, verb)
+        for each in workers()
+        for subject in each.get("subjects", ())
+        for rule in roles[each["roleRef"]["name"]]
+        if {"apps", "batch"} & set(rule.get("apiGroups", ()))
+        for resource in rule["resources"]
+        for verb in set(rule["verbs"]) - {"get", "list", "watch"}
+    }
+    workloads = ("daemonsets", "deployments", "statefulsets", "jobs")
+    assert told == {("moorage:status", f"{each}/status", "patch") for each in workloads}
