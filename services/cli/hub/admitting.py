@@ -47,15 +47,17 @@ async def consuming(client: "Client", provider: str) -> AsyncIterator[None]:
                 await asyncio.sleep(PAUSE)
         yield
     finally:
-        await _unbind(client)
+        await end_trial(client)
 
 
-async def _unbind(client: "Client") -> None:
+async def end_trial(client: "Client") -> None:
+    """Take back the binding of the trial, where it is there, also of an installation that was broken off."""
     try:
         await client.delete(APIBINDINGS, TRIAL)
     except ApiError as error:
-        if not error.not_found:
-            raise
+        if error.not_found:
+            return
+        raise
     async with _bounded(f"the APIBinding {TRIAL} does not go"):
         while any(_name(each) == TRIAL for each in await _bindings(client)):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(PAUSE)

@@ -5,7 +5,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from services.cli.hub.admitting import admitting, consuming
+from services.cli.hub.admitting import admitting, consuming, end_trial
 from services.cli.hub.applying import apply_all, delete, require_admission
 from services.cli.hub.connection import PAUSE, hub_errors, open_client
 from services.cli.hub.kcp import provider
@@ -131,6 +131,7 @@ async def _offered(client: "Client") -> None:
 async def _uninstall(args: argparse.Namespace) -> None:
     async with open_client(args.kubeconfig) as hub:
         client = hub.cluster(args.provider)
+        await end_trial(client)
         if consumers := await _consumers(hub, client):
             more = ", ..." if len(consumers) > NAMED else ""
             raise CommandError(
