@@ -23,10 +23,10 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 IMAGE_EXTRAS := kubernetes policy scheduler telemetry sandbox cli
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up docs test test-long servers test-real test-kcp lint types contracts lock bench soak clean
+.PHONY: help setup demo up docs test test-long servers test-real test-kcp test-docker lint types contracts lock bench soak clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## Make .venv with everything that is locked (PYTHON=python3.12 chooses another Python)
 
@@ -65,6 +65,9 @@ test-real: servers ## The conformance suite, attacks, and the pipeline with a pl
 test-kcp: setup ## The conformance suite and the installation on a real kcp: MOORAGE_KCP=/path/to/kcp; skipped without, and says so
 	@test -n "$$MOORAGE_KCP" || echo "skipped: MOORAGE_KCP names no kcp"
 	@test -z "$$MOORAGE_KCP" || $(BIN)/pytest -m kcp --numprocesses 1 --dist loadgroup --timeout=400 --durations=5
+
+test-docker: setup ## compose.yaml, NATS and Jaeger in containers; as root on Debian it starts a Docker engine where none answers
+	$(BIN)/python -m tests.support.engine $(BIN)/pytest -m docker tests/docker --durations=5
 
 lint: setup ## Style and common mistakes
 	$(BIN)/ruff check

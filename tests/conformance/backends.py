@@ -27,6 +27,7 @@ SANDBOX_WORLD = {
     "targets": [{"name": "one"}],
     "delay": 0.05,
 }
+K3S = "rancher/k3s:v1.36.1-k3s1"
 KUBECONFIG = "MOORAGE_CONFORMANCE_KUBECONFIG"
 REQUIRED = "MOORAGE_REQUIRE_SERVERS"
 
@@ -112,13 +113,15 @@ def kubernetes(folder: Path) -> Iterator[Backend]:
 @contextmanager
 def k3s(folder: Path) -> Iterator[Backend]:
     """A published image of k3s, where Docker is. Raises NotHere."""
-    from tests.docker.conftest import why_not
+    from tests.support.engine import has, why_not
 
     if reason := why_not():
         raise NotHere(f"no Docker engine answers: {reason}")
+    if not has(K3S):
+        raise NotHere(f"the Docker engine has no image {K3S}, and cannot pull it")
     from testcontainers.community.k3s import K3SContainer
 
-    with K3SContainer("rancher/k3s:v1.36.1-k3s1") as container:
+    with K3SContainer(K3S) as container:
         path = folder / "k3s.kubeconfig"
         path.write_text(container.config_yaml())
         yield Backend(name="k3s", version="k3s v1.36.1", admin=path, workloads=path)

@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -22,22 +23,24 @@ class NotStarted(Exception):
     """A server did not become ready; the message holds the end of its log."""
 
 
-def spawn(command: Sequence[str], log: IO[bytes], folder: Path) -> subprocess.Popen[bytes]:
-    """Start a server in a folder; what it writes goes to the log."""
+def spawn(
+    command: Sequence[str], log: IO[bytes], folder: Path, orphaned: signal.Signals = signal.SIGKILL
+) -> subprocess.Popen[bytes]:
+    """Start a server in a folder; what it writes goes to the log, and it gets the signal when this process dies."""
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=folder,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, of a library that is loaded already
+        preexec_fn=partial(_die_with_parent, orphaned),  # noqa: PLW1509 - one system call, of a library that is loaded already
     )
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(by: signal.Signals) -> None:
     """Have the kernel end the child when this process dies, however it does (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        LIBC.prctl(PR_SET_PDEATHSIG, by)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

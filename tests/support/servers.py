@@ -17,6 +17,11 @@ from pathlib import Path
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
+def cache() -> Path:
+    """Where what was made for tests is kept, outside of the tree."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moorage"
+
+
 class NoServers(Exception):
     """There are no servers and none can be built; one sentence that says why."""
 
@@ -41,8 +46,7 @@ class GoModule:
         """Where its servers are, or would be."""
         if given := os.environ.get("MOORAGE_SERVERS"):
             return Path(given)
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cache / "moorage" / "servers" / hashlib.sha256(self.go_mod.encode()).hexdigest()[:16]
+        return cache() / "servers" / hashlib.sha256(self.go_mod.encode()).hexdigest()[:16]
 
     def find(self) -> Path | None:
         """The folder with its servers, None where any of them is missing."""
@@ -132,6 +136,11 @@ PROMETHEUS = GoModule(
     {"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
     lambda version: f"-X github.com/prometheus/common/version.Version={version}",
     tags="remove_all_sd,enable_dns_sd,enable_kubernetes_sd",  # clients of clouds are most of what there is to compile
+)
+COMPOSE = GoModule(
+    DEPLOY / "compose",
+    {"docker-compose": "github.com/docker/compose/v2/cmd"},
+    lambda version: f"-X github.com/docker/compose/v2/internal.Version={version}",
 )
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support import kcp, servers
 from tests.support.compose import SERVICES
-from tests.support.servers import HELM, JAEGER, KUBERNETES, PROMETHEUS, GoModule
+from tests.support.servers import COMPOSE, HELM, JAEGER, KUBERNETES, PROMETHEUS, GoModule
 
-MODULES = (KUBERNETES, JAEGER, HELM, PROMETHEUS)
+MODULES = (KUBERNETES, JAEGER, HELM, PROMETHEUS, COMPOSE)
 
 
 def test_every_staging_module_is_replaced_by_the_version_of_its_kubernetes() -> None:
