@@ -20,6 +20,7 @@ Look at NATS, the workers, the hub and the targets, and say what is wrong, each 
 
   moorage doctor
   moorage doctor --nats-url nats://nats:4222 --kubeconfig admin.kubeconfig -o json
+  moorage doctor --nats-monitoring http://nats-0:8222,http://nats-1:8222,http://nats-2:8222
 
 It changes nothing. Run it as an administrator of both: what it may not look at, it takes for a fault.
 docs/doctor.md lists the faults.
@@ -48,6 +49,12 @@ def add_parser(commands: Any) -> None:
         metavar="DURATION",
         help="how long a message may wait for its worker (default: 60s)",
     )
+    parser.add_argument(
+        "--nats-monitoring",
+        default="",
+        metavar="URLS",
+        help="monitoring ports of NATS servers, by comma: whether JetStream works on each, and how full it is",
+    )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
     add_settings(parser, "HubSettings")
     parser.set_defaults(run=run)
@@ -64,13 +71,20 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--workers: there is no {', '.join(unknown)}; the workers are {', '.join(PIPELINE)}")
     settings = settings_of(args, HubSettings)
     workers = tuple(each for each in args.workers.split(",") if each)
-    found = asyncio.run(examine(settings, workers, args.lag))
+    monitoring = tuple(each.strip().rstrip("/") for each in args.nats_monitoring.split(",") if each.strip())
+    if not all(each.startswith(("http://", "https://")) for each in monitoring):
+        raise UsageError(f"--nats-monitoring {args.nats_monitoring}: an address begins with http:// or https://")
+    found = asyncio.run(examine(settings, workers, args.lag, monitoring))
     _print(found, as_json=args.output == "json")
     return int(any(each.faults for each in found))
 
 
-async def examine(settings: "HubSettings", names: tuple[str, ...], lag: float) -> "list[Checkup]":
-    """What there is to say of NATS, the hub and the targets; `lag`: seconds for which a message may wait."""
+async def examine(
+    settings: "HubSettings", names: tuple[str, ...], lag: float, monitoring: tuple[str, ...] = ()
+) -> "list[Checkup]":
+    """What there is to say of NATS, the hub and the targets; `lag`: seconds for which a message may wait. `monitoring`:
+    where NATS servers tell of themselves."""
+    from services.cli.diagnosing import monitoring as servers
     from services.cli.diagnosing import queues
     from services.cli.diagnosing.faults import Checkup, FoundFault
     from services.registry import load_all
@@ -83,7 +97,8 @@ async def examine(settings: "HubSettings", names: tuple[str, ...], lag: float) -
         async with queues.opened(settings) as (bus, store):
             try:
                 nats = await queues.examine(bus, store, load_all(names), lag=lag)
-                targets = [entry.value for entry in await Table(store, INVENTORY).entries()]
+                if not any(each.fault == "QuorumLost" for each in nats.faults):
+                    targets = [entry.value for entry in await Table(store, INVENTORY).entries()]
             except Forbidden as error:
                 fault = FoundFault(fault="NatsForbidden", where=settings.nats_url, message=str(error))
                 nats = Checkup(part="NATS", looked_at=1, faults=(fault,))
@@ -92,7 +107,8 @@ async def examine(settings: "HubSettings", names: tuple[str, ...], lag: float) -
                 nats = Checkup(part="NATS", looked_at=1, faults=(fault,))
     except queues.Ill as ill:
         nats = Checkup(part="NATS", looked_at=1, faults=(ill.fault,))
-    return [nats, *await _beyond(settings, targets)]
+    told = [await servers.examine(monitoring)] if monitoring else []
+    return [nats, *told, *await _beyond(settings, targets)]
 
 
 async def _beyond(settings: "HubSettings", targets: list[Any]) -> "list[Checkup]":

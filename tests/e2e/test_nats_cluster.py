@@ -1,10 +1,8 @@
 """The whole system on three NATS servers with three copies of everything: one of them may be lost at any time."""
 
-import contextlib
 import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,13 +11,13 @@ from tests.e2e.arriving import arriving
 from tests.e2e.system import System, running_system
 from tests.support import worlds
 from tests.support.natscluster import NAMES, NatsCluster, nats_cluster
+from tests.support.smalldisk import fill, small_disk
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
 
 TARGETS, ROOM = 6, 1.2  # clusters; cores of each, for placements of 0.1: 72 in all
 MANY = 60
 ENV = {"MOORAGE_RESYNC_SECONDS": "8", "MOORAGE_STREAM_REPLICAS": str(len(NAMES))}
-DISK_MIB = 96  # of a server whose disk is to be full: it asks for 64 at the start
 
 
 @asynccontextmanager
@@ -57,23 +55,3 @@ async def test_a_server_whose_disk_is_full_stops_nobody(tmp_path):
             (folder / "ballast").unlink()
             await cluster.restart("c")
             await cluster.whole()
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "moorage-test", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(file: Path) -> None:
-    """Take all that is left of a file system."""
-    with file.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-        while ballast.write(b"x" * 4096):
-            pass

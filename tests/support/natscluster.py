@@ -21,10 +21,13 @@ CAUGHT_UP = 60.0  # seconds that a server may take to have what it missed
 class NatsCluster:
     """The servers by name."""
 
-    def __init__(self, folder: Path) -> None:
-        ports = _free_ports(2 * len(NAMES))
+    def __init__(self, folder: Path, *, monitoring: bool = False) -> None:
+        ports = _free_ports(3 * len(NAMES))
+        shown = [f"127.0.0.1:{port}" for port in ports[2 * len(NAMES) :]] if monitoring else []
         self._folder = folder
         routes = [f"nats://127.0.0.1:{port}" for port in ports[: len(NAMES)]]
+        self.monitoring = [f"http://{each}" for each in shown]
+        """Where the servers tell of themselves, by name; empty unless they are to."""
         self.servers = {
             name: NatsServer(
                 folder / name,
@@ -32,9 +35,10 @@ class NatsCluster:
                 config={
                     "server_name": name,
                     "cluster": {"name": "test", "host": "127.0.0.1", "port": route, "routes": routes},
+                    **({"http": shown[number]} if monitoring else {}),
                 },
             )
-            for name, route, port in zip(NAMES, ports, ports[len(NAMES) :], strict=False)
+            for number, (name, route, port) in enumerate(zip(NAMES, ports, ports[len(NAMES) :], strict=False))
         }
 
     @property
@@ -73,9 +77,9 @@ class NatsCluster:
 
 
 @asynccontextmanager
-async def nats_cluster(folder: Path) -> AsyncIterator[NatsCluster]:
-    """A cluster whose JetStream has a leader."""
-    cluster = NatsCluster(folder)
+async def nats_cluster(folder: Path, *, monitoring: bool = False) -> AsyncIterator[NatsCluster]:
+    """A cluster whose JetStream has a leader; `monitoring`: whether its servers tell of themselves over HTTP."""
+    cluster = NatsCluster(folder, monitoring=monitoring)
     async with AsyncExitStack() as stack:
         for server in cluster.servers.values():
             await stack.enter_async_context(server)

@@ -10,6 +10,12 @@ FaultName = Literal[
     "NatsRefused",
     "NatsForbidden",
     "JetStreamUnavailable",
+    "QuorumLost",
+    "ServerLost",
+    "JetStreamStopped",
+    "MonitoringUnreachable",
+    "StorageNearlyFull",
+    "ReplicaBehind",
     "StreamMissing",
     "ConsumerMissing",
     "BucketMissing",
@@ -37,6 +43,16 @@ WHAT_TO_DO: Final[Mapping[FaultName, str]] = {
     "NatsForbidden": "take over `moorage nats permissions`, and run this as its administrator (MOORAGE_NATS_NKEY)",
     "JetStreamUnavailable": "enable JetStream in nats-server (jetstream {store_dir: ...}); in a cluster, see that most "
     "servers run; for an account that imports it, set MOORAGE_NATS_API_PREFIX",
+    "QuorumLost": "start servers of NATS until most run: what was stored is there again then, and workers go on by "
+    "themselves",
+    "ServerLost": "start it, or another of the same name in its place, with an empty disk if need be: it gets its "
+    "copies from the others",
+    "JetStreamStopped": "see its log; where its disk was full, make room and restart it: it does not go on by itself",
+    "MonitoringUnreachable": "start it, or give the address of its monitoring port (http: in its configuration)",
+    "StorageNearlyFull": "give it more room (max_file of a server, the limits of the account), before "
+    "nothing more is stored",
+    "ReplicaBehind": "wait until it has caught up, before you stop another server; if it does not, see its log and its "
+    "disk, and restart it",
     "StreamMissing": "run `moorage provision`; what was in it is built anew from the hub",
     "ConsumerMissing": "run `moorage provision`, or start the worker with MOORAGE_PROVISION=true",
     "BucketMissing": "run `moorage provision`; what was in it is built anew from the hub",

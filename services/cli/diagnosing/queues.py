@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from services.cli.diagnosing import replicas
 from services.cli.diagnosing.copies import beats
 from services.cli.diagnosing.faults import Checkup, FaultName, FoundFault, sorted_faults
 from services.cli.diagnosing.load import QueueLook
 from services.cli.support.broker import CONNECT_TIMEOUT
 from shared.broker.bus import Bus, BusError, Consumer, Forbidden, Stream
 from shared.broker.dead import DEAD_LETTERS
+from shared.broker.nats.answers import JetStreamError
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.client import LoginRefused, NatsClient
 from shared.broker.nats.connection import connect
@@ -27,6 +29,11 @@ LOOK_AGAIN = 1.0
 """Seconds until a worker that asks for nothing just now is looked at once more: it asks again as soon as it may."""
 ANSWER_WITHIN = 10.0  # seconds
 MOST_SKEW = 5.0  # seconds
+NOBODY_LEADS = (
+    10008  # JetStream's code for a cluster that has no leader: most of its servers are away, or just now chose
+)
+OURS = ("MOORAGE_", "KV_moorage-", "OBJ_moorage")
+"""How the names of our streams begin, buckets among them; others may be in the same account."""
 
 
 class Ill(Exception):
@@ -62,6 +69,8 @@ async def opened(settings: NatsSettings) -> AsyncIterator[tuple[NatsBus, Store]]
         except Forbidden as error:
             raise ill("NatsForbidden", error) from None
         except (TimeoutError, BusError) as error:
+            if isinstance(error, JetStreamError) and error.code == NOBODY_LEADS:
+                raise ill("QuorumLost", error) from None
             raise ill("JetStreamUnavailable", str(error) or "JetStream does not answer") from None
         yield bus, store
     finally:
@@ -73,7 +82,10 @@ async def examine(
 ) -> Checkup:
     """All that is to be seen there. `lag`: seconds for which a message may wait. Raises BusError."""
     wanted = (*topology.streams(), *topology.received(workers))
-    faults = [*await _missing(bus, store, wanted, workers)]
+    held, faults = await _copies_held(bus.client)
+    if any(each.fault == "QuorumLost" for each in faults):  # what asks these streams would wait for long, in vain
+        return Checkup(part="NATS", looked_at=held, faults=sorted_faults(faults))
+    faults += await _missing(bus, store, wanted, workers)
     missing = {each.where for each in faults}
     consumers = [
         (worker, each)
@@ -86,6 +98,39 @@ async def examine(
     faults += await _clocks(bus.client, store, wanted, workers, missing, clock)
     looked_at = len(wanted) + len(consumers) + sum(len(topology.buckets(worker)) for worker in workers)
     return Checkup(part="NATS", looked_at=looked_at, faults=sorted_faults(faults))
+
+
+async def _copies_held(client: NatsClient) -> tuple[int, list[FoundFault]]:
+    """How many streams the servers tell of, and what is wrong with their copies and their room."""
+    try:
+        streams, seen = await _streams(client)
+        again = seen
+        if any(each.behind or not each.goes_on for each in seen):
+            await asyncio.sleep(LOOK_AGAIN)
+            streams, again = await _streams(client)
+        account = await client.api("INFO")
+    except JetStreamError as error:
+        if error.code != NOBODY_LEADS:
+            raise
+        return 1, [FoundFault(fault="QuorumLost", where="JetStream", message=str(error))]
+    found = [*replicas.faults_of(seen, again), *replicas.full_streams(streams)]
+    most = account.get("limits", {}).get("max_storage", 0)
+    return len(again), [*found, *replicas.full("account of NATS", account.get("storage", 0), most)]
+
+
+async def _streams(client: NatsClient) -> tuple[list[dict[str, Any]], list[replicas.StreamCopies]]:
+    """Each stream of ours as JetStream has it, and its copies; also of those that no server tells of."""
+    found: list[dict[str, Any]] = []
+    silent: list[str] = []
+    told = True
+    while told:
+        page = await client.api("STREAM.LIST", {"offset": len(found) + len(silent)})
+        streams, missing = page["streams"] or [], page.get("missing") or []
+        found += streams
+        silent += missing
+        told = len(found) + len(silent) < page["total"] and bool(streams or missing)
+    ours = [each for each in found if each["config"]["name"].startswith(OURS)]
+    return ours, [*map(replicas.copies_of, ours), *(replicas.silent(each) for each in silent if each.startswith(OURS))]
 
 
 async def looks(
