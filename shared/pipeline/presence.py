@@ -1,8 +1,11 @@
 """The presence of all that a worker needs in NATS: its streams, its consumers, the buckets that it reads.
 
 NATS tells nobody that a stream was deleted or emptied. So a worker looks every few seconds. While something is missing
-it is not ready and says what; it makes it again, if it may. Views notice by themselves that their bucket was made anew;
-one whose bucket lost entries is told to read it again. What is gone from a bucket its owner writes again.
+it is not ready and says what; it makes it again, if it may. Nor is it ready when NATS has not answered for a while:
+behind a leaf node, or where most servers of a cluster are away, the connection is well, and nothing can be done.
+
+Views notice by themselves that their bucket was made anew; one whose bucket lost entries is told to read it again. What
+is gone from a bucket its owner writes again.
 """
 
 import asyncio
@@ -21,16 +24,21 @@ log = logging.getLogger("moorage.runner")
 WAIT = 2.0  # seconds between two looks of who cannot begin yet
 LOOK_EVERY = 5.0
 """Seconds between two looks of who is at work: some ten requests each, of every copy."""
+SILENT_AFTER = 10.0
+"""Seconds without an answer: a cluster that chooses another leader is silent for some of them."""
 
 
 class Presence:
-    """Looks for what a worker needs; `missing` names what was not there at the last look.
+    """Looks for what a worker needs; `missing` names what was not there at the last look, and `silent` says why nothing
+    is known any more, if so.
 
     `provision` makes it again; None: that is for an administrator to do.
     """
 
     def __init__(self, worker: Worker, bus: Bus, store: Store, provision: Callable[[], Awaitable[None]] | None) -> None:
         self.missing: tuple[str, ...] = ()
+        self.silent = ""
+        self._answered_at = asyncio.get_running_loop().time()
         self._bus = bus
         self._store = store
         self._provision = provision
@@ -63,13 +71,18 @@ class Presence:
 
     async def _look(self, views: Mapping[str, View[Any]]) -> bool:
         """True if all is there, as far as NATS says so. Raises `Forbidden` where permissions deny to look."""
+        clock = asyncio.get_running_loop().time
         try:
-            return await self._all_there(views)
+            found = await self._all_there(views)
         except Forbidden:
             raise
         except BusError as error:
             log.warning("NATS does not say what is there", extra={"error": str(error)})
+            if clock() - self._answered_at >= SILENT_AFTER:
+                self.silent = str(error)
             return False
+        self.silent, self._answered_at = "", clock()
+        return found
 
     async def _all_there(self, views: Mapping[str, View[Any]]) -> bool:
         missing = await self._bus.missing(self._streams, self._consumers)

@@ -68,6 +68,8 @@ class Running:
             return f"{self.worker.name} has no connection to NATS"
         if self.presence.missing:
             return f"{self.worker.name} misses in NATS: {', '.join(self.presence.missing)}"
+        if self.presence.silent:
+            return f"{self.worker.name} is not told what is there: {self.presence.silent}"
         return "" if self.state == "running" else f"{self.worker.name} is {self.state}"
 
     async def start(self, deps: Any, tasks: asyncio.TaskGroup) -> None:
