@@ -22,7 +22,7 @@ class NatsCluster:
     """The servers by name."""
 
     def __init__(self, folder: Path, *, monitoring: bool = False) -> None:
-        ports = _free_ports(3 * len(NAMES))
+        ports = free_ports(3 * len(NAMES))
         shown = [f"127.0.0.1:{port}" for port in ports[2 * len(NAMES) :]] if monitoring else []
         self._folder = folder
         routes = [f"nats://127.0.0.1:{port}" for port in ports[: len(NAMES)]]
@@ -109,7 +109,8 @@ async def _client(url: str) -> AsyncIterator[NatsClient]:
         await client.close()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """So many ports of loopback that are free just now, each another."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
