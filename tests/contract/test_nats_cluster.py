@@ -1,6 +1,7 @@
 """Three NATS servers with three copies of everything, as docs/deploy.md recommends: one of them may go."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from shared.broker.claims import CLAIM_ABOVE, payload_of, send
 from shared.broker.nats.bus import NatsBus
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.store import NatsStore
+from shared.broker.store import Bucket
 from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS
 from shared.process.settings import ProvisionSettings
@@ -74,3 +76,38 @@ async def test_messages_and_large_payloads_outlive_the_loss_of_the_server_that_l
         found = dict([await received.get(), await received.get()])
     await consumption.drain(5)
     assert found == {"moorage.pipeline.test.before": LARGE, "moorage.pipeline.test.after": LARGE}
+
+
+async def test_what_is_read_from_a_bucket_is_whole_also_while_a_server_with_an_empty_disk_catches_up(
+    bus: NatsBus, cluster: NatsCluster
+) -> None:
+    store = NatsStore(bus.client, replicas=len(NAMES))
+    bucket = Bucket(name="large", description="", holds=bytes, owner="test")
+    await store.provision((bucket,))
+    raw, keys = store.raw(bucket), {f"k{number}" for number in range(200)}
+    await asyncio.gather(*(raw.put(key, b"x" * 50_000) for key in sorted(keys)))
+    await cluster.whole()
+    wiping = asyncio.create_task(cluster.wipe("b"))
+    whole = asyncio.create_task(_after(wiping, cluster))
+
+    async def read_on() -> int:
+        times = 0
+        while not whole.done():
+            async with asyncio.timeout(60), contextlib.aclosing(raw.watch()) as news:
+                found = set()
+                async for each in news:
+                    if each is None:
+                        break
+                    found.add(each.key)
+            assert found == keys
+            times += 1
+        return times
+
+    times = await asyncio.gather(*(read_on() for _ in range(4)))
+    await whole
+    assert all(times)
+
+
+async def _after(wiping: "asyncio.Task[None]", cluster: NatsCluster) -> None:
+    await wiping
+    await cluster.whole()

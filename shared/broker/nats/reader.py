@@ -72,7 +72,6 @@ class StreamReader:
         self.lost = False
 
     async def __aenter__(self) -> "StreamReader":
-        self._name = f"watch-{uuid.uuid4().hex[:16]}"
         self._pending = await self._create()
         self._pull = Pull(
             self._client,
@@ -118,9 +117,11 @@ class StreamReader:
         self._queue.put_nowait(None)
 
     async def _create(self) -> int:
-        """Make the consumer, however long it takes for the stream to be there; returns how many messages wait."""
+        """Make the consumer, however long it takes for the stream to be there; returns how many messages wait.
+
+        By another name each time: one may have been given to a server that went away just then, and waits for it.
+        """
         config = {
-            "name": self._name,
             **self._start,
             "ack_policy": "none",
             "filter_subject": self._subject,
@@ -128,9 +129,10 @@ class StreamReader:
             "num_replicas": 1,
             "inactive_threshold": int(60e9),
         }
-        request = {"stream_name": self._stream, "config": config}
         pause = 0.05
         while True:
+            self._name = f"watch-{uuid.uuid4().hex[:16]}"
+            request = {"stream_name": self._stream, "config": {"name": self._name, **config}}
             try:
                 answer = await self._client.api(f"CONSUMER.CREATE.{self._stream}.{self._name}.{self._subject}", request)
                 return int(answer["num_pending"])

@@ -11,6 +11,7 @@ import msgspec
 from shared.broker.bus import ID_HEADER, BusError
 from shared.broker.nats.answers import JetStreamError, api_answer, position_of, status_of
 from shared.broker.nats.client import NatsClient
+from shared.broker.nats.extent import Extent, extent, is_behind
 from shared.broker.nats.pull import PullSettings
 from shared.broker.nats.reader import LAST, StreamReader
 from shared.broker.nats.streams import ensure_stream, stored, stream_info
@@ -80,10 +81,11 @@ class NatsBucket(RawBucket):
         known: dict[str, int] = {}  # what was delivered as present
         synced = False
         while True:
+            there = await extent(self._client, self._stream)
             async with StreamReader(self._client, self._stream, self._below(""), LAST, self._pull) as reader:
                 if synced:
                     found = [self._delivered(message) async for message in reader.present()]
-                    if reader.lost:
+                    if reader.lost or await self._is_behind(found, there):
                         continue
                     # First what is not there any more: it was lost, or deleted so long ago that its tombstone is gone.
                     for key in known.keys() - {raw.key for raw in found}:
@@ -92,9 +94,12 @@ class NatsBucket(RawBucket):
                         if known.get(raw.key) != raw.revision if raw.value is not None else raw.key in known:
                             yield _remember(known, raw)
                 else:
+                    read = Extent()
                     async for message in reader.present():
-                        yield _remember(known, self._delivered(message))
-                    if reader.lost:
+                        raw = self._delivered(message)
+                        read = read.with_one(raw.revision)
+                        yield _remember(known, raw)
+                    if reader.lost or await is_behind(self._client, self._stream, self._below(""), read, there):
                         continue
                     synced = True
                     yield None
@@ -103,10 +108,16 @@ class NatsBucket(RawBucket):
 
     async def _entries_by_consumer(self, prefix: str) -> list[Raw]:
         while True:
+            there = await extent(self._client, self._stream)
             async with StreamReader(self._client, self._stream, self._below(prefix), LAST, self._pull) as reader:
                 found = [self._delivered(message) async for message in reader.present()]
-                if not reader.lost:
+                if not reader.lost and not await self._is_behind(found, there, prefix):
                     return [raw for raw in found if raw.value is not None]
+
+    async def _is_behind(self, found: list[Raw], there: Extent, prefix: str = "") -> bool:
+        read = Extent(len(found), max((raw.revision for raw in found), default=0))
+        before = there._replace(messages=0) if prefix else there
+        return await is_behind(self._client, self._stream, self._below(prefix), read, before)
 
     async def _direct_get(self, request: Mapping[str, Any]) -> list[Raw] | None:
         """Messages from any copy of the stream, deletions among them; None where they are too many."""

@@ -46,6 +46,14 @@ class Ward:
             subject = f"moorage.pipeline.requested.root.n.p{self._published}"
             await self.bus.publish(subject, b"x" * 1000, id=subject)
 
+    async def follower(self, servers: NatsCluster) -> str:
+        """A server that neither leads the pipeline nor has our connection."""
+        leader = (await self.client.api("STREAM.INFO.MOORAGE_PIPELINE"))["cluster"]["leader"]
+        connected = self.client._nc.connected_url
+        return next(
+            name for name, each in servers.servers.items() if name != leader and f":{connected.port}" not in each.url
+        )
+
     async def faults(self) -> dict[str, list[FoundFault]]:
         found: dict[str, list[FoundFault]] = {}
         for each in (await queues.examine(self.bus, self.store, (), lag=60.0)).faults:
@@ -83,12 +91,13 @@ async def test_servers_that_are_away_or_behind_and_streams_without_most_of_their
     ward: Ward, servers: NatsCluster
 ) -> None:
     await ward.tells({})
-    paused = servers.servers["b"].pid
+    name = await ward.follower(servers)
+    paused = servers.servers[name].pid
     assert paused is not None
     os.kill(paused, signal.SIGSTOP)
     try:
         await ward.publish(20)
-        await ward.tells({"ReplicaBehind": ["server b"]})
+        await ward.tells({"ReplicaBehind": [f"server {name}"]})
     finally:
         os.kill(paused, signal.SIGCONT)
     await ward.tells({})
