@@ -8,8 +8,8 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from services.cli.diagnosing.replicas import full
 from services.cli.diagnosing.faults import Checkup, FoundFault, sorted_faults
+from services.cli.diagnosing.replicas import full
 
 ANSWER_WITHIN = 5.0  # seconds
 MOST_BYTES = 1 << 20  # of an answer
