@@ -80,6 +80,7 @@ ELSEWHERE: dict[str, dict[Call, str]] = {
         ("update", "placements/finalizers"): _OWNER,
         ("list", "placementdecisions"): _SLICES,
         ("get", "synctargets"): "where a target does not come back",
+        ("get", "placementbindings"): "where somebody else may have written it since",
     },
     "status": {
         ("list", "placementdecisions"): _SLICES,
