@@ -12,6 +12,7 @@ from services.decision.ledger import Crowded, Ledger, Superseded, Written
 from services.decision.memory import Record
 from services.decision.settings import DecisionSettings
 from services.decision.settling import settle, uphold
+from services.decision.unfulfilled import cluster_request, requested_since
 from services.decision.vanished import VanishedWorkspaces
 from shared.api import PlacementDecisionStatus
 from shared.broker.bus import Retry
@@ -92,6 +93,9 @@ class Decider:
         except (Crowded, Incomplete) as error:
             raise Retry(self.settings.contended_retry_seconds, str(error)) from None
         status, bound = outcome.status, set(message.request.bound)
+        if status.requested_since and message.proposal.missing is not None:
+            wanted = cluster_request(message.request, message.proposal.missing, status)
+            await self.decisions.requests.ask(ref, wanted)
         selected, digest = core.selected_ids(status), status.input_digest
         news = core.decided(message, outcome.taken, outcome.refusal, current_trace(), status)
         if outcome.refusal is not None:
@@ -131,6 +135,13 @@ class Decider:
             return Recorded(refusal=settled.refusal)
         await self._ensure_complete(since, settled.reserved)
         status = core.record(message, settled.taken, settled.refusal, before, self.clock())
+        requested = before.requested_since if before is not None else None
+        same = known is not None and known.uid == head.uid
+        status = msgspec.structs.replace(
+            status, requested_since=requested_since(message, status, requested if same else None)
+        )
+        if requested and not status.requested_since:  # before nobody knows of it any more
+            await self.decisions.requests.withdraw(ref, head.attempt)
         try:
             await self.decisions.write(ref, head.uid, status, known)
         except ApiError as error:

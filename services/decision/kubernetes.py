@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from services.decision import bound
+from services.decision.cluster_requests import ClusterRequests
 from services.decision.emission import Emission
 from services.decision.memory import Memory, Record
 from shared.api import (
@@ -49,6 +50,7 @@ class Decisions:
         self._hub = hub
         self._emission = emission
         self.memory = Memory()
+        self.requests = ClusterRequests(hub)
 
     async def read(self, ref: PlacementRef) -> Record | None:
         """What was decided last, as the API server has it now; None where there is nothing."""

@@ -110,6 +110,11 @@ async def emit(decider: Decider) -> None:
         await decider.decisions.emit(path)
 
 
+async def put_requests_in_order(decider: Decider) -> None:
+    """Withdraw ClusterRequests that nobody wants any more, where there may be any."""
+    await decider.decisions.requests.put_in_order({entry.value.path for entry in decider.workspaces.entries.values()})
+
+
 async def forget_released(decider: Decider) -> None:
     """Delete what was released so long ago that nobody can be about to take it with an older head."""
     before = decider.clock() - decider.settings.forget_released_seconds

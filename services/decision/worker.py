@@ -132,6 +132,12 @@ async def emit(deps: Decider) -> None:
     await upkeep.emit(deps)
 
 
+@worker.every(lambda settings: settings.release_seconds)
+async def put_requests_in_order(deps: Decider) -> None:
+    """Withdraw ClusterRequests that were left behind."""
+    await upkeep.put_requests_in_order(deps)
+
+
 @worker.every(lambda settings: settings.hold_check_seconds)
 async def end_holds(deps: Decider) -> None:
     """Give back what was held for long enough."""

@@ -12,6 +12,7 @@ from services.scheduler.division import divide, runs_there
 from services.scheduler.domains import constraints_of, domains_of, targets_are
 from services.scheduler.filtering import filtered, rejected
 from services.scheduler.filters import Exclusion
+from services.scheduler.missing import missing
 from services.scheduler.overriding import Overriding, beside_forced, insist, overriding, within_quotas
 from services.scheduler.passing import passed_over
 from services.scheduler.ranking import Ranking, Refused, Wanted, order, rank, staying_on, wanted
@@ -136,7 +137,17 @@ def schedule(
         return draft.outcome(proposal)
 
     found = outcome(assuming=True)
-    return outcome(assuming=False) if found.proposal.refusal and snapshot.taken.assumed_in else found
+    found = outcome(assuming=False) if found.proposal.refusal and snapshot.taken.assumed_in else found
+    return found if request.spec.when_unfulfilled == "Wait" else _with_missing(found)
+
+
+def _with_missing(found: Outcome) -> Outcome:
+    """The same, with what is missing where it is a refusal."""
+    refusal = found.proposal.refusal
+    if refusal is None or found.candidates is None:
+        return found
+    shortfall = missing(refusal.code, found.candidates, found.feasible, found.ranking)
+    return replace(found, proposal=msgspec.structs.replace(found.proposal, missing=shortfall))
 
 
 def _present(

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from shared.api.binding import PlacementBinding
+from shared.api.cluster_request import ClusterRequest
 from shared.api.decision import PlacementDecision
 from shared.api.meta import ApiObject
 from shared.api.override import PlacementOverride
@@ -26,6 +27,7 @@ KINDS: dict[str, type[ApiObject]] = {
     "PlacementRevision": PlacementRevision,
     "PlacementOverride": PlacementOverride,
     "WorkloadKind": WorkloadKind,
+    "ClusterRequest": ClusterRequest,
 }
 
 Object = TypeVar("Object", bound=ApiObject)
@@ -85,6 +87,11 @@ def decode_revision(source: Source) -> PlacementRevision:
 def decode_decision(source: Source) -> PlacementDecision:
     """A PlacementDecision; see `decode`."""
     return decode(PlacementDecision, source)
+
+
+def decode_clusterrequest(source: Source) -> ClusterRequest:
+    """A ClusterRequest; see `decode`."""
+    return decode(ClusterRequest, source)
 
 
 def decode_binding(source: Source) -> PlacementBinding:

@@ -194,6 +194,10 @@ class PlacementDecisionStatus(ApiStruct, frozen=True, kw_only=True):
             max_length=63,
         ),
     ] = ""
+    requested_since: Annotated[
+        Time | None,
+        Meta(description="Since when a ClusterRequest of this name asks for what is missing; absent: there is none."),
+    ] = None
     decided_at: Annotated[Time | None, Meta(description="When it was decided.")] = None
     duration_milliseconds: Annotated[float, Meta(description="From request to decision, in milliseconds.", ge=0)] = 0.0
     history: Annotated[

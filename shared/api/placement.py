@@ -315,6 +315,13 @@ class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
             "was made anew in the workspace is made anew in any case, but for claims and what has claim templates."
         ),
     ] = "Fail"
+    when_unfulfilled: Annotated[
+        Literal["Wait", "Request"],
+        Meta(
+            description="Where nothing fits: Wait until something does, or also Request what is missing, by a "
+            "ClusterRequest of the Placement's name."
+        ),
+    ] = "Wait"
     suspend: Annotated[bool, Meta(description="If true, nothing is decided or changed for now.")] = False
     priority: Annotated[
         int,

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from shared.api.binding import PlacementBinding
+from shared.api.cluster_request import ClusterRequest
 from shared.api.decision import PlacementDecision
 from shared.api.meta import ApiObject
 from shared.api.override import PlacementOverride
@@ -169,5 +170,21 @@ RESOURCES = (
             _AGE,
         ),
         status=False,
+    ),
+    Resource(
+        ClusterRequest,
+        "clusterrequests",
+        "clr",
+        "Namespaced",
+        (
+            Column("Missing", ".spec.missing.targets", "integer"),
+            Column("CPU", ".spec.missing.resources.cpu"),
+            Column("Memory", ".spec.missing.resources.memory"),
+            Column("Reason", ".spec.reason"),
+            Column("Accepted", _condition("Accepted")),
+            Column("Provisioned", _condition("Provisioned")),
+            Column("Since", ".spec.since", "date"),
+            Column("Message", ".spec.message", priority=1),
+        ),
     ),
 )

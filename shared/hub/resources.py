@@ -24,6 +24,9 @@ BINDINGS = Resource(GROUP, VERSION, "placementbindings", kind="PlacementBinding"
 REVISIONS = Resource(GROUP, VERSION, "placementrevisions", kind="PlacementRevision")
 
 
+CLUSTER_REQUESTS = Resource(GROUP, VERSION, "clusterrequests", kind="ClusterRequest")
+
+
 OVERRIDES = Resource(GROUP, VERSION, "placementoverrides", namespaced=False, kind="PlacementOverride")
 
 

@@ -51,3 +51,9 @@ def _finite(number: float, given: object) -> float:
     if not math.isfinite(number):
         raise QuantityError(f"{given!r} is out of range for a quantity")
     return number
+
+
+def format_quantity(amount: float) -> str:
+    """An amount as a quantity, to a thousandth: `1500m`, `4`."""
+    thousandths = round(amount * 1000)
+    return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)

@@ -67,14 +67,27 @@ class Refusal(Value, frozen=True, kw_only=True):
     stage: str = ""
 
 
+class Shortfall(Value, frozen=True, kw_only=True):
+    """What would do where nothing fits: so many more targets, with these `resources` free in each (base units).
+
+    `replicas` is how many of them each must have room for where they are divided; None where each runs everything.
+    """
+
+    targets: int
+    replicas: int | None = None
+    resources: Resources = {}
+
+
 class Proposal(Value, frozen=True, kw_only=True):
-    """What the scheduler would do: the selected targets, ranked alternates, or a refusal."""
+    """What the scheduler would do: the selected targets, ranked alternates, or a refusal; with what is `missing`, where
+    the Placement has that requested and more targets would help."""
 
     strategy: str
     selected: tuple[Choice, ...] = ()
     alternates: tuple[Choice, ...] = ()
     feasible: int = 0
     refusal: Refusal | None = None
+    missing: Shortfall | None = None
 
 
 class Reservation(Value, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import msgspec
 from services.cli.explaining import remedies
 from shared.api import (
     AppliedOverride,
+    ClusterRequest,
     HistoryEntry,
     Placement,
     PlacementDecisionStatus,
@@ -70,12 +71,25 @@ class ExplainedRejection(_Explained, frozen=True, kw_only=True):
     apply: tuple[dict[str, Any], ...] = ()
 
 
+class ExplainedRequest(_Explained, frozen=True, kw_only=True):
+    """What is asked for by a ClusterRequest, and what whoever provides clusters says of it.
+
+    `targets` is 0 where only the decision is at hand, which says since when it is asked for and no more.
+    """
+
+    since: str
+    targets: int = 0
+    replicas: int | None = None
+    resources: dict[str, str] = {}
+    conditions: tuple[str, ...] = ()
+
+
 class Explanation(_Explained, frozen=True, kw_only=True):
     """Why a placement is where it is, and why not elsewhere.
 
     `outdated` is true where a newer version of the Placement is not decided yet. `refusal` is why the last attempt
-    decided nothing; what was chosen before stays. `overrides` are operators'. `conditions` says what keeps it from
-    being Ready.
+    decided nothing; what was chosen before stays. `overrides` are operators'. `request` is what is asked for where
+    nothing fits. `conditions` says what keeps it from being Ready.
     """
 
     workspace: str
@@ -97,6 +111,7 @@ class Explanation(_Explained, frozen=True, kw_only=True):
     alternates: tuple[ExplainedTarget, ...] = ()
     rejected: tuple[ExplainedRejection, ...] = ()
     overrides: tuple[AppliedOverride, ...] = ()
+    request: ExplainedRequest | None = None
     conditions: tuple[str, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
 
@@ -106,8 +121,13 @@ class Explanation(_Explained, frozen=True, kw_only=True):
         return tuple(each for each in self.alternates if each.passed_over)
 
 
-def explain(workspace: str, placement: Placement, decision: PlacementDecisionStatus | None) -> Explanation:
-    """The explanation of a placement whose decision is on record, or is not yet."""
+def explain(
+    workspace: str,
+    placement: Placement,
+    decision: PlacementDecisionStatus | None,
+    request: ClusterRequest | None = None,
+) -> Explanation:
+    """The explanation of a placement whose decision is on record, or is not yet; with its ClusterRequest, if any."""
     metadata, status = placement.metadata, placement.status
     found = decision or PlacementDecisionStatus()
     requester = requester_of(placement)
@@ -134,6 +154,7 @@ def explain(workspace: str, placement: Placement, decision: PlacementDecisionSta
         alternates=tuple(_target(each, health) for each in found.alternates),
         rejected=tuple(_rejection(reason, each, username, in_tree) for reason, each in _most_first(found.rejected)),
         overrides=found.overrides,
+        request=_request(found.requested_since, request),
         conditions=tuple(_troubles(placement)),
         history=found.history,
     )
@@ -204,6 +225,24 @@ def _rejection(reason: str, found: Rejection, requester: str, in_tree: bool) -> 
         messages=found.messages,
         helps=remedies.against(reason),
         apply=remedies.manifest(reason, found.messages, requester, in_tree=in_tree),
+    )
+
+
+def _request(since: str | None, request: ClusterRequest | None) -> ExplainedRequest | None:
+    if since is None:
+        return None
+    if request is None:
+        return ExplainedRequest(since=since)
+    missing = request.spec.missing
+    return ExplainedRequest(
+        since=since,
+        targets=missing.targets,
+        replicas=missing.replicas,
+        resources={name: str(amount) for name, amount in missing.resources.items()},
+        conditions=tuple(
+            f"{each.type}={each.status} {each.reason}: {each.message}".rstrip(": ")
+            for each in request.status.conditions
+        ),
     )
 
 

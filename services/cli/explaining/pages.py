@@ -1,7 +1,7 @@
 """An explanation for a terminal: tables as wide as it is, and colour on a terminal alone."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from rich.console import Console
@@ -9,10 +9,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.explaining.explanation import ExplainedOutcome, ExplainedRejection, ExplainedTarget, Explanation
+from services.cli.explaining.explanation import (
+    ExplainedOutcome,
+    ExplainedRejection,
+    ExplainedRequest,
+    ExplainedTarget,
+    Explanation,
+)
 from services.cli.support.output import printable
 from shared.api import AppliedOverride
+from shared.kube.quantity import parse_quantity
 from shared.model.policy import EXEMPT
+from shared.model.resources import spoken
 
 STYLES: dict[ExplainedOutcome, str] = {"Placed": "green", "Refused": "yellow", "Idle": "dim", "Undecided": "yellow"}
 WIDTH_ELSEWHERE = 160
@@ -50,6 +58,8 @@ def show(out: Console, found: Explanation, *, wide: bool = False) -> None:
         helps = f"{found.refusal}: {found.meaning or 'a reason that this version does not know'}"
         out.print(Padding(Text(helps, "yellow"), INDENT, expand=False))
         _helps(out, found.helps)
+    if found.request is not None:
+        _lines(out, "Asked for (ClusterRequest)", _asked_for(found.request))
     if found.selected:
         heading = "Still in (nothing better could be decided)" if found.refusal else "Chosen"
         _targets(out, heading, found.selected, wide=wide)
@@ -144,6 +154,17 @@ def _lines(out: Console, heading: str, lines: Iterable[str]) -> None:
         out.print(Text(f"\n{heading}", "bold"))
         for line in lines:
             out.print(Padding(Text(printable(line)), INDENT, expand=False))
+
+
+def _asked_for(request: ExplainedRequest) -> Iterator[str]:
+    if not request.targets:
+        yield f"since {request.since}"
+        return
+    many = "a target" if request.targets == 1 else f"{request.targets} targets, each"
+    amounts = ", ".join(f"{name} {spoken(name, parse_quantity(each))}" for name, each in request.resources.items())
+    replicas = "" if request.replicas is None else f" for {request.replicas} replicas"
+    yield f"{many} with {amounts or 'room'} free{replicas}, since {request.since}"
+    yield from request.conditions or ("nobody has said anything of it yet",)
 
 
 def _when(found: Explanation) -> str:

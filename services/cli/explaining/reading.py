@@ -8,9 +8,16 @@ from services.cli.explaining.explanation import Explanation, explain
 from services.cli.offline.objects import decoded, name_of, workspace_of
 from services.cli.support.errors import CommandError, UsageError
 from services.cli.support.manifests import is_ours, of_kind
-from shared.api import Placement, PlacementDecision, PlacementDecisionStatus, decode_decision, decode_placement
+from shared.api import (
+    ClusterRequest,
+    Placement,
+    PlacementDecision,
+    PlacementDecisionStatus,
+    decode_decision,
+    decode_placement,
+)
 from shared.hub.decisions import IncompleteDecision, read_decision
-from shared.hub.resources import DECISIONS, PLACEMENTS
+from shared.hub.resources import CLUSTER_REQUESTS, DECISIONS, PLACEMENTS
 from shared.hub.slices import joined
 from shared.kube.errors import ApiError
 
@@ -32,7 +39,19 @@ async def one(client: "Client", workspace: str, namespace: str, name: str) -> Ex
         decision = await read_decision(client, name, namespace)
     except IncompleteDecision as error:
         decision = error.first
-    return explain(workspace, placement, _status(decision, placement.metadata.uid))
+    status = _status(decision, placement.metadata.uid)
+    asked = status is not None and status.requested_since is not None
+    return explain(workspace, placement, status, await _request(client, namespace, name) if asked else None)
+
+
+async def _request(client: "Client", namespace: str, name: str) -> ClusterRequest | None:
+    """What is asked for; None where it cannot be read."""
+    try:
+        return await client.get(CLUSTER_REQUESTS, name, namespace, type=ClusterRequest)
+    except ApiError as error:
+        if error.not_found or error.forbidden:
+            return None
+        raise
 
 
 async def several(client: "Client", workspace: str, namespace: str) -> list[Explanation]:

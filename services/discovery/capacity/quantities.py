@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from shared.api import Quantity
-from shared.kube.quantity import parse_quantity
+from shared.kube.quantity import format_quantity, parse_quantity
 from shared.model.resources import Resources
 
 MOST_RESOURCES = 64  # kinds of resources that are added up of one cluster: a node has about ten
@@ -29,5 +29,4 @@ def amounts(quantities: Mapping[str, str | int]) -> Resources:
 
 def quantities(resources: Resources) -> dict[str, Quantity]:
     """Amounts as quantities, exact to a thousandth."""
-    thousandths = {name: round(amount * 1000) for name, amount in sorted(resources.items())}
-    return {name: f"{each}m" if each % 1000 else str(each // 1000) for name, each in thousandths.items()}
+    return {name: format_quantity(amount) for name, amount in sorted(resources.items())}

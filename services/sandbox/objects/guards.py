@@ -20,6 +20,7 @@ COLLECTORS = (
 WRITERS = {
     f"placementdecisions.{GROUP}": "decision",
     f"placementdecisions.{GROUP}/status": "decision",  # which a hub has until its CRDs are upgraded from 0.1
+    f"clusterrequests.{GROUP}": "decision",  # their status is of whoever provides clusters
     f"placementbindings.{GROUP}": "binding",
     f"placementbindings.{GROUP}/status": "binding",
     f"placementrevisions.{GROUP}": "binding",

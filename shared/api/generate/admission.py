@@ -12,6 +12,7 @@ Hub = Literal["kubernetes", "kcp"]
 WRITERS: Final = {
     "placementdecisions": "decision",
     "placementdecisions/status": "decision",  # which a hub has until its CRDs are upgraded from 0.1
+    "clusterrequests": "decision",  # their status is of whoever provides clusters
     "placementbindings": "binding",
     "placementbindings/status": "binding",
     "placementrevisions": "binding",

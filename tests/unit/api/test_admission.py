@@ -116,7 +116,7 @@ def test_a_record_of_an_earlier_release_still_reads():
 
 
 MINE = {
-    "decision": ("placementdecisions", "placementdecisions/status"),
+    "decision": ("placementdecisions", "placementdecisions/status", "clusterrequests"),
     "binding": ("placementbindings", "placementbindings/status", "placementrevisions"),
     "status": ("placements/status", "placementpolicies/status"),
     "controller": ("placementoverrides/status", "policyexceptions/status"),
@@ -212,7 +212,7 @@ def test_the_garbage_collector_takes_owners_off_and_writes_no_status():
     info = {"username": "system:serviceaccount:kube-system:generic-garbage-collector"}
     taken_off = {**BEFORE, "metadata": {"name": "web", "ownerReferences": []}}
     assert {what for what in GUARDED if may_write(info, what, taken_off)} == {
-        "placementdecisions", "placementbindings", "placementrevisions",
+        "placementdecisions", "placementbindings", "placementrevisions", "clusterrequests",
     }  # fmt: skip
 
 

@@ -107,6 +107,12 @@ def test_each_kind_has_its_decoder(name, kind):
             "reason": "because",
             "expiresAt": "2027-01-01T00:00:00Z",
         },
+        "ClusterRequest": {
+            "placementRef": {"name": "a"},
+            "since": "2026-01-01T00:00:00Z",
+            "reason": "TooFewTargets",
+            "missing": {"targets": 1},
+        },
         "PlacementRevision": {"placementRef": {"name": "a"}, "revision": "r"},
         "PlacementOverride": {"type": "Force", "targets": [{"name": "b"}], "reason": "because"},
     }

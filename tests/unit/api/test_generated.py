@@ -143,6 +143,7 @@ def test_each_kind_is_served_under_its_names():
         "PlacementRevision": (["plr"], "Namespaced"),
         "PlacementOverride": (["plo"], "Cluster"),
         "WorkloadKind": (["wk"], "Cluster"),
+        "ClusterRequest": (["clr"], "Namespaced"),
     }
     assert set(served) == set(KINDS)
 

@@ -1,0 +1,147 @@
+"""ClusterRequests on the hub: what is missing for Placements that nothing fits, as long as it is.
+
+The decision says that there is one before it is written, and that there is none only once it is deleted. So whoever is
+killed in between leaves what the next delivery of the same message makes good. What that misses (a request that was
+under way for long, a Placement that was suspended) is looked for where there may be any: everywhere once in the life of
+a process, then where there were some.
+"""
+
+import logging
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from services.decision import unfulfilled
+from shared.api import ApiObject, ClusterRequest, Placement, PlacementDecision, to_dict
+from shared.hub.hub import Hub
+from shared.hub.names import field_manager, slice_name
+from shared.hub.resources import CLUSTER_REQUESTS, DECISIONS, PLACEMENTS
+from shared.kube.client import Client
+from shared.kube.errors import ApiError, KubeError
+from shared.kube.resources import Resource
+from shared.model.refs import PlacementRef
+
+T = TypeVar("T", bound=ApiObject)
+log = logging.getLogger("moorage.decision")
+
+FIELD_MANAGER = field_manager("decision")
+TRIES = 5
+"""Of a write that others write into: each is upon what was read anew."""
+
+
+class ClusterRequests:
+    """Writes and deletes them. Failures are logged and made up for; none is raised, so that no decision waits."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._without: set[str] = set()
+        """Workspaces that had none when they were looked at, and were given none here since."""
+
+    async def ask(self, ref: PlacementRef, wanted: ClusterRequest) -> None:
+        """Ask for what is missing, unless a newer attempt has spoken."""
+        self._without.discard(ref.workspace)
+        client = self._hub.at(ref.workspace)
+        try:
+            for _ in range(TRIES):
+                there = await _get(client, CLUSTER_REQUESTS, ref, ClusterRequest)
+                if there is None:
+                    done = await _done(client.create(CLUSTER_REQUESTS, to_dict(wanted), field_manager=FIELD_MANAGER))
+                elif unfulfilled.uid_of(there) != unfulfilled.uid_of(wanted):
+                    await _delete(client, there)  # of an earlier Placement of that name: what was said of it goes, too
+                    done = False
+                elif unfulfilled.attempt_of(there) > unfulfilled.attempt_of(wanted):
+                    return
+                else:
+                    body = to_dict(_upon(there, wanted))
+                    done = await _done(client.replace(CLUSTER_REQUESTS, body, field_manager=FIELD_MANAGER))
+                if done:
+                    return
+        except KubeError as error:
+            _failed(ref.workspace, error)
+
+    async def withdraw(self, ref: PlacementRef, attempt: int) -> None:
+        """What was asked for before this attempt is needed no more."""
+        self._without.discard(ref.workspace)
+        client = self._hub.at(ref.workspace)
+        try:
+            for _ in range(TRIES):
+                there = await _get(client, CLUSTER_REQUESTS, ref, ClusterRequest)
+                if there is None or unfulfilled.attempt_of(there) > attempt or await _delete(client, there):
+                    return
+        except KubeError as error:
+            _failed(ref.workspace, error)
+
+    async def put_in_order(self, workspaces: Iterable[str]) -> None:
+        """Withdraw what is wanted no more, in those of the workspaces in which there may be any."""
+        known = set(workspaces)
+        self._without &= known
+        for workspace in sorted(known - self._without):
+            client = self._hub.at(workspace)
+            self._without.add(workspace)
+            try:
+                found = (await client.list(CLUSTER_REQUESTS, type=ClusterRequest)).items
+                if found:
+                    self._without.discard(workspace)
+                for each in found:
+                    await _put_in_order(client, workspace, each)
+            except KubeError as error:
+                if not (isinstance(error, ApiError) and error.not_found):  # a workspace without our kinds has none
+                    self._without.discard(workspace)
+                    _failed(workspace, error)
+
+
+async def _put_in_order(client: Client, workspace: str, there: ClusterRequest) -> None:
+    """Delete it where it is wanted no more, unless it was written since it was read."""
+    ref = PlacementRef(workspace=workspace, namespace=there.metadata.namespace, name=there.metadata.name)
+    placement = await _get(client, PLACEMENTS, ref, Placement)
+    first = msgspec.structs.replace(ref, name=slice_name(ref.name, "", 0))
+    decision = await _get(client, DECISIONS, first, PlacementDecision)
+    if not unfulfilled.still_wanted(there, placement, decision):
+        await _delete(client, there)
+
+
+def _upon(there: ClusterRequest, wanted: ClusterRequest) -> ClusterRequest:
+    """What is written upon what is there: others' labels and annotations stay."""
+    metadata = msgspec.structs.replace(
+        there.metadata,
+        labels={**there.metadata.labels, **wanted.metadata.labels},
+        annotations={**there.metadata.annotations, **wanted.metadata.annotations},
+        owner_references=wanted.metadata.owner_references,
+    )
+    return msgspec.structs.replace(wanted, metadata=metadata, status=there.status)
+
+
+async def _get(client: Client, resource: Resource, ref: PlacementRef, kind: type[T]) -> T | None:
+    try:
+        return await client.get(resource, ref.name, ref.namespace, type=kind)
+    except ApiError as error:
+        if error.absent(ref.name):
+            return None
+        raise
+
+
+async def _delete(client: Client, there: ClusterRequest) -> bool:
+    """Delete it as it was read; whether it is gone. Not where somebody wrote since."""
+    metadata = there.metadata
+    return await _done(
+        client.delete(CLUSTER_REQUESTS, metadata.name, metadata.namespace, resource_version=metadata.resource_version),
+        gone=metadata.name,
+    )
+
+
+async def _done(writing: Awaitable[object], gone: str = "") -> bool:
+    """Whether it was written; not where others were faster. One that is `gone` is deleted."""
+    try:
+        await writing
+    except ApiError as error:
+        if gone and error.absent(gone):
+            return True
+        if error.conflict or error.already_exists or error.not_found:
+            return False
+        raise
+    return True
+
+
+def _failed(workspace: str, error: KubeError) -> None:
+    log.warning("ClusterRequests are put in order later", extra={"workspace": workspace, "error": str(error)})
