@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from services import PIPELINE
 from shared.broker.nats.server import NatsServer
-from shared.hub.resources import BINDINGS, DECISIONS, PLACEMENTS, SYNCTARGETS
+from shared.hub.resources import BINDINGS, CLUSTER_REQUESTS, DECISIONS, PLACEMENTS, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.quantity import parse_quantity
@@ -280,6 +280,23 @@ async def test_a_cluster_that_the_requester_may_not_use_is_none_for_it(hub: Hub)
         return [each for each in events if each["involvedObject"]["name"] == "wide" and each["type"] == "Warning"]
 
     assert [each["message"] for each in await until(told, "an Event")] == [said["message"]]
+
+
+async def test_what_is_missing_is_asked_for_until_it_is_not(hub: Hub):
+    await hub.place("missing", targets={"count": {"min": 4}}, whenUnfulfilled="Request")
+
+    async def request() -> dict[str, Any] | None:
+        return await if_there(hub.admin.get(CLUSTER_REQUESTS, "missing", NAMESPACE))
+
+    found = await until(request, "it is asked for")
+    assert (found["spec"]["missing"]["targets"], found["spec"]["reason"]) == (2, "TooFewTargets")
+    said = {"type": "Accepted", "status": "True", "reason": "Ordered", "message": ""}
+    status = {"conditions": [{**said, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+    path = (CLUSTER_REQUESTS, "missing", {"status": status}, NAMESPACE)
+    assert (await hub.admin.merge_patch(*path, subresource="status"))["status"] == status
+    await hub.alice.merge_patch(PLACEMENTS, "missing", {"spec": {"targets": {"count": {"min": 2}}}}, NAMESPACE)
+    await until(request, "nothing is asked for", holds=lambda found: found is None)
+    await hub.ready("missing")
 
 
 async def test_a_change_is_rolled_out(hub: Hub):

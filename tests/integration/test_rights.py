@@ -75,7 +75,11 @@ ELSEWHERE: dict[str, dict[Call, str]] = {
         "while a placement selects a kind that is not served",
     ),
     "discovery": {("create", "events"): "where a target or its owner is to be told of something"},
-    "decision": {("update", "placements/finalizers"): _OWNER},
+    "decision": {
+        ("update", "placements/finalizers"): _OWNER,
+        ("update", "clusterrequests"): "where another attempt is in vain",
+        ("list", "clusterrequests"): "a minute after the start",
+    },
     "binding": {
         ("update", "placements/finalizers"): _OWNER,
         ("list", "placementdecisions"): _SLICES,
@@ -242,6 +246,11 @@ async def test_what_workers_do_takes_the_rights_of_the_manifests_and_no_others(d
             await kubectl(admin, "wait", f"{kind}/{name}", told, "--timeout=80s")
         await kubectl(admin, "apply", "-f", "-", stdin=[OVERRIDE])
         await kubectl(admin, "wait", "placementoverride/keep-out", "--for=condition=Accepted=True", "--timeout=80s")
+        wide, request = placement("wide", count=2, whenUnfulfilled="Request"), ("clusterrequest/wide", "-n", NAMESPACE)
+        await kubectl(alice, "apply", "-f", "-", stdin=[deployment("wide"), wide])
+        await kubectl(alice, "wait", *request, "--for=create", "--timeout=80s")
+        await kubectl(alice, "apply", "-f", "-", stdin=[{**wide, "spec": {**wide["spec"], "whenUnfulfilled": "Wait"}}])
+        await kubectl(alice, "wait", *request, "--for=delete", "--timeout=80s")
         assert "deployment.apps/web" in await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")
         await kubectl(alice, "delete", "placement/web", "-n", NAMESPACE, "--timeout=80s")
         assert "deployment.apps/web" not in await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")

@@ -202,6 +202,33 @@ async def test_a_tenant_that_deletes_a_binding_waits_until_its_objects_are_out(h
     assert (await hub.admin.send("GET", path))[0] == 404
 
 
+@pytest.mark.parametrize("who", ["alice", "mallory", "controller", "binding", "status"])
+async def test_nobody_asks_for_clusters_but_decision_and_whoever_may_says_what_becomes_of_it(
+    hub: Hub, who: str
+) -> None:
+    actor, name = hub.actors[who], f"asked-{who}"
+    spec = {
+        "placementRef": {"name": name},
+        "since": "2026-01-01T00:00:00Z",
+        "reason": "TooFewTargets",
+        "missing": {"targets": 1, "resources": {"cpu": "2"}},
+    }
+    body = obj("ClusterRequest", API_VERSION, name=name, spec=spec)
+    assert ALONE in await actor.refused("POST", f"{API}/clusterrequests", body)
+    await hub.actors["decision"].ok("POST", f"{API}/clusterrequests", body)
+    path = f"{API}/clusterrequests/{name}"
+    assert ALONE in await actor.refused("PATCH", path, {"spec": {"missing": {"targets": 900}}}, MERGE)
+    assert ALONE in await actor.refused("PATCH", path, {"metadata": {"labels": {"a": "b"}}}, MERGE)
+    accepted = {"type": "Accepted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    both = {"spec": {"missing": {"targets": 900}}, "status": {"conditions": [accepted]}}
+    await hub.alice.ok("PATCH", f"{path}/status", both, MERGE)
+    found = await hub.admin.ok("GET", path)
+    assert found["spec"]["missing"] == spec["missing"]
+    assert found["status"] == {"conditions": [accepted]}
+    await hub.alice.ok("DELETE", path)
+    assert (await hub.admin.send("GET", path))[0] == 404
+
+
 async def test_a_tenant_may_delete_a_decision_which_begins_anew(hub: Hub) -> None:
     path = await hub.decided("begun")
     await hub.alice.ok("DELETE", path)

@@ -46,6 +46,7 @@ PLATFORM = "root:platform"
 TEAM = "root:team"
 RIVAL = "root:rival"
 KINDS = (
+    "clusterrequests",
     "placementbindings",
     "placementdecisions",
     "placementoverrides",
@@ -59,7 +60,7 @@ KINDS = (
 
 @functools.cache
 def definitions() -> tuple[dict[str, Any], ...]:
-    """Of the kinds that binding and status touch."""
+    """Of the kinds that workers write or follow."""
     return tuple(yaml.safe_load((ROOT / "deploy" / "crds" / f"{name}.yaml").read_text()) for name in KINDS)
 
 

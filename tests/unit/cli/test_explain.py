@@ -4,6 +4,7 @@ import io
 import json
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from rich.console import Console
@@ -12,6 +13,7 @@ from services.cli.explaining import pages, remedies
 from services.cli.explaining.explanation import Explanation, explain, only
 from services.cli.main import main
 from shared.api import (
+    ClusterRequestStatus,
     Condition,
     ObjectMeta,
     Placement,
@@ -23,6 +25,7 @@ from shared.api import (
     ScoredTarget,
     ScorePart,
     TargetReference,
+    decode_clusterrequest,
 )
 from shared.hub.names import REQUESTER_ANNOTATION
 from shared.model.reasons import RefusalCode, RejectionCode
@@ -119,6 +122,30 @@ def test_a_taint_comes_with_the_toleration_to_write() -> None:
         {"key": "gpu", "operator": "Equal", "value": "a100"},
         {"key": "spot", "operator": "Exists"},
     ]
+
+
+def test_what_is_asked_for_is_told_with_what_is_said_of_it() -> None:
+    since = "2026-01-01T00:00:00Z"
+    decision = PlacementDecisionStatus(refusal="TooFewTargets", rationale="2 targets are wanted", requested_since=since)
+    said = {"type": "Provisioned", "status": "False", "reason": "NoQuota", "message": "ask Paula"}
+    request = decode_clusterrequest(
+        {
+            "spec": {
+                "placementRef": {"name": "web"},
+                "since": since,
+                "reason": "TooFewTargets",
+                "missing": {"targets": 2, "replicas": 3, "resources": {"cpu": "1500m", "memory": "2147483648"}},
+            },
+            "status": {"conditions": [{**said, "lastTransitionTime": since}]},
+        }
+    )
+    text = shown(explain("root:a", placement(), decision, request), width=120)
+    assert f"2 targets, each with cpu 1.5, memory 2Gi free for 3 replicas, since {since}" in text
+    assert "Provisioned=False NoQuota: ask Paula" in text
+    untold = msgspec.structs.replace(request, status=ClusterRequestStatus())
+    assert "nobody has said anything of it yet" in shown(explain("", placement(), decision, untold), width=120)
+    assert f"since {since}" in shown(explain("", placement(), decision), width=120)
+    assert explain("", placement(), PlacementDecisionStatus(), request).request is None, "it is being withdrawn"
 
 
 def test_what_was_decided_of_an_older_version_is_called_so() -> None:
