@@ -220,6 +220,7 @@ def test_people_and_content_of_the_world_are_where_there_is_a_workspace():
     elsewhere = (
         "argocd",
         "multicluster",
+        "cluster-requests",
         "multikueue",
         "kinds",
         "events",
