@@ -18,7 +18,7 @@ def blocks(page: str) -> list[str]:
     ]
 
 
-async def typed(folder: Path, starting: str, commands: str) -> Process:
+async def typed(folder: Path, starting: str, commands: str, within: float = WITHIN) -> Process:
     """What was printed by `commands`, all of which end well, while the last line of `starting` runs."""
     (folder / "examples").symlink_to(ROOT / "examples")
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder)}
@@ -27,7 +27,7 @@ async def typed(folder: Path, starting: str, commands: str) -> Process:
     async with process([*up.split(), "-o", "json"], env, cwd=folder) as running:
         await running.record(lambda record: "kubeconfig" in record)
         async with process(["bash", "-euc", commands], env, cwd=folder) as user:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(within):
                 assert await user.child.wait() == 0, user.output
             await user.ends()
         running.terminate()
