@@ -23,6 +23,9 @@ from tests.support import apiserver, kubelets, servers, worlds
 from tests.support.client import if_there
 from tests.support.together import STATEFUL_SETS, Together, together, until
 
+pytestmark = pytest.mark.timeout(500)
+
+WITHIN = 120.0  # seconds: what goes waits for its pods, and a definition for what it defines
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("east", "west")
 CONTROLLERS = (
@@ -140,7 +143,7 @@ class Application:
             def holds(found: set[tuple[str, str]], wanted: set[tuple[str, str]] = wanted) -> bool:
                 return found == wanted
 
-            await until(look, f"the application in {name}", holds=holds)
+            await until(look, f"the application in {name}", holds=holds, within=WITHIN)
 
     async def shows(self, resource: Resource, name: str, **numbers: int) -> dict[str, Any]:
         """The status of an object in the workspace, once it shows these numbers for its newest generation."""

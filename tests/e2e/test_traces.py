@@ -14,9 +14,11 @@ from services.sandbox.wire.faults import Fault
 from shared.hub.names import TRACE_ANNOTATION
 from shared.hub.resources import BINDINGS, PLACEMENTS
 from tests.support import otlp, worlds
+from tests.support.jaeger import BOUND as WITHIN
 from tests.support.jaeger import binary, jaeger
 from tests.support.otlp import Span
 from tests.support.together import Together, together
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.xdist_group("e2e")]
 
@@ -136,6 +138,10 @@ async def test_a_real_jaeger_answers_from_the_change_to_ready_what_was_refused_a
         assert not any(each.span.error for each in shown)
         moved = await found.trace(story.moved, is_ready)
         assert root_of(moved).links == (root_of(first).id,)
-        refused = await found.search("moorage-decision", REFUSED)
+
+        async def search() -> dict[str, list[Span]]:
+            return await found.search("moorage-decision", REFUSED)
+
+        refused = await until(search, "what was refused is found", within=WITHIN, pause=0.2)
         assert list(refused) == [story.refused]
         check_refused(refused[story.refused], story.refused)

@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 CONFIG = servers.JAEGER.path / "config.yaml"
 READY_WITHIN = 60.0  # seconds, on a busy machine
-BOUND = 30.0
+BOUND = 60.0
 PORTS = ("JAEGER_OTLP_PORT", "JAEGER_QUERY_PORT", "JAEGER_GRPC_PORT", "JAEGER_HEALTH_PORT")
 
 

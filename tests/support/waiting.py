@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-BOUND = 15.0  # seconds
+BOUND = 30.0  # seconds
 PAUSE = 0.01  # seconds
 
 
