@@ -81,7 +81,11 @@ def sandbox(folder: Path) -> Iterator[Backend]:
             )
         finally:
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             process.stdout.close()
 
 

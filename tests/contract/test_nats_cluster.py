@@ -18,6 +18,8 @@ from shared.pipeline.buckets import BUCKETS
 from shared.process.settings import ProvisionSettings
 from tests.support.natscluster import NAMES, NatsCluster, nats_cluster, streams
 
+pytestmark = pytest.mark.timeout(400)
+
 LARGE = b"x" * (CLAIM_ABOVE + 1)
 
 
@@ -93,7 +95,7 @@ async def test_what_is_read_from_a_bucket_is_whole_also_while_a_server_with_an_e
     async def read_on() -> int:
         times = 0
         while not whole.done():
-            async with asyncio.timeout(60), contextlib.aclosing(raw.watch()) as news:
+            async with asyncio.timeout(180), contextlib.aclosing(raw.watch()) as news:
                 found = set()
                 async for each in news:
                     if each is None:

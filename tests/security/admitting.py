@@ -103,7 +103,7 @@ async def on_kubernetes(servers: Kubernetes) -> AsyncIterator[dict[str, Actor]]:
         async def rights_hold() -> bool:
             return (await actors["alice"].send("GET", f"{API}/placements"))[0] == 200
 
-        await until(rights_hold)
+        await until(rights_hold, within=60)
         yield actors
 
 

@@ -49,7 +49,7 @@ async def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     async with on_kubernetes(real) if real else on_the_sandbox(tmp_path_factory.mktemp("hub")) as actors:
         found = Hub({name.removeprefix(ACCOUNT): actor for name, actor in actors.items()})
         await found.admin.ok("POST", "/api/v1/namespaces", obj("Namespace", name="shop", namespace=""))
-        await until(lambda: admits(found))
+        await until(lambda: admits(found), within=60)
         yield found
 
 
@@ -271,7 +271,7 @@ async def test_a_tenant_that_may_change_a_placement_and_not_approve_it_approves_
     async def rights_hold() -> bool:
         return (await hasty.send("GET", path))[0] == 200
 
-    await until(rights_hold)
+    await until(rights_hold, within=60)
     approval = {"metadata": {"annotations": {APPROVED_ANNOTATION: "r/1"}}}
     assert "needs the verb approve" in await hasty.refused("PATCH", path, approval, MERGE)
     made = placement("approved-at-once")
@@ -345,8 +345,8 @@ async def test_an_override_that_contradicts_another_is_refused_with_its_name(hub
         return status, str(answer.get("message", ""))
 
     # A server learns of what policies have as parameters a moment after it was made.
-    _, said = await until(refused, "the contradiction is refused", holds=lambda answer: answer[0] == 422)
-    assert "it contradicts the PlacementOverride first (Force): take that back" in said
+    told = await until(refused, "the contradiction is refused", holds=lambda answer: answer[0] == 422, within=60)
+    assert "it contradicts the PlacementOverride first (Force): take that back" in told[1]
     await hub.mallory.ok("POST", f"{OVERRIDES}?dryRun=All", override("second", "Exclude", priority=1))
     await hub.mallory.ok("POST", f"{OVERRIDES}?dryRun=All", override("second", "Exclude", targets=[{"name": "west"}]))
     await hub.mallory.ok("POST", f"{OVERRIDES}?dryRun=All", override("second", "Avoid"))

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 log = logging.getLogger("moorage.nats_server")
 
-READY_WITHIN = 10.0  # seconds
+READY_WITHIN = 60.0  # seconds, on a busy machine
 STOP_WITHIN = 5.0  # seconds; after that the child is killed
 LEAST_SPACE = 64 << 20  # bytes that the disk must have free
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds before a server that died is started again
