@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.pages import ROOT, WITHIN
 from tests.support.process import BIN, BOUND, process
 
-PAGE = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text()
-WITHIN = 150.0  # seconds that the commands of a user may take
+PAGE = (ROOT / "docs" / "clusters.md").read_text()
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(WITHIN + 90), pytest.mark.xdist_group("pages")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3 * WITHIN), pytest.mark.xdist_group("pages")]
 
 
 def commands() -> list[str]:

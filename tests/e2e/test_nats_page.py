@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from shared.broker.nats.client import NatsClient
 from tests.e2e.pages import ROOT, WITHIN, blocks
 from tests.support.natscluster import free_ports
+from tests.support.ports import listens
 from tests.support.process import BIN, Process, process
+from tests.support.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(400), pytest.mark.xdist_group("pages")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(4 * WITHIN), pytest.mark.xdist_group("pages")]
 
 PORTS = ("4222", "6222", "8222")
 MANY = 3  # servers
@@ -50,12 +53,23 @@ class Page:
         stack = AsyncExitStack()
         server = await stack.enter_async_context(self._typed(f"exec env {command.strip()}", self._folder / str(number)))
         self._servers[number] = stack, server
+        for port in PORTS:
+            there = int(self._ports[str(number), port])
+            await until(lambda there=there: listens(there), f"nats-{number} listens at {port}", within=WITHIN)
 
     async def stop(self, number: int) -> None:
         stack, server = self._servers.pop(number)
         async with stack:
             server.terminate()
             await server.ends()
+
+    async def leader(self) -> None:
+        """Until the servers have chosen who leads their JetStream: without, it answers nothing."""
+        client = await NatsClient.connect(self._here("nats://nats-0:4222"), name="test")
+        try:
+            await client.request("$JS.API.STREAM.NAMES", deadline=WITHIN)  # repeated while nobody answers
+        finally:
+            await client.close()
 
     async def close(self) -> None:
         for number in tuple(self._servers):
@@ -76,10 +90,13 @@ class Page:
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[Page]:
     found = Page(tmp_path)
-    for number in range(MANY):
-        await found.start(number)
-    yield found
-    await found.close()
+    try:
+        for number in range(MANY):
+            await found.start(number)
+        await found.leader()
+        yield found
+    finally:
+        await found.close()
 
 
 async def test_three_servers_are_provisioned_restarted_one_by_one_and_looked_at(page: Page) -> None:
@@ -89,10 +106,12 @@ async def test_three_servers_are_provisioned_restarted_one_by_one_and_looked_at(
         await page.stop(number)
         await page.start(number)
     await page.types("until moorage doctor")
-    told = await page.types("--nats-monitoring", ends=1)  # as there is no hub here
-    assert "\nNATS servers: looked at 3, nothing wrong\n" in told
+
+    async def told() -> set[str]:
+        said = await page.types("--nats-monitoring", ends=1)  # as there is no hub here
+        return {line.strip().split("  server at")[0] for line in said.splitlines()}
+
+    well, lost = {"NATS servers: looked at 3, nothing wrong"}, {"ServerLost  server nats-1", "MonitoringUnreachable"}
+    await until(told, "nothing is wrong", holds=lambda found: well <= found, within=WITHIN)
     await page.stop(1)
-    told = await page.types("--nats-monitoring", ends=1)
-    assert {"ServerLost  server nats-1", "MonitoringUnreachable"} <= {
-        line.strip().split("  server at")[0] for line in told.splitlines()
-    }
+    await until(told, "a server is lost", holds=lambda found: lost <= found, within=WITHIN)

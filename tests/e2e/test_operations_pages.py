@@ -15,7 +15,7 @@ from tests.e2e.pages import ROOT, WITHIN, blocks
 from tests.support.process import BIN, Process, process
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3 * WITHIN + 90), pytest.mark.xdist_group("pages")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(4 * WITHIN), pytest.mark.xdist_group("pages")]
 
 
 class Operator:
@@ -27,7 +27,7 @@ class Operator:
 
     async def types(self, commands: str) -> str:
         async with process(["bash", "-euc", commands], environment(self.folder), cwd=self.folder) as user:
-            assert await user.ends(WITHIN + 60) == 0, user.output
+            assert await user.ends(WITHIN) == 0, user.output
             return user.output
 
     def nats(self) -> list[psutil.Process]:
@@ -43,7 +43,8 @@ class Operator:
         (before,) = self.nats()
         shutil.rmtree(self.folder / ".moorage/nats/jetstream")
         before.kill()
-        await until(self.nats, "NATS runs again", holds=lambda found: bool(found) and found[0].pid != before.pid)
+        again = "NATS runs again"
+        await until(self.nats, again, holds=lambda found: bool(found) and found[0].pid != before.pid, within=WITHIN)
 
 
 def environment(folder: Path) -> dict[str, str]:

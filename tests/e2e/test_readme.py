@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.pages import ROOT, WITHIN, blocks, typed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(WITHIN + 90), pytest.mark.xdist_group("pages")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(3 * WITHIN), pytest.mark.xdist_group("pages")]
 
 
 async def test_what_the_readme_says_works_as_it_stands(tmp_path: Path) -> None:

@@ -32,10 +32,12 @@ from shared.pipeline.buckets import CHECKS, POLICIES
 from shared.pipeline.events import EVENTS_STREAM, PlacementEvent
 from shared.pipeline.requests import RequestSubject
 from tests.support.compose import ROOT
-from tests.support.ports import free_port
+from tests.support.ports import free_port, listens
 from tests.support.process import BOUND, http_get, process
 from tests.support.secured import provision
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(400)
 
 SHOP = "root:shop"
 UNANSWERED = 2.0  # seconds after which a request counts as one that nobody hears: who is allowed is answered at once
@@ -135,15 +137,11 @@ def _shipped(name: str) -> str:
 async def _server(config: Path, env: Mapping[str, str], port: int) -> AsyncIterator[None]:
     async with process([str(find_binary()), "-c", str(config), "-a", "127.0.0.1"], env) as server:
 
-        async def listens() -> bool:
+        async def ready() -> bool:
             assert server.child.returncode is None, server.output
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return True
-            return False
+            return await listens(port)
 
-        await until(listens, "a server listens", within=BOUND)
+        await until(ready, "a server listens", within=BOUND)
         yield
 
 
@@ -159,11 +157,13 @@ async def _closing(client: NatsClient) -> AsyncIterator[NatsClient]:
 async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
     found = Edge(tmp_path)
     await found.prepare()
-    await found.start_hub()
-    async with found.at_the_hub(ADMIN) as admin:
-        await provision(admin)
-    yield found
-    await found.stop_hub()
+    try:
+        await found.start_hub()
+        async with found.at_the_hub(ADMIN) as admin:
+            await provision(admin)
+        yield found
+    finally:
+        await found.stop_hub()
 
 
 def request(user: str, workspace: str) -> str:
@@ -205,7 +205,6 @@ async def test_a_tenant_at_an_edge_asks_and_follows_as_on_the_hub_whether_the_ed
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
 async def test_a_worker_at_an_edge_takes_work_and_goes_on_after_the_hub_was_away(edge: Edge) -> None:
     (policy,) = load_all(("policy",))
     (consumer,) = topology.consumers(policy)
