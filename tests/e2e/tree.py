@@ -156,7 +156,7 @@ async def tree(name: str, folder: Path) -> AsyncIterator[Tree]:
         desk = _desk(folder / "desk", server, sandbox["target-east"])
         env = {**os.environ, **BRISK, "MOORAGE_NATS_URL": nats.url}
         env |= {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(desk), "KUBECONFIG": str(desk / "kubeconfig")}
-        running = await stack.enter_async_context(process(["bash", "-euc", _script(name)], env, cwd=desk))
+        running = await stack.enter_async_context(process(["bash", "-euc", _script(name)], env, cwd=desk, leads=True))
         stack.push_async_callback(_ended, running, folder / "workers.log")
         await _done(running)
 
@@ -205,7 +205,7 @@ def _script(name: str) -> str:
     commands = "".join(blocks((ROOT / "docs" / "kcp.md").read_text()))
     if name == "sandbox":  # it has no admission policies: what they do, it does by itself
         commands = commands.replace("moorage install kcp", "moorage install kcp --without-admission")
-    ending = "trap 'trap - EXIT TERM; kill $(jobs -p) 2>/dev/null; wait' EXIT; trap 'exit 0' TERM"
+    ending = "trap 'trap - EXIT TERM; kill $(jobs -p) 2>/dev/null || true; wait' EXIT; trap 'exit 0' TERM"
     return f"{ending}\n{commands}\necho '{TYPED}'\nwait"
 
 
@@ -221,10 +221,12 @@ async def _done(running: Process) -> None:
 
 async def _ended(running: Process, log: Path) -> None:
     """End the workers; what they said is kept beside, for whoever looks for the cause of a failure."""
-    if running.child.returncode is None:
-        running.terminate()
-        await running.ends(BOUND)
-    await asyncio.to_thread(log.write_text, running.output)
+    try:
+        if running.child.returncode is None:
+            running.terminate()
+            await running.ends(BOUND)
+    finally:
+        await asyncio.to_thread(log.write_text, running.output)
 
 
 async def may_list(client: Client, resource: Resource) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,10 +17,14 @@ LIMIT = 1 << 20  # bytes of one line
 
 
 class Process:
-    """A process under way. `lines` is what it wrote to standard output and standard error, as it came."""
+    """A process under way. `lines` is what it wrote to standard output and standard error, as it came.
 
-    def __init__(self, child: asyncio.subprocess.Process) -> None:
+    `leads`: it has a session of its own, and is ended together with what it has started there.
+    """
+
+    def __init__(self, child: asyncio.subprocess.Process, *, leads: bool = False) -> None:
         self.child = child
+        self._leads = leads
         self.lines: list[str] = []
         self._heard = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
@@ -61,18 +66,29 @@ class Process:
             return await self.child.wait()
 
     def terminate(self) -> None:
-        self.child.send_signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._leads:
+            os.killpg(self.child.pid, number)
+        else:
+            self.child.send_signal(number)
 
     async def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            self.child.kill()
+            self._signal(signal.SIGKILL)
         await self.child.wait()
         await self._reading
 
 
 @asynccontextmanager
-async def process(command: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> AsyncIterator[Process]:
-    """Run a command (a program beside this Python, or on the PATH) with this environment alone."""
+async def process(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path | None = None, *, leads: bool = False
+) -> AsyncIterator[Process]:
+    """Run a command (a program beside this Python, or on the PATH) with this environment alone.
+
+    `leads`: in a session of its own, all of which is ended with it.
+    """
     program = BIN / command[0]
     child = await asyncio.create_subprocess_exec(
         str(program) if program.exists() else command[0],
@@ -83,9 +99,10 @@ async def process(command: Sequence[str], env: Mapping[str, str], cwd: Path | No
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         limit=LIMIT,
+        start_new_session=leads,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where who runs the tests ignores it
     )
-    running = Process(child)
+    running = Process(child, leads=leads)
     try:
         yield running
     finally:
