@@ -54,7 +54,7 @@ test: setup lint types contracts ## Everything that has to hold: lint, types, im
 	$(PYTEST) $(COVERAGE:%=--cov --cov-report=term --cov-fail-under=% --hypothesis-profile=measured)
 
 test-long: setup ## The long ones: processes killed, NATS wiped, a storm, all rules compared, five times as many generated cases
-	$(PYTEST) -m '(long or hypothesis) and not servers and not kcp' --hypothesis-profile=long --timeout=600 --durations=5
+	$(PYTEST) -m '(long or hypothesis) and not servers and not kcp and not docker' --hypothesis-profile=long --timeout=600 --durations=5
 
 servers: setup ## etcd, kube-apiserver, kube-controller-manager, Jaeger and promtool from their Go modules (half an hour, once)
 	@nice -n 19 $(BIN)/python -m tests.support.servers

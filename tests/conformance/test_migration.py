@@ -44,7 +44,7 @@ def of_two_versions(definition: dict[str, Any]) -> dict[str, Any]:
     return {"spec": {"versions": [{**old, "storage": False}, {**copy.deepcopy(old), "name": NEW}]}}
 
 
-async def test_after_the_commands_of_the_page_the_old_version_can_be_dropped(server: Backend) -> None:
+async def test_after_the_commands_of_the_page_the_old_version_can_be_dropped(server: Backend, tmp_path: Path) -> None:
     (commands,) = (each for each in blocks((ROOT / "docs/upgrade.md").read_text()) if "migrate()" in each)
     async with Client(load_kubeconfig(server.admin), timeout=60) as admin:
         kinds = definitions()
@@ -74,6 +74,7 @@ async def test_after_the_commands_of_the_page_the_old_version_can_be_dropped(ser
 
         await until(stored, "both count as stored", holds=lambda found: all(each == [OLD, NEW] for each in found))
         env = {**os.environ, "KUBECONFIG": str(server.admin), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        env["HOME"] = str(tmp_path)  # where kubectl remembers what servers serve
         async with process(["bash", "-euc", commands], env) as operator:
             assert await operator.ends(within=200) == 0, operator.output
         assert "placement.placement.moorage.io/web patched" in operator.output

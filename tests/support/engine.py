@@ -26,6 +26,7 @@ PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
 """What Debian calls the package of each program that is needed."""
 
 BUILT_HERE = (servers.COMPOSE, servers.JAEGER)
+ANSWERS_WITHIN = 60.0  # seconds, on a busy machine
 END_WITHIN = 60.0  # seconds, for an engine that has containers to end, on a busy machine
 CONTAINERS_END_WITHIN = 5  # seconds
 COMMAND_ENDS_WITHIN = 20.0  # seconds
@@ -40,7 +41,8 @@ def why_not(url: str | None = None) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the client forgets to close a socket that it cannot connect
         try:
-            client = docker.DockerClient(base_url=url, timeout=10) if url else docker.from_env(timeout=10)
+            waits = {"timeout": ANSWERS_WITHIN}
+            client = docker.DockerClient(base_url=url, **waits) if url else docker.from_env(**waits)
             client.ping()
         except DockerException as error:
             reason = str(error)

@@ -38,12 +38,12 @@ class Answers(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-def started(host: str, *command: str, path: str = os.environ["PATH"]) -> subprocess.Popen[str]:
-    """The program with a command, in an environment in which an engine is looked for there."""
+def started(host: str, *command: str) -> subprocess.Popen[str]:
+    """The program with a command; an engine is looked for there, and no program is found by which one is started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.support.engine", *command],
-        env=environment | {"DOCKER_HOST": host, "PATH": path},
+        env=environment | {"DOCKER_HOST": host, "PATH": ""},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -77,7 +77,7 @@ def test_the_command_ends_with_the_program(host: str) -> None:
 
 
 def test_where_none_can_be_started_that_is_said_and_is_no_failure(tmp_path: Path) -> None:
-    running = started(f"unix://{tmp_path}/nobody", "never", path=str(tmp_path))
+    running = started(f"unix://{tmp_path}/nobody", "never")
     said, told = running.communicate(timeout=BOUND)
     assert (said, running.returncode) == ("", 0)
     assert told.startswith("skipped: no Docker engine answers, and none can be started here, since this is not ")
