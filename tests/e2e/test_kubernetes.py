@@ -1,7 +1,6 @@
 """The pipeline on real Kubernetes: a plain hub without workspaces, three target clusters, workers with their rights."""
 
 import asyncio
-import base64
 import json
 import os
 from collections.abc import AsyncIterator
@@ -15,11 +14,12 @@ import pytest_asyncio
 
 from services import PIPELINE
 from shared.broker.nats.server import NatsServer
-from shared.hub.resources import BINDINGS, CLUSTER_REQUESTS, DECISIONS, PLACEMENTS, SYNCTARGETS
+from shared.hub.resources import BINDINGS, CLUSTER_REQUESTS, DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.quantity import parse_quantity
-from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, NAMESPACES, SECRETS, SERVICES, Resource
+from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, SERVICES, Resource
+from tests.e2e.entitling import SYSTEM, entitle, offer
 from tests.e2e.system import until
 from tests.support import apiserver, kubelets, perimeter, servers
 from tests.support import kubectl as support
@@ -37,7 +37,6 @@ pytestmark = [
     pytest.mark.xdist_group("servers-kubernetes"),
 ]
 
-SYSTEM = "moorage-system"
 OF_THE_HUB = ("controller", "discovery", "decision", "binding", "status", "intake")  # the others talk to NATS alone
 REQUESTERS = """
 users:
@@ -47,7 +46,6 @@ users:
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:"
 TARGETS = ("north", "south", "private")
 REQUESTER = "placement.moorage.io/requester"
-RBAC = "rbac.authorization.k8s.io"
 BRISK = {
     "MOORAGE_HUB": "kubernetes",
     "MOORAGE_LOG_FORMAT": "json",
@@ -152,76 +150,6 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         ]  # who is meant to be refused
         forbidden = [line for line in lines if "orbidden" in line]
         assert not forbidden, forbidden[:3]
-
-
-async def offer(admin: Client, name: str, kubeconfig: bytes) -> None:
-    """A SyncTarget with the kubeconfig of a cluster."""
-    data = {"kubeconfig": base64.b64encode(kubeconfig).decode()}
-    metadata = {"name": f"target-{name}", "namespace": SYSTEM}
-    await admin.create(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
-    target = {
-        "apiVersion": SYNCTARGETS.api_version,
-        "kind": SYNCTARGETS.kind,
-        "metadata": {"name": name, "labels": {"topology.kubernetes.io/region": name}},
-        "spec": {"kubeconfigSecretRef": {**metadata, "key": "kubeconfig"}},
-    }
-    await admin.create(SYNCTARGETS, target)
-
-
-async def entitle(admin: Client) -> None:
-    """What the platform's administrator does: alice works in her namespace, and may use two clusters of three."""
-    await admin.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    rules = {
-        "work": [
-            {"apiGroups": [PLACEMENTS.group], "resources": ["*"], "verbs": ["*"]},
-            {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["*"]},
-            {"apiGroups": [""], "resources": ["configmaps", "services", "events"], "verbs": ["*"]},
-        ],
-        "use": [
-            {
-                "apiGroups": [SYNCTARGETS.group],
-                "resources": [SYNCTARGETS.plural],
-                "verbs": ["use"],
-                "resourceNames": ["north", "south"],
-            }
-        ],
-    }
-    impersonated = {
-        "apiVersion": f"{RBAC}/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": "requesters", "labels": {"placement.moorage.io/aggregate-to-requesters": "true"}},
-        "rules": [
-            {
-                "apiGroups": [""],
-                "resources": ["users"],
-                "verbs": ["impersonate"],
-                "resourceNames": ["alice", "mallory"],
-            },
-            {
-                "apiGroups": [""],
-                "resources": ["groups"],
-                "verbs": ["impersonate"],
-                "resourceNames": ["shop", "system:authenticated"],
-            },
-        ],
-    }
-    await admin.create(Resource(RBAC, "v1", "clusterroles", False, "ClusterRole"), impersonated)
-    for name, rule in rules.items():
-        role = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rule}
-        await admin.create(Resource(RBAC, "v1", "clusterroles", False, "ClusterRole"), role)
-        kind, plural, namespaced = (
-            ("RoleBinding", "rolebindings", True)
-            if name == "work"
-            else ("ClusterRoleBinding", "clusterrolebindings", False)
-        )
-        binding = {
-            "apiVersion": f"{RBAC}/v1",
-            "kind": kind,
-            "metadata": {"name": f"alice-{name}", **({"namespace": NAMESPACE} if namespaced else {})},
-            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
-            "subjects": [{"apiGroup": RBAC, "kind": "User", "name": "alice"}],
-        }
-        await admin.create(Resource(RBAC, "v1", plural, namespaced, kind), binding)
 
 
 async def test_a_placement_is_placed_where_its_requester_may_with_every_number_recorded(hub: Hub):
