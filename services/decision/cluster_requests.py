@@ -7,13 +7,13 @@ a process, then where there were some.
 """
 
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import TypeVar
 
 import msgspec
 
 from services.decision import unfulfilled
-from shared.api import ApiObject, ClusterRequest, Placement, PlacementDecision, to_dict
+from shared.api import ApiObject, ClusterRequest, ObjectMeta, Placement, PlacementDecision, to_dict
 from shared.hub.hub import Hub
 from shared.hub.names import field_manager, slice_name
 from shared.hub.resources import CLUSTER_REQUESTS, DECISIONS, PLACEMENTS
@@ -47,8 +47,8 @@ class ClusterRequests:
                 there = await _get(client, CLUSTER_REQUESTS, ref, ClusterRequest)
                 if there is None:
                     done = await _done(client.create(CLUSTER_REQUESTS, to_dict(wanted), field_manager=FIELD_MANAGER))
-                elif unfulfilled.uid_of(there) != unfulfilled.uid_of(wanted):
-                    await _delete(client, there)  # of an earlier Placement of that name: what was said of it goes, too
+                elif unfulfilled.uid_of(there.metadata) != unfulfilled.uid_of(wanted.metadata):
+                    await _delete(client, there.metadata)  # of an earlier Placement of that name: what was said of it goes, too
                     done = False
                 elif unfulfilled.attempt_of(there) > unfulfilled.attempt_of(wanted):
                     return
@@ -67,7 +67,7 @@ class ClusterRequests:
         try:
             for _ in range(TRIES):
                 there = await _get(client, CLUSTER_REQUESTS, ref, ClusterRequest)
-                if there is None or unfulfilled.attempt_of(there) > attempt or await _delete(client, there):
+                if there is None or unfulfilled.attempt_of(there) > attempt or await _delete(client, there.metadata):
                     return
         except KubeError as error:
             _failed(ref.workspace, error)
@@ -80,7 +80,7 @@ class ClusterRequests:
             client = self._hub.at(workspace)
             self._without.add(workspace)
             try:
-                found = (await client.list(CLUSTER_REQUESTS, type=ClusterRequest)).items
+                found = [each async for each in _all(client)]
                 if found:
                     self._without.discard(workspace)
                 for each in found:
@@ -91,9 +91,22 @@ class ClusterRequests:
                     _failed(workspace, error)
 
 
-async def _put_in_order(client: Client, workspace: str, there: ClusterRequest) -> None:
+class _Listed(msgspec.Struct):
+    """A ClusterRequest without what others may write as much of as they like."""
+
+    metadata: ObjectMeta
+
+
+async def _all(client: Client) -> AsyncIterator[ObjectMeta]:
+    """The metadata of all ClusterRequests of a workspace."""
+    async for page in client.pages(CLUSTER_REQUESTS, metadata=True, type=_Listed):
+        for each in page.items:
+            yield each.metadata
+
+
+async def _put_in_order(client: Client, workspace: str, there: ObjectMeta) -> None:
     """Delete it where it is wanted no more, unless it was written since it was read."""
-    ref = PlacementRef(workspace=workspace, namespace=there.metadata.namespace, name=there.metadata.name)
+    ref = PlacementRef(workspace=workspace, namespace=there.namespace, name=there.name)
     placement = await _get(client, PLACEMENTS, ref, Placement)
     first = msgspec.structs.replace(ref, name=slice_name(ref.name, "", 0))
     decision = await _get(client, DECISIONS, first, PlacementDecision)
@@ -121,12 +134,11 @@ async def _get(client: Client, resource: Resource, ref: PlacementRef, kind: type
         raise
 
 
-async def _delete(client: Client, there: ClusterRequest) -> bool:
+async def _delete(client: Client, there: ObjectMeta) -> bool:
     """Delete it as it was read; whether it is gone. Not where somebody wrote since."""
-    metadata = there.metadata
     return await _done(
-        client.delete(CLUSTER_REQUESTS, metadata.name, metadata.namespace, resource_version=metadata.resource_version),
-        gone=metadata.name,
+        client.delete(CLUSTER_REQUESTS, there.name, there.namespace, resource_version=there.resource_version),
+        gone=there.name,
     )
 
 

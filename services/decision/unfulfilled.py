@@ -90,21 +90,21 @@ def attempt_of(request: ClusterRequest) -> int:
     return int(said) if said.isdecimal() else 0
 
 
-def uid_of(owned: ClusterRequest | PlacementDecision) -> str:
-    """The uid of the Placement that owns an object; empty where none does."""
-    return next((each.uid for each in owned.metadata.owner_references if each.kind == "Placement"), "")
+def uid_of(metadata: ObjectMeta) -> str:
+    """The uid of the Placement that owns the object of this metadata; empty where none does."""
+    return next((each.uid for each in metadata.owner_references if each.kind == "Placement"), "")
 
 
-def still_wanted(request: ClusterRequest, placement: Placement | None, decision: PlacementDecision | None) -> bool:
-    """Whether what a ClusterRequest asks for is still asked for, by what is on record now.
+def still_wanted(metadata: ObjectMeta, placement: Placement | None, decision: PlacementDecision | None) -> bool:
+    """Whether what the ClusterRequest of this metadata asks for is still asked for, by what is on record now.
 
     Not where the Placement is gone, or another one, or does not want it (any more), or is suspended; nor where the
     decision on it says nothing of a request.
     """
-    if placement is None or placement.metadata.deletion_timestamp or placement.metadata.uid != uid_of(request):
+    if placement is None or placement.metadata.deletion_timestamp or placement.metadata.uid != uid_of(metadata):
         return False
     if placement.spec.when_unfulfilled != "Request" or placement.spec.suspend:
         return False
-    if decision is None or uid_of(decision) != placement.metadata.uid:
+    if decision is None or uid_of(decision.metadata) != placement.metadata.uid:
         return False
     return decision.status.requested_since is not None

@@ -41,6 +41,7 @@ class Desk:
         self.client = hub.at(TEAM)
         self.one, self.other = ClusterRequests(hub), ClusterRequests(hub)
         self.asked: list[str] = []
+        self.answered: list[bytes] = []
 
     def wanted(self, attempt: int, targets: int = 1, uid: str = "") -> ClusterRequest:
         head = Head(uid=uid or self.uid, generation=1, attempt=attempt)
@@ -76,7 +77,10 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         async def tapped(request: HttpRequest) -> Response:
             if "clusterrequests" in request.path:
                 found.asked.append(request.method)
-            return await handle(request)
+            response = await handle(request)
+            if "clusterrequests" in request.path:
+                found.answered.append(bytes(response.body))
+            return response
 
         ready.sandbox.handle = tapped  # type: ignore[method-assign]  # it is looked up for every request
         yield found
@@ -128,6 +132,17 @@ async def test_what_is_left_behind_is_found_by_whoever_starts_and_what_is_wanted
     await desk.decided(3, None)  # by somebody who was killed, or was overtaken by a write
     await desk.other.put_in_order([TEAM])
     assert await desk.there() is None
+
+
+async def test_of_what_others_say_of_it_nothing_is_read_to_look_for_what_is_left_behind(desk: Desk) -> None:
+    await desk.decided(2, SINCE)
+    await desk.one.ask(REF, desk.wanted(2))
+    status = {"status": {"conditions": [{**ACCEPTED, "message": "a long story"}]}}
+    await desk.client.merge_patch(CLUSTER_REQUESTS, "web", status, "shop", subresource="status")
+    desk.answered.clear()
+    await desk.other.put_in_order([TEAM])
+    assert [b"web" in each for each in desk.answered] == [True]
+    assert b"a long story" not in desk.answered[0]
 
 
 async def test_where_none_was_found_none_is_looked_for_until_one_is_written(desk: Desk) -> None:

@@ -104,7 +104,7 @@ def test_it_says_what_is_missing_for_whom_and_what_a_target_must_be_like() -> No
             },
         },
     }
-    assert (attempt_of(found), uid_of(found)) == (4, "u")
+    assert (attempt_of(found), uid_of(found.metadata)) == (4, "u")
 
 
 def test_since_when_is_since_it_was_asked_for_first() -> None:
@@ -160,6 +160,6 @@ def test_it_is_wanted_as_long_as_all_that_is_on_record_says_so() -> None:
     wanted = [
         (place, decision)
         for place, decision in itertools.product(range(len(placements)), range(len(decisions)))
-        if still_wanted(asked(refused()), placements[place], decisions[decision])
+        if still_wanted(asked(refused()).metadata, placements[place], decisions[decision])
     ]
     assert wanted == [(0, 0)]
