@@ -2,12 +2,13 @@
 
 The decision says that there is one before it is written, and that there is none only once it is deleted. So whoever is
 killed in between leaves what the next delivery of the same message makes good. What that misses (a request that was
-under way for long, a Placement that was suspended) is looked for where there may be any: everywhere once in the life of
-a process, then where there were some.
+under way for long, a Placement that was suspended) is looked for where there may be any: everywhere once an hour, then
+where there were some.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -28,13 +29,18 @@ log = logging.getLogger("moorage.decision")
 FIELD_MANAGER = field_manager("decision")
 TRIES = 5
 """Of a write that others write into: each is upon what was read anew."""
+LOOK_EVERYWHERE = 3600.0
+"""Seconds until workspaces that had none are looked at again: another copy may have asked for some there."""
 
 
 class ClusterRequests:
     """Writes and deletes them. Failures are logged and made up for; none is raised, so that no decision waits."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: in seconds."""
         self._hub = hub
+        self._clock = clock
+        self._everywhere_at = clock() + LOOK_EVERYWHERE
         self._without: set[str] = set()
         """Workspaces that had none when they were looked at, and were given none here since."""
 
@@ -75,6 +81,9 @@ class ClusterRequests:
     async def put_in_order(self, workspaces: Iterable[str]) -> None:
         """Withdraw what is wanted no more, in those of the workspaces in which there may be any."""
         known = set(workspaces)
+        if self._clock() >= self._everywhere_at:
+            self._everywhere_at = self._clock() + LOOK_EVERYWHERE
+            self._without.clear()
         self._without &= known
         for workspace in sorted(known - self._without):
             client = self._hub.at(workspace)

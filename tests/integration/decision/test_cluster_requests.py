@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.decision.cluster_requests import ClusterRequests
+from services.decision.cluster_requests import LOOK_EVERYWHERE, ClusterRequests
 from services.decision.kubernetes import Decisions
 from services.decision.unfulfilled import attempt_of, cluster_request
 from services.sandbox.run import serve
@@ -39,7 +39,8 @@ class Desk:
         self.hub = hub
         self.uid = uid
         self.client = hub.at(TEAM)
-        self.one, self.other = ClusterRequests(hub), ClusterRequests(hub)
+        self.now = 0.0
+        self.one, self.other = (ClusterRequests(hub, lambda: self.now) for _ in range(2))
         self.asked: list[str] = []
         self.answered: list[bytes] = []
 
@@ -152,6 +153,16 @@ async def test_where_none_was_found_none_is_looked_for_until_one_is_written(desk
     assert desk.asked == ["GET"]
     await desk.one.ask(REF, desk.wanted(2))
     await desk.one.put_in_order([TEAM])  # no decision says that it is asked for
+    assert await desk.there() is None
+
+
+async def test_what_another_copy_asked_for_and_left_behind_is_found_within_an_hour(desk: Desk) -> None:
+    await desk.one.put_in_order([TEAM])
+    await desk.other.ask(REF, desk.wanted(2))  # and is killed
+    await desk.one.put_in_order([TEAM])
+    assert await desk.there() is not None
+    desk.now += LOOK_EVERYWHERE
+    await desk.one.put_in_order([TEAM])
     assert await desk.there() is None
 
 
