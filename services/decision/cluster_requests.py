@@ -6,9 +6,10 @@ under way for long, a Placement that was suspended) is looked for where there ma
 where there were some.
 """
 
+import heapq
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -29,8 +30,12 @@ log = logging.getLogger("moorage.decision")
 FIELD_MANAGER = field_manager("decision")
 TRIES = 5
 """Of a write that others write into: each is upon what was read anew."""
+MOST_AT_ONCE = 500
+"""That are looked at in one go, which takes two requests for each."""
 LOOK_EVERYWHERE = 3600.0
 """Seconds until workspaces that had none are looked at again: another copy may have asked for some there."""
+
+FIRST = PlacementRef(workspace="", namespace="", name="")  # of all, in the order in which they are looked at
 
 
 class ClusterRequests:
@@ -43,6 +48,8 @@ class ClusterRequests:
         self._everywhere_at = clock() + LOOK_EVERYWHERE
         self._without: set[str] = set()
         """Workspaces that had none when they were looked at, and were given none here since."""
+        self._after = FIRST
+        """Behind which one to go on, where there were too many at once."""
 
     async def ask(self, ref: PlacementRef, wanted: ClusterRequest) -> None:
         """Ask for what is missing, unless a newer attempt has spoken."""
@@ -54,7 +61,9 @@ class ClusterRequests:
                 if there is None:
                     done = await _done(client.create(CLUSTER_REQUESTS, to_dict(wanted), field_manager=FIELD_MANAGER))
                 elif unfulfilled.uid_of(there.metadata) != unfulfilled.uid_of(wanted.metadata):
-                    await _delete(client, there.metadata)  # of an earlier Placement of that name: what was said of it goes, too
+                    await _delete(
+                        client, there.metadata
+                    )  # of an earlier Placement: what was said of it goes, too
                     done = False
                 elif unfulfilled.attempt_of(there) > unfulfilled.attempt_of(wanted):
                     return
@@ -79,25 +88,46 @@ class ClusterRequests:
             _failed(ref.workspace, error)
 
     async def put_in_order(self, workspaces: Iterable[str]) -> None:
-        """Withdraw what is wanted no more, in those of the workspaces in which there may be any."""
+        """Withdraw what is wanted no more, in those of the workspaces in which there may be any.
+
+        At most `MOST_AT_ONCE` are looked at; the next call goes on behind them.
+        """
         known = set(workspaces)
         if self._clock() >= self._everywhere_at:
             self._everywhere_at = self._clock() + LOOK_EVERYWHERE
             self._without.clear()
         self._without &= known
-        for workspace in sorted(known - self._without):
+        after, self._after = self._after, FIRST
+        room = MOST_AT_ONCE
+        for workspace in sorted(each for each in known - self._without if each >= after.workspace):
             client = self._hub.at(workspace)
-            self._without.add(workspace)
             try:
-                found = [each async for each in _all(client)]
-                if found:
-                    self._without.discard(workspace)
+                found = await self._listed(client, workspace, after, room)
+                room -= len(found)
+                if not room:
+                    self._after = _ref(workspace, found[-1])
                 for each in found:
                     await _put_in_order(client, workspace, each)
             except KubeError as error:
-                if not (isinstance(error, ApiError) and error.not_found):  # a workspace without our kinds has none
+                _failed(workspace, error)
+            if not room:
+                return
+
+    async def _listed(self, client: Client, workspace: str, after: PlacementRef, most: int) -> list[ObjectMeta]:
+        """The metadata of the first ClusterRequests of a workspace behind that one, at most so many."""
+        first: list[ObjectMeta] = []
+        self._without.add(workspace)
+        try:
+            async for page in client.pages(CLUSTER_REQUESTS, metadata=True, type=_Listed):
+                if page.items:
                     self._without.discard(workspace)
-                    _failed(workspace, error)
+                behind = [each.metadata for each in page.items if _ref(workspace, each.metadata) > after]
+                first = heapq.nsmallest(most, first + behind, key=lambda each: _ref(workspace, each))
+        except KubeError as error:
+            if not (isinstance(error, ApiError) and error.not_found):  # a workspace without our kinds has none
+                self._without.discard(workspace)
+                raise
+        return first
 
 
 class _Listed(msgspec.Struct):
@@ -106,21 +136,18 @@ class _Listed(msgspec.Struct):
     metadata: ObjectMeta
 
 
-async def _all(client: Client) -> AsyncIterator[ObjectMeta]:
-    """The metadata of all ClusterRequests of a workspace."""
-    async for page in client.pages(CLUSTER_REQUESTS, metadata=True, type=_Listed):
-        for each in page.items:
-            yield each.metadata
-
-
 async def _put_in_order(client: Client, workspace: str, there: ObjectMeta) -> None:
     """Delete it where it is wanted no more, unless it was written since it was read."""
-    ref = PlacementRef(workspace=workspace, namespace=there.namespace, name=there.name)
+    ref = _ref(workspace, there)
     placement = await _get(client, PLACEMENTS, ref, Placement)
     first = msgspec.structs.replace(ref, name=slice_name(ref.name, "", 0))
     decision = await _get(client, DECISIONS, first, PlacementDecision)
     if not unfulfilled.still_wanted(there, placement, decision):
         await _delete(client, there)
+
+
+def _ref(workspace: str, there: ObjectMeta) -> PlacementRef:
+    return PlacementRef(workspace=workspace, namespace=there.namespace, name=there.name)
 
 
 def _upon(there: ClusterRequest, wanted: ClusterRequest) -> ClusterRequest:

@@ -53,6 +53,16 @@ class Desk:
     async def there(self) -> ClusterRequest | None:
         return await if_there(self.client.get(CLUSTER_REQUESTS, "web", "shop", type=ClusterRequest))
 
+    async def names(self) -> list[str]:
+        return [each["metadata"]["name"] for each in (await self.client.list(CLUSTER_REQUESTS)).items]
+
+    async def leave(self, name: str) -> None:
+        """Have a request behind, which nobody decided, of a Placement of that name."""
+        made = await self.client.create(PLACEMENTS, placement(name, whenUnfulfilled="Request"))
+        body = to_dict(self.wanted(1, uid=made["metadata"]["uid"]))
+        body["metadata"]["name"] = body["metadata"]["ownerReferences"][0]["name"] = name
+        await self.client.create(CLUSTER_REQUESTS, body)
+
     async def decided(self, attempt: int, since: str | None) -> None:
         """Have a decision on record."""
         decisions = Decisions(self.hub)
@@ -153,6 +163,34 @@ async def test_where_none_was_found_none_is_looked_for_until_one_is_written(desk
     assert desk.asked == ["GET"]
     await desk.one.ask(REF, desk.wanted(2))
     await desk.one.put_in_order([TEAM])  # no decision says that it is asked for
+    assert await desk.there() is None
+
+
+async def test_of_many_so_many_are_looked_at_in_one_go_and_the_next_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.decision.cluster_requests.MOST_AT_ONCE", 2)
+    for name in ("a", "b", "c", "d", "e"):
+        await desk.leave(name)
+    for expected in (["c", "d", "e"], ["e"], []):
+        await desk.one.put_in_order([TEAM])
+        assert await desk.names() == expected
+
+
+async def test_those_that_are_wanted_keep_none_behind_them_from_its_turn(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.decision.cluster_requests.MOST_AT_ONCE", 1)
+    await desk.decided(2, SINCE)
+    await desk.one.ask(REF, desk.wanted(2))
+    await desk.leave("zoo")
+    await desk.one.put_in_order([TEAM])
+    assert await desk.names() == ["web", "zoo"]
+    await desk.one.put_in_order([TEAM])
+    assert await desk.names() == ["web"]
+    await desk.one.put_in_order([TEAM])  # there is none behind it: from the first on again
+    await desk.decided(3, None)
+    await desk.one.put_in_order([TEAM])
     assert await desk.there() is None
 
 
