@@ -61,9 +61,7 @@ class ClusterRequests:
                 if there is None:
                     done = await _done(client.create(CLUSTER_REQUESTS, to_dict(wanted), field_manager=FIELD_MANAGER))
                 elif unfulfilled.uid_of(there.metadata) != unfulfilled.uid_of(wanted.metadata):
-                    await _delete(
-                        client, there.metadata
-                    )  # of an earlier Placement: what was said of it goes, too
+                    await _delete(client, there.metadata)  # of an earlier Placement: what was said of it goes, too
                     done = False
                 elif unfulfilled.attempt_of(there) > unfulfilled.attempt_of(wanted):
                     return

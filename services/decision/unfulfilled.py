@@ -6,6 +6,7 @@ from shared.api import (
     API_VERSION,
     MOST_APIS,
     MOST_REFUSED,
+    MOST_SAID_OF_REFUSAL,
     MOST_SAID_OF_REFUSED,
     ClusterRequest,
     ClusterRequestSpec,
@@ -25,9 +26,6 @@ from shared.kube.quantity import format_quantity
 from shared.model.decision import Shortfall
 from shared.model.request import Request
 from shared.pipeline.messages import Scheduled
-
-MOST_SAID = 2048
-"""Characters of the sentence that says why nothing could be decided."""
 
 
 def requested_since(scheduled: Scheduled, status: PlacementDecisionStatus, before: str | None) -> str | None:
@@ -54,7 +52,7 @@ def cluster_request(request: Request, missing: Shortfall, status: PlacementDecis
             workspace=ref.workspace,
             since=status.requested_since or "",
             reason=status.refusal,
-            message=status.rationale[:MOST_SAID],
+            message=status.rationale[:MOST_SAID_OF_REFUSAL],
             missing=MissingTargets(
                 targets=missing.targets,
                 replicas=missing.replicas,

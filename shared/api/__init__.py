@@ -25,6 +25,7 @@ from shared.api.binding import (
 from shared.api.cluster_request import (
     MOST_APIS,
     MOST_REFUSED,
+    MOST_SAID_OF_REFUSAL,
     MOST_SAID_OF_REFUSED,
     ClusterRequest,
     ClusterRequestSpec,
@@ -168,6 +169,7 @@ __all__ = [
     "MOST_KEPT_BYTES",
     "MOST_OVERRIDES",
     "MOST_REFUSED",
+    "MOST_SAID_OF_REFUSAL",
     "MOST_SAID_OF_REFUSED",
     "REGION_LABEL",
     "REJECTION_MESSAGES",

@@ -18,6 +18,9 @@ MOST_REFUSED = 16
 MOST_SAID_OF_REFUSED = 512
 """Characters that are said of one of them."""
 
+MOST_SAID_OF_REFUSAL = 2048
+"""Characters of the sentence that says why nothing could be decided."""
+
 
 class MissingTargets(ApiStruct, frozen=True, kw_only=True):
     """How many targets would do, and what each of them must have room for."""
@@ -76,7 +79,7 @@ class ClusterRequestSpec(ApiStruct, frozen=True, kw_only=True):
     workspace: Annotated[str, Meta(description="Its workspace; empty on a Kubernetes hub.", max_length=256)] = ""
     since: Annotated[Time, Meta(description="Since when it is asked for without a pause.")]
     reason: Annotated[str, Meta(description="Why nothing could be decided, as one word.", max_length=63)]
-    message: Annotated[str, Meta(description="The same in one sentence.", max_length=2048)] = ""
+    message: Annotated[str, Meta(description="The same in one sentence.", max_length=MOST_SAID_OF_REFUSAL)] = ""
     missing: Annotated[MissingTargets, Meta(description="How many targets would do, and what each must have room for.")]
     requirements: Annotated[
         ClusterRequirements, Meta(description="What a target must be like to come into question.")
