@@ -1,9 +1,12 @@
 """Makes SyncTargets of ClusterProfiles, where that is switched on, and keeps them as these say."""
 
 import asyncio
+import bisect
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +22,7 @@ from services.discovery.deriving import (
 from services.discovery.settings import DiscoverySettings
 from services.discovery.targets import Targets
 from services.discovery.telling import FIELD_MANAGER
+from shared.aio.backoff import backoff
 from shared.api import SyncTarget
 from shared.hub.resources import SYNCTARGETS
 from shared.kube.client import Bounds, Client
@@ -32,9 +36,17 @@ log = logging.getLogger("moorage.discovery")
 MOST = Bounds(objects=20_000, bytes=64 << 20)  # of one kind in one namespace, of each of which its labels are kept
 QUIET = 0.2
 """Seconds from a change until it is acted on. Changes come in bursts."""
+LONGEST_QUIET = 30.0
+"""Seconds that a look may take which is followed by as long a pause; others come to their turn meanwhile."""
+AT_A_STRETCH = 100
+"""Names that are looked at before others come to their turn."""
 RETRY = 5.0
-"""Seconds until what failed is tried again."""
-CONFLICT = 409
+"""Seconds until what failed is tried again; then ever more, up to the time after which all is looked at anyway."""
+MOST_REFUSED = 10
+"""Requests of a kind that are sent in one look though the hub refuses us. Of one only, its name may be the reason."""
+
+LookOutcome = Literal["Done", "Waits", "Failed"]
+"""What came of a look. Waits: something is to be done before long."""
 
 
 class _Meta(msgspec.Struct):
@@ -68,8 +80,7 @@ class ClusterProfiles:
         self._settings = settings
         self._mine = mine
         self._clock = clock
-        self._gone: dict[str, float] = {}  # since when there is no profile any more, by key of the target
-        self._told: dict[str, str] = {}  # what stands in the way, by key of the target, so that it is told once
+        self._remembered: dict[str, _Remembered] = {}  # by workspace
 
     async def follow(self, workspace: str, client: Client) -> None:
         """Follow targets and profiles of a workspace until cancelled."""
@@ -79,6 +90,7 @@ class ClusterProfiles:
 
     def forget(self, workspace: str) -> None:
         """The workspace is gone."""
+        self._remembered.pop(workspace, None)
         self._targets.forget(workspace)
 
     def sweep(self, gone: Callable[[str], bool]) -> None:
@@ -98,13 +110,19 @@ class ClusterProfiles:
                     tasks.create_task(_note(profiles, due))
                     tasks.create_task(_note(secrets, due))
                     await secrets.synced.wait()
+                    failures = 0
                     while True:
-                        done = await self._look(workspace, client, profiles.objects, secrets.objects)
+                        begun = self._clock()
+                        outcome = await self._look(workspace, client, profiles.objects, secrets.objects)
+                        took = self._clock() - begun
+                        failures = failures + 1 if outcome == "Failed" else 0
                         pause = self._settings.rewalk_interval_seconds
+                        if outcome != "Done":
+                            pause = backoff(failures, first=RETRY, most=pause)
                         with contextlib.suppress(TimeoutError):
-                            async with asyncio.timeout(pause if done else min(RETRY, pause)):
+                            async with asyncio.timeout(pause):
                                 await due.wait()
-                        await asyncio.sleep(QUIET)
+                        await asyncio.sleep(max(QUIET, min(took, LONGEST_QUIET)))
                         due.clear()
         except Exception:
             log.exception("SyncTargets are not derived any more", extra={"workspace": workspace})
@@ -127,11 +145,11 @@ class ClusterProfiles:
         client: Client,
         profiles: Mapping[tuple[str, str], dict[str, str]],
         secrets: Mapping[tuple[str, str], dict[str, str]],
-    ) -> bool:
-        """Do what is to be done in a workspace now; False where that is to be tried again."""
+    ) -> LookOutcome:
+        """Do what is to be done in a workspace now."""
         offered = self._targets.offered(workspace)
         if offered is None:
-            return False
+            return "Waits"
         derivation = Derivation(
             self._settings.derive_from_namespace,
             {name: labels for (_, name), labels in profiles.items()},
@@ -140,28 +158,38 @@ class ClusterProfiles:
         found = {name: target for (_, name), target in offered.items()}
         most = self._settings.max_workspace_targets
         room = most - len(found) if most else len(derivation.labels)
-        done = True
-        for name in sorted(derivation.labels.keys() | {name for name, each in found.items() if derivation.made(each)}):
-            key = TargetRef(workspace=workspace, name=name).key
-            if not self._mine(key):
+        past = self._remembered.setdefault(workspace, _Remembered())
+        outcomes: set[LookOutcome] = set()
+        refused: Counter[Step] = Counter()
+        names = sorted(derivation.labels.keys() | {name for name, each in found.items() if derivation.made(each)})
+        past.keep(names)
+        first = bisect.bisect_right(names, past.refused)
+        async for name in in_turns(names[first:] + names[:first]):
+            if not self._mine(TargetRef(workspace=workspace, name=name).key):
                 continue
             step = derivation.step(name, found.get(name))
             if step != "TakeAway":
-                self._gone.pop(key, None)
-            elif self._clock() - self._gone.setdefault(key, self._clock()) < self._settings.profile_gone_seconds:
-                done = False
+                past.gone.pop(name, None)
+            elif self._clock() - past.gone.setdefault(name, self._clock()) < self._settings.profile_gone_seconds:
+                outcomes.add("Waits")
+                continue
+            if refused[step] >= MOST_REFUSED:
                 continue
             try:
                 trouble = await self._take(step, client, derivation, name, found.get(name), room > 0)
                 room -= step == "Make"
-                self._gone.pop(key, None)
+                past.gone.pop(name, None)
             except KubeError as error:
-                done = False
-                if isinstance(error, ApiError) and error.status == CONFLICT:
+                if isinstance(error, ApiError) and (error.conflict or error.already_exists):
+                    outcomes.add("Waits")
                     continue  # somebody was faster, mostly discovery itself with the status
+                outcomes.add("Failed")
+                if isinstance(error, ApiError) and error.forbidden:
+                    refused[step] += 1
+                    past.refused = name
                 trouble = str(error)
-            self._tell(workspace, name, key, trouble)
-        return done
+            past.tell(workspace, name, trouble)
+        return next((each for each in ("Failed", "Waits") if each in outcomes), "Done")
 
     async def _take(
         self, step: Step, client: Client, derivation: Derivation, name: str, found: SyncTarget | None, room: bool
@@ -192,14 +220,37 @@ class ClusterProfiles:
                 SYNCTARGETS, metadata.name, uid=metadata.uid, resource_version=metadata.resource_version
             )
 
-    def _tell(self, workspace: str, name: str, key: str, trouble: str) -> None:
-        if trouble and self._told.get(key) != trouble:
+
+class _Remembered:
+    """What is remembered of a workspace from one look to the next."""
+
+    def __init__(self) -> None:
+        self.gone: dict[str, float] = {}  # since when there is no profile any more, by name of the target
+        self.told: dict[str, str] = {}  # what stands in the way, by name of the target, so that it is told once
+        self.refused = ""  # whom the hub refused last: the next look begins behind it, so that it is in nobody's way
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Forget all but these."""
+        self.gone = {name: self.gone[name] for name in names if name in self.gone}
+        self.told = {name: self.told[name] for name in names if name in self.told}
+
+    def tell(self, workspace: str, name: str, trouble: str) -> None:
+        """Say what stands in the way of a SyncTarget, if it is new; empty: nothing does."""
+        if trouble and self.told.get(name) != trouble:
             extra = {"workspace": workspace, "target": name, "error": trouble}
             log.warning("a SyncTarget is not as its ClusterProfile has it", extra=extra)
         if trouble:
-            self._told[key] = trouble
+            self.told[name] = trouble
         else:
-            self._told.pop(key, None)
+            self.told.pop(name, None)
+
+
+async def in_turns(names: Iterable[str]) -> AsyncIterator[str]:
+    """The same names; others on the event loop come to their turn on the way."""
+    for count, name in enumerate(names, 1):
+        yield name
+        if count % AT_A_STRETCH == 0:
+            await asyncio.sleep(0)
 
 
 async def _note(informer: Informer[dict[str, str]], due: asyncio.Event) -> None:

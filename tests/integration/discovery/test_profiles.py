@@ -1,8 +1,11 @@
 """SyncTargets that discovery makes of ClusterProfiles: made, kept, taken away, and nobody else's touched."""
 
+import asyncio
 import base64
+import json
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,10 @@ import pytest
 import yaml
 
 from services.discovery.deriving import CONSUMER, CONSUMER_LABEL, KUBECONFIG_KEY, PROFILE_LABEL, PROFILES
+from services.discovery.profiles import AT_A_STRETCH, in_turns
+from services.sandbox.errors import ApiError
+from services.sandbox.wire.http import Request as HttpRequest
+from services.sandbox.wire.http import Response, refusal
 from shared.hub.names import CLUSTER_PROFILE_ANNOTATION, DERIVED_LABEL
 from shared.hub.resources import SYNCTARGETS
 from shared.kube.client import Client
@@ -76,6 +83,26 @@ class Fleet:
             return await self.target(name) is None
 
         await until(away, f"{name} goes", within=WITHIN)
+
+    def makes(self, refused: Iterable[str], status: int = 403, times: list[float] | None = None) -> list[str]:
+        """The names of SyncTargets that somebody asks to make from now on, all but those `refused` with success, and
+        the `times`."""
+        names: list[str] = []
+        handle = self.scene.sandbox.handle
+
+        async def tapped(request: HttpRequest) -> Response:
+            if request.method != "POST" or not request.path.endswith(f"/{SYNCTARGETS.plural}"):
+                return await handle(request)
+            name = json.loads(request.body)["metadata"]["name"]
+            names.append(name)
+            if times is not None:
+                times.append(time.monotonic())
+            if name in refused:
+                return refusal(ApiError(status, "Fault", "as the test wants it"))
+            return await handle(request)
+
+        self.scene.sandbox.handle = tapped  # type: ignore[method-assign]  # it is looked up for every request
+        return names
 
     async def looks(self) -> None:
         """Wait until all that is known was acted on: of a profile that comes now, a SyncTarget is made."""
@@ -244,6 +271,47 @@ async def test_copies_make_each_once(fleet: Fleet) -> None:
         await fleet.label("east", region="eu")
         after = [await fleet.becomes("east", region="eu"), await fleet.becomes("west", region="west")]
         assert [each["metadata"]["uid"] for each in after] == uids
+
+
+async def test_what_the_hub_refuses_is_in_nobodys_way_and_tried_a_few_times_in_one_look(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.discovery.profiles.MOST_REFUSED", 2)
+    made = fleet.makes(refused="abcde")
+    for name in "abcdef":
+        await fleet.profile(name)
+        await fleet.access(name, b"none")
+    async with fleet.derived():
+        await until(lambda: len(made) >= 9, "it is tried again", within=WITHIN)
+        assert await fleet.target("f") is not None
+    assert made[:9] == ["a", "b", "c", "d", "e", "f", "a", "b", "c"]
+
+
+async def test_what_fails_for_good_is_tried_ever_more_seldom(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.discovery.profiles.RETRY", 0.2)
+    times: list[float] = []
+    fleet.makes(refused=["east"], status=422, times=times)
+    await fleet.profile("east")
+    await fleet.access("east")
+    async with fleet.derived(rewalk_interval_seconds=3600.0):
+        await until(lambda: len(times) >= 6, "it is tried again and again", within=WITHIN)
+    assert times[5] - times[4] > 2.0  # after 0.2 s at first
+
+
+async def test_others_come_to_their_turn_while_many_names_are_walked() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    names = [str(number) for number in range(10 * AT_A_STRETCH)]
+    assert [name async for name in in_turns(names)] == names
+    task.cancel()
+    assert turns == 10
 
 
 async def test_where_it_is_not_switched_on_nobody_asks_for_profiles(fleet: Fleet) -> None:
