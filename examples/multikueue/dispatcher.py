@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from shared.broker.bus import Bus, BusError
 from shared.broker.nats.connection import connect
-from shared.cloudevents import CONTENT_TYPE, STRUCTURED, CloudEvent, InvalidEvent, parse, structured
+from shared.cloudevents import CONTENT_TYPE, STRUCTURED, CloudEvent, parse, structured
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import KubeError
@@ -137,21 +137,21 @@ class Dispatcher:
         if nominated and known != nominated:  # by another copy, or before this one began
             self._due[uid] = nominated, now + self._settings.round_seconds
             return
-        clusters = [each for each in self._clusters(workload) if each not in nominated]
-        most = min(self._settings.nominate, MOST_NOMINATED - len(nominated))
-        if (known == nominated and now < until) or not clusters or most < 1:
-            return
-        names: list[str] = []
+        rests = known == nominated and now < until
         try:
+            clusters = [] if rests else [each for each in self._clusters(workload) if each not in nominated]
+            most = min(self._settings.nominate, MOST_NOMINATED - len(nominated))
+            if not clusters or most < 1:
+                return
             async with self._room:
                 names = await self._best(question(workload, clusters, most))
                 if names:
                     wanted = nomination(workload, nominated + names)
                     await self._client.apply(WORKLOADS, wanted, field_manager=MANAGER, subresource="status")
                     log.info("%s: nominated %s", name, ", ".join(names))
-        except (BusError, InvalidEvent, msgspec.MsgspecError, KubeError) as error:
+        except Exception as error:  # noqa: BLE001 - what is wrong with one, or with what it names, stops no other
             names = []
-            log.warning("%s: %s; again in %g s", name, error, RETRY)
+            log.warning("%s: %r; again in %g s", name, error, RETRY)
         self._due[uid] = nominated + names, now + (self._settings.round_seconds if names else RETRY)
 
     def _clusters(self, workload: Mapping[str, Any]) -> Iterator[str]:

@@ -119,6 +119,30 @@ async def test_further_ones_are_nominated_after_a_while_and_copies_do_not_disagr
         assert sorted(found) == CLUSTERS
 
 
+async def test_one_that_cannot_be_looked_after_keeps_no_other_from_it(manager: Manager) -> None:
+    nameless = {"controllerName": "kueue.x-k8s.io/multikueue"}  # no parameters
+    head = {"apiVersion": kueue.CHECKS.api_version, "kind": kueue.CHECKS.kind, "metadata": {"name": "nameless"}}
+    await manager.client.create(kueue.CHECKS, {**head, "spec": nameless})
+    large = kueue.workload("large", worlds.NAMESPACE, cpu="1")
+    (pods,) = large["spec"]["podSets"]
+    pods["template"]["spec"]["containers"][0]["image"] = "i" * 1_100_000  # more than a message may hold
+    await kueue.submit(manager.client, large)
+    odd = kueue.workload("odd", worlds.NAMESPACE, cpu="1")
+    checks = [{**kueue.admitted(odd)["status"]["admissionChecks"][0], "name": "nameless"}]
+    await manager.client.create(kueue.WORKLOADS, odd)
+    await manager.client.apply(
+        kueue.WORKLOADS,
+        kueue.admitted(odd, admissionChecks=checks),
+        field_manager=kueue.KUEUE,
+        force=True,
+        subresource="status",
+    )
+    async with manager.dispatching("--nominate", "1") as dispatcher:
+        await until(lambda: {"large:", "odd:"} <= {line.partition(" ")[0] for line in dispatcher.lines}, "both fail")
+        await kueue.submit(manager.client, kueue.workload("fits", worlds.NAMESPACE, cpu="1"))
+        await manager.nominated("fits", 1)
+
+
 def tap(system: Together, asked: set[tuple[str, str]]) -> None:
     """Note what the dispatcher asks of the hub about Kueue's kinds."""
     handle = system.sandbox.handle
