@@ -44,8 +44,46 @@ def of_two_versions(definition: dict[str, Any]) -> dict[str, Any]:
     return {"spec": {"versions": [{**old, "storage": False}, {**copy.deepcopy(old), "name": NEW}]}}
 
 
-async def test_after_the_commands_of_the_page_the_old_version_can_be_dropped(server: Backend, tmp_path: Path) -> None:
+def of_the_page() -> str:
     (commands,) = (each for each in blocks((ROOT / "docs/upgrade.md").read_text()) if "migrate()" in each)
+    return commands
+
+
+KUBECTL = """#!/bin/sh
+# Stands in for kubectl, where one command fails as it would without a server.
+echo "$*" >> "$CALLS"
+case "$*" in "$FAILS"*) exit 1 ;; esac
+case "$*" in
+  "get crds"*) echo customresourcedefinition.apiextensions.k8s.io/placements.placement.moorage.io ;;
+  "get crd"*) echo v1beta1 ;;
+  get*) printf -- '--namespace=shop web\n--namespace=shop api\n' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "recorded"),
+    [
+        ("nothing", True),
+        ("get placements.placement.moorage.io", False),
+        ("patch placements.placement.moorage.io --type merge -p {} --namespace=shop web", False),
+        ("get crd placements.placement.moorage.io", False),
+    ],
+)
+async def test_an_old_version_stays_on_record_where_something_fails(tmp_path: Path, fails: str, recorded: bool) -> None:
+    calls, kubectl = tmp_path / "calls", tmp_path / "kubectl"
+    kubectl.write_text(KUBECTL)
+    kubectl.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(calls), "FAILS": fails}
+    async with process(["bash", "-uc", of_the_page()], env) as operator:
+        assert (await operator.ends(within=60) == 0) is recorded, operator.output
+    record = 'patch crd placements.placement.moorage.io --subresource status --type merge -p {"status": '
+    asked = [each for each in calls.read_text().splitlines() if each.startswith("patch crd ")]
+    assert asked == ([record + '{"storedVersions": ["v1beta1"]}}'] if recorded else [])
+
+
+async def test_after_the_commands_of_the_page_the_old_version_can_be_dropped(server: Backend, tmp_path: Path) -> None:
+    commands = of_the_page()
     async with Client(load_kubeconfig(server.admin), timeout=60) as admin:
         kinds = definitions()
         for each in kinds:
