@@ -159,5 +159,5 @@ def _print(found: "list[Checkup]", *, as_json: bool) -> None:
         sys.stdout.write(f"{well if not each.skipped else f'{each.part}: not looked at, {each.skipped}'}\n")
         for fault in each.faults:
             sys.stdout.write(
-                f"  {fault.fault}  {fault.where}\n    {printable(fault.message)}\n    → {fault.what_to_do}\n"
+                f"  {fault.fault}  {printable(fault.where)}\n    {printable(fault.message)}\n    → {fault.what_to_do}\n"
             )

@@ -72,12 +72,15 @@ async def _running(settings: "NatsSettings") -> "tuple[RunningCopy, ...]":
 def _table(copies: "tuple[RunningCopy, ...]") -> list[str]:
     """A line for each copy, and one for each worker of which none is there."""
     from services import PIPELINE
-    from services.cli.support.output import aligned
+    from services.cli.support.output import aligned, printable
 
     rows = [("WORKER", "COPY", "VERSION", "SEEN")]
     for worker in PIPELINE:
         there = [each for each in copies if each.worker == worker]
-        rows += [(worker, each.copy, each.version or "not told", f"{each.seen_seconds:.0f}s ago") for each in there]
+        rows += [
+            (worker, printable(each.copy), printable(each.version) or "not told", f"{each.seen_seconds:.0f}s ago")
+            for each in there
+        ]
         if not there:
             rows.append((worker, "none tells that it is running", "", ""))
     return aligned(rows)

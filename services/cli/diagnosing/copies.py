@@ -9,6 +9,7 @@ from shared.broker.bus import BusError
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.store import bucket_name
 from shared.broker.store import Bucket, Store
+from shared.kube.errors import MALFORMED
 from shared.kube.times import seconds
 from shared.model.copy import Copy
 from shared.pipeline.copies import GONE
@@ -45,11 +46,17 @@ async def running(client: NatsClient, store: Store, workers: Iterable[Worker]) -
 
 
 async def beats(client: NatsClient, store: Store, bucket: Bucket[Copy]) -> AsyncIterator[tuple[Copy, float]]:
-    """The last sign of life of each copy, and when NATS stored it, in seconds since the epoch. Raises BusError."""
+    """The last sign of life of each copy, and when NATS stored it, in seconds since the epoch. What cannot be read is
+    passed over, as workers do. Raises BusError.
+    """
     for entry in await store.raw(bucket).entries():
         try:
             found = await client.api(f"STREAM.MSG.GET.KV_{bucket_name(bucket)}", {"seq": entry.revision})
         except BusError:  # it has told again meanwhile
             continue
         message = found["message"]
-        yield _COPY.decode(base64.b64decode(message["data"])), seconds(message["time"])
+        try:
+            copy = _COPY.decode(base64.b64decode(message.get("data", "")))
+        except MALFORMED:
+            continue
+        yield copy, seconds(message["time"])

@@ -150,6 +150,7 @@ async def test_clocks_that_do_not_agree_are_told(ward: Ward) -> None:
     import time
 
     workers = load_all(("binding",))
+    await ward.store.raw(BINDING_COPIES).put("garbage", b"\xff{")  # of which nothing is told
     ahead = await queues.examine(ward.bus, ward.store, (), lag=60.0, clock=lambda: time.time() + 60)
     assert [(each.fault, each.where) for each in ahead.faults] == [("ClockSkew", "NATS")]
     assert "60 s behind that of this machine" in ahead.faults[0].message

@@ -93,6 +93,20 @@ async def test_a_copy_of_a_release_that_did_not_tell_its_version_is_listed(fleet
     }
 
 
+async def test_what_is_no_sign_of_life_is_passed_over_and_names_do_nothing_to_a_terminal(fleet: Fleet) -> None:
+    async def listed() -> list[str]:
+        raw = fleet.store.raw(STATUS_COPIES)
+        await raw.put("garbage", b"\xff{")
+        await raw.put("nothing", b"")
+        await Table(fleet.store, STATUS_COPIES).put("odd", Copy(name="\x1b[2Jodd", beat_at=1.0, version="1\r2"))
+        return [each for each in (await fleet.told()).splitlines() if each.startswith("status")]
+
+    # It may count as gone when a machine is so busy that the command takes longer than that.
+    (line,) = await until(listed, holds=lambda found: "[2Jodd" in found[0], within=WITHIN)
+    assert line.split()[:4] == ["status", "[2Jodd", "1", "2"]
+    assert line.isprintable()
+
+
 async def test_without_nats_it_says_so_in_a_line() -> None:
     command = [str(BIN / "moorage"), "version", "--running", "--nats-url", "nats://127.0.0.1:1"]
     found = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
