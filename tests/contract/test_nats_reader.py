@@ -1,10 +1,14 @@
 """Reading a stream of a real nats-server: what is there, then what is added, each message once and in order."""
 
 import asyncio
+import logging
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from shared.broker.nats.bus import NatsBus
+from shared.broker.nats.extent import TOLD_EVERY, Extent, extent, is_behind
 from shared.broker.nats.reader import after, follow, since
 from shared.broker.nats.server import NatsServer
 from tests.contract.conftest import QUICK, Lab
@@ -81,3 +85,17 @@ async def test_a_broker_that_is_killed_neither_loses_a_message_nor_doubles_one(
     await until(lambda: len(found) >= number)
     reading.cancel()
     assert found == list(range(number))
+
+
+async def test_a_copy_that_stays_behind_is_told_as_a_warning_once_in_a_while(
+    nats_lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = await nats_lab.bus()
+    assert isinstance(bus, NatsBus)
+    await bus.publish(nats_lab.subject("a"), b"1", id="1")
+    there = await extent(bus.client, nats_lab.stream)
+    with caplog.at_level(logging.INFO, "moorage.nats"):
+        for in_vain in (0, TOLD_EVERY - 1, TOLD_EVERY):
+            assert await is_behind(bus.client, nats_lab.stream, nats_lab.subject(">"), Extent(), there, in_vain)
+    assert [each.levelno for each in caplog.records] == [logging.INFO, logging.WARNING, logging.INFO]
+    assert not await is_behind(bus.client, nats_lab.stream, nats_lab.subject(">"), there, there)

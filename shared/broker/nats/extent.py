@@ -16,6 +16,8 @@ from shared.broker.nats.streams import stored, stream_info
 log = logging.getLogger("moorage.nats")
 
 T = TypeVar("T")
+TOLD_EVERY = 50
+"""Readings in vain after which that is a warning: a copy that is behind catches up within seconds."""
 LOOK_AGAIN = 0.2  # seconds until a leader that did not answer is asked again, and a copy that was behind is read again
 
 
@@ -39,10 +41,13 @@ async def extent(client: NatsClient, stream: str) -> Extent:
     return Extent() if info is None else Extent(info["state"]["messages"], info["state"]["last_seq"])
 
 
-async def is_behind(client: NatsClient, stream: str, subject: str, read: Extent, before: Extent) -> bool:
+async def is_behind(
+    client: NatsClient, stream: str, subject: str, read: Extent, before: Extent, in_vain: int = 0
+) -> bool:
     """Whether a reader of what a subject covers got less than there was `before` and still is; if so, after a pause.
 
-    Where the subject covers a part of the stream, `before.messages` is to be 0.
+    Where the subject covers a part of the stream, `before.messages` is to be 0. `in_vain`: how often it was read before
+    without success.
     """
     if read.messages >= before.messages and read.newest >= before.newest:
         return False
@@ -51,7 +56,9 @@ async def is_behind(client: NatsClient, stream: str, subject: str, read: Extent,
     newest = 0 if last is None else last.sequence
     if read.messages >= min(before.messages, now.messages) and read.newest >= min(before.newest, newest):
         return False
-    log.info("reading the stream again", extra={"stream": stream, "reason": "the copy that was read is behind"})
+    level = logging.INFO if (in_vain + 1) % TOLD_EVERY else logging.WARNING
+    extra = {"stream": stream, "reason": "the copy that was read is behind", "in_vain": in_vain + 1}
+    log.log(level, "reading the stream again", extra=extra)
     await asyncio.sleep(LOOK_AGAIN)
     return True
 

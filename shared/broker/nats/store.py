@@ -80,12 +80,14 @@ class NatsBucket(RawBucket):
     async def watch(self) -> AsyncGenerator[Raw | None, None]:
         known: dict[str, int] = {}  # what was delivered as present
         synced = False
+        in_vain = 0
         while True:
             there = await extent(self._client, self._stream)
             async with StreamReader(self._client, self._stream, self._below(""), LAST, self._pull) as reader:
                 if synced:
                     found = [self._delivered(message) async for message in reader.present()]
-                    if reader.lost or await self._is_behind(found, there):
+                    if reader.lost or await self._is_behind(found, there, in_vain=in_vain):
+                        in_vain += 1
                         continue
                     # First what is not there any more: it was lost, or deleted so long ago that its tombstone is gone.
                     for key in known.keys() - {raw.key for raw in found}:
@@ -99,25 +101,30 @@ class NatsBucket(RawBucket):
                         raw = self._delivered(message)
                         read = read.with_one(raw.revision)
                         yield _remember(known, raw)
-                    if reader.lost or await is_behind(self._client, self._stream, self._below(""), read, there):
+                    everything = self._below("")
+                    if reader.lost or await is_behind(self._client, self._stream, everything, read, there, in_vain):
+                        in_vain += 1
                         continue
                     synced = True
                     yield None
+                in_vain = 0
                 async for message in reader.changes():
                     yield _remember(known, self._delivered(message))
 
     async def _entries_by_consumer(self, prefix: str) -> list[Raw]:
+        in_vain = 0
         while True:
             there = await extent(self._client, self._stream)
             async with StreamReader(self._client, self._stream, self._below(prefix), LAST, self._pull) as reader:
                 found = [self._delivered(message) async for message in reader.present()]
-                if not reader.lost and not await self._is_behind(found, there, prefix):
+                if not reader.lost and not await self._is_behind(found, there, prefix, in_vain):
                     return [raw for raw in found if raw.value is not None]
+                in_vain += 1
 
-    async def _is_behind(self, found: list[Raw], there: Extent, prefix: str = "") -> bool:
+    async def _is_behind(self, found: list[Raw], there: Extent, prefix: str = "", in_vain: int = 0) -> bool:
         read = Extent(len(found), max((raw.revision for raw in found), default=0))
         before = there._replace(messages=0) if prefix else there
-        return await is_behind(self._client, self._stream, self._below(prefix), read, before)
+        return await is_behind(self._client, self._stream, self._below(prefix), read, before, in_vain)
 
     async def _direct_get(self, request: Mapping[str, Any]) -> list[Raw] | None:
         """Messages from any copy of the stream, deletions among them; None where they are too many."""
