@@ -70,7 +70,7 @@ async def test_the_loop_goes_on_while_they_are_compiled() -> None:
     """In processor time of the whole process, which has the compiling thread in it."""
     compile_rule("target.ready")
     pauses = [await longest_pause() for _ in range(TRIES)]
-    assert min(pauses) < 2 * LONGEST_HOLD, pauses
+    assert min(pauses) < 3 * LONGEST_HOLD, pauses  # two threads take processor time in each
 
 
 async def longest_pause() -> float:
