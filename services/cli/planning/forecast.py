@@ -34,7 +34,7 @@ Denied = Callable[[Requester | None, Collection[str]], Awaitable[set[str]]]
 """Which of these targets a requester may not use."""
 
 
-async def nobody_is_denied(requester: Requester | None, targets: Collection[str]) -> set[str]:  # noqa: ARG001 - nobody
+async def nobody_is_denied(requester: Requester | None, targets: Collection[str]) -> set[str]:  # noqa: ARG001 - whoever it is
     """On paper nobody can say who may use a target."""
     return set()
 

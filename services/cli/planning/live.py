@@ -34,7 +34,7 @@ class SystemOnPaper:
     hub: Hub
 
 
-def everywhere(path: str) -> bool:  # noqa: ARG001 - each
+def everywhere(path: str) -> bool:  # noqa: ARG001 - whatever the path
     """Of all workspaces."""
     return True
 

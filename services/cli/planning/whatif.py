@@ -39,7 +39,7 @@ KEPT = ("capacity", "allocatable", "allocated", "usage", "latency", "scores", "n
 """What was seen of a target, and stays where the object that is applied does not say it."""
 
 
-def _nobody(ref: PlacementRef) -> bool:  # noqa: ARG001 - whichever
+def _nobody(ref: PlacementRef) -> bool:  # noqa: ARG001 - whichever placement
     return False
 
 
