@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 
 from services.decision import core, holds
+from services.decision.book import Crowded, Written
 from services.decision.completeness import Incomplete
 from services.decision.decider import Decider
-from services.decision.ledger import Crowded, Ledger, Written
+from services.decision.ledger import Ledger
 from services.decision.settling import Settled, settle
 from shared.broker.bus import Retry
 from shared.kube.times import rfc3339

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import msgspec
 
 from services.decision import assigning, core
+from services.decision.book import Crowded, Superseded, Written
 from services.decision.completeness import Completeness, Incomplete
 from services.decision.holds import TakingOver
 from services.decision.kubernetes import Decisions, lost_race
-from services.decision.ledger import Crowded, Ledger, Superseded, Written
+from services.decision.ledger import Ledger
 from services.decision.memory import Record
 from services.decision.settings import DecisionSettings
 from services.decision.settling import settle, uphold

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from services.decision.ledger import Ledger, Written
+from services.decision.book import Written
+from services.decision.ledger import Ledger
 from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef
 from shared.model.target import Target

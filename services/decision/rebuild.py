@@ -10,9 +10,10 @@ import logging
 
 import msgspec
 
+from services.decision.book import TRIES
 from services.decision.completeness import MARKER, Completeness
 from services.decision.kubernetes import Decisions
-from services.decision.ledger import TRIES, holding, key_of
+from services.decision.ledger import holding, key_of
 from shared.broker.bus import BusError
 from shared.broker.store import Conflict
 from shared.broker.table import Table, View

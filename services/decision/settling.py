@@ -6,7 +6,8 @@ from typing import Protocol
 import msgspec
 
 from services.decision import core
-from services.decision.ledger import Crowded, Ledger, Superseded, Written
+from services.decision.book import Crowded, Superseded, Written
+from services.decision.ledger import Ledger
 from shared.broker.table import View
 from shared.model.decision import Choice, Refusal, Reservation
 from shared.model.refs import TargetRef

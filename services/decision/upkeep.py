@@ -5,8 +5,8 @@ import logging
 import msgspec
 
 from services.decision import assigning, core
+from services.decision.book import Crowded
 from services.decision.decider import Decider
-from services.decision.ledger import Crowded
 from shared.broker.bus import Retry
 from shared.kube.errors import ApiError, KubeError
 from shared.model.decision import Reservation

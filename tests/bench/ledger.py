@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from services.decision.ledger import Crowded, Ledger
+from services.decision.book import Crowded
+from services.decision.ledger import Ledger
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.server import NatsServer
 from shared.broker.nats.store import NatsStore

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from services.decision.ledger import Ledger, Superseded, key_of
+from services.decision.book import Superseded
+from services.decision.ledger import Ledger, key_of
 from services.decision.rebuild import restored
 from shared.broker.memory.store import MemoryBucket, MemoryStore
 from shared.broker.store import Bucket, Raw

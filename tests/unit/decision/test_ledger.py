@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.decision.ledger import Ledger, Superseded, key_of
+from services.decision.book import Superseded
+from services.decision.ledger import Ledger, key_of
 from shared.broker.table import Table
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.target import Target

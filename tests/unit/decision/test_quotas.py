@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.decision.ledger import Superseded
+from services.decision.book import Superseded
 from shared.model.quota import lies_in
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.resources import Resources
