@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.sandbox import errors
 from services.sandbox.access import auth, users
@@ -18,6 +18,7 @@ from services.sandbox.objects.effects import Effects
 from services.sandbox.objects.registry import Registry, Write
 from services.sandbox.state.clusters import (
     ROOT,
+    SHARD_PREFIX,
     TARGET_PREFIX,
     WORKSPACE_RESOURCES,
     Address,
@@ -25,7 +26,7 @@ from services.sandbox.state.clusters import (
     Clusters,
     target_resources,
 )
-from services.sandbox.state.store import Store
+from services.sandbox.state.store import EVERY, Store
 from services.sandbox.wire.faults import Faults
 from services.sandbox.wire.tally import Tally
 
@@ -33,13 +34,14 @@ SYSTEM = User("system:kube-controller-manager", (users.ADMINS,))
 
 
 class ControlPlane:
-    """Workspaces and target clusters, in memory. `url` is where clients reach it, without a trailing slash."""
+    """Workspaces and target clusters, in memory. `url` is where clients reach it, without a trailing slash. Workspaces
+    are spread over `shards`, beside that of the root."""
 
-    def __init__(self, url: str = "http://127.0.0.1:6443") -> None:
+    def __init__(self, url: str = "http://127.0.0.1:6443", shards: Sequence[str] = ()) -> None:
         self.url = url
         # Versions go on from the clock, so that those of an earlier run are recognised as expired.
         self.store = Store(first_revision=time.time_ns() // 1000)
-        self.clusters = Clusters()
+        self.clusters = Clusters(shards)
         self.tokens = Tokens()
         self.faults = Faults()
         self.tally = Tally()
@@ -49,10 +51,10 @@ class ControlPlane:
         self.deleter = Deleter(self.store)
         self.registry = Registry(self.store, self.deleter, self._admit)
         self.on_target: Callable[[Cluster], None] | None = None  # told of each target that is added
-        self._effects.furnish(Cluster(ROOT, WORKSPACE_RESOURCES), writes.now())
+        self._effects.furnish(Cluster(ROOT, WORKSPACE_RESOURCES, id=ROOT), writes.now())
 
     def _admit(self, at: Address, new: Document, old: Document | None, write: Write) -> None:
-        admit(at, new, old, write, self.store)
+        admit(at, new, old, write, self.store, guarded=self.exports.guards(at))
         self.exports.admit(at, new, old, write)
         if at.resource.group == auth.RBAC_GROUP and new != old:
             where = at.resource.plural, at.namespace
@@ -89,13 +91,21 @@ class ControlPlane:
         return cluster, self.add_user("admin", (users.ADMINS,), token=token, cluster=full)
 
     def set_available(self, cluster: str, available: bool) -> None:
-        """Make a cluster answer 503 to everything and drop its watches, or bring it back. Raises ApiError 404."""
-        found = self.clusters.find(cluster) or self.clusters.find(f"{TARGET_PREFIX}{cluster}")
-        if found is None:
+        """Make a cluster, or with all its workspaces `shard:<name>`, answer 503 to everything and drop its watches, or
+        bring it back. Raises ApiError 404."""
+        shard = cluster.removeprefix(SHARD_PREFIX)
+        one = self.clusters.find(cluster) or self.clusters.find(f"{TARGET_PREFIX}{cluster}")
+        of_shard = cluster.startswith(SHARD_PREFIX) and shard in self.clusters.shards
+        if one is None and not of_shard:
             raise errors.not_found("clusters", cluster)
-        found.available = available
-        if not available:
-            self.store.close_watches(found.name)
+        for found in [one] if one else [each for each in self.clusters if each.shard == shard and not each.is_target]:
+            found.available = available
+            if not available:
+                self.store.close_watches(found.name)
+        if of_shard:
+            self.clusters.lost = self.clusters.lost - {shard} if available else self.clusters.lost | {shard}
+            if not available:  # of all endpoints: a watch may end at any time
+                self.store.close_watches(EVERY)
 
     def address(self, cluster: str, group_version: str, plural: str, namespace: str = "", name: str = "") -> Address:
         """Where an object is, for callers in this process. Raises ApiError 404."""

@@ -36,7 +36,8 @@ async def serve(
     """
     known_as = advertise or host
     with listen(host, port) as sock:
-        sandbox = Sandbox(f"{'https' if tls else 'http'}://{_authority(known_as, sock.getsockname()[1])}")
+        url = f"{'https' if tls else 'http'}://{_authority(known_as, sock.getsockname()[1])}"
+        sandbox = Sandbox(url, world.shards)
         certificate, authority = await _certificate(known_as, directory) if tls else (None, b"")
         paths = write_kubeconfigs(build(sandbox, world, authority), directory)
         async with Simulator(sandbox, world.delay), serving(sandbox, sock, certificate=certificate):

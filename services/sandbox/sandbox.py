@@ -13,7 +13,8 @@ from services.sandbox.errors import ApiError
 from services.sandbox.kcp import virtual
 from services.sandbox.objects import reads, writes
 from services.sandbox.plane import ControlPlane
-from services.sandbox.state.clusters import Cluster
+from services.sandbox.state.clusters import SHARD_PREFIX, Cluster
+from services.sandbox.state.store import EVERY
 from services.sandbox.wire import discovery, media, paths
 from services.sandbox.wire.faults import Call
 from services.sandbox.wire.http import Request, Response, answer, check_accept, parse_object, refusal
@@ -27,13 +28,12 @@ _READS = {"get": reads.get, "list": reads.list_, "watch": reads.watch}
 
 
 class Asked(NamedTuple):
-    """Who asks what of which cluster; reads are served from `reads`, and `permit` refuses by raising ApiError."""
+    """Who asks what of which cluster; `permit` refuses by raising ApiError."""
 
     request: Request
     path: Path
     user: User
     cluster: Cluster
-    reads: Cluster
     permit: Callable[[Attributes], None]
 
 
@@ -67,7 +67,8 @@ class Sandbox(ControlPlane):
     def _call(self, request: Request, path: Path) -> Call:
         cluster = self.clusters.find(path.cluster)
         resource = path.resource.id if path.resource else ""
-        return Call(cluster.name if cluster else path.cluster, paths.verb(request, path.resource), resource)
+        across = f"{SHARD_PREFIX}{path.shard}" if path.export and path.cluster == EVERY else path.cluster
+        return Call(cluster.name if cluster else across, paths.verb(request, path.resource), resource)
 
     def _route(self, request: Request, path: Path) -> Response:
         cluster = self.clusters.find(path.cluster)
@@ -83,7 +84,7 @@ class Sandbox(ControlPlane):
             raise errors.forbidden(f'forbidden: User "{user.name}" cannot {verb} path "{path.below[:200]}"')
         if (other := impersonation.asked(request.headers)) is not None:
             user = self._impersonated(cluster, user, other)
-        return self._serve(Asked(request, path, user, cluster, cluster, partial(self._authorize, cluster, user)))
+        return self._serve(Asked(request, path, user, cluster, partial(self._authorize, cluster, user)))
 
     def _impersonated(self, cluster: Cluster, user: User, other: User) -> User:
         """Who acts from here on. Raises ApiError 403."""
@@ -96,15 +97,17 @@ class Sandbox(ControlPlane):
         return impersonation.confined(user, other, cluster)
 
     def _virtual(self, request: Request, path: Path, export: tuple[str, str]) -> Response:
+        if path.shard not in self.clusters.shards:
+            raise errors.no_such_path()
+        if path.shard in self.clusters.lost:
+            raise errors.unavailable(f"shard {path.shard}")
         user = self._authenticated(request, None)
-        found, host = self.exports.find(*export), self.clusters.find(export[0])
-        view = virtual.view(self.exports, self.clusters, found, path.cluster) if found and path.cluster else None
-        if view is None or host is None:
-            where = ":".join(export)[:200]
-            raise errors.forbidden(f'forbidden: User "{user.name}" cannot use the virtual workspace of {where}')
-        return self._serve(
-            Asked(request, path, user, view.cluster, view.reads, partial(view.permit, self.store, host, user))
-        )
+        if not all(export) or not path.cluster or ":" in path.cluster:
+            why = "Path not resolved to a valid virtual workspace"
+            where = f'{request.method.lower()} path "{request.path[:200]}"'
+            raise errors.forbidden(f'forbidden: User "{user.name}" cannot {where}: {why}')
+        view = virtual.view(self.exports, self.clusters, export, path)
+        return self._serve(Asked(request, path, user, view.cluster, partial(view.permit, self.store, user)))
 
     def _serve(self, asked: Asked) -> Response:
         request, named = asked.request, asked.path.resource
@@ -139,14 +142,15 @@ class Sandbox(ControlPlane):
     def _resource(self, asked: Asked, named: Named) -> Response:
         request, verb = asked.request, paths.verb(asked.request, named)
         check_accept(request)
+        name = named.name or reads.selected_name(request)
+        if verb:  # who may not do it does not learn either whether there is such a kind
+            asked.permit(Attributes(verb, named.group, named.asked, named.namespace, name))
         at = asked.cluster.address(named.group, named.plural, named.version, named.namespace, named.name)
         served = {"": True, "status": at.version.status, "scale": at.version.scale is not None}
         if named.rest or not served.get(named.subresource) or (at.namespace and not at.resource.namespaced):
             raise errors.no_such_path()
         if not verb:
             raise errors.method_not_allowed()
-        name = named.name or reads.selected_name(request)
-        asked.permit(Attributes(verb, named.group, named.asked, named.namespace, name))
         if verb == "patch" and request.media_type == media.APPLY_PATCH and not self.registry.exists(at):
             asked.permit(Attributes("create", named.group, named.asked, named.namespace, named.name))
         if verb not in at.resource.verbs or (named.subresource and verb not in ("get", "update", "patch")):
@@ -158,7 +162,7 @@ class Sandbox(ControlPlane):
         if verb == "get" and named.subresource == "scale":
             return writes.read_scale(self.registry, at)
         if verb in _READS:
-            return _READS[verb](self.store, at._replace(cluster=asked.reads), request)
+            return _READS[verb](self.store, at, request)
         if verb in ("delete", "deletecollection"):
             return writes.delete(self.store, self.deleter, at, request)
         return writes.write(self.registry, at, request, asked.user, named.subresource)

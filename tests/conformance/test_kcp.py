@@ -10,11 +10,12 @@ from shared.hub.resources import WORKSPACES
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS, Resource
+from shared.kube.resources import CONFIGMAPS, CRDS, NAMESPACES, SUBJECTACCESSREVIEWS, Resource
 from tests.conformance.api import Api, refusal, until, watching
 from tests.conformance.backends import KCP, STRANGER
 from tests.conformance.test_access import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, document, reference, subject
 from tests.support.kcp import add_workspace
+from tests.support.manifests import definition
 
 pytestmark = pytest.mark.parametrize("backend", ["sandbox", KCP], indirect=True)
 
@@ -281,3 +282,83 @@ async def test_the_end_of_a_binding_is_the_end_of_what_it_served(tree: Tree):
         return (await refusal(consumer.list(THINGS))).not_found
 
     await until(gone, "things are not served")
+
+
+async def one_of(tree: Tree, name: str, everywhere: Client) -> Client:
+    """A workspace as the view of an export shows it."""
+    cluster = (await tree.at().get(WORKSPACES, name))["spec"]["cluster"]
+    return everywhere.at(f"{everywhere.base.rpartition('/clusters/')[0]}/clusters/{cluster}")
+
+
+async def test_a_consumer_is_written_to_by_the_view_under_its_id(tree: Tree):
+    await offer(tree.at("provider"), CLAIM)
+    await bind(tree, CLAIM)
+    consumer, everywhere = tree.at("consumer"), await view(tree)
+    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
+    there = await one_of(tree, "consumer", everywhere)
+    await there.create(THINGS, document(THINGS, "t", "here", spec={"a": "b"}))
+    assert (await consumer.get(THINGS, "t", "here"))["spec"] == {"a": "b"}
+    assert (await refusal(there.create(CONFIGMAPS, document(CONFIGMAPS, "c", "here")))).status == 403
+    await there.delete(THINGS, "t", "here")
+    assert (await refusal(consumer.get(THINGS, "t", "here"))).not_found
+
+
+async def test_a_view_knows_no_paths_and_nobody_who_has_not_bound_the_export(tree: Tree):
+    await offer(tree.at("provider"))
+    await bind(tree)
+    everywhere = await view(tree)
+    before = everywhere.base.rpartition("/clusters/")[0]
+    unbound = await one_of(tree, "provider", everywhere)
+    assert (await refusal(unbound.list(THINGS))).status == 403
+    assert (await refusal(everywhere.at(f"{before}/clusters/nowhere").list(THINGS))).status == 403
+    assert (await refusal(everywhere.at(f"{before}/clusters/{tree.path}:consumer").list(THINGS))).status == 403
+    host, _, export = before.rpartition("/")
+    by_path = f"{host.rpartition('/')[0]}/{tree.path}:provider/{export}"
+    assert (await refusal(everywhere.at(f"{by_path}/clusters/*").list(THINGS))).status == 500
+
+
+async def test_kinds_that_a_workspace_made_itself_are_not_in_the_view(tree: Tree):
+    await offer(tree.at("provider"))
+    await bind(tree)
+    await add_workspace(tree.at(), "forger")
+    forger, everywhere = tree.at("forger"), await view(tree)
+    made = definition(THINGS.group, THINGS.kind, THINGS.version)
+    await forger.create(CRDS, made)
+    await until(lambda: listed(forger), "things of its own are served")
+    await forger.create(NAMESPACES, document(NAMESPACES, "here"))
+    await forger.create(THINGS, document(THINGS, "forged", "here"))
+    assert (await everywhere.list(THINGS)).items == []
+    assert (await refusal((await one_of(tree, "forger", everywhere)).list(THINGS))).status == 403
+
+
+async def listed(client: Client) -> bool:
+    """Whether things are served by now."""
+    try:
+        await client.list(THINGS)
+    except ApiError as error:
+        if not error.not_found:
+            raise
+        return False
+    return True
+
+
+async def test_an_export_has_an_endpoint_as_long_as_it_has_a_consumer(tree: Tree):
+    async def endpoints() -> list[Any]:
+        found = await tree.at("provider").get(SLICES, "things")
+        return (found.get("status") or {}).get("endpoints") or []
+
+    await offer(tree.at("provider"))
+    await until(lambda: sliced(tree.at("provider")), "the export has a slice")
+    assert await endpoints() == []
+    await bind(tree)
+    await until(endpoints, "there is an endpoint")
+    await tree.at("consumer").delete(BINDINGS, "things")
+
+    async def gone() -> bool:
+        return not await endpoints()
+
+    await until(gone, "the endpoint is gone")
+
+
+async def sliced(provider: Client) -> bool:
+    return [each["metadata"]["name"] for each in (await provider.list(SLICES)).items] == ["things"]

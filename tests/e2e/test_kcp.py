@@ -126,8 +126,6 @@ async def test_a_workspace_that_is_made_again_under_its_path_gets_nothing_of_the
 
 async def test_kinds_that_a_workspace_made_itself_are_served_which_is_not_closed_yet(running: Tree) -> None:
     """What docs/security.md says is open. Once it is closed, nothing of this Placement is in the target."""
-    if running.server.restart is None:
-        pytest.skip("the sandbox records requesters in kinds of every origin, so that nobody can forge them there")
     await add_workspace(running.admin.cluster(ACME), MALLORY)
     await running.entitle(MALLORY, f"{ACME}:{MALLORY}")
     own = Consumer(running.clients[MALLORY].cluster(f"{ACME}:{MALLORY}"), MALLORY)

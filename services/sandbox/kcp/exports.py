@@ -2,38 +2,25 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from services.sandbox import errors
 from services.sandbox.access.auth import Attributes, allowed
 from services.sandbox.errors import Cause, Document
+from services.sandbox.kcp.consumers import BINDINGS, GROUP, Consumer, agreed, consumer
 from services.sandbox.objects import envelope
 from services.sandbox.objects.registry import Write
 from services.sandbox.objects.writes import now
-from services.sandbox.schemas.resources import Resource, from_definition, qualified
-from services.sandbox.state.clusters import WORKSPACE_RESOURCES, Address, Cluster, Clusters
+from services.sandbox.schemas.resources import Resource, from_definition
+from services.sandbox.state.clusters import ROOT, WORKSPACE_RESOURCES, Address, Cluster, Clusters, Origin
 from services.sandbox.state.store import EVERY, Entry, Event, Key, Store
+from shared.api import GROUP as OURS
 
-GROUP = "apis.kcp.io"
-SCHEMAS, EXPORTS, BINDINGS, SLICES = (
-    f"{plural}.{GROUP}" for plural in ("apiresourceschemas", "apiexports", "apibindings", "apiexportendpointslices")
+SCHEMAS, EXPORTS, SLICES = (
+    f"{plural}.{GROUP}" for plural in ("apiresourceschemas", "apiexports", "apiexportendpointslices")
 )
 PATH = "kcp.io/path"
 NO_SLICE = "apiexports.apis.kcp.io/skip-endpointslice"
 Conditions = list[tuple[str, str, str]]  # type, reason (empty where it holds) and message
-
-
-class Consumer(NamedTuple):
-    """What one workspace lets an export see: the resources that it bound, and the verbs of each claim it accepted."""
-
-    binding: str
-    bound: frozenset[str]
-    claims: Mapping[str, frozenset[str]]
-
-    def verbs(self, resource: str) -> frozenset[str]:
-        if resource == BINDINGS:
-            return frozenset(("get", "list", "watch"))
-        return frozenset("*") if resource in self.bound else self.claims.get(resource, frozenset())
 
 
 class Exports:
@@ -44,6 +31,7 @@ class Exports:
         self._clusters = clusters
         self._url = url
         self._consumers: dict[Key, dict[str, Consumer]] = {}
+        self._offering: set[Key] = set()  # exports of Moorage's own kinds
         store.effects |= {SCHEMAS: self._schema, EXPORTS: self._export, BINDINGS: self._binding, SLICES: self._slice}
 
     def find(self, path: str, name: str) -> Entry | None:
@@ -55,9 +43,29 @@ class Exports:
         return self._consumers.get(export, {})
 
     def offered(self, export: Entry) -> list[Resource]:
-        """The resources of an export whose schemas are there."""
+        """What its virtual workspace serves: its resources whose schemas are there, what it claims, and bindings."""
+        found = self._own(export)
+        known = {each.id for each in found}
+        claims = export.document()["spec"].get("permissionClaims") or ()
+        claimed = [self._claimed(claim) for claim in (*claims, {"group": GROUP, "resource": "apibindings"})]
+        return found + [each for each in claimed if each and each.id not in known]
+
+    def _own(self, export: Entry) -> list[Resource]:
         schemas = [self._resource_schema(export, name) for name in schema_names(export.document())]
         return [resource_of(found.document()) for found in schemas if found]
+
+    def _claimed(self, claim: Document) -> Resource | None:
+        """A kind that is claimed: one that is built in, or of the export of that identity."""
+        where = claim.get("group", ""), claim["resource"]
+        if not (wanted := claim.get("identityHash")):
+            return WORKSPACE_RESOURCES.get(where)
+        owners = (each for each in self._store.entries(EVERY, EXPORTS) if identity(each) == wanted)
+        return next((each for own in owners for each in self._own(own) if (each.group, each.plural) == where), None)
+
+    def guards(self, at: Address) -> bool:
+        """Whether the admission of Moorage's own kinds holds there: everywhere, until some export offers them. Then it
+        is the exporter's, and kinds of a workspace's own making are its owner's alone."""
+        return bool(not self._offering or (at.resource.group, at.resource.plural) in at.cluster.bound)
 
     def admit(self, at: Address, new: Document, old: Document | None, write: Write) -> None:
         """Refuse what cannot be. Raises ApiError 403 where the writer may not bind, 422 for the rest."""
@@ -105,7 +113,10 @@ class Exports:
         export = event.entry
         if event.type == "DELETED":
             self._consumers.pop(export.key, None)
+            self._offering.discard(export.key)
         else:
+            if any(name.endswith(f".{OURS}") for name in schema_names(export.document())):
+                self._offering.add(export.key)
             holds: Conditions = [("IdentityValid", "", ""), ("VirtualWorkspaceURLsReady", "", "")]
             self._report(export, {"identityHash": identity(export)}, holds)
             if event.type == "ADDED" and NO_SLICE not in export.document()["metadata"].get("annotations", {}):
@@ -125,13 +136,16 @@ class Exports:
         if event.type != "DELETED":
             export = self._referenced(event.entry)
             missing = "" if export else "the export is not found"
-            url = (
-                f"{self._url}/services/apiexport/{self._clusters.home(export.key).id}/{export.key.name}"
-                if export
-                else ""
-            )
-            found = {"endpoints": [{"url": url}] if export and self.consumers(export.key) else []}
-            self._report(event.entry, found, [("APIExportValid", missing and "APIExportNotFound", missing)])
+            endpoints = [{"url": url} for url in self._endpoints(export)] if export else []
+            condition = ("APIExportValid", missing and "APIExportNotFound", missing)
+            self._report(event.entry, {"endpoints": endpoints}, [condition])
+
+    def _endpoints(self, export: Entry) -> list[str]:
+        """The virtual workspaces of an export: on each shard that has a consumer of it."""
+        below = f"services/apiexport/{self._clusters.home(export.key).id}/{export.key.name}"
+        used = {self._clusters.at(cluster).shard for cluster in self.consumers(export.key)}
+        shards = (each for each in self._clusters.shards if each in used)
+        return [f"{self._url}/{below}" if each == ROOT else f"{self._url}/shards/{each}/{below}" for each in shards]
 
     def _refresh_slices(self, export: Key) -> None:
         for entry in self._referring(SLICES, export):
@@ -171,6 +185,9 @@ class Exports:
             found["phase"] = "Binding"
             conditions = [*conditions, ("InitialBindingCompleted", "WaitingForEstablished", conditions[-1][2])]
         self._report(entry, found, conditions)
+        if export and (current := self._store.get(entry.key)):
+            claimed = export.document()["spec"].get("permissionClaims") or []
+            self._consume(export.key, self._clusters.home(entry.key), consumer(current.document(), claimed))
 
     def _bind(self, entry: Entry, export: Entry) -> tuple[Document, Conditions]:
         """Serve what the export offers, if that can be; what the status of the binding says of it."""
@@ -188,35 +205,35 @@ class Exports:
         if taken := [resource.id for _, resource in offered if _taken(cluster, resource, entry.key.name)]:
             why = f"Unable to bind APIs: naming conflict with what is already served: {', '.join(taken)}"
             return found, [("APIExportValid", "", ""), ("BindingUpToDate", "NamingConflicts", why)]
-        applied, problem = _applied(document["spec"].get("permissionClaims") or [], claimed)
+        applied, problem = agreed(document["spec"].get("permissionClaims") or [], claimed)
         stored = {each["resource"]: each for each in document.get("status", {}).get("boundResources") or ()}
         found["appliedPermissionClaims"] = [claim for claim, _ in applied]
         found["boundResources"] = [
             _bound_resource(schema, resource, identity(export), stored.get(resource.plural, {}))
             for schema, resource in offered
         ]
-        self._serve(cluster, entry.key.name, [resource for _, resource in offered])
+        origin = Origin(entry.key.name, identity(export))
+        self._serve(cluster, origin, [resource for _, resource in offered])
         policy = content["spec"].get("maximalPermissionPolicy") or {}
         for _, resource in offered:
             cluster.bounds.pop((resource.group, resource.plural), None)
             if "local" in policy:
                 cluster.bounds[resource.group, resource.plural] = self._clusters.home(export.key)
-        claims = {qualified(claim["group"], claim["resource"]): verbs for claim, verbs in applied}
-        self._consume(export.key, cluster, Consumer(entry.key.name, frozenset(each.id for _, each in offered), claims))
         holds = ("APIExportValid", "BindingUpToDate", "InitialBindingCompleted", "PermissionClaimsApplied", "Ready")
         valid = ("PermissionClaimsValid", "InvalidPermissionClaims" if problem else "", problem)
         return found, [*((name, "", "") for name in holds), valid]
 
-    def _serve(self, cluster: Cluster, binding: str, resources: list[Resource]) -> None:
+    def _serve(self, cluster: Cluster, origin: Origin, resources: list[Resource]) -> None:
         """Serve these by this binding, and no longer what it served before and does not any more."""
         wanted = {(each.group, each.plural): each for each in resources}
-        for where in [where for where, by in cluster.bound.items() if by == binding and where not in wanted]:
+        served = [where for where, by in cluster.bound.items() if by.binding == origin.binding]
+        for where in [each for each in served if each not in wanted]:
             cluster.withdraw(self._store, *where)
         cluster.custom |= wanted
-        cluster.bound |= dict.fromkeys(wanted, binding)
+        cluster.bound |= dict.fromkeys(wanted, origin)
 
     def _unbind(self, binding: Key) -> None:
-        self._serve(self._clusters.home(binding), binding.name, [])
+        self._serve(self._clusters.home(binding), Origin(binding.name, ""), [])
         for export, consumers in self._consumers.items():
             found = consumers.get(binding.cluster)
             if found and found.binding == binding.name:
@@ -226,11 +243,13 @@ class Exports:
     def _consume(self, export: Key, cluster: Cluster, consumer: Consumer) -> None:
         consumers = self._consumers.setdefault(export, {})
         before = consumers.get(cluster.name)
+        if before and before.binding != consumer.binding and not consumer.bound:
+            return  # it waits beside one that is in place
         consumers[cluster.name] = consumer
         if before is None:
             self._refresh_slices(export)
         # What a claim opens or shuts is no event of those objects, so whoever watches them must list again.
-        for resource, _ in set((before.claims if before else {}).items()) ^ set(consumer.claims.items()):
+        for resource in set(before.claims if before else ()) ^ set(consumer.claims):
             self._store.close_watches(EVERY, resource, errors.expired("the permission claims changed; list again"))
 
     def _report(self, entry: Entry, found: Document, conditions: Conditions) -> None:
@@ -278,27 +297,8 @@ def _schema_problem(name: str, new: Document, old: Document | None) -> str:
 
 def _taken(cluster: Cluster, resource: Resource, binding: str) -> bool:
     where = resource.group, resource.plural
-    return where in cluster.builtin or (where in cluster.custom and cluster.bound.get(where) != binding)
-
-
-def _claim_key(claim: Document) -> tuple[str, str, str]:
-    return claim.get("group", ""), claim["resource"], claim.get("identityHash", "")
-
-
-def _applied(accepted: list[Document], claimed: list[Document]) -> tuple[list[tuple[Document, frozenset[str]]], str]:
-    """The claims that are both asked for and accepted, with the verbs that both name; and what is wrong."""
-    asked = {_claim_key(claim): claim for claim in claimed}
-    applied, odd = [], []
-    for claim in accepted:
-        key = _claim_key(claim)
-        if key not in asked:
-            odd.append(qualified(*key[:2]))
-        elif claim.get("state") == "Accepted":
-            verbs, offered = set(claim.get("verbs") or ()), set(asked[key].get("verbs") or ())
-            both = offered if "*" in verbs else verbs if "*" in offered else verbs & offered
-            scoped = {name: value for name, value in claim.items() if name != "state"}
-            applied.append(({"group": "", **scoped}, frozenset(both)))
-    return applied, f"the export does not claim {', '.join(odd)}" if odd else ""
+    origin = cluster.bound.get(where)
+    return where in cluster.builtin or (where in cluster.custom and (origin is None or origin.binding != binding))
 
 
 def _bound_resource(schema: Entry, resource: Resource, identity_hash: str, stored: Document) -> Document:

@@ -27,8 +27,8 @@ _FIXED = {  # fields that stay as they were made
 }
 
 
-def admit(at: Address, new: Document, old: Document | None, write: Write, store: Store) -> None:
-    """Refuse or complete an object on its way in, beside what the `store` has."""
+def admit(at: Address, new: Document, old: Document | None, write: Write, store: Store, *, guarded: bool) -> None:
+    """Refuse or complete an object on its way in, beside what the `store` has; one of Moorage's own if `guarded`."""
     if old and not write.subresource:
         _check_fixed(at, new, old)
     if at.resource.id == NAMESPACES and old is None:
@@ -42,7 +42,7 @@ def admit(at: Address, new: Document, old: Document | None, write: Write, store:
         new["status"] = {"phase": "Scheduling"}
     elif at.resource.id == DEFINITIONS and not write.subresource:
         _check_definition(at, new, old)
-    elif at.resource.group == GROUP and not at.cluster.is_target:
+    elif guarded and at.resource.group == GROUP and not at.cluster.is_target:
         _guard(at, new, old, write, store)
         if at.resource.plural == "placementoverrides" and not write.subresource:
             others = (each.document() for each in store.entries(at.cluster.name, at.resource.id))

@@ -61,8 +61,8 @@ class Effects:
             self._store.drop(path)  # and with it, as an effect, the workspaces below
             self._clusters.remove(path)
         elif event.type == "ADDED":
-            cluster = Cluster(path, WORKSPACE_RESOURCES)
             document = event.entry.document()
+            cluster = Cluster(path, WORKSPACE_RESOURCES, shard=self._clusters.shard_for(path, _wanted_shard(document)))
             made = document["metadata"]["creationTimestamp"]
             url = self.furnish(cluster, made)
             scheduled = {"type": "WorkspaceScheduled", "status": "True", "reason": "WorkspaceScheduled", "message": ""}
@@ -85,6 +85,12 @@ class Effects:
             document["metadata"]["annotations"]["kcp.io/path"] = cluster.name
             self._store.put(at.key, document)
         return url
+
+
+def _wanted_shard(workspace: Document) -> str:
+    """The shard that a Workspace is to be on by its name, as in kcp; empty where it names none."""
+    location = (workspace.get("spec") or {}).get("location") or {}
+    return str(((location.get("selector") or {}).get("matchLabels") or {}).get("name", ""))
 
 
 def _definition_status(document: Document, resource: Resource, conflict: str) -> Document:

@@ -1,7 +1,8 @@
 """Logical clusters: which resources each serves, and the tree of workspaces."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import secrets
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from services.sandbox.state.store import Key, Sees, Store
 Table = Mapping[tuple[str, str], Resource]
 ROOT = "root"
 TARGET_PREFIX = "target:"
+SHARD_PREFIX = "shard:"
 
 
 def _table(*parts: str) -> Table:
@@ -44,6 +46,13 @@ def target_resources(lacks: Iterable[str]) -> Table:
     }
 
 
+class Origin(NamedTuple):
+    """By which APIBinding a resource is served, and the identity of the export that it is of."""
+
+    binding: str
+    identity: str
+
+
 @dataclass(slots=True)
 class Cluster:
     """One logical cluster, or a view of one or of all. `custom` grows with its CustomResourceDefinitions and
@@ -54,17 +63,15 @@ class Cluster:
     is_target: bool = False
     available: bool = True
     custom: dict[tuple[str, str], Resource] = field(default_factory=dict)
-    bound: dict[tuple[str, str], str] = field(default_factory=dict)  # which of `custom` came by which APIBinding
+    bound: dict[tuple[str, str], Origin] = field(default_factory=dict)  # which of `custom` came by which APIBinding
     # By whose RBAC what came by an APIBinding is bounded: that of the export's workspace, where its policy says so.
     bounds: dict[tuple[str, str], "Cluster"] = field(default_factory=dict)
     terminating: set[str] = field(default_factory=set)  # namespaces
     rules: object | None = None  # RBAC compiled by `auth`, none when it has to be read again
     sees: Sees | None = None  # which objects a view shows; none for a cluster itself, which shows all
-
-    id: str = field(init=False)  # the opaque name that kcp gives a logical cluster, beside its path
-
-    def __post_init__(self) -> None:
-        self.id = hashlib.sha256(self.name.encode()).hexdigest()[:16] if self.name != ROOT else ROOT
+    shard: str = ROOT
+    # The opaque name that kcp gives a logical cluster, beside its path: one that is made again has another one.
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def resource(self, group: str, plural: str) -> Resource | None:
         return self.builtin.get((group, plural)) or self.custom.get((group, plural))
@@ -136,17 +143,33 @@ class Address(NamedTuple):
 
 
 class Clusters:
-    """All logical clusters, by name (a workspace path, or `target:<name>`) and by id."""
+    """All logical clusters, by name (a workspace path, or `target:<name>`) and by id, and the shards that they are on.
 
-    def __init__(self) -> None:
+    There is one server whatever the shards: they differ in whose consumers the endpoint of an export shows.
+    """
+
+    def __init__(self, shards: Sequence[str] = ()) -> None:
         self._by_name: dict[str, Cluster] = {}
         self._by_id: dict[str, Cluster] = {}
+        self.shards = tuple(dict.fromkeys((ROOT, *shards)))
+        self.lost: frozenset[str] = frozenset()  # shards that do not answer
 
     def __iter__(self) -> Iterator[Cluster]:
         return iter(tuple(self._by_name.values()))
 
     def find(self, name: str) -> Cluster | None:
         return self._by_name.get(name) or self._by_id.get(name)
+
+    def at(self, name: str) -> Cluster:
+        """The cluster of a name that is known to be there."""
+        return self._by_name[name]
+
+    def of_id(self, id: str) -> Cluster | None:
+        return self._by_id.get(id)
+
+    def shard_for(self, path: str, wanted: str) -> str:
+        """The shard that a new workspace goes to: the one that is wanted, if there is such a one, or any."""
+        return wanted if wanted in self.shards else self.shards[zlib.crc32(path.encode()) % len(self.shards)]
 
     def home(self, key: Key) -> Cluster:
         """The cluster of an object."""

@@ -34,13 +34,14 @@ class Named(NamedTuple):
 
 class Path(NamedTuple):
     """`cluster` is a path, an id or `*`, and empty where the path has none. `export` is that of a virtual workspace:
-    its workspace and name. `resource` is none for discovery, health and the like, which `parts` below the cluster
-    tell."""
+    its workspace and name, on a `shard`. `resource` is none for discovery, health and the like, which `parts` below the
+    cluster tell."""
 
     cluster: str
     parts: tuple[str, ...]
     export: tuple[str, str] | None = None
     resource: Named | None = None
+    shard: str = ROOT
 
     @property
     def below(self) -> str:
@@ -49,16 +50,19 @@ class Path(NamedTuple):
 
 @lru_cache(maxsize=128)  # a request's path is read twice: who may send a body is known before it is taken
 def parse(path: str) -> Path:
-    """`/clusters/<cluster>/...`, `/services/apiexport/<workspace>/<export>/clusters/<cluster>/...`, or of the root."""
+    """`/clusters/<cluster>/...`, `/services/apiexport/<workspace>/<export>/clusters/<cluster>/...` (with
+    `/shards/<shard>` before it for another shard than that of the root), or of the root."""
     export: tuple[str, str] | None = None
-    cluster = ROOT
+    cluster, shard = ROOT, ROOT
     parts = tuple(part for part in path.split("/") if part)
+    if parts[:1] == ("shards",) and parts[2:4] == ("services", "apiexport"):
+        shard, parts = parts[1], parts[2:]
     if parts[:2] == ("services", "apiexport"):
         where, name, *_ = (*parts[2:4], "", "")
         export, cluster, parts = (where, name), "", parts[4:]
     if parts[:1] == ("clusters",):
         cluster, parts = parts[1] if len(parts) > 1 else "", parts[2:]
-    return Path(cluster, parts, export, _resource(parts))
+    return Path(cluster, parts, export, _resource(parts), shard)
 
 
 def _resource(parts: tuple[str, ...]) -> Named | None:

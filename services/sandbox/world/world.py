@@ -40,7 +40,8 @@ class Person(msgspec.Struct):
 
 class World(msgspec.Struct):
     """`serves` are the workload kinds that each workspace gets by CustomResourceDefinition, as `deployments.apps`;
-    `delay` is how many seconds workloads take to become ready."""
+    `delay` is how many seconds workloads take to become ready; over `shards`, beside that of the root, workspaces are
+    spread."""
 
     workspaces: list[str] = []
     users: list[Person] = []
@@ -48,6 +49,7 @@ class World(msgspec.Struct):
     serves: list[str] = msgspec.field(default_factory=lambda: list(_TEMPLATES))
     admin_token: str = ""
     delay: float = 0.3
+    shards: list[str] = []
 
 
 DEFAULT = World(

@@ -57,7 +57,17 @@ async def provider(hub):
 @pytest.fixture
 def virtual(provider):
     """The export's virtual workspace, across all consumers."""
-    return provider.at("*").below("/services/apiexport/root:provider/things")
+    return provider.at("*").below(f"/services/apiexport/{id_of(provider, 'root:provider')}/things")
+
+
+def id_of(api, path):
+    """The id of the logical cluster of a workspace."""
+    return api.sandbox.clusters.find(path).id
+
+
+def within(api, cluster, export="things", host="root:provider"):
+    """A workspace as the virtual workspace of an export shows it."""
+    return api.at(id_of(api, cluster)).below(f"/services/apiexport/{id_of(api, host)}/{export}")
 
 
 async def bind(api, *claims):
@@ -173,7 +183,7 @@ async def test_what_is_bound_stays_when_the_export_goes(hub, provider, virtual):
     assert status["phase"] == "Bound"
     assert condition(status, "APIExportValid")["reason"] == "APIExportNotFound"
     await one("POST", WIDGETS, {"metadata": {"name": "a"}}, expect=201)
-    await virtual("GET", ALL_WIDGETS, expect=403)
+    await virtual("GET", ALL_WIDGETS, expect=500)
 
 
 async def test_an_exports_new_schema_reaches_its_consumers(hub, provider):
@@ -291,7 +301,7 @@ async def test_claims_show_what_the_consumer_accepted_and_no_more(hub, provider,
     [
         ("GET", f"{CONFIGS}/c", [ACCEPTED], 200),
         ("DELETE", f"{CONFIGS}/c", [ACCEPTED], 403),
-        ("DELETE", f"{CONFIGS}/c", [{**ACCEPTED, "verbs": ["*"]}], 403),
+        ("GET", f"{CONFIGS}/c", [{**ACCEPTED, "verbs": ["*"]}], 403),
         ("GET", CONFIGS, [{**ACCEPTED, "verbs": ["get"]}], 403),
         ("GET", CONFIGS, [], 403),
         ("GET", "/api/v1/secrets", [ACCEPTED], 403),
@@ -308,14 +318,13 @@ async def test_in_one_consumer_the_export_may_do_what_both_sides_agreed(hub, pro
     await bind(one, *claims)
     await one("POST", WIDGETS, {"metadata": {"name": "w"}}, expect=201)
     await one("POST", CONFIGS, {"metadata": {"name": "c"}}, expect=201)
-    there = one.below("/services/apiexport/root:provider/things")
-    await there(method, path, expect=code)
+    await within(hub, "root:one")(method, path, expect=code)
 
 
 async def test_writes_by_the_virtual_workspace_arrive_in_the_consumer(hub, provider):
     one = hub.at("root:one")
     await bind(one)
-    there = hub.at(hub.sandbox.clusters.find("root:one").id).below("/services/apiexport/root:provider/things")
+    there = within(hub, "root:one")
     await there("POST", WIDGETS, {"metadata": {"name": "w"}}, expect=201)
     await there.apply(
         f"{WIDGETS}/w",
@@ -325,20 +334,119 @@ async def test_writes_by_the_virtual_workspace_arrive_in_the_consumer(hub, provi
 
 
 @pytest.mark.parametrize(
-    ("where", "path", "code"),
+    ("where", "path", "code", "said"),
     [
-        ("root:provider/things/clusters/root:two", WIDGETS, 403),
-        ("root:provider/things/clusters/root:none", WIDGETS, 403),
-        ("root:provider/none/clusters/*", ALL_WIDGETS, 403),
-        ("root:none/things/clusters/*", ALL_WIDGETS, 403),
-        ("root:provider/things/other/*", ALL_WIDGETS, 403),
-        ("root:provider/things", "", 403),
-        ("", "", 403),
+        ("{provider}/things/clusters/{two}", WIDGETS, 403, "could not find suitable APIBinding"),
+        ("{provider}/things/clusters/none", WIDGETS, 403, "could not find suitable APIBinding"),
+        ("{provider}/things/clusters/root:one", WIDGETS, 403, "not resolved to a valid virtual workspace"),
+        ("root:provider/things/clusters/*", ALL_WIDGETS, 500, "API export not found"),
+        ("{provider}/none/clusters/*", ALL_WIDGETS, 500, "API export not found"),
+        ("none/things/clusters/*", ALL_WIDGETS, 500, "API export not found"),
+        ("{provider}/things/other/*", ALL_WIDGETS, 403, "not resolved to a valid virtual workspace"),
+        ("{provider}/things", "", 403, "not resolved to a valid virtual workspace"),
+        ("", "", 403, "not resolved to a valid virtual workspace"),
     ],
 )
-async def test_there_is_no_virtual_workspace_elsewhere(hub, provider, where, path, code):
+async def test_there_is_no_virtual_workspace_elsewhere(hub, provider, where, path, code, said):
     await bind(hub.at("root:one"))
-    await hub.at("")("GET", f"/services/apiexport/{where}{path}", expect=code)
+    where = where.format(provider=id_of(hub, "root:provider"), two=id_of(hub, "root:two"))
+    assert said in (await hub.at("")("GET", f"/services/apiexport/{where}{path}", expect=code))["message"]
+
+
+@pytest.fixture
+async def sharded(sandbox, hub):
+    """Two workspaces, each on a shard of its own, that consume an export of the root."""
+    sandbox.clusters.shards = ("root", "blue", "green")
+    await hub("POST", SCHEMAS, schema(), expect=201)
+    await hub("POST", EXPORTS, export(), expect=201)
+    for shard in ("blue", "green"):
+        location = {"location": {"selector": {"matchLabels": {"name": shard}}}}
+        await hub("POST", WORKSPACES, {"metadata": {"name": f"in-{shard}"}, "spec": location}, expect=201)
+    return hub
+
+
+async def endpoints(hub):
+    return [each["url"] for each in (await hub("GET", f"{SLICES}/things"))["status"]["endpoints"]]
+
+
+async def test_each_shard_that_has_a_consumer_has_an_endpoint_that_shows_its_consumers_alone(sharded):
+    below = "services/apiexport/root/things"
+    blue, green = (f"http://sandbox.test/shards/{shard}/{below}" for shard in ("blue", "green"))
+    assert await endpoints(sharded) == []
+    for shard, urls in (("green", [green]), ("blue", [blue, green])):
+        one = sharded.at(f"root:in-{shard}")
+        await one("POST", BINDINGS, binding(path="root"), expect=201)
+        await one("POST", WIDGETS, {"metadata": {"name": shard}}, expect=201)
+        assert await endpoints(sharded) == urls
+    for shard in ("blue", "green"):
+        there = sharded.at("*").below(f"/shards/{shard}/{below}")
+        assert names(await there("GET", ALL_WIDGETS)) == [shard]
+        for other, code in (("blue", 200), ("green", 200)):
+            one = there.at(id_of(sharded, f"root:in-{other}")).below(there.prefix)
+            await one("GET", WIDGETS, expect=code if other == shard else 403)
+    await sharded.at("*").below(f"/shards/red/{below}")("GET", ALL_WIDGETS, expect=404)
+    assert names(await sharded.at("*").below(f"/{below}")("GET", ALL_WIDGETS)) == []
+    await sharded.at("root:in-green")("DELETE", f"{BINDINGS}/things")
+    assert await endpoints(sharded) == [blue]
+
+
+async def test_a_shard_that_is_lost_answers_nothing_until_it_is_back(sharded):
+    for shard in ("blue", "green"):
+        await sharded.at(f"root:in-{shard}")("POST", BINDINGS, binding(path="root"), expect=201)
+    blue, green = (
+        sharded.at("*").below(f"/shards/{each}/services/apiexport/root/things") for each in ("blue", "green")
+    )
+    await sharded.at("root:in-blue")("POST", WIDGETS, {"metadata": {"name": "a"}}, expect=201)
+    events = await blue.watch(ALL_WIDGETS)
+    assert await events.names(1) == [("ADDED", "a")]
+    sharded.sandbox.set_available("shard:blue", available=False)
+    with pytest.raises(StopAsyncIteration):
+        await events.next()
+    await blue("GET", ALL_WIDGETS, expect=503)
+    await sharded.at("root:in-blue")("GET", WIDGETS, expect=503)
+    await green("GET", ALL_WIDGETS)
+    sharded.sandbox.set_available("shard:blue", available=True)
+    await blue("GET", ALL_WIDGETS)
+    await sharded.at("root:in-blue")("GET", WIDGETS)
+
+
+async def test_kinds_that_a_workspace_made_itself_are_not_shown_though_its_binding_waits(hub, provider, virtual):
+    one = hub.at("root:one")
+    openapi = {"openAPIV3Schema": {"type": "object"}}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": openapi}]
+    made = {"metadata": {"name": "widgets.example.io"}, "spec": {**schema()["spec"], "versions": versions}}
+    await one("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", made, expect=201)
+    await one("POST", WIDGETS, {"metadata": {"name": "forged"}}, expect=201)
+    assert (await bind(one, ACCEPTED))["phase"] == "Binding"
+    assert names(await virtual("GET", BINDINGS)) == ["things"]
+    assert names(await virtual("GET", ALL_WIDGETS)) == []
+    await within(hub, "root:one")("GET", WIDGETS, expect=403)
+
+
+async def test_a_claim_is_of_kinds_of_that_identity_alone(hub, provider):
+    """Both workspaces have widgets: one by the export whose identity is claimed, the other by its own definition."""
+    identity = (await provider("GET", f"{EXPORTS}/things"))["status"]["identityHash"]
+    claim = {"group": "example.io", "resource": "widgets", "identityHash": identity, "verbs": ["list", "watch"]}
+    looking = {"metadata": {"name": "looking"}, "spec": {"permissionClaims": [claim]}}
+    await provider("POST", EXPORTS, looking, expect=201)
+    openapi = {"openAPIV3Schema": {"type": "object"}}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": openapi}]
+    made = {"metadata": {"name": "widgets.example.io"}, "spec": {**schema()["spec"], "versions": versions}}
+    await hub.at("root:two")("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", made, expect=201)
+    await bind(hub.at("root:one"))
+    for name in ("one", "two"):
+        accepted = binding({**claim, "state": "Accepted", "selector": {"matchAll": True}}, name="looking")
+        await hub.at(f"root:{name}")("POST", BINDINGS, accepted | {"metadata": {"name": "looking"}}, expect=201)
+        await hub.at(f"root:{name}")("POST", WIDGETS, {"metadata": {"name": f"in-{name}"}}, expect=201)
+    across = hub.at("*").below(f"/services/apiexport/{id_of(hub, 'root:provider')}/looking")
+    assert names(await across("GET", ALL_WIDGETS)) == ["in-one"]
+
+
+async def test_a_workspace_that_is_made_again_has_another_id(hub, provider):
+    before = id_of(hub, "root:one")
+    await hub("DELETE", f"{WORKSPACES}/one")
+    await hub("POST", WORKSPACES, {"metadata": {"name": "one"}}, expect=201)
+    assert id_of(hub, "root:one") != before
 
 
 async def test_across_consumers_there_is_only_list_and_watch(hub, provider, virtual):
@@ -352,8 +460,9 @@ async def test_across_consumers_there_is_only_list_and_watch(hub, provider, virt
 
 async def test_the_virtual_workspace_takes_the_right_to_the_exports_content(hub, provider):
     await bind(hub.at("root:one"))
-    bob = hub.at("*", hub.sandbox.add_user("bob")).below("/services/apiexport/root:provider/things")
-    await bob("GET", ALL_WIDGETS, expect=403)
+    bob = within(hub.at("root", hub.sandbox.add_user("bob")), "root:one")
+    there = bob.at("*").below(bob.prefix)
+    await there("GET", ALL_WIDGETS, expect=403)
     rules = [
         {"verbs": ["access"], "nonResourceURLs": ["/"]},
         {"verbs": ["list"], "apiGroups": ["apis.kcp.io"], "resources": ["apiexports/content"]},
@@ -362,9 +471,9 @@ async def test_the_virtual_workspace_takes_the_right_to_the_exports_content(hub,
     subjects = [{"kind": "User", "name": "bob"}]
     body = {"metadata": {"name": "c"}, "roleRef": {"kind": "ClusterRole", "name": "c"}, "subjects": subjects}
     await provider("POST", f"{RBAC}/clusterrolebindings", body, expect=201)
+    await there("GET", ALL_WIDGETS)
+    await there("GET", ALL_WIDGETS, watch=1, expect=403)
     await bob("GET", ALL_WIDGETS)
-    await bob("GET", ALL_WIDGETS, watch=1, expect=403)
-    await bob.at("root:one").below("/services/apiexport/root:provider/things")("GET", ALL_WIDGETS)
 
 
 async def test_our_own_schemas_and_export_load_and_bind(hub):
@@ -386,6 +495,6 @@ async def test_our_own_schemas_and_export_load_and_bind(hub):
     assert len(status["appliedPermissionClaims"]) == len(accept)
     target = {"metadata": {"name": "east"}, "spec": {"agent": {}}}
     await team("POST", "/apis/placement.moorage.io/v1alpha1/synctargets", target, expect=201)
-    across = hub.at("*").below(f"/services/apiexport/root:moorage/{own['metadata']['name']}")
+    across = hub.at("*").below(f"/services/apiexport/{id_of(hub, 'root:moorage')}/{own['metadata']['name']}")
     assert names(await across("GET", "/apis/placement.moorage.io/v1alpha1/synctargets")) == ["east"]
     assert names(await across("GET", "/api/v1/namespaces")) == ["default"]

@@ -225,6 +225,33 @@ async def test_the_requester_of_a_placement_is_recorded_and_cannot_be_forged(hub
     assert by_admin["metadata"]["annotations"][f"{group}/requester"] == stamp
 
 
+async def test_in_kinds_of_a_workspaces_own_making_anybody_is_forged_once_an_export_offers_them(hub):
+    """As on kcp, where admission of an export holds for what came by it."""
+    group = "placement.moorage.io"
+    names = {"plural": "placements", "singular": "placement", "kind": "Placement"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True}
+    spec = {"group": group, "scope": "Namespaced", "names": names}
+    crd = {"metadata": {"name": f"placements.{group}"}, "spec": spec}
+    crd["spec"] |= {"versions": [{**version, "schema": {"openAPIV3Schema": schema}}]}
+    await hub("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd, expect=201)
+    offered = {**spec, "versions": [{**version, "schema": schema}]}
+    for name in ("provider", "one"):
+        await hub("POST", "/apis/tenancy.kcp.io/v1alpha1/workspaces", {"metadata": {"name": name}}, expect=201)
+    provider, one = hub.at("root:provider"), hub.at("root:one")
+    made = {"metadata": {"name": f"v1.placements.{group}"}, "spec": offered}
+    await provider("POST", "/apis/apis.kcp.io/v1alpha1/apiresourceschemas", made, expect=201)
+    resource = {"group": group, "name": "placements", "schema": f"v1.placements.{group}", "storage": {"crd": {}}}
+    export = {"metadata": {"name": group}, "spec": {"resources": [resource]}}
+    await provider("POST", "/apis/apis.kcp.io/v1alpha2/apiexports", export, expect=201)
+    binding = {"spec": {"reference": {"export": {"path": "root:provider", "name": group}}}}
+    await one("POST", "/apis/apis.kcp.io/v1alpha2/apibindings", {"metadata": {"name": "b"}, **binding}, expect=201)
+    body = {"metadata": {"name": "p", "annotations": {f"{group}/requester": "forged"}}}
+    for api, forged in ((hub, True), (one, False)):
+        stored = await api("POST", f"/apis/{group}/v1alpha1/namespaces/default/placements", body, expect=201)
+        assert (stored["metadata"]["annotations"][f"{group}/requester"] == "forged") is forged
+
+
 @pytest.mark.parametrize(
     ("rules", "code"),
     [
