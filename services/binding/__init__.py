@@ -14,6 +14,7 @@ leases.py        work in a target under the lease of a binding, and what is reco
 intents.py       what is on record before it is applied, since its cluster may delete it again
 conclusions.py   writes what came of applying, with the health that follows
 binder.py        applies: the order of steps that makes crashes and races harmless
+vacating.py      has what may not run twice wait until it is gone elsewhere
 removal.py       takes out of a target what is not to be there any more
 vanished.py      removes what is left of workspaces that are gone
 observations.py  what status sees in a target: health is recorded, drift is corrected

@@ -13,7 +13,17 @@ from services.binding.conclusions import Conclusions
 from services.binding.consent import admitted
 from services.binding.core import Identity, Wanted, identity, keeping
 from services.binding.intents import Intents
-from services.binding.judge import Operation, Order, begins, is_of_another, judge, lives, order_for, undecided
+from services.binding.judge import (
+    Operation,
+    Order,
+    begins,
+    is_of_another,
+    judge,
+    lives,
+    may_not_run_twice,
+    order_for,
+    undecided,
+)
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.removal import Removal
@@ -24,6 +34,7 @@ from services.binding.target.applyset import AppliedSet, ApplySet
 from services.binding.target.disposal import Heirs
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
+from services.binding.vacating import Vacating
 from services.binding.workload import Workloads
 from shared.api import BoundObject, Placement, PlacementBinding, PlacementDecision
 from shared.broker.bus import Retry
@@ -73,6 +84,7 @@ class Binder:
         self._reach = reach
         self._clock = clock
         self._rollouts = Rollouts(records, clock)
+        self._vacating = Vacating(records, reach.lost)
         self._revisions = Revisions(records)
         self._leases = Leases(settings, records=records, reach=reach, publish=publish, clock=clock)
         self.conclusions = Conclusions(settings, leases=self._leases, reports=reports, clock=clock)
@@ -87,7 +99,7 @@ class Binder:
         if begins(message) and self._records.is_new(ref, target):
             with self._records.deciding(ref) as decision:
                 placement = await self._records.placement(ref, message.head)
-                if lives(message, placement):
+                if lives(message, placement) and not may_not_run_twice(placement):
                     try:
                         return await self._apply(message, Facts(placement, None, None), decision)
                     except ApiError as error:
@@ -162,6 +174,7 @@ class Binder:
         if isinstance(wanted, Wanted):
             try:
                 wanted = keeping(wanted, before.spec.manifests if before is not None else ())
+                wanted = await self._vacating.awaited(message, facts, wanted)
             except Trouble as problem:
                 wanted = problem
         trace = current_trace()

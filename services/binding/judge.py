@@ -60,6 +60,11 @@ def lives(message: Assigned, placement: Placement | None) -> bool:
     )
 
 
+def may_not_run_twice(placement: Placement | None) -> bool:
+    """Whether what is new starts only when what was is gone."""
+    return placement is not None and placement.spec.stability.breaks_first
+
+
 def is_of_another(decision: PlacementDecision | None, message: Assigned) -> bool:
     """Whether a decision is for another Placement of the same name, which came after."""
     owners = decision.metadata.owner_references if decision is not None else ()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from services.binding import lifecycle
 from services.binding.core import Identity
+from services.binding.judge import may_not_run_twice
 from services.binding.leases import Leases
 from services.binding.records import Facts, Records
 from services.binding.runs import successors
@@ -130,7 +131,8 @@ class Removal:
 
         The longer it takes, the less often it is looked at: deliveries are counted, and there is no hurry.
         """
-        after = message.after or successors(facts.binding, facts.decision)
+        ended = successors(facts.binding, facts.decision)
+        after = ended if may_not_run_twice(facts.placement) else message.after or ended
         if not after:
             return
         decided_at = seconds((facts.decision.status.decided_at or "") if facts.decision else "")

@@ -8,6 +8,10 @@ REMOVING = "Removing"
 """The reason where something that is to go is still there."""
 
 
+VACATING = "AwaitsRemoval"
+"""The reason where something has to be gone from another target first."""
+
+
 class Trouble(Exception):
     """Why it is not applied, in one sentence.
 

@@ -23,6 +23,7 @@ from services.controller.core.steps import (
     is_move,
     next_step,
 )
+from services.controller.core.wish import Wish
 from services.controller.observer import Observer
 from services.controller.overrides import Overrides
 from services.controller.scoping import scope_labels
@@ -31,7 +32,7 @@ from services.controller.watches import Watches
 from services.controller.workspace import SYNC_TIMEOUT, WorkspaceWatch
 from shared.aio.lru import Lru
 from shared.aio.rate import Rate
-from shared.api import Placement, PlacementStatus, Targets
+from shared.api import Placement, PlacementStatus
 from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.broker.table import Entry, Table, View
@@ -45,7 +46,7 @@ from shared.kube.times import rfc3339
 from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyEntry
 from shared.model.refs import Head, KindRef, PlacementRef, PolicyRef, TargetRef, above
-from shared.model.request import HeadEntry, OperatorOverride, Request, Requester, ScopeLabels, Waiting, WorkloadObject
+from shared.model.request import HeadEntry, Request, ScopeLabels, Waiting, WorkloadObject
 from shared.model.target import Workspace
 from shared.pipeline.messages import Cleared, Reported, Requested, Withdrawn
 from shared.process import audit
@@ -54,21 +55,6 @@ Said = Requested | Withdrawn | Reported
 """What the controller has to say of a placement."""
 
 _WRITTEN = 10_000  # heads, of half a KB each; what is forgotten is read
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted of a placement: all that a decision depends on besides the targets, and its digest."""
-
-    requester: Requester | None
-    counted: Counted
-    input_digest: str
-    digest: str
-    beyond: bool = False  # it is refused since its workspace has too many
-    unread: str = ""  # which part of its workload cannot be read any more, and why
-    kept: tuple[WorkloadObject, ...] = ()  # what counts of that part
-    targets: Targets | None = None  # where it stays meanwhile
-    overrides: tuple[OperatorOverride, ...] = ()
-    scope_labels: ScopeLabels = ScopeLabels()
 
 
 @dataclass(frozen=True)
@@ -322,7 +308,7 @@ class Reconciler:
         """Note with the head why a placement stays where it is; its status shows it."""
         if case.entry is None:
             return None
-        noted = msgspec.structs.replace(case.entry.value, held=step.why)
+        noted = msgspec.structs.replace(case.entry.value, held=step.why, held_reason=step.reason)
         revision = await self._move(case, noted)
         return Reported(placement=case.ref, head=noted.head, fact=f"held-{revision}")
 
@@ -370,6 +356,7 @@ class Reconciler:
             in_vain=in_vain,
             kept=kept,
             held=before.held if before and placement else "",
+            held_reason=before.held_reason if before and placement else "",
             rebalance=rebalance,
             rebalance_since=since,
         )

@@ -178,10 +178,12 @@ def running(
     return set_condition(conditions, READY, _truth(ready), "Ready" if ready else "NotReady", said, now, generation)
 
 
-def held(conditions: tuple[Condition, ...], why: str, now: str, generation: int) -> tuple[Condition, ...]:
+def held(
+    conditions: tuple[Condition, ...], why: str, now: str, generation: int, reason: str = ""
+) -> tuple[Condition, ...]:
     """Held, where a placement stays on lost targets for a reason of ours, or once did."""
     if why:
-        return set_condition(conditions, HELD, "True", "TooManyLost", why, now, generation)
+        return set_condition(conditions, HELD, "True", reason or "TooManyLost", why, now, generation)
     if get_condition(conditions, HELD) is None:
         return conditions
     return set_condition(conditions, HELD, "False", "NotHeld", "It may leave what is lost.", now, generation)

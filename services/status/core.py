@@ -51,11 +51,12 @@ def aggregate(
     *,
     decided: Decided | None = None,
     held: str = "",
+    held_reason: str = "",
     parked: Parked | None = None,
     thresholds: Thresholds,
 ) -> PlacementStatus:
     """The Placement's status. `decided` is news of the decision; without it, what was said of it stands. `held`: why it
-    stays on targets that it would have to leave. `parked` is news of a message that was given up.
+    stays on targets that it would have to leave, `held_reason` in one word. `parked`: news of a message given up.
 
     `now` is RFC 3339. A status that says the same as before is equal to it.
     """
@@ -74,7 +75,8 @@ def aggregate(
         observed = max(observed, decision.generation if decision else 0)
         conditions = all_scheduled(conditions, len(selected), now, observed)
     conditions = moved(conditions, targets, now, generation)
-    conditions = held_back(running(conditions, targets, health, now, generation), held, now, generation)
+    conditions = running(conditions, targets, health, now, generation)
+    conditions = held_back(conditions, held, now, generation, held_reason)
     if parked is not None:
         conditions = given_up(conditions, parked, now, generation)
     else:

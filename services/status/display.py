@@ -141,7 +141,7 @@ class Display:
         self._known.put(ref, Standing(placement=placement, decision=decision))
         reports = await self._reports.of(ref) if asking else self._reports.known(ref)
         silent = {each.target: why for each in reports if (why := self._silent(each))}
-        now, held = self._clock(), await self._held(ref, asking)
+        now, (held, held_reason) = self._clock(), await self._held(ref, asking)
         status = aggregate(
             placement,
             decision,
@@ -149,6 +149,7 @@ class Display:
             rfc3339(now),
             decided=decided,
             held=held,
+            held_reason=held_reason,
             parked=parked,
             thresholds=self._thresholds,
         )
@@ -176,8 +177,8 @@ class Display:
         await self._promoter.write(ref, due)
         return telling(repeated=False)
 
-    async def _held(self, ref: PlacementRef, asking: bool) -> str:
-        """Why a placement stays on targets that it would have to leave: by the newest head that was seen."""
+    async def _held(self, ref: PlacementRef, asking: bool) -> tuple[str, str]:
+        """Why a placement stays on targets that it would have to leave, and in one word: by the newest head seen."""
         entry = self._heads.entries.get(ref.key)
         if asking:
             entry = await self._heads.fresh(ref.key)
@@ -188,7 +189,7 @@ class Display:
                 entry = asked
             else:
                 self._asked.pop(ref.key)
-        return entry.value.held if entry is not None else ""
+        return (entry.value.held, entry.value.held_reason) if entry is not None else ("", "")
 
     async def _tell(self, ref: PlacementRef, placement: Placement, decided: Decided) -> None:
         """An Event when what is said of scheduling changes. It goes first: repeated after a crash, it is the same."""

@@ -24,6 +24,15 @@ class Stability(ApiStruct, frozen=True, kw_only=True):
         float, Meta(description="Points that targets gain where the placement runs already.", ge=0, le=100)
     ] = 10.0
     rebalance: Annotated[Rebalance, Meta(description="When a healthy placement moves.")] = Rebalance()
+    moves: Annotated[
+        Literal["MakeBeforeBreak", "BreakBeforeMake"],
+        Meta(
+            description="With MakeBeforeBreak it is taken away where it was once it is healthy where it goes. With "
+            "BreakBeforeMake, which is for what may not run twice at once, nothing starts in a target before all is "
+            "gone, pods included, from those that it leaves; and a lost target is not left by itself, since it may "
+            "still run there."
+        ),
+    ] = "MakeBeforeBreak"
     eviction_toleration_seconds: Annotated[
         NonNegative | None,
         Meta(description="How long a lost target is waited for; absent means the default of the installation."),
@@ -36,3 +45,8 @@ class Stability(ApiStruct, frozen=True, kw_only=True):
             "whole. Absent means any number."
         ),
     ] = None
+
+    @property
+    def breaks_first(self) -> bool:
+        """Whether what was is gone before what is new starts."""
+        return self.moves == "BreakBeforeMake"

@@ -180,6 +180,7 @@ class HeadEntry(Value, frozen=True, kw_only=True):
     in_vain: int = 0
     kept: tuple[WorkloadObject, ...] = ()  # what counts of a part of the workload that cannot be read any more
     held: str = ""  # why it stays on a target that it would have to leave, for people; empty when it need not
+    held_reason: str = ""  # the same in one word; empty as 0.1 writes it, of the brake
     rebalance: str = ""  # the last request to look for better targets that was seen, and the attempt that is to do so
     rebalance_since: int = 0
 

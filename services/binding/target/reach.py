@@ -11,7 +11,7 @@ from services.binding.target.applyset import ApplySet
 from services.binding.target.breaker import Breakers
 from services.binding.target.claims import Held
 from services.binding.target.way import Way
-from services.binding.trouble import REMOVING, Trouble, passing
+from services.binding.trouble import REMOVING, VACATING, Trouble, passing
 from shared.aio.backoff import backoff
 from shared.aio.lru import Lru
 from shared.broker.bus import Retry
@@ -55,6 +55,10 @@ class Reach:
         if not self.knows(target):
             raise Retry(_UNKNOWN, f"target {target} is not in the inventory (yet)")
         return self._inventory.entries[TargetRef.parse(target).key].value
+
+    def lost(self, target: str) -> bool:
+        """Whether a target is known, and does not answer."""
+        return self.knows(target) and self.target(target).lost_since > 0
 
     def knows(self, target: str) -> bool:
         """Whether a target is in the inventory."""
@@ -114,7 +118,7 @@ class Reach:
             return problem.delay
         if problem.lasting:
             return settings.refused_retry_seconds
-        most = settings.removing_retry_seconds if problem.reason == REMOVING else settings.retry_max_seconds
+        most = settings.removing_retry_seconds if problem.reason in (REMOVING, VACATING) else settings.retry_max_seconds
         delay = backoff(min(retries, 32), first=settings.retry_initial_seconds, most=most)
         return max(delay, self._patience(target))
 

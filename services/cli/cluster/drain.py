@@ -96,7 +96,8 @@ async def _refuse_unreachable(hub: ClusterHub, name: str, here: Iterable[Occupan
     if not ready:
         raise CommandError(
             f"{hub.named(name)} does not answer ({why}), so that what {len(left)} placements have there stays until it "
-            f"does ({some(each.placement for each in left)}); they run elsewhere. If it is gone for good: "
+            f"does ({some(each.placement for each in left)}); they run elsewhere, or wait until they are gone here "
+            "(stability.moves). If it is gone for good: "
             f"moorage cluster leave {name} --abandon"
         )
 

@@ -9,5 +9,6 @@ brake.py        when none is left, since too many were lost at once
 in_place.py     when what was decided should be in place
 rebalance.py    when better targets are looked for
 retrying.py     when a placement that was refused is tried again
+wish.py         what is wanted: all that a decision depends on besides the targets
 unread.py       what counts of a part of the workload that cannot be read any more, and where it stays meanwhile
 """

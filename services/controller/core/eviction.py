@@ -67,18 +67,24 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 def evicted(
-    sightings: Mapping[str, Sighting], tolerations: Sequence[Toleration], patience: Patience, now: float
+    sightings: Mapping[str, Sighting],
+    tolerations: Sequence[Toleration],
+    patience: Patience,
+    now: float,
+    *,
+    breaks_first: bool = False,
 ) -> list[str]:
     """The targets that a placement has to leave: unreachable for too long, or tainted NoExecute.
 
-    Only the former is subject to the brake: a taint is somebody's will.
+    Only the former is subject to the brake: a taint is somebody's will. Nor is it reason to leave for what may not run
+    twice (`breaks_first`): in a target that does not answer it may run still.
     """
     return [
         target
         for target, sighting in sightings.items()
         if sighting.target is not None
         and (
-            (sighting.braked is None and _too_long_lost(sighting.target, patience, now))
+            (not breaks_first and sighting.braked is None and _too_long_lost(sighting.target, patience, now))
             or any(_expels(taint, since, tolerations, now) for taint, since in sighting.expelling.items())
         )
     ]
@@ -91,6 +97,15 @@ def braked(sightings: Mapping[str, Sighting], patience: Patience, now: float) ->
         for target, sighting in sightings.items()
         if sighting.target is not None and sighting.braked and _too_long_lost(sighting.target, patience, now)
     }
+
+
+def silent(sightings: Mapping[str, Sighting], patience: Patience, now: float) -> list[str]:
+    """The targets that are lost for too long, whatever follows from that."""
+    return [
+        target
+        for target, sighting in sightings.items()
+        if sighting.target is not None and _too_long_lost(sighting.target, patience, now)
+    ]
 
 
 def closed(sightings: Mapping[str, Sighting]) -> list[str]:

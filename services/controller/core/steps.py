@@ -10,13 +10,14 @@ import msgspec
 
 from services.controller.core.brake import Braked
 from services.controller.core.digest import MARKS, SUSPENDED, change
-from services.controller.core.eviction import Patience, Sighting, braked, clearable, closed, evicted, gone
+from services.controller.core.eviction import Patience, Sighting, braked, clearable, closed, evicted, gone, silent
 from services.controller.core.in_place import grace_period, in_place
 from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.rebalance import asked, may_improve
 from services.controller.core.retrying import due
 from shared.api import ObjectMeta, Placement
 from shared.hub.facts import facts_digest
+from shared.hub.moving import MAY_RUN, may_run_there
 from shared.hub.names import PLACED_FINALIZER
 from shared.model.request import Cause, HeadEntry
 
@@ -60,9 +61,11 @@ class Suspend(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Say why it stays on targets that it would have to leave; empty: that it need not any more."""
+    """Say why it stays on targets that it would have to leave; empty: that it need not any more. `reason` is one word
+    for it, for programs."""
 
     why: str
+    reason: str = ""
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -158,8 +161,8 @@ def _live(seen: Observation, placement: Placement) -> Step:
     if cause is not None and not (is_move(cause) and not seen.may_move):
         return _place(seen, placement, cause)
     held = _held(seen, placement)
-    if held != entry.held:
-        return Hold(held)
+    if held.why != entry.held:
+        return held
     return Wait("moves are limited") if cause is not None else Nothing()
 
 
@@ -189,7 +192,7 @@ def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision
     should_be_in_place = seen.now - entry.requested_at >= grace_period(seen.settings.in_place_seconds, entry)
     if should_be_in_place and not in_place(placement.status, decision, seen.attempts):
         return NOT_IN_PLACE
-    if not decision.selected or _braked(seen, placement):
+    if not decision.selected or _stuck(seen, placement):
         return None  # nothing to be moved, or what looks like a better target is one that is not cut off
     if _looks(seen, placement):
         return ASKED_FOR
@@ -210,7 +213,7 @@ def _looks(seen: Observation, placement: Placement) -> bool:
     request, entry, decision = asked(placement), seen.entry, seen.decision
     if not request or entry is None or entry.deleted or entry.head.uid != placement.metadata.uid:
         return False
-    if decision is None or not decision.selected or _braked(seen, placement):
+    if decision is None or not decision.selected or _stuck(seen, placement):
         return False
     return request != entry.rebalance or decision.attempt < entry.rebalance_since
 
@@ -221,7 +224,13 @@ def _leaving(seen: Observation, placement: Placement) -> tuple[str, ...]:
     selected = _selected(seen)
     leaving = (
         *gone(selected, seen.settings.missing_seconds, seen.now),
-        *evicted(selected, placement.spec.targets.tolerations, _patience(seen, placement), seen.now),
+        *evicted(
+            selected,
+            placement.spec.targets.tolerations,
+            _patience(seen, placement),
+            seen.now,
+            breaks_first=placement.spec.stability.breaks_first,
+        ),
         *closed(selected),
     )
     found = tuple(dict.fromkeys(leaving))
@@ -246,16 +255,30 @@ def _braked(seen: Observation, placement: Placement) -> dict[str, Braked]:
     return braked(_selected(seen), _patience(seen, placement), seen.now)
 
 
-def _held(seen: Observation, placement: Placement) -> str:
+def _unproven(seen: Observation, placement: Placement) -> list[str]:
+    """The selected targets that are lost, and that it does not leave since it may not run twice."""
+    if not placement.spec.stability.breaks_first:
+        return []
+    return silent(_selected(seen), _patience(seen, placement), seen.now)
+
+
+def _stuck(seen: Observation, placement: Placement) -> bool:
+    """Whether it is on a lost target that it does not leave."""
+    return bool(_braked(seen, placement) or _unproven(seen, placement))
+
+
+def _held(seen: Observation, placement: Placement) -> Hold:
     """Why it does not leave them. No numbers, which change, since many placements say the same."""
-    found = _braked(seen, placement)
-    if not found:
-        return ""
-    scopes = " and ".join(sorted({why.scope for why in found.values()}))
-    return (
-        f"It stays on {_some(found)}, which is lost: most targets of {scopes} were lost at once,"
-        " as if our own network had failed, so that nothing moves."
-    )
+    if found := _braked(seen, placement):
+        scopes = " and ".join(sorted({why.scope for why in found.values()}))
+        return Hold(
+            f"It stays on {_some(found)}, which is lost: most targets of {scopes} were lost at once,"
+            " as if our own network had failed, so that nothing moves.",
+            "TooManyLost",
+        )
+    if lost := _unproven(seen, placement):
+        return Hold(f"It stays on {_some(lost)}, which is lost: {may_run_there(lost[0])}", MAY_RUN)
+    return Hold("")
 
 
 def _selected(seen: Observation) -> dict[str, Sighting]:

@@ -357,7 +357,7 @@ STAYS = (
 
 
 def test_when_most_targets_are_lost_at_once_it_stays_and_its_status_is_to_say_why() -> None:
-    assert step(targets={T: HELD_BACK}) == Hold(STAYS)
+    assert step(targets={T: HELD_BACK}) == Hold(STAYS, "TooManyLost")
     assert step(targets={T: HELD_BACK}, entry=entry(held=STAYS)) == Nothing()
     assert step(targets={T: THERE}, entry=entry(held=STAYS)) == Hold("")
 

@@ -8,7 +8,7 @@ import pytest
 from services.controller.core.digest import SUSPENDED
 from services.controller.core.eviction import Sighting
 from services.controller.core.observation import KnownDecision
-from services.controller.core.steps import Nothing, Place
+from services.controller.core.steps import Hold, Nothing, Place
 from shared.model.request import Cause, PreviousChoice
 from shared.model.target import Target
 from tests.unit.controller.test_steps import (
@@ -89,3 +89,31 @@ def test_a_target_that_it_is_leaving_goes_on_being_left_before_another_begins() 
     assert step(placement=wish, **seen, targets=targets, entry=entry(leaving=(U,))) == Nothing()
     again = step(placement=wish, **seen, targets=targets, entry=entry(leaving=(U,), at=OVERDUE))
     assert again.leaving == (U,)
+
+
+def test_what_may_not_run_twice_stays_on_a_lost_target_and_says_what_to_do() -> None:
+    wish = placement(asks="at noon", stability={"moves": "BreakBeforeMake", "rebalance": {"type": "WhenBetter"}})
+    held = step(placement=wish, targets={T: LOST}, world_changed_at=NOW)
+    assert isinstance(held, Hold)
+    assert held.reason == "MayRunThere"
+    assert held.why.startswith(f"It stays on {T}, which is lost: it may still run there")
+    assert "moorage cluster leave t --abandon" in held.why
+    # Nor does it look for better targets meanwhile, which it would wait for.
+    noted = entry(at=NOW - 600, held=held.why, held_reason=held.reason)
+    assert step(placement=wish, targets={T: LOST}, entry=noted, world_changed_at=NOW) == Nothing()
+    assert step(placement=wish, targets={T: THERE}, entry=noted) == ASKED
+
+
+@pytest.mark.parametrize(
+    "sighting",
+    [GONE, DRAINED, msgspec.structs.replace(LOST, expelling={TAINT: 1.0}), msgspec.structs.replace(THERE, closed=True)],
+    ids=["its SyncTarget is gone", "drained", "drained and lost", "closed"],
+)
+def test_what_may_not_run_twice_leaves_by_somebodys_will(sighting: Sighting) -> None:
+    wish = placement(stability={"moves": "BreakBeforeMake"})
+    assert step(placement=wish, targets={T: sighting}).leaving == (T,)
+
+
+def test_what_may_not_run_twice_and_is_held_by_the_brake_says_that() -> None:
+    wish = placement(stability={"moves": "BreakBeforeMake"})
+    assert step(placement=wish, targets={T: HELD_BACK}) == Hold(STAYS, "TooManyLost")
