@@ -40,6 +40,7 @@ COMMANDS = {
     "force": "have a placement run in a target, whatever it scores",
     "exclude": "keep placements out of a target",
     "unforce": "take back what force and exclude did",
+    "evict": "have a placement leave one of its targets once, and wait until it has",
     "rebalance": "have placements look for better targets once, and wait until they have moved",
     "rollout": "how far a change is, and whether it goes on: status, pause, resume, approve, undo",
     "trace": "what the workers did in the last round of a placement",

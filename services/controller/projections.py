@@ -9,7 +9,13 @@ import msgspec
 from services.controller.core.observation import KnownDecision, known_decision
 from shared.api import ParamRef, Placement, decode_decision, decode_policy, decode_workloadkind
 from shared.hub.kinds import Kinds
-from shared.hub.names import ATTEMPT_ANNOTATION, PLACEMENT_LABEL, REBALANCE_ANNOTATION, REQUESTER_ANNOTATION
+from shared.hub.names import (
+    ATTEMPT_ANNOTATION,
+    EVICT_ANNOTATION,
+    PLACEMENT_LABEL,
+    REBALANCE_ANNOTATION,
+    REQUESTER_ANNOTATION,
+)
 from shared.hub.requester import requester_of
 from shared.hub.slices import is_first
 from shared.hub.workload import Selected, select
@@ -36,7 +42,7 @@ def same_wish(old: Placement | None, new: Placement | None) -> bool:
 
 def _wish(placement: Placement) -> tuple[object, ...]:
     metadata = placement.metadata
-    said = [metadata.annotations.get(name) for name in (REQUESTER_ANNOTATION, REBALANCE_ANNOTATION)]
+    said = [metadata.annotations.get(name) for name in (REQUESTER_ANNOTATION, REBALANCE_ANNOTATION, EVICT_ANNOTATION)]
     identity = (metadata.uid, metadata.generation, metadata.deletion_timestamp, metadata.finalizers)
     return (*identity, metadata.labels, said)
 

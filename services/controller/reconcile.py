@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from services.controller.core.digest import SUSPENDED, digest
+from services.controller.core.evicting import noted_eviction
 from services.controller.core.eviction import Sighting, gone, leaving_since
 from services.controller.core.observation import Observation
 from services.controller.core.rebalance import looking, noted
@@ -346,6 +347,7 @@ class Reconciler:
         )
         before = case.entry.value if case.entry else None
         rebalance, since = noted(before, placement, decision, head.attempt, looks=looks)
+        evict, evict_since = noted_eviction(before, placement, decision, leaving, head.attempt)
         value = HeadEntry(
             head=head,
             digest=digest,
@@ -359,6 +361,8 @@ class Reconciler:
             held_reason=before.held_reason if before and placement else "",
             rebalance=rebalance,
             rebalance_since=since,
+            evict=evict,
+            evict_since=evict_since,
         )
         await self._move(case, value)
         return head

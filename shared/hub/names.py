@@ -46,6 +46,10 @@ REBALANCE_ANNOTATION = f"{GROUP}/rebalance"
 """On a Placement: that it is to look for better targets once, and when that was asked for. Each new value is answered
 by one round."""
 
+EVICT_ANNOTATION = f"{GROUP}/evict"
+"""On a Placement: which of its targets it is to leave once, as `<target> <token>`. Each new value is answered by one
+round."""
+
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 """On PlacementBindings: the attempt of the placement that they were last written for."""
 

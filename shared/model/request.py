@@ -183,6 +183,8 @@ class HeadEntry(Value, frozen=True, kw_only=True):
     held_reason: str = ""  # the same in one word; empty as 0.1 writes it, of the brake
     rebalance: str = ""  # the last request to look for better targets that was seen, and the attempt that is to do so
     rebalance_since: int = 0
+    evict: str = ""  # the last request to leave a target that was seen to, and the attempt that does so
+    evict_since: int = 0
 
 
 class Waiting(Value, frozen=True, kw_only=True):

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from services.cli.hub.evicting import evicted
 from services.cli.hub.rebalancing import Rebalanced, rebalanced
+from services.cli.support.errors import CommandError
 from shared.api import Placement
 from shared.hub.names import DRAIN_TAINT
 from shared.hub.resources import PLACEMENTS, SYNCTARGETS
+from shared.model.refs import PlacementRef
 from tests.support import worlds
 from tests.support.together import Together, together, until
 
@@ -74,3 +77,31 @@ async def test_of_several_targets_that_are_drained_at_once_it_leaves_as_many_at_
 
         await until(through, "it has left them all")
         assert max(seen) == 1, seen
+
+
+WEB = PlacementRef(workspace=worlds.TEAM, namespace=worlds.NAMESPACE, name="web")
+
+
+async def test_who_is_asked_to_leave_a_target_leaves_it_once_and_stays_where_there_is_no_other(
+    system: Together,
+) -> None:
+    await system.place("web", worlds.deployment("web"), stability={"disruptionBudget": 1})
+    await system.reaches("web", "Ready")
+    (home,) = await system.chosen("web")
+    (other,) = {"cluster-000", "cluster-001"} - {home}
+    found = await evicted(system.user, WEB, home, 60.0)
+    assert (found.target, found.now) == (f"{worlds.PLATFORM}/{home}", ((f"{worlds.PLATFORM}/{other}", 1),))
+    assert await system.applied("web", home) is None
+    assert (await system.decision("web"))["history"][0]["why"] == f"Rebalance: asked to leave {found.target}"
+    with pytest.raises(CommandError, match=f"is not placed in {home}, but in {worlds.PLATFORM}/{other}"):
+        await evicted(system.user, WEB, home, 60.0)
+    before = await system.applied("web", other)
+    await cordon(system, home, True)
+    with pytest.raises(CommandError, match=f"stays in {worlds.PLATFORM}/{other}: .*"):
+        await evicted(system.user, WEB, other, 60.0)
+    await cordon(system, home, False)
+    await system.reaches("web", "Ready")
+    after = await system.applied("web", other)
+    assert before is not None
+    assert after is not None
+    assert after["metadata"]["uid"] == before["metadata"]["uid"], "a request is over once it is answered"

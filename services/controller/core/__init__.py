@@ -4,6 +4,7 @@ observation.py  all that a step depends on
 steps.py        the next step
 waking.py       when it may be another one, as time goes by
 digest.py       what a decision depends on besides the targets
+evicting.py     which target it is asked to leave
 eviction.py     which targets are to be left
 brake.py        when none is left, since too many were lost at once
 in_place.py     when what was decided should be in place

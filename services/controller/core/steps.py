@@ -10,6 +10,7 @@ import msgspec
 
 from services.controller.core.brake import Braked
 from services.controller.core.digest import MARKS, SUSPENDED, change
+from services.controller.core.evicting import evicting
 from services.controller.core.eviction import Patience, Sighting, braked, clearable, closed, evicted, gone, silent
 from services.controller.core.in_place import grace_period, in_place
 from services.controller.core.observation import KnownDecision, Observation
@@ -183,6 +184,8 @@ def _forgotten(seen: Observation, placement: Placement, decision: KnownDecision)
 def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision: KnownDecision) -> Cause | None:
     """Why what was decided for the newest head does not hold any more."""
     leaving = _leaving(seen, placement)
+    if (asked_to_leave := evicting(placement, entry, decision)) in leaving:
+        return Cause.of("Rebalance", f"asked to leave {asked_to_leave}")
     if set(leaving) - set(entry.leaving) or (leaving and seen.overdue):
         return Cause.of("TargetLost", _some(leaving))
     if changed := _otherwise(seen, decision):
@@ -232,6 +235,7 @@ def _leaving(seen: Observation, placement: Placement) -> tuple[str, ...]:
             breaks_first=placement.spec.stability.breaks_first,
         ),
         *closed(selected),
+        *filter(None, (evicting(placement, seen.entry, seen.decision),)),
     )
     found = tuple(dict.fromkeys(leaving))
     budget = placement.spec.stability.disruption_budget

@@ -33,6 +33,7 @@ SILENT = {
     "force": "does, and says so in a line",
     "exclude": "does, and says so in a line",
     "unforce": "does, and says so in a line",
+    "evict": "does, and says so in a line",
     "uninstall kubernetes": "does, and says so in lines",
     "uninstall kcp": "does, and says so in lines",
     "provision": "does, and says so in lines",

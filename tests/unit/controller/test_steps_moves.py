@@ -6,9 +6,12 @@ import msgspec
 import pytest
 
 from services.controller.core.digest import SUSPENDED
+from services.controller.core.evicting import noted_eviction
 from services.controller.core.eviction import Sighting
 from services.controller.core.observation import KnownDecision
 from services.controller.core.steps import Hold, Nothing, Place
+from shared.api import Placement
+from shared.hub.names import EVICT_ANNOTATION
 from shared.model.request import Cause, PreviousChoice
 from shared.model.target import Target
 from tests.unit.controller.test_steps import (
@@ -16,6 +19,7 @@ from tests.unit.controller.test_steps import (
     HELD_BACK,
     LOST,
     NOW,
+    ON_T,
     OVERDUE,
     STAYS,
     TAINT,
@@ -89,6 +93,49 @@ def test_a_target_that_it_is_leaving_goes_on_being_left_before_another_begins() 
     assert step(placement=wish, **seen, targets=targets, entry=entry(leaving=(U,))) == Nothing()
     again = step(placement=wish, **seen, targets=targets, entry=entry(leaving=(U,), at=OVERDUE))
     assert again.leaving == (U,)
+
+
+def evicts(request: str, **spec: Any) -> Placement:
+    found = placement(**spec)
+    metadata = msgspec.structs.replace(found.metadata, annotations={EVICT_ANNOTATION: request})
+    return msgspec.structs.replace(found, metadata=metadata)
+
+
+def test_who_is_asked_to_leave_a_target_is_decided_anew_once_without_it() -> None:
+    asks = evicts(f"{T} 1")
+    asked = Place(cause=Cause.of("Rebalance", f"asked to leave {T}"), leaving=(T,))
+    assert step(placement=asks) == asked
+    assert step(placement=evicts("t"), entry=entry(evict=f"{T} 0", evict_since=2)) == asked
+    assert step(placement=asks, entry=entry(evict=f"{T} 1", evict_since=3)) == Nothing()
+    assert step(placement=asks, entry=entry(4, at=OVERDUE, evict=f"{T} 1", evict_since=4)).leaving == (T,)
+    assert step(placement=asks, digest="x.b.c").leaving == (T,)  # so does a round for another change
+    assert step(placement=evicts(f"{U} 1")) == Nothing()
+    assert step(placement=evicts(f"{T} 1", suspend=True, phase="Suspended"), entry=entry(digest=SUSPENDED)) == Nothing()
+
+
+@pytest.mark.parametrize(("moved", "leaving"), [(599, ()), (601, (T,))])
+def test_who_is_asked_to_leave_beyond_its_budget_does_so_when_it_allows(moved, leaving) -> None:
+    wish = evicts(f"{T} 1", stability={"disruptionBudget": 1})
+    decision = msgspec.structs.replace(ON_T, moved_at=NOW - moved)
+    found = step(placement=wish, decision=decision, attempts={T: 3, U: 2}, targets={T: THERE, U: THERE})
+    assert (found.leaving if isinstance(found, Place) else ()) == leaving
+
+
+@pytest.mark.parametrize(
+    ("request_", "leaving", "known", "expected"),
+    [
+        (f"{T} 1", (T,), ("", 0), (f"{T} 1", 4)),
+        (f"{T} 1", (), ("", 0), ("", 0)),  # beyond its budget
+        (f"{U} 1", (), ("", 0), (f"{U} 1", 4)),  # where it is not: so that it is no request when it is there later
+        (f"{T} 1", (), (f"{T} 1", 2), (f"{T} 1", 2)),
+        ("", (), (f"{T} 1", 2), ("", 4)),
+    ],
+)
+def test_a_request_to_leave_is_seen_to_by_the_round_that_leaves_or_where_there_is_nothing_to_leave(
+    request_, leaving, known, expected
+) -> None:
+    before = entry(evict=known[0], evict_since=known[1])
+    assert noted_eviction(before, evicts(request_), ON_T, leaving, 4) == expected
 
 
 def test_what_may_not_run_twice_stays_on_a_lost_target_and_says_what_to_do() -> None:
