@@ -13,6 +13,7 @@ from services.sandbox.errors import ApiError
 from services.sandbox.kcp import virtual
 from services.sandbox.objects import reads, writes
 from services.sandbox.plane import ControlPlane
+from services.sandbox.schemas.kinds import WORKSPACES
 from services.sandbox.state.clusters import SHARD_PREFIX, Cluster
 from services.sandbox.state.store import EVERY
 from services.sandbox.wire import discovery, media, paths
@@ -24,6 +25,7 @@ from services.sandbox.world import control
 logger = logging.getLogger(__name__)
 
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
+_NOWHERE = Cluster("", {})
 _READS = {"get": reads.get, "list": reads.list_, "watch": reads.watch}
 
 
@@ -80,8 +82,9 @@ class Sandbox(ControlPlane):
             return Response(200, b"ok", "text/plain")
         user = self._authenticated(request, cluster)
         if cluster is None:
-            verb = request.method.lower()
-            raise errors.forbidden(f'forbidden: User "{user.name}" cannot {verb} path "{path.below[:200]}"')
+            if ":" in path.cluster:  # as kcp: to anybody, and by its path
+                raise errors.not_found(WORKSPACES, path.cluster[:200])
+            raise auth.refused(_NOWHERE, user, _wanted(request, path))
         if (other := impersonation.asked(request.headers)) is not None:
             user = self._impersonated(cluster, user, other)
         return self._serve(Asked(request, path, user, cluster, partial(self._authorize, cluster, user)))
@@ -107,7 +110,9 @@ class Sandbox(ControlPlane):
             where = f'{request.method.lower()} path "{request.path[:200]}"'
             raise errors.forbidden(f'forbidden: User "{user.name}" cannot {where}: {why}')
         view = virtual.view(self.exports, self.clusters, export, path)
-        return self._serve(Asked(request, path, user, view.cluster, partial(view.permit, self.store, user)))
+        if view is None:
+            raise virtual.missing(self.store, self.clusters, export, user, _wanted(request, path))
+        return self._serve(Asked(request, path, user, view.cluster, partial(view.permit, self.store, user, export[1])))
 
     def _serve(self, asked: Asked) -> Response:
         request, named = asked.request, asked.path.resource
@@ -126,18 +131,8 @@ class Sandbox(ControlPlane):
         return user
 
     def _authorize(self, cluster: Cluster, user: User, wanted: Attributes) -> None:
-        if auth.allowed(self.store, cluster, user, wanted):
-            return
-        if wanted.path:
-            raise errors.forbidden(f'forbidden: User "{user.name}" cannot {wanted.verb} path "{wanted.path[:200]}"')
-        plural = f"{wanted.resource.partition('/')[0]}.{wanted.group}".rstrip(".")
-        where = f' in the namespace "{wanted.namespace}"' if wanted.namespace else " at the cluster scope"
-        quoted = f'"{wanted.name}" ' if wanted.name else ""
-        message = (
-            f'{plural} {quoted}is forbidden: User "{user.name}" cannot {wanted.verb} resource "{wanted.resource}" '
-            f'in API group "{wanted.group}"{where}'
-        )
-        raise errors.forbidden(message, plural, wanted.name)
+        if not auth.allowed(self.store, cluster, user, wanted):
+            raise auth.refused(cluster, user, wanted)
 
     def _resource(self, asked: Asked, named: Named) -> Response:
         request, verb = asked.request, paths.verb(asked.request, named)
@@ -166,3 +161,11 @@ class Sandbox(ControlPlane):
         if verb in ("delete", "deletecollection"):
             return writes.delete(self.store, self.deleter, at, request)
         return writes.write(self.registry, at, request, asked.user, named.subresource)
+
+
+def _wanted(request: Request, path: Path) -> Attributes:
+    """What is asked of a cluster that is not there."""
+    verb, named = paths.verb(request, path.resource), path.resource
+    if named is None:
+        return Attributes(verb, path=path.below)
+    return Attributes(verb, named.group, named.asked, named.namespace, named.name)

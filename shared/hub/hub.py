@@ -41,10 +41,11 @@ class Hub:
     async def is_gone(self, workspace: str) -> bool:
         """True if there is no such workspace for certain: an API server that knows says so now.
 
-        A workspace that does not exist answers 403, as one does that we may not enter. Its parent is asked instead: a
-        404 that names the workspace is proof (one that names nothing may mean that the kind is not served). A parent
-        that refuses us may be gone itself, and takes with it what is below. Nobody can say so of a root, nor of the one
-        workspace of plain Kubernetes. Raises KubeError when there is no answer.
+        What a workspace that does not exist answers is no proof: by its id 403, as one does that we may not enter; by
+        its path 404, as one does that kcp has not heard of yet. Its parent is asked instead: a 404 that names the
+        Workspace is proof (one that names nothing may mean that the kind is not served, one that names a path that the
+        parent is not known). A parent that refuses us may be gone itself, and takes with it what is below. Nobody can
+        say so of a root, nor of the one workspace of plain Kubernetes. Raises KubeError when there is no answer.
         """
         parent, _, name = workspace.rpartition(":")
         if self.kind == "kubernetes" or not parent:

@@ -14,6 +14,7 @@ NO_STATUS = "the answer is no Kubernetes Status"
 _MOST_CAUSES = 256
 _WORD = 128  # bytes of a reason
 _NAME = 253  # bytes of an object's name: what is cut names another object
+_WORKSPACES = ("tenancy.kcp.io", "workspaces")  # of which no object has a name with a colon
 _LONGEST_WAIT = 3600.0  # seconds that a server may ask us to wait
 
 
@@ -77,11 +78,21 @@ class ApiError(KubeError):
 
     @property
     def forbidden(self) -> bool:
-        return self.status == 403
+        """We may not, or there is nothing that we might: see `unknown_workspace`."""
+        return self.status == 403 or self.unknown_workspace
 
     @property
     def not_found(self) -> bool:
-        return self.status == 404
+        """The kind is not served, or there is no such object, in a workspace that is there."""
+        return self.status == 404 and not self.unknown_workspace
+
+    @property
+    def unknown_workspace(self) -> bool:
+        """kcp does not know the workspace of the request, by its path. It says so with a 404 that names that path,
+        whatever was asked for; but it may only have not heard of it yet. So it counts as a refusal: as no word about
+        anything in it, nor about the workspace, of which its parent alone can say that it is gone."""
+        kind = self.details.get("group"), self.details.get("kind")
+        return self.status == 404 and kind == _WORKSPACES and ":" in self.details.get("name", "")
 
     def absent(self, name: str) -> bool:
         """True if there is certainly no object of this name.

@@ -81,12 +81,20 @@ async def test_workspaces_do_not_see_each_other(tree: Tree):
         assert await events.rest() == []
 
 
-UNKNOWN = {403, 404}
-"""What a workspace that is not there answers: kcp with 404, which names the workspace, the sandbox with 403."""
-
-
-async def test_a_workspace_that_is_not_there_refuses_everything(tree: Tree):
-    assert (await refusal(tree.at("nowhere").list(NAMESPACES))).status in UNKNOWN
+@pytest.mark.parametrize("below", ["nowhere", "nowhere:deeper"])
+async def test_a_workspace_that_is_not_there_answers_that_it_is_not_by_its_path(api: Api, tree: Tree, below: str):
+    """The same is answered of a Workspace in it, so that nobody takes that for the word of its parent."""
+    async with Client(load_kubeconfig(api.backend.stranger)) as stranger:
+        for client in (tree.at(below), stranger.cluster(f"{tree.path}:{below}")):
+            for error in (await refusal(client.list(NAMESPACES)), await refusal(client.get(WORKSPACES, "deeper"))):
+                assert (error.status, error.unknown_workspace, error.not_found) == (404, True, False)
+                assert error.details == {
+                    "name": f"{tree.path}:{below}",
+                    "group": "tenancy.kcp.io",
+                    "kind": "workspaces",
+                }
+                assert not error.absent("deeper")
+    assert (await refusal(tree.admin.cluster("nosuchid").get(WORKSPACES, "deeper"))).forbidden
 
 
 async def test_all_workspaces_at_once_are_for_nobody(tree: Tree):
@@ -101,7 +109,7 @@ async def test_a_deleted_workspace_takes_all_below_it_along(tree: Tree):
         return not [each for each in (await tree.at().list(WORKSPACES)).items if each["metadata"]["name"] == "consumer"]
 
     await until(gone, "the workspace is gone")
-    assert (await refusal(tree.at("consumer").list(NAMESPACES))).status in UNKNOWN
+    assert (await refusal(tree.at("consumer").list(NAMESPACES))).unknown_workspace
 
 
 async def answers(client: Client) -> bool:
@@ -192,7 +200,7 @@ async def test_a_schema_is_for_good(tree: Tree):
     await offer(tree.at("provider"))
     name = f"v1.things.{THINGS.group}"
     error = await refusal(tree.at("provider").merge_patch(SCHEMAS, name, {"spec": {"scope": "Cluster"}}))
-    assert error.status in {403, 422}
+    assert error.forbidden
 
 
 async def test_what_is_offered_in_one_workspace_is_served_where_it_is_bound(tree: Tree):

@@ -9,7 +9,7 @@ import msgspec
 
 from services.sandbox.access.users import ADMINS, ANONYMOUS, AUTHENTICATED, CLUSTER_NAME, SCOPES, User
 from services.sandbox.data import load
-from services.sandbox.errors import Document
+from services.sandbox.errors import ApiError, Document, forbidden
 from services.sandbox.state.clusters import Cluster
 from services.sandbox.state.store import Key, Store
 from shared.api.selectors import LabelSelector, matches
@@ -102,6 +102,21 @@ def allowed(store: Store, cluster: Cluster, user: User, wanted: Attributes, *, e
     if enters and not cluster.is_target and not any(_covers(bound, Attributes("access", path="/")) for bound in mine):
         return False
     return any(_covers(bound, wanted) for bound in mine)
+
+
+def refused(cluster: Cluster, user: User, wanted: Attributes) -> ApiError:
+    """The refusal of what is not allowed; a workspace ends it as kcp does."""
+    end = "" if cluster.is_target else ": access denied"
+    if wanted.path:
+        return forbidden(f'forbidden: User "{user.name}" cannot {wanted.verb} path "{wanted.path[:200]}"{end}')
+    plural = f"{wanted.resource.partition('/')[0]}.{wanted.group}".rstrip(".")
+    where = f' in the namespace "{wanted.namespace}"' if wanted.namespace else " at the cluster scope"
+    quoted = f'"{wanted.name}" ' if wanted.name else ""
+    message = (
+        f'{plural} {quoted}is forbidden: User "{user.name}" cannot {wanted.verb} resource "{wanted.resource}" '
+        f'in API group "{wanted.group}"{where}{end}'
+    )
+    return forbidden(message, plural, wanted.name)
 
 
 def _within(store: Store, host: Cluster, user: User, wanted: Attributes) -> bool:

@@ -76,7 +76,9 @@ class Exports:
         if at.resource.id in (EXPORTS, BINDINGS):  # what is read of several workspaces at once says of which it is
             new["metadata"]["annotations"] = {**(new["metadata"].get("annotations") or {}), PATH: at.cluster.name}
         if at.resource.id == SCHEMAS:
-            problem = _schema_problem(at.name, new, old)
+            if old and new["spec"] != old["spec"]:
+                raise at.forbidden("spec: Invalid value: field is immutable")
+            problem = "" if old else _schema_problem(at.name, new)
         elif at.resource.id == EXPORTS:
             wanted = [(f".{each['name']}.{each.get('group') or 'core'}", each) for each in spec.get("resources") or ()]
             problem = next(
@@ -283,9 +285,7 @@ def resource_of(schema: Document) -> Resource:
     return from_definition({**schema["spec"], "versions": versions})
 
 
-def _schema_problem(name: str, new: Document, old: Document | None) -> str:
-    if old:
-        return "" if new["spec"] == old["spec"] else "APIResourceSchemas are immutable"
+def _schema_problem(name: str, new: Document) -> str:
     try:
         resource = resource_of(new)
     except (KeyError, TypeError, AttributeError, ValueError, StopIteration) as error:

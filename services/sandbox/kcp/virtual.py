@@ -9,14 +9,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from services.sandbox import errors
-from services.sandbox.access.auth import Attributes, allowed
+from services.sandbox.access.auth import Attributes, allowed, refused
 from services.sandbox.access.users import User
 from services.sandbox.errors import ApiError
 from services.sandbox.kcp.consumers import BINDINGS, GROUP, READING, Consumer
 from services.sandbox.kcp.exports import Exports
-from services.sandbox.schemas.resources import Resource
+from services.sandbox.schemas.resources import Resource, qualified
 from services.sandbox.state.clusters import Cluster, Clusters
-from services.sandbox.state.store import EVERY, Entry, Key, Store
+from services.sandbox.state.store import EVERY, Key, Store
 from services.sandbox.wire.paths import Path
 
 
@@ -26,34 +26,28 @@ class View(NamedTuple):
 
     cluster: Cluster
     host: Cluster
-    export: Entry
     consumer: Consumer | None
 
-    def permit(self, store: Store, user: User, wanted: Attributes) -> None:
-        """Raise ApiError 403 unless the consumer lets the export do this, and the user may use the export's content."""
-        name = self.export.key.name
+    def permit(self, store: Store, user: User, name: str, wanted: Attributes) -> None:
+        """Raise ApiError 403 unless the consumer lets the export of this name do this, and the user may do so to the
+        export's content; 404 for what cannot be done across consumers."""
         plural = wanted.resource.partition("/")[0]
-        resource = f"{plural}.{wanted.group}".rstrip(".")
-        if self.cluster.name != EVERY and not wanted.path:
-            if self.consumer is None:
-                raise _refused(user, wanted, "could not find suitable APIBinding in target logical cluster")
-            if not self.consumer.lets(resource, wanted.verb):
-                raise _refused(user, wanted, "failed to find suitable reason to allow access in APIBinding")
-        if not allowed(store, self.host, user, Attributes(wanted.verb, GROUP, "apiexports/content", name=name)):
-            why = f'API export: "{name}", workspace: "{self.host.id}" RBAC decision: access denied'
-            raise _refused(user, wanted, why)
+        resource = qualified(wanted.group, plural)
+        across = self.cluster.name == EVERY
+        if not across and not wanted.path and not (self.consumer and self.consumer.lets(resource, wanted.verb)):
+            raise refused(self.host, user, wanted)
+        _check_content(store, self.host, user, name, wanted)
+        if across and not wanted.path and wanted.verb not in ("list", "watch"):
+            raise errors.no_such_path()
 
 
-def view(exports: Exports, clusters: Clusters, of: tuple[str, str], path: Path) -> View:
-    """The view of one consumer (by id), or with EVERY of all, of the export of that name in the workspace of that id.
-
-    Raises ApiError 500 where there is no such export, as kcp does: its authorizer looks for it.
-    """
+def view(exports: Exports, clusters: Clusters, of: tuple[str, str], path: Path) -> View | None:
+    """The view of one consumer (by id), or with EVERY of all, of the export of that name in the workspace of that id;
+    none where there is no such export."""
     host = clusters.of_id(of[0])
     export = exports.find(host.name, of[1]) if host else None
     if host is None or export is None:
-        missing = f'apiexport.apis.kcp.io "{of[1]}" not found'
-        raise ApiError(500, "InternalError", f"Internal error occurred: API export not found: {missing}"[:500])
+        return None
     key, served = export.key, exports.offered(export)
 
     def sees(of: Key) -> bool:
@@ -65,16 +59,34 @@ def view(exports: Exports, clusters: Clusters, of: tuple[str, str], path: Path) 
         return cluster.shard == path.shard and consumer.shows(of.resource, cluster)
 
     if path.cluster == EVERY:
-        across = {where: replace(each, verbs=("list", "watch")) for where, each in _table(served, {}).items()}
-        return View(Cluster(EVERY, MappingProxyType(across), sees=sees), host, export, None)
+        return View(Cluster(EVERY, _table(served, {}), sees=sees), host, None)
     found = clusters.of_id(path.cluster)
     consumer = exports.consumers(key).get(found.name) if found else None
     if found is None or consumer is None or found.shard != path.shard:
-        return View(Cluster("", _table(served, {})), host, export, None)
+        return View(Cluster("", _table(served, {})), host, None)
     if not found.available:
         raise errors.unavailable(f"cluster {found.name}")
     known = {**found.builtin, **found.custom}
-    return View(replace(found, builtin=_table(served, known), custom={}, sees=sees), host, export, consumer)
+    return View(replace(found, builtin=_table(served, known), custom={}, sees=sees), host, consumer)
+
+
+def missing(store: Store, clusters: Clusters, of: tuple[str, str], user: User, wanted: Attributes) -> ApiError:
+    """What whoever asks of an export that is not there is told: 403, or as kcp does 500, for its authorizer looks for
+    the export once it knows that it may be asked for. Who names the export's workspace by a path comes that far."""
+    host = clusters.find(of[0])
+    if host is None:
+        return refused(Cluster("", {}), user, wanted)
+    try:
+        _check_content(store, host, user, of[1], wanted)
+    except ApiError as error:
+        return error
+    said = f'Internal error occurred: API export not found: apiexport.apis.kcp.io "{of[1]}" not found'
+    return ApiError(500, "InternalError", said[:500])
+
+
+def _check_content(store: Store, host: Cluster, user: User, name: str, wanted: Attributes) -> None:
+    if not allowed(store, host, user, Attributes(wanted.verb, GROUP, "apiexports/content", name=name)):
+        raise refused(host, user, wanted)
 
 
 def _table(served: list[Resource], known: Mapping[tuple[str, str], Resource]) -> Mapping[tuple[str, str], Resource]:
@@ -86,16 +98,3 @@ def _table(served: list[Resource], known: Mapping[tuple[str, str], Resource]) ->
         versions = {name: replace(version, scale=None) for name, version in found.versions.items()}
         table[where] = replace(found, versions=versions, verbs=READING if found.id == BINDINGS else found.verbs)
     return MappingProxyType(table)
-
-
-def _refused(user: User, wanted: Attributes, why: str) -> ApiError:
-    if wanted.path:
-        return errors.forbidden(f'forbidden: User "{user.name}" cannot {wanted.verb} path "{wanted.path[:200]}": {why}')
-    plural = f"{wanted.resource.partition('/')[0]}.{wanted.group}".rstrip(".")
-    where = f' in the namespace "{wanted.namespace}"' if wanted.namespace else " at the cluster scope"
-    quoted = f'"{wanted.name}" ' if wanted.name else ""
-    said = (
-        f'{plural} {quoted}is forbidden: User "{user.name}" cannot {wanted.verb} resource "{wanted.resource}" '
-        f'in API group "{wanted.group}"{where}: {why}'
-    )
-    return errors.forbidden(said, plural, wanted.name)

@@ -11,13 +11,14 @@ from msgspec import Meta
 
 from services.sandbox import errors
 from services.sandbox.errors import ApiError
+from services.sandbox.schemas.kinds import WORKSPACES
 from services.sandbox.wire.http import Response
 
 Kind = Literal[
-    "403", "409", "429", "500", "503", "expired-token", "unavailable", "latency", "truncate", "drop", "stall"
+    "403", "409", "429", "500", "503", "expired-token", "lag", "unavailable", "latency", "truncate", "drop", "stall"
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
-BEFORE = frozenset(("403", "409", "429", "500", "503", "expired-token", "unavailable", "latency"))
+BEFORE = frozenset(("403", "409", "429", "500", "503", "expired-token", "lag", "unavailable", "latency"))
 BODY = frozenset(("truncate",))
 STREAM = frozenset(("truncate", "drop", "stall"))
 _SAID = "a fault that was asked for"
@@ -27,7 +28,8 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What fails: requests to clusters (`root:team`, `target:east`), by verbs, for resources (`deployments.apps`), each
     a shell pattern. Of those `rate` is hit, at most `times` of them (0: without end).
 
-    403 to 503, `expired-token` (401) and `unavailable` (503, and open watches end) refuse; the request has no effect.
+    403 to 503, `expired-token` (401), `lag` (404: kcp's index has not heard of the workspace yet) and `unavailable`
+    (503, and open watches end) refuse; the request has no effect.
     `latency` answers late. `truncate` cuts off the body of an answer, after the request had its effect. Of watches,
     events are hit: `drop` cuts the connection, `stall` says nothing for a while, `truncate` cuts within an event.
     `seconds` is how late, how long, or what Retry-After says.
@@ -153,5 +155,7 @@ def _refusal(fault: Fault, call: Call) -> ApiError:
             return ApiError(500, "InternalError", _SAID)
         case "expired-token":
             return errors.unauthorized()
+        case "lag":
+            return errors.not_found(WORKSPACES, call.cluster)
         case _:
             return ApiError(503, "ServiceUnavailable", _SAID, wait)

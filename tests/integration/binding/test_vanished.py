@@ -69,11 +69,12 @@ async def test_what_others_placed_stays(scene: Scene, binder: Binder, vanished: 
     assert await scene.managed() == {"Deployment web"}
 
 
+@pytest.mark.parametrize("kind", ["403", "lag"])
 async def test_nothing_is_removed_while_the_workspace_is_there(
-    scene: Scene, vanished: Cleanup, applied: Assigned
+    scene: Scene, vanished: Cleanup, applied: Assigned, kind: str
 ) -> None:
     assert await vanished.remove(applied) is None
-    scene.ready.sandbox.faults.add(Fault(kind="403", cluster=TEAM))
+    scene.ready.sandbox.faults.add(Fault(kind=kind, cluster=TEAM))  # type: ignore[arg-type]
     assert await vanished.remove(applied) is None
     assert len(await scene.managed()) == 2
 

@@ -3,11 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from services.decision.completeness import MARKER
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import key_of
 from services.decision.rebuild import rebuild
 from services.sandbox.run import serve
+from services.sandbox.wire.faults import Fault
 from services.sandbox.world.world import World
 from shared.api.generate.crds import crd
 from shared.api.resources import RESOURCES
@@ -27,7 +30,7 @@ from shared.pipeline.buckets import BUCKETS, RESERVATIONS, WORKSPACES
 from shared.pipeline.runtime import Runtime
 from shared.process.settings import Settings
 
-BOUND = 20.0
+BOUND = 60.0
 BINDING = {
     "apiVersion": BINDINGS.api_version,
     "kind": BINDINGS.kind,
@@ -42,8 +45,17 @@ NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps
 SELECTED = {"target": {"workspace": "root:platform", "name": "east"}, "reserved": {"cpu": 2.5}}
 
 
-async def test_reservations_are_rebuilt_although_one_workspace_refuses_us(tmp_path: Path) -> None:
-    """A workspace that is in the bucket and does not exist answers 403, as in kcp."""
+@pytest.mark.parametrize(
+    ("known", "patience", "lags"),
+    [
+        pytest.param(("root", "root:nowhere", "root:team"), 0.0, 0, id="one workspace refuses us"),
+        pytest.param(("root", "root:team"), 60.0, 2, id="an index has not heard of a workspace for a while"),
+    ],
+)
+async def test_reservations_are_rebuilt_although(
+    tmp_path: Path, known: tuple[str, ...], patience: float, lags: int
+) -> None:
+    """kcp says the same of a workspace that is not there and of one that its index does not know yet."""
     async with (
         serve(World(workspaces=["root:team"], serves=[]), "127.0.0.1", 0, tmp_path) as sandbox,
         Client(load_kubeconfig(sandbox.kubeconfigs["admin"])) as client,
@@ -65,11 +77,13 @@ async def test_reservations_are_rebuilt_although_one_workspace_refuses_us(tmp_pa
         await team.create(BINDINGS, BINDING)
         store = MemoryStore()
         await store.provision(BUCKETS)
-        for path in ("root", "root:nowhere", "root:team"):
+        for path in known:
             await Table(store, WORKSPACES).put(join(path), Workspace(path=path, root=path == "root"))
+        if lags:
+            sandbox.sandbox.faults.add(Fault(kind="lag", cluster="root:team", times=lags))
         async with asyncio.timeout(BOUND), asyncio.TaskGroup() as tasks:
             runtime = Runtime(Settings(), MemoryBus(), store, tasks)
-            await rebuild(runtime, Table(store, RESERVATIONS), Decisions(hub), patience=0.0)
+            await rebuild(runtime, Table(store, RESERVATIONS), Decisions(hub), patience=patience)
             await runtime.end()
     table = Table(store, RESERVATIONS)
     ref = PlacementRef(workspace="root:team", namespace="apps", name="web")

@@ -58,9 +58,12 @@ async def test_plain_kubernetes_has_one_workspace_that_is_never_gone(hub: Hub) -
     assert not await Hub(hub.client, "kubernetes").is_gone("root:never-was")
 
 
-async def test_a_parent_that_refuses_us_and_is_there_proves_nothing(hub: Hub, sandbox: Ready) -> None:
+@pytest.mark.parametrize("kind", ["403", "lag"])
+async def test_a_parent_that_refuses_us_or_that_an_index_does_not_know_and_is_there_proves_nothing(
+    hub: Hub, sandbox: Ready, kind: str
+) -> None:
     await hub.at("root:org").delete(WORKSPACES, "team")
-    fault = sandbox.sandbox.faults.add(Fault(kind="403", cluster="root:org", resource="workspaces*"))
+    fault = sandbox.sandbox.faults.add(Fault(kind=kind, cluster="root:org", resource="workspaces*"))  # type: ignore[arg-type]
     assert not await hub.is_gone(TEAM)
     sandbox.sandbox.faults.remove(fault)
     assert await hub.is_gone(TEAM)

@@ -83,3 +83,21 @@ def test_an_object_of_the_longest_name_is_known_to_be_absent():
     longest = "p" * 253
     found = from_response(404, status(code=404, reason="NotFound", details={"name": longest}))
     assert found.absent(longest)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "unknown"),
+    [
+        ("workspaces", "root:team", True),
+        ("workspaces", "team", False),
+        ("clusterroles", "system:admin", False),
+        ("workspaces", "", False),
+    ],
+)
+def test_a_workspace_that_kcp_does_not_know_by_its_path_refuses_us_and_is_no_word_about_what_is_in_it(
+    kind: str, name: str, unknown: bool
+) -> None:
+    details = {"name": name, "group": "tenancy.kcp.io", "kind": kind}
+    body = {"kind": "Status", "apiVersion": "v1", "code": 404, "reason": "NotFound", "details": details}
+    error = from_response(404, msgspec.json.encode(body))
+    assert (error.unknown_workspace, error.forbidden, error.not_found) == (unknown, unknown, not unknown)

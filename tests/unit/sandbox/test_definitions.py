@@ -375,4 +375,4 @@ async def test_a_workspace_goes_whatever_holds_its_definitions(api):
     await team("POST", WIDGETS, widget("held") | HELD, expect=201)
     await team("DELETE", DEFINITION)
     await api("DELETE", f"{workspaces}/team")
-    await team("GET", WIDGETS, expect=403)
+    await team("GET", WIDGETS, expect=404)

@@ -28,6 +28,7 @@ def control(hub):
         ("503", 503, "ServiceUnavailable", "7"),
         ("unavailable", 503, "ServiceUnavailable", "7"),
         ("expired-token", 401, "Unauthorized", ""),
+        ("lag", 404, "NotFound", ""),
     ],
 )
 async def test_a_refusal_is_a_status_and_leaves_no_trace(hub, control, kind, code, reason, header):

@@ -56,14 +56,21 @@ async def test_deleting_a_workspace_removes_all_below_it(hub):
     assert await events.names(1) == [("DELETED", "one")]
     with pytest.raises(StopAsyncIteration):
         await events.next()
-    await team("GET", CONFIGS, expect=403)
-    await hub.at("root:team:sub")("GET", CONFIGS, expect=403)
+    await team("GET", CONFIGS, expect=404)
+    await hub.at("root:team:sub")("GET", CONFIGS, expect=404)
 
 
-@pytest.mark.parametrize("cluster", ["root:none", "*", "target:none", "..", "root:"])
-async def test_an_unknown_workspace_is_forbidden(hub, cluster):
+@pytest.mark.parametrize("cluster", ["none", "*", ".."])
+async def test_an_unknown_id_is_forbidden(hub, cluster):
     status = await hub.at(cluster)("GET", CONFIGS, expect=403)
     assert status["reason"] == "Forbidden"
+
+
+@pytest.mark.parametrize("cluster", ["root:none", "target:none", "root:"])
+async def test_an_unknown_path_is_not_found_whatever_is_asked_for(hub, cluster):
+    for path in (CONFIGS, f"{WORKSPACES}/team", "/api"):
+        status = await hub.at(cluster)("GET", path, expect=404)
+        assert status["details"] == {"name": cluster, "group": "tenancy.kcp.io", "kind": "workspaces"}
 
 
 async def test_a_workspace_serves_no_deployments_by_itself(hub):
