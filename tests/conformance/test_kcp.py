@@ -55,10 +55,14 @@ async def test_a_workspace_becomes_ready_and_says_where_it_is(tree: Tree):
     found = await tree.at().get(WORKSPACES, "consumer")
     assert "/clusters/" in found["spec"]["URL"]
     inside = tree.admin.at(found["spec"]["URL"])
-    (cluster,) = (await inside.list(LOGICAL_CLUSTERS)).items
+
+    async def ready() -> dict[str, Any] | None:  # it may be told of a moment after the Workspace
+        (cluster,) = (await inside.list(LOGICAL_CLUSTERS)).items
+        return cluster if cluster["status"]["phase"] == "Ready" else None
+
+    cluster = await until(ready, "the logical cluster is ready")
     assert cluster["metadata"]["name"] == "cluster"
     assert cluster["metadata"]["annotations"]["kcp.io/path"] == f"{tree.path}:consumer"
-    assert cluster["status"]["phase"] == "Ready"
 
 
 async def test_a_workspace_is_reached_by_its_path_and_by_its_cluster(tree: Tree):
