@@ -20,7 +20,7 @@ from services.scheduler.selection import Contest
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.strategies import STRATEGIES
-from services.scheduler.tiers import tiers
+from services.scheduler.tiers import scaled_in, tiers
 from shared.api import PlacementSpec, SpreadConstraint
 from shared.columns import Bools, Floats, Ints
 from shared.model.decision import Choice, Proposal, Refusal, Rejection, Score
@@ -273,8 +273,8 @@ def _contest(
             capacity = np.minimum(capacity, spec.replicas.max_per_target)
         held *= np.minimum(runs_there(feasible), capacity)
     count = int(np.count_nonzero(kept & good))
-    if count > most and not forced:  # some of them have to go: those where the least runs
-        ranked = np.concatenate([ranked[:count][np.argsort(-held[ranked[:count]], kind="stable")], ranked[count:]])
+    if count > most and not forced:
+        ranked, count = scaled_in(feasible, ranked, count, most, held, free=replicas is None and not constraints)
     contest = Contest(ranked, count, domains, fewest, max(most, fewest), capacity, held, totals, replicas, some)
     return replace(contest, forced=forced) if forced else contest
 

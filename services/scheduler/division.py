@@ -7,6 +7,7 @@ import numpy as np
 
 from services.scheduler.candidates import Candidates
 from services.scheduler.selection import Contest
+from services.scheduler.tiers import places
 from shared.columns import Ints
 
 
@@ -99,8 +100,8 @@ def divide(candidates: Candidates, contest: Contest, taken: Ints) -> tuple[Ints,
     """Which of the taken targets get replicas, and how many: none more than it has room for.
 
     What runs stays while it fits, unless it may move: more replicas are divided over the room that is left, fewer are
-    taken away. Then, or at first, Weighted goes by weights, Dynamic by room (or, taking away, by what is there), and
-    Aggregated fills the first, or empties the last.
+    taken away, from the last tier first. Then, or at first, Weighted goes by weights, Dynamic by room (or, taking away,
+    by what is there), and Aggregated fills the first, or empties the last.
     """
     least = contest.least
     forced = [1 if place < contest.forced else 0 for place in range(len(taken))]
@@ -126,9 +127,9 @@ def _counts(candidates: Candidates, contest: Contest, taken: Ints, at_least: Seq
     base = [max(count, least) for count, least in zip(held, at_least, strict=True)]
     weights: Sequence[int] = weights_of(candidates)[taken].tolist() if division == "Weighted" else base
     if sum(base) > seats:
-        if division == "Aggregated":
-            return _emptied(seats, base, at_least)
-        return webster(seats, weights, names, base, at_least)
+        if division == "Weighted":
+            return webster(seats, weights, names, base, at_least)
+        return _taken_away(candidates, taken, seats, base, at_least)
     if division == "Aggregated":
         return fill(seats, room, base)
     if division == "Weighted":
@@ -146,6 +147,29 @@ def _staying(candidates: Candidates, contest: Contest, taken: Ints) -> list[int]
         return [0] * len(taken)
     staying: list[int] = np.minimum(runs_there(candidates), contest.capacity)[taken].tolist()
     return staying
+
+
+def _taken_away(
+    candidates: Candidates, taken: Ints, seats: int, held: Sequence[int], at_least: Sequence[int]
+) -> list[int]:
+    """Fewer replicas than there are: of a Placement with tiers, those in the last go first; within one, what is there
+    shrinks in proportion, or Aggregated empties the least."""
+    counts, names = list(held), candidates.some("id", taken)
+    tier = places(candidates)
+    groups = [0] * len(counts) if tier is None else tier[taken].tolist()
+    for group in sorted(set(groups), reverse=True):
+        members = [place for place, each in enumerate(groups) if each == group]
+        there, least = [counts[each] for each in members], [at_least[each] for each in members]
+        left = max(seats - (sum(counts) - sum(there)), sum(least))
+        if left >= sum(there):
+            break
+        if candidates.spec.replicas.division == "Aggregated":
+            fewer = _emptied(left, there, least)
+        else:
+            fewer = webster(left, there, [names[each] for each in members], there, least)
+        for each, count in zip(members, fewer, strict=True):
+            counts[each] = count
+    return counts
 
 
 def _emptied(seats: int, held: Sequence[int], at_least: Sequence[int]) -> list[int]:

@@ -123,3 +123,41 @@ def test_a_tier_that_can_no_longer_hold_the_placement_is_left_for_the_best_that_
     fleet = [*FLEET[:2], target("rented0", region="rented", taints=()), target("rented1", unschedulable=True)]
     outcome = placed(2, fleet=fleet, previous=["root/rented0", "root/rented9"])
     assert chosen(outcome) == ["own0", "own1"]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(4, ["own0", "own1", "rented0", "rented1"]), (3, ["own0", "own1"]), (2, ["own0", "own1"]), (1, ["own"])],
+)
+def test_where_fewer_targets_are_wanted_the_overflow_goes_first(count: int, expected: list[str]) -> None:
+    everywhere = [f"root/{each.name}" for each in FLEET]
+    # What is rented scores better: it is emptier.
+    fleet = [*(target(each.name, region="own", allocated={"cpu": 8.0}) for each in FLEET[:2]), *FLEET[2:]]
+    found = chosen(placed(count, fleet=fleet, previous=everywhere))
+    assert len(found) == count
+    if count < 3:
+        assert all(each.startswith("own") for each in found)
+    else:
+        assert found[:2] == ["own0", "own1"]
+
+
+@pytest.mark.parametrize("division", ["Dynamic", "Aggregated"])
+@pytest.mark.parametrize(
+    ("replicas", "expected"),
+    [
+        (18, {"own0": 8, "own1": 4, "rented0": 6}),
+        (13, {"own0": 8, "own1": 4, "rented0": 1}),
+        (12, {"own0": 8, "own1": 4}),
+    ],
+)
+def test_where_fewer_replicas_are_wanted_those_in_the_last_tier_go_first(
+    division: str, replicas: int, expected: dict[str, int]
+) -> None:
+    spec = {
+        "affinity": {"tiers": [tier("owned", "own"), tier("anywhere")]},
+        "targets": {"count": {"max": 3}},
+        "replicas": {"division": division},
+    }
+    before = [("root/own0", 8), ("root/own1", 4), ("root/rented0", 6)]
+    outcome = decide(request(spec, workload=[deployment(replicas=replicas, cpu=1.0)], previous=before), FLEET)
+    assert {each.target.removeprefix("root/"): each.replicas for each in outcome.proposal.selected} == expected
