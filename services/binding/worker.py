@@ -13,6 +13,7 @@ from services.binding.unused import UnusedNamespaces
 from services.binding.vanished import Cleanup
 from services.binding.workload import Workloads
 from shared.hub.access import open_access
+from shared.hub.access_providers import providers
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
@@ -46,6 +47,7 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
             user_agent=field_manager("binding"),
             timeout=settings.api_timeout_seconds,
             perimeter=perimeter(settings),
+            providers=providers(settings),
         )
         records, reports = Records(hub), await runtime.follow(REPORTS)
         try:

@@ -115,6 +115,7 @@ async def _beyond(settings: "HubSettings", targets: list[Any]) -> "list[Checkup]
     """The hub, and the targets by what the hub has of them."""
     from services.cli.diagnosing import cluster, reach
     from services.cli.diagnosing.faults import Checkup
+    from shared.hub.access_providers import providers
     from shared.hub.hub import open_hub
     from shared.hub.names import field_manager
     from shared.hub.targets import TargetClients, perimeter
@@ -129,7 +130,9 @@ async def _beyond(settings: "HubSettings", targets: list[Any]) -> "list[Checkup]
             if not targets:
                 return [found, Checkup(part="targets", skipped="none are known in NATS")]
             timeout, bounds = settings.api_timeout_seconds, perimeter(settings)
-            clients = TargetClients(hub, user_agent=name, timeout=timeout, perimeter=bounds, prove=False)
+            clients = TargetClients(
+                hub, user_agent=name, timeout=timeout, perimeter=bounds, providers=providers(settings), prove=False
+            )
             try:
                 return [found, await reach.examine(clients, targets)]
             finally:

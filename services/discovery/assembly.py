@@ -18,6 +18,7 @@ from services.discovery.targets import Targets
 from services.discovery.workspaces import Tree, paths_of, roots_of
 from shared.broker.table import View
 from shared.hub.access import Access, open_access
+from shared.hub.access_providers import providers
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.targets import TargetClients, perimeter
@@ -56,6 +57,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         trusted = paths_of(settings.trusted_providers)
     except ValueError as error:
         raise StartError(f"setting trusted_providers: {error}") from None
+    listed = providers(settings)
     reservations = Reserved(await runtime.follow(RESERVATIONS))
     inventory, workspaces = await runtime.follow(INVENTORY), await runtime.follow(WORKSPACES)
     policies = await runtime.follow(POLICIES)
@@ -65,6 +67,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
             user_agent=USER_AGENT,
             timeout=settings.api_timeout_seconds,
             perimeter=perimeter(settings),
+            providers=listed,
             prove=False,
             connections=_CONNECTIONS,
         )
@@ -75,7 +78,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
         assert copies is not None
         targets = Targets(stored, clients, rbac, settings, runtime.clock, reservations, copies.mine)
         visitor = (
-            ClusterProfiles(targets, settings, copies.mine, time.monotonic)
+            ClusterProfiles(targets, settings, copies.mine, time.monotonic, listed)
             if settings.derive_from_namespace
             else targets
         )

@@ -1,11 +1,11 @@
 """SyncTargets as they are derived from the ClusterProfiles of SIG Multicluster (KEP-4322). Pure.
 
 A ClusterProfile has one where a Secret beside it holds a kubeconfig for Moorage, as the KEP has it for managers that
-hand out credentials. What a profile itself says of access (programs to run, servers to ask) is not followed: whoever
-writes profiles is a tenant to us.
+hand out credentials, or else where it names an access provider that the operator lists for its place. The SyncTarget
+then refers to the profile, and says nothing of what that says of access: whoever needs it reads it there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Literal
 
 import msgspec
@@ -17,16 +17,16 @@ from shared.hub.names import (
     DERIVED_LABELS_ANNOTATION,
     RESERVED_PREFIXES,
 )
-from shared.hub.resources import SYNCTARGETS
-from shared.kube.resources import Resource
+from shared.hub.resources import CLUSTER_PROFILES, SYNCTARGETS
 
-PROFILES = Resource("multicluster.x-k8s.io", "v1alpha1", "clusterprofiles", kind="ClusterProfile")
 CONSUMER = "moorage"
 CONSUMER_LABEL = "x-k8s.io/cluster-inventory-consumer"
 """On a Secret: for whom its kubeconfig is."""
 PROFILE_LABEL = "x-k8s.io/cluster-profile"
 """On a Secret: the name of the ClusterProfile whose kubeconfig it holds."""
 KUBECONFIG_KEY = "Config"
+SECRET, PROFILE = "kubeconfigSecretRef", "clusterProfileRef"
+"""The two ways in the spec of a SyncTarget, of which one is derived."""
 
 Step = Literal["Make", "Keep", "TakeAway", "Nothing", "Taken"]
 """What is to be done about the SyncTarget of a name. Taken: somebody else has one of the name of a profile."""
@@ -40,14 +40,16 @@ class Derivation(msgspec.Struct, frozen=True):
     """Of each ClusterProfile, by its name."""
     secrets: Mapping[str, str]
     """The Secret with the kubeconfig for us, by the name of its ClusterProfile."""
+    reachable: Set[str] = frozenset()
+    """The ClusterProfiles that name an access provider which the operator lists for them; a Secret goes before it."""
 
     def step(self, name: str, found: SyncTarget | None) -> Step:
         """What is to be done about the SyncTarget of a name, of which `found` is known.
 
-        Only one that is ours is ever changed or taken away, and none for the lack of a Secret alone: that may be on its
+        Only one that is ours is ever changed or taken away, and none for the lack of a way there: that may be on its
         way to be another one, and what runs in the cluster would have to leave.
         """
-        there, reachable = name in self.labels, name in self.secrets
+        there, reachable = name in self.labels, name in self.secrets or name in self.reachable
         if found is None:
             return "Make" if there and reachable else "Nothing"
         if not self.made(found):
@@ -64,21 +66,22 @@ class Derivation(msgspec.Struct, frozen=True):
         return _within(marks["labels"], metadata.labels) and _within(marks["annotations"], metadata.annotations)
 
     def derived(self, name: str) -> dict[str, Any]:
-        """The SyncTarget of a profile that has a Secret: all of it that is ours to say."""
+        """The SyncTarget of a profile that has a Secret or an access provider: all of it that is ours to say."""
         labels, marks = self.labels[name], self._marks(name)
         carried = {key: value for key, value in labels.items() if not key.startswith(RESERVED_PREFIXES)}
         annotations = {**marks["annotations"], DERIVED_LABELS_ANNOTATION: ",".join(sorted(carried))}
-        ref = {"namespace": self.namespace, "name": self.secrets[name], "key": KUBECONFIG_KEY}
+        ref = {"namespace": self.namespace, "name": self.secrets.get(name, name)}
+        spec = {SECRET: {**ref, "key": KUBECONFIG_KEY}} if name in self.secrets else {PROFILE: ref}
         return {
             "apiVersion": SYNCTARGETS.api_version,
             "kind": SYNCTARGETS.kind,
             "metadata": {"name": name, "labels": carried | marks["labels"], "annotations": annotations},
-            "spec": {"kubeconfigSecretRef": ref},
+            "spec": spec,
         }
 
     def _marks(self, name: str) -> dict[str, dict[str, str]]:
         return {
-            "labels": {DERIVED_LABEL: PROFILES.kind},
+            "labels": {DERIVED_LABEL: CLUSTER_PROFILES.kind},
             "annotations": {CLUSTER_PROFILE_ANNOTATION: f"{self.namespace}/{name}"},
         }
 
@@ -88,15 +91,19 @@ def correction(found: SyncTarget, wanted: Mapping[str, Any]) -> dict[str, Any]:
 
     Labels that were carried before, and are not any more, go. What else it says is others', and stays.
     """
-    metadata, ref = found.metadata, found.spec.kubeconfig_secret_ref
+    metadata, spec = found.metadata, found.spec
     labels, annotations = wanted["metadata"]["labels"], wanted["metadata"]["annotations"]
     carried = set(metadata.annotations.get(DERIVED_LABELS_ANNOTATION, "").split(",")) & metadata.labels.keys()
     outdated = dict.fromkeys(sorted(carried - labels.keys()))
-    said = ref is not None and msgspec.structs.asdict(ref) == wanted["spec"]["kubeconfigSecretRef"]
+    ways = {SECRET: spec.kubeconfig_secret_ref, PROFILE: spec.cluster_profile_ref}
+    said = {way: msgspec.structs.asdict(ref) for way, ref in ways.items() if ref is not None} == wanted["spec"]
     if said and not outdated and _within(labels, metadata.labels) and _within(annotations, metadata.annotations):
         return {}
     changed = {"labels": {**labels, **outdated}, "annotations": annotations}
-    return {"metadata": {"resourceVersion": metadata.resource_version, **changed}, "spec": wanted["spec"]}
+    return {
+        "metadata": {"resourceVersion": metadata.resource_version, **changed},
+        "spec": dict.fromkeys(ways) | wanted["spec"],
+    }
 
 
 def _within(some: Mapping[str, str], all: Mapping[str, str]) -> bool:

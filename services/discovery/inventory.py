@@ -129,11 +129,13 @@ def target_of(
 
 
 def kubeconfig_of(spec: SyncTargetSpec, known: Target | None = None) -> KubeconfigRef | None:
-    """Where the kubeconfig is; in the version that is `known` of it."""
-    ref = spec.kubeconfig_secret_ref
-    if ref is None:
+    """Where the kubeconfig is, or which profile is in its place; in the version that is `known` of it."""
+    if (profile := spec.cluster_profile_ref) is not None:
+        found = KubeconfigRef(namespace=profile.namespace, name=profile.name, key="", profile=True)
+    elif (ref := spec.kubeconfig_secret_ref) is not None:
+        found = KubeconfigRef(namespace=ref.namespace, name=ref.name, key=ref.key)
+    else:
         return None
-    found = KubeconfigRef(namespace=ref.namespace, name=ref.name, key=ref.key)
     before = known.kubeconfig if known is not None else None
     return before if before is not None and msgspec.structs.replace(before, version="") == found else found
 

@@ -3,17 +3,17 @@
 import asyncio
 import bisect
 import contextlib
+import functools
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from services.discovery.deriving import (
     CONSUMER,
     CONSUMER_LABEL,
-    PROFILES,
     Derivation,
     Step,
     correction,
@@ -24,7 +24,8 @@ from services.discovery.targets import Targets
 from services.discovery.telling import FIELD_MANAGER
 from shared.aio.backoff import backoff
 from shared.api import SyncTarget
-from shared.hub.resources import SYNCTARGETS
+from shared.hub.access_providers import NO_ACCESS, AccessProviders
+from shared.hub.resources import CLUSTER_PROFILES, SYNCTARGETS
 from shared.kube.client import Bounds, Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
@@ -45,8 +46,17 @@ RETRY = 5.0
 MOST_REFUSED = 10
 """Requests of a kind that are sent in one look though the hub refuses us. Of one only, its name may be the reason."""
 
+T = TypeVar("T")
+
 LookOutcome = Literal["Done", "Waits", "Failed"]
 """What came of a look. Waits: something is to be done before long."""
+
+
+class _Profile(NamedTuple):
+    """What is kept of a ClusterProfile."""
+
+    labels: dict[str, str]
+    access: str = NO_ACCESS  # its version, where it names an access provider that the operator lists for it
 
 
 class _Meta(msgspec.Struct):
@@ -74,12 +84,14 @@ class ClusterProfiles:
         settings: DiscoverySettings,
         mine: Callable[[str], bool],
         clock: Callable[[], float],
+        providers: AccessProviders,
     ) -> None:
         """`mine`: whether it is for this copy of the worker to look at a target, by its key; `clock`: in seconds."""
         self._targets = targets
         self._settings = settings
         self._mine = mine
         self._clock = clock
+        self._providers = providers
         self._remembered: dict[str, _Remembered] = {}  # by workspace
 
     async def follow(self, workspace: str, client: Client) -> None:
@@ -100,11 +112,12 @@ class ClusterProfiles:
     async def _follow_profiles(self, workspace: str, client: Client) -> None:
         """A bug of ours that some profile wakes must not end the process: what is offered already goes on."""
         due = asyncio.Event()
+        decode = functools.partial(self._profile, workspace)
         try:
-            async with self._informer(client, PROFILES) as profiles:
+            async with self._informer(client, CLUSTER_PROFILES, decode) as profiles:
                 await profiles.synced.wait()  # where none are served, Secrets are not followed either
                 async with (
-                    self._informer(client, SECRETS, f"{CONSUMER_LABEL}={CONSUMER}") as secrets,
+                    self._informer(client, SECRETS, _labels, f"{CONSUMER_LABEL}={CONSUMER}") as secrets,
                     asyncio.TaskGroup() as tasks,
                 ):
                     tasks.create_task(_note(profiles, due))
@@ -127,14 +140,22 @@ class ClusterProfiles:
         except Exception:
             log.exception("SyncTargets are not derived any more", extra={"workspace": workspace})
 
-    def _informer(self, client: Client, resource: Resource, label_selector: str = "") -> Informer[dict[str, str]]:
+    def _profile(self, workspace: str, raw: bytes) -> _Profile:
+        if not self._providers:
+            return _Profile(_labels(raw))
+        namespace = self._settings.derive_from_namespace
+        return _Profile(_labels(raw), self._providers.version(workspace, namespace, msgspec.json.decode(raw)))
+
+    def _informer(
+        self, client: Client, resource: Resource, decode: Callable[[bytes], T], label_selector: str = ""
+    ) -> Informer[T]:
         return Informer(
             client,
             resource,
             namespace=self._settings.derive_from_namespace,
             label_selector=label_selector,
-            decode=_labels,
-            metadata=True,
+            decode=decode,
+            metadata=resource is SECRETS or not self._providers,
             refused=self._settings.absent_retry_seconds,
             limit=MOST,
         )
@@ -143,17 +164,21 @@ class ClusterProfiles:
         self,
         workspace: str,
         client: Client,
-        profiles: Mapping[tuple[str, str], dict[str, str]],
+        profiles: Mapping[tuple[str, str], _Profile],
         secrets: Mapping[tuple[str, str], dict[str, str]],
     ) -> LookOutcome:
         """Do what is to be done in a workspace now."""
         offered = self._targets.offered(workspace)
         if offered is None:
             return "Waits"
+        namespace = self._settings.derive_from_namespace
+        accesses = {name: profile.access for (_, name), profile in profiles.items()}
+        self._targets.profiles_say(workspace, namespace, accesses)
         derivation = Derivation(
-            self._settings.derive_from_namespace,
-            {name: labels for (_, name), labels in profiles.items()},
+            namespace,
+            {name: profile.labels for (_, name), profile in profiles.items()},
             secrets_of({name: labels for (_, name), labels in secrets.items()}),
+            {name for name, access in accesses.items() if access != NO_ACCESS},
         )
         found = {name: target for (_, name), target in offered.items()}
         most = self._settings.max_workspace_targets
@@ -212,7 +237,7 @@ class ClusterProfiles:
         """Delete one whose profile is gone by the API server's own word."""
         metadata = found.metadata
         try:
-            await client.get(PROFILES, metadata.name, namespace)
+            await client.get(CLUSTER_PROFILES, metadata.name, namespace)
         except ApiError as error:
             if not error.absent(metadata.name):
                 raise
@@ -253,7 +278,7 @@ async def in_turns(names: Iterable[str]) -> AsyncIterator[str]:
             await asyncio.sleep(0)
 
 
-async def _note(informer: Informer[dict[str, str]], due: asyncio.Event) -> None:
+async def _note(informer: Informer[Any], due: asyncio.Event) -> None:
     async for _ in informer.events():
         due.set()
 

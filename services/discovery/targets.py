@@ -77,6 +77,7 @@ class Targets:
         self._room = asyncio.Semaphore(settings.probe_concurrency)
         self._clusters = Clusters(inventory, clock, settings.lost_after_seconds)
         self._secrets = KubeconfigSecrets(self._secret_changed, refused=settings.api_interval_seconds)
+        self.profiles_say = self._secrets.profiles
         self._served = ServedChanges(most=settings.followed_targets, refused=settings.api_interval_seconds)
         self._informers: dict[str, Informer[SyncTarget]] = {}
         self._watched: dict[str, Watched] = {}
@@ -351,7 +352,7 @@ class Targets:
         """A target as it is looked at: by the kubeconfig that there is now."""
         if target.kubeconfig is None:
             return target
-        self._secrets.follow(watched.workspace, watched.client, target.kubeconfig.namespace)
+        self._secrets.follow(watched.workspace, watched.client, target.kubeconfig)
         version = self._secrets.version(watched.workspace, target.kubeconfig)
         return msgspec.structs.replace(target, kubeconfig=msgspec.structs.replace(target.kubeconfig, version=version))
 

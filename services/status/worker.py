@@ -11,6 +11,7 @@ from services.status.reports import Reports
 from services.status.settings import StatusSettings
 from shared.broker.bus import Delivery
 from shared.broker.dead import DEAD_LETTERS
+from shared.hub.access_providers import providers
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.hub.retry import as_retry
@@ -28,7 +29,11 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
     settings: StatusSettings = runtime.settings
     async with open_hub(settings, field_manager("status")) as hub:
         clients = TargetClients(
-            hub, user_agent=field_manager("status"), timeout=settings.api_timeout_seconds, perimeter=perimeter(settings)
+            hub,
+            user_agent=field_manager("status"),
+            timeout=settings.api_timeout_seconds,
+            perimeter=perimeter(settings),
+            providers=providers(settings),
         )
         records = StatusRecords(hub)
         assert runtime.copies is not None

@@ -35,6 +35,13 @@ class SecretKeyReference(ApiStruct, frozen=True, kw_only=True):
     key: Annotated[str, Meta(description="Key within the Secret.", max_length=253)] = "kubeconfig"
 
 
+class ClusterProfileReference(ApiStruct, frozen=True, kw_only=True):
+    """A ClusterProfile (multicluster.x-k8s.io) in the workspace that offers the cluster."""
+
+    name: Annotated[Name, Meta(description="Name of the ClusterProfile: that of the SyncTarget.")]
+    namespace: Annotated[Name, Meta(description="Namespace of the ClusterProfile.")]
+
+
 class Agent(ApiStruct, frozen=True, kw_only=True):
     """Says that a binding worker inside the target pulls; it has no settings of its own."""
 
@@ -103,10 +110,21 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
             "!(has(self.kubeconfigSecretRef) && has(self.agent))",
             "kubeconfigSecretRef (push) and agent (pull) exclude each other",
         ),
+        Validation(
+            "!(has(self.clusterProfileRef) && (has(self.kubeconfigSecretRef) || has(self.agent)))",
+            "clusterProfileRef excludes kubeconfigSecretRef and agent",
+        ),
     )
 
     kubeconfig_secret_ref: Annotated[
         SecretKeyReference | None, Meta(description="Secret with the kubeconfig that workers push with.")
+    ] = None
+    cluster_profile_ref: Annotated[
+        ClusterProfileReference | None,
+        Meta(
+            description="ClusterProfile that says how the cluster is reached, by an access provider that the operator"
+            " lists; written by discovery alone."
+        ),
     ] = None
     agent: Annotated[Agent | None, Meta(description="Set when a binding worker inside the target pulls.")] = None
     taints: Annotated[

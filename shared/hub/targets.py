@@ -1,6 +1,7 @@
-"""The way to target clusters: clients made from the kubeconfig Secrets that SyncTargets refer to.
+"""The way to target clusters: clients made from the kubeconfig Secrets, or ClusterProfiles, that SyncTargets refer to.
 
-Whoever may write such a Secret chooses where our workers connect to, so the operator's settings bound it.
+Whoever may write such a Secret or ClusterProfile chooses where our workers connect to, so the operator's settings bound
+it.
 """
 
 import asyncio
@@ -9,20 +10,23 @@ import binascii
 import functools
 import hashlib
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.aio.lru import Lru
 from shared.hub import metering
+from shared.hub.access_providers import AccessProviders
 from shared.hub.hub import Hub
 from shared.hub.identity import by_address, identify
+from shared.hub.resources import CLUSTER_PROFILES
 from shared.kube.addresses import Addresses, networks
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError, NotAllowed
 from shared.kube.resources import SECRETS
 from shared.kube.transport import CONNECTIONS
-from shared.model.target import Target
+from shared.model.target import KubeconfigRef, Target
 from shared.process import audit
 from shared.process.main import StartError
 
@@ -64,22 +68,33 @@ def perimeter(settings: _Settings) -> Perimeter:
 
 
 @dataclass(frozen=True, slots=True)
+class _Way:
+    """How a target is reached, as the hub has it now."""
+
+    credentials: kubeconfig.Credentials
+    version: str  # of the Secret, or of what the ClusterProfile says of access
+    permit: Callable[[str], bool] | None = None  # which addresses these credentials may go to; None: to any
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """A client, what it is for, and what it was made from."""
 
     of: str
     cluster: str
-    credentials: kubeconfig.Credentials
-    version: str  # of the Secret
+    way: _Way
     client: Client
 
 
-class TargetClients:
-    """Clients for target clusters, made from the kubeconfig Secrets that SyncTargets refer to.
+_NONE = AccessProviders()
 
-    At most `limit` are kept, the least recently used goes first. The Secret is read again when discovery has seen
-    another version of it, by which the inventory says so (`KubeconfigRef.version`), and after `renew`. A client is made
-    anew where that says something else; who has the old one may go on with it.
+
+class TargetClients:
+    """Clients for target clusters, made from the kubeconfig Secrets or ClusterProfiles that SyncTargets refer to.
+
+    At most `limit` are kept, the least recently used goes first. What is referred to is read again when discovery has
+    seen another version of it, by which the inventory says so (`KubeconfigRef.version`), and after `renew`. A client is
+    made anew where that says something else; who has the old one may go on with it.
     """
 
     def __init__(
@@ -89,6 +104,7 @@ class TargetClients:
         user_agent: str,
         timeout: float,
         perimeter: Perimeter,
+        providers: AccessProviders = _NONE,
         prove: bool = True,
         limit: int = 10_000,
         connections: int = CONNECTIONS,
@@ -100,6 +116,7 @@ class TargetClients:
         self._prove = prove
         self._hub = hub
         self._perimeter = perimeter
+        self._providers = providers
         self._noted: Lru[str, str] = Lru(limit)  # the last refusal of each target, so that it is told once
         self._user_agent = user_agent
         self._timeout = timeout
@@ -113,7 +130,7 @@ class TargetClients:
         """The client of a target.
 
         Raises ConfigError where it has no usable kubeconfig (says which Secret), NotAllowed where that leads outside of
-        the perimeter, and what reading the Secret raises. The client raises NotAllowed as well, where it would connect.
+        the perimeter, and what reading it raises. The client raises NotAllowed as well, where it would connect.
         """
         of, cluster = _identity(target), target.cluster if self._prove else ""
 
@@ -130,25 +147,29 @@ class TargetClients:
                 return client
             self._outdated.discard(target.id)
             try:
-                credentials, version = await self._credentials(target)
+                way = await self._way(target)
             except BaseException:
                 self._outdated.add(target.id)
                 raise
             known = self._clients.get(target.id)
-            if known is not None and (known.credentials, known.cluster) == (credentials, cluster):
+            if known is not None and (known.way.credentials, known.cluster) == (way.credentials, cluster):
                 client = known.client  # something else about it changed
             else:
-                client = self._client(target, credentials)
+                client = self._client(target, way)
                 if known is not None:
                     self._retire(known.client)
-            for idle in self._clients.put(target.id, _Known(of, cluster, credentials, version, client)):
+            for idle in self._clients.put(target.id, _Known(of, cluster, way, client)):
                 self._retire(idle.client)
         return client
+
+    def leads_to(self, target: Target) -> bool:
+        """Whether a target is reached at all by what the operator gave us: by no ClusterProfile without the list."""
+        return bool(self._providers) or target.kubeconfig is None or not target.kubeconfig.profile
 
     def version(self, target: str) -> str:
         """Of which version of its Secret the client of a target id was made; empty where there is none."""
         known = self._clients.get(target)
-        return known.version if known is not None else ""
+        return known.way.version if known is not None else ""
 
     def renew(self, target: str) -> None:
         """Have the Secret of a target id looked at again: its credentials are refused, or nobody answers there."""
@@ -158,11 +179,39 @@ class TargetClients:
         client.retire()
         self._retired.add(client)
 
-    async def _credentials(self, target: Target) -> tuple[kubeconfig.Credentials, str]:
-        """What the Secret says, and in which version."""
+    async def _way(self, target: Target) -> _Way:
+        """How the target is reached, by the object that it refers to."""
         ref = target.kubeconfig
         if ref is None:
             raise ConfigError(f"SyncTarget {target.id} has no kubeconfigSecretRef")
+        try:
+            return await (self._by_profile(target, ref) if ref.profile else self._by_secret(target, ref))
+        except NotAllowed as error:
+            self._note(target.id, str(error))
+            raise
+
+    async def _by_profile(self, target: Target, ref: KubeconfigRef) -> _Way:
+        """By what the ClusterProfile of the target's own name says, within what the operator lists.
+
+        The SyncTarget says nothing of it but the name, so that whoever may write it alone cannot say where to.
+        """
+        where = f"ClusterProfile {ref.namespace}/{ref.name} of workspace {target.workspace or 'hub'}"
+        if not self._providers or ref.name != target.name:
+            raise NotAllowed(f"the operator lets no access provider lead from {where} to SyncTarget {target.name}")
+        try:
+            profile = await self._hub.at(target.workspace).get(CLUSTER_PROFILES, ref.name, ref.namespace)
+        except ApiError as error:
+            if error.not_found:
+                raise ConfigError(f"{where}, which SyncTarget {target.name} is of, does not exist") from None
+            raise
+        access = self._providers.access(target.workspace, ref.namespace, profile)
+        if access is None:
+            raise ConfigError(f"{where} names no access provider that the operator lists for it")
+        credentials, permit = access.credentials()
+        return _Way(credentials, access.version, permit)
+
+    async def _by_secret(self, target: Target, ref: KubeconfigRef) -> _Way:
+        """By the kubeconfig in the Secret."""
         where = f"Secret {ref.namespace}/{ref.name} of workspace {target.workspace or 'hub'}"
         try:
             secret = await self._hub.at(target.workspace).get(SECRETS, ref.name, ref.namespace)
@@ -175,41 +224,38 @@ class TargetClients:
             raise ConfigError(f"{where} has no key {ref.key}")
         # The line break makes it content in any case: a tenant's Secret must not name a file of ours.
         credentials = kubeconfig.load_kubeconfig(_decoded(encoded, where) + b"\n")
-        try:
-            self._perimeter.check(credentials)
-        except NotAllowed as error:
-            self._note(target.id, str(error))
-            raise
+        self._perimeter.check(credentials)
         metadata = secret.get("metadata") or {}
-        return credentials, secret_version(str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
+        version = secret_version(str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
+        return _Way(credentials, version)
 
-    def _client(self, target: Target, credentials: kubeconfig.Credentials, *, proving: bool = False) -> Client:
-        proof = functools.partial(self._proved, target, credentials) if self._prove and target.cluster else None
+    def _client(self, target: Target, way: _Way, *, proving: bool = False) -> Client:
+        proof = functools.partial(self._proved, target, way) if self._prove and target.cluster else None
         return Client(
-            credentials,
+            way.credentials,
             user_agent=self._user_agent,
             timeout=self._timeout,
-            permit=functools.partial(self._permit, target.id),
+            permit=functools.partial(self._permit, target.id, way.permit),
             proof=None if proving else proof,
             connections=self._connections,
             meter=metering.TARGET,
         )
 
-    async def _proved(self, target: Target, credentials: kubeconfig.Credentials) -> None:
+    async def _proved(self, target: Target, way: _Way) -> None:
         """Raises NotAllowed where the credentials lead to another cluster than discovery found by those it read.
 
-        Whoever writes the Secret could else show discovery one cluster, and have what is placed go to another.
+        Whoever writes these could else show discovery one cluster, and have what is placed go to another.
         """
-        async with self._client(target, credentials, proving=True) as asking:
+        async with self._client(target, way, proving=True) as asking:
             found = await identify(asking)
             if target.cluster == (found.uid or by_address(asking)):
                 return
-        self.renew(target.id)  # its Secret may be another one by the next time
+        self.renew(target.id)  # they may be others by the next time
         self._note(target.id, f"it is not the cluster {target.cluster}", "AnotherCluster")
         raise NotAllowed("the kubeconfig leads to another cluster than it did")
 
-    def _permit(self, target: str, address: str) -> bool:
-        if self._perimeter.addresses.permit(address):
+    def _permit(self, target: str, permit: Callable[[str], bool] | None, address: str) -> bool:
+        if self._perimeter.addresses.permit(address) and (permit is None or permit(address)):
             return True
         self._note(target, f"its server is at {address}")
         return False
@@ -250,5 +296,5 @@ def _decoded(encoded: str, where: str) -> bytes:
 def _identity(target: Target) -> str:
     """What a client is for: another SyncTarget object, another Secret, or another version of it, is another thing."""
     ref = target.kubeconfig
-    text = f"{target.uid}\0{ref.namespace}\0{ref.name}\0{ref.key}\0{ref.version}" if ref else target.uid
+    text = f"{target.uid}\0{ref.namespace}\0{ref.name}\0{ref.key}\0{ref.version}\0{ref.profile}" if ref else target.uid
     return hashlib.sha256(text.encode()).hexdigest()

@@ -23,7 +23,10 @@ class ApiKind(Value, frozen=True, kw_only=True):
 
 
 class KubeconfigRef(Value, frozen=True, kw_only=True):
-    """Where, in the workspace that offers the target, its kubeconfig lies.
+    """Where, in the workspace that offers the target, its kubeconfig lies: in a Secret.
+
+    `profile`: there is none, and the ClusterProfile of this name says how it is reached, by an access provider; then
+    `key` is empty, so that a release that knows of no profiles finds nothing in a Secret of the same name.
 
     `version` tells in which content of the Secret discovery last found the cluster that the entry is about; empty where
     an earlier release wrote it.
@@ -33,6 +36,7 @@ class KubeconfigRef(Value, frozen=True, kw_only=True):
     name: str
     key: str = "kubeconfig"
     version: str = ""
+    profile: bool = False
 
 
 class Stray(Value, frozen=True, kw_only=True):

@@ -142,6 +142,13 @@ class HubSettings(Settings, frozen=True, kw_only=True):
     target_plain_http: Annotated[
         bool, Meta(description="Let kubeconfigs of SyncTargets name http: servers; else https: alone.")
     ] = False
+    access_providers: Annotated[
+        str,
+        Meta(
+            description="File that lists programs which issue credentials for clusters of ClusterProfiles, and to which"
+            " servers these may go (docs/clusters.md); empty: none."
+        ),
+    ] = ""
     target_proxy: Annotated[
         bool,
         Meta(

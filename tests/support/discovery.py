@@ -202,10 +202,10 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def opened(directory: Path) -> AsyncIterator[Scene]:
+async def opened(directory: Path, *, tls: bool = False) -> AsyncIterator[Scene]:
     """A scene, its servers running within the block."""
     async with (
-        serve(WORLD, "127.0.0.1", 0, directory, tls=False) as sandbox,
+        serve(WORLD, "127.0.0.1", 0, directory, tls=tls) as sandbox,
         Client(load_kubeconfig(sandbox.kubeconfigs["admin"])) as hub,
     ):
         scene = Scene(sandbox.sandbox, sandbox.kubeconfigs, hub)

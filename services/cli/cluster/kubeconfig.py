@@ -18,6 +18,10 @@ async def stored(hub: ClusterHub, found: SyncTarget) -> "Credentials":
     from shared.kube.auth.kubeconfig import load_kubeconfig
 
     ref = found.spec.kubeconfig_secret_ref
+    if found.spec.cluster_profile_ref is not None:
+        raise CommandError(
+            f"{hub.named(found.metadata.name)} is reached by an access provider, whose program only workers have"
+        )
     if ref is None:
         raise CommandError(f"{hub.named(found.metadata.name)} names no Secret with its kubeconfig")
     where = f"Secret {ref.namespace}/{ref.name}"

@@ -15,11 +15,21 @@ KUBE_SYSTEM = "kube-system"
 
 
 async def examine(clients: TargetClients, targets: Sequence[Target]) -> Checkup:
-    """Ask each target once for the namespace that says which cluster it is, as discovery does."""
+    """Ask each target once for the namespace that says which cluster it is, as discovery does.
+
+    One that an access provider leads to is asked where its program is here, too; else discovery's word stands.
+    """
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def ask(target: Target) -> FoundFault | None:
         where = f"target {target.id.removeprefix('/')}"
+        if clients.leads_to(target) and (fault := await reached(target, where)):
+            return fault
+        if target.ready:
+            return None
+        return FoundFault(fault="TargetNotReady", where=where, message=target.reason or "discovery cannot use it")
+
+    async def reached(target: Target, where: str) -> FoundFault | None:
         async with slots:
             try:
                 client = await clients.get(target)
@@ -35,9 +45,7 @@ async def examine(clients: TargetClients, targets: Sequence[Target]) -> Checkup:
                 await client.get(NAMESPACES, KUBE_SYSTEM)
             except KubeError as error:
                 return FoundFault(fault=_name(error), where=where, message=str(error))
-        if target.ready:
-            return None
-        return FoundFault(fault="TargetNotReady", where=where, message=target.reason or "discovery cannot use it")
+        return None
 
     found = await asyncio.gather(*map(ask, targets))
     return Checkup(part="targets", looked_at=len(targets), faults=sorted_faults(each for each in found if each))

@@ -11,6 +11,7 @@ from services.cli.hub.auditor import Evidence, Place
 from shared.api import PlacementDecision, PlacementDecisionStatus
 from shared.broker.store import Store
 from shared.broker.table import Table
+from shared.hub.access_providers import providers
 from shared.hub.hub import Hub, open_hub
 from shared.hub.kinds import kind_named
 from shared.hub.names import MANAGED_SELECTOR, OWNER_ANNOTATION, SYSTEM_NAMESPACE, field_manager, parse_owner
@@ -160,7 +161,8 @@ async def witness(settings: HubSettings, store: Store) -> AsyncIterator[Witness]
     name = field_manager("audit")
     async with open_hub(settings, name) as hub:
         timeout, bounds = settings.api_timeout_seconds, perimeter(settings)
-        clients = TargetClients(hub, user_agent=name, timeout=timeout, perimeter=bounds)
+        listed = providers(settings)
+        clients = TargetClients(hub, user_agent=name, timeout=timeout, perimeter=bounds, providers=listed)
         try:
             yield Witness(store, hub, clients)
         finally:

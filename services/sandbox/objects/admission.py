@@ -60,6 +60,8 @@ def _guard(at: Address, new: Document, old: Document | None, write: Write, store
         if not why and at.resource.plural == "placements" and guards.approves(new, old):
             wanted = Attributes("approve", GROUP, at.resource.plural, at.namespace, at.name)
             why = "" if allowed(store, at.cluster, write.user, wanted) else guards.NOT_APPROVED
+    if at.resource.plural == "synctargets" and not write.subresource and guards.led_by_others(new, old, write.user):
+        why = guards.LED_BY_OTHERS
     if why:
         raise at.forbidden(why)
 

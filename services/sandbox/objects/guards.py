@@ -39,6 +39,7 @@ OPPOSED = ({"Force", "Exclude"}, {"Prefer", "Avoid"})
 
 WRITTEN_BY_HAND = f"the annotation {REQUESTER_ANNOTATION} records who last changed the spec and cannot be written"
 NOT_APPROVED = "whoever approves a step of a rollout needs the verb approve on the Placement"
+LED_BY_OTHERS = "clusterProfileRef is written by discovery alone"
 WRITTEN_BY_OTHERS = "what Moorage decides and reports is written by Moorage alone"
 
 
@@ -98,6 +99,16 @@ def held(new: Document, old: Document | None) -> None:
             return
     if PLACED_FINALIZER not in finalizers:
         new["metadata"]["finalizers"] = [*finalizers, PLACED_FINALIZER]
+
+
+def led_by_others(new: Document, old: Document | None, user: User) -> bool:
+    """Whether somebody else than discovery has a SyncTarget refer to a ClusterProfile, or to another one."""
+    before, after = ((each or {}).get("spec", {}).get("clusterProfileRef") for each in (old, new))
+    if after is None or after == before:
+        return False
+    confined = {key for key, _ in user.extra} & {SCOPES, CLUSTER_NAME}
+    known = {ADMINS, KCP_ADMINS, "moorage:discovery"} & set(user.groups)
+    return bool(confined or not (known or user.name == "system:serviceaccount:moorage-system:discovery"))
 
 
 def contradiction(new: Document, others: Iterable[Document]) -> str:

@@ -180,6 +180,39 @@ spec:
   policyName: approval.placement.moorage.io
   validationActions: [Deny]
 $contradictions---
+# Which SyncTargets are reached with credentials that a program of the operator's issues: those that discovery derives. Who may
+# write a SyncTarget would else choose a ClusterProfile to be let in by. To leave the reference as it is, or out, is free.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: derived-by-discovery.placement.moorage.io
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [placement.moorage.io]
+        apiVersions: [v1alpha1]
+        resources: [synctargets]
+        operations: [CREATE, UPDATE]
+  variables:
+    - name: groups
+      expression: request.userInfo.?groups.orValue([])
+$confined  validations:
+    - expression: >-
+        !object.?spec.?clusterProfileRef.hasValue()
+        || oldObject != null && object.?spec.?clusterProfileRef == oldObject.?spec.?clusterProfileRef
+        || !variables.confined && (variables.operator || 'moorage:discovery' in variables.groups$discovery)
+      message: clusterProfileRef is written by discovery alone
+      reason: Forbidden
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: derived-by-discovery.placement.moorage.io
+spec:
+  policyName: derived-by-discovery.placement.moorage.io
+  validationActions: [Deny]
+---
 $who
 #
 # Deleting is free: what is missing is decided anew, and a PlacementBinding stays until its objects are out of the target,
@@ -204,13 +237,7 @@ $written
         {$writers}[?request.resource.resource].orValue('status')
     - name: groups
       expression: request.userInfo.?groups.orValue([])
-    - name: confined
-      expression: >-
-        request.userInfo.?extra.orValue({}).exists(key,
-        key in ['authentication.kcp.io/scopes', 'authentication.kubernetes.io/cluster-name'])
-    - name: operator
-      expression: variables.groups.exists(group, group in ['system:masters', 'system:kcp:admin'])
-$collector  validations:
+$confined$collector  validations:
     - expression: >-
         !variables.confined && (variables.operator$others
         || ('moorage:' + variables.worker) in variables.groups)
@@ -225,6 +252,15 @@ spec:
   policyName: decided-by-moorage.placement.moorage.io
   validationActions: [Deny]
 """)
+
+_CONFINED: Final = """    - name: confined
+      expression: >-
+        request.userInfo.?extra.orValue({}).exists(key,
+        key in ['authentication.kcp.io/scopes', 'authentication.kubernetes.io/cluster-name'])
+    - name: operator
+      expression: variables.groups.exists(group, group in ['system:masters', 'system:kcp:admin'])
+"""
+"""Who is an operator, and who is somebody in one workspace only, whatever their groups."""
 
 _COLLECTOR: Final = """    - name: collector # Kubernetes' own controllers, which take owners off, or write what is there in another version
       expression: >-
@@ -308,6 +344,7 @@ _HUBS: Final[dict[Hub, dict[str, str]]] = {
 # Who writes what is decided: the worker whose it is, and operators. A worker is known by its ServiceAccount, or by a group
 # (`moorage:decision`) where it logs in by a certificate or a token of another kind.""",
         "collector": _COLLECTOR,
+        "discovery": "\n        || request.userInfo.username == 'system:serviceaccount:moorage-system:discovery'",
         "contradictions": _CONTRADICTIONS,
         "author": _AUTHOR.replace("$writer", "variables.author"),
         "others": """ || variables.collector
@@ -321,6 +358,7 @@ _HUBS: Final[dict[Hub, dict[str, str]]] = {
 # it has by a certificate or a token. ServiceAccounts are nobody here: everybody is administrator of some workspace, with
 # ServiceAccounts of any name there and the right to impersonate. Such users carry, in `extra`, what confines them to it.""",
         "collector": "",
+        "discovery": "",
         "contradictions": "",  # there a policy of the export has no objects of its consumers as parameters
         "author": _NAMED + _AUTHOR.replace("$writer", "(variables.named == '' ? variables.author : variables.named)"),
         "others": "",
@@ -333,6 +371,7 @@ def admission(hub: Hub) -> str:
     writers = {name.partition("/")[0]: worker for name, worker in WRITERS.items() if worker != "status"}
     return _POLICIES.substitute(
         _HUBS[hub],
+        confined=_CONFINED,
         written="\n".join(f"          - {name}" for name in WRITERS),
         writers=", ".join(f"'{name}': '{worker}'" for name, worker in writers.items()),
     )

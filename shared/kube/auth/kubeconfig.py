@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.kube.auth.plugin import Plugin
+from shared.kube.auth.plugin import Issuer, Plugin
 from shared.kube.errors import ConfigError
 from shared.kube.http.origin import split
 
@@ -41,7 +41,7 @@ class Credentials:
     tls_server_name: str = ""
     proxy: str = ""
     namespace: str = "default"
-    plugin: Plugin | None = None
+    plugin: Issuer | None = None
 
     def __repr__(self) -> str:
         kinds = {
@@ -196,9 +196,18 @@ def _url(document: _Document, section: dict[str, Any], key: str) -> str:
         split(text)
     except ValueError:
         raise ConfigError(f"{document.name}: {key} is not an http or https URL with a host") from None
-    if key == "server" and not (len(text) <= _LONGEST_SERVER and _SERVER.fullmatch(text)):
+    if key == "server" and not is_plain_server(text):
         raise ConfigError(f"{document.name}: {key} has more than a host, a port and a plain path")
     return text
+
+
+def is_plain_server(text: str) -> bool:
+    """Whether a URL has a host, a port and a path without `..` and escapes, and nothing else."""
+    try:
+        split(text)
+    except ValueError:
+        return False
+    return len(text) <= _LONGEST_SERVER and _SERVER.fullmatch(text) is not None
 
 
 def _file(document: _Document, section: dict[str, Any], key: str) -> Path | None:

@@ -8,7 +8,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from shared.kube.errors import ConfigError
 
@@ -24,6 +24,18 @@ class Issued:
     certificate: bytes | None = None
     key: bytes | None = None
     expires: float | None = None
+
+
+class Issuer(Protocol):
+    """Issues credentials for one server, and keeps them while they hold."""
+
+    async def credentials(self) -> Issued:
+        """The present credentials. Raises ConfigError where there are none to be had."""
+        ...
+
+    def renew(self, refused: Issued) -> None:
+        """The server refused these (401): ask for others the next time."""
+        ...
 
 
 @dataclass(slots=True, repr=False)

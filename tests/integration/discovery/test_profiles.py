@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from services.discovery.deriving import CONSUMER, CONSUMER_LABEL, KUBECONFIG_KEY, PROFILE_LABEL, PROFILES
+from services.discovery.deriving import CONSUMER, CONSUMER_LABEL, KUBECONFIG_KEY, PROFILE_LABEL
 from services.discovery.profiles import AT_A_STRETCH, in_turns
 from services.sandbox.errors import ApiError
 from services.sandbox.wire.http import Request as HttpRequest
 from services.sandbox.wire.http import Response, refusal
 from shared.hub.names import CLUSTER_PROFILE_ANNOTATION, DERIVED_LABEL
+from shared.hub.resources import CLUSTER_PROFILES as PROFILES
 from shared.hub.resources import SYNCTARGETS
 from shared.kube.client import Client
 from shared.kube.resources import CRDS, NAMESPACES, SECRETS

@@ -13,9 +13,12 @@ import pytest
 import yaml
 from aiohttp import web
 
+from shared.hub.access_providers import parsed
 from shared.kube.auth.kubeconfig import Credentials, load_kubeconfig
+from shared.kube.auth.program import CredentialProgram
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError, Unreachable
+from tests.support.issuing import Issuing
 
 PLUGIN = """
 import json, pathlib, sys
@@ -190,3 +193,17 @@ async def test_a_plugin_that_fails_is_a_config_error_without_its_output(server, 
 def test_kubernetes_asyncio_is_not_loaded_without_a_plugin():
     code = "import sys, shared.kube.informer, shared.kube.apis; sys.exit('kubernetes_asyncio' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+async def test_a_program_of_an_access_provider_may_issue_a_certificate(secure, pki, tmp_path):
+    issuing = Issuing(tmp_path)
+    certificate, key = ((pki / name).read_text() for name in ("us.crt", "us.key"))
+    issuing.does(f"issue(clientCertificateData={certificate!r}, clientKeyData={key!r})")
+    (provider,) = parsed(issuing.listed("127.0.0.1")).listed
+    program = CredentialProgram(provider.command, secure.server, provider.command.asking(None))
+    assert await ask(replace(secure, plugin=program)) == '{"names": ["us"], "token": null}'
+    issuing.does(f"issue(clientCertificateData={certificate!r}, clientKeyData='none')")
+    broken = CredentialProgram(provider.command, secure.server, provider.command.asking(None))
+    with pytest.raises(ConfigError, match="do not load or do not belong together") as refusal:
+        await ask(replace(secure, plugin=broken))
+    assert "BEGIN" not in str(refusal.value)

@@ -55,10 +55,10 @@ def documents(path):
 
 
 ON_KUBERNETES, ON_KCP = documents("services/cli/hub/admission.yaml"), documents("deploy/kcp/admission.yaml")
-STAMPS, CHECKS, APPROVAL, AGREE, DECIDED = (
+STAMPS, CHECKS, APPROVAL, AGREE, DERIVED, DECIDED = (
     Policy(each) for each in ON_KUBERNETES if not each["kind"].endswith("Binding")
 )
-STAMPS_ON_KCP, CHECKS_ON_KCP, _, DECIDED_ON_KCP = (
+STAMPS_ON_KCP, CHECKS_ON_KCP, _, DERIVED_ON_KCP, DECIDED_ON_KCP = (
     Policy(each) for each in ON_KCP if not each["kind"].endswith("Binding")
 )
 

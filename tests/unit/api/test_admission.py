@@ -22,6 +22,8 @@ from tests.unit.api.admission import (
     CHECKS_ON_KCP,
     DECIDED,
     DECIDED_ON_KCP,
+    DERIVED,
+    DERIVED_ON_KCP,
     GROUP,
     OF_A_WORKSPACE,
     ON_KCP,
@@ -153,7 +155,7 @@ def test_on_kcp_the_same_is_guarded_by_the_same_rules_and_only_who_may_is_differ
                 for each in spec["variables"]
                 if each["name"] != "named"
             ]
-        if document["metadata"]["name"].startswith("decided-by") and "variables" in spec:
+        if document["metadata"]["name"].startswith(("decided-by", "derived-by")) and "variables" in spec:
             spec["variables"] = [each for each in spec["variables"] if each["name"] != "collector"]
             (rule,) = spec["validations"]
             spec["validations"] = [{**rule, "expression": ""}]
@@ -353,3 +355,26 @@ def test_the_author_of_an_override_is_recorded_as_a_requester_is():
             (rule,) = each["spec"]["matchConstraints"]["resourceRules"]
             assert rule["resources"] == STAMPED
     assert set(guards.STAMPED) == {f"{plural}.{GROUP}" for plural in STAMPED}
+
+
+def leading(name=None):
+    ref = {} if name is None else {"clusterProfileRef": {"namespace": "fleet", "name": name}}
+    return {"metadata": {"name": "east"}, "spec": {"unschedulable": False, **ref}}
+
+
+BY_ACCOUNT = {"username": f"{ACCOUNT}discovery"}
+BY_GROUP = {"username": "x", "groups": ["moorage:discovery"]}
+OPERATOR = {"username": "root", "groups": ["system:masters"]}
+
+
+@pytest.mark.parametrize("info", [ALICE, BOB, BY_ACCOUNT, BY_GROUP, OPERATOR, {**BY_GROUP, "extra": SCOPED}], ids=str)
+@pytest.mark.parametrize("old", [None, leading(), leading("east"), {"metadata": {"name": "east"}}], ids=str)
+@pytest.mark.parametrize("new", [leading(), leading("east"), leading("west"), {"metadata": {"name": "east"}}], ids=str)
+def test_a_cluster_profile_is_referred_to_by_discovery_alone_and_left_as_it_is_by_anybody(info, old, new):
+    by_discovery = info in (BY_ACCOUNT, BY_GROUP, OPERATOR)
+    ref, before = ((each or {}).get("spec", {}).get("clusterProfileRef") for each in (new, old))
+    free = ref is None or ref == before
+    assert DERIVED.admits({"userInfo": info}, new, old) == (free or by_discovery)
+    assert guards.led_by_others(new, old, user_of(info)) == (not (free or by_discovery))
+    on_kcp = free or info in (BY_GROUP, OPERATOR)  # a ServiceAccount of this name may be made by anybody there
+    assert DERIVED_ON_KCP.admits({"userInfo": info}, new, old) == on_kcp

@@ -60,7 +60,10 @@ CASES = {
         ({"effect": "NoExecute", "tolerationSeconds": 1}, {"effect": "NoSchedule", "tolerationSeconds": 1}),
         ({"operator": "Gt", "key": "a", "value": "-7"}, {"operator": "Lt", "key": "a", "value": "07"}),
     ],
-    SyncTargetSpec: [({"agent": {}}, {"agent": {}, "kubeconfigSecretRef": {}})],
+    SyncTargetSpec: [
+        ({"agent": {}}, {"agent": {}, "kubeconfigSecretRef": {}}),
+        ({"clusterProfileRef": {}}, {"clusterProfileRef": {}, "kubeconfigSecretRef": {}}),
+    ],
     PlacementPolicySpec: [
         ({"providers": ["root:p"]}, {}),
     ],

@@ -21,7 +21,11 @@ LABELS = st.dictionaries(
     st.sampled_from(["region", "tier", DERIVED_LABEL, "placement.moorage.io/x"]), NAMES, max_size=4
 )
 DERIVATIONS = st.builds(
-    Derivation, st.just("fleet"), st.dictionaries(NAMES, LABELS), st.dictionaries(NAMES, st.just("secret"))
+    Derivation,
+    st.just("fleet"),
+    st.dictionaries(NAMES, LABELS),
+    st.dictionaries(NAMES, st.just("secret")),
+    st.sets(NAMES),
 )
 MARKS = {DERIVED_LABEL: "ClusterProfile"}
 
@@ -65,9 +69,9 @@ def test_nobody_elses_synctarget_is_ever_changed_or_taken_away(derivation, found
 
 
 @given(DERIVATIONS, NAMES)
-def test_one_is_made_of_each_profile_that_has_a_secret_for_us_and_of_nothing_else(derivation, name):
+def test_one_is_made_of_each_profile_that_has_a_secret_or_a_provider_and_of_nothing_else(derivation, name):
     made = derivation.step(name, None) == "Make"
-    assert made == (name in derivation.labels and name in derivation.secrets)
+    assert made == (name in derivation.labels and name in {*derivation.secrets, *derivation.reachable})
 
 
 @given(DERIVATIONS, NAMES, LABELS, LABELS)
@@ -102,8 +106,19 @@ def test_what_others_say_on_it_is_theirs_and_what_is_ours_is_put_right():
     others = {**wanted, "metadata": {**wanted["metadata"], "labels": {**labels, "cost": "low"}}}
     assert correction(whole({**others, "spec": {**spec, "unschedulable": True}}), wanted) == {}
     patch = correction(whole({**others, "spec": {}}), wanted)
-    assert (patch["spec"], patch["metadata"]["labels"]) == (spec, labels)
+    assert (merged(others, patch)["spec"], patch["metadata"]["labels"]) == (spec, labels)
     assert correction(whole({**wanted, "metadata": {**wanted["metadata"], "labels": MARKS}}), wanted) != {}
+
+
+def test_it_refers_to_its_secret_and_without_one_to_the_profile_itself_and_goes_from_one_to_the_other():
+    by_secret = Derivation("fleet", {"a": {}}, {"a": "a-access"}, {"a"})
+    by_profile = Derivation("fleet", {"a": {}}, {}, {"a"})
+    secret, profile = by_secret.derived("a"), by_profile.derived("a")
+    assert secret["spec"] == {"kubeconfigSecretRef": {"namespace": "fleet", "name": "a-access", "key": KUBECONFIG_KEY}}
+    assert profile["spec"] == {"clusterProfileRef": {"namespace": "fleet", "name": "a"}}
+    assert correction(whole(profile), profile) == {}
+    for found, wanted in ((secret, profile), (profile, secret)):
+        assert merged(found, correction(whole(found), wanted))["spec"] == wanted["spec"]
 
 
 def test_one_without_its_secret_stays_and_one_that_is_being_deleted_is_left():

@@ -61,6 +61,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- if eq .as "intake" }}
 - {name: users, mountPath: /users, readOnly: true}
 {{- end }}
+{{- with .volumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* The same as volumes; `hub` is the name of the Secret. */}}
@@ -80,5 +83,8 @@ seccompProfile: {type: RuntimeDefault}
 {{- if eq .as "intake" }}
 - name: users # who may be spoken for by whom: docs/requests.md
   configMap: {name: moorage-users}
+{{- end }}
+{{- with .volumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
