@@ -95,6 +95,8 @@ class Binder:
     async def bind(self, message: Assigned) -> Bound | None:
         """Bring one target to where it is to be now. Raises Retry, and what the hub answers."""
         ref, target = message.placement, message.target
+        if message.remove:
+            self._removal.await_reports(message)
         await self.conclusions.settle(ref, target)
         if begins(message) and self._records.is_new(ref, target):
             with self._records.deciding(ref) as decision:

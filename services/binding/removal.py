@@ -12,6 +12,7 @@ from services.binding.runs import successors
 from services.binding.settings import BindingSettings
 from services.binding.target.reach import Reach
 from services.binding.trouble import Trouble
+from shared.aio.lru import Lru
 from shared.api import PlacementBinding
 from shared.broker.bus import Retry
 from shared.broker.table import View
@@ -24,6 +25,9 @@ from shared.pipeline.messages import Assigned, Bound
 log = logging.getLogger("moorage.binding")
 
 _HANDOVER, _HANDOVER_MOST = 1.0, 60.0  # seconds
+_UNASKED = 10.0
+"""Seconds for which nobody is asked whether those that take over are healthy, while no report says so."""
+_WAITING = 10_000  # removals of which it is remembered since when they wait
 _UNKNOWN = 30.0  # seconds until a target that is in no inventory is looked for again
 
 
@@ -46,6 +50,24 @@ class Removal:
         self._reports = reports
         self._leases = leases
         self._clock = clock
+        self._waiting: Lru[tuple[str, int], float] = Lru(_WAITING)
+
+    def await_reports(self, message: Assigned) -> None:
+        """Raise Retry while no report says that the targets that take over are healthy; for a while: then the hub is
+        asked each time. Most moves take some seconds, in which nobody need be asked anything.
+        """
+        if all(self._is_healthy(message.placement, target) for target in message.after):
+            return
+        key, now = (message.placement.key_in(message.target), message.head.attempt), self._clock()
+        since = self._waiting.get(key)
+        if since is None:
+            self._waiting.put(key, since := now)
+        if now - since < _UNASKED:
+            raise Retry(_HANDOVER, "others have to take over first")
+
+    def _is_healthy(self, ref: PlacementRef, target: str) -> bool:
+        report = self._reports.get(ref.key_in(target))
+        return report is not None and all(each.health == "Healthy" for each in report.objects)
 
     async def remove(self, message: Assigned, facts: Facts, held: str = "") -> Bound:
         """Mark the binding for deletion, clear the target, and let the binding go. Raises Retry, and what the hub
@@ -142,8 +164,7 @@ class Removal:
             successor = present.get(target)
             if successor is None or not lifecycle.in_place(successor):
                 raise Retry(delay, f"{target} has to take over first")
-            report = self._reports.get(message.placement.key_in(target))
-            healthy = report is not None and all(each.health == "Healthy" for each in report.objects)
+            healthy = self._is_healthy(message.placement, target)
             since = seconds(successor.status.last_applied or "")
             if not healthy and self._clock() < since + self._settings.handover_seconds:
                 raise Retry(delay, f"{target} has to become healthy first")

@@ -18,14 +18,15 @@ def assignments(
     head: Head,
     selected: Sequence[ScoredTarget],
     present: Collection[str],
-    lost: Collection[str],
+    alone: Collection[str],
     digest: str = "",
 ) -> list[Assigned]:
     """What binding is told: apply in all selected targets, remove from the others that it is `present` in.
 
     What is applied is the input that `digest` stands for.
 
-    Adding comes before removing: a removal waits until all selected targets work, unless the old one is `lost` anyway.
+    Adding comes before removing: a removal waits until all selected targets work, unless the old one is
+    taken away `alone`: it is lost anyway, or has to be gone first.
     """
     chosen = [TargetRef.of(each.target).id for each in selected]
     after = tuple(sorted(chosen))
@@ -41,7 +42,7 @@ def assignments(
         for target, each in zip(chosen, selected, strict=True)
     ]
     removals = [
-        Assigned(placement=placement, head=head, target=target, remove=True, after=() if target in lost else after)
+        Assigned(placement=placement, head=head, target=target, remove=True, after=() if target in alone else after)
         for target in sorted(set(present) - set(chosen))
     ]
     return in_blocks(applies + removals)

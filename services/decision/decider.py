@@ -105,8 +105,9 @@ class Decider:
         else:
             previous = {choice.target for choice in message.request.previous}
             present = bound | previous | self._present(ref, head)
-            lost = {target for target in present if self._lost(target)}
-            told = assigning.assignments(ref, head, status.selected, present, lost, digest)
+            breaks_first = message.request.spec.stability.breaks_first
+            alone = {target for target in present if breaks_first or self._lost(target)}
+            told = assigning.assignments(ref, head, status.selected, present, alone, digest)
             told += self.leftovers(ref, head, selected | present)
         told = assigning.with_reservations(told, status.selected, self._held(ref))
         # What is selected was read back from where others may have written it.

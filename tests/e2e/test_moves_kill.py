@@ -25,21 +25,22 @@ async def drain(system: System, target: str, drained: bool = True) -> None:
     await system.admin.cluster(worlds.PLATFORM).merge_patch(SYNCTARGETS, target, {"spec": {"taints": taints}})
 
 
-async def runs_in(system: System) -> dict[str, str]:
+async def runs_in(system: System, name: str = "db") -> dict[str, str]:
     """Where the Deployment is, by its uid."""
     found: dict[str, str] = {}
     for target, client in system.targets.items():
-        for each in (await client.list(DEPLOYMENTS, worlds.NAMESPACE)).items:
+        selector = f"metadata.name={name}"
+        for each in (await client.list(DEPLOYMENTS, worlds.NAMESPACE, field_selector=selector)).items:
             found[each["metadata"]["uid"]] = target
     return found
 
 
-async def at_once(system: System) -> dict[str, str]:
+async def at_once(system: System, name: str = "db") -> dict[str, str]:
     """Where it is at one moment: what is there in two looks was there all the time between them."""
-    first = await runs_in(system)
+    first = await runs_in(system, name)
     if len(first) < 2:
         return {}
-    second = await runs_in(system)
+    second = await runs_in(system, name)
     return {uid: target for uid, target in first.items() if uid in second}
 
 

@@ -11,9 +11,12 @@ from services.cli.hub.evicting import evicted
 from services.cli.hub.rebalancing import Rebalanced, rebalanced
 from services.cli.support.errors import CommandError
 from shared.api import Placement
+from shared.broker.tokens import join
 from shared.hub.names import DRAIN_TAINT
 from shared.hub.resources import PLACEMENTS, SYNCTARGETS
 from shared.model.refs import PlacementRef
+from shared.pipeline.messages import PIPELINE, Assigned, decoder
+from shared.pipeline.topology import PIPELINE_STREAM
 from tests.support import worlds
 from tests.support.together import Together, together, until
 
@@ -105,3 +108,16 @@ async def test_who_is_asked_to_leave_a_target_leaves_it_once_and_stays_where_the
     assert before is not None
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"], "a request is over once it is answered"
+
+
+async def test_what_may_not_run_twice_is_taken_away_without_regard_to_where_it_goes(system: Together) -> None:
+    await system.place("web", worlds.deployment("web"), stability={"moves": "BreakBeforeMake"})
+    await system.reaches("web", "Ready")
+    (home,) = await system.chosen("web")
+    found = await evicted(system.user, WEB, home, 60.0)
+    await system.reaches("web", "Ready")
+    assert [target for target, _ in found.now] != [found.target]
+    subject = f"{PIPELINE}.{Assigned.stage}.{join(worlds.TEAM, worlds.NAMESPACE, 'web', found.target)}"
+    messages = system.broker.streams[PIPELINE_STREAM].messages.values()
+    told = [decoder(Assigned).decode(each.payload) for each in messages if each.subject == subject]
+    assert [(each.remove, each.after) for each in told[-1:]] == [(True, ())]

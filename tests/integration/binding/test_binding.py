@@ -285,6 +285,11 @@ async def test_a_removal_waits_until_the_others_have_taken_over(
     assert later.value.delay > 20.0
     scene.ahead = 0.0
     await scene.insist(binder, scene.assigned(ref, head, "west"))
+    asked = scene.count_requests(TEAM)
+    with pytest.raises(Retry, match="take over"):
+        await binder.bind(removal)
+    assert asked == [], "no report says yet that it is healthy"
+    scene.ahead = 11.0
     with pytest.raises(Retry, match="become healthy"):
         await binder.bind(removal)
     assert await scene.managed() == {"Deployment web"}

@@ -51,7 +51,7 @@ async def test_nothing_starts_while_anything_is_left_where_it_was_and_the_remova
         await binder.bind(start)
     said = condition((await scene.binding(ref, "west") or {})["status"], "Applied")
     assert said["reason"] == "AwaitsRemoval"
-    removal = scene.assigned(ref, head, remove=True, after=(f"{PLATFORM}/west",))
+    removal = scene.assigned(ref, head, remove=True)
     with pytest.raises(Retry, match="waits for finalizer"):
         await binder.bind(removal)
     with pytest.raises(Retry, match="waits for finalizer"):
