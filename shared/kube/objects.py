@@ -33,6 +33,7 @@ _SERVER_ANNOTATIONS = (
     "kcp.io/cluster",
     "kcp.io/path",
 )
+_CLAIMS = "internal.apis.kcp.io"
 _JOB_LABELS = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
 
 
@@ -51,13 +52,19 @@ def strip_server_fields(obj: Mapping[str, Any]) -> dict[str, Any]:
     stripped: dict[str, Any] = msgspec.to_builtins({key: value for key, value in source.items() if key != "status"})
     metadata = _mapping(stripped.get("metadata"))
     _drop_from(metadata, "annotations", _SERVER_ANNOTATIONS)
-    _drop_from(metadata, "labels", (APPLYSET_PART_OF,))
+    _drop_from(metadata, "labels", (APPLYSET_PART_OF, *filter(_of_kcp, _mapping(metadata.get("labels")))))
     clean = _BY_KIND.get((group_of(str(obj.get("apiVersion", ""))), str(obj.get("kind", ""))))
     if clean is not None:
         clean(stripped, obj)
     template = _mapping(_mapping(stripped.get("spec")).get("template"))
     _drop(_mapping(template.get("metadata")), "creationTimestamp")
     return stripped
+
+
+def _of_kcp(label: object) -> bool:
+    """Whether kcp wrote this label, by which exports find what they claim. It is another one whenever claims change."""
+    domain, found, _ = str(label).partition("/")
+    return bool(found) and (domain == _CLAIMS or domain.endswith(f".{_CLAIMS}"))
 
 
 def content_hash(obj: Mapping[str, Any]) -> str:

@@ -25,7 +25,12 @@ def test_metadata_loses_what_the_server_and_other_tools_put_there():
         "ownerReferences": [{}],
         "finalizers": ["a/b"],
         "generateName": "web-",
-        "labels": {"app": "web", applyset.APPLYSET_PART_OF: "applyset-x-v1"},
+        "labels": {
+            "app": "web",
+            applyset.APPLYSET_PART_OF: "applyset-x-v1",
+            "claimed.internal.apis.kcp.io/1TVlVDv7ISE8": "3QVjs6pfBjMp",
+            "internal.apis.kcp.io/export": "1TVlVDv7ISE8",
+        },
         "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kcp.io/cluster": "abc"},
     }
     source["status"] = {"phase": "Active"}
