@@ -79,8 +79,8 @@ types: setup ## Types, strictly
 contracts: setup ## Which module may import which
 	$(BIN)/lint-imports
 
-bench: setup ## Measure this machine: bursts, latency, a wide placement, many in place, footprint, a request, the bus, rules, scheduling, the sandbox, what would be decided, events, tracing, metrics
-	for each in burst pipeline wide standing footprint client bus_throughput policy scheduler sweep sandbox decide events tracing metrics schedule commands; do $(BIN)/python -m tests.bench.$$each || exit 1; done
+bench: setup ## Measure this machine: bursts, latency, a wide placement, many in place, footprint, a request, the bus, rules, scheduling, the sandbox, what would be decided, events, tracing, metrics, kcp
+	for each in burst pipeline wide standing footprint client bus_throughput policy scheduler sweep sandbox decide events tracing metrics schedule commands kcp; do $(BIN)/python -m tests.bench.$$each || exit 1; done
 
 soak: setup ## MINUTES (15) of constant load with churn and a kill every 20 seconds: what stays as it is, and what grows
 	$(BIN)/python -m tests.bench.soak --minutes $(MINUTES) --picture docs/pictures/soak.svg

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -68,12 +69,14 @@ class Consumer:
     client: Client
     namespace: str = NAMESPACE
 
-    async def place(self, name: str, annotations: Mapping[str, str] | None = None) -> None:
-        """Write a Deployment and its Placement."""
+    async def place(self, name: str, annotations: Mapping[str, str] | None = None) -> float:
+        """Write a Deployment and its Placement; the moment before the latter, of `time.perf_counter`."""
         await self.client.create(DEPLOYMENTS, deployment(name, namespace=self.namespace, cpu="100m"))
         made = placement(name, namespace=self.namespace, targets={"workspaces": {"paths": [PLATFORM]}})
         made["metadata"]["annotations"] = dict(annotations or {})
+        began = time.perf_counter()
         await self.client.create(PLACEMENTS, made)
+        return began
 
     async def status(self, name: str) -> dict[str, Any]:
         """The status of a Placement; empty while there is none."""
@@ -147,14 +150,14 @@ class Tree:
 
 
 @asynccontextmanager
-async def tree(name: str, folder: Path) -> AsyncIterator[Tree]:
+async def tree(name: str, folder: Path, settings: Mapping[str, str] = BRISK) -> AsyncIterator[Tree]:
     """Everything, on a hub of this name (`sandbox` or `kcp`). Raises NoKcp."""
     async with AsyncExitStack() as stack:
         sandbox = await _sandbox(stack, folder)
         server = Server(sandbox) if name == "sandbox" else await _kcp(stack, folder)
         nats = await stack.enter_async_context(NatsServer(folder / "nats"))
         desk = _desk(folder / "desk", server, sandbox["target-east"])
-        env = {**os.environ, **BRISK, "MOORAGE_NATS_URL": nats.url}
+        env = {**os.environ, **settings, "MOORAGE_NATS_URL": nats.url}
         env |= {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(desk), "KUBECONFIG": str(desk / "kubeconfig")}
         running = await stack.enter_async_context(process(["bash", "-euc", _script(name)], env, cwd=desk, leads=True))
         stack.push_async_callback(_ended, running, folder / "workers.log")
