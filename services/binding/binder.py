@@ -44,6 +44,7 @@ from shared.hub.requester import requester_of
 from shared.hub.retry import SOON
 from shared.kube.errors import ApiError
 from shared.model.report import TargetReport
+from shared.model.request import Permission
 from shared.pipeline.messages import Assigned, Bound, Observed
 from shared.process import audit
 from shared.process.tracing import current_trace
@@ -58,6 +59,11 @@ _AUDITED: dict[str, audit.Reason] = {
     "OwnedByOther": "NotOurs",
 }
 """Trouble that somebody's reaching too far means."""
+_DENIED: dict[Permission, str] = {
+    "NoRequester": "no requester is recorded on the Placement",
+    "NoAccess": "the requester may not enter the target's workspace (verb access on /), without which no right counts",
+}
+"""Why the target may not be used, where there is more to say than that."""
 
 Decide = Callable[[], Awaitable[PlacementDecision | None]]
 """Reads the decision."""
@@ -294,7 +300,7 @@ class Binder:
         if permission == "Unknown":
             said = "nobody can say whether the requester may use this target"
             return Trouble("PermissionGranted", "AuthorizationUnknown", said, lasting=False)
-        said = "the requester may not use this target" if requester else "no requester is recorded on the Placement"
+        said = _DENIED.get(permission, "the requester may not use this target")
         return Trouble("PermissionGranted", "NotAuthorized", said, lasting=True)
 
     async def _recorded(

@@ -195,6 +195,7 @@ def _told(rejection: Rejection) -> Rejection:
 
 _REFUSED: dict[Permission, tuple[RejectionCode, str]] = {
     "Denied": (RejectionCode.NOT_AUTHORIZED, "not authorized"),
+    "NoAccess": (RejectionCode.NOT_AUTHORIZED, "not authorized (no access to the workspace)"),
     "NoRequester": (RejectionCode.NOT_AUTHORIZED, "no requester recorded on the Placement"),
     "Unknown": (RejectionCode.AUTHORIZATION_UNKNOWN, "of unknown authorization"),
     "Unasked": (

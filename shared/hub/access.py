@@ -29,12 +29,14 @@ RETRY_DELAYS = (0.1, 0.5)  # seconds before each further try of a review that fa
 
 
 class Action(NamedTuple):
-    """Something to be allowed: a verb on a resource, on one object of it, or (without a name) on all of them."""
+    """Something to be allowed: a verb on a resource, on one object of it, or (without a name) on all of them; or, where
+    there is no resource, on a path of the API server."""
 
     verb: str
-    resource: Resource
+    resource: Resource | None
     namespace: str = ""
     name: str = ""
+    path: str = ""
 
 
 class Access(Protocol):
@@ -48,7 +50,8 @@ class Access(Protocol):
         self, requester: Requester | None, targets: Collection[str], within: float | None = None
     ) -> Mapping[str, Permission]:
         """The permission for each of these target ids. Raises nothing: what cannot be found out is Unknown, and what
-        is not asked `within` so many seconds (None: however long it takes) is Unasked."""
+        is not asked `within` so many seconds (None: however long it takes) is Unasked. NoAccess is Denied as well, and
+        says that the requester may not even enter the target's workspace."""
         ...
 
 
@@ -111,8 +114,12 @@ class _Review(msgspec.Struct):
     status: _ReviewStatus
 
 
+DENIED: Final = frozenset[Permission](("Denied", "NoAccess"))
+"""That the requester may not."""
 _UNASKED: Final = _Answer("Unasked")
 USE_ANY: Final = Action("use", SYNCTARGETS)
+ENTER: Final = Action("access", None, path="/")
+"""What kcp asks for of whoever comes to a workspace, before any right counts there."""
 
 
 class AccessReviews(Access):
@@ -193,6 +200,8 @@ class AccessReviews(Access):
                 whole = await self._ask(_Question(who, workspace, USE_ANY, state))
         if whole.permission != "Denied":  # one that cannot be asked about the whole cannot be asked about the parts
             return dict.fromkeys(targets, whole)
+        if self._hub.kind == "kcp" and (entering := await self._entering(who, workspace, state, until)):
+            return dict.fromkeys(targets, entering)
         questions = {
             target: _Question(who, workspace, Action("use", SYNCTARGETS, name=TargetRef.parse(target).name), state)
             for target in targets
@@ -203,6 +212,15 @@ class AccessReviews(Access):
             target: answer._replace(until=min(answer.until, whole.until))
             for target, answer in ((target, answers[question]) for target, question in questions.items())
         }
+
+    async def _entering(self, who: _Who, workspace: str, state: Hashable, until: float | None) -> _Answer | None:
+        """The answer about all targets of a workspace for whoever may not enter it; None where they may, or nobody
+        says."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                found = await self._ask(_Question(who, workspace, ENTER, state))
+                return found._replace(permission="NoAccess") if found.permission == "Denied" else None
+        return None
 
     async def _each(self, questions: Sequence[_Question], until: float | None) -> Mapping[_Question, _Answer]:
         """An answer to each, Unasked to those to which there was none in time."""
@@ -279,6 +297,24 @@ async def open_access(
 
 def _review_of(question: _Question) -> dict[str, Any]:
     who, action = question.who, question.action
+    spec = {
+        "user": who.username,
+        "uid": who.uid,
+        "groups": list(who.groups),
+        "extra": {key: list(values) for key, values in who.extra},
+        **_attributes(action),
+    }
+    return {
+        "apiVersion": SUBJECTACCESSREVIEWS.api_version,
+        "kind": SUBJECTACCESSREVIEWS.kind,
+        "spec": {name: value for name, value in spec.items() if value},
+    }
+
+
+def _attributes(action: Action) -> dict[str, Any]:
+    """What is asked about, as a SubjectAccessReview has it."""
+    if action.resource is None:
+        return {"nonResourceAttributes": {"verb": action.verb, "path": action.path}}
     attributes = {
         "verb": action.verb,
         "group": action.resource.group,
@@ -287,15 +323,4 @@ def _review_of(question: _Question) -> dict[str, Any]:
         "namespace": action.namespace,
         "name": action.name,
     }
-    spec = {
-        "user": who.username,
-        "uid": who.uid,
-        "groups": list(who.groups),
-        "extra": {key: list(values) for key, values in who.extra},
-        "resourceAttributes": {name: value for name, value in attributes.items() if value},
-    }
-    return {
-        "apiVersion": SUBJECTACCESSREVIEWS.api_version,
-        "kind": SUBJECTACCESSREVIEWS.kind,
-        "spec": {name: value for name, value in spec.items() if value},
-    }
+    return {"resourceAttributes": {name: value for name, value in attributes.items() if value}}

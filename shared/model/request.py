@@ -24,7 +24,7 @@ class Requester(Value, frozen=True, kw_only=True):
     extra: dict[str, tuple[str, ...]] = {}
 
 
-Permission = Literal["Allowed", "Denied", "Unknown", "Unasked", "NoRequester"]
+Permission = Literal["Allowed", "Denied", "NoAccess", "Unknown", "Unasked", "NoRequester"]
 """The answer to whether a requester may do something; Unknown: nobody could say; Unasked: it was not asked in time."""
 
 CauseCode = Literal[

@@ -86,8 +86,14 @@ async def test_who_may_use_the_target_is_placed_and_who_may_not_is_not_until_it_
     refused = await until(
         lambda: bob.status("his"), "his is refused", holds=lambda each: each.get("phase") == "Unschedulable"
     )
-    assert "not authorized" in condition(refused, "Scheduled")["message"], refused
+    assert "1 not authorized (no access to the workspace)" in condition(refused, "Scheduled")["message"], refused
     assert await running.placed("his") is None
+    await grant(running.admin.cluster(PLATFORM), BOB, ACCESS)
+
+    async def let_in() -> bool:
+        return condition(await bob.status("his"), "Scheduled")["message"].endswith("1 not authorized")
+
+    await until(let_in, "he is told that it is `use` that he lacks")
     await grant(running.admin.cluster(PLATFORM), BOB, ACCESS, USING)
     await bob.ready("his")
     assert await running.placed("his") is not None

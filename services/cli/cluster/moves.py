@@ -15,7 +15,7 @@ from services.cli.support.draining import drained
 from services.cli.support.errors import CommandError
 from services.cli.support.manifests import InvalidManifest, Manifest
 from shared.api import InvalidObject, Taint, decode_placement, decode_policy
-from shared.hub.access import AccessReviews
+from shared.hub.access import DENIED, AccessReviews
 from shared.hub.names import DRAIN_TAINT
 from shared.hub.parameters import is_secret
 from shared.hub.requester import requester_of
@@ -84,7 +84,7 @@ async def moves(
                 continue
             request = msgspec.structs.replace(request_from(plane, manifest, now), leaving=(hub.id(name),))
             permissions = await access.may_use(requester_of(decoded), sorted(plane.targets))
-            denied = {target for target, each in permissions.items() if each == "Denied"}
+            denied = {target for target, each in permissions.items() if each in DENIED}
             proposal = (await planner.decide(request, now, without=denied)).outcome.proposal
             if proposal.refusal is not None:
                 found.append(Move(placement=ref, before=before, stays=proposal.refusal.message))

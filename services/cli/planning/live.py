@@ -16,7 +16,7 @@ from services.cli.support.manifests import of_kind
 from services.controller.settings import ControllerSettings
 from shared.broker.store import Store
 from shared.broker.table import Table
-from shared.hub.access import AccessReviews
+from shared.hub.access import DENIED, AccessReviews
 from shared.hub.hub import Hub, open_hub
 from shared.hub.names import field_manager
 from shared.model.refs import TargetRef
@@ -64,7 +64,7 @@ async def foretold(
 
         async def denied(requester: Requester | None, targets: Collection[str]) -> set[str]:
             permissions = await access.may_use(requester, sorted(targets))
-            return {target for target, each in permissions.items() if each == "Denied"}
+            return {target for target, each in permissions.items() if each in DENIED}
 
         try:
             forecast = Forecast(found.plane, settings, time.time(), after, denied)

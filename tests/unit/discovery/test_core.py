@@ -105,6 +105,7 @@ def test_a_selector_admits_workspaces_by_path_and_labels(fields, path, admitted)
         (target(), "Allowed", ["apps/v1beta1 Deployment"], None),
         (target(), "Allowed", [], None),
         (target(), "Denied", [], ("NotAuthorized", "not authorized")),
+        (target(), "NoAccess", [], ("NotAuthorized", "not authorized (no access to the workspace)")),
         (target(), "NoRequester", [], ("NotAuthorized", "no requester recorded on the Placement")),
         (target(), "Unknown", [], ("AuthorizationUnknown", "of unknown authorization")),
         (target(ready=False, reason="without a ready node"), "Allowed", [], ("NotReady", "without a ready node")),
