@@ -16,6 +16,7 @@ Without MOORAGE_KCP only the sandbox is measured, which is said.
 
 import argparse
 import asyncio
+import logging
 import os
 import tempfile
 import time
@@ -198,6 +199,7 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=60.0, help="seconds (default: 60)")
     parser.add_argument("--hubs", default="sandbox,kcp", help="which of them (default: both)")
     args = parser.parse_args()
+    logging.getLogger("moorage").setLevel(logging.ERROR)  # a new discovery makes its streams a moment later
     for hub in args.hubs.split(","):
         if hub == "kcp" and not os.environ.get(PROGRAM):
             print(f"kcp: left out, {PROGRAM} names no kcp")
