@@ -9,6 +9,7 @@ from services.controller.core.brake import Braked, BrakeSettings, brake
 from services.controller.core.eviction import Expelling, Sighting, expelling
 from services.controller.core.observation import Observation
 from services.controller.moves import Moves
+from services.controller.preempted import Victims
 from services.controller.settings import ControllerSettings
 from services.controller.workspace import WorkspaceWatch
 from shared.api import Placement
@@ -32,6 +33,7 @@ class Observer:
     clock: Callable[[], float]
     moves: Moves
     answers: AnswerTimes
+    victims: Victims
     world_changed_at: float = 0.0
     _missing: dict[str, float] = field(default_factory=dict)
     _expelling: dict[str, Expelling] = field(default_factory=dict)
@@ -86,8 +88,14 @@ class Observer:
         found = expelling(known, self._expelling.pop(target, {}), now)
         if found:
             self._expelling[target] = found
-        shut = is_closed(known, ref.workspace, ref.namespace)
-        return Sighting(target=known, expelling=found, braked=self.braking().get(target), closed=shut)
+        shut, victim = is_closed(known, ref.workspace, ref.namespace), self.victims.of(ref).get(target)
+        return Sighting(
+            target=known,
+            expelling=found,
+            braked=self.braking().get(target),
+            closed=shut,
+            preempted=victim.said_of(ref) if victim is not None else "",
+        )
 
     def braking(self) -> dict[str, Braked]:
         """What the brake holds, looked at once per state of the inventory. Its coming and going is logged."""

@@ -302,6 +302,7 @@ class Reconciler:
             error=wish.counted.error,
             operator_overrides=wish.overrides,
             unread=wish.unread,
+            preempted={each: sight.preempted for each, sight in case.seen.targets.items() if sight.preempted},
         )
         return Requested(request=request)
 

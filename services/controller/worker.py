@@ -14,6 +14,7 @@ from services.controller.moves import Moves
 from services.controller.observer import Observer
 from services.controller.overrides import Overrides
 from services.controller.overrides import keep as keep_overrides
+from services.controller.preempted import Victims
 from services.controller.reconcile import Reconciler, Said
 from services.controller.selection import Selections
 from services.controller.settings import ControllerSettings
@@ -27,7 +28,7 @@ from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.model.refs import PlacementRef
-from shared.pipeline.buckets import CONTROLLER_COPIES, HEADS, INVENTORY, KINDS, POLICIES, WAITING, WORKSPACES
+from shared.pipeline.buckets import CONTROLLER_COPIES, HEADS, INVENTORY, KINDS, POLICIES, VICTIMS, WAITING, WORKSPACES
 from shared.pipeline.messages import Cleared, Decided
 from shared.pipeline.runtime import Runtime
 from shared.pipeline.worker import Worker
@@ -58,6 +59,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             clock=runtime.clock,
             moves=Moves(settings, runtime.clock),
             answers=AnswerTimes(settings.resync_seconds),
+            victims=Victims(await runtime.follow(VICTIMS)),
         )
         runtime.readings += (
             BRAKE.number(lambda: len(observer.braking())),
@@ -113,6 +115,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             tasks.create_task(upkeep.follow_policies(deps)),
             tasks.create_task(upkeep.keep_kinds(deps)),
             tasks.create_task(upkeep.follow_kinds(deps)),
+            tasks.create_task(observer.victims.follow(queue.add, observer.note_world)),
             tasks.create_task(keep_overrides(overrides, changed_overrides, queue.add)),
         )
         yield deps
@@ -126,7 +129,7 @@ worker = Worker(
     "Turns changes in the world into requests to place",
     settings=ControllerSettings,
     open=open_controller,
-    follows=(HEADS, INVENTORY, KINDS, POLICIES, WAITING, WORKSPACES),
+    follows=(HEADS, INVENTORY, KINDS, POLICIES, VICTIMS, WAITING, WORKSPACES),
     copies=CONTROLLER_COPIES,
     facts=(Cleared,),
 )

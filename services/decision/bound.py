@@ -58,7 +58,20 @@ def reserved(binding: PlacementBinding, workspace: str, placement: Placement) ->
         shrinks_to=less,
         labels=placement.metadata.labels,
         orphan=placement.spec.deletion_policy == "Orphan",
+        **standing(placement),
     )
+
+
+def standing(placement: Placement) -> dict[str, Any]:
+    """What a reservation that is made anew says of who may have its placement leave. What a priority above 0 counts for
+    is not known before it is decided anew, nor anything of a Placement that is not there."""
+    spec = placement.spec
+    known = bool(placement.metadata.name) and spec.priority <= 0
+    return {
+        "priority": spec.priority,
+        "rank": spec.priority if known else None,
+        "budget": spec.stability.disruption_budget,
+    }
 
 
 def _standing(binding: PlacementBinding) -> tuple[Resources, Resources | None]:

@@ -1,7 +1,7 @@
 """What to take, what to record, whom to tell: values in, values out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
 from msgspec.structs import replace
@@ -81,7 +81,8 @@ def below_minimum(scheduled: Scheduled) -> Refusal:
 
 def proposed(proposal: Proposal) -> set[str]:
     """The ids of the targets that may come of a proposal."""
-    return {choice.target for choice in (*proposal.selected, *proposal.alternates)}
+    later = proposal.preemption.choices if proposal.preemption is not None else ()
+    return {choice.target for choice in (*proposal.selected, *proposal.alternates, *later)}
 
 
 def unauthorized(scheduled: Scheduled, denied: int) -> Refusal:
@@ -108,10 +109,14 @@ def record(
     refusal: Refusal | None,
     previous: PlacementDecisionStatus | None,
     now: float,
+    evicted: Collection[str] = (),
 ) -> PlacementDecisionStatus:
-    """The decision as it is written. On a refusal, what was selected before stays: it still runs."""
+    """The decision as it is written. On a refusal, what was selected before stays: it still runs. Not in targets from
+    which it is `evicted`, for others."""
     request, proposal = scheduled.request, scheduled.proposal
     before = previous.selected if previous else ()
+    if evicted:
+        before = tuple(each for each in before if TargetRef.of(each.target).id not in evicted)
     selected = before if refusal else tuple(_scored(choice, scheduled) for choice in taken)
     chosen = {choice.target for choice in taken}
     rest = (choice for choice in (*proposal.selected, *proposal.alternates) if choice.target not in chosen)
@@ -283,7 +288,15 @@ def decided(
         unread=scheduled.request.unread,
         warning="" if refusal else _warning(scheduled, taken),
         overridden=f"{said}." if (said := _overridden(scheduled.request)) else "",
+        preempted=_preempted(scheduled.request),
     )
+
+
+def _preempted(request: Request) -> str:
+    """Which targets it has to leave, and for whom, in one sentence; empty where there are none."""
+    said = [f"{TargetRef.parse(target).name} for {who}" for target, who in sorted(request.preempted.items())]
+    more = f" and {len(said) - SAMPLES} more" if len(said) > SAMPLES else ""
+    return f"It has to leave {', '.join(said[:SAMPLES])}{more}, of higher priority." if said else ""
 
 
 def overwritten(ref: PlacementRef, uid: str, status: PlacementDecisionStatus) -> Overwritten | None:
@@ -335,7 +348,9 @@ def _warning(scheduled: Scheduled, taken: Iterable[Choice]) -> str:
 
 
 def _previous(status: PlacementDecisionStatus) -> tuple[str, ...]:
-    """The targets that were selected before what is on record was decided, the same at each delivery."""
+    """The targets that were selected before what is on record was decided, the same at each delivery; after a refusal
+    those that it stays on."""
     last = status.history[0] if status.history else None
-    before = [each.target for each in status.selected] if last is None or last.when != status.decided_at else last.from_
+    stays = bool(status.refusal) or last is None or last.when != status.decided_at
+    before = [each.target for each in status.selected] if stays or last is None else last.from_
     return tuple(TargetRef.of(each).id for each in before)

@@ -11,6 +11,7 @@ from services.decision.holds import TakingOver
 from services.decision.kubernetes import Decisions, lost_race
 from services.decision.ledger import Ledger
 from services.decision.memory import Record
+from services.decision.preempting import Nominations
 from services.decision.settings import DecisionSettings
 from services.decision.settling import settle, uphold
 from services.decision.unfulfilled import cluster_request, requested_since
@@ -50,6 +51,7 @@ class Decider:
         ledger: Ledger,
         completeness: Completeness,
         decisions: Decisions,
+        nominations: Nominations,
         access: Access,
         inventory: View[Target],
         heads: View[HeadEntry],
@@ -62,6 +64,7 @@ class Decider:
         self.ledger = ledger
         self.completeness = completeness
         self.decisions = decisions
+        self.nominations = nominations
         self._access = access
         self.inventory = inventory
         self.heads = heads
@@ -74,6 +77,7 @@ class Decider:
     async def decide(self, message: Scheduled) -> list[Decided | Assigned] | None:
         """Settle a proposal, once per attempt; None where a newer attempt has spoken already."""
         ref, head = message.request.placement, message.request.head
+        evicted = self.nominations.evicted(message.request)
         try:
             with as_retry():
                 since = await self.completeness.since()
@@ -81,11 +85,11 @@ class Decider:
                 if known is None and head.attempt > 1:  # before the first attempt nothing was decided
                     known = await self.decisions.read(ref)
                 try:
-                    outcome = await self._settle(message, known, since)
+                    outcome = await self._settle(message, known, since, evicted)
                 except ApiError as error:
                     if not lost_race(error, ref):
                         raise
-                    outcome = await self._settle(message, await self.decisions.read(ref), since)
+                    outcome = await self._settle(message, await self.decisions.read(ref), since, evicted)
                 if outcome.status is None:
                     return [core.decided(message, (), outcome.refusal, current_trace())]
                 await self.completeness.check(since)
@@ -102,6 +106,7 @@ class Decider:
         if outcome.refusal is not None:
             told = assigning.overlooked(ref, head, status.selected, bound, digest)
             told += self.leftovers(ref, head, selected | bound)
+            told += [assigning.removal(ref, head, each, orphan=False) for each in sorted(evicted & bound - selected)]
         else:
             previous = {choice.target for choice in message.request.previous}
             present = bound | previous | self._present(ref, head)
@@ -114,7 +119,7 @@ class Decider:
         allowed = await self.authorized(message.request, {each.target for each in told if not each.remove})
         return [news, *(each for each in told if each.remove or each.target in allowed)]
 
-    async def _settle(self, message: Scheduled, known: Record | None, since: int) -> Recorded:
+    async def _settle(self, message: Scheduled, known: Record | None, since: int, evicted: Collection[str]) -> Recorded:
         """Reserve and write, on top of what is `known` to be decided; what this attempt wrote already is upheld.
 
         Raises `Superseded`, and ApiError where others wrote meanwhile: then nothing is reserved.
@@ -130,13 +135,17 @@ class Decider:
         if known is not None and known.whole and known.uid == head.uid:
             await self._tell_overwritten(ref, known)
         allowed = await self.authorized(message.request, core.proposed(message.proposal))
-        hold = message.request.held_as(message.request.hold) if message.request.hold else None
-        taking = self.ledger if hold is None else TakingOver(self.ledger, hold)
-        settled = await settle(message, taking, self.inventory, allowed, since)
+        ranks = await self.nominations.ranks(message.request, allowed)
+        holds = [message.request.held_as(message.request.hold)] if message.request.hold else []
+        holds += self.nominations.of(ref)
+        taking = TakingOver(self.ledger, *holds) if holds else self.ledger
+        settled = await settle(message, taking, self.inventory, allowed, since, ranks)
+        if message.proposal.preemption is not None:
+            settled = await self.nominations.nominate(message, allowed, since)
         if settled.refusal is not None and settled.refusal.code == RefusalCode.CONTENDED:
             return Recorded(refusal=settled.refusal)
         await self._ensure_complete(since, settled.reserved)
-        status = core.record(message, settled.taken, settled.refusal, before, self.clock())
+        status = core.record(message, settled.taken, settled.refusal, before, self.clock(), evicted)
         requested = before.requested_since if before is not None else None
         same = known is not None and known.uid == head.uid
         status = msgspec.structs.replace(
@@ -150,8 +159,11 @@ class Decider:
             if lost_race(error, ref):
                 await self.ledger.undo(settled.reserved)
             raise
-        if hold is not None and settled.refusal is None:
-            await self.ledger.end_holds(lambda each: each.placement == hold)
+        if holds and settled.refusal is None:
+            await self.ledger.end_holds(lambda each: each.placement in holds)
+        elif settled.refusal is not None and settled.refusal.code != RefusalCode.PREEMPTING:
+            await self.nominations.end(ref)
+        await self.nominations.tell()
         return Recorded(status, settled.taken, settled.refusal)
 
     async def _uphold(
@@ -159,7 +171,8 @@ class Decider:
     ) -> Recorded:
         """What this attempt decided, as far as it has its place. Raises as `_settle`."""
         taken, refusal = core.redelivered(message, status)
-        kept = await uphold(message.request, taken, self.ledger, self.inventory, since)
+        ranks = await self.nominations.ranks(message.request, {each.target for each in taken})
+        kept = await uphold(message.request, taken, self.ledger, self.inventory, since, ranks)
         if len(kept) < len(taken):
             status = core.without_lost(status, kept)
             taken, refusal = core.redelivered(message, status)
@@ -203,6 +216,7 @@ class Decider:
                 return []
             present = {*message.targets, *self._present(ref, head), *core.selected_ids(known.status if known else None)}
             await self.decisions.forget(ref, known)
+            await self.nominations.end(ref)
         told = assigning.withdrawal(ref, head, present, orphan=message.orphan) + self.leftovers(ref, head, present)
         held = self._held(ref)
         return [assigning.holding(each, held) for each in told]
@@ -233,6 +247,7 @@ class Decider:
             raise Retry(LATER, "slices of what was decided are missing")
         if message.target not in core.selected_ids(known.status if known else None):
             await self.ledger.release(prefix, message.placement, message.head)
+            await self.nominations.tell()
 
     def _present(self, ref: PlacementRef, head: Head) -> set[str]:
         """The targets in which a placement holds something, under no newer head; not what another of its name left."""

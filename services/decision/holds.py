@@ -52,15 +52,15 @@ class Holding:
 
 
 class TakingOver:
-    """Takes room in targets, that of a hold included."""
+    """Takes room in targets, that of some holds included."""
 
-    def __init__(self, ledger: Ledger, hold: PlacementRef) -> None:
+    def __init__(self, ledger: Ledger, *holds: PlacementRef) -> None:
         self._ledger = ledger
-        self._hold = hold
+        self._holds = holds
 
     async def reserve(self, target: Target, wanted: Reservation) -> Written | None:
         """As `Ledger.reserve`."""
-        return await self._ledger.reserve(target, wanted, self._hold)
+        return await self._ledger.reserve(target, wanted, *self._holds)
 
     async def undo(self, written: Iterable[Written]) -> None:
         """As `Ledger.undo`."""

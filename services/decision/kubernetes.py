@@ -199,6 +199,7 @@ class Decisions:
                 resources={},
                 labels=placement.metadata.labels,
                 orphan=placement.spec.deletion_policy == "Orphan",
+                **bound.standing(placement),
             )
             found += [
                 (TargetRef.of(each.target).id, msgspec.structs.replace(held, resources=dict(each.reserved)))

@@ -48,8 +48,9 @@ class Ledger(Book):
         own = self._picture.own(TargetRef.of(target).key, placement)
         return {} if own is None else own.value.resources
 
-    async def reserve(self, target: Target, wanted: Reservation, hold: PlacementRef | None = None) -> Written | None:
-        """Take capacity for a placement, in place of what it had there, and of what a `hold` has there for it.
+    async def reserve(self, target: Target, wanted: Reservation, *besides: PlacementRef) -> Written | None:
+        """Take capacity for a placement, in place of what it had there, and of what those have `besides` which give way
+        to it: holds that are for it, or placements that have to leave.
 
         None when the target has too little left, or a quota of it, for what would be more than it had. To keep what it
         had needs no room, whatever became of capacity and quotas; but it had nothing where that was reserved before the
@@ -65,7 +66,7 @@ class Ledger(Book):
         def take(own: Reservation | None) -> Reservation:
             if own is not None and wanted.head.older_than(own.head):
                 raise Superseded
-            if not self._fits(target, wanted, own, hold):
+            if not self._fits(target, wanted, own, *besides):
                 raise NoRoom
             return holding(own, wanted)
 
@@ -81,13 +82,11 @@ class Ledger(Book):
         own = self._picture.own(TargetRef.of(target).key, wanted.placement)
         return self._fits(target, wanted, None if own is None else own.value)
 
-    def _fits(
-        self, target: Target, wanted: Reservation, own: Reservation | None, hold: PlacementRef | None = None
-    ) -> bool:
+    def _fits(self, target: Target, wanted: Reservation, own: Reservation | None, *besides: PlacementRef) -> bool:
         had = own.resources if own is not None and _counts(own, wanted.epoch) else {}
-        besides = (wanted.placement,) if hold is None else (wanted.placement, hold)
         more = _more(wanted.resources, had)
-        return fits(more, self._free(target, *besides, beyond=more if wanted.over_commit else None))
+        beyond = more if wanted.over_commit else None
+        return fits(more, self._free(target, wanted.placement, *besides, beyond=beyond))
 
     def _free(
         self, target: Target, placement: PlacementRef, *besides: PlacementRef, beyond: Resources | None = None
@@ -141,6 +140,30 @@ class Ledger(Book):
             return msgspec.structs.replace(own.value, resources=kept, shrinks_to=None)
 
         await self.change(prefix, placement, less)
+
+    async def spare(self, prefix: str, placement: PlacementRef) -> None:
+        """Let a placement stay that was to leave for another one, until it is decided anew."""
+
+        def spared(own: Entry[Reservation] | None) -> Reservation | None:
+            if own is None or own.value.released_at or own.value.rank is None:
+                return None
+            return msgspec.structs.replace(own.value, rank=None)
+
+        await self.change(prefix, placement, spared)
+
+    def holding(self, prefix: str, placement: PlacementRef) -> Reservation | None:
+        """What a placement holds below a target's prefix, as far as is known here; None where it holds nothing."""
+        own = self._picture.own(prefix, placement)
+        return own.value if own is not None and not own.value.released_at else None
+
+    def nominations(self) -> list[tuple[str, Reservation]]:
+        """What is held for placements that others have to leave for, with the prefix of the target."""
+        return [(TargetRef.owning(each.key).key, each.value) for each in self._picture.holds() if each.value.victims]
+
+    async def stored(self, prefix: str, placement: PlacementRef) -> Reservation | None:
+        """The same as `holding`, read from the bucket now."""
+        entry = await self._table.get(f"{prefix}.{placement.key}")
+        return entry.value if entry is not None and not entry.value.released_at else None
 
     async def release(self, prefix: str, placement: PlacementRef, head: Head) -> Written | None:
         """Give back what a placement holds below a target's prefix, unless a newer head holds it. As `shrink`."""

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.process.settings import AccessSettings
+from shared.process.settings import PreemptionSettings
 
 
-class DecisionSettings(AccessSettings, frozen=True, kw_only=True):
+class DecisionSettings(PreemptionSettings, frozen=True, kw_only=True):
     """The settings of the decision worker."""
 
     contended_retry_seconds: Annotated[
@@ -19,6 +19,14 @@ class DecisionSettings(AccessSettings, frozen=True, kw_only=True):
     hold_check_seconds: Annotated[
         float, Meta(description="How often it is looked for holds that end, in seconds.", gt=0)
     ] = 1.0
+    preemption_seconds: Annotated[
+        float,
+        Meta(
+            description="Seconds that placements which have to leave for another one may take. After that the other one"
+            " gives up, and they are not asked again before they are decided anew.",
+            gt=0,
+        ),
+    ] = 600.0
     vanished_seconds: Annotated[
         float,
         Meta(

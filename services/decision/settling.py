@@ -31,13 +31,37 @@ class Settled(msgspec.Struct, frozen=True):
     reserved: Sequence[Written] = ()
 
 
+class Ranks(msgspec.Struct, frozen=True):
+    """What the priority of a placement counts for against others: what it says where its requester may preempt, `most`
+    at the most; else nothing. Where nobody was asked (`granted` is None), one above 0 is not known."""
+
+    granted: Collection[str] | None = None
+    most: int = 0
+
+    def of(self, priority: int, target: str) -> int | None:
+        """The rank of a priority in a target, None where it is not known."""
+        if priority <= 0:
+            return priority
+        if self.granted is None:
+            return None
+        return min(priority, self.most) if target in self.granted else 0
+
+
+_NOT_ASKED = Ranks()
+
+
 async def settle(
-    message: Scheduled, ledger: Reserving, inventory: View[Target], allowed: Collection[str], epoch: int
+    message: Scheduled,
+    ledger: Reserving,
+    inventory: View[Target],
+    allowed: Collection[str],
+    epoch: int,
+    ranks: Ranks = _NOT_ASKED,
 ) -> Settled:
     """Reserve what was proposed, and alternates in place of what filled up; a refusal leaves nothing new reserved.
 
     `allowed` are the targets of the proposal that the requester may use now, which discovery asked a while ago.
-    `epoch` is the revision of the marker that reservations are complete.
+    `epoch` is the revision of the marker that reservations are complete. `ranks` say who may have it leave later.
 
     Raises `Superseded` and `Crowded`, see `Ledger.reserve`; nothing new is reserved then, either.
     """
@@ -58,8 +82,8 @@ async def settle(
         for choice in (*proposed, *(each for each in alternates if each.target in allowed)):
             if len(taken) == len(proposal.selected):
                 break
-            target = _giving(choice.target, request, inventory)
-            if target and (done := await ledger.reserve(target, _wanted(request, choice, epoch))):
+            target = giving(choice.target, request, inventory)
+            if target and (done := await ledger.reserve(target, _wanted(request, choice, epoch, ranks))):
                 taken.append(choice)
                 reserved.append(done)
     except (Superseded, Crowded):
@@ -72,7 +96,12 @@ async def settle(
 
 
 async def uphold(
-    request: Request, decided: Sequence[Choice], ledger: Ledger, inventory: View[Target], epoch: int
+    request: Request,
+    decided: Sequence[Choice],
+    ledger: Ledger,
+    inventory: View[Target],
+    epoch: int,
+    ranks: Ranks = _NOT_ASKED,
 ) -> list[Choice]:
     """What of a decision that is written has its place, or can have it again.
 
@@ -81,21 +110,21 @@ async def uphold(
     """
     kept = []
     for choice in decided:
-        wanted = _wanted(request, choice, epoch)
+        wanted = _wanted(request, choice, epoch, ranks)
         held = await ledger.holds(TargetRef.parse(choice.target).key, wanted)
-        target = None if held else _giving(choice.target, request, inventory)
+        target = None if held else giving(choice.target, request, inventory)
         if held or (target and await ledger.reserve(target, wanted)):
             kept.append(choice)
     return kept
 
 
-def _giving(target: str, request: Request, inventory: View[Target]) -> Target | None:
+def giving(target: str, request: Request, inventory: View[Target]) -> Target | None:
     """A target that may be given something now, or one that is waited for and may keep what it has."""
     found = inventory.get(TargetRef.parse(target).key)
     return found if found is not None and (found.ready or core.may_stay(target, request)) else None
 
 
-def _wanted(request: Request, choice: Choice, epoch: int) -> Reservation:
+def _wanted(request: Request, choice: Choice, epoch: int, ranks: Ranks) -> Reservation:
     return Reservation(
         placement=request.placement,
         head=request.head,
@@ -104,4 +133,7 @@ def _wanted(request: Request, choice: Choice, epoch: int) -> Reservation:
         orphan=request.spec.deletion_policy == "Orphan",
         epoch=epoch,
         over_commit=choice.over_commit,
+        priority=request.spec.priority,
+        rank=None if choice.forced else ranks.of(request.spec.priority, choice.target),
+        budget=request.spec.stability.disruption_budget,
     )

@@ -11,6 +11,7 @@ from services.decision.decider import Decider
 from services.decision.emission import Emission
 from services.decision.kubernetes import Decisions
 from services.decision.ledger import Ledger
+from services.decision.preempting import Nominations
 from services.decision.rebuild import keep_complete, rebuild
 from services.decision.settings import DecisionSettings
 from services.decision.vanished import VanishedWorkspaces
@@ -18,7 +19,7 @@ from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
 from shared.model.answer import DecisionAnswer
-from shared.pipeline.buckets import DECISION_COPIES, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
+from shared.pipeline.buckets import DECISION_COPIES, HEADS, INVENTORY, RESERVATIONS, VICTIMS, WORKSPACES
 from shared.pipeline.messages import Assigned, Bound, Decided, Overwritten, Scheduled, Withdrawn
 from shared.pipeline.runtime import Runtime
 from shared.pipeline.worker import Worker
@@ -41,14 +42,26 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
         ledger = Ledger(table, await runtime.follow(RESERVATIONS), runtime.clock)
         runtime.background(ledger.follow(), "ledger")
         runtime.background(keep_complete(runtime, table, decisions, completeness), "keep reservations complete")
+        inventory, heads = await runtime.follow(INVENTORY), await runtime.follow(HEADS)
+        nominations = Nominations(
+            settings,
+            ledger=ledger,
+            access=access,
+            inventory=inventory,
+            heads=heads,
+            table=runtime.table(VICTIMS),
+            victims=await runtime.follow(VICTIMS),
+            clock=runtime.clock,
+        )
         decider = Decider(
             settings,
             ledger=ledger,
             completeness=completeness,
             decisions=decisions,
+            nominations=nominations,
             access=access,
-            inventory=await runtime.follow(INVENTORY),
-            heads=await runtime.follow(HEADS),
+            inventory=inventory,
+            heads=heads,
             workspaces=await runtime.follow(WORKSPACES),
             vanished=VanishedWorkspaces(hub.is_gone, time.monotonic, settings.vanished_seconds),
             clock=runtime.clock,
@@ -67,7 +80,7 @@ worker = Worker(
     "Reserves capacity and writes decisions",
     settings=DecisionSettings,
     open=open_decision,
-    follows=(HEADS, INVENTORY, RESERVATIONS, WORKSPACES),
+    follows=(HEADS, INVENTORY, RESERVATIONS, VICTIMS, WORKSPACES),
     copies=DECISION_COPIES,
     facts=(Overwritten,),
 )
@@ -140,8 +153,10 @@ async def put_requests_in_order(deps: Decider) -> None:
 
 @worker.every(lambda settings: settings.hold_check_seconds)
 async def end_holds(deps: Decider) -> None:
-    """Give back what was held for long enough."""
+    """Give back what was held for long enough, and have those stay that were to leave for it."""
+    await deps.nominations.give_up()
     await holds.end_holds(deps.ledger, deps.clock())
+    await deps.nominations.tell()
 
 
 @worker.every(lambda settings: settings.release_seconds)

@@ -43,6 +43,7 @@ class Discovery:
     access: Access
     scoping: Scoping
     clock: Callable[[], float]
+    settings: DiscoverySettings
 
 
 @asynccontextmanager
@@ -103,7 +104,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
                 following = [tasks.create_task(work) for work in works]
                 screening = Screening(inventory, workspaces, policies, trusted)
                 scoping = Scoping(hub, policies, workspaces)
-                yield Discovery(inventory, policies, screening, access, scoping, runtime.clock)
+                yield Discovery(inventory, policies, screening, access, scoping, runtime.clock, settings)
                 for task in following:
                     task.cancel()
         finally:

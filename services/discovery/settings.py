@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from shared.process.settings import AccessSettings
+from shared.process.settings import PreemptionSettings
 
 
-class DiscoverySettings(AccessSettings, frozen=True, kw_only=True):
+class DiscoverySettings(PreemptionSettings, frozen=True, kw_only=True):
     """The settings of the discovery worker."""
 
     roots: Annotated[

@@ -1,10 +1,14 @@
 """Consumes Requested, emits Discovered; follows workspaces and targets beside."""
 
+from msgspec.structs import replace
+
 from services.discovery.assembly import Discovery, open_discovery
 from services.discovery.core import may_stay_on
 from services.discovery.settings import DiscoverySettings
 from shared.broker.bus import Retry
+from shared.hub.authority import may_preempt
 from shared.model.refs import TargetRef
+from shared.model.request import Preempting
 from shared.pipeline.buckets import DISCOVERY_COPIES, INVENTORY, POLICIES, RESERVATIONS, WORKSPACES
 from shared.pipeline.messages import Discovered, Requested
 from shared.pipeline.worker import Worker
@@ -44,4 +48,9 @@ async def discover(message: Requested, deps: Discovery) -> Discovered:
     within = REVIEWED_WITHIN if message.question is not None else None
     permissions = await deps.access.may_use(request.requester, screened.ids, within)
     found = deps.screening.sorted_out(screened, permissions, request.needed, may_stay_on(request))
+    if deps.settings.preemption and request.spec.preemption_policy == "PreemptLowerPriority":
+        targets = await may_preempt(deps.access, request.requester, found.targets)
+        rank = min(request.spec.priority, deps.settings.preemption_max_priority)
+        preempting = Preempting(targets=tuple(each for each in found.targets if each in targets), rank=rank)
+        request = replace(request, preempting=preempting)
     return Discovered(request=request, targets=found.targets, rejections=found.rejections, inventory_revision=revision)

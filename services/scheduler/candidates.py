@@ -36,7 +36,16 @@ def _asked(request: Request, settings: SchedulerSettings, plugin_answers: Plugin
     """All of a request that decides what facts on targets mean for it; None where more does."""
     spec, home = request.spec, request.placement
     near, far = spec.affinity.placement_affinity, spec.affinity.placement_anti_affinity
-    if request.previous or request.leaving or spec.overrides or request.variants or plugin_answers or near or far:
+    if (
+        request.previous
+        or request.leaving
+        or request.preempted
+        or spec.overrides
+        or request.variants
+        or plugin_answers
+        or near
+        or far
+    ):
         return None
     kinds = tuple((each.api_version, each.kind, each.guarded, each.brings) for each in request.workload)
     wanted = (spec.targets, spec.affinity, spec.spread, spec.replicas, spec.strategy)

@@ -6,8 +6,9 @@ from contextlib import nullcontext
 
 from msgspec.structs import replace
 
-from services.scheduler.core import refusal_of, schedule
+from services.scheduler.core import refusal_of
 from services.scheduler.plugins import Plugins
+from services.scheduler.preempting import propose
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.turns import WorkspaceTurns
@@ -87,7 +88,7 @@ class Proposer:
         if request.question is None:
             self._assume(request, (), self._clock())  # what it was given before does not stand in its way
         with self.snapshot.without(request.held_as(request.hold)) if request.hold else nullcontext():
-            outcome = schedule(
+            outcome = propose(
                 request,
                 self.snapshot,
                 message.targets,

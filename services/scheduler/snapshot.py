@@ -203,13 +203,19 @@ class Snapshot:
     @contextmanager
     def without(self, placement: PlacementRef) -> Iterator[None]:
         """As if a placement reserved nothing, within the block, which must not await."""
-        held = dict(self.taken.reservations.get(placement, {}))
-        for target in held:
-            self.release(target, placement)
+        with self.as_if_left([(target, placement) for target in self.taken.reservations.get(placement, {})]):
+            yield
+
+    @contextmanager
+    def as_if_left(self, places: Collection[Place]) -> Iterator[None]:
+        """As if nothing were reserved in these places, within the block, which must not await."""
+        held = [(target, self.taken.reservations[placement][target]) for target, placement in places]
+        for target, reservation in held:
+            self.release(target, reservation.placement)
         try:
             yield
         finally:
-            for target, reservation in held.items():
+            for target, reservation in held:
                 self.reserve(target, reservation)
 
     def assume(self, placement: PlacementRef, head: Head, asked: Mapping[str, Reservation], now: float) -> None:

@@ -31,12 +31,15 @@ class Taken:
         self._amounts: dict[str, dict[PlacementRef, Resources]] = {}
         self._sums: dict[str, Counter[str]] = {}  # exact, of a target, by resource
         self._namespaces: dict[tuple[str, str], dict[PlacementRef, None]] = {}
+        self._nominations: dict[Place, Reservation] = {}  # what is held for placements that others have to leave for
 
     def reserve(self, target: str, reservation: Reservation) -> set[Place]:
         """Note what a placement takes in a target, in place of what it took there before; that may be nothing now."""
         placement = reservation.placement
         if reservation.resources:
             self.reservations.setdefault(placement, {})[target] = reservation
+            if reservation.victims:
+                self._nominations[target, placement] = reservation
         else:
             self._remove(target, placement)
         settled = self._assumed.settle(target, placement, reservation.head)
@@ -60,6 +63,21 @@ class Taken:
     def expire(self, now: float) -> set[Place]:
         """Assume no longer what was proposed too long ago."""
         return self._count(self._assumed.expire(now))
+
+    def at(self, target: str) -> Iterator[Reservation]:
+        """What is reserved in a target."""
+        for placement in self._amounts.get(target, ()):
+            if held := self.reservations.get(placement, {}).get(target):
+                yield held
+
+    def leaving(self) -> dict[PlacementRef, set[str]]:
+        """Who has to leave which targets, for others."""
+        found: dict[PlacementRef, set[str]] = {}
+        for (target, _), nomination in self._nominations.items():
+            for victim in nomination.victims:
+                if target in self.reservations.get(victim, {}):
+                    found.setdefault(victim, set()).add(target)
+        return found
 
     @property
     def assumed_in(self) -> Collection[str]:
@@ -112,6 +130,7 @@ class Taken:
     def _remove(self, target: str, placement: PlacementRef) -> None:
         held = self.reservations.get(placement, {})
         held.pop(target, None)
+        self._nominations.pop((target, placement), None)
         if not held:
             self.reservations.pop(placement, None)
 

@@ -20,7 +20,13 @@ _SHOWS: dict[str, str] = {Stage.DISCOVERY: "Discovered", Stage.POLICY: SATISFIED
 """The condition on which a refusal shows, by the stage that left nothing; Scheduled for all others."""
 
 HELD, PARKED, READABLE, READY = "Held", "Parked", "WorkloadReadable", "Ready"
-OVERRIDDEN, REMOVING, SCHEDULED, WARNING = "Overridden", "Removing", "Scheduled", "PolicyWarning"
+OVERRIDDEN, PREEMPTED, REMOVING, SCHEDULED, WARNING = (
+    "Overridden",
+    "Preempted",
+    "Removing",
+    "Scheduled",
+    "PolicyWarning",
+)
 NONE_WANTED = "NoneWanted"
 """The reason where the Placement asks for no target (`count.min` 0), and that was decided."""
 
@@ -91,6 +97,21 @@ def overridden(conditions: tuple[Condition, ...], said: str, now: str, generatio
         return conditions
     said = "No operator's override is in force any more."
     return set_condition(conditions, OVERRIDDEN, "False", "NotOverridden", said, now, generation)
+
+
+def preempted(
+    conditions: tuple[Condition, ...], said: str, targets: Sequence[TargetState], now: str, generation: int
+) -> tuple[Condition, ...]:
+    """Preempted, where it has to leave targets for others; until it is placed, and has left them."""
+    if said:
+        return set_condition(conditions, PREEMPTED, "True", PREEMPTED, said[:_MOST], now, generation)
+    before, scheduled = get_condition(conditions, PREEMPTED), get_condition(conditions, SCHEDULED)
+    if before is None or before.status != "True" or scheduled is None or scheduled.status != "True":
+        return conditions
+    if any(not each.selected for each in targets):
+        return conditions
+    said = "It is placed, and has left what others wanted."
+    return set_condition(conditions, PREEMPTED, "False", "Placed", said, now, generation)
 
 
 def moved(

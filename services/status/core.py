@@ -7,6 +7,7 @@ from services.status.conditions import (
     moved,
     none_wanted,
     overridden,
+    preempted,
     readable,
     removing,
     running,
@@ -75,6 +76,8 @@ def aggregate(
         observed = max(observed, decision.generation if decision else 0)
         conditions = all_scheduled(conditions, len(selected), now, observed)
     conditions = moved(conditions, targets, now, generation)
+    said = decided.preempted if decided is not None else ""
+    conditions = preempted(conditions, said, targets, now, generation)
     conditions = running(conditions, targets, health, now, generation)
     conditions = held_back(conditions, held, now, generation, held_reason)
     if parked is not None:

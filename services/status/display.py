@@ -11,7 +11,7 @@ import functools
 import weakref
 from collections.abc import Callable
 
-from services.status.conditions import HELD, OVERRIDDEN, PARKED, SCHEDULED, WARNING, chosen
+from services.status.conditions import HELD, OVERRIDDEN, PARKED, PREEMPTED, SCHEDULED, WARNING, chosen
 from services.status.core import aggregate, displayed
 from services.status.health import states
 from services.status.kubernetes import StatusRecords
@@ -202,6 +202,11 @@ class Display:
             overridden is None or overridden.status != "True" or decided.overridden != overridden.message
         ):
             await self._records.tell(ref.workspace, placement, "Normal", OVERRIDDEN, decided.overridden, now)
+        preempted = get_condition(placement.status.conditions, PREEMPTED)
+        if decided.preempted and (
+            preempted is None or preempted.status != "True" or decided.preempted != preempted.message
+        ):
+            await self._records.tell(ref.workspace, placement, "Warning", PREEMPTED, decided.preempted, now)
         if decided.refusal is not None:
             if before is None or before.message != decided.refusal.message:
                 refusal = decided.refusal

@@ -326,11 +326,20 @@ class PlacementSpec(ApiStruct, frozen=True, kw_only=True):
     priority: Annotated[
         int,
         Meta(
-            description="Order among the placements of a workspace that wait; higher goes first.",
+            description="Order among the placements of a workspace that wait; higher goes first. Against others in a "
+            "target it counts where the requester has the verb preempt on the SyncTarget; else as 0, if it is more.",
             ge=-1000000,
             le=1000000,
         ),
     ] = 0
+    preemption_policy: Annotated[
+        Literal["Never", "PreemptLowerPriority"],
+        Meta(
+            description="Where nothing fits: Never has others leave for it; PreemptLowerPriority has those of lower "
+            "priority leave, where the operator switched that on and the requester has the verb preempt on the "
+            "SyncTarget."
+        ),
+    ] = "Never"
 
 
 class PlacedTarget(ApiStruct, frozen=True, kw_only=True):
@@ -366,7 +375,7 @@ class PlacementStatus(ApiStruct, frozen=True, kw_only=True):
         Meta(
             description="Discovered, PolicySatisfied, Scheduled, Applied, Healthy and Ready; Held, Parked and Removing "
             "once they were true, WorkloadReadable once it was false, PolicyWarning where a policy warned, "
-            "Overridden where an operator's override was in force."
+            "Overridden where an operator's override was in force, Preempted where it had to leave for another one."
         ),
     ] = ()
     targets: Annotated[tuple[PlacedTarget, ...], Meta(description="Targets that it runs in.", max_length=10000)] = ()

@@ -78,9 +78,17 @@ class Shortfall(Value, frozen=True, kw_only=True):
     resources: Resources = {}
 
 
+class Preemption(Value, frozen=True, kw_only=True):
+    """What the scheduler would choose once others have left: the `choices`, and by target who has to, the `victims`."""
+
+    choices: tuple[Choice, ...]
+    victims: dict[str, tuple[PlacementRef, ...]]
+
+
 class Proposal(Value, frozen=True, kw_only=True):
     """What the scheduler would do: the selected targets, ranked alternates, or a refusal; with what is `missing`, where
-    the Placement has that requested and more targets would help."""
+    the Placement has that requested and more targets would help. Where others may have to leave for it, `preemption`
+    stands beside the refusal."""
 
     strategy: str
     selected: tuple[Choice, ...] = ()
@@ -88,6 +96,7 @@ class Proposal(Value, frozen=True, kw_only=True):
     feasible: int = 0
     refusal: Refusal | None = None
     missing: Shortfall | None = None
+    preemption: Preemption | None = None
 
 
 class Reservation(Value, frozen=True, kw_only=True):
@@ -107,3 +116,7 @@ class Reservation(Value, frozen=True, kw_only=True):
     released_at: float = 0.0  # seconds since the epoch; 0 while it holds its place
     until: float = 0.0  # of a hold, seconds since the epoch when it ends by itself; 0: it is no hold
     over_commit: bool = False  # whether it was forced there, whatever room there was
+    priority: int = 0  # of the Placement, which counts within its workspace
+    rank: int | None = None  # what its priority counts for against others there; None: not known, it stays
+    budget: int | None = None  # the most targets that it leaves at a time; None: any number
+    victims: tuple[PlacementRef, ...] = ()  # of a hold: who has to leave for it

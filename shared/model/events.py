@@ -57,8 +57,8 @@ class DecidedData(EventData, frozen=True, kw_only=True):
 
 
 class RefusedData(EventData, frozen=True, kw_only=True):
-    """Nothing could be decided. It stays on the targets that were chosen before, if any were, and is tried again when
-    something changed.
+    """Nothing could be decided. It stays on the targets that were chosen before, if any were, unless it has to leave
+    them for others, and is tried again when something changed.
     """
 
     kind: ClassVar[str] = "refused"
@@ -83,6 +83,16 @@ class TargetLostData(EventData, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "targetlost"
     target: TargetRef
+
+
+class PreemptedData(EventData, frozen=True, kw_only=True):
+    """The placement has to leave a target for others of higher priority. It goes elsewhere where it fits; where it
+    fits nowhere it leaves all the same.
+    """
+
+    kind: ClassVar[str] = "preempted"
+    target: TargetRef
+    by: Annotated[str, Meta(description="For whom, in words: names only where they are in its own namespace.")] = ""
 
 
 class BoundData(EventData, frozen=True, kw_only=True):
@@ -138,6 +148,7 @@ EVENTS: tuple[type[EventData], ...] = (
     RefusedData,
     MovedData,
     TargetLostData,
+    PreemptedData,
     BoundData,
     FailedData,
     ReadyData,

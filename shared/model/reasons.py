@@ -61,6 +61,7 @@ class RejectionCode(_Code):
     POLICY_FORBIDS = "PolicyForbids", "A rule forbids it.", Stage.POLICY
     POLICY_REQUIRES = "PolicyRequires", "It does not meet a rule.", Stage.POLICY
     EXCLUDED = "Excluded", "An operator's override (PlacementOverride) excludes it.", Stage.SCHEDULER
+    PREEMPTED = "Preempted", "It has to leave it for a placement of higher priority.", Stage.SCHEDULER
     NOT_SELECTED = "NotSelected", "The Placement does not select it, by labels or by name.", Stage.SCHEDULER
     NAMESPACE_PROTECTED = (
         "NamespaceProtected", "Nothing may be placed into the namespace there.", Stage.SCHEDULER
@@ -102,6 +103,7 @@ class RefusalCode(_Code):
     INVALID_POLICY = "InvalidPolicy", "A rule of the Placement itself is invalid.", Stage.POLICY
     NOT_AUTHORIZED = "NotAuthorized", "The requester may not use what was proposed any more.", Stage.DECISION
     BELOW_MINIMUM_SCORE = "BelowMinimumScore", "Too few of what was proposed score enough.", Stage.DECISION
+    PREEMPTING = "Preempting", "It waits for placements of lower priority to leave for it.", Stage.SCHEDULER
     CONTENDED = "Contended", "Other placements were faster for what was proposed.", Stage.DECISION
 
 

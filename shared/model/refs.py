@@ -116,6 +116,18 @@ class PlacementRef(Value, frozen=True, kw_only=True, order=True):
         whose = hashlib.sha256(asker.encode()).hexdigest()[:16]
         return PlacementRef(workspace=self.workspace, namespace=self.namespace, name=f"hold:{id}:{whose}")
 
+    @property
+    def nomination(self) -> "PlacementRef":
+        """The name under which room is held for it that others have to leave; no object can have it."""
+        return PlacementRef(workspace=self.workspace, namespace=self.namespace, name=f"nomination:{self.name}")
+
+    @property
+    def nominated(self) -> "PlacementRef":
+        """The placement that a nomination is for."""
+        return PlacementRef(
+            workspace=self.workspace, namespace=self.namespace, name=self.name.removeprefix("nomination:")
+        )
+
     def key_in(self, target: str) -> str:
         """Its key in the bucket `reports`, for one target by id."""
         return join(self.workspace, self.namespace, self.name, target)

@@ -29,7 +29,7 @@ Permission = Literal["Allowed", "Denied", "NoAccess", "Unknown", "Unasked", "NoR
 
 CauseCode = Literal[
     "Created", "SpecChanged", "WorkloadChanged", "PolicyChanged", "TargetLost", "TargetChanged", "Rebalance", "Waiting",
-    "Resync", "OverrideChanged",
+    "Resync", "OverrideChanged", "Preempted",
 ]  # fmt: skip
 """The causes that the controller gives."""
 
@@ -110,6 +110,14 @@ class Question(Value, frozen=True, kw_only=True):
     reserve: float = 0.0
 
 
+class Preempting(Value, frozen=True, kw_only=True):
+    """The targets in which others of lower rank may have to leave for a placement, and what its priority counts for
+    there: its requester may preempt in them, and it wants to."""
+
+    targets: tuple[str, ...]
+    rank: int
+
+
 class ScopeLabels(Value, frozen=True, kw_only=True):
     """Labels by which policies choose placements: of workspaces (by path: the placement's own and those above it), and
     of its namespace. Those are there that a policy goes by and that are known; a policy holds where they are not.
@@ -151,6 +159,8 @@ class Request(Value, frozen=True, kw_only=True):
     hold: str = ""  # the id of a hold that it takes over, if that is still there
     operator_overrides: tuple[OperatorOverride, ...] = ()  # the strongest first
     unread: str = ""  # which part of the workload cannot be read any more, and why: that counts as it was decided
+    preempting: Preempting | None = None  # as discovery asked; None where it has nobody leave
+    preempted: dict[str, str] = {}  # targets that it has to leave for others, and for whom, in words for its tenants
     error: str = ""  # why the placement as written cannot be placed at all; empty when it can
 
     @property

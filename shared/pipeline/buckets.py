@@ -12,6 +12,7 @@ from shared.model.copy import Copy
 from shared.model.decision import Reservation
 from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyCheck, PolicyEntry
+from shared.model.preemption import Victim
 from shared.model.report import TargetReport
 from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Target, Workspace
@@ -64,6 +65,15 @@ RESERVATIONS = Bucket(
 
 RESERVATIONS_COMPLETE = join("rebuilt", "", "", "", "")
 """The key of an entry which says that RESERVATIONS is complete; it goes when the others go."""
+
+
+VICTIMS = Bucket(
+    name="victims",
+    holds=Victim,
+    owner="decision",
+    tokens=5,
+    description="Placements that have to leave a target for others, key <target>.<placement>",
+)
 
 
 REPORTS = Bucket(
@@ -129,6 +139,7 @@ BUCKETS: tuple[Bucket[Any], ...] = (
     HEADS,
     WAITING,
     RESERVATIONS,
+    VICTIMS,
     REPORTS,
     CONTROLLER_COPIES,
     DISCOVERY_COPIES,

@@ -23,6 +23,7 @@ from shared.model.events import (
     EventData,
     FailedData,
     MovedData,
+    PreemptedData,
     ReadyData,
     RefusedData,
     RemovedData,
@@ -99,8 +100,11 @@ def _requested(message: Requested) -> Iterable[PlacementEvent]:
     request, common = message.request, _common(message)
     at = rfc3339(request.requested_at) if request.requested_at else ""
     for target, since in request.leaving_since.items():
-        lost = TargetLostData(**{**common, "attempt": since}, target=TargetRef.parse(target))
-        yield PlacementEvent(data=lost, occasion=f"{since}:{target}", at=at, repeated=since < message.at.attempt)
+        fact, left = {**common, "attempt": since}, TargetRef.parse(target)
+        why: EventData = TargetLostData(**fact, target=left)
+        if who := request.preempted.get(target):
+            why = PreemptedData(**fact, target=left, by=who)
+        yield PlacementEvent(data=why, occasion=f"{since}:{target}", at=at, repeated=since < message.at.attempt)
     data = RequestedData(
         **common,
         cause=request.cause.code,
@@ -189,7 +193,7 @@ def _of_target(message: Bound, data: EventData, occasion: str) -> PlacementEvent
 
 
 _DERIVATIONS: dict[type[Message], tuple[Callable[[Any], Iterable[PlacementEvent]], tuple[type[EventData], ...]]] = {
-    Requested: (_requested, (TargetLostData, RequestedData)),
+    Requested: (_requested, (TargetLostData, PreemptedData, RequestedData)),
     Decided: (_decided, (DecidedData, MovedData, RefusedData)),
     Overwritten: (_overwritten, (DecidedData, MovedData, RefusedData)),
     Bound: (_bound, (BoundData, FailedData, RemovedData)),

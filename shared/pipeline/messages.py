@@ -167,7 +167,8 @@ class Decided(_OfPlacement, frozen=True, kw_only=True):
     `unreported` and `cause` are those of the request. `previous` are the targets that were selected before, by id; as
     they still are after a refusal. `unmet` says which of them rules or required affinity do not allow (any more), and
     `unread` which part of the workload cannot be read any more. `warning` says of which selected targets policies warn,
-    and `overridden` which overrides of operators are in force.
+    and `overridden` which overrides of operators are in force. `preempted` says which targets it has to
+    leave for others.
     """
 
     stage: ClassVar[str] = "decided"
@@ -184,6 +185,7 @@ class Decided(_OfPlacement, frozen=True, kw_only=True):
     unread: str = ""
     warning: str = ""
     overridden: str = ""
+    preempted: str = ""
 
 
 class Overwritten(Decided, frozen=True, kw_only=True):

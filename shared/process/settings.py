@@ -170,6 +170,21 @@ class AccessSettings(HubSettings, frozen=True, kw_only=True):
     review_concurrency: Annotated[int, Meta(description="SubjectAccessReviews in flight at once.", ge=1)] = 32
 
 
+class PreemptionSettings(AccessSettings, frozen=True, kw_only=True):
+    """The settings of the workers that see to who may have others leave."""
+
+    preemption: Annotated[
+        bool,
+        Meta(
+            description="Have placements leave targets for others of higher priority that want it"
+            " (spec.preemptionPolicy) and may (verb preempt on the SyncTarget). For discovery and decision alike."
+        ),
+    ] = False
+    preemption_max_priority: Annotated[
+        int, Meta(description="What a priority counts for against others at the most, whatever a Placement says.")
+    ] = 1_000_000
+
+
 class FieldInfo(msgspec.Struct, frozen=True):
     """One setting, for help and documentation."""
 

@@ -20,6 +20,7 @@ from services.controller.core.observation import KnownDecision
 from services.controller.moves import Moves
 from services.controller.observer import Observer
 from services.controller.overrides import Overrides
+from services.controller.preempted import Victims
 from services.controller.projections import KnownBinding
 from services.controller.reconcile import Reconciler
 from services.controller.selection import Selections
@@ -39,7 +40,7 @@ from shared.kube.client import Client
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry, PreviousChoice
 from shared.model.target import Target
-from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, KINDS, POLICIES, WAITING
+from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, KINDS, POLICIES, VICTIMS, WAITING
 from shared.pipeline.buckets import WORKSPACES as WORKSPACE_BUCKET
 from tests.bench.machine import machine
 
@@ -110,6 +111,7 @@ async def build(placements: int) -> Controller:
             clock=lambda: NOW,
             moves=Moves(settings, lambda: NOW),
             answers=AnswerTimes(settings.resync_seconds),
+            victims=Victims(Table(store, VICTIMS).follow()),
         )
         reconciler = Reconciler(
             observer=observer,

@@ -21,7 +21,7 @@ from shared.hub.requester import requester_of
 from shared.model.reasons import RefusalCode, RejectionCode
 from shared.model.refs import TargetRef
 
-_WELL_WHILE_FALSE: Final = frozenset({"Held", "Overridden", "Parked", "PolicyWarning", "Removing"})
+_WELL_WHILE_FALSE: Final = frozenset({"Held", "Overridden", "Parked", "PolicyWarning", "Preempted", "Removing"})
 """Conditions of a Placement that say what is out of the ordinary."""
 
 ExplainedOutcome = Literal["Placed", "Refused", "Idle", "Undecided"]

@@ -25,6 +25,8 @@ OF_REJECTIONS: Final[Mapping[str, str]] = {
     RejectionCode.POLICY_ERROR: "mend the rule (moorage policy check, moorage policy test), or set its failurePolicy",
     RejectionCode.POLICY_FORBIDS: "change what the rule reads, or the rule (moorage policy test)",
     RejectionCode.POLICY_REQUIRES: "change what the rule reads, or the rule (moorage policy test)",
+    RejectionCode.PREEMPTED: "more room there, or elsewhere; or a higher spec.priority, where the owner of the target "
+    "gives the verb `preempt`",
     RejectionCode.EXCLUDED: "whoever may override takes the override back (moorage unforce NAME), or it ends by itself",
     RejectionCode.NOT_SELECTED: "widen spec.targets.selector or spec.targets.names, or label the SyncTarget so that it "
     "matches",
@@ -65,6 +67,7 @@ OF_REFUSALS: Final[Mapping[str, str]] = {
     RefusalCode.NOT_AUTHORIZED: "the owner of the targets can give the requester the verb `use` again (on kcp also "
     "`access` on `/` of their workspace)",
     RefusalCode.BELOW_MINIMUM_SCORE: "lower spec.strategy.minimumScore, or change the weights of its scorers",
+    RefusalCode.PREEMPTING: "nothing: it is placed once the others have left, and tried anew where they do not",
     RefusalCode.CONTENDED: "nothing: it is tried again at once; where it stays, targets are almost full",
 }
 """One for each refusal."""

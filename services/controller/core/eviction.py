@@ -25,11 +25,14 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     expelling: Expelling = {}
     braked: Braked | None = None  # why nothing is moved away from it although it is lost
     closed: bool = False  # whether its owner does not let the placement's namespace be placed there
+    preempted: str = ""  # for whom the placement has to leave it, in words; empty where it need not
 
     @property
     def well(self) -> bool:
         """True if nothing speaks for leaving it, now or later."""
-        return self.target is not None and not (self.target.lost_since or self.expelling or self.closed)
+        return self.target is not None and not (
+            self.target.lost_since or self.expelling or self.closed or self.preempted
+        )
 
 
 def expelling(target: Target, known: Expelling, now: float) -> dict[Taint, float]:
@@ -111,6 +114,11 @@ def silent(sightings: Mapping[str, Sighting], patience: Patience, now: float) ->
 def closed(sightings: Mapping[str, Sighting]) -> list[str]:
     """The targets where nothing can be applied (any more): another workspace was faster, or the owner says so."""
     return [target for target, sighting in sightings.items() if sighting.closed]
+
+
+def preempted(sightings: Mapping[str, Sighting]) -> list[str]:
+    """The targets that a placement has to leave for others."""
+    return [target for target, sighting in sightings.items() if sighting.preempted]
 
 
 def leaving_since(entry: HeadEntry | None, leaving: Iterable[str], attempt: int) -> dict[str, int]:

@@ -11,7 +11,17 @@ import msgspec
 from services.controller.core.brake import Braked
 from services.controller.core.digest import MARKS, SUSPENDED, change
 from services.controller.core.evicting import evicting
-from services.controller.core.eviction import Patience, Sighting, braked, clearable, closed, evicted, gone, silent
+from services.controller.core.eviction import (
+    Patience,
+    Sighting,
+    braked,
+    clearable,
+    closed,
+    evicted,
+    gone,
+    preempted,
+    silent,
+)
 from services.controller.core.in_place import grace_period, in_place
 from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.rebalance import asked, may_improve
@@ -148,6 +158,8 @@ def _live(seen: Observation, placement: Placement) -> Step:
     changed = _changed(entry, placement.metadata, seen.digest)
     if changed is not None:
         return _place(seen, placement, changed)
+    if seen.waiting is not None and (new := _newly_preempted(seen, placement, entry)):
+        return _place(seen, placement, _why_leave(seen, new))
     if seen.waiting is not None and seen.waiting.head == entry.head:
         if not due(seen.waiting, seen.world_changed_at, seen.now):
             return Wait("it waits for its next try")
@@ -187,7 +199,7 @@ def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision
     if (asked_to_leave := evicting(placement, entry, decision)) in leaving:
         return Cause.of("Rebalance", f"asked to leave {asked_to_leave}")
     if set(leaving) - set(entry.leaving) or (leaving and seen.overdue):
-        return Cause.of("TargetLost", _some(leaving))
+        return _why_leave(seen, leaving)
     if changed := _otherwise(seen, decision):
         return Cause.of("TargetChanged", _some(changed))
     if seen.overdue and (left_over := _left_over(seen, decision)):
@@ -203,6 +215,20 @@ def _decided(seen: Observation, placement: Placement, entry: HeadEntry, decision
     if may_improve(rebalance, decision.moved_at, entry.requested_at, seen.world_changed_at, pause, seen.now):
         return Cause.of("Rebalance")
     return None
+
+
+def _newly_preempted(seen: Observation, placement: Placement, entry: HeadEntry) -> set[str]:
+    """The targets that it has to leave for others, which its newest head does not say yet."""
+    asked = set(preempted(_selected(seen))) - set(entry.leaving)
+    return asked.intersection(_leaving(seen, placement)) if asked else asked
+
+
+def _why_leave(seen: Observation, leaving: Collection[str]) -> Cause:
+    """The cause of a round that is made to leave targets."""
+    selected = _selected(seen)
+    if not all(selected[each].preempted for each in leaving):
+        return Cause.of("TargetLost", _some(leaving))
+    return Cause.of("Preempted", ", ".join(f"{each} for {selected[each].preempted}" for each in sorted(leaving)[:5]))
 
 
 def _place(seen: Observation, placement: Placement, cause: Cause) -> Place:
@@ -236,6 +262,7 @@ def _leaving(seen: Observation, placement: Placement) -> tuple[str, ...]:
         ),
         *closed(selected),
         *filter(None, (evicting(placement, seen.entry, seen.decision),)),
+        *preempted(selected),
     )
     found = tuple(dict.fromkeys(leaving))
     budget = placement.spec.stability.disruption_budget

@@ -10,6 +10,7 @@ from services.scheduler.filters.fit import fit
 from services.scheduler.filters.neighbours import neighbours
 from services.scheduler.filters.overrides import overrides
 from services.scheduler.filters.plugins import plugins
+from services.scheduler.filters.preempted import preempted
 from services.scheduler.filters.quota import quota
 from services.scheduler.filters.readiness import not_ready
 from services.scheduler.filters.selection import not_selected
@@ -20,6 +21,7 @@ from services.scheduler.filters.unschedulable import unschedulable
 from services.scheduler.filters.weight import weight
 
 FILTERS: dict[str, Filter] = {
+    "Preempted": preempted,
     "Selection": not_selected,
     "Unschedulable": unschedulable,
     "Readiness": not_ready,

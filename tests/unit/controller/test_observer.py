@@ -13,6 +13,7 @@ from services.controller.core.observation import KnownDecision, Observation
 from services.controller.core.steps import Place, next_step
 from services.controller.moves import Moves
 from services.controller.observer import Observer
+from services.controller.preempted import Victims
 from services.controller.settings import ControllerSettings
 from shared.api import Placement, Taint, decode_placement
 from shared.broker.memory.store import MemoryStore
@@ -21,7 +22,7 @@ from shared.broker.tokens import join
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import HeadEntry, PreviousChoice
 from shared.model.target import Target, Terms
-from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, WAITING
+from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, VICTIMS, WAITING
 
 ON_T = KnownDecision(attempt=1, selected=(PreviousChoice(target="root:p/t"),))
 REF = PlacementRef(workspace="root:team", namespace="shop", name="web")
@@ -52,6 +53,7 @@ class Lab:
             clock=lambda: 0.0,
             moves=Moves(ControllerSettings(), lambda: 0.0),
             answers=AnswerTimes(30.0),
+            victims=Victims(Table(store, VICTIMS).follow()),
         )
 
     async def offer(self, target: Target) -> None:

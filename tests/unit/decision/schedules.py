@@ -33,6 +33,7 @@ from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
 from shared.pipeline.events import PlacementEvent, derive
 from shared.pipeline.messages import Assigned, Bound, Decided, Message, Scheduled
+from tests.unit.decision.ledgers import nominations_over
 from tests.unit.decision.steps import Steps, StepStore
 
 ROOM = 4.0
@@ -310,6 +311,7 @@ async def opened(
             Decider(
                 DecisionSettings(),
                 ledger=ledger,
+                nominations=nominations_over(store, ledger, AllowAll(), known, named),
                 completeness=Completeness(table),
                 decisions=decisions,
                 access=AllowAll(),

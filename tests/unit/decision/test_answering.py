@@ -24,7 +24,7 @@ from shared.model.target import Target
 from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
 from shared.pipeline.messages import Scheduled
 from tests.support.values import head
-from tests.unit.decision.ledgers import wants
+from tests.unit.decision.ledgers import nominations_over, wants
 
 REF = PlacementRef(workspace="root:team", namespace="apps", name="web")
 OTHER = PlacementRef(workspace="root:team", namespace="apps", name="other")
@@ -57,9 +57,11 @@ class Desk:
         self.table = Table(store, RESERVATIONS)
         self.access = Some()
         self.inventory = Table(store, INVENTORY)
+        ledger = Ledger(self.table, self.table.follow(), lambda: 1000.0)
         self.decider = Decider(
             DecisionSettings(health_port=-1),
-            ledger=Ledger(self.table, self.table.follow(), lambda: 1000.0),
+            ledger=ledger,
+            nominations=nominations_over(store, ledger, self.access),
             completeness=Completeness(self.table),
             decisions=None,  # nothing is read or written on the hub
             access=self.access,

@@ -17,8 +17,16 @@ RELEASES = sorted(FOLDER.glob("*.json"))
 GONE: dict[str, set[str]] = {"0.1.0": {"Scheduled.policyScores"}}
 """Fields of a release that this version does not have any more. Nobody may have read them in that release."""
 
-WIDER = {"0.1.0": {("Toleration", "operator"), ("Toleration", "effect"), ("PlacementSpec", "conflictPolicy")}}
-"""Fields of what people write that take more values than in a release, which is to be upgraded whole before they do."""
+WIDER = {
+    "0.1.0": {
+        ("Toleration", "operator"),
+        ("Toleration", "effect"),
+        ("PlacementSpec", "conflictPolicy"),
+        ("Cause", "code"),
+    }
+}
+"""Fields of what people write, or switch on, that take more values than in a release, which is to be upgraded whole
+before they do."""
 
 Json = dict[str, Any]
 

@@ -1,0 +1,200 @@
+"""Nominations: room that is held for a placement while those leave that it is taken from, and who these are.
+
+A nomination is a hold, beside what its victims still reserve: nobody else takes the room, and nothing runs in it before
+they are gone. It is the only thing on record of a preemption. Which placements have to leave, the bucket of victims
+says to the controllers; it is made of the nominations, and whoever finds it otherwise makes it so.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection
+from itertools import chain
+
+from services.decision import core
+from services.decision.book import Crowded, Superseded, Written
+from services.decision.ledger import Ledger, key_of
+from services.decision.settings import DecisionSettings
+from services.decision.settling import Ranks, Settled, giving
+from shared.broker.store import Conflict
+from shared.broker.table import Table, View
+from shared.hub.access import Access
+from shared.hub.authority import may_preempt
+from shared.model.decision import Preemption, Reservation
+from shared.model.preemption import Victim
+from shared.model.refs import PlacementRef, TargetRef
+from shared.model.request import HeadEntry, Request
+from shared.model.target import Target
+from shared.pipeline.messages import Scheduled
+
+log = logging.getLogger("moorage.decision")
+
+
+class Nominations:
+    """For whom others have to leave; asks on behalf of requesters who may have that."""
+
+    def __init__(
+        self,
+        settings: DecisionSettings,
+        *,
+        ledger: Ledger,
+        access: Access,
+        inventory: View[Target],
+        heads: View[HeadEntry],
+        table: Table[Victim],
+        victims: View[Victim],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._access = access
+        self._inventory = inventory
+        self._heads = heads
+        self._table = table
+        self._victims = victims
+        self._clock = clock
+        self._told_of_some = False  # what was told a moment ago may not be seen yet
+
+    async def ranks(self, request: Request, targets: Collection[str]) -> Ranks:
+        """What the priority of a placement counts for in targets. Nobody is asked where that makes no difference."""
+        if not self._settings.preemption or request.spec.priority <= 0:
+            return Ranks()
+        granted = await may_preempt(self._access, request.requester, targets)
+        return Ranks(granted=granted, most=self._settings.preemption_max_priority)
+
+    def of(self, ref: PlacementRef) -> list[PlacementRef]:
+        """Under which name room is held for a placement, if any is."""
+        return [ref.nomination] if self._ledger.held_by(ref.nomination) else []
+
+    async def nominate(self, message: Scheduled, allowed: Collection[str], epoch: int) -> Settled:
+        """Hold for it what others have to leave, in place of what was held before; the refusal says whether it could.
+
+        Raises `Superseded` and `Crowded`, as `settle` does.
+        """
+        request, proposal = message.request, message.proposal
+        preemption, refusal = proposal.preemption, proposal.refusal
+        if preemption is None or request.preempting is None or not self._settings.preemption:
+            return Settled(refusal=refusal)
+        granted = await may_preempt(self._access, request.requester, preemption.victims)
+        denied = {each.target for each in preemption.choices} - set(allowed) | preemption.victims.keys() - granted
+        if denied:
+            return Settled(refusal=core.unauthorized(message, len(denied)))
+        await self.end(request.placement)
+        reserved: list[Written] = []
+        try:
+            for choice in preemption.choices:
+                done = await self._hold(request, preemption, choice.target, choice.reserve, epoch)
+                if done is None:
+                    await self._ledger.undo(reserved)
+                    return Settled(refusal=core.contended(message))
+                reserved.append(done)
+        except (Superseded, Crowded):
+            await self._ledger.undo(reserved)
+            raise
+        said = {"placement": str(request.placement), "attempt": request.head.attempt}
+        for target, those in preemption.victims.items():
+            log.info(
+                "placements have to leave", extra={**said, "target": target, "victims": [str(each) for each in those]}
+            )
+        return Settled(refusal=refusal, reserved=reserved)
+
+    async def _hold(
+        self, request: Request, preemption: Preemption, target: str, amount: dict[str, float], epoch: int
+    ) -> Written | None:
+        """Hold room in one target; None where it is not to be had, or somebody who would leave need not any more."""
+        there, prefix = giving(target, request, self._inventory), TargetRef.parse(target).key
+        victims = preemption.victims.get(target, ())
+        if there is None or request.preempting is None:
+            return None
+        leaving = []
+        for each in victims:
+            held = self._ledger.holding(prefix, each)
+            if held is None:
+                continue
+            if held.rank is None or held.rank >= request.preempting.rank:
+                return None
+            leaving.append(each)
+        had = self._ledger.own(there, request.placement)
+        more = {name: max(0.0, some - had.get(name, 0.0)) for name, some in amount.items()}
+        wanted = Reservation(
+            placement=request.placement.nomination,
+            head=request.head,
+            resources=more,
+            epoch=epoch,
+            until=self._clock() + self._settings.preemption_seconds,
+            victims=tuple(leaving),
+        )
+        return await self._ledger.reserve(there, wanted, *leaving)
+
+    async def end(self, ref: PlacementRef) -> None:
+        """Hold nothing for a placement any more: it has its place, or does not wait for one."""
+        if self.of(ref):
+            await self._ledger.end_holds(lambda each: each.placement == ref.nomination)
+
+    def evicted(self, request: Request) -> frozenset[str]:
+        """The targets that a placement has to leave for others whether it fits elsewhere or not, as things are now."""
+        if not request.preempted:
+            return frozenset()
+        victims = ((prefix, each) for prefix, held in self._ledger.nominations() for each in held.victims)
+        named = {TargetRef.from_key(prefix).id for prefix, each in victims if each == request.placement}
+        return frozenset(named.intersection(request.preempted))
+
+    async def give_up(self) -> None:
+        """End what was held for long enough, or for a placement that is gone. Who did not leave in time is not asked
+        again before it is decided anew: something keeps it there."""
+        now, over = self._clock(), set()
+        for prefix, held in self._ledger.nominations():
+            if held.until <= now:
+                for each in held.victims:
+                    if self._ledger.holding(prefix, each) is not None:
+                        log.warning(
+                            "a placement did not leave in time", extra={"placement": str(each), "target": prefix}
+                        )
+                        with contextlib.suppress(Crowded):
+                            await self._ledger.spare(prefix, each)
+            elif self._is_gone(held):
+                over.add(held.placement)
+        if over:
+            await self._ledger.end_holds(lambda each: each.placement in over)
+
+    def _is_gone(self, held: Reservation) -> bool:
+        known = self._heads.get(held.placement.nominated.key)
+        return (
+            known is not None
+            and (known.deleted or known.head.uid != held.head.uid)
+            and (held.head.older_than(known.head))
+        )
+
+    async def tell(self) -> None:
+        """Have the bucket of victims say who has to leave, as the nominations are."""
+        wanted = self._wanted()
+        if not wanted and not self._told_of_some and not self._victims.entries:
+            return
+        self._told_of_some = bool(wanted)
+        known = {each.key: each for each in await self._table.entries()}
+        for key in sorted(wanted.keys() | known.keys()):
+            victim, entry = wanted.get(key), known.get(key)
+            with contextlib.suppress(Conflict):  # another copy was faster
+                if victim is not None and (entry is None or entry.value != victim):
+                    await self._table.update(key, victim, entry.revision if entry is not None else 0)
+                elif victim is None and entry is not None and not await self._stands(entry.value):
+                    await self._table.delete(key, entry.revision)
+
+    def _wanted(self) -> dict[str, Victim]:
+        found: dict[str, Victim] = {}
+        for prefix, held in self._ledger.nominations():
+            target = TargetRef.from_key(prefix).id
+            for each in held.victims:
+                if self._ledger.holding(prefix, each) is None:
+                    continue
+                key = key_of(target, each)
+                by = {held.placement.nominated, *(found[key].by if key in found else ())}
+                found[key] = Victim(placement=each, target=target, by=tuple(sorted(by)))
+        return found
+
+    async def _stands(self, victim: Victim) -> bool:
+        """Whether somebody waits for it to leave after all: another copy may have seen more than this one."""
+        prefix = TargetRef.parse(victim.target).key
+        if await self._ledger.stored(prefix, victim.placement) is None:
+            return False
+        held = [await self._ledger.stored(prefix, each.nomination) for each in victim.by]
+        return victim.placement in chain.from_iterable(each.victims for each in held if each is not None)
