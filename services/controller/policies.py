@@ -13,11 +13,11 @@ from services.controller.params import Key, ParamWatch, key_of
 from services.controller.projections import policy_of
 from shared.api import PlacementPolicySpec, PolicyException, decode_policyexception
 from shared.hub.access import Access
+from shared.hub.export import follow
 from shared.hub.resources import EXCEPTIONS, POLICIES
 from shared.kube.apis import RestMapper
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
-from shared.kube.informer import Informer
 from shared.model.policy import PolicyEntry
 
 
@@ -40,8 +40,8 @@ class PolicyWatch:
         self._changed = changed
         self._params = ParamWatch(path, client, mapper, access, self._says_otherwise)
         self._clock = clock
-        self._policies = Informer(client, POLICIES, decode=functools.partial(policy_of, path))
-        self._exceptions = Informer(client, EXCEPTIONS, decode=decode_policyexception, on_error=self._refused)
+        self._policies = follow(client, POLICIES, decode=functools.partial(policy_of, path))
+        self._exceptions = follow(client, EXCEPTIONS, decode=decode_policyexception, on_error=self._refused)
         self._granting = Granting(client, self._by_name, self._spec, clock)
         self._granted: defaultdict[str, dict[str, PolicyException]] = defaultdict(dict)  # by policy, and their own name
         self._granted_known = asyncio.Event()

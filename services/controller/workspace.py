@@ -23,6 +23,7 @@ from services.controller.scoping import NamespaceWatch
 from services.controller.selectors import SelectorIndex
 from shared.api import Placement, PlacementOverride, decode_override, decode_placement
 from shared.hub.access import Access
+from shared.hub.export import follow
 from shared.hub.kinds import BUILT_IN, Kinds
 from shared.hub.rendering import source_hash
 from shared.hub.resources import BINDINGS, DECISIONS, OVERRIDES, PLACEMENTS, POLICIES, SYNCTARGETS, WORKLOAD_KINDS
@@ -75,12 +76,12 @@ class WorkspaceWatch:
         self._kind_changed = kind_changed
         self._override_changed = override_changed
         self._freed = freed
-        self._placements = Informer(client, PLACEMENTS, decode=decode_placement)
+        self._placements = follow(client, PLACEMENTS, decode=decode_placement)
         self.policies = PolicyWatch(path, client, self.mapper, access, policy_changed, clock)
-        self._declared = Informer(client, WORKLOAD_KINDS, decode=functools.partial(kind_of, path))
-        self._overrides = Informer(client, OVERRIDES, decode=decode_override)
-        self._decisions = Informer(client, DECISIONS, decode=decision_of)
-        self._bindings = Informer(client, BINDINGS, decode=binding_of)
+        self._declared = follow(client, WORKLOAD_KINDS, decode=functools.partial(kind_of, path))
+        self._overrides = follow(client, OVERRIDES, decode=decode_override)
+        self._decisions = follow(client, DECISIONS, decode=decision_of)
+        self._bindings = follow(client, BINDINGS, decode=binding_of)
         self._selectors = SelectorIndex()
         self._workloads: dict[KindKey, Informer[Selected]] = {}
         self._following: dict[KindKey, asyncio.Task[None]] = {}

@@ -33,6 +33,7 @@ from services.discovery.settings import DiscoverySettings
 from services.discovery.telling import FIELD_MANAGER, tell_of_strays, write_status
 from services.discovery.watched import Watched
 from shared.api import SyncTarget, decode_synctarget
+from shared.hub.export import follow
 from shared.hub.resources import SYNCTARGETS
 from shared.hub.targets import TargetClients
 from shared.kube.client import Client
@@ -107,7 +108,7 @@ class Targets:
 
     async def follow(self, workspace: str, client: Client) -> None:
         """Follow the SyncTargets of one workspace until cancelled. One that serves none is asked again slowly."""
-        informer = Informer(client, SYNCTARGETS, decode=decode_synctarget, refused=self._settings.absent_retry_seconds)
+        informer = follow(client, SYNCTARGETS, decode=decode_synctarget, refused=self._settings.absent_retry_seconds)
         self._informers[workspace] = informer
         try:
             async with informer, asyncio.TaskGroup() as tasks:

@@ -6,6 +6,8 @@ but those that refuse us.
 A workspace that is being deleted is followed for as long as it has content: somebody has to take the finalizers off.
 A mount has no logical cluster behind it and is not followed. Nothing below a root is a system workspace; who wants one
 names it as a root.
+Where our kinds come by an export, workspaces count that have bound it, and those on the way to them: what is beside is
+neither looked at nor stored, so that it costs nothing.
 """
 
 import asyncio
@@ -22,12 +24,14 @@ import msgspec
 from services.discovery.projection import Projection
 from services.discovery.settings import DiscoverySettings
 from shared.broker.tokens import join
+from shared.hub.export import Export
 from shared.hub.hub import HUB_WORKSPACE, Hub
 from shared.hub.resources import WORKSPACES
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, KubeError
 from shared.kube.informer import Informer
 from shared.kube.urls import workspace_url
+from shared.model.refs import above
 from shared.model.target import Workspace
 
 log = logging.getLogger("moorage.discovery")
@@ -129,6 +133,11 @@ class Tree:
         self._branches: dict[str, asyncio.Task[None]] = {}
         self._children: dict[str, Informer[ChildWorkspace]] = {}
         self._emptied: set[str] = set()  # workspaces that are leaving and serve nothing any more
+        self._export = hub.export
+        self._using: set[str] = set()  # workspaces that have bound the export, and
+        self._towards: set[str] = set()  # those above them
+        self._groups: dict[str, asyncio.TaskGroup] = {}  # what ends with a workspace, by its path
+        self._bound = asyncio.Event()  # is set, and another one is there, when some have bound it or do no more
         self._sweep_due = asyncio.Event()
 
     async def run(self) -> None:
@@ -136,6 +145,8 @@ class Tree:
         async with asyncio.TaskGroup() as tasks:
             for root in self._roots:
                 self._enter(Workspace(path=root, root=True), self._hub.at(root), 0, tasks)
+            if self._export is not None:
+                tasks.create_task(self._follow_consumers(self._export))
             while True:
                 await self._leave_emptied()
                 self.sweep()
@@ -164,6 +175,8 @@ class Tree:
         """True if there is certainly no such workspace any more. What could not be read is not gone."""
         if path in self._known:
             return False
+        if self._export is not None and self._export.whole and not self._counts(path):
+            return True
         roots = [root for root in self._roots if path == root or path.startswith(f"{root}:")]
         return not any(self._maybe(path, root) for root in roots)
 
@@ -252,12 +265,48 @@ class Tree:
 
     async def _branch(self, path: str, client: Client, depth: int, inner: bool) -> None:
         """Everything in one workspace. What is below it ends with it."""
-        async with asyncio.TaskGroup() as here:
-            here.create_task(self._visitor.follow(path, client))
-            if inner:
-                here.create_task(self._follow_children(path, client, depth, here))
+        try:
+            async with asyncio.TaskGroup() as here:
+                here.create_task(self._visitor.follow(path, client))
+                if inner:
+                    self._groups[path] = here
+                    here.create_task(self._follow_children(path, client, depth, here))
+        finally:
+            self._groups.pop(path, None)
+
+    def _counts(self, path: str) -> bool:
+        """Whether a workspace has bound the export, or is on the way to one that has."""
+        return self._export is None or path in self._using or path in self._towards
+
+    async def _follow_consumers(self, export: Export) -> None:
+        """Take up workspaces as they bind the export, and leave those that do no more."""
+        async for paths in export.changes():
+            self._using = set(export.consumers)
+            self._towards = {each for path in self._using for each in above(path) if each != path}
+            for step in sorted({each for path in paths for each in above(path)}, key=lambda each: each.count(":")):
+                parent, _, name = step.rpartition(":")
+                siblings, group = self._children.get(parent), self._groups.get(parent)
+                child = siblings.objects.get(("", name)) if siblings is not None else None
+                if child is not None and group is not None:
+                    await self._take(step, child, self._depth(step), group)
+            news, self._bound = self._bound, asyncio.Event()
+            news.set()
+            self._sweep_due.set()
+
+    def _depth(self, path: str) -> int:
+        return min(path[len(root) :].count(":") for root in self._roots if path.startswith(f"{root}:"))
+
+    async def _some_below(self, path: str, export: Export) -> None:
+        """Until a workspace below has bound the export."""
+        await export.await_whole(None)
+        while path not in self._towards:
+            if self._using == export.consumers.keys():
+                self._read(path)
+            await self._bound.wait()
 
     async def _follow_children(self, path: str, client: Client, depth: int, tasks: asyncio.TaskGroup) -> None:
+        if self._export is not None:
+            await self._some_below(path, self._export)
         trouble = _Trouble()
 
         def note(error: KubeError) -> None:
@@ -290,13 +339,13 @@ class Tree:
             del self._children[path]
 
     async def _take(self, path: str, child: ChildWorkspace | None, depth: int, tasks: asyncio.TaskGroup) -> None:
-        if child is None or child.mounted:
+        if child is None or child.mounted or not self._counts(path):
             self._emptied.discard(path)
             await self._leave(path)
         elif child.ready and not (child.leaving and path in self._emptied):
             self._emptied.discard(path)
             try:
-                client = self._hub.client.cluster(child.cluster or path)
+                client = self._hub.at(path, child.cluster)
             except ValueError as error:
                 log.warning("workspace left out", extra={"workspace": path, "error": str(error)})
             else:

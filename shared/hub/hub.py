@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from shared.hub import metering
+from shared.hub.export import Consuming, Export, export_of
 from shared.hub.resources import WORKSPACES
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
-from shared.kube.errors import ApiError
+from shared.kube.errors import ApiError, ConfigError
 
 HUB_WORKSPACE = ""
 """The one workspace of a hub without workspaces."""
@@ -21,22 +22,33 @@ class _Settings(Protocol):
     @property
     def hub(self) -> Literal["kcp", "kubernetes"]: ...
     @property
+    def export(self) -> str: ...
+    @property
     def api_timeout_seconds(self) -> float: ...
 
 
 class Hub:
-    """A client per workspace, all on one session."""
+    """A client per workspace, all on one session.
 
-    def __init__(self, client: Client, kind: Literal["kcp", "kubernetes"]) -> None:
+    With an `export`, our kinds are those that came to a workspace by it, and no others of the same names: each client
+    reads them through it, and of a workspace that has not bound it there are none.
+    """
+
+    def __init__(self, client: Client, kind: Literal["kcp", "kubernetes"], export: Export | None = None) -> None:
         self.client = client
         self.kind = kind
+        self.export = export
 
-    def at(self, workspace: str) -> Client:
-        """The client of one workspace; on plain Kubernetes there is only the unnamed one.
+    def at(self, workspace: str, cluster: str = "") -> Client:
+        """The client of one workspace, known to be this logical cluster; on plain Kubernetes there is only the unnamed
+        one.
 
         Raises ValueError for what is no workspace path.
         """
-        return self.client if self.kind == "kubernetes" else self.client.cluster(workspace)
+        if self.kind == "kubernetes":
+            return self.client
+        found = self.client.cluster(cluster or workspace)
+        return found if self.export is None else found.routed(Consuming(self.export, workspace))
 
     async def is_gone(self, workspace: str) -> bool:
         """True if there is no such workspace for certain: an API server that knows says so now.
@@ -67,4 +79,13 @@ async def open_hub(settings: _Settings, user_agent: str) -> AsyncIterator[Hub]:
     found = kubeconfig.load_kubeconfig(Path(settings.kubeconfig)) if settings.kubeconfig else kubeconfig.default()
     timeout = settings.api_timeout_seconds
     async with Client(found, user_agent=user_agent, timeout=timeout, meter=metering.HUB) as client:
-        yield Hub(client, settings.hub)
+        if not settings.export or settings.hub == "kubernetes":
+            yield Hub(client, settings.hub)
+            return
+        try:
+            workspace, name = export_of(settings.export)
+        except ValueError as error:
+            raise ConfigError(f"setting export: {error}") from None
+        async with Export(client, workspace, name) as export:
+            await export.await_whole(timeout)
+            yield Hub(client, settings.hub, export)

@@ -37,5 +37,12 @@ WORKSPACES = Resource("tenancy.kcp.io", "v1alpha1", "workspaces", namespaced=Fal
 
 
 APIBINDINGS = Resource("apis.kcp.io", "v1alpha2", "apibindings", namespaced=False, kind="APIBinding")
+
+
 CLUSTER_PROFILES = Resource("multicluster.x-k8s.io", "v1alpha1", "clusterprofiles", kind="ClusterProfile")
 """Of SIG Multicluster (KEP-4322): clusters as a cluster manager lists them."""
+
+
+ENDPOINTS = Resource(
+    "apis.kcp.io", "v1alpha1", "apiexportendpointslices", namespaced=False, kind="APIExportEndpointSlice"
+)

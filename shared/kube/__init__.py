@@ -2,7 +2,7 @@
 
     auth/         where the server is and who we are
     transport.py  one request: raw bytes in and out
-    client.py     requests: raw bytes or typed objects in and out
+    client.py     requests: raw bytes or typed objects in and out; decoding.py: bodies as objects
     informer.py   a cache that follows a collection; subscription.py: what one of its subscribers has not seen yet
     apis.py       which APIs a server serves
     objects.py    pure helpers for server-side apply; applyset.py: kubectl's ApplySets

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import msgspec
 
 from shared.kube.client import Bounds, Client
-from shared.kube.informer import Informer, Meta
+from shared.kube.informer import Informer
 from shared.kube.resources import Resource
 from shared.kube.subscription import Key
 
@@ -34,9 +34,9 @@ class ChangeWatch(Informer[None]):
         self.synced.set()
         self._changed.set()
 
-    def _put(self, meta: Meta, raw: msgspec.Raw) -> Key:  # noqa: ARG002 - nothing of it is kept
+    def _put(self, key: Key, version: str, raw: msgspec.Raw) -> Key:  # noqa: ARG002 - nothing of it is kept
         self._changed.set()
-        return meta.namespace, meta.name
+        return key
 
     def _remove(self, key: Key) -> None:  # noqa: ARG002 - nothing of it was kept
         self._changed.set()

@@ -1,18 +1,18 @@
 """The client: requests to one API server, or to one kcp workspace, as raw bytes or as objects."""
 
 import copy
-import functools
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
 
 from shared.kube.auth.kubeconfig import Credentials
-from shared.kube.errors import MALFORMED, ApiError, TooLarge, Unreachable
+from shared.kube.decoding import decode, decode_page
+from shared.kube.errors import ApiError, TooLarge
 from shared.kube.impersonation import Impersonated
 from shared.kube.resources import Resource
 from shared.kube.transport import CONNECTIONS, Headers, Meter, Transport
@@ -55,6 +55,15 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     continues: str = ""
 
 
+class Route(Protocol):
+    """Chooses where a request goes."""
+
+    def base(self, method: str, path: str) -> str:
+        """The base for a request of this path below it; empty: that of the client. Raises KubeError where there is
+        none now."""
+        ...
+
+
 class Client:
     """Requests to the API server that `credentials` name. Connections open on first use.
 
@@ -85,6 +94,7 @@ class Client:
         self._transport = Transport(credentials, user_agent, permit, proof, connections, meter)
         self._most = MAX_BODY
         self._who: Headers = {}
+        self.route: Route | None = None
         self._owner = True
 
     async def close(self) -> None:
@@ -111,20 +121,26 @@ class Client:
         The view shares connections and identity, and costs microseconds. Give it no URL that a tenant chose: our token
         goes there.
         """
-        view = copy.copy(self)
+        view = self._view()
         view.base = (prefix if "://" in prefix else f"{self.base}/{prefix.lstrip('/')}").rstrip("/")
-        view._owner = False  # noqa: SLF001 - a copy of ourselves
+        view.route = None
+        return view
+
+    def routed(self, route: Route) -> Self:
+        """This client as a view of which some requests go elsewhere."""
+        view = self._view()
+        view.route = route
         return view
 
     def bounded(self, most: int) -> Self:
         """This client, as a view that takes no body of over `most` bytes: for servers that are not trusted."""
-        view = self.at(self.base)
+        view = self._view()
         view._most = most  # noqa: SLF001 - a copy of ourselves
         return view
 
     def acting_as(self, user: Impersonated) -> Self:
         """This client as somebody else, as a view; the API server lets only those do so whom its RBAC allows to."""
-        view = self.at(self.base)
+        view = self._view()
         view._who = user.headers()  # noqa: SLF001 - a copy of ourselves
         return view
 
@@ -154,7 +170,7 @@ class Client:
             data = body if isinstance(body, bytes) else msgspec.json.encode(body)
             headers["Content-Type"] = content_type
         bound = self._most if most is None else min(most, self._most)
-        url = self._url(path, params)
+        url = self._url(method, path, params)
         return await self._transport.request(method, url, headers, data, timeout or self.timeout, bound)
 
     def stream(
@@ -163,7 +179,7 @@ class Client:
         """The lines of an answer that goes on, such as a watch; a silence of over `idle` seconds breaks it. With
         `metadata`, servers that can leave out all but the metadata of objects do."""
         headers = {"Accept": _METADATA_EVENTS if metadata else JSON, **self._who}
-        return self._transport.stream(self._url(path, params), headers, self.timeout, idle)
+        return self._transport.stream(self._url("GET", path, params), headers, self.timeout, idle)
 
     async def get(
         self,
@@ -204,7 +220,7 @@ class Client:
             query = {**params, "continue": continues}
             accept = _METADATA if metadata else JSON
             raw = await self.request("GET", path, params=query, accept=accept, most=most)
-            page = _decode_page(raw, type, self.base)
+            page = Page[T](*decode_page(raw, type, self.base))
             objects, size = objects + max(1, len(page.items)), size + len(raw)
             if bounds and objects > bounds.objects:
                 raise TooLarge(f"{self.base} has more {resource.name} than the {bounds.objects} that we take")
@@ -344,48 +360,19 @@ class Client:
             version = page.version
         return Page(items, version)
 
-    def _url(self, path: str, params: Mapping[str, Any] | None) -> str:
+    def _url(self, method: str, path: str, params: Mapping[str, Any] | None) -> str:
         query = urlencode(encode_params(params))
-        return f"{self.base}{path}?{query}" if query else f"{self.base}{path}"
+        base = self.base if self.route is None else self.route.base(method, path) or self.base
+        return f"{base}{path}?{query}" if query else f"{base}{path}"
+
+    def _view(self) -> Self:
+        view = copy.copy(self)
+        view._owner = False  # noqa: SLF001 - a copy of ourselves
+        return view
 
     def _decode(self, raw: bytes, type: type[T] | None) -> T:
         wanted: Any = type or dict
-        return _decode_as(raw, wanted, self.base)  # type: ignore[no-any-return]  # it is of the wanted type
-
-
-class _ListMeta(msgspec.Struct, rename={"version": "resourceVersion", "continues": "continue"}):
-    version: str = ""
-    continues: str = ""
-
-
-class _List(msgspec.Struct, Generic[T], rename={"api_version": "apiVersion"}):
-    items: list[T] | None
-    kind: str = ""
-    api_version: str = ""
-    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
-
-
-@functools.lru_cache(maxsize=128)
-def _decoder(type: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(type)
-
-
-def _decode_as(raw: bytes, type: Any, base: str) -> Any:
-    try:
-        return _decoder(type).decode(raw)
-    except MALFORMED as error:
-        raise Unreachable(f"{base} answered with something unexpected") from error
-
-
-def _decode_page(raw: bytes, type: type[T] | None, base: str) -> Page[T]:
-    wanted: Any = type or dict
-    found = _decode_as(raw, _List[wanted], base)
-    items = found.items or []
-    if type is None:
-        # Built-in kinds leave these two out of the items of a list.
-        kind = found.kind.removesuffix("List")
-        items = [{"apiVersion": found.api_version, "kind": kind, **item} for item in items]
-    return Page(items, found.metadata.version, found.metadata.continues)
+        return decode(raw, wanted, self.base)  # type: ignore[no-any-return]  # it is of the wanted type
 
 
 def _place(credentials: Credentials) -> str:

@@ -51,7 +51,7 @@ class Informer(Generic[T]):
     `objects` is the cache, `synced` is set once it has been complete, `tried` once it has been or could not be read,
     `error` says why it is not followed just now.
     What is cached stays, whatever the error: a 403 or 404 does not mean that the objects are gone. Not for a view over
-    many logical clusters (`/clusters/*`): keys are unique in one workspace only.
+    many logical clusters (`/clusters/*`): keys are unique in one workspace only. `shared.hub.fan` has that.
     """
 
     def __init__(
@@ -223,10 +223,14 @@ class Informer(Generic[T]):
             async for page in pages:
                 self._contact()
                 version = page.version
-                found.update(self._put(_meta(raw), raw) for raw in page.items)
+                found.update(self._put(*self._identify(raw), raw) for raw in page.items)
         for key in self.objects.keys() - found:
             self._remove(key)
         self._version = version
+        self._complete()
+
+    def _complete(self) -> None:
+        """All that there was is in the cache now."""
         self.synced.set()
         self.tried.set()
         for subscription in self._subscriptions:
@@ -256,16 +260,23 @@ class Informer(Generic[T]):
             raise Unreachable(f"the watch of {self._resource.name} sent what is no event") from error
         if event.type == "ERROR":
             raise from_event(event.object)
-        meta = _meta(event.object)
+        key, version = self._identify(event.object)
         if event.type == "DELETED":
-            self._remove((meta.namespace, meta.name))
+            self._remove(key)
         elif event.type != "BOOKMARK":
-            self._put(meta, event.object)
-        self._version = meta.version or self._version
+            self._put(key, version, event.object)
+        self._version = version or self._version
 
-    def _put(self, meta: "Meta", raw: msgspec.Raw) -> Key:
-        key = (meta.namespace, meta.name)
-        if key in self.objects and self._versions[key] == meta.version:
+    def _identify(self, raw: msgspec.Raw) -> tuple[Key, str]:
+        """The key of an object, and its version. Raises Unreachable for what is no object."""
+        try:
+            meta = _OBJECT.decode(raw).metadata
+        except MALFORMED as error:
+            raise Unreachable("the server sent what is no object") from error
+        return (meta.namespace, meta.name), meta.version
+
+    def _put(self, key: Key, version: str, raw: msgspec.Raw) -> Key:
+        if key in self.objects and self._versions[key] == version:
             return key  # listed again, unchanged
         try:
             obj = self._decode(bytes(raw))
@@ -276,7 +287,7 @@ class Informer(Generic[T]):
         if old is None and self._limit is not None and len(self.objects) >= self._limit.objects:
             raise TooLarge(f"there are more {self._resource.name} than the {self._limit.objects} that we take")
         self.objects[key] = obj
-        self._versions[key] = meta.version
+        self._versions[key] = version
         for subscription in self._subscriptions:
             subscription.note(key, old)
         return key
@@ -310,13 +321,6 @@ class _Object(msgspec.Struct):
 
 _EVENT = msgspec.json.Decoder(_Event)
 _OBJECT = msgspec.json.Decoder(_Object)
-
-
-def _meta(raw: msgspec.Raw) -> Meta:
-    try:
-        return _OBJECT.decode(raw).metadata
-    except MALFORMED as error:
-        raise Unreachable("the server sent what is no object") from error
 
 
 def _plain(resource: Resource) -> Callable[[bytes], Any]:

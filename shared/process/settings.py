@@ -126,6 +126,13 @@ class HubSettings(Settings, frozen=True, kw_only=True):
         Literal["kcp", "kubernetes"],
         Meta(description="kcp: a tree of workspaces. kubernetes: one hub without workspaces."),
     ] = "kcp"
+    export: Annotated[
+        str,
+        Meta(
+            description="On kcp, the APIExport by which workspaces have our kinds, root:moorage/placement.moorage.io:"
+            " what is there under the same names and did not come by it is not looked at. Empty: it is."
+        ),
+    ] = ""
     api_timeout_seconds: Annotated[
         float, Meta(description="Seconds that one request to an API server may take.", gt=0)
     ] = 10.0

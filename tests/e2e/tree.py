@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from services import PIPELINE
-from services.cli.hub.kcp import WORKERS
+from shared.api.generate.rights import WORKERS
 from shared.broker.nats.server import NatsServer
 from shared.hub.resources import PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig

@@ -6,14 +6,12 @@ from typing import Any, Final
 from services.cli.hub.objects import MANIFESTS
 from shared.api import GROUP
 from shared.api.generate.claims import CLAIMS, Identities
+from shared.api.generate.rights import WORKERS
 from shared.hub.resources import APIBINDINGS
 
 Document = dict[str, Any]
 
 RBAC: Final = "rbac.authorization.k8s.io"
-WORKERS: Final = ("binding", "controller", "decision", "discovery", "intake", "status")
-"""The workers that speak to the hub. Each logs in as a member of the group `moorage:<worker>`."""
-
 ENTERING: Final = "moorage-workers"
 _ENTERING: Final[list[Document]] = [
     {"nonResourceURLs": ["/"], "verbs": ["access"]},

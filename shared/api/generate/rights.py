@@ -17,8 +17,16 @@ RBAC: Final = "rbac.authorization.k8s.io"
 CONSUMERS: Final = "apis.kcp.io:binding:"
 """Begins the names of users and groups of consumers."""
 
+WORKERS: Final = ("binding", "controller", "decision", "discovery", "intake", "status")
+"""The workers that speak to the hub. Each logs in as a member of the group `moorage:<worker>`."""
+
+READERS: Final = "moorage-readers"
+"""The role by which they read, through the export's virtual workspace, what its consumers have."""
+
 BINDERS: Final = "moorage-binders"
 """The role of those who may bind the export."""
+
+_READ: Final = ("get", "list", "watch")
 
 _WRITTEN: Final = sorted({name.partition("/")[0] for name in WRITERS if "/" not in name})
 """The kinds that Moorage alone writes."""
@@ -33,9 +41,14 @@ def rights(binders: tuple[str, ...] = ()) -> list[Document]:
     free = [f"{each.plural}/status" for each in RESOURCES if each.status and f"{each.plural}/status" not in WRITERS]
     bind = {"apiGroups": ["apis.kcp.io"], "resources": ["apiexports"], "resourceNames": [GROUP], "verbs": ["bind"]}
     subjects = [_group(name) for name in binders]
+    slices = {"apiGroups": ["apis.kcp.io"], "resources": ["apiexportendpointslices"], "verbs": list(_READ)}
+    content = {**bind, "resources": ["apiexports/content"], "verbs": list(_READ)}
+    enter = {"nonResourceURLs": ["/"], "verbs": ["access"]}
     return [
         _role(BINDERS, bind),
         *([_binding(BINDERS, *subjects)] if subjects else []),
+        _role(READERS, enter, slices, content),
+        _binding(READERS, *(_group(f"moorage:{worker}") for worker in WORKERS)),
         # Custom verbs too: `use` and `override` are asked of SyncTargets and Placements by SubjectAccessReview.
         _role(
             "moorage-consumers",
