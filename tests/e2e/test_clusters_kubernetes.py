@@ -59,6 +59,13 @@ class Fleet:
             assert await running.ends(150) == code, running.output
             return running.output
 
+    async def asks(self, *words: str) -> str:
+        """What the team is told by a command of its own."""
+        where = ["--kubeconfig", str(self.server.kubeconfigs["alice"])]
+        async with process(["moorage", *words, *where], os.environ) as running:
+            assert await running.ends(150) == 0, running.output
+            return running.output
+
     def owner(self, name: str) -> str:
         return str(self.clusters[name].kubeconfigs[apiserver.ADMIN])
 
@@ -144,6 +151,33 @@ async def test_the_tokens_of_a_real_cluster_are_rotated(fleet: Fleet) -> None:
         return "changed" in (found["spec"]["template"]["metadata"].get("annotations") or {})
 
     await until(changed, "the change arrives by the new token")
+
+
+async def test_what_may_not_run_twice_moves_between_real_clusters_when_it_is_asked_to(fleet: Fleet) -> None:
+    for name in fleet.clusters:
+        await fleet.admin.merge_patch(SYNCTARGETS, name, {"metadata": {"labels": {"place": name}}})
+    near = {"matchExpressions": [{"key": "place", "operator": "In", "values": ["south"]}]}
+    tiers = [{"name": "near", "required": [near]}, {"name": "anywhere"}]
+    stability = {"moves": "BreakBeforeMake", "disruptionBudget": 1}
+    await fleet.runs("cordon", "south")
+    await fleet.alice.create(DEPLOYMENTS, deployment("kiosk"))
+    await fleet.alice.create(PLACEMENTS, placement("kiosk", affinity={"tiers": tiers}, stability=stability))
+    await until(lambda: fleet.ready("kiosk"), "kiosk is Ready")
+    assert await fleet.chosen("kiosk") == ["north"]
+    await fleet.runs("uncordon", "south")
+    for command, source, destination in (("rebalance", "north", "south"), ("evict", "south", "north")):
+        words = [command, f"{NAMESPACE}/kiosk", *([source] if command == "evict" else [])]
+        said = await fleet.asks(*words)
+        assert re.search(rf"from /?{source}.* to /?{destination}|has left {source}, and is in /?{destination}", said)
+        assert await if_there(fleet.targets[source].get(DEPLOYMENTS, "kiosk", NAMESPACE)) is None
+        await until(lambda: fleet.ready("kiosk"), "kiosk is Ready elsewhere")
+        assert await if_there(fleet.targets[destination].get(DEPLOYMENTS, "kiosk", NAMESPACE)) is not None
+    await fleet.alice.delete(PLACEMENTS, "kiosk", NAMESPACE)
+
+    async def gone() -> bool:
+        return await if_there(fleet.alice.get(PLACEMENTS, "kiosk", NAMESPACE)) is None
+
+    await until(gone, "kiosk is gone")
 
 
 async def test_a_real_cluster_is_drained_and_leaves_with_its_account(fleet: Fleet) -> None:
