@@ -76,7 +76,7 @@ class Prober:
         except NotAllowed as error:
             return ClusterFacts(health=self._judge(health, Probe("unusable", problem=NOT_ALLOWED, detail=str(error))))
         except (ConfigError, ApiError, ValueError) as error:
-            if isinstance(error, ApiError) and error.transient:
+            if isinstance(error, ApiError) and (error.transient or error.unknown_workspace):
                 return None
             return ClusterFacts(health=self._judge(health, Probe("unusable", problem=NO_KUBECONFIG, detail=str(error))))
         except KubeError:

@@ -164,10 +164,10 @@ async def _grow(running: Tree, workspaces: int) -> None:
     root, left = running.admin.cluster(ACME), workspaces
     for number in range(-(-workspaces // (WIDTH + 1))):
         folder = running.admin.cluster(f"{ACME}:folder-{number}")
-        await add_workspace(root, f"folder-{number}")
+        await add_workspace(root, f"folder-{number}", WITHIN)
         await grant(folder, "worker-discovery", ACCESS, LISTING)
         here = min(WIDTH, left - 1)
-        await asyncio.gather(*(add_workspace(folder, f"unused-{each}") for each in range(here)))
+        await asyncio.gather(*(add_workspace(folder, f"unused-{each}", WITHIN) for each in range(here)))
         left -= here + 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.hub.resources import WORKSPACES
+from shared.kube.apis import discover
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
@@ -294,6 +295,30 @@ async def test_the_end_of_a_binding_is_the_end_of_what_it_served(tree: Tree):
         return (await refusal(consumer.list(THINGS))).not_found
 
     await until(gone, "things are not served")
+
+
+PARTS = {"": "Part", "things.example.com": "Spare"}
+"""Kinds that an export offers, by group: one of them in the core group, which kcp leaves out of `/api`."""
+
+
+async def test_what_is_bound_is_discovered_that_of_the_core_group_too(tree: Tree):
+    resources = []
+    for group, kind in PARTS.items():
+        plural = f"{kind.lower()}s"
+        made = definition(group, kind, "v1")["spec"]
+        versions = [{**each, "schema": each["schema"]["openAPIV3Schema"]} for each in made["versions"]]
+        name = f"v1.{plural}.{group or 'core'}"
+        await tree.at("provider").create(SCHEMAS, document(SCHEMAS, name, spec={**made, "versions": versions}))
+        resources.append({"group": group, "name": plural, "schema": name, "storage": {"crd": {}}})
+    await tree.at("provider").create(EXPORTS, document(EXPORTS, "things", spec={"resources": resources}))
+    await bind(tree)
+
+    async def found() -> bool:
+        served = await discover(tree.at("consumer"))
+        known = {(each.group, each.kind) for each in served.kinds}
+        return not served.broken and known >= {*PARTS.items(), ("", "ConfigMap"), ("tenancy.kcp.io", "Workspace")}
+
+    await until(found, "both kinds are discovered, and those that are built in")
 
 
 async def one_of(tree: Tree, name: str, everywhere: Client) -> Client:

@@ -116,15 +116,15 @@ def kcp(folder: Path, users: Sequence[tuple[str, Sequence[str]]] = ()) -> Iterat
             found.end()
 
 
-async def add_workspace(parent: Client, name: str) -> dict[str, Any]:
-    """Make a workspace below another, on kcp or the sandbox; as it is once it is Ready."""
+async def add_workspace(parent: Client, name: str, within: float = WITHIN) -> dict[str, Any]:
+    """Make a workspace below another, on kcp or the sandbox; as it is once it is Ready, `within` so many seconds."""
     await parent.create(WORKSPACES, obj("Workspace", WORKSPACES.api_version, name=name, namespace=""))
 
     async def ready() -> dict[str, Any] | None:
         found = await parent.get(WORKSPACES, name)
         return found if (found.get("status") or {}).get("phase") == "Ready" else None
 
-    found: dict[str, Any] = await until(ready, f"workspace {name} is Ready", within=WITHIN)
+    found: dict[str, Any] = await until(ready, f"workspace {name} is Ready", within=within, pause=0.1)
     return found
 
 

@@ -58,10 +58,14 @@ class Effects:
     def _workspace(self, event: Event) -> None:
         path = f"{event.entry.key.cluster}:{event.entry.key.name}"
         if event.type == "DELETED":
-            self._store.drop(path)  # and with it, as an effect, the workspaces below
-            self._clusters.remove(path)
+            if self._clusters.find(path):  # which a mount has not
+                self._store.drop(path)  # and with it, as an effect, the workspaces below
+                self._clusters.remove(path)
         elif event.type == "ADDED":
             document = event.entry.document()
+            if (document.get("spec") or {}).get("mount"):
+                self._store.put(event.entry.key, {**document, "status": {"phase": "Unavailable"}})
+                return
             cluster = Cluster(path, WORKSPACE_RESOURCES, shard=self._clusters.shard_for(path, _wanted_shard(document)))
             made = document["metadata"]["creationTimestamp"]
             url = self.furnish(cluster, made)
