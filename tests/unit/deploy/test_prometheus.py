@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,12 +94,30 @@ def test_panels_have_places_of_their_own_and_a_sentence() -> None:
     "arguments", ["check config prometheus.yaml", "check rules rules.yaml", "test rules rules.test.yaml"]
 )
 def test_promtool_finds_nothing_wrong(arguments: str) -> None:
+    promtool(*arguments.split())
+
+
+@pytest.mark.servers
+def test_every_query_of_the_dashboard_is_one(tmp_path: Path) -> None:
+    """As rules, which promtool reads as Prometheus would; what Grafana fills in is filled in before."""
+    queries = [re.sub(r"\$__\w+", "5m", target["expr"]) for panel in PANELS for target in panel["targets"]]
+    rules = [{"record": f"panel:query:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    promtool("check", "rules", str(file))
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": [{**rules[0], "expr": "sum("}]}]}))
+    with pytest.raises(AssertionError, match="parse error"):
+        promtool("check", "rules", str(file))
+
+
+def promtool(*arguments: str) -> None:
+    """Have promtool check something; it fails with what that found."""
     folder = servers.PROMETHEUS.find()
     if folder is None:
         reason = f"no promtool in {servers.PROMETHEUS.folder()}: make servers builds it"
         pytest.fail(reason) if os.environ.get("MOORAGE_REQUIRE_SERVERS") else pytest.skip(reason)
     found = subprocess.run(
-        [str(folder / "promtool"), *arguments.split()], cwd=FOLDER, capture_output=True, text=True, timeout=60
+        [str(folder / "promtool"), *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60
     )
     assert found.returncode == 0, found.stdout + found.stderr
 
