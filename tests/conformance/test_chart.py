@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,23 @@ def test_a_worker_can_be_left_out_and_another_given_more() -> None:
     assert found["scheduler"]["spec"]["replicas"] == 5
     assert container["env"] == [{"name": "MOORAGE_LOG_LEVEL", "value": "debug"}]
     assert found["decision"]["spec"]["replicas"] == 2
+
+
+def test_files_and_programs_of_yours_come_into_the_workers_beside_what_is_there(tmp_path: Path) -> None:
+    """As docs/clusters.md has it for access providers."""
+    page = (ROOT / "docs/clusters.md").read_text()
+    (given,) = re.findall(r"\n    defaults:\n(?:     .*\n)+", page)
+    (tmp_path / "values.yaml").write_text(textwrap.dedent(given))
+    values = yaml.safe_load(textwrap.dedent(given))["defaults"]
+    found = of_kind(
+        objects(template("--values", str(tmp_path / "values.yaml"), "--set", "nats.caSecret=ca")), "Deployment"
+    )
+    for name in ("discovery", "binding", "status", "intake"):
+        pod = found[name]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        for has, theirs in ((pod["volumes"], values["volumes"]), (container["volumeMounts"], values["volumeMounts"])):
+            assert has[-2:] == theirs
+            assert "nats-ca" in [each["name"] for each in has]
 
 
 def test_with_a_key_per_worker_streams_are_made_beforehand_by_the_administrator_alone() -> None:
