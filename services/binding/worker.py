@@ -48,6 +48,7 @@ async def open_binding(runtime: Runtime) -> AsyncIterator[Binding]:
             timeout=settings.api_timeout_seconds,
             perimeter=perimeter(settings),
             providers=providers(settings),
+            tunnels=runtime.tunnels,
         )
         records, reports = Records(hub), await runtime.follow(REPORTS)
         try:
@@ -84,6 +85,7 @@ worker = Worker(
     open=open_binding,
     follows=(INVENTORY, KINDS, REPORTS),
     copies=BINDING_COPIES,
+    tunnels=True,
 )
 
 

@@ -12,6 +12,7 @@ from services.cli.support.errors import UsageError
 
 if TYPE_CHECKING:
     from shared.broker.nats.permissions import Account
+    from shared.pipeline.tunnels import TunnelUser
 
 DESCRIPTION = """\
 Print the `accounts` block of a nats-server configuration: an account for the broker, with an administrator, and one for
@@ -34,6 +35,10 @@ Tenants who ask and follow over NATS have an account each:
 
   moorage nats permissions --seeds keys --tenant shop=root:shop/alice,bob > permissions.conf
   MOORAGE_NATS_NKEY=keys/shop.nk MOORAGE_NATS_API_PREFIX=JS.moorage.API moorage events --workspace root:shop --follow
+
+Agents beside targets have a user each, with rights in the tunnel of that target alone:
+
+  moorage nats permissions --seeds keys --tunnel north-1=ID > permissions.conf
 
 and streams are made by the administrator:
 
@@ -71,6 +76,13 @@ def add_parser(commands: Any) -> None:
         metavar="NAME=WORKSPACE/USER,USER",
         help="an account more, that may ask for a workspace as these users and follow its events; may be given again",
     )
+    found.add_argument(
+        "--tunnel",
+        action="append",
+        default=[],
+        metavar="NAME=ID",
+        help="a user more, for the agent beside a target, whose seed is tunnel-NAME.nk; may be given again",
+    )
     found.add_argument("--file", type=Path, help="write it to this file instead of standard output")
     found.add_argument(
         "-o", "--output", choices=("conf", "json"), default="conf", help="json: for scripts; nats-server reads it too"
@@ -101,8 +113,9 @@ def run(args: argparse.Namespace) -> int:
     from shared.broker.nats.permissions import configuration
     from shared.pipeline.rights import accounts
 
-    found = (*accounts(load_all()), *_tenants(args.tenant))
-    names = (ADMIN, *(account.name for account in found))
+    agents = _tunnels(args.tunnel)
+    found = (*accounts(load_all(), agents), *_tenants(args.tenant, agents))
+    names = (ADMIN, *(name for account in found for name in account.user_names))
     keys = references(names) if args.seeds is None else keys_in(args.seeds, names)
     config = configuration(found, keys)
     if args.output == "json":
@@ -114,13 +127,14 @@ def run(args: argparse.Namespace) -> int:
     return _print(printed, args.file)
 
 
-def _tenants(given: Sequence[str]) -> "list[Account]":
+def _tenants(given: Sequence[str], agents: "tuple[TunnelUser, ...]") -> "list[Account]":
     """The accounts of the tenants that are named; raises UsageError."""
     from services.registry import load_all
     from shared.pipeline.rights import accounts
     from shared.pipeline.tenants import account_of, tenant
 
-    taken = {ADMIN, *(account.name for account in accounts(load_all()))}
+    others = accounts(load_all(), agents)
+    taken = {ADMIN, *(name for account in others for name in (account.name, *account.user_names))}
     found = []
     for text in given:
         try:
@@ -132,6 +146,21 @@ def _tenants(given: Sequence[str]) -> "list[Account]":
         taken.add(each.name)
         found.append(account_of(each))
     return found
+
+
+def _tunnels(given: Sequence[str]) -> "tuple[TunnelUser, ...]":
+    """The users of the agents that are named; raises UsageError."""
+    from shared.pipeline.tunnels import tunnel_user
+
+    found: dict[str, TunnelUser] = {}
+    for text in given:
+        try:
+            each = tunnel_user(text)
+        except ValueError as error:
+            raise UsageError(f"--tunnel: {error}") from None
+        if found.setdefault(each.name, each) is not each:
+            raise UsageError(f"--tunnel: there are two of the name {each.name}")
+    return tuple(found.values())
 
 
 def _print(text: str, file: Path | None) -> int:

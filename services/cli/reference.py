@@ -12,6 +12,8 @@ from services.cli.main import COMMANDS, parser
 from services.cli.support.identity import AskerSettings
 from services.cli.support.settings import TABLE
 from services.registry import load_all
+from services.tunnel.process import SUMMARY
+from services.tunnel.settings import TunnelSettings
 from shared.process.settings import NatsSettings, described
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
@@ -82,12 +84,15 @@ def _help(action: argparse.Action) -> str:
 def table() -> str:
     """What help says of settings, as JSON: of each struct what its base has not, and the struct of each worker."""
     workers = load_all()
-    leaves: list[type[NatsSettings]] = [AskerSettings, *(each.settings for each in workers)]
+    leaves: list[type[NatsSettings]] = [AskerSettings, *(each.settings for each in workers), TunnelSettings]
     kinds = {kind for leaf in leaves for kind in leaf.__mro__ if issubclass(kind, NatsSettings)}
     named = sorted(kinds, key=lambda each: each.__name__)
     found = {
         "settings": {each.__name__: _beyond_base(each) for each in named},
-        "workers": {each.name: {"settings": each.settings.__name__, "summary": each.summary} for each in workers},
+        "workers": {
+            **{each.name: {"settings": each.settings.__name__, "summary": each.summary} for each in workers},
+            "tunnel": {"settings": TunnelSettings.__name__, "summary": SUMMARY},
+        },
     }
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from services import PIPELINE
+from services import BESIDE, PIPELINE
 from services.cli.support.settings import add_worker
 
 
@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
         "`moorage worker NAME --help` lists its settings.",
     )
     names = parser.add_subparsers(title="workers", metavar="NAME", required=True, dest="name")
-    for name in PIPELINE:
+    for name in (*PIPELINE, *BESIDE):
         each = names.add_parser(name, prog=f"moorage worker {name}", usage="%(prog)s [--help] [SETTING ...]")
         if commands.words is None or name in commands.words:
             add_worker(each, name)
@@ -26,6 +26,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load only the worker that is asked for, and run it."""
+    if args.name in BESIDE:
+        return _run_beside(args)
     from services.cli.support.broker import settings_of
     from services.registry import load
     from shared.pipeline.process import run_workers
@@ -36,3 +38,15 @@ def run(args: argparse.Namespace) -> int:
     set_up_logging(worker.name, settings.log_level, settings.log_format)
     sys.stderr.flush()
     return run_workers([(worker, settings)])
+
+
+def _run_beside(args: argparse.Namespace) -> int:
+    """The agent, which is no part of the pipeline."""
+    from services.cli.support.broker import settings_of
+    from services.tunnel.process import run as run_agent
+    from services.tunnel.settings import TunnelSettings
+    from shared.process.logs import set_up_logging
+
+    settings = settings_of(args, TunnelSettings)
+    set_up_logging(args.name, settings.log_level, settings.log_format)
+    return run_agent(settings)

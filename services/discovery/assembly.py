@@ -71,6 +71,7 @@ async def open_discovery(runtime: Runtime) -> AsyncIterator[Discovery]:
             providers=listed,
             prove=False,
             connections=_CONNECTIONS,
+            tunnels=runtime.tunnels,
         )
         stored = Projection(runtime.table(INVENTORY), inventory)
         tree_stored = Projection(runtime.table(WORKSPACES), workspaces)

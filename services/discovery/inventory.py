@@ -123,6 +123,7 @@ def target_of(
         cost_per_cpu_hour=None if cost is None else cost.per_cpu_hour,
         cost_per_gib_hour=None if cost is None else cost.per_gib_hour,
         kubeconfig=kubeconfig_of(spec, base),
+        agent=spec.agent is not None,
         terms=_terms(spec),
     )
     return target if seen is None else _with(target, seen, viewpoint)
@@ -300,7 +301,8 @@ def _conditions(
     unread = not target.apis and not seen.api_problem
     for type_, holds, no, message in rows:
         if target.reason == NOT_PROBED or (type_ == "APIsDiscovered" and unread):
-            finding: tuple[_Status, str, str] = ("Unknown", "NotProbed", NOT_PROBED)
+            tried = f"{NOT_PROBED}: {health.detail}" if health.detail else NOT_PROBED
+            finding: tuple[_Status, str, str] = ("Unknown", "NotProbed", tried)
         else:
             finding = ("True", "AsExpected", "") if holds else ("False", no, message)
         conditions = set_condition(conditions, type_, *finding, now, found.metadata.generation)

@@ -27,6 +27,7 @@ worker = Worker(
     open=open_discovery,
     follows=(INVENTORY, POLICIES, RESERVATIONS, WORKSPACES),
     copies=DISCOVERY_COPIES,
+    tunnels=True,
 )
 
 

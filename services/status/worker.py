@@ -34,6 +34,7 @@ async def open_status(runtime: Runtime) -> AsyncIterator[Reporter]:
             timeout=settings.api_timeout_seconds,
             perimeter=perimeter(settings),
             providers=providers(settings),
+            tunnels=runtime.tunnels,
         )
         records = StatusRecords(hub)
         assert runtime.copies is not None
@@ -67,6 +68,7 @@ worker = Worker(
     open=open_status,
     follows=(CHECKS, HEADS, INVENTORY, KINDS, REPORTS),
     copies=STATUS_COPIES,
+    tunnels=True,
     recalls=(Observed,),
 )
 

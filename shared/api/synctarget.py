@@ -43,7 +43,7 @@ class ClusterProfileReference(ApiStruct, frozen=True, kw_only=True):
 
 
 class Agent(ApiStruct, frozen=True, kw_only=True):
-    """Says that a binding worker inside the target pulls; it has no settings of its own."""
+    """Says that an agent beside the cluster carries its connections; it has no settings of its own."""
 
 
 class Cost(ApiStruct, frozen=True, kw_only=True):
@@ -107,17 +107,22 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
 
     validations = (
         Validation(
-            "!(has(self.kubeconfigSecretRef) && has(self.agent))",
-            "kubeconfigSecretRef (push) and agent (pull) exclude each other",
-        ),
-        Validation(
             "!(has(self.clusterProfileRef) && (has(self.kubeconfigSecretRef) || has(self.agent)))",
             "clusterProfileRef excludes kubeconfigSecretRef and agent",
         ),
     )
 
     kubeconfig_secret_ref: Annotated[
-        SecretKeyReference | None, Meta(description="Secret with the kubeconfig that workers push with.")
+        SecretKeyReference | None,
+        Meta(description="Secret with the kubeconfig of the account that workers have in the cluster."),
+    ] = None
+    agent: Annotated[
+        Agent | None,
+        Meta(
+            description="Set where nobody can connect to the cluster: an agent beside it (`moorage worker tunnel`)"
+            " connects to NATS, and workers reach its API server through that alone; who they are there is as the"
+            " kubeconfig says."
+        ),
     ] = None
     cluster_profile_ref: Annotated[
         ClusterProfileReference | None,
@@ -126,7 +131,6 @@ class SyncTargetSpec(ApiStruct, frozen=True, kw_only=True):
             " lists; written by discovery alone."
         ),
     ] = None
-    agent: Annotated[Agent | None, Meta(description="Set when a binding worker inside the target pulls.")] = None
     taints: Annotated[
         tuple[Taint, ...], Meta(description="Keep away placements that do not tolerate them.", max_length=64)
     ] = ()

@@ -197,6 +197,14 @@ class Consumption(Protocol):
         ...
 
 
+class Listening(Protocol):
+    """Somebody who listens."""
+
+    async def stop(self) -> None:
+        """Hear nothing more."""
+        ...
+
+
 class Bus(Protocol):
     """A broker as Moorage needs it."""
 
@@ -223,6 +231,14 @@ class Bus(Protocol):
         """Publish to whoever listens now; nothing is stored, and nobody says whether it came.
 
         Raises `BusError` without a connection, ValueError for more than one message can hold.
+        """
+        ...
+
+    async def listen(self, subject: str, take: "Callable[[Asked], None]", missed: "Callable[[], None]") -> "Listening":
+        """Have `take` called with all that is told on a subject, which may hold wildcards, in order; it must not block.
+
+        `missed` is called where something may have been told meanwhile that is not heard of, since the connection was
+        interrupted. Raises `Forbidden` when permissions deny it.
         """
         ...
 

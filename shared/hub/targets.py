@@ -1,7 +1,7 @@
 """The way to target clusters: clients made from the kubeconfig Secrets, or ClusterProfiles, that SyncTargets refer to.
 
 Whoever may write such a Secret or ClusterProfile chooses where our workers connect to, so the operator's settings bound
-it.
+it. Where an agent beside the target carries its connections, the agent's own settings say where they lead.
 """
 
 import asyncio
@@ -9,12 +9,14 @@ import base64
 import binascii
 import functools
 import hashlib
+import socket
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.aio.lru import Lru
+from shared.broker.bus import BusError
 from shared.hub import metering
 from shared.hub.access_providers import AccessProviders
 from shared.hub.hub import Hub
@@ -23,12 +25,20 @@ from shared.hub.resources import CLUSTER_PROFILES
 from shared.kube.addresses import Addresses, networks
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
-from shared.kube.errors import ApiError, ConfigError, NotAllowed
+from shared.kube.errors import ApiError, ConfigError, NotAllowed, Unreachable
 from shared.kube.resources import SECRETS
 from shared.kube.transport import CONNECTIONS
 from shared.model.target import KubeconfigRef, Target
 from shared.process import audit
 from shared.process.main import StartError
+
+
+class Carrier(Protocol):
+    """Ways to targets over the bus."""
+
+    async def connect(self, tunnel: str) -> socket.socket:
+        """A connected socket to the server behind a tunnel. Raises BusError."""
+        ...
 
 
 class _Settings(Protocol):
@@ -58,6 +68,17 @@ class Perimeter:
             raise NotAllowed("the kubeconfig names a proxy-url, which the operator does not allow")
 
 
+def check_for_tunnel(credentials: kubeconfig.Credentials) -> None:
+    """Raises NotAllowed for credentials by which others than the target's server could read what an agent carries."""
+    if not credentials.server.lower().startswith("https:") or credentials.insecure:
+        raise NotAllowed(
+            "an agent carries the connection, and the kubeconfig does not have the server prove who it is: by https,"
+            " and without insecure-skip-tls-verify"
+        )
+    if credentials.proxy:
+        raise NotAllowed("the kubeconfig names a proxy-url, and an agent carries the connection")
+
+
 def perimeter(settings: _Settings) -> Perimeter:
     """Where the settings let clients of targets go. Raises StartError for networks that are none."""
     try:
@@ -74,6 +95,11 @@ class _Way:
     credentials: kubeconfig.Credentials
     version: str  # of the Secret, or of what the ClusterProfile says of access
     permit: Callable[[str], bool] | None = None  # which addresses these credentials may go to; None: to any
+    tunnel: str = ""  # that carries the connections; empty where they are made to the server
+
+    def leads_as(self, other: "_Way") -> bool:
+        """Whether a client that was made by the other one does."""
+        return (self.credentials, self.tunnel) == (other.credentials, other.tunnel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +134,14 @@ class TargetClients:
         prove: bool = True,
         limit: int = 10_000,
         connections: int = CONNECTIONS,
+        tunnels: Carrier | None = None,
     ) -> None:
         """`prove`: ask before all else whether it is the cluster that the inventory says. Discovery finds that out.
 
-        `connections`: how many each client may have, for those that have clients of all targets.
+        `connections`: how many each client may have, for those that have clients of all targets. Without `tunnels`,
+        targets are not reached whose connections an agent carries.
         """
+        self._tunnels = tunnels
         self._prove = prove
         self._hub = hub
         self._perimeter = perimeter
@@ -152,7 +181,7 @@ class TargetClients:
                 self._outdated.add(target.id)
                 raise
             known = self._clients.get(target.id)
-            if known is not None and (known.way.credentials, known.cluster) == (way.credentials, cluster):
+            if known is not None and known.cluster == cluster and known.way.leads_as(way):
                 client = known.client  # something else about it changed
             else:
                 client = self._client(target, way)
@@ -196,6 +225,8 @@ class TargetClients:
         The SyncTarget says nothing of it but the name, so that whoever may write it alone cannot say where to.
         """
         where = f"ClusterProfile {ref.namespace}/{ref.name} of workspace {target.workspace or 'hub'}"
+        if target.agent:  # what the operator's programs issue goes to the operator's servers, and through nobody
+            raise NotAllowed(f"SyncTarget {target.name} has an agent, which no access provider leads through")
         if not self._providers or ref.name != target.name:
             raise NotAllowed(f"the operator lets no access provider lead from {where} to SyncTarget {target.name}")
         try:
@@ -224,10 +255,13 @@ class TargetClients:
             raise ConfigError(f"{where} has no key {ref.key}")
         # The line break makes it content in any case: a tenant's Secret must not name a file of ours.
         credentials = kubeconfig.load_kubeconfig(_decoded(encoded, where) + b"\n")
-        self._perimeter.check(credentials)
+        if target.agent:
+            check_for_tunnel(credentials)
+        else:
+            self._perimeter.check(credentials)
         metadata = secret.get("metadata") or {}
         version = secret_version(str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
-        return _Way(credentials, version)
+        return _Way(credentials, version, tunnel=target.tunnel)
 
     def _client(self, target: Target, way: _Way, *, proving: bool = False) -> Client:
         proof = functools.partial(self._proved, target, way) if self._prove and target.cluster else None
@@ -239,7 +273,17 @@ class TargetClients:
             proof=None if proving else proof,
             connections=self._connections,
             meter=metering.TARGET,
+            connect=functools.partial(self._through, way.tunnel) if way.tunnel else None,
         )
+
+    async def _through(self, tunnel: str) -> socket.socket:
+        """A connection that the agent of a target carries: nowhere else, whatever the kubeconfig names."""
+        if self._tunnels is None:
+            raise Unreachable("its connections are carried by an agent, which only workers speak with")
+        try:
+            return await self._tunnels.connect(tunnel)
+        except BusError as error:
+            raise Unreachable(str(error)) from error
 
     async def _proved(self, target: Target, way: _Way) -> None:
         """Raises NotAllowed where the credentials lead to another cluster than discovery found by those it read.
@@ -296,5 +340,8 @@ def _decoded(encoded: str, where: str) -> bytes:
 def _identity(target: Target) -> str:
     """What a client is for: another SyncTarget object, another Secret, or another version of it, is another thing."""
     ref = target.kubeconfig
-    text = f"{target.uid}\0{ref.namespace}\0{ref.name}\0{ref.key}\0{ref.version}\0{ref.profile}" if ref else target.uid
+    if ref is None:
+        return hashlib.sha256(target.uid.encode()).hexdigest()
+    parts = (target.uid, target.tunnel, ref.namespace, ref.name, ref.key, ref.version, str(ref.profile))
+    text = "\0".join(parts)
     return hashlib.sha256(text.encode()).hexdigest()

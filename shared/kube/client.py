@@ -1,7 +1,6 @@
 """The client: requests to one API server, or to one kcp workspace, as raw bytes or as objects."""
 
 import copy
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -13,6 +12,7 @@ import msgspec
 from shared.kube.auth.kubeconfig import Credentials
 from shared.kube.decoding import decode, decode_page
 from shared.kube.errors import ApiError, TooLarge
+from shared.kube.http.dial import Connect
 from shared.kube.impersonation import Impersonated
 from shared.kube.resources import Resource
 from shared.kube.transport import CONNECTIONS, Headers, Meter, Transport
@@ -81,17 +81,19 @@ class Client:
         proof: Callable[[], Awaitable[None]] | None = None,
         connections: int = CONNECTIONS,
         meter: Meter | None = None,
+        connect: Connect | None = None,
     ) -> None:
         """`timeout` in seconds, for a whole request unless a call gives its own; waiting for one of the `connections`
         counts.
 
         `permit` is asked of each IP address before a connection to it is made; what it refuses raises NotAllowed.
-        `proof` comes before the first request; what it raises, that raises, and the next one proves anew.
+        `proof` comes before the first request; what it raises, that raises, and the next one proves anew. What
+        `connect` makes is taken in place of a connection to the server's address.
         """
         self.base = credentials.server.rstrip("/")
         self.timeout = timeout
-        self.place = _place(credentials)
-        self._transport = Transport(credentials, user_agent, permit, proof, connections, meter)
+        self.place = credentials.place
+        self._transport = Transport(credentials, user_agent, permit, proof, connections, meter, connect)
         self._most = MAX_BODY
         self._who: Headers = {}
         self.route: Route | None = None
@@ -373,12 +375,6 @@ class Client:
     def _decode(self, raw: bytes, type: type[T] | None) -> T:
         wanted: Any = type or dict
         return decode(raw, wanted, self.base)  # type: ignore[no-any-return]  # it is of the wanted type
-
-
-def _place(credentials: Credentials) -> str:
-    """A digest of where these credentials lead, and of whom that is by its authority; who we are there is not in it."""
-    where = (credentials.server.rstrip("/").lower().encode(), credentials.ca or b"", credentials.proxy.encode())
-    return hashlib.sha256(b"\0".join(where)).hexdigest()[:32]
 
 
 def _identity(obj: Mapping[str, Any]) -> tuple[str, str]:

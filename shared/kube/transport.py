@@ -15,7 +15,7 @@ from shared.kube.auth.plugin import Issued
 from shared.kube.auth.tls import tls_context
 from shared.kube.errors import TooLarge, Unreachable
 from shared.kube.http.connection import Connection
-from shared.kube.http.dial import Dialer, Proxy
+from shared.kube.http.dial import Connect, Dialer, Proxy
 from shared.kube.http.origin import Origin, split
 from shared.kube.http.pool import Pool
 
@@ -51,8 +51,10 @@ class Transport:
         proof: Callable[[], Awaitable[None]] | None = None,
         connections: int = CONNECTIONS,
         meter: Meter | None = None,
+        connect: Connect | None = None,
     ) -> None:
-        """`permit` is asked of each IP address before a connection to it is made; without it, all are permitted.
+        """`permit` is asked of each IP address before a connection to it is made; without it, all are permitted. What
+        `connect` makes is taken in place of all that.
 
         `proof` comes before everything else that is asked, until it raises nothing. At most `connections` requests go
         out at once, over all servers; streams have connections of their own, without a bound.
@@ -65,7 +67,7 @@ class Transport:
         self._token_file = _File(credentials.token_file) if credentials.token_file else None
         self._ca_file = _File(credentials.ca_file) if credentials.ca_file else None
         self._proxy = Proxy(credentials.proxy) if credentials.proxy else None
-        dialer = Dialer(server_name=credentials.tls_server_name, proxy=self._proxy, permit=permit)
+        dialer = Dialer(server_name=credentials.tls_server_name, proxy=self._proxy, permit=permit, connect=connect)
         self._pool = Pool(dialer, connections)
         self._tls: ssl.SSLContext | None = None
         self._tls_of: tuple[Issued, bytes | None] | None = None

@@ -7,6 +7,7 @@ from msgspec.structs import force_setattr
 
 from shared.aio.equals import first_equal
 from shared.api import Adoption, Taint, WorkspaceSelector
+from shared.broker.tunnel.subjects import tunnel_id
 from shared.model.refs import PlacementRef, id_of
 from shared.model.resources import Resources
 from shared.model.value import Value
@@ -95,6 +96,7 @@ class Target(Value, frozen=True, kw_only=True):
     cost_per_cpu_hour: float | None = None
     cost_per_gib_hour: float | None = None
     kubeconfig: KubeconfigRef | None = None
+    agent: bool = False  # whether an agent beside it carries its connections; else workers connect to it
     created: float = 0.0  # seconds since the epoch when the SyncTarget was made
     cluster: str = ""  # which cluster it is: the uid of its namespace kube-system; empty while that is not known
     duplicate: bool = False  # whether another SyncTarget holds the same cluster
@@ -112,6 +114,11 @@ class Target(Value, frozen=True, kw_only=True):
     def id(self) -> str:
         """`<workspace>/<name>`, unique over all workspaces; see `TargetRef`."""
         return id_of(self.workspace, self.name)
+
+    @property
+    def tunnel(self) -> str:
+        """The tunnel that its agent serves; empty where it has none."""
+        return tunnel_id(self.workspace, self.name, self.uid) if self.agent else ""
 
 
 class CustomScore(Value, frozen=True, kw_only=True):

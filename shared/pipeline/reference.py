@@ -14,6 +14,7 @@ from shared.broker.nats.permissions import Account, Right
 from shared.broker.nats.store import bucket_name
 from shared.broker.nats.streams import ADVISORIES
 from shared.broker.subjects import covers
+from shared.broker.tunnel import subjects
 from shared.model.asking import (
     AcceptedData,
     DecideRequest,
@@ -24,7 +25,7 @@ from shared.model.asking import (
 )
 from shared.model.events import EVENTS, EventData, type_of
 from shared.model.words import VERBS, Verb
-from shared.pipeline import topology
+from shared.pipeline import topology, tunnels
 from shared.pipeline.buckets import BUCKETS
 from shared.pipeline.events import EVENTS_STREAM, EVENTS_SUBJECT
 from shared.pipeline.messages import MESSAGES, PIPELINE, Message
@@ -72,6 +73,7 @@ def subjects_page(workers: Iterable[Worker]) -> str:
         _questions(workers, everybody),
         _within_accounts(everybody),
         _among_copies(everybody),
+        _tunnels(everybody),
     )
     return "\n".join(sections)
 
@@ -236,6 +238,19 @@ def _among_copies(everybody: Sequence[Account]) -> str:
     ]
     text = "Messages in hand, which one copy of a worker hands on to another, within the account; stored nowhere."
     return _section("Handed on among copies", text, ("subject", "account"), rows)
+
+
+def _tunnels(everybody: Sequence[Account]) -> str:
+    opens = _names(each for each in everybody if granted(each, tunnels.opening()))
+    agent = "the agent of that tunnel"
+    rows = [
+        (f"`{subjects.opening('<tunnel>')}`", "A stream is asked for", opens, f"{agent}, one copy"),
+        (f"`{subjects.looking('<tunnel>', '<copy>')}`", "Whether a copy is there, and has these streams", opens, agent),
+        (f"`{subjects.upward('<tunnel>', '<copy>')}`", "Frames of streams, to the target", opens, agent),
+        (f"`{subjects.downward('<tunnel>', '<copy>')}`", "Frames of streams, from the target", agent, opens),
+    ]
+    text = "Byte streams to targets that nobody can connect to ([pull.md](../pull.md)): what they carry is TLS."
+    return _section("Tunnels", text, ("subject", "what for", "may publish", "may hear"), rows)
 
 
 def _key(kind: type[Message]) -> str:

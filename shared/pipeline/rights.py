@@ -6,8 +6,9 @@ from shared.broker.dead import DEAD_STREAM
 from shared.broker.nats import permissions
 from shared.broker.nats.handing import COPIES
 from shared.broker.nats.permissions import Account, Right
-from shared.pipeline import events, topology
+from shared.pipeline import events, topology, tunnels
 from shared.pipeline.messages import PIPELINE, Message
+from shared.pipeline.tunnels import TunnelUser
 from shared.pipeline.worker import Worker
 
 OPERATOR = Account(
@@ -17,11 +18,11 @@ OPERATOR = Account(
 )
 
 
-def accounts(workers: Iterable[Worker]) -> tuple[Account, ...]:
-    """The accounts of some workers and of people; the administrator has the broker's own."""
+def accounts(workers: Iterable[Worker], agents: tuple[TunnelUser, ...] = ()) -> tuple[Account, ...]:
+    """The accounts of some workers, of people, and of agents beside targets; the administrator has the broker's own."""
     workers = tuple(workers)
     answering = {each.about: worker.name for worker in workers for each in worker.answerers}
-    return (*(account(worker, answering) for worker in workers), OPERATOR)
+    return (*(account(worker, answering) for worker in workers), OPERATOR, tunnels.account_of(agents))
 
 
 def account(worker: Worker, answering: Mapping[type[Message], str]) -> Account:
@@ -46,6 +47,8 @@ def account(worker: Worker, answering: Mapping[type[Message], str]) -> Account:
         rights += permissions.writing(bucket)
     for kind in worker.questions:
         rights += permissions.asking(kind.asked_on(), answering[kind])
+    if worker.tunnels:
+        rights += tunnels.opening()
     rights += permissions.payloads()
     rights += permissions.looking(topology.PIPELINE_STREAM)
     rights += permissions.looking(events.EVENTS_STREAM)
@@ -56,6 +59,7 @@ def account(worker: Worker, answering: Mapping[type[Message], str]) -> Account:
         rights=tuple(rights),
         own=(*worker.asks, *worker.replies),
         among=_handing_on(worker),
+        hears=(tunnels.hearing(),) if worker.tunnels else (),
         serves=(*(each.about.asked_on() for each in worker.answerers), *(each.subject for each in worker.endpoints)),
     )
 
@@ -82,6 +86,7 @@ def _summary(worker: Worker) -> str:
         "serves": [each.name for each in worker.endpoints],
         "asks about": [kind.stage for kind in worker.questions],
         "reads": [bucket.name for bucket in topology.buckets(worker)],
+        "opens": ["streams through tunnels"] if worker.tunnels else [],
         "writes": [bucket.name for bucket in topology.owned(worker)],
     }
     return "; ".join(f"{verb} {', '.join(names)}" for verb, names in told.items() if names)

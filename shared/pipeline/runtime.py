@@ -10,6 +10,7 @@ from shared.broker.bus import Bus
 from shared.broker.claims import send
 from shared.broker.store import Bucket, Store
 from shared.broker.table import Table, View
+from shared.broker.tunnel.caller import Tunnels
 from shared.model.copy import Copy
 from shared.pipeline import topology
 from shared.pipeline.copies import Copies
@@ -50,6 +51,8 @@ class Runtime:
         self._tasks = tasks
         self._teller = Teller(bus)
         self._buckets = buckets
+        self.tunnels = Tunnels(bus)
+        """The ways to targets whose connections an agent carries; for workers that declare `tunnels`."""
         self.copies: Copies | None = None
         """Those of the worker, if it declares a bucket for them; they are there before it opens."""
         self.views: dict[str, View[Any]] = {}
@@ -110,3 +113,4 @@ class Runtime:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self.tunnels.close()

@@ -135,7 +135,7 @@ class Worker:
     asks others than the broker. `questions`: the messages about which it asks those who answer. `facts`: what it states
     in events alone, and no function returns. `tells`: subjects outside the pipeline that it publishes on. `replies`:
     subjects of its own account on which it answers. `recalls`: messages of its own of which it asks which is the last.
-    What a worker may do in NATS is derived from all this.
+    `tunnels`: it reaches targets, some of them over the bus. What a worker may do in NATS is derived from all this.
     """
 
     name: str
@@ -150,6 +150,7 @@ class Worker:
     tells: tuple[str, ...] = ()
     replies: tuple[str, ...] = ()
     recalls: tuple[type[Message], ...] = ()
+    tunnels: bool = False
     handlers: list[Handler] = field(default_factory=list)
     receivers: list[Receiver] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)

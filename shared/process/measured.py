@@ -70,6 +70,28 @@ LONGEST_WAITS = Metric(
 )
 MISSING = Metric(name="moorage.nats.missing", help="Streams, consumers and buckets that a worker needs and misses.")
 
+# Tunnels
+TUNNEL_STREAMS = Metric(
+    name="moorage.tunnel.connections",
+    help="Connections that are carried over NATS.",
+    shown_by="tunnel",
+)
+TUNNEL_BYTES = Metric(
+    name="moorage.tunnel.bytes",
+    help="Bytes that were carried.",
+    unit="By",
+    kind="counter",
+    shown_by="tunnel",
+    labels={"direction": "`sent` (to workers), `received`"},
+)
+TUNNEL_OPENED = Metric(
+    name="moorage.tunnel.opened",
+    help="Connections that workers asked for.",
+    kind="counter",
+    shown_by="tunnel",
+    labels={"outcome": "`opened`, `unreachable` (the API server), `full` (there are as many as may be)"},
+)
+
 # Placements
 ROUNDS = CounterMetric(
     name="moorage.rounds",
@@ -185,6 +207,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     ROUNDS, DECISIONS, DECIDE, READY, PLACEMENTS, UNDECIDED, BINDINGS, CONFLICTS, OUTDATED,
     TARGETS, LOST_FOR, RESERVED, BRAKE, STRAYS,
     REQUESTED, WATCHES, RULES, REFUSALS,
+    TUNNEL_STREAMS, TUNNEL_BYTES, TUNNEL_OPENED,
 )  # fmt: skip
 """All of them, in the order of the reference."""
 

@@ -21,6 +21,17 @@ S = TypeVar("S", bound="NatsSettings")
 ENV_PREFIX = "MOORAGE_"
 SECRET = {"secret": True}
 
+HealthHost = Annotated[str, Meta(description="Address of /healthz, /readyz and /metrics.")]
+HealthPort = Annotated[
+    int, Meta(description="Port that they are served on; 0 takes a free one, -1 serves none.", ge=-1, le=65535)
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], Meta(description="The least severe log line that is written.")
+]
+LogFormat = Annotated[
+    Literal["auto", "json", "text"], Meta(description="auto: text on a terminal, JSON lines elsewhere.")
+]
+
 
 class SettingsError(ValueError):
     """A setting that cannot be used; says which, where it came from, and what is wrong."""
@@ -87,11 +98,8 @@ class Settings(ProvisionSettings, frozen=True, kw_only=True):
     provision: Annotated[
         bool, Meta(description="Create or update streams, consumers and buckets at start (else they must be there).")
     ] = True
-    health_host: Annotated[str, Meta(description="Address of /healthz, /readyz and /metrics.")] = "127.0.0.1"
-    health_port: Annotated[
-        int,
-        Meta(description="Port that they are served on; 0 takes a free one, -1 serves none.", ge=-1, le=65535),
-    ] = 0
+    health_host: HealthHost = "127.0.0.1"
+    health_port: HealthPort = 0
     drain_seconds: Annotated[
         float,
         Meta(description="How long work in hand may take to finish after SIGTERM before it is left to others.", ge=0),
@@ -107,12 +115,8 @@ class Settings(ProvisionSettings, frozen=True, kw_only=True):
             " endpoint; empty: nowhere. `moorage trace` reads them."
         ),
     ] = ""
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="The least severe log line that is written.")
-    ] = "info"
-    log_format: Annotated[
-        Literal["auto", "json", "text"], Meta(description="auto: text on a terminal, JSON lines elsewhere.")
-    ] = "auto"
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
 
 
 class HubSettings(Settings, frozen=True, kw_only=True):

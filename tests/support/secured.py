@@ -17,6 +17,7 @@ from shared.pipeline import topology
 from shared.pipeline.buckets import BUCKETS
 from shared.pipeline.rights import accounts
 from shared.pipeline.tenants import Tenant, account_of
+from shared.pipeline.tunnels import TunnelUser
 
 
 @dataclass
@@ -58,11 +59,11 @@ async def provision(admin: NatsClient) -> None:
 
 
 @asynccontextmanager
-async def secured(folder: Path, *tenants: Tenant) -> AsyncIterator[Secured]:
-    """The server, provisioned, within the block; with accounts of these tenants."""
-    found = (*accounts(load_all()), *map(account_of, tenants))
+async def secured(folder: Path, *tenants: Tenant, agents: tuple[TunnelUser, ...] = ()) -> AsyncIterator[Secured]:
+    """The server, provisioned, within the block; with accounts of these tenants, and users of these agents."""
+    found = (*accounts(load_all(), agents), *map(account_of, tenants))
     seeds = folder / "seeds"
-    keys = keys_in(seeds, (ADMIN, *(account.name for account in found)))
+    keys = keys_in(seeds, (ADMIN, *(name for account in found for name in account.user_names)))
     config = {"accounts": configuration(found, keys)}
     async with NatsServer(folder / "nats", config=config) as server:
         nats = Secured(server, seeds)

@@ -1,6 +1,7 @@
 """`moorage cluster`: what a platform engineer does with clusters. docs/clusters.md shows it.
 
 join, leave        offer a cluster, and no more; rotate gives the account in it another token
+agent              what runs beside a cluster that nobody can connect to (agent.yaml)
 list, describe     what is on offer, and what runs in one
 allow              who may use one
 cordon, uncordon   whether it takes anything new
@@ -28,6 +29,7 @@ COMMANDS = {
     "uncordon": "have a cluster take placements again, after cordon or drain",
     "drain": "have all placements leave a cluster, each once it runs elsewhere",
     "rotate": "another token for the account in a cluster, without a gap",
+    "agent": "manifests of the agent beside a cluster that nobody can connect to",
 }
 """The modules of this folder that are commands, with a line each, in the order of the help text."""
 

@@ -33,6 +33,7 @@ async def run(args: argparse.Namespace) -> None:
         ("labels", ", ".join(f"{key}={value}" for key, value in sorted(row.labels.items())) or "-"),
         ("kubernetes", row.kubernetes_version or "-"),
         ("cluster", row.cluster_uid or "-"),
+        *([("tunnel", row.tunnel), ("agent", picture.agent(found))] if row.tunnel else []),
         ("age", picture.age(row.created, time.time())),
         ("allowed", ", ".join(users) or "nobody, by `moorage cluster allow`"),
     ]

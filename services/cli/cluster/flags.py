@@ -35,6 +35,11 @@ Exit codes: 0 it is Ready; 1 it is refused, or not Ready within --timeout; 2 the
         "--server", default="", metavar="URL", help="where workers reach the cluster (default: as that file says)"
     )
     parser.add_argument(
+        "--agent",
+        action="store_true",
+        help="workers cannot connect to it: an agent beside it carries their connections over NATS (docs/pull.md)",
+    )
+    parser.add_argument(
         "--label", action="append", default=[], metavar="KEY=VALUE", help="label of the cluster; repeatable"
     )
     parser.add_argument(
@@ -214,6 +219,30 @@ Exit codes: 0 done; 1 not done, and the token so far still works; 2 the command 
     _add_hub(parser)
 
 
+def _agent(parser: argparse.ArgumentParser) -> None:
+    parser.description = """\
+Print the manifests of the agent beside a cluster that was joined with --agent: a Deployment, the Secret with the seed
+by which it is known to NATS, a PodDisruptionBudget and a NetworkPolicy. It has no account in the cluster.
+
+  moorage nats permissions --seeds keys --tunnel north-1=ID > permissions.conf
+  moorage cluster agent north-1 --nkey keys/tunnel-north-1.nk --nats-url tls://nats.example:4222 | kubectl apply -f -
+
+Exit codes: 0 printed; 1 there is no such cluster, or it needs none; 2 the command line or a file cannot be used.
+"""
+    parser.add_argument("name", metavar="NAME", help="name of the cluster")
+    parser.add_argument(
+        "--nkey",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="seed of the agent's user in NATS, as made with --tunnel",
+    )
+    parser.add_argument("--nats-url", required=True, metavar="URL", help="where the agent reaches NATS, or a leaf node")
+    parser.add_argument("--nats-ca", type=Path, metavar="FILE", help="certificate authority of NATS")
+    parser.add_argument("--image", default="", metavar="IMAGE", help="image to run (default: moorage, in this version)")
+    _add_hub(parser)
+
+
 def _add_hub(parser: argparse.ArgumentParser) -> None:
     """The flags that say which hub, and which workspace of it."""
     add_hub_argument(parser)
@@ -235,4 +264,5 @@ FLAGS: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {
     "uncordon": _uncordon,
     "drain": _drain,
     "rotate": _rotate,
+    "agent": _agent,
 }

@@ -15,6 +15,7 @@ from services.cli.support import offering
 from services.cli.support.errors import CommandError, UsageError
 from services.cli.support.output import note
 from shared.api import get_condition
+from shared.broker.tunnel.subjects import tunnel_id
 from shared.hub.names import SYSTEM_NAMESPACE
 from shared.hub.resources import SYNCTARGETS
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, NAMESPACES, SECRETS
@@ -34,13 +35,16 @@ DUPLICATE = "DuplicateCluster"
 async def run(args: argparse.Namespace) -> None:
     """Join it, or print what would be applied."""
     labels = dict(map(_label, args.label))
+    spec: dict[str, Any] = {"agent": {}} if args.agent else {}
     parts = account.account(args.resource, keep_namespaces=args.keep_namespaces)
     found = target.credentials(args.cluster_kubeconfig, args.cluster_context)
+    if args.agent:
+        _check_for_agent(found)
     async with opened(args) as hub, target.client(found) as cluster:
         uid = await target.identity(cluster)
         await _refuse_others(hub, args.name, uid)
         rights = await _rights(hub, args)
-        offer = [offering.namespace(), offering.sync_target(args.name, labels), *rights]
+        offer = [offering.namespace(), offering.sync_target(args.name, labels, **spec), *rights]
         if args.dry_run:
             sys.stdout.write(_shown(args.name, parts, offer))
             return
@@ -54,7 +58,9 @@ async def run(args: argparse.Namespace) -> None:
         note(f"the hub has its kubeconfig in the Secret {SYSTEM_NAMESPACE}/{offering.secret_name(args.name)}")
         if not rights and not await subjects(hub, args.name):
             note(f"nobody may use it yet: moorage cluster allow {args.name} --group GROUP")
-        if not args.no_wait:
+        if args.agent:
+            await _say_how_to_run_the_agent(hub, args.name)
+        elif not args.no_wait:
             await _until_ready(hub, args.name, args.timeout)
     sys.stdout.write(f"{hub.named(args.name)} has joined\n")
 
@@ -75,6 +81,26 @@ def _kubeconfig(found: "Credentials", token: str, server: str) -> bytes:
 
     load_kubeconfig(content + b"\n")  # as workers read it: raises ConfigError here rather than there
     return content
+
+
+def _check_for_agent(found: "Credentials") -> None:
+    """Raises CommandError for a cluster whose server does not prove who it is."""
+    from shared.hub.targets import check_for_tunnel
+    from shared.kube.errors import NotAllowed
+
+    try:
+        check_for_tunnel(found)
+    except NotAllowed as error:
+        raise CommandError(str(error)) from None
+
+
+async def _say_how_to_run_the_agent(hub: ClusterHub, name: str) -> None:
+    found = await hub.target(name)
+    tunnel = tunnel_id(hub.workspace, name, found.metadata.uid)
+    note(
+        f"its tunnel is {tunnel}; what is left to do: have NATS know its agent (moorage nats permissions --tunnel "
+        f"{name}={tunnel}), and run that beside the cluster (moorage cluster agent {name})"
+    )
 
 
 async def _refuse_others(hub: ClusterHub, name: str, uid: str) -> None:

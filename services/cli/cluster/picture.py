@@ -7,7 +7,8 @@ import msgspec
 
 from services.cli.cluster.facts import Occupant, readiness
 from services.cli.support.output import amount
-from shared.api import SyncTarget, Taint
+from shared.api import SyncTarget, Taint, get_condition
+from shared.broker.tunnel.subjects import tunnel_id
 from shared.hub.names import DRAIN_TAINT
 from shared.kube.quantity import parse_quantity
 from shared.kube.times import seconds
@@ -36,6 +37,7 @@ class ClusterRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     kubernetes_version: str
     cluster_uid: str
     created: str
+    tunnel: str = ""  # that of its agent; empty where workers connect to it
 
 
 def scheduling(target: SyncTarget) -> str:
@@ -65,7 +67,16 @@ def row(workspace: str, target: SyncTarget, placed: Iterable[Occupant]) -> Clust
         kubernetes_version=status.kubernetes_version,
         cluster_uid=status.cluster_uid,
         created=target.metadata.creation_timestamp or "",
+        tunnel=tunnel_id(workspace, target.metadata.name, target.metadata.uid) if target.spec.agent is not None else "",
     )
+
+
+def agent(target: SyncTarget) -> str:
+    """Whether the agent of a target answers, as discovery found."""
+    found = get_condition(target.status.conditions, "Reachable")
+    if found is None:
+        return "nobody has looked for it yet"
+    return "answers" if found.status == "True" else found.message or found.reason
 
 
 def table(rows: Sequence[ClusterRow], now: float, *, workspaces: bool) -> list[list[str]]:

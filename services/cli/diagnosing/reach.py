@@ -23,7 +23,8 @@ async def examine(clients: TargetClients, targets: Sequence[Target]) -> Checkup:
 
     async def ask(target: Target) -> FoundFault | None:
         where = f"target {target.id.removeprefix('/')}"
-        if clients.leads_to(target) and (fault := await reached(target, where)):
+        # Only workers speak with agents: what discovery found says whether one answers.
+        if not target.agent and clients.leads_to(target) and (fault := await reached(target, where)):
             return fault
         if target.ready:
             return None

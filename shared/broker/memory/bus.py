@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from shared.broker.bus import (
     ID_HEADER,
@@ -42,20 +42,13 @@ from shared.broker.dead import (
     replay_id,
     replay_to,
 )
+from shared.broker.memory.listening import MemoryListening, Told
 from shared.broker.memory.stream import MemoryStream, Stored
 from shared.broker.services import Questions, answered
 from shared.broker.subjects import check_subject, covers
 from shared.broker.window import Window
 
 log = logging.getLogger("moorage.bus")
-
-
-class Told(NamedTuple):
-    """What was published to whoever listens; in memory nobody does, so that it is kept for tests to look at."""
-
-    subject: str
-    payload: bytes
-    headers: Mapping[str, str]
 
 
 class MemoryConsumer:
@@ -141,6 +134,7 @@ class MemoryBroker:
         self.blobs: dict[str, bytes] = {}
         self.services: list[MemoryService] = []
         self.told: deque[Told] = deque(maxlen=1000)
+        self.listening: list[MemoryListening] = []
 
     def wake(self) -> None:
         """Deliver whatever is due."""
@@ -328,6 +322,12 @@ class MemoryBus(Bus):
         if not self._open:
             raise BusError("the connection was closed")
         self.broker.told.append(Told(check_subject(subject), payload, headers or {}))
+        for each in self.broker.listening:
+            if covers(each.subject, subject):
+                asyncio.get_running_loop().call_soon(each.take, Asked(subject, payload, headers or {}))
+
+    async def listen(self, subject: str, take: Callable[[Asked], None], _missed: Callable[[], None]) -> MemoryListening:
+        return MemoryListening(self.broker.listening, subject, take)
 
     async def consume(
         self,

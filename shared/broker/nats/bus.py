@@ -41,6 +41,7 @@ from shared.broker.nats.blobs import CONFIG as BLOBS_CONFIG
 from shared.broker.nats.blobs import Blobs
 from shared.broker.nats.client import NatsClient
 from shared.broker.nats.handing import Handing, NatsDelivery
+from shared.broker.nats.listening import NatsListening
 from shared.broker.nats.options import NatsOptions
 from shared.broker.nats.pull import Pull, PullSettings
 from shared.broker.nats.services import NatsService, check_size
@@ -191,6 +192,11 @@ class NatsBus(Bus):
     async def tell(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> None:
         self._check(subject, payload)
         await self.client.send(subject, payload, headers=headers)
+
+    async def listen(self, subject: str, take: Callable[[Asked], None], missed: Callable[[], None]) -> NatsListening:
+        listening = NatsListening(self.client, subject, take, missed)
+        await listening.start()
+        return listening
 
     def _check(self, subject: str, payload: bytes) -> None:
         check_subject(subject)

@@ -51,10 +51,18 @@ class Heard(msgspec.Struct, frozen=True, order=True):
     local: str
 
 
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several users of an account, with rights of its own in it; it may answer what it is asked there."""
+
+    name: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """An account with one user. `own`: subjects that are used within the account alone; `among`: such that its copies
-    both send to and listen on. `serves`: those on which it answers the accounts that have a right to ask it. `hears`:
-    what it may subscribe to.
+    """An account with one user, or with these `users`. `own`: subjects that are used within the account alone; `among`:
+    such that its copies both send to and listen on. `serves`: those on which it answers the accounts that have a right
+    to ask it. `hears`: what it may subscribe to.
     """
 
     name: str
@@ -64,6 +72,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     serves: tuple[str, ...] = ()
     among: tuple[str, ...] = ()
     hears: tuple[Heard, ...] = ()
+    users: tuple[User, ...] | None = None
+
+    @property
+    def user_names(self) -> tuple[str, ...]:
+        """Whose keys it takes."""
+        return (self.name,) if self.users is None else tuple(each.name for each in self.users)
 
 
 def publishing(subject: str) -> tuple[Right, ...]:
@@ -153,7 +167,7 @@ def replaying(subject: str) -> tuple[Right, ...]:
 
 
 def configuration(accounts: Sequence[Account], keys: Mapping[str, str]) -> dict[str, Any]:
-    """The accounts as nats-server's configuration has them; `keys` are the public nkeys, by the names of the accounts.
+    """The accounts as nats-server's configuration has them; `keys` are the public nkeys, by the names of the users.
 
     The administrator, whose key is that of `admin`, is in the broker's account and may do everything there.
     """
@@ -169,7 +183,7 @@ def configuration(accounts: Sequence[Account], keys: Mapping[str, str]) -> dict[
             told = {"stream": heard.subject, "accounts": [account_name(account.name)]}
             exports.setdefault(heard.of, []).append(told)
     broker = {"jetstream": "enabled", "users": [{"nkey": keys["admin"]}], "exports": exports.get("", [])}
-    others = {account_name(each.name): _account(each, keys[each.name], exports.get(each.name)) for each in accounts}
+    others = {account_name(each.name): _account(each, keys, exports.get(each.name)) for each in accounts}
     return {BROKER: broker, **others}
 
 
@@ -182,7 +196,9 @@ def account_name(name: str) -> str:
     return f"{BROKER}-{name}" if name else BROKER
 
 
-def _account(account: Account, key: str, exports: list[dict[str, Any]] | None) -> dict[str, Any]:
+def _account(account: Account, keys: Mapping[str, str], exports: list[dict[str, Any]] | None) -> dict[str, Any]:
+    if account.users is not None:
+        return {"users": [_user(each, keys[each.name]) for each in account.users], "exports": exports or []}
     permissions: dict[str, Any] = {
         "publish": _only((*_local(account.rights), *account.own, *account.among)),
         "subscribe": _only((INBOXES, *account.serves, *account.among, *(each.local for each in account.hears))),
@@ -197,11 +213,19 @@ def _account(account: Account, key: str, exports: list[dict[str, Any]] | None) -
         for right in account.rights
     ]
     imports += [
-        {"stream": {"account": account_name(each.of), "subject": each.subject}, "to": each.local}
+        {
+            "stream": {"account": account_name(each.of), "subject": each.subject},
+            **({"to": each.local} if each.local != each.subject else {}),
+        }
         for each in account.hears
     ]
-    user = {"nkey": key, "permissions": permissions}
+    user = {"nkey": keys[account.name], "permissions": permissions}
     return {"users": [user], "imports": imports, **({"exports": exports} if exports else {})}
+
+
+def _user(user: User, key: str) -> dict[str, Any]:
+    permissions = {"publish": _only(user.publish), "subscribe": _only(user.subscribe), "allow_responses": True}
+    return {"nkey": key, "permissions": permissions}
 
 
 def _only(subjects: Iterable[str]) -> dict[str, list[str]]:

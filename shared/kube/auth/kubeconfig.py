@@ -4,6 +4,7 @@ Static credentials are read here. What needs a program or an identity provider i
 """
 
 import base64
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -42,6 +43,12 @@ class Credentials:
     proxy: str = ""
     namespace: str = "default"
     plugin: Issuer | None = None
+
+    @property
+    def place(self) -> str:
+        """A digest of where these lead, and of whom that is by its authority; who we are there is not in it."""
+        where = (self.server.rstrip("/").lower().encode(), self.ca or b"", self.proxy.encode())
+        return hashlib.sha256(b"\0".join(where)).hexdigest()[:32]
 
     def __repr__(self) -> str:
         kinds = {

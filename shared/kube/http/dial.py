@@ -5,7 +5,7 @@ import base64
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +15,8 @@ from shared.kube.http.failures import why
 from shared.kube.http.origin import Origin, origin
 
 AddressInfo: TypeAlias = tuple[int, int, int, str, Any]
+Connect: TypeAlias = Callable[[], Awaitable[socket.socket]]
+"""Makes a connected socket that does not block. Raises KubeError or OSError."""
 
 _NEXT_ADDRESS: Final = 0.25  # seconds after which the next address is tried too (RFC 8305)
 _LONGEST_HEAD: Final = 16 << 10  # bytes of a proxy's answer
@@ -33,8 +35,18 @@ class Proxy:
 class Dialer:
     """Makes connections, through a proxy if there is one, only to addresses that `permit` allows."""
 
-    def __init__(self, *, server_name: str, proxy: Proxy | None, permit: Callable[[str], bool] | None) -> None:
-        """`server_name` is whose certificate a server has to show; if it is empty, that of its host."""
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        proxy: Proxy | None,
+        permit: Callable[[str], bool] | None,
+        connect: Connect | None = None,
+    ) -> None:
+        """`server_name` is whose certificate a server has to show; if it is empty, that of its host. What `connect`
+        makes is taken in place of a connection to an address; TLS goes over it all the same.
+        """
+        self._connect_otherwise = connect
         self._server_name = server_name
         self._proxy = proxy
         self._permit = permit
@@ -72,6 +84,8 @@ class Dialer:
         return connection
 
     async def _connect(self, to: Origin) -> socket.socket:
+        if self._connect_otherwise is not None:
+            return await self._connect_otherwise()
         infos: Sequence[AddressInfo] = await asyncio.get_running_loop().getaddrinfo(
             to.host, to.port, type=socket.SOCK_STREAM
         )

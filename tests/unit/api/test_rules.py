@@ -60,10 +60,7 @@ CASES = {
         ({"effect": "NoExecute", "tolerationSeconds": 1}, {"effect": "NoSchedule", "tolerationSeconds": 1}),
         ({"operator": "Gt", "key": "a", "value": "-7"}, {"operator": "Lt", "key": "a", "value": "07"}),
     ],
-    SyncTargetSpec: [
-        ({"agent": {}}, {"agent": {}, "kubeconfigSecretRef": {}}),
-        ({"clusterProfileRef": {}}, {"clusterProfileRef": {}, "kubeconfigSecretRef": {}}),
-    ],
+    SyncTargetSpec: [({"agent": {}, "kubeconfigSecretRef": {}}, {"clusterProfileRef": {}, "agent": {}})],
     PlacementPolicySpec: [
         ({"providers": ["root:p"]}, {}),
     ],

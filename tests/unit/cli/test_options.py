@@ -30,6 +30,7 @@ SILENT = {
     "cluster cordon": "does, and says so in lines",
     "cluster uncordon": "does, and says so in lines",
     "cluster rotate": "does, and says so in lines",
+    "cluster agent": "manifests for kubectl",
     "force": "does, and says so in a line",
     "exclude": "does, and says so in a line",
     "unforce": "does, and says so in a line",

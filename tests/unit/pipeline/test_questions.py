@@ -139,7 +139,7 @@ def test_what_is_asked_about_must_be_answered_by_somebody():
 
 def test_who_may_ask_whom_is_derived_from_the_declarations():
     asking = Worker("asking", "Asks", settings=Settings, open=nothing, questions=(Requested,))
-    toy, asker, _ = accounts([a_worker(), asking])
+    toy, asker, *_ = accounts([a_worker(), asking])
     assert toy.serves == ("moorage.questions.requested",)
     assert [(right.subject, right.of) for right in asker.rights if right.of] == [("moorage.questions.requested", "toy")]
     assert not [right for right in toy.rights if right.of]
