@@ -18,7 +18,7 @@ from shared.hub.resources import BINDINGS, CLUSTER_REQUESTS, DECISIONS, PLACEMEN
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.quantity import parse_quantity
-from shared.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, SERVICES, Resource
+from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, CONFIGMAPS, DEPLOYMENTS, EVENTS, SERVICES, Resource
 from tests.e2e.entitling import SYSTEM, entitle, offer
 from tests.e2e.system import until
 from tests.support import apiserver, kubelets, perimeter, servers
@@ -54,6 +54,7 @@ BRISK = {
     "MOORAGE_LOST_AFTER_SECONDS": "2",
     "MOORAGE_RESYNC_SECONDS": "5",
     "MOORAGE_CAPACITY_INTERVAL_SECONDS": "5",
+    "MOORAGE_PREEMPTION": "true",
 }
 
 
@@ -332,3 +333,32 @@ def config_map(name: str) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": NAMESPACE},
         "data": {"greeting": "hello"},
     }
+
+
+async def test_one_leaves_for_one_of_higher_priority_where_the_owner_of_the_cluster_lets_its_requester(hub: Hub):
+    rbac = "rbac.authorization.k8s.io"
+    rule = {"apiGroups": ["placement.moorage.io"], "resources": ["synctargets"], "verbs": ["preempt"]}
+    role = {"kind": "ClusterRole", "metadata": {"name": "preempt"}, "rules": [{**rule, "resourceNames": ["north"]}]}
+    await hub.admin.create(CLUSTERROLES, {"apiVersion": f"{rbac}/v1", **role})
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "preempt"},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "preempt"},
+        "subjects": [{"apiGroup": rbac, "kind": "User", "name": "alice"}],
+    }
+    await hub.admin.create(CLUSTERROLEBINDINGS, binding)
+    only = {"targets": {"names": ["north"]}}
+    await hub.alice.create(DEPLOYMENTS, deployment("report", cpu="5"))
+    await hub.alice.create(PLACEMENTS, placement("report", **only))
+    await hub.ready("report")
+    urgent = {"priority": 100, "preemptionPolicy": "PreemptLowerPriority", **only}
+    await hub.alice.create(DEPLOYMENTS, deployment("till", cpu="4"))
+    await hub.alice.create(PLACEMENTS, placement("till", **urgent))
+    await hub.ready("till")
+    assert await hub.placed("report") == []
+    told = condition(await hub.status("report"), "Preempted")
+    assert told["message"] == "It has to leave north for placement till, of higher priority."
+    await hub.alice.delete(PLACEMENTS, "till", NAMESPACE)
+    await hub.ready("report")
+    await hub.alice.delete(PLACEMENTS, "report", NAMESPACE)

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from services import PIPELINE
-from shared.hub.resources import PLACEMENTS
-from shared.kube.resources import DEPLOYMENTS, EVENTS, Resource
+from shared.broker.nats.connection import connect
+from shared.hub.resources import DECISIONS, PLACEMENTS
+from shared.kube.resources import DEPLOYMENTS, EVENTS, NAMESPACES, Resource
+from shared.process.settings import Settings
 from tests.e2e.system import System, running_system, until
-from tests.support import worlds
+from tests.e2e.test_decide import decide
+from tests.support import manifests, worlds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
 
@@ -90,20 +93,56 @@ async def test_one_leaves_for_one_of_higher_priority_and_comes_back_when_there_i
         )
 
 
-async def test_nobody_leaves_where_that_is_not_switched_on_or_the_owner_does_not_let_them(tmp_path: Path) -> None:
+async def test_nobody_leaves_before_the_owner_lets_them_and_strangers_learn_no_names(tmp_path: Path) -> None:
+    beside = "beside"
     async with running_system(tmp_path, worlds.world(1, cpu="1"), env=ON) as system:
-        await system.place_app("old", cpu="700m")
-        await ready(system, "old")
+        await system.user.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": beside}})
+        await system.user.create(DEPLOYMENTS, worlds.deployment("secret", namespace=beside, cpu="700m"))
+        spec = {"targets": {"count": {"min": 1}}}
+        await system.user.create(PLACEMENTS, manifests.placement("secret", namespace=beside, **spec))
+
+        async def secret() -> dict[str, Any]:
+            return (await system.user.get(PLACEMENTS, "secret", beside)).get("status") or {}
+
+        async def has(phase: str) -> None:
+            await until(secret, f"it is {phase}", holds=lambda found: found.get("phase") == phase, within=WITHIN)
+
+        await has("Ready")
         await system.place_app("urgent", cpu="600m", **URGENT)
 
         async def said() -> str:
             return str((await condition(system, "urgent", "Scheduled")).get("reason"))
 
         await until(said, "urgent is refused", holds=lambda found: found == "NoFeasibleTarget")
-        assert await system.ready("old")
+        await has("Ready")
         await let_preempt(system, "cluster-000")  # the owner does, of this one
         await ready(system, "urgent")
-        assert await system.placed("old") == []
+        assert await system.placed("secret") == []
+        await has("Unschedulable")
+        assert "for another placement, of higher priority." in str(await secret())
+        assert "urgent" not in str(await secret())
+        for kind in (PLACEMENTS, DECISIONS, EVENTS):
+            assert "secret" not in str((await system.user.list(kind, worlds.NAMESPACE)).items)
+
+
+async def test_what_would_be_decided_says_so_and_nobody_leaves_for_that(tmp_path: Path) -> None:
+    async with running_system(tmp_path, worlds.world(1, cpu="1"), env=ON) as system:
+        await let_preempt(system)
+        await system.place_app("old", cpu="700m")
+        await ready(system, "old")
+        bus, _ = await connect("publisher", Settings(nats_url=system.place.nats))
+        asked = {
+            "placement": worlds.placement("urgent", **URGENT),
+            "objects": [worlds.deployment("urgent", cpu="600m")],
+        }
+
+        async def answered() -> str:
+            return str(((await decide(bus, asked)).get("refusal") or {}).get("message"))
+
+        await until(answered, "it would preempt", holds=lambda found: "1 placement of lower priority has to" in found)
+        assert len(await system.reservations()) == 1
+        assert await system.ready("old")
+        await bus.close()
 
 
 def cores(deployment: dict[str, Any]) -> float:
