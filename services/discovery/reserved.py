@@ -37,12 +37,13 @@ class Reserved:
         return {each.placement for each in self._of(target)} if self._known else None
 
     def occupancy(self, target: str) -> Occupancy | None:
-        """What is reserved in a target, by its id; None while that is not known. A hold is no placement."""
+        """What is reserved in a target, by its id; None while that is not known. A hold is no placement, and
+        what is held of the room of others that have to leave is not taken twice."""
         if not self._known:
             return None
         held = self._of(target)
         placements = {each.placement for each in held if not each.until}
-        return Occupancy(len(placements), add(*(each.resources for each in held)))
+        return Occupancy(len(placements), add(*(each.resources for each in held if not each.victims)))
 
     @property
     def _known(self) -> bool:

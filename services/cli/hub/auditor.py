@@ -66,8 +66,9 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True):
 
 def audit(evidence: Evidence) -> list[Discrepancy]:
     """All findings, the gravest kind first."""
+    reserved = {place: each.resources for place, each in evidence.reserved.items() if not each.victims}
     return [
-        *_beyond_room("OverReserved", evidence, {place: each.resources for place, each in evidence.reserved.items()}),
+        *_beyond_room("OverReserved", evidence, reserved),  # nothing runs for one that others have to leave for
         *_beyond_room("OverApplied", evidence, evidence.applied),
         *_beyond_reservation(evidence),
         *_decided_without(evidence),
@@ -128,7 +129,7 @@ def _reserved_without(evidence: Evidence) -> Iterable[Discrepancy]:
         status = evidence.decided.get(ref)
         selected = {TargetRef.of(each.target).id for each in status.selected} if status else set()
         old = evidence.now - held.reserved_at > UNDECIDED
-        if old and place not in evidence.bound and target not in selected:
+        if old and not held.until and place not in evidence.bound and target not in selected:
             yield _finding("ReservedWithoutDecision", place, f"reserved at attempt {held.head.attempt}")
 
 

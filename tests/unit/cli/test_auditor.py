@@ -14,6 +14,7 @@ NOW = 1000.0
 WEB = PlacementRef(workspace="root:team", namespace="apps", name="web")
 API = PlacementRef(workspace="root:team", namespace="apps", name="api")
 EAST = "root:platform/east"
+NEXT = PlacementRef(workspace="root:team", namespace="apps", name="next").nomination
 
 
 def held(ref: PlacementRef, cpu: float, at: float = NOW) -> Reservation:
@@ -24,6 +25,12 @@ def chosen(*targets: str, cpu: float = 0.0) -> PlacementDecisionStatus:
     reserved = {"cpu": cpu}
     selected = (ScoredTarget(target=TargetRef.parse(each).reference, score=50.0, reserved=reserved) for each in targets)
     return PlacementDecisionStatus(attempt=1, selected=tuple(selected))
+
+
+def beside(some: Reservation, **more: object) -> dict[tuple[PlacementRef, str], Reservation]:
+    """What two placements reserve, and another one."""
+    both = {(WEB, EAST): held(WEB, 2.0), (API, EAST): held(API, 2.0)}
+    return {**both, (some.placement, EAST): msgspec.structs.replace(some, **more)}
 
 
 def evidence(**changes: object) -> Evidence:
@@ -96,6 +103,14 @@ def test_nothing_is_found_where_all_agrees() -> None:
         ),
         pytest.param(
             {"decided": {API: chosen(EAST)}, "now": NOW + 61.0}, [], id="one is not selected any more and still bound"
+        ),
+        pytest.param(
+            {"reserved": beside(held(NEXT, 3.0), victims=(WEB,), until=NOW + 9)}, [], id="others leave for one"
+        ),
+        pytest.param(
+            {"reserved": beside(held(NEXT, 0.0), until=NOW + 99), "now": NOW + 61},
+            [],
+            id="room is held for one to come",
         ),
         pytest.param({"bound": frozenset({(API, EAST)})}, ["AppliedWithoutBinding"], id="one has a set and no binding"),
         pytest.param({"unseen": {"target east": "refused"}}, ["NotSeen"], id="a target could not be read"),
