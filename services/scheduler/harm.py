@@ -9,7 +9,7 @@ import msgspec
 from shared.model.refs import PlacementRef
 from shared.model.resources import Resources, add, fits
 
-MOST_TRIED = 4096
+MOST_TRIED = 1024
 """Combinations that are tried for the fewest. Where there are more, it is few, and none too many, but maybe not the
 fewest."""
 
@@ -42,11 +42,32 @@ def harm_of(victims: Iterable[PossibleVictim]) -> Harm:
     return (highest, len(some), share, tuple(sorted(each.placement.id for each in some)))
 
 
+def no_less_than(possible: Sequence[PossibleVictim], lacking: Resources) -> tuple[float, int] | None:
+    """The highest rank among those whose leaving does the least harm, and how many these are at the fewest, told in
+    no time; None where it is not enough."""
+    if not lacking:
+        return -math.inf, 0
+    pool = _lowest(possible, lacking)
+    if pool is None:
+        return None
+    fewest = 0
+    for name, amount in lacking.items():
+        rest, count = amount, 0
+        for each in sorted((each.resources.get(name, 0.0) for each in pool), reverse=True):
+            if fits({name: rest}, {}):
+                break
+            rest, count = rest - each, count + 1
+        fewest = max(fewest, count)
+    return max((each.rank for each in pool), default=0), fewest
+
+
 def least_harm(possible: Sequence[PossibleVictim], lacking: Resources) -> tuple[PossibleVictim, ...] | None:
     """Those of one target whose leaving gives what is `lacking`, with the least harm; None where that is not enough.
 
     None of them is there in vain: without any one of them it would be too little.
     """
+    if not lacking:
+        return ()
     useful = sorted(
         (each for each in possible if any(each.resources.get(name, 0.0) > 0 for name in lacking)),
         key=lambda each: each.harm,

@@ -1,9 +1,10 @@
 """Where nothing fits: who would have to leave for it, with the least harm. A pure function, as `schedule` is."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import numpy as np
 
 from services.scheduler.candidates import Candidates
 from services.scheduler.core import Outcome, schedule
-from services.scheduler.harm import Harm, PossibleVictim, harm_of, least_harm
+from services.scheduler.harm import Harm, PossibleVictim, harm_of, least_harm, no_less_than
 from services.scheduler.missing import MORE_WOULD_DO
 from services.scheduler.snapshot import Snapshot
 from shared.model.decision import Preemption, Refusal, Reservation
@@ -21,8 +22,10 @@ from shared.model.request import Preempting, Request
 
 MOST_TARGETS = 16
 """Targets that are tried, those with the least harm first."""
-MOST_LOOKED_AT = 1000
-"""Targets of which the harm is worked out."""
+MOST_LOOKED_AT = 500
+"""Targets that are looked at."""
+MOST_COMPARED = 32
+"""Targets of which the harm is worked out, those first that could do the least."""
 MOST_OF_TARGET = 64
 """Placements of one target, those of the lowest rank, that may be asked to leave it."""
 MOST_VICTIMS = 128
@@ -81,6 +84,16 @@ def _named(targets: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
+def _by_rank(targets: Iterable[Sequence[PossibleVictim]]) -> list[list[PossibleVictim]]:
+    """Who could leave, those of the lowest rank first, target by target."""
+    ranked = [
+        (rank, number, list(those))
+        for number, some in enumerate(targets)
+        for rank, those in groupby(some, key=lambda each: each.rank)
+    ]
+    return [those for _, _, those in sorted(ranked, key=lambda each: each[:2])]
+
+
 @dataclass(frozen=True)
 class _Search:
     """Looks for those who would have to leave. `attempt` schedules by the snapshot as it is."""
@@ -96,9 +109,10 @@ class _Search:
         """What would be chosen, and who has to leave for that, none of them in vain; None where nobody helps."""
         assert found.candidates is not None
         options = self._options(found, found.candidates)
-        victims = self._enough([least for _, least, _ in options])
-        if victims is None:  # what is divided may need more of a target than the least that is of use there
-            victims = self._enough([possible for _, _, possible in options])
+        if found.candidates.demands.divided is None:
+            victims = self._enough([least for _, least, _ in options][:MOST_TARGETS])
+        else:  # of what is divided, a target may take more than the least that is of any use there
+            victims = self._enough(_by_rank([possible for _, _, possible in options]))
         if victims is None:
             return None
         for each in sorted(victims, key=lambda each: each.harm, reverse=True):
@@ -115,7 +129,7 @@ class _Search:
     def _enough(self, sets: Sequence[Sequence[PossibleVictim]]) -> list[PossibleVictim] | None:
         """One set after the other leaves, until it fits; None where it never does."""
         leaving: list[PossibleVictim] = []
-        for some in sets[:MOST_TARGETS]:
+        for some in sets:
             if some and self._within_budgets([*leaving, *some]):
                 leaving += some
                 if len(leaving) > MOST_VICTIMS:
@@ -140,12 +154,17 @@ class _Search:
             if name != "Fit":
                 otherwise |= exclusion.excluded
         positions = (candidates.position(target) for target in self.preempting.targets)
-        options = []
+        looked_at = []
         for position in [each for each in positions if each is not None and not otherwise[each]][:MOST_LOOKED_AT]:
             (target,) = candidates.some("id", np.array([position]))
-            possible = self._possible(target)
-            least = least_harm(possible, self._lacking(candidates, position))
-            if possible and least is not None:
+            possible, lacking = self._possible(target), self._lacking(candidates, position)
+            least_of_all = no_less_than(possible, lacking) if possible else None
+            if least_of_all is not None:
+                looked_at.append((least_of_all, target, possible, lacking))
+        options = []
+        for _, _, possible, lacking in sorted(looked_at, key=lambda each: each[:2])[:MOST_COMPARED]:
+            least = least_harm(possible, lacking)
+            if least is not None:
                 options.append((harm_of(least), least, possible))
         return sorted(options, key=lambda option: option[0])
 

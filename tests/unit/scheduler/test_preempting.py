@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scheduler.harm import PossibleVictim, harm_of, least_harm
+from services.scheduler.harm import PossibleVictim, harm_of, least_harm, no_less_than
 from services.scheduler.preempting import propose
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
@@ -168,6 +168,16 @@ def test_divided_replicas_have_as_many_leave_as_they_need() -> None:
     assert len(victims(proposal)["root/east"]) == 3
 
 
+def test_divided_replicas_have_others_leave_where_there_is_room_for_some_of_them() -> None:
+    targets = [target("east"), target("west")]
+    taken = [("root/east", held("low", 4, 0)), ("root/east", held("lower", 3, -1)), ("root/west", held("w", 10, 1))]
+    asked = preempting(targets, cpu=1.0, replicas=6, spec={"replicas": {"division": "Aggregated"}})
+    proposal = proposed(asked, snapshot_of(targets, taken), targets)
+    assert victims(proposal) == {"root/east": ["lower"]}
+    assert proposal.preemption is not None
+    assert [(each.target, each.replicas) for each in proposal.preemption.choices] == [("root/east", 6)]
+
+
 def test_the_snapshot_is_as_it_was() -> None:
     east = target("east")
     taken = [("root/east", held(name, 3, 0)) for name in "abc"]
@@ -206,6 +216,11 @@ def test_the_least_harm_is_that_of_all_sets(drawn: list[tuple[float, float, int]
     assert (found is None) == (not enough)
     if found is not None:
         assert harm_of(found) == min(map(harm_of, enough))
+        said = no_less_than(possible, lacking)
+        assert said is not None
+        assert said <= harm_of(found)[:2]
+    else:
+        assert no_less_than(possible, lacking) is None
 
 
 def test_among_very_many_few_leave_and_none_in_vain() -> None:
@@ -222,9 +237,9 @@ def test_among_very_many_few_leave_and_none_in_vain() -> None:
 WORLDS = st.lists(st.lists(st.tuples(st.integers(1, 6), st.integers(-2, 12)), max_size=4), min_size=1, max_size=4)
 
 
-@given(WORLDS, st.integers(1, 10), st.integers(0, 12), st.integers(1, 2))
+@given(WORLDS, st.integers(1, 10), st.integers(0, 12), st.sampled_from([1, 2, None]))
 def test_nobody_of_higher_or_equal_rank_leaves_and_nobody_in_vain(
-    drawn: list[list[tuple[int, int]]], cpu: int, rank: int, count: int
+    drawn: list[list[tuple[int, int]]], cpu: int, rank: int, count: int | None
 ) -> None:
     targets = [target(f"t{number}") for number in range(len(drawn))]
     taken: list[tuple[str, Reservation]] = []
@@ -234,7 +249,11 @@ def test_nobody_of_higher_or_equal_rank_leaves_and_nobody_in_vain(
             if amount <= room:
                 room -= amount
                 taken.append((where.id, held(f"{where.name}-{number}", amount, its_rank)))
-    asked = preempting(targets, cpu=cpu, rank=rank, spec={"targets": {"count": {"min": count}}})
+    if count is None:  # replicas are divided
+        divided = {"replicas": {"division": "Aggregated"}}
+        asked = preempting(targets, cpu=1.0, replicas=2 * cpu, rank=rank, spec=divided)
+    else:
+        asked = preempting(targets, cpu=cpu, rank=rank, spec={"targets": {"count": {"min": count}}})
     proposal = proposed(asked, snapshot_of(targets, taken), targets)
     gone = {
         (where, each)
@@ -255,7 +274,7 @@ def test_nobody_of_higher_or_equal_rank_leaves_and_nobody_in_vain(
         for back in taken:
             if back not in left:
                 assert not does([*left, back])
-        if count == 1:  # and no other set would do less harm
+        if count != 2:  # and no other set would do less harm
             (highest,) = {max(each.rank or 0 for where, each in taken if (where, each.placement) in gone)}
             below = [pair for pair in taken if (pair[1].rank or 0) >= highest]
             assert not does(below)
