@@ -66,7 +66,7 @@ async def test_it_never_runs_twice_while_each_worker_is_killed_and_a_drain_is_ta
             return there if len(there) == 1 and there != [home] else []
 
         watching = asyncio.create_task(watch())
-        for number, victim in enumerate((*PIPELINE, "binding", "binding")):
+        for number, victim in enumerate(PIPELINE):
             (home,) = list((await runs_in(system)).values())
             await drain(system, home)
             if number % 3 == 2:  # taken back when the next target is chosen, or is not

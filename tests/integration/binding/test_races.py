@@ -279,6 +279,46 @@ async def kill_at(scene: Scene, binder: Binder, message: Assigned, number: int, 
     return reached.is_set()
 
 
+async def test_what_may_not_run_twice_never_does_whoever_dies_when_on_its_way(
+    scene: Scene, new_binder: Callable[..., Binder]
+) -> None:
+    """Each of removing and starting dies after each request, while another starts before a lease is over."""
+    twice: list[str] = []
+
+    async def look(request: Request) -> None:
+        if (
+            request.method == "PATCH"
+            and request.path.startswith("/clusters/target:west/")
+            and "/deploy" in request.path
+        ):
+            name = request.path.rpartition("/")[2]
+            if await scene.in_target(name=name) is not None:
+                twice.append(name)
+
+    scene.tap(before=look)
+    number, died = 0, True
+    while died:
+        number += 1
+        name = f"web-{number}"
+        await scene.workload(name=name)
+        ref = await scene.place(name, stability={"moves": "BreakBeforeMake"})
+        await scene.insist(new_binder(), scene.assigned(ref, await scene.decide(ref, "east")))
+        head = await scene.decide(ref, "west")
+        removal, start = scene.assigned(ref, head, remove=True), scene.assigned(ref, head, "west")
+        died = await kill_at(scene, new_binder(), removal, number)
+        with contextlib.suppress(Retry):
+            await new_binder().bind(start)
+        scene.ahead += LEASE
+        await scene.insist(new_binder(), removal)
+        died |= await kill_at(scene, new_binder(), start, number)
+        scene.ahead += LEASE
+        await scene.insist(new_binder(), start)
+        assert await scene.in_target(name=name, target="west") is not None
+        assert await scene.in_target(name=name) is None
+        assert twice == []
+    assert number > 8
+
+
 @pytest.mark.parametrize("kind", ["placements", "placementdecisions", "placementbindings"])
 async def test_a_kind_that_is_not_served_for_a_while_says_nothing_of_its_objects(
     scene: Scene, binder: Binder, kind: str
