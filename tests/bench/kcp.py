@@ -9,7 +9,7 @@ and a cluster of a sandbox as its target. Printed are, one after the other:
 - of placements that come one at a time, when a watch tells of the decision and of Ready, and the requests of each;
 - the same of the first placement of a workspace that bound the APIs just now;
 - with a tree of workspaces that do not use the APIs, how long a discovery of its own, with an empty NATS, takes to know
-  those that do, and what the workers of the first ask of the hub while nothing is placed: without that tree, and with it.
+  those that do; what the workers of the first ask of the hub while nothing is placed, without that tree and with it.
 
 Without MOORAGE_KCP only the sandbox is measured, which is said.
 """
