@@ -8,8 +8,10 @@ and a cluster of a sandbox as its target. Printed are, one after the other:
 - the limit: from a ConfigMap that is created to the watch that tells of it. A placement takes two of these or more;
 - of placements that come one at a time, when a watch tells of the decision and of Ready, and the requests of each;
 - the same of the first placement of a workspace that bound the APIs just now;
-- with a tree of workspaces that do not use the APIs, how long a discovery of its own, with an empty NATS, takes to know
-  those that do; what the workers of the first ask of the hub while nothing is placed, without that tree and with it.
+- what the workers ask of the hub while nothing is placed, without and with a tree of workspaces that do not use the
+  APIs;
+- how long a discovery of its own, with an empty NATS, takes to know all workspaces that do: those so far, and all of
+  that tree, once they have bound the APIs.
 
 Without MOORAGE_KCP only the sandbox is measured, which is said.
 """
@@ -21,7 +23,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from typing import Any
 from shared.broker.nats.connection import connect
 from shared.broker.nats.server import NatsServer
 from shared.broker.table import Table
-from shared.hub.resources import DECISIONS, PLACEMENTS, WORKSPACES
+from shared.hub.resources import APIBINDINGS, DECISIONS, PLACEMENTS, WORKSPACES
 from shared.kube.client import Client
 from shared.kube.informer import Informer
 from shared.kube.resources import CONFIGMAPS, Resource
@@ -43,6 +45,7 @@ from tests.support.grants import ACCESS, grant
 from tests.support.kcp import PROGRAM, add_workspace
 from tests.support.manifests import obj
 from tests.support.process import http_get, process
+from tests.support.waiting import until
 
 ENV = {**perimeter.ENVIRONMENT, "MOORAGE_LOG_FORMAT": "json"}
 WITHIN = 600.0  # seconds
@@ -50,6 +53,7 @@ EXPORT = "root:moorage/placement.moorage.io"
 LIMIT = 30  # ConfigMaps
 NEW = 3  # workspaces that bind the APIs
 WIDTH = 20  # workspaces in one
+BINDING = 8  # at a time
 COUNTED = "moorage_kubernetes_request_duration_seconds_count"
 LISTING = {"apiGroups": [WORKSPACES.group], "resources": [WORKSPACES.plural], "verbs": ["get", "list", "watch"]}
 Found = dict[str, Any]
@@ -73,14 +77,20 @@ async def run(hub: str, placements: int, workspaces: int, idle: float) -> None:
             _say(hub, "first placement of a workspace", first)
             quiet = await _idle(running, idle)
             print(f"{hub}: {idle:g} s idle: {_listed(quiet, idle)} a second", flush=True)
-            await _grow(running, workspaces)
-            using = {ACME, TEAM, PLATFORM, *(f"{ACME}:new-{number}" for number in range(NEW))}
-            print(f"{hub}: a new discovery knows the {len(using)} that do after ", end="", flush=True)
-            print(f"{await _discovered(running, folder, using):.1f} s", flush=True)
+            unused = await _grow(running, workspaces)
             large = await _idle(running, idle)
             print(f"{hub}: {idle:g} s idle with these: {_listed(large, idle)} a second", flush=True)
             more = max(0, large["hub"] - quiet["hub"]) / idle / workspaces * 1000
             print(f"{hub}: 1,000 workspaces that use nothing: {more:.1f} requests a second", flush=True)
+            using = {ACME, TEAM, PLATFORM, *(f"{ACME}:new-{number}" for number in range(NEW))}
+            for joining in ((), unused):
+                await _bind(running, joining)
+                using |= {above for path in joining for above in (path, path.rpartition(":")[0])}
+                seconds = await _discovered(running, folder / f"cold-{len(using)}", using)
+                print(
+                    f"{hub}: a new discovery knows all {len(using)} of {workspaces} and more after ", end="", flush=True
+                )
+                print(f"{seconds:.1f} s", flush=True)
 
 
 def _say(hub: str, what: str, samples: list[dict[str, float]]) -> None:
@@ -161,22 +171,44 @@ async def _idle(running: Tree, seconds: float) -> Counter[str]:
     return await _asked(running) - before
 
 
-async def _grow(running: Tree, workspaces: int) -> None:
-    """Add so many workspaces, in folders: those let discovery in, what is in them does not."""
-    root, left = running.admin.cluster(ACME), workspaces
+async def _grow(running: Tree, workspaces: int) -> list[str]:
+    """Add so many workspaces, in folders: those let discovery in, what is in them does not; the paths of the latter."""
+    root, left, made = running.admin.cluster(ACME), workspaces, list[str]()
     for number in range(-(-workspaces // (WIDTH + 1))):
         folder = running.admin.cluster(f"{ACME}:folder-{number}")
         await add_workspace(root, f"folder-{number}", WITHIN)
         await grant(folder, "worker-discovery", ACCESS, LISTING)
         here = min(WIDTH, left - 1)
         await asyncio.gather(*(add_workspace(folder, f"unused-{each}", WITHIN) for each in range(here)))
+        made += [f"{ACME}:folder-{number}:unused-{each}" for each in range(here)]
         left -= here + 1
+    return made
+
+
+async def _bind(running: Tree, paths: Iterable[str]) -> None:
+    """Have workspaces bind the APIs, and accept none of the claims."""
+    path, _, name = EXPORT.partition("/")
+    spec = {"reference": {"export": {"path": path, "name": name}}}
+    room = asyncio.Semaphore(BINDING)
+
+    async def bind(client: Client) -> None:
+        async with room:
+            await client.create(
+                APIBINDINGS, obj("APIBinding", APIBINDINGS.api_version, name=name, namespace="", spec=spec)
+            )
+            await until(lambda: client.get(APIBINDINGS, name), "it is bound", holds=_is_bound, within=WITHIN, pause=0.2)
+
+    await asyncio.gather(*(bind(running.admin.cluster(each)) for each in paths))
+
+
+def _is_bound(binding: Found) -> bool:
+    return bool((binding.get("status") or {}).get("phase") == "Bound")
 
 
 async def _discovered(running: Tree, folder: Path, using: set[str]) -> float:
     """Seconds until a discovery with a NATS of its own knows these, and that these are all, from its start."""
     async with AsyncExitStack() as stack:
-        nats = await stack.enter_async_context(NatsServer(folder / "cold"))
+        nats = await stack.enter_async_context(NatsServer(folder))
         env = {**os.environ, **ENV, "MOORAGE_NATS_URL": nats.url, "MOORAGE_HUB": "kcp", "MOORAGE_ROOTS": ACME}
         env["MOORAGE_EXPORT"] = EXPORT
         env["MOORAGE_KUBECONFIG"] = str(running.server.kubeconfigs["worker-discovery"])
