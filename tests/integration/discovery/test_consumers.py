@@ -1,0 +1,63 @@
+"""Where our kinds come by an export, workspaces that have bound it are followed, and others are asked nothing."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.cli.hub.kcp import binding, provider
+from services.cli.hub.objects import KINDS
+from services.sandbox.run import serve
+from services.sandbox.world.world import World
+from shared.api import GROUP
+from shared.hub.resources import APIBINDINGS, SYNCTARGETS, WORKSPACES
+from shared.kube.auth.kubeconfig import load_kubeconfig
+from shared.kube.client import Client
+from tests.support.discovery import Scene
+from tests.support.manifests import obj
+from tests.support.waiting import until
+
+HOME, ACME, TEAM = "root:moorage", "root:acme", "root:acme:folder:team"
+UNUSED = tuple(f"{ACME}:unused-{number}" for number in range(20))
+WITHIN = 60.0  # seconds
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    spaces = [HOME, ACME, f"{ACME}:folder", TEAM, f"{ACME}:folder:beside", *UNUSED]
+    async with (
+        serve(World(workspaces=spaces, serves=[]), "127.0.0.1", 0, tmp_path, tls=False) as ready,
+        Client(load_kubeconfig(ready.kubeconfigs["admin"]), timeout=10.0) as client,
+    ):
+        for each in provider({}, admission=False):
+            await client.cluster(HOME).create(KINDS[each["kind"]], each)
+        yield Scene(ready.sandbox, ready.kubeconfigs, client)
+
+
+def asked(scene: Scene, path: str) -> list[str]:
+    """The requests that went to a workspace, by path or id."""
+    found = scene.sandbox.clusters.find(path)
+    assert found is not None
+    return [each for each in scene.requests if f"/clusters/{path}/" in each or f"/clusters/{found.id}/" in each]
+
+
+async def test_who_binds_is_followed_and_who_does_not_is_asked_nothing(scene: Scene) -> None:
+    async def paths(*wanted: str) -> None:
+        await until(scene.paths, "these are known", holds=lambda found: found == set(wanted), within=WITHIN)
+
+    async with scene.running(export=f"{HOME}/{GROUP}", roots=ACME, trusted_providers=ACME):
+        await paths(ACME)
+        team = scene.hub.cluster(TEAM)
+        await team.create(APIBINDINGS, binding(HOME, ()))
+        await team.create(
+            SYNCTARGETS, obj("SyncTarget", SYNCTARGETS.api_version, name="east", namespace="", spec={"agent": {}})
+        )
+        await paths(ACME, f"{ACME}:folder", TEAM)
+        await until(lambda: scene.entry(TEAM, "east"), "its target is offered", within=WITHIN)
+        await scene.hub.cluster(f"{ACME}:folder").delete(WORKSPACES, "team")
+        await paths(ACME)
+        await until(
+            lambda: scene.entry(TEAM, "east"), "nothing is offered", holds=lambda found: found is None, within=WITHIN
+        )
+    for path in (*UNUSED, f"{ACME}:folder:beside"):
+        assert asked(scene, path) == []
