@@ -178,6 +178,11 @@ class TargetObserver:
             return known
         return gone(known, ended)
 
+    def follows(self, target: str, kinds: Collection[GroupKind]) -> bool:
+        """Whether all objects of these kinds that there are in a target are known."""
+        informers = self._informers.get(target, {})
+        return all(kind in informers and informers[kind].synced.is_set() for kind in kinds)
+
     def silence(self, target: str) -> float:
         """For how many seconds nothing has been heard of a target that is followed; 0 for others."""
         heard = [informer.last_contact for informer in self._informers.get(target, {}).values()]

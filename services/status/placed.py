@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from services.status.reports import parse_ref
+from services.status.reports import kind_of
 from shared.model.report import TargetReport
 
 GroupKind = tuple[str, str]
@@ -66,4 +66,4 @@ class Placed:
 
 
 def _kinds_of(report: TargetReport) -> list[GroupKind]:
-    return [parse_ref(each.ref)[:2] for each in report.objects]
+    return [kind_of(each.ref) for each in report.objects]

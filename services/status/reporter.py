@@ -8,23 +8,24 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from services.status.display import Display, TooSoon
 from services.status.health import APPLIED
 from services.status.kubernetes import StatusRecords
+from services.status.lost import LostReports
 from services.status.observe import TargetObserver
 from services.status.parked import parked_of
 from services.status.placed import GroupKind, Placed
 from services.status.promoter import Promoter
-from services.status.reports import Reports, believable, merged, reported, traced
+from services.status.reports import Reports, believable, kind_of, merged, passes, reported, traced
 from services.status.settings import StatusSettings
+from services.status.settling import Settling
 from services.status.telling import Telling
 from shared.aio.lru import Lru
 from shared.api import PlacementBinding, get_condition
-from shared.broker.bus import BusError, Retry
+from shared.broker.bus import Retry
 from shared.broker.store import Conflict
 from shared.broker.table import View
 from shared.hub.declared import kinds_of
 from shared.hub.kinds import Kinds
 from shared.hub.retry import SOON
 from shared.hub.targets import TargetClients
-from shared.kube.errors import KubeError
 from shared.kube.times import rfc3339
 from shared.model.declared import DeclaredKind
 from shared.model.refs import Head, PlacementRef, TargetRef
@@ -36,8 +37,10 @@ from shared.pipeline.messages import Bound, Decided, Displayed, Observed, Report
 
 log = logging.getLogger("moorage.status")
 
+PLACES = 128
+"""Messages Bound that a copy works on at once, of which half at most wait for what was applied to settle."""
+
 _RACES = 10
-_MEND_AGAIN = 1.0  # seconds
 _REMEMBERED = 10_000  # placements of which news comes again
 
 
@@ -99,8 +102,8 @@ class Reporter:
         self._watched: dict[str, set[GroupKind]] = {}  # which kinds, by target
         self._silent: dict[str, str] = {}  # why, by target; only those that are
         self._coming: Lru[PlacementRef, tuple[float, str]] = Lru(_REMEMBERED)  # when news comes again at last, of where
-        self._lost: dict[str, TargetReport] = {}  # reports that went with their bucket, or became unreadable
-        self._some_lost = asyncio.Event()
+        self._lost = LostReports(records, reports, self._read)
+        self._settling = Settling(settings.write_seconds, (settings.concurrency or PLACES) // 2)
 
     def phases(self) -> dict[tuple[str, ...], float]:
         """How many placements in targets, by their phase there."""
@@ -155,6 +158,7 @@ class Reporter:
         that is this one and what the report says does not pass.
         """
         ref, target = message.placement, message.target
+        waited = await self._settling.wait(ref, target, lambda: self._may_settle(message))
         newest, before = self._heads.get(ref.key), self._reports.get(ref.key_in(target))
 
         async def as_bound(known: TargetReport | None) -> TargetReport | None:
@@ -179,7 +183,17 @@ class Reporter:
             return [] if message.vanished else [reported(ref, message.head, target, f"removed-{message.version}")]
         if message.phase == "Removing":  # which nobody watches any more
             return [reported(ref, message.head, target, f"removing-{message.version}")]
-        return [*self._telling.answer(entry)] if self._copies.mine(target) else []
+        return [*self._telling.answer(entry, waited=waited)] if self._copies.mine(target) else []
+
+    def _may_settle(self, message: Bound) -> bool:
+        """Whether something was applied of which there is no report yet, and this copy will see what becomes of it."""
+        ref, target = message.placement, message.target
+        if message.phase not in APPLIED or self._reports.get(ref.key_in(target)) is not None:
+            return False
+        kinds = {kind_of(each.ref) for each in message.objects}
+        if not self._copies.mine(target) or not self._observer.follows(target, kinds):
+            return False
+        return passes(self._report(message, message.phase, message.message, message.objects, message.version, None))
 
     def _as_told(self, message: Bound, known: TargetReport | None) -> TargetReport | None:
         """The report on a target, as a message has it; None where nothing is there any more."""
@@ -238,7 +252,7 @@ class Reporter:
                 tasks.create_task(self._follow_inventory())
                 tasks.create_task(self._follow_copies())
                 tasks.create_task(self._follow_declared())
-                tasks.create_task(self._mend())
+                tasks.create_task(self._lost.run())
         finally:
             await self._observer.close()
 
@@ -287,37 +301,12 @@ class Reporter:
                     self._telling.forget(key)
                     last = self._placed.drop(key)
                     if last is not None and (key in self._view.unreadable or self._view.incomplete):
-                        self._lost[key] = last
-                        self._some_lost.set()
+                        self._lost.add(key, last)
                 else:
                     self._placed.put(key, report)
                     self._changed(report.placement, target)
             for target in touched:
                 self._watch(target)
-
-    async def _mend(self) -> None:
-        """Write what was lost again, where it is still bound."""
-        while True:
-            await self._some_lost.wait()
-            self._some_lost.clear()
-            for key, last in list(self._lost.items()):
-                try:
-                    await self._write_again(last)
-                except (KubeError, BusError, Conflict) as error:
-                    log.warning("a report is not written again yet", extra={"key": key, "error": str(error)})
-                    asyncio.get_running_loop().call_later(_MEND_AGAIN, self._some_lost.set)
-                else:
-                    del self._lost[key]
-
-    async def _write_again(self, last: TargetReport) -> None:
-        binding = await self._records.binding(last.placement, last.target)
-
-        async def as_before(known: TargetReport | None) -> TargetReport | None:
-            if known is not None or binding is None:
-                return known
-            return last if binding.metadata.resource_version == last.version else self._read(last, binding, last)
-
-        await self._reports.change(last.placement, last.target, as_before, tries=_RACES)
 
     async def _follow_copies(self) -> None:
         """Watch what another copy watched until now, and leave to it what it watches from now on.
@@ -382,6 +371,7 @@ class Reporter:
         self._telling.spread([(report.placement, target) for report in self._placed.reports(target)], fact)
 
     def _changed(self, ref: PlacementRef, target: str) -> None:
+        self._settling.note(ref, target)
         self._telling.add(ref, target)
 
     def _synced(self, target: str) -> None:

@@ -252,3 +252,8 @@ def parse_ref(ref: str) -> tuple[str, str, str, str]:
     api_version, kind, name = ref.split(" ", 2)
     namespace, _, name = name.partition("/")
     return api_version, kind, namespace, name
+
+
+def kind_of(ref: str) -> tuple[str, str]:
+    """API version and kind of an object that a report names."""
+    return parse_ref(ref)[:2]

@@ -84,9 +84,15 @@ class Telling:
         """A report is gone, or was told of by another copy until now, if it was."""
         self._told.pop(key, None)
 
-    def answer(self, entry: Entry[TargetReport]) -> list[Observed]:
-        """What is told of a report at once by who wrote it: nothing, where it passes."""
+    def answer(self, entry: Entry[TargetReport], *, waited: bool = False) -> list[Observed]:
+        """What is told of a report at once by who wrote it: nothing, where it passes. That is told by `run` after a
+        while, which is over where it was `waited` for before it was written.
+        """
         if passes(entry.value):
+            if waited:
+                where = entry.value.placement, entry.value.target
+                self._waiting[where] = True
+                self.add(*where)
             return []
         self._told[entry.key] = ToldReport(entry.revision, passing=False)
         return [observed(entry)]

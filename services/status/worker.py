@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from services.status.kubernetes import StatusRecords
 from services.status.parked import PARKED_SUBJECT
 from services.status.policies import Policies
-from services.status.reporter import Reporter
+from services.status.reporter import PLACES, Reporter
 from services.status.reports import Reports
 from services.status.settings import StatusSettings
 from shared.broker.bus import Delivery
@@ -85,9 +85,9 @@ async def decided(message: Decided, deps: Reporter) -> Displayed | None:
         return await deps.decided(message)
 
 
-@worker.handles(keep_superseded=True, dealt_by=_placement)
+@worker.handles(keep_superseded=True, concurrency=PLACES, dealt_by=_placement)
 async def bound(message: Bound, deps: Reporter) -> list[Reported | Observed]:
-    """Record how a binding stands, and answer with how its objects are, where that is known.
+    """Record how a binding stands, and answer with how its objects are, where that is known by now or in a moment.
 
     What runs is of interest while the next round is under way, too.
     """

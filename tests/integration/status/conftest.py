@@ -39,9 +39,11 @@ class Pipeline:
     def __init__(self, scene: Scene, tasks: asyncio.TaskGroup) -> None:
         self.scene = scene
         self.bus = MemoryBus()
+        self.written = 0  # reports, before what a test looks at
         self._tasks = tasks
         self._stops: dict[str, asyncio.Event] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._buses: dict[str, MemoryBus] = {}
         admin = {"kubeconfig": str(scene.ready.kubeconfigs["admin"]), "health_port": -1, **perimeter.SETTINGS}
         self._settings: dict[str, tuple[Worker, Settings]] = {
             "binding": (binding, BindingSettings(**admin)),
@@ -54,10 +56,11 @@ class Pipeline:
             worker, settings = self._settings[name.partition(" ")[0]]
             settings = msgspec.structs.replace(settings, **changes)
             ready, stop = asyncio.Event(), asyncio.Event()
+            bus = self._buses[name] = MemoryBus(self.bus.broker)
             run = runner.run(
                 worker,
                 settings,
-                MemoryBus(self.bus.broker),
+                bus,
                 self.scene.store,
                 stop=stop,
                 telemetry=Telemetry(name, {}),
@@ -74,6 +77,7 @@ class Pipeline:
 
     async def kill(self, name: str) -> None:
         """Stop a worker as a crash does."""
+        await self._buses.pop(name).close()
         running = self._running.pop(name)
         del self._stops[name]
         running.cancel()
