@@ -67,7 +67,7 @@ test-kcp: setup ## The conformance suite and the installation on a real kcp: MOO
 	@test -z "$$MOORAGE_KCP" || $(BIN)/pytest -m kcp --numprocesses 1 --dist loadgroup --timeout=400 --durations=5
 
 test-docker: setup ## compose.yaml, NATS and Jaeger in containers; as root on Debian it starts a Docker engine where none answers
-	$(BIN)/python -m tests.support.engine $(BIN)/pytest -m docker tests/docker --durations=5
+	$(BIN)/python -m tests.support.engine $(BIN)/pytest -m docker $(if $(AGAIN),@$(AGAIN),tests/docker) --durations=5
 
 lint: setup ## Style and common mistakes
 	$(BIN)/ruff check

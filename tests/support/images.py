@@ -4,6 +4,7 @@ They are of Debian's packages, a published wheel and a published Go module, and 
 ones. They are for tests, and nothing of them is published.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -32,12 +33,26 @@ It is copied when the image is made, on the machine whose engine has it, and is 
 """
 
 
+DIGEST = "moorage.test/stand-in"
+"""The label of a stand-in: of what it was made, by which a later run sees that it need not be made again."""
+PULLED_WITHIN = 120.0  # seconds
+MADE_WITHIN = 900.0  # seconds
+
+
 @dataclass(frozen=True)
 class StandIn:
     """How an image is made: the lines of its Dockerfile, and what lies in its folder `files` while it is built."""
 
     lines: tuple[str, ...]
     files: Callable[[], Mapping[str, Path]]
+
+    @property
+    def digest(self) -> str:
+        """What tells it from one that is made otherwise."""
+        found = hashlib.sha256("\n".join((SUITE, *INCLUDED, *self.lines)).encode())
+        for target, source in sorted(self.files().items()):
+            found.update(target.encode() + hashlib.sha256(source.read_bytes()).digest())
+        return found.hexdigest()
 
     def build(self, name: str, folder: Path, env: Mapping[str, str]) -> None:
         """Make it, in an empty folder."""
@@ -46,7 +61,7 @@ class StandIn:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, to)
         (folder / "Dockerfile").write_text("\n".join((f"FROM {BASE}", "COPY files /", *self.lines, "")))
-        docker("build", "--tag", name, str(folder), env=env)
+        docker("build", "--label", f"{DIGEST}={self.digest}", "--tag", name, str(folder), env=env)
 
 
 STAND_INS = {
@@ -65,7 +80,7 @@ def furnish(folder: Path, env: Mapping[str, str], tell: Callable[[str], None]) -
 
     Raises CalledProcessError.
     """
-    missing = [name for name in STAND_INS if not pulled(name, env)]
+    missing = [name for name, each in STAND_INS.items() if not (made(name, each, env) or pulled(name, env))]
     if not missing:
         return
     tell(f"no registry gives {', '.join(missing)}: making stand-ins")
@@ -76,9 +91,20 @@ def furnish(folder: Path, env: Mapping[str, str], tell: Callable[[str], None]) -
         STAND_INS[name].build(name, context, env)
 
 
+def made(name: str, stand_in: StandIn, env: Mapping[str, str]) -> bool:
+    """Whether the engine has this stand-in already, made of the same."""
+    label = f'{{{{index .Config.Labels "{DIGEST}"}}}}'
+    command = ["docker", "image", "inspect", "--format", label, name]
+    return subprocess.run(command, env=env, capture_output=True, text=True).stdout.strip() == stand_in.digest
+
+
 def pulled(name: str, env: Mapping[str, str]) -> bool:
-    """Whether the engine could pull an image."""
-    return subprocess.run(["docker", "pull", "--quiet", name], env=env, capture_output=True).returncode == 0
+    """Whether the engine could pull an image, in time."""
+    command = ["docker", "pull", "--quiet", name]
+    try:
+        return subprocess.run(command, env=env, capture_output=True, timeout=PULLED_WITHIN).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def base(folder: Path, tell: Callable[[str], None]) -> Path:
@@ -92,7 +118,7 @@ def base(folder: Path, tell: Callable[[str], None]) -> Path:
     make = ["debootstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}", SUITE, str(system)]
     pack = ["tar", "--create", f"--directory={system}", *(f"--exclude={each}/*" for each in NOT_PACKED)]
     try:
-        subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(make, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=MADE_WITHIN)
         subprocess.run([*pack, f"--file={unfinished}", "."], check=True)
         unfinished.rename(found)
     finally:
