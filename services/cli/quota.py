@@ -1,4 +1,4 @@
-"""`moorage quota`: how much of the quotas of targets is reserved."""
+"""`moorage quota`: how much of quotas is used, of those over all clusters and of those of targets."""
 
 import argparse
 import json
@@ -10,17 +10,18 @@ from services.cli.support.output import aligned, amount
 from services.cli.support.settings import add_settings
 
 if TYPE_CHECKING:
-    from services.cli.diagnosing.quotas import QuotaRow
+    from services.cli.diagnosing.quotas import BoundRow, QuotaRow
     from shared.process.settings import NatsSettings
 
 DESCRIPTION = """\
-Show how much of each quota is reserved, in each target that has one and in all of them together: spec.quotas of
-SyncTargets, which bound what the placements of a workspace, and of all below it, may reserve there. What is reserved
-counts from the decision on, whether it runs yet or not.
+Show how much of each quota is used. First of those over all clusters (PlacementQuotas), which bound what the placements
+of a workspace, and of all below it, may take together, wherever they are. Then of those that targets have, in each and
+in all of them together: spec.quotas of SyncTargets, which bound what may be reserved there. What is reserved counts
+from the decision on, whether it runs yet or not; what is to be removed until it is gone.
 
   moorage quota
   moorage quota root:team-a
-  moorage quota -o json | jq '.quotas[] | select(.used > 0.9 * .hard)'
+  moorage quota -o json | jq '(.quotas + .overAll)[] | select(.used > 0.9 * .hard)'
 
 With WORKSPACE, the quotas that it lies in: its own, and those of the workspaces above. A target in which it has no
 quota does not bound it, and is not shown. FREE is below 0 where a quota was lowered; what runs stays. It reads what is
@@ -50,25 +51,26 @@ def run(args: argparse.Namespace) -> int:
     from services.cli.diagnosing.quotas import totals
     from shared.process.settings import NatsSettings
 
-    found = asyncio.run(_found(settings_of(args, NatsSettings), args.workspace))
+    over_all, found = asyncio.run(_found(settings_of(args, NatsSettings), args.workspace))
+    together = totals(found)
     if args.output == "json":
-        shown = {"quotas": msgspec.to_builtins(found), "totals": msgspec.to_builtins(totals(found))}
-        sys.stdout.write(json.dumps(shown, indent=2) + "\n")
-    elif found:
-        sys.stdout.write("\n".join(aligned(table(found, totals(found)))) + "\n")
-    else:
-        whom = f" for {args.workspace}" if args.workspace is not None else ""
-        sys.stdout.write(f"no target has a quota{whom}\n")
+        shown = {"overAll": over_all, "quotas": found, "totals": together}
+        sys.stdout.write(json.dumps(msgspec.to_builtins(shown), indent=2) + "\n")
+        return 0
+    whom = f" for {args.workspace}" if args.workspace is not None else ""
+    tables = [aligned(bounding(over_all))] if over_all else []
+    tables += [aligned(table(found, together))] if found else [[f"no target has a quota{whom}"]]
+    sys.stdout.write("\n\n".join("\n".join(lines) for lines in tables) + "\n")
     return 0
 
 
-async def _found(settings: "NatsSettings", workspace: str | None) -> "list[QuotaRow]":
+async def _found(settings: "NatsSettings", workspace: str | None) -> "tuple[list[BoundRow], list[QuotaRow]]":
     from collections import defaultdict
 
-    from services.cli.diagnosing.quotas import rows
+    from services.cli.diagnosing.quotas import bounds, rows
     from shared.broker.table import Table
     from shared.model.refs import TargetRef
-    from shared.pipeline.buckets import INVENTORY, RESERVATIONS
+    from shared.pipeline.buckets import CHARGES, INVENTORY, QUOTAS, RESERVATIONS
 
     async with broker(settings) as (_, store):
         targets = [entry.value for entry in await Table(store, INVENTORY).entries()]
@@ -76,7 +78,20 @@ async def _found(settings: "NatsSettings", workspace: str | None) -> "list[Quota
         for entry in await Table(store, RESERVATIONS).entries():
             if entry.value.placement.name and not entry.value.released_at:
                 reserved[TargetRef.owning(entry.key).id].append(entry.value)
-    return rows(targets, reserved, workspace)
+        quotas = [entry.value for entry in await Table(store, QUOTAS).entries()]
+        charges = defaultdict(list)
+        for entry in await Table(store, CHARGES).entries() if quotas else ():
+            charges[".".join(entry.key.split(".")[:2])].append(entry.value)
+    return bounds(quotas, charges, workspace), rows(targets, reserved, workspace)
+
+
+def bounding(found: "list[BoundRow]") -> list[list[str]]:
+    """The rows of quotas over all clusters."""
+    lines = [["WORKSPACE", "NAMESPACE", "RESOURCE", "QUOTA", "USED", "HARD", "FREE"]]
+    for row in found:
+        figures = [amount(row.resource, value) for value in (row.used, row.hard, row.free)]
+        lines.append([row.workspace or "(all)", row.namespace or "(all)", row.resource, row.quota, *figures])
+    return lines
 
 
 def table(found: "list[QuotaRow]", together: "list[QuotaRow]") -> list[list[str]]:

@@ -11,6 +11,7 @@ from shared.aio.workqueue import WorkQueue
 from shared.broker.table import Table
 from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyEntry
+from shared.model.quota import WorkspaceQuota
 from shared.model.refs import PlacementRef
 
 
@@ -27,6 +28,8 @@ class Controller:
     changed_policies: WorkQueue[tuple[str, str]]
     kinds_table: Table[DeclaredKind]
     changed_kinds: WorkQueue[tuple[str, str]]
+    quotas_table: Table[WorkspaceQuota]
+    changed_quotas: WorkQueue[tuple[str, str]]
     agenda: Agenda
     swept_world: float = 0.0
     """As of which change of the world the sweep has looked at those that such a change may help."""

@@ -27,6 +27,7 @@ from services.controller.core.steps import (
 from services.controller.core.wish import Wish
 from services.controller.observer import Observer
 from services.controller.overrides import Overrides
+from services.controller.publishing import ensure_published
 from services.controller.scoping import scope_labels
 from services.controller.selection import Selection, Selections
 from services.controller.watches import Watches
@@ -46,7 +47,8 @@ from shared.hub.retry import as_retry
 from shared.kube.times import rfc3339
 from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyEntry
-from shared.model.refs import Head, KindRef, PlacementRef, PolicyRef, TargetRef, above
+from shared.model.quota import WorkspaceQuota
+from shared.model.refs import Head, PlacementRef, PolicyRef, TargetRef, above
 from shared.model.request import HeadEntry, Request, ScopeLabels, Waiting, WorkloadObject
 from shared.model.target import Workspace
 from shared.pipeline.messages import Cleared, Reported, Requested, Withdrawn
@@ -79,6 +81,7 @@ class Reconciler:
     waiting: Table[Waiting]
     policies: View[PolicyEntry]
     kinds: View[DeclaredKind]
+    quotas: View[WorkspaceQuota]
     workspaces: View[Workspace]
     rounds: Rate  # by workspace
     selections: Selections
@@ -151,7 +154,7 @@ class Reconciler:
     async def _wish(
         self, ref: PlacementRef, watch: WorkspaceWatch, placement: Placement, kept: tuple[WorkloadObject, ...]
     ) -> Wish:
-        self._check_kinds(ref.workspace)
+        ensure_published(ref.workspace, self.watches, self.kinds, self.quotas)
         targets = (entry.value for entry in self.observer.inventory.entries.values())
         selected = await self.selections.of(ref, watch, placement, targets, kept)
         counted = selected.counted
@@ -214,13 +217,6 @@ class Reconciler:
             return await scope_labels(ref, policies, workspace, watch.namespaces, SYNC_TIMEOUT)
         except TimeoutError:
             raise Retry(5.0, f"namespaces of {ref.workspace or 'the hub'} are not read yet") from None
-
-    def _check_kinds(self, workspace: str) -> None:
-        """Raises `Retry` until all that is declared for a workspace is published: binding goes by that."""
-        watches = (self.watches.get(path) for path in above(workspace))
-        declared = (each for watch in watches if watch is not None for each in watch.declared())
-        if any(self.kinds.get(KindRef(workspace=each.workspace, name=each.name).key) != each for each in declared):
-            raise Retry(0.05, "a WorkloadKind is just being published")
 
     async def _checked(self, seen: Observation) -> Observation:
         """An observation in which targets count as gone only where their workspace itself, asked now, has none."""
@@ -296,6 +292,7 @@ class Reconciler:
             bound=tuple(sorted(case.seen.attempts)),
             moved_at=decision.moved_at if decision else 0.0,
             policy_revision=self.policies.revision,
+            quota_revision=self.quotas.revision,
             requested_at=self.observer.clock(),
             hold=placement.metadata.annotations.get(HOLD_ANNOTATION, ""),
             unreported=placement.metadata.resource_version if placement.status == PlacementStatus() else "",

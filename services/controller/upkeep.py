@@ -9,12 +9,15 @@ from typing import TypeVar
 from services.controller.agenda import Agenda
 from services.controller.controller import Controller
 from services.controller.core.eviction import leaving_depends_on
+from services.controller.core.quotas import in_force
+from services.controller.quotas import QuotaStatuses
 from services.controller.workspace import WorkspaceWatch
 from shared.aio.workqueue import WorkQueue
 from shared.broker.store import Conflict
 from shared.broker.table import Table, View
 from shared.hub.holding import goes_by_workspaces
-from shared.model.refs import KindRef, PlacementRef, PolicyRef, TargetRef, above
+from shared.model.quota import WorkspaceQuota
+from shared.model.refs import KindRef, PlacementRef, PolicyRef, QuotaRef, TargetRef, above
 from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Workspace
 
@@ -92,6 +95,14 @@ async def follow_kinds(deps: Controller) -> None:
                 deps.queue.add(ref)
 
 
+async def follow_quotas(deps: Controller, quotas: View[WorkspaceQuota], statuses: QuotaStatuses) -> None:
+    """A quota that changed, or is gone, may help those that wait."""
+    async for keys in quotas.changes():
+        deps.observer.note_world()
+        for ref in named(QuotaRef.from_key, keys):
+            statuses.note(ref.workspace, ref.name)
+
+
 async def keep_policies(deps: Controller) -> None:
     """Keep the policies bucket as the hub has it."""
 
@@ -110,6 +121,17 @@ async def keep_kinds(deps: Controller) -> None:
         await _keep(deps.kinds_table, key, watch.declared_kind(name), lambda: watch.kind_is_gone(name))
 
     await _keep_all(deps, deps.changed_kinds, keep)
+
+
+async def keep_quotas(deps: Controller) -> None:
+    """Keep the quotas bucket as the hub has it."""
+
+    async def keep(watch: WorkspaceWatch, name: str) -> None:
+        found = watch.quota(name)
+        key, here = QuotaRef(workspace=watch.path, name=name).key, in_force(watch.path, found) if found else None
+        await _keep(deps.quotas_table, key, here, lambda: watch.quota_is_gone(name))
+
+    await _keep_all(deps, deps.changed_quotas, keep)
 
 
 async def _keep_all(

@@ -26,6 +26,7 @@ class Watches:
         override_changed: Callable[[str, str], None],
         freed: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        quota_changed: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._hub = hub
         self._access = access
@@ -34,6 +35,7 @@ class Watches:
         self._policy_changed = policy_changed
         self._kind_changed = kind_changed
         self._override_changed = override_changed
+        self._quota_changed = quota_changed
         self._declared: tuple[DeclaredKind, ...] = ()
         self._freed = freed
         self._clock = clock
@@ -74,6 +76,7 @@ class Watches:
                 functools.partial(self._override_changed, path),
                 self._freed,
                 self._clock,
+                functools.partial(self._quota_changed, path),
             )
             watch.know(kinds_of(path, self._declared))
             self._running[path] = (watch, tasks.create_task(watch.run(), name=f"watch {path}"))

@@ -15,6 +15,7 @@ from services.controller.observer import Observer
 from services.controller.overrides import Overrides
 from services.controller.overrides import keep as keep_overrides
 from services.controller.preempted import Victims
+from services.controller.quotas import QuotaStatuses
 from services.controller.reconcile import Reconciler, Said
 from services.controller.selection import Selections
 from services.controller.settings import ControllerSettings
@@ -27,8 +28,20 @@ from shared.broker.store import Conflict
 from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
+from shared.hub.quotas import Charged
 from shared.model.refs import PlacementRef
-from shared.pipeline.buckets import CONTROLLER_COPIES, HEADS, INVENTORY, KINDS, POLICIES, VICTIMS, WAITING, WORKSPACES
+from shared.pipeline.buckets import (
+    CHARGES,
+    CONTROLLER_COPIES,
+    HEADS,
+    INVENTORY,
+    KINDS,
+    POLICIES,
+    QUOTAS,
+    VICTIMS,
+    WAITING,
+    WORKSPACES,
+)
 from shared.pipeline.messages import Cleared, Decided
 from shared.pipeline.runtime import Runtime
 from shared.pipeline.worker import Worker
@@ -51,6 +64,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
         policies: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
         changed_overrides: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
         kinds: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
+        changed_quotas: WorkQueue[tuple[str, str]] = WorkQueue(owner=lambda named: named[0])
         observer = Observer(
             settings=settings,
             heads=await runtime.follow(HEADS),
@@ -67,6 +81,11 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             UNDECIDED.number(lambda: len(observer.waiting.entries)),
         )
         workspaces = await runtime.follow(WORKSPACES)
+
+        def quota_changed(path: str, name: str) -> None:
+            changed_quotas.add((path, name))
+            statuses.note(path, name)
+
         watches = Watches(
             hub,
             access,
@@ -77,7 +96,11 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             override_changed=lambda path, name: changed_overrides.add((path, name)),
             freed=observer.note_world,
             clock=runtime.clock,
+            quota_changed=quota_changed,
         )
+        charged = Charged(await runtime.follow(CHARGES))
+        statuses = QuotaStatuses(watches, charged, observer.note_world, runtime.clock)
+        quotas = await runtime.follow(QUOTAS)
         overrides = Overrides(watches, access, runtime.clock)
         reconciler = Reconciler(
             observer=observer,
@@ -86,6 +109,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             waiting=runtime.table(WAITING),
             policies=await runtime.follow(POLICIES),
             kinds=await runtime.follow(KINDS),
+            quotas=quotas,
             workspaces=workspaces,
             rounds=Rate(settings.max_workspace_rounds_per_minute, runtime.clock),
             selections=Selections(access),
@@ -103,6 +127,8 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             changed_policies=policies,
             kinds_table=runtime.table(KINDS),
             changed_kinds=kinds,
+            quotas_table=runtime.table(QUOTAS),
+            changed_quotas=changed_quotas,
             agenda=agenda,
         )
         watches.know(entry.value for entry in reconciler.kinds.entries.values())
@@ -116,6 +142,10 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             tasks.create_task(upkeep.keep_kinds(deps)),
             tasks.create_task(upkeep.follow_kinds(deps)),
             tasks.create_task(observer.victims.follow(queue.add, observer.note_world)),
+            tasks.create_task(upkeep.keep_quotas(deps)),
+            tasks.create_task(upkeep.follow_quotas(deps, quotas, statuses)),
+            tasks.create_task(statuses.follow()),
+            tasks.create_task(statuses.run()),
             tasks.create_task(keep_overrides(overrides, changed_overrides, queue.add)),
         )
         yield deps
@@ -129,7 +159,7 @@ worker = Worker(
     "Turns changes in the world into requests to place",
     settings=ControllerSettings,
     open=open_controller,
-    follows=(HEADS, INVENTORY, KINDS, POLICIES, VICTIMS, WAITING, WORKSPACES),
+    follows=(CHARGES, HEADS, INVENTORY, KINDS, POLICIES, QUOTAS, VICTIMS, WAITING, WORKSPACES),
     copies=CONTROLLER_COPIES,
     facts=(Cleared,),
 )

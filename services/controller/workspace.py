@@ -21,12 +21,21 @@ from services.controller.projections import (
 from services.controller.referred import Referred
 from services.controller.scoping import NamespaceWatch
 from services.controller.selectors import SelectorIndex
-from shared.api import Placement, PlacementOverride, decode_override, decode_placement
+from shared.api import Placement, PlacementOverride, PlacementQuota, decode_override, decode_placement, decode_quota
 from shared.hub.access import Access
 from shared.hub.export import follow
 from shared.hub.kinds import BUILT_IN, Kinds
 from shared.hub.rendering import source_hash
-from shared.hub.resources import BINDINGS, DECISIONS, OVERRIDES, PLACEMENTS, POLICIES, SYNCTARGETS, WORKLOAD_KINDS
+from shared.hub.resources import (
+    BINDINGS,
+    DECISIONS,
+    OVERRIDES,
+    PLACEMENTS,
+    POLICIES,
+    QUOTAS,
+    SYNCTARGETS,
+    WORKLOAD_KINDS,
+)
 from shared.hub.workload import Selected
 from shared.kube.apis import RestMapper, UnknownKind
 from shared.kube.client import Client
@@ -66,6 +75,7 @@ class WorkspaceWatch:
         override_changed: PolicyChange,
         freed: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        quota_changed: PolicyChange = lambda _: None,
     ) -> None:
         self.path = path
         self.client = client
@@ -75,11 +85,13 @@ class WorkspaceWatch:
         self._touched = touched
         self._kind_changed = kind_changed
         self._override_changed = override_changed
+        self._quota_changed = quota_changed
         self._freed = freed
         self._placements = follow(client, PLACEMENTS, decode=decode_placement)
         self.policies = PolicyWatch(path, client, self.mapper, access, policy_changed, clock)
         self._declared = follow(client, WORKLOAD_KINDS, decode=functools.partial(kind_of, path))
         self._overrides = follow(client, OVERRIDES, decode=decode_override)
+        self._quotas = follow(client, QUOTAS, decode=decode_quota)
         self._decisions = follow(client, DECISIONS, decode=decision_of)
         self._bindings = follow(client, BINDINGS, decode=binding_of)
         self._selectors = SelectorIndex()
@@ -103,7 +115,8 @@ class WorkspaceWatch:
         Where there are Placements, that the rest is not served passes: a kind that is being replaced, or an API server
         that begins, answers so for a while. To go by that, each would count as never decided, and be decided anew.
         """
-        besides = _read_or_not_served(self._declared) and _read_or_not_served(self._overrides)
+        said: tuple[Informer[Any], ...] = (self._declared, self._overrides, self._quotas)
+        besides = all(map(_read_or_not_served, said))
         if self._placements.synced.is_set():
             needed = (self.policies.known, self._decisions.synced, self._bound_known)
             return all(each.is_set() for each in needed) and besides
@@ -115,7 +128,8 @@ class WorkspaceWatch:
     async def run(self) -> None:
         """Follow the workspace until cancelled."""
         async with self._stack, asyncio.TaskGroup() as self._tasks:
-            for informer in (self._placements, self._declared, self._overrides, self._decisions, self._bindings):
+            said: tuple[Informer[Any], ...] = (self._placements, self._declared, self._overrides, self._quotas)
+            for informer in (*said, self._decisions, self._bindings):
                 await self._stack.enter_async_context(informer)
             self._tasks.create_task(self.referred.run())
             self._tasks.create_task(self.namespaces.run())
@@ -123,13 +137,15 @@ class WorkspaceWatch:
             self._tasks.create_task(self.policies.run())
             self._tasks.create_task(self._follow_declared())
             self._tasks.create_task(self._follow_overrides())
+            self._tasks.create_task(self._follow_quotas())
             self._tasks.create_task(self._follow_placements())
             self._tasks.create_task(self._follow_decisions())
             self._tasks.create_task(self._follow_bindings())
 
     async def _follow_placements(self) -> None:
         needed = (self.policies.known, self._decisions.synced, self._bound_known)
-        await asyncio.gather(*(each.wait() for each in (*needed, self._declared.tried, self._overrides.tried)))
+        tried = (self._declared.tried, self._overrides.tried, self._quotas.tried)
+        await asyncio.gather(*(each.wait() for each in (*needed, *tried)))
         async for change in self._placements.events():
             if change.kind == "Synced":
                 continue
@@ -150,6 +166,11 @@ class WorkspaceWatch:
         async for change in self._overrides.events():
             if change.kind != "Synced":
                 self._override_changed(change.key[1])
+
+    async def _follow_quotas(self) -> None:
+        async for change in self._quotas.events():
+            if change.kind != "Synced":
+                self._quota_changed(change.key[1])
 
     async def _follow_decisions(self) -> None:
         async for change in self._decisions.events():
@@ -235,6 +256,13 @@ class WorkspaceWatch:
     def override(self, name: str) -> PlacementOverride | None:
         return self._overrides.objects.get(("", name))
 
+    def quotas(self) -> Iterable[PlacementQuota]:
+        """The PlacementQuotas of the workspace."""
+        return self._quotas.objects.values()
+
+    def quota(self, name: str) -> PlacementQuota | None:
+        return self._quotas.objects.get(("", name))
+
     def declared(self) -> Iterable[DeclaredKind]:
         """The WorkloadKinds of the workspace."""
         return self._declared.objects.values()
@@ -309,6 +337,10 @@ class WorkspaceWatch:
     async def kind_is_gone(self, name: str) -> bool:
         """True if the API server, asked now, has no such WorkloadKind, and serves the kind."""
         return await self._is_gone(WORKLOAD_KINDS, name)
+
+    async def quota_is_gone(self, name: str) -> bool:
+        """True if the API server, asked now, has no such PlacementQuota, and serves the kind."""
+        return await self._is_gone(QUOTAS, name)
 
     async def target_is_gone(self, name: str) -> bool:
         """True if the API server, asked now, has no such SyncTarget, and serves the kind."""

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from services.decision import core, holds
 from services.decision.book import Crowded, Written
+from services.decision.charges import Uncounted
 from services.decision.completeness import Incomplete
 from services.decision.decider import Decider
 from services.decision.ledger import Ledger
@@ -32,8 +33,9 @@ class OnPaper:
             return None
         return Written(TargetRef.of(target).key, wanted.placement, 0, None)
 
-    async def undo(self, written: Iterable[Written]) -> None:
+    async def undo(self, written: Iterable[Written], *, lost: bool = False) -> int:  # noqa: ARG002 - none is written
         """There is nothing to be undone."""
+        return 0
 
 
 async def answer(message: Scheduled, decider: Decider) -> DecisionAnswer:
@@ -45,7 +47,11 @@ async def answer(message: Scheduled, decider: Decider) -> DecisionAnswer:
     request, now = message.request, decider.clock()
     allowed = await decider.authorized(request, core.proposed(message.proposal))
     if request.question is None or not request.question.reserve:
-        settled, hold = await settle(message, OnPaper(decider.ledger), decider.inventory, allowed, since), None
+        taking = decider.charging(OnPaper(decider.ledger), message, since, paper=True)
+        try:
+            settled, hold = await settle(message, taking, decider.inventory, allowed, since), None
+        except Uncounted as error:
+            raise Retry(decider.settings.contended_retry_seconds, str(error)) from None
     else:
         settled, hold = await _hold(message, request.question, decider, allowed, since)
     shown = replace(message, proposal=_only(message.proposal, allowed))
@@ -67,13 +73,14 @@ async def _hold(
     if len(decider.ledger.holds_of(request.placement.workspace)) >= holds.MOST_OF_WORKSPACE:
         raise Retry(1.0, f"its workspace has {holds.MOST_OF_WORKSPACE} holds, which is the most")
     until = decider.clock() + min(question.reserve, holds.MOST_SECONDS)
-    holding = holds.Holding(decider.ledger, named, until)
+    holding = decider.charging(holds.Holding(decider.ledger, named, until), message, since, held_as=named, until=until)
     try:
         settled = await settle(message, holding, decider.inventory, allowed, since)
         if settled.refusal is not None or not settled.taken:  # of nothing, nothing is held
             return settled, None
+        await holding.ensure()
         await decider.completeness.check(since)
-    except (Crowded, Incomplete) as error:
+    except (Crowded, Incomplete, Uncounted) as error:
         await holding.undo(())
         raise Retry(decider.settings.contended_retry_seconds, str(error)) from None
     return settled, CapacityHold(id=question.id, until=rfc3339(until), targets=len(settled.taken))

@@ -7,6 +7,7 @@ place wait for each other.
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable
@@ -62,9 +63,6 @@ class Book:
         """Races for a place that were lost to another process."""
         self.seen = 0
         """The revision of the bucket up to which everything is in the picture."""
-        self.written = 0
-        """The newest revision that was written here."""
-        self._moved = asyncio.Condition()
 
     async def follow(self) -> None:
         """Keep the picture current, for ever."""
@@ -75,18 +73,25 @@ class Book:
                     self._picture.note(entry)
                 elif key not in self._view.unreadable:  # what cannot be read keeps its place until it is made anew
                     self._picture.drop(key, self._view.revision)
-            self.seen = self._view.revision
-            async with self._moved:
-                self._moved.notify_all()
+            self.seen = max(self.seen, self._view.revision)
 
-    async def reached(self, revision: int, timeout: float) -> bool:
-        """Wait until all up to a revision is in the picture; False when it is not within `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout), self._moved:
-                await self._moved.wait_for(lambda: self.seen >= revision)
-        except TimeoutError:
-            return False
-        return True
+    async def catch_up(self) -> None:
+        """Learn of all that is in the bucket by now, wherever that is."""
+        while True:
+            found = await self._table.since(self.seen)
+            self._picture.learn(found)
+            revisions = [each.revision for each in found.written] + [each.revision for each in found.deleted]
+            newest = max(revisions, default=0)
+            if newest <= self.seen:
+                return
+            self.seen = newest
+
+    async def mend(self) -> None:
+        """Delete entries that cannot be read: nothing could be written beside them."""
+        if self._view.unreadable:
+            for raw in await self._table.unreadable():
+                with contextlib.suppress(Conflict):  # it was made anew
+                    await self._table.delete(raw.key, raw.revision)
 
     def held_by(self, placement: PlacementRef) -> set[str]:
         """The key prefixes of the places in which a placement holds something."""
@@ -101,14 +106,19 @@ class Book:
         """Every reservation that holds its place, with the id of its target."""
         return self._picture.holders()
 
-    async def undo(self, written: Iterable[Written], *, lost: bool = False) -> None:
+    async def undo(self, written: Iterable[Written], *, lost: bool = False) -> int:
         """Put back what was there before, wherever nobody has written since.
 
         It only ever gives back, so it cannot fail for want of room. Where the bucket was `lost` meanwhile, what is not
         rebuilt yet will be, and what was there before may have been there in this picture only.
+
+        Returns the newest revision that this made, 0 where it made none.
         """
+        newest = 0
         for each in written:
-            await self.change(each.prefix, each.placement, partial(self._undone, each, lost=lost))
+            if done := await self.change(each.prefix, each.placement, partial(self._undone, each, lost=lost)):
+                newest = max(newest, done.revision)
+        return newest
 
     def _undone(self, written: Written, own: Entry[Reservation] | None, *, lost: bool) -> Reservation | None:
         if own is None or own.revision != written.revision:
@@ -167,7 +177,7 @@ class Book:
                 try:
                     value = change(own)
                 except NoRoom:
-                    if await self._catch_up(prefix):
+                    if await self._learn(prefix):
                         continue
                     raise
                 if value is None:
@@ -176,15 +186,14 @@ class Book:
                     revision = await self._table.update(key, value, self._picture.revision(prefix), within=prefix)
                 except Conflict:
                     self.lost += 1
-                    if not await self._catch_up(prefix):  # what it lacks is not remembered any more
+                    if not await self._learn(prefix):  # what it lacks is not remembered any more
                         await self._reread(prefix)
                 else:
                     self._picture.note(Entry(key, value, revision))
-                    self.written = max(self.written, revision)
                     return Written(prefix, placement, revision, None if own is None else own.value)
         raise Crowded(f"{prefix} is contended, {TRIES} attempts to write in it lost")
 
-    async def _catch_up(self, prefix: str) -> bool:
+    async def _learn(self, prefix: str) -> bool:
         """Read what the picture lacks of a place; True when there was something, or came in the meantime."""
         before = self._picture.changes(prefix)
         self._picture.learn(await self._table.since(self._picture.revision(prefix), prefix))

@@ -23,6 +23,7 @@ from shared.api import (
 from shared.api import Rejection as RejectedTargets
 from shared.kube.times import rfc3339
 from shared.model.decision import Choice, Proposal, Refusal, Rejection
+from shared.model.quota import Shortage
 from shared.model.reasons import RefusalCode, RejectionCode, Stage, may_name
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Cause, OperatorOverride, Request
@@ -101,6 +102,11 @@ def contended(scheduled: Scheduled) -> Refusal:
         message=f"capacity of {len(scheduled.proposal.selected)} proposed targets was taken by others meanwhile",
         stage=Stage.DECISION,
     )
+
+
+def over_quota(short: Shortage) -> Refusal:
+    """The refusal when a quota over all clusters leaves too little."""
+    return Refusal(code=RefusalCode.QUOTA_EXCEEDED, message=str(short), stage=Stage.DECISION)
 
 
 def record(

@@ -6,26 +6,30 @@ import msgspec
 
 from services.decision import assigning, core
 from services.decision.book import Crowded, Superseded, Written
+from services.decision.charges import Charges, QuotaDemand, Uncounted
+from services.decision.charging import CATCH_UP, Charging
 from services.decision.completeness import Completeness, Incomplete
-from services.decision.holds import TakingOver
+from services.decision.holds import NO_HEAD, TakingOver, end_holds
 from services.decision.kubernetes import Decisions, lost_race
 from services.decision.ledger import Ledger
 from services.decision.memory import Record
 from services.decision.preempting import Nominations
 from services.decision.settings import DecisionSettings
-from services.decision.settling import settle, uphold
+from services.decision.settling import Reserving, settle, uphold
 from services.decision.unfulfilled import cluster_request, requested_since
 from services.decision.vanished import VanishedWorkspaces
 from shared.api import PlacementDecisionStatus
 from shared.broker.bus import Retry
 from shared.broker.table import View
 from shared.hub.access import Access
+from shared.hub.quotas import Quotas
 from shared.hub.retry import LATER, as_retry
 from shared.kube.errors import ApiError
 from shared.model.decision import Choice, Refusal, Reservation
 from shared.model.reasons import RefusalCode
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry, Request
+from shared.model.resources import Resources
 from shared.model.target import Target, Workspace
 from shared.pipeline.messages import Assigned, Bound, Decided, Message, Scheduled, Withdrawn
 from shared.process.audit import refused
@@ -49,6 +53,8 @@ class Decider:
         settings: DecisionSettings,
         *,
         ledger: Ledger,
+        charges: Charges,
+        quotas: Quotas,
         completeness: Completeness,
         decisions: Decisions,
         nominations: Nominations,
@@ -62,6 +68,11 @@ class Decider:
     ) -> None:
         self.settings = settings
         self.ledger = ledger
+        self.charges = charges
+        self.quotas = quotas
+        self.lighter: dict[PlacementRef, Head] = {}
+        """Placements of which targets have something back that is charged to quotas still, and by which head; each
+        until it is seen to, within a second."""
         self.completeness = completeness
         self.decisions = decisions
         self.nominations = nominations
@@ -81,6 +92,8 @@ class Decider:
         try:
             with as_retry():
                 since = await self.completeness.since()
+                if not await self.quotas.view.reached(message.request.quota_revision, CATCH_UP):
+                    raise Retry(LATER, f"quotas are not known up to revision {message.request.quota_revision}")
                 known = self.decisions.memory.before(ref, head)
                 if known is None and head.attempt > 1:  # before the first attempt nothing was decided
                     known = await self.decisions.read(ref)
@@ -95,7 +108,7 @@ class Decider:
                 await self.completeness.check(since)
         except Superseded:
             return None
-        except (Crowded, Incomplete) as error:
+        except (Crowded, Incomplete, Uncounted) as error:
             raise Retry(self.settings.contended_retry_seconds, str(error)) from None
         status, bound = outcome.status, set(message.request.bound)
         if status.requested_since and message.proposal.missing is not None:
@@ -138,13 +151,14 @@ class Decider:
         ranks = await self.nominations.ranks(message.request, allowed)
         holds = [message.request.held_as(message.request.hold)] if message.request.hold else []
         holds += self.nominations.of(ref)
-        taking = TakingOver(self.ledger, *holds) if holds else self.ledger
+        hold = message.request.held_as(message.request.hold) if message.request.hold else None
+        taking = self.charging(TakingOver(self.ledger, *holds) if holds else self.ledger, message, since, hold=hold)
         settled = await settle(message, taking, self.inventory, allowed, since, ranks)
         if message.proposal.preemption is not None:
             settled = await self.nominations.nominate(message, allowed, since)
         if settled.refusal is not None and settled.refusal.code == RefusalCode.CONTENDED:
             return Recorded(refusal=settled.refusal)
-        await self._ensure_complete(since, settled.reserved)
+        await self._ensure_complete(since, taking, settled.reserved)
         status = core.record(message, settled.taken, settled.refusal, before, self.clock(), evicted)
         requested = before.requested_since if before is not None else None
         same = known is not None and known.uid == head.uid
@@ -157,10 +171,10 @@ class Decider:
             await self.decisions.write(ref, head.uid, status, known)
         except ApiError as error:
             if lost_race(error, ref):
-                await self.ledger.undo(settled.reserved)
+                await taking.undo(settled.reserved)
             raise
         if holds and settled.refusal is None:
-            await self.ledger.end_holds(lambda each: each.placement in holds)
+            await end_holds(self.ledger, self.charges, lambda each: each.placement in holds)
         elif settled.refusal is not None and settled.refusal.code != RefusalCode.PREEMPTING:
             await self.nominations.end(ref)
         await self.nominations.tell()
@@ -172,7 +186,8 @@ class Decider:
         """What this attempt decided, as far as it has its place. Raises as `_settle`."""
         taken, refusal = core.redelivered(message, status)
         ranks = await self.nominations.ranks(message.request, {each.target for each in taken})
-        kept = await uphold(message.request, taken, self.ledger, self.inventory, since, ranks)
+        taking = self.charging(self.ledger, message, since)
+        kept = await uphold(message.request, taken, self.ledger, taking, self.inventory, since, ranks)
         if len(kept) < len(taken):
             status = core.without_lost(status, kept)
             taken, refusal = core.redelivered(message, status)
@@ -221,13 +236,42 @@ class Decider:
         held = self._held(ref)
         return [assigning.holding(each, held) for each in told]
 
-    async def _ensure_complete(self, since: int, reserved: Sequence[Written]) -> None:
+    async def _ensure_complete(self, since: int, taking: Charging, reserved: Sequence[Written]) -> None:
         """Before anything is written: what was reserved beside too little of what others hold is undone."""
         try:
+            await taking.ensure()
             await self.completeness.check(since)
-        except Incomplete:
-            await self.ledger.undo(reserved, lost=True)
+        except (Crowded, Incomplete) as error:
+            await taking.undo(reserved, lost=isinstance(error, Incomplete))
             raise
+
+    def charging(
+        self,
+        taking: Reserving,
+        message: Scheduled,
+        epoch: int,
+        *,
+        hold: PlacementRef | None = None,
+        held_as: PlacementRef | None = None,
+        until: float = 0.0,
+        paper: bool = False,
+    ) -> Charging:
+        """Takes room by `taking`, within the quotas that bound a placement; in place of what a `hold` has of them.
+
+        What is only to be held is charged to the hold's own name, `held_as`, until it ends.
+        """
+        request = message.request
+        wanted = QuotaDemand(
+            placement=held_as or request.placement,
+            head=NO_HEAD if held_as else request.head,
+            targets={TargetRef.parse(each.target).key: each.reserve for each in message.proposal.selected},
+            until=until,
+            hold=hold,
+        )
+        quotas = self.quotas.of(request.placement)
+        return Charging(
+            taking, self.charges, self.ledger, quotas, wanted, epoch=epoch, held=request.placement, paper=paper
+        )
 
     async def give_back(self, message: Bound) -> None:
         """Release what is needed no more: where less was applied than before, and where something was removed.
@@ -235,8 +279,10 @@ class Decider:
         Not where it was removed and is selected again.
         """
         prefix = TargetRef.parse(message.target).key
-        if message.applied:
-            await self.ledger.shrink(prefix, message.placement, message.applied)
+        if message.applied and self.ledger.shrinks(prefix, message.placement):
+            decided = await self._decided(message.placement, message.target)
+            done = await self.ledger.shrink(prefix, message.placement, message.applied, decided)
+            self._note_lighter(message, done)
         if message.phase != "Removed" or prefix not in self.ledger.held_by(message.placement):
             return
         known: Record | None = None
@@ -246,8 +292,21 @@ class Decider:
         if known is not None and not known.whole:
             raise Retry(LATER, "slices of what was decided are missing")
         if message.target not in core.selected_ids(known.status if known else None):
-            await self.ledger.release(prefix, message.placement, message.head)
+            self._note_lighter(message, await self.ledger.release(prefix, message.placement, message.head))
             await self.nominations.tell()
+
+    async def _decided(self, placement: PlacementRef, target: str) -> Resources:
+        """What is decided that a placement has in a target."""
+        with as_retry():
+            known = await self.decisions.read(placement)
+        if known is not None and not known.whole:
+            raise Retry(LATER, "slices of what was decided are missing")
+        selected = known.status.selected if known is not None else ()
+        return next((each.reserved for each in selected if TargetRef.of(each.target).id == target), {})
+
+    def _note_lighter(self, message: Bound, written: Written | None) -> None:
+        if written is not None and self.quotas.of(message.placement):
+            self.lighter[message.placement] = message.head
 
     def _present(self, ref: PlacementRef, head: Head) -> set[str]:
         """The targets in which a placement holds something, under no newer head; not what another of its name left."""

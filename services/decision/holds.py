@@ -5,11 +5,12 @@ counts wherever reservations count, and survives whoever made it. It is not deci
 bucket is lost.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
 from services.decision.book import Written
+from services.decision.charges import Charges
 from services.decision.ledger import Ledger
 from shared.model.decision import Reservation
 from shared.model.refs import Head, PlacementRef
@@ -20,7 +21,7 @@ MOST_SECONDS = 600.0
 MOST_OF_WORKSPACE = 100
 """Holds of one workspace at a time."""
 
-_NOBODY = Head(uid="", generation=0, attempt=0)
+NO_HEAD = Head(uid="", generation=0, attempt=0)
 
 
 class Holding:
@@ -38,7 +39,7 @@ class Holding:
         held = replace(
             wanted,
             placement=self._hold,
-            head=_NOBODY,
+            head=NO_HEAD,
             resources=more,
             labels={},
             until=self._until,
@@ -46,9 +47,10 @@ class Holding:
         )
         return await self._ledger.reserve(target, held)
 
-    async def undo(self, written: Iterable[Written]) -> None:  # noqa: ARG002 - a hold goes as a whole
+    async def undo(self, written: Iterable[Written], *, lost: bool = False) -> int:  # noqa: ARG002 - it goes as a whole
         """Give back what was taken."""
         await self._ledger.end_holds(lambda each: each.placement == self._hold)
+        return 0
 
 
 class TakingOver:
@@ -62,11 +64,13 @@ class TakingOver:
         """As `Ledger.reserve`."""
         return await self._ledger.reserve(target, wanted, *self._holds)
 
-    async def undo(self, written: Iterable[Written]) -> None:
+    async def undo(self, written: Iterable[Written], *, lost: bool = False) -> int:
         """As `Ledger.undo`."""
-        await self._ledger.undo(written)
+        return await self._ledger.undo(written, lost=lost)
 
 
-async def end_holds(ledger: Ledger, now: float) -> int:
-    """Give back what was held until now; how many entries that were."""
-    return await ledger.end_holds(lambda each: each.until <= now)
+async def end_holds(ledger: Ledger, charges: Charges, which: Callable[[Reservation], bool]) -> int:
+    """Give back what is held in targets, and then what of quotas; how many entries in targets that were."""
+    ended = await ledger.end_holds(which)
+    await charges.end_holds(which)
+    return ended

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from services.decision.book import Book, NoRoom, Superseded, Written
+from services.decision.charges import Holdings
 from services.decision.core import at_least
 from shared.broker.table import Entry
 from shared.model.decision import Reservation
@@ -47,6 +48,11 @@ class Ledger(Book):
         """What a placement reserves in a target."""
         own = self._picture.own(TargetRef.of(target).key, placement)
         return {} if own is None else own.value.resources
+
+    def holdings(self, placement: PlacementRef, epoch: int) -> Holdings:
+        """What a placement holds in targets, as far as is known here, in this epoch of the bucket."""
+        held = {prefix: each.resources for prefix, each in self.held(placement).items()}
+        return Holdings(targets=held, revision=self.seen, epoch=epoch)
 
     async def reserve(self, target: Target, wanted: Reservation, *besides: PlacementRef) -> Written | None:
         """Take capacity for a placement, in place of what it had there, and of what those have `besides` which give way
@@ -112,16 +118,26 @@ class Ledger(Book):
         own = entry.value
         return decided.head.older_than(own.head) or (not own.released_at and _counts(own, decided.epoch))
 
-    async def shrink(self, prefix: str, placement: PlacementRef, applied: int) -> Written | None:
-        """Binding has applied what this attempt decided: give back what that takes less than what ran before.
+    def shrinks(self, prefix: str, placement: PlacementRef) -> bool:
+        """Whether a placement is to have less there than it had, as far as is known here."""
+        own = self._picture.own(prefix, placement)
+        return own is not None and own.value.shrinks_to is not None
 
-        What was reserved by a newer attempt waits until that is applied. Returns what was written, if anything was.
+    async def shrink(
+        self, prefix: str, placement: PlacementRef, applied: int, decided: Resources | None = None
+    ) -> Written | None:
+        """Binding has applied what is decided there for this attempt: give back what ran before and is more than that.
+
+        What was reserved by a newer attempt waits until that is applied. An attempt that reserved less may never have
+        been decided: where it, or one after it, was refused, what was `decided` before is what is applied. Returns what
+        was written, if anything was.
         """
 
         def less(own: Entry[Reservation] | None) -> Reservation | None:
             if own is None or own.value.shrinks_to is None or own.value.head.attempt > applied:
                 return None
-            return msgspec.structs.replace(own.value, resources=own.value.shrinks_to, shrinks_to=None)
+            kept = at_least(own.value.shrinks_to, decided or {})
+            return msgspec.structs.replace(own.value, resources=kept, shrinks_to=None)
 
         return await self.change(prefix, placement, less)
 

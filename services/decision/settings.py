@@ -27,6 +27,10 @@ class DecisionSettings(PreemptionSettings, frozen=True, kw_only=True):
             gt=0,
         ),
     ] = 600.0
+    quota_seconds: Annotated[
+        float,
+        Meta(description="How often quotas are charged less for what targets have given back, in seconds.", gt=0),
+    ] = 1.0
     vanished_seconds: Annotated[
         float,
         Meta(

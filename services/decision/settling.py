@@ -7,6 +7,7 @@ import msgspec
 
 from services.decision import core
 from services.decision.book import Crowded, Superseded, Written
+from services.decision.charges import Exceeded, Uncounted
 from services.decision.ledger import Ledger
 from shared.broker.table import View
 from shared.model.decision import Choice, Refusal, Reservation
@@ -20,7 +21,7 @@ class Reserving(Protocol):
     """Where room is taken in targets; see `Ledger`."""
 
     async def reserve(self, target: Target, wanted: Reservation) -> Written | None: ...
-    async def undo(self, written: Iterable[Written]) -> None: ...
+    async def undo(self, written: Iterable[Written], *, lost: bool = False) -> int: ...
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ async def settle(
     `allowed` are the targets of the proposal that the requester may use now, which discovery asked a while ago.
     `epoch` is the revision of the marker that reservations are complete. `ranks` say who may have it leave later.
 
-    Raises `Superseded` and `Crowded`, see `Ledger.reserve`; nothing new is reserved then, either.
+    Raises `Superseded`, `Crowded` and `Uncounted`, see `Charging.reserve`; nothing new is reserved then, either.
     """
     request, proposal = message.request, message.proposal
     if proposal.refusal is not None:
@@ -86,9 +87,12 @@ async def settle(
             if target and (done := await ledger.reserve(target, _wanted(request, choice, epoch, ranks))):
                 taken.append(choice)
                 reserved.append(done)
-    except (Superseded, Crowded):
+    except (Superseded, Crowded, Uncounted):
         await ledger.undo(reserved)
         raise
+    except Exceeded as error:
+        await ledger.undo(reserved)
+        return Settled(refusal=core.over_quota(error.short))
     if core.enough(taken, proposal, request.spec):
         return Settled(taken, None, reserved)
     await ledger.undo(reserved)
@@ -99,11 +103,12 @@ async def uphold(
     request: Request,
     decided: Sequence[Choice],
     ledger: Ledger,
+    taking: Reserving,
     inventory: View[Target],
     epoch: int,
     ranks: Ranks = _NOT_ASKED,
 ) -> list[Choice]:
-    """What of a decision that is written has its place, or can have it again.
+    """What of a decision that is written has its place, or can have it again by `taking`.
 
     Its reservations may have been lost before it was written. They were not rebuilt then, others may have taken the
     room, and nobody was told of the decision. Raises as `settle`.
@@ -113,8 +118,11 @@ async def uphold(
         wanted = _wanted(request, choice, epoch, ranks)
         held = await ledger.holds(TargetRef.parse(choice.target).key, wanted)
         target = None if held else giving(choice.target, request, inventory)
-        if held or (target and await ledger.reserve(target, wanted)):
-            kept.append(choice)
+        try:
+            if held or (target and await taking.reserve(target, wanted)):
+                kept.append(choice)
+        except Exceeded:
+            continue
     return kept
 
 

@@ -75,7 +75,7 @@ async def _release_leftovers_of(ref: PlacementRef, newest: Head, decider: Decide
         target = TargetRef.from_key(prefix).id
         found = bindings.get(target)
         if found is not None and found.attempt:
-            await decider.ledger.shrink(prefix, ref, found.attempt)
+            await decider.ledger.shrink(prefix, ref, found.attempt, decided.get(target))
             if target in decided and found.reserved and fits(found.reserved, decided[target]):
                 await decider.ledger.cut(prefix, ref, read.attempt, decided[target])
         if target in wanted:
@@ -119,6 +119,7 @@ async def forget_released(decider: Decider) -> None:
     """Delete what was released so long ago that nobody can be about to take it with an older head."""
     before = decider.clock() - decider.settings.forget_released_seconds
     await decider.ledger.forget_released(before, FORGOTTEN_AT_ONCE)
+    await decider.charges.forget_released(before, FORGOTTEN_AT_ONCE)
 
 
 async def clear_vanished(decider: Decider) -> list[Assigned]:

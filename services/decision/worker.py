@@ -4,7 +4,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.decision import answering, holds, strays, upkeep
+from services.decision import answering, holds, strays, upkeep, used
+from services.decision.charges import Charges
 from services.decision.completeness import Completeness
 from services.decision.counted import reserved_ratio
 from services.decision.decider import Decider
@@ -18,8 +19,18 @@ from services.decision.vanished import VanishedWorkspaces
 from shared.hub.access import open_access
 from shared.hub.hub import open_hub
 from shared.hub.names import field_manager
+from shared.hub.quotas import Quotas
 from shared.model.answer import DecisionAnswer
-from shared.pipeline.buckets import DECISION_COPIES, HEADS, INVENTORY, RESERVATIONS, VICTIMS, WORKSPACES
+from shared.pipeline.buckets import (
+    CHARGES,
+    DECISION_COPIES,
+    HEADS,
+    INVENTORY,
+    QUOTAS,
+    RESERVATIONS,
+    VICTIMS,
+    WORKSPACES,
+)
 from shared.pipeline.messages import Assigned, Bound, Decided, Overwritten, Scheduled, Withdrawn
 from shared.pipeline.runtime import Runtime
 from shared.pipeline.worker import Worker
@@ -53,9 +64,13 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
             victims=await runtime.follow(VICTIMS),
             clock=runtime.clock,
         )
+        charges = Charges(runtime.table(CHARGES), await runtime.follow(CHARGES), runtime.clock)
+        runtime.background(charges.follow(), "charges")
         decider = Decider(
             settings,
             ledger=ledger,
+            charges=charges,
+            quotas=Quotas(await runtime.follow(QUOTAS)),
             completeness=completeness,
             decisions=decisions,
             nominations=nominations,
@@ -72,6 +87,7 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
             RESERVED.read(lambda: reserved_ratio(decider.inventory.values(), ledger.holders())),
             OUTDATED.number(lambda: upkeep.outdated(decider)),
         )
+        runtime.background(used.keep_counted(decider), "count what quotas have used")
         yield decider
 
 
@@ -80,7 +96,7 @@ worker = Worker(
     "Reserves capacity and writes decisions",
     settings=DecisionSettings,
     open=open_decision,
-    follows=(HEADS, INVENTORY, RESERVATIONS, VICTIMS, WORKSPACES),
+    follows=(CHARGES, HEADS, INVENTORY, QUOTAS, RESERVATIONS, VICTIMS, WORKSPACES),
     copies=DECISION_COPIES,
     facts=(Overwritten,),
 )
@@ -155,8 +171,21 @@ async def put_requests_in_order(deps: Decider) -> None:
 async def end_holds(deps: Decider) -> None:
     """Give back what was held for long enough, and have those stay that were to leave for it."""
     await deps.nominations.give_up()
-    await holds.end_holds(deps.ledger, deps.clock())
+    now = deps.clock()
+    await holds.end_holds(deps.ledger, deps.charges, lambda each: each.until <= now)
     await deps.nominations.tell()
+
+
+@worker.every(lambda settings: settings.quota_seconds)
+async def give_back_quotas(deps: Decider) -> None:
+    """Charge quotas less for what targets have back."""
+    await used.give_back(deps)
+
+
+@worker.every(lambda settings: settings.release_seconds)
+async def put_quotas_right(deps: Decider) -> None:
+    """Charge quotas for what placements hold, no more and no less: a worker may have died halfway."""
+    await used.put_right(deps)
 
 
 @worker.every(lambda settings: settings.release_seconds)

@@ -7,7 +7,6 @@ import msgspec
 
 from services.discovery import strays
 from services.discovery.capacity.nodes import Nodes
-from services.discovery.capacity.quantities import amounts, quantities
 from services.discovery.health import NOT_PROBED, Health, assess, steady_latency
 from shared.api import (
     Condition,
@@ -21,6 +20,7 @@ from shared.api import (
     get_condition,
     set_condition,
 )
+from shared.hub.quantities import amounts, quantities
 from shared.hub.terms import kind_name
 from shared.kube.times import rfc3339, seconds
 from shared.model.resources import Resources

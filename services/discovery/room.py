@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from services.discovery.capacity.quantities import amounts, quantities
 from shared.api import Quantity, SyncTarget
+from shared.hub.quantities import amounts, quantities
 from shared.model.resources import Resources, add, subtract
 from shared.model.target import Target
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from services.scheduler.core import refusal_of
 from services.scheduler.plugins import Plugins
 from services.scheduler.preempting import propose
+from services.scheduler.quotas import QuotaCheck
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.snapshot import Snapshot
 from services.scheduler.turns import WorkspaceTurns
@@ -29,12 +30,19 @@ OUTCOMES = {"t": "true", "f": "false", "e": "error"}
 class Proposer:
     """The snapshot, kept current by two views, and what decisions are made with."""
 
-    def __init__(self, settings: SchedulerSettings, plugins: Plugins, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        plugins: Plugins,
+        clock: Callable[[], float],
+        bounds: QuotaCheck | None = None,
+    ) -> None:
         self.snapshot = Snapshot(assumed_seconds=settings.assumed_seconds)
         self.revision = 0
         self._settings = settings
         self._plugins = plugins
         self._clock = clock
+        self._bounds = bounds
         self._turns = WorkspaceTurns()
         self._moved = asyncio.Condition()
         self._inventory: View[Target] | None = None
@@ -98,14 +106,15 @@ class Proposer:
                 upstream=message.rejections,
                 plugin_answers=plugin_answers,
             )
+        proposal = self._bounds.within(request, outcome.proposal) if self._bounds is not None else outcome.proposal
         if request.question is None:
-            self._assume(request, outcome.proposal.selected, self._clock())
+            self._assume(request, proposal.selected, self._clock())
         facts = tuple(sorted({*message.facts, *affinity_facts(request.spec.affinity)}))
         return Scheduled(
             request=request,
-            proposal=self._noted(outcome.proposal, facts, message) if facts else outcome.proposal,
-            rules=_rules(message, outcome.proposal),
-            warnings=_warnings(message, outcome.proposal),
+            proposal=self._noted(proposal, facts, message) if facts else proposal,
+            rules=_rules(message, proposal),
+            warnings=_warnings(message, proposal),
             rejections=(*message.rejections, *outcome.rejections),
             inventory_revision=self.revision,
             facts=facts,

@@ -46,6 +46,7 @@ from shared.api.codec import (
     decode_placement,
     decode_policy,
     decode_policyexception,
+    decode_quota,
     decode_revision,
     decode_synctarget,
     decode_workloadkind,
@@ -120,6 +121,7 @@ from shared.api.policy import (
     Variable,
 )
 from shared.api.policy_exception import PolicyException, PolicyExceptionSpec, PolicyExceptionStatus
+from shared.api.quota import PlacementQuota, PlacementQuotaSpec, PlacementQuotaStatus
 from shared.api.revision import MOST_KEPT_BYTES, PlacementRevision, PlacementRevisionSpec, RevisedObject
 from shared.api.rollout import Rollout, RolloutStep, some_of
 from shared.api.selectors import (
@@ -226,6 +228,9 @@ __all__ = [
     "PlacementPolicy",
     "PlacementPolicySpec",
     "PlacementPolicyStatus",
+    "PlacementQuota",
+    "PlacementQuotaSpec",
+    "PlacementQuotaStatus",
     "PlacementReference",
     "PlacementRevision",
     "PlacementRevisionSpec",
@@ -283,6 +288,7 @@ __all__ = [
     "decode_placement",
     "decode_policy",
     "decode_policyexception",
+    "decode_quota",
     "decode_revision",
     "decode_synctarget",
     "decode_workloadkind",

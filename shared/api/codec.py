@@ -13,6 +13,7 @@ from shared.api.override import PlacementOverride
 from shared.api.placement import Placement
 from shared.api.policy import PlacementPolicy
 from shared.api.policy_exception import PolicyException
+from shared.api.quota import PlacementQuota
 from shared.api.revision import PlacementRevision
 from shared.api.synctarget import SyncTarget
 from shared.api.workload_kind import WorkloadKind
@@ -28,6 +29,7 @@ KINDS: dict[str, type[ApiObject]] = {
     "PlacementOverride": PlacementOverride,
     "WorkloadKind": WorkloadKind,
     "ClusterRequest": ClusterRequest,
+    "PlacementQuota": PlacementQuota,
 }
 
 Object = TypeVar("Object", bound=ApiObject)
@@ -102,6 +104,11 @@ def decode_binding(source: Source) -> PlacementBinding:
 def decode_override(source: Source) -> PlacementOverride:
     """A PlacementOverride; see `decode`."""
     return decode(PlacementOverride, source)
+
+
+def decode_quota(source: Source) -> PlacementQuota:
+    """A PlacementQuota; see `decode`."""
+    return decode(PlacementQuota, source)
 
 
 def encode(value: ApiObject) -> bytes:

@@ -12,6 +12,7 @@ from shared.api.override import PlacementOverride
 from shared.api.placement import Placement
 from shared.api.policy import PlacementPolicy
 from shared.api.policy_exception import PolicyException
+from shared.api.quota import PlacementQuota
 from shared.api.revision import PlacementRevision
 from shared.api.synctarget import REGION_LABEL, SyncTarget
 from shared.api.workload_kind import WorkloadKind
@@ -185,6 +186,23 @@ RESOURCES = (
             Column("Provisioned", _condition("Provisioned")),
             Column("Since", ".spec.since", "date"),
             Column("Message", ".spec.message", priority=1),
+        ),
+    ),
+    Resource(
+        PlacementQuota,
+        "placementquotas",
+        "plq",
+        "Cluster",
+        (
+            Column("Workspace", ".spec.workspace"),
+            Column("Namespace", ".spec.namespace"),
+            Column("Placements", ".status.used.placements"),
+            Column("CPU", ".status.used.cpu"),
+            Column("Hard CPU", ".status.hard.cpu"),
+            Column("Memory", ".status.used.memory"),
+            Column("Hard Memory", ".status.hard.memory"),
+            Column("In Force", _condition("InForce")),
+            _AGE,
         ),
     ),
 )

@@ -30,6 +30,9 @@ CLUSTER_REQUESTS = Resource(GROUP, VERSION, "clusterrequests", kind="ClusterRequ
 OVERRIDES = Resource(GROUP, VERSION, "placementoverrides", namespaced=False, kind="PlacementOverride")
 
 
+QUOTAS = Resource(GROUP, VERSION, "placementquotas", namespaced=False, kind="PlacementQuota")
+
+
 WORKLOAD_KINDS = Resource(GROUP, VERSION, "workloadkinds", namespaced=False, kind="WorkloadKind")
 
 

@@ -100,9 +100,10 @@ class Proposal(Value, frozen=True, kw_only=True):
 
 
 class Reservation(Value, frozen=True, kw_only=True):
-    """What one placement, with these labels, reserves in one target; that may be nothing, as for a ConfigMap.
+    """What one placement, with these labels, reserves in one target, or what all its targets take of one quota.
 
-    One that was released stays for a while, since its head keeps older ones from taking anything.
+    That may be nothing, as for a ConfigMap. One that was released stays for a while, since its head keeps older ones
+    from taking anything.
     """
 
     placement: PlacementRef
@@ -120,3 +121,5 @@ class Reservation(Value, frozen=True, kw_only=True):
     rank: int | None = None  # what its priority counts for against others there; None: not known, it stays
     budget: int | None = None  # the most targets that it leaves at a time; None: any number
     victims: tuple[PlacementRef, ...] = ()  # of a hold: who has to leave for it
+    covers: str = ""  # of what is charged to a quota: a digest of what this head wants, by target
+    as_of: int = 0  # the same: the revision of the reservations in targets that whoever gave back of it went by

@@ -97,6 +97,9 @@ class RefusalCode(_Code):
     FORCED_UNFIT = (
         "ForcedUnfit", "A target that an operator's override forces it to cannot take it.", Stage.SCHEDULER
     )  # fmt: skip
+    QUOTA_EXCEEDED = (
+        "QuotaExceeded", "A quota over all clusters leaves too little.", Stage.SCHEDULER, Stage.DECISION
+    )  # fmt: skip
     UNKNOWN_SCORER = "UnknownScorer", "There is no scorer of that name.", Stage.SCHEDULER
     INVALID_SCORER = "InvalidScorer", "The arguments of a scorer cannot be used.", Stage.SCHEDULER
     INVALID_PLACEMENT = "InvalidPlacement", "The Placement as written cannot be placed at all.", Stage.SCHEDULER

@@ -91,6 +91,10 @@ class KindRef(_Ref, frozen=True, kw_only=True, order=True):
     """A WorkloadKind."""
 
 
+class QuotaRef(_Ref, frozen=True, kw_only=True, order=True):
+    """A PlacementQuota."""
+
+
 class PlacementRef(Value, frozen=True, kw_only=True, order=True):
     """A Placement: its workspace path (empty on a hub without workspaces), namespace and name."""
 

@@ -13,9 +13,15 @@ from shared.model.decision import Reservation
 from shared.model.declared import DeclaredKind
 from shared.model.policy import PolicyCheck, PolicyEntry
 from shared.model.preemption import Victim
+from shared.model.quota import WorkspaceQuota
 from shared.model.report import TargetReport
 from shared.model.request import HeadEntry, Waiting
 from shared.model.target import Target, Workspace
+
+_FEW = 16 << 20
+"""Bytes of a bucket of a few entries, as those with one for each copy of a worker. What buckets may have, NATS sets
+aside."""
+
 
 INVENTORY = Bucket(
     name="inventory", holds=Target, owner="discovery", tokens=2, description="What is known of each target"
@@ -76,6 +82,26 @@ VICTIMS = Bucket(
 )
 
 
+QUOTAS = Bucket(
+    name="quotas",
+    holds=WorkspaceQuota,
+    max_bytes=_FEW,
+    owner="controller",
+    tokens=2,
+    description="The PlacementQuotas in force, key <workspace>.<name>",
+)
+
+
+CHARGES = Bucket(
+    name="charges",
+    holds=Reservation,
+    max_bytes=128 << 20,
+    owner="decision",
+    tokens=5,
+    description="What placements take of quotas, key <quota>.<placement>",
+)
+
+
 REPORTS = Bucket(
     name="reports",
     holds=TargetReport,
@@ -83,10 +109,6 @@ REPORTS = Bucket(
     tokens=4,
     description="Phase and health per placement and target",
 )
-
-
-_FEW = 16 << 20
-"""Bytes of a bucket that has an entry for each copy of a worker. What buckets may have, NATS sets aside."""
 
 
 def _copies(worker: str) -> Bucket[Copy]:
@@ -140,6 +162,8 @@ BUCKETS: tuple[Bucket[Any], ...] = (
     WAITING,
     RESERVATIONS,
     VICTIMS,
+    QUOTAS,
+    CHARGES,
     REPORTS,
     CONTROLLER_COPIES,
     DISCOVERY_COPIES,

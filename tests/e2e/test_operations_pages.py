@@ -11,11 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.pages import ROOT, WITHIN, blocks
+from tests.e2e.pages import ROOT, WITHIN, blocks, typed
 from tests.support.process import BIN, Process, process
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(4 * WITHIN), pytest.mark.xdist_group("pages")]
+
+
+QUOTAS_PAGE = (ROOT / "docs/quota.md").read_text().split("\n## Over all clusters\n")
 
 
 class Operator:
@@ -74,12 +77,22 @@ async def test_what_the_page_on_backups_says_holds_when_nats_is_lost(tmp_path: P
 
 
 async def test_the_commands_of_the_page_on_quotas_bound_a_team_until_the_owner_gives_more(tmp_path: Path) -> None:
-    starting, *rest = blocks((ROOT / "docs/quota.md").read_text())
+    in_one_cluster, _ = QUOTAS_PAGE
+    starting, *rest = blocks(in_one_cluster)
     assert starting.strip() == "moorage up"
     async with operator(tmp_path) as here:
         said = await here.types("".join(rest))
     assert "QuotaExceeded" in said
     assert re.search(r"^root:team-a +cpu +\(all\) +\S+ +12 +", said, re.MULTILINE), said
+
+
+async def test_the_commands_of_the_page_on_quotas_bound_a_shop_over_all_clusters(tmp_path: Path) -> None:
+    _, over_all = QUOTAS_PAGE
+    starting, *rest = blocks(over_all)
+    assert starting.strip() == "moorage up --world examples/world.yaml"
+    user = await typed(tmp_path, starting, "".join(rest))
+    assert "the quota shop of root:apps over all clusters leaves too little: 0.4 of 1 cpu used" in user.output
+    assert re.search(r"^root:apps:shop +\(all\) +cpu +shop of root:apps +1.2 +4 +2.8$", user.output, re.MULTILINE)
 
 
 async def test_the_commands_of_the_page_on_upgrades_work_as_they_stand(tmp_path: Path) -> None:

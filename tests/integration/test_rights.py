@@ -25,6 +25,12 @@ from tests.support.process import BIN, Process, process
 from tests.support.waiting import until
 from tests.support.worlds import deployment, placement
 
+QUOTA = {
+    "apiVersion": "placement.moorage.io/v1alpha1",
+    "kind": "PlacementQuota",
+    "metadata": {"name": "below"},
+    "spec": {"workspace": "below", "hard": {"cpu": "1"}},  # the sandbox wants one, and a hub without them says so
+}
 OVERRIDE = {
     "apiVersion": "placement.moorage.io/v1alpha1",
     "kind": "PlacementOverride",
@@ -246,6 +252,8 @@ async def test_what_workers_do_takes_the_rights_of_the_manifests_and_no_others(d
             await kubectl(admin, "wait", f"{kind}/{name}", told, "--timeout=80s")
         await kubectl(admin, "apply", "-f", "-", stdin=[OVERRIDE])
         await kubectl(admin, "wait", "placementoverride/keep-out", "--for=condition=Accepted=True", "--timeout=80s")
+        await kubectl(admin, "apply", "-f", "-", stdin=[QUOTA])
+        await kubectl(admin, "wait", "placementquota/below", "--for=condition=InForce=False", "--timeout=80s")
         wide, request = placement("wide", count=2, whenUnfulfilled="Request"), ("clusterrequest/wide", "-n", NAMESPACE)
         await kubectl(alice, "apply", "-f", "-", stdin=[deployment("wide"), wide])
         await kubectl(alice, "wait", *request, "--for=create", "--timeout=80s")

@@ -1,4 +1,4 @@
-"""How much of the quotas of targets is reserved, in each and in all of them. Pure."""
+"""How much of quotas is used: of those of targets, in each and in all of them, and of those over all clusters. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from shared.model.decision import Reservation
-from shared.model.quota import enclosing, lies_in
+from shared.model.quota import WorkspaceQuota, enclosing, lies_in
 from shared.model.resources import Resources, add
 from shared.model.target import Target
 
@@ -24,6 +24,43 @@ class QuotaRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def free(self) -> float:
         """What is left; below 0 where the quota was lowered."""
         return self.hard - self.used
+
+
+class BoundRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The use of one resource of a PlacementQuota, in base units."""
+
+    workspace: str  # that is bounded together with all below it, by its path; empty on a hub without workspaces
+    namespace: str  # that alone is bounded; empty: all of them
+    quota: str  # its name, and the workspace that it is in
+    resource: str
+    used: float
+    hard: float
+
+    @property
+    def free(self) -> float:
+        """What is left; below 0 where the quota was lowered."""
+        return self.hard - self.used
+
+
+def bounds(
+    quotas: Iterable[WorkspaceQuota], charges: Mapping[str, Iterable[Reservation]], workspace: str | None = None
+) -> list[BoundRow]:
+    """The use of each PlacementQuota; of a workspace those alone that bound it. `charges` are by the quota's place."""
+    found = [
+        BoundRow(
+            workspace=quota.bounds,
+            namespace=quota.namespace,
+            quota=str(quota),
+            resource=resource,
+            used=used.get(resource, 0.0),
+            hard=hard,
+        )
+        for quota in quotas
+        if workspace is None or lies_in(workspace, quota.bounds)
+        for used in [add(*(each.resources for each in charges.get(quota.place, ())))]
+        for resource, hard in quota.hard.items()
+    ]
+    return sorted(found, key=lambda each: (each.workspace, each.namespace, each.resource, each.quota))
 
 
 def rows(

@@ -60,6 +60,8 @@ OF_REFUSALS: Final[Mapping[str, str]] = {
     "(spec.targets.count.max), or free room",
     RefusalCode.CONTRADICTION: "change spec.targets.count, spec.spread or spec.replicas, which cannot hold at once",
     RefusalCode.FORCED_UNFIT: "have the target take it, or take the override back (moorage unforce NAME)",
+    RefusalCode.QUOTA_EXCEEDED: "ask for less, remove other placements that it bounds, or whoever owns the "
+    "PlacementQuota raises spec.hard; when something is given back, this is tried again",
     RefusalCode.UNKNOWN_SCORER: "write a scorer's name as the message lists them in spec.strategy.scorers",
     RefusalCode.INVALID_SCORER: "mend the arguments of the scorer in spec.strategy.scorers",
     RefusalCode.INVALID_PLACEMENT: "mend the Placement as the message says",

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from services.discovery.capacity.quantities import LARGEST, MOST_RESOURCES, amounts
 from shared.api import Quantity
+from shared.hub.quantities import LARGEST, MOST_RESOURCES, amounts
 from shared.model.resources import Resources
 
 CONTROL_PLANE = frozenset({"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"})

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.discovery.capacity.quantities import LARGEST, MOST_RESOURCES, amounts
 from shared.hub.pods import effective_requests
+from shared.hub.quantities import LARGEST, MOST_RESOURCES, amounts
 from shared.kube.applyset import APPLYSET_PART_OF
 from shared.model.resources import Resources
 

@@ -48,6 +48,8 @@ def admit(at: Address, new: Document, old: Document | None, write: Write, store:
             others = (each.document() for each in store.entries(at.cluster.name, at.resource.id))
             if why := guards.contradiction(new, others):
                 raise at.invalid(Cause("FieldValueInvalid", "spec", why))
+        if at.resource.plural == "placementquotas" and not write.subresource and (why := guards.bounds_itself(new)):
+            raise at.invalid(Cause("FieldValueInvalid", "spec.workspace", why))
 
 
 def _guard(at: Address, new: Document, old: Document | None, write: Write, store: Store) -> None:

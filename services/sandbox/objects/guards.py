@@ -28,6 +28,7 @@ WRITERS = {
     f"placementpolicies.{GROUP}/status": "status",
     f"placementoverrides.{GROUP}/status": "controller",
     f"policyexceptions.{GROUP}/status": "controller",
+    f"placementquotas.{GROUP}/status": "controller",
 }
 """Which worker writes what, by resource and subresource."""
 STAMPED = tuple(
@@ -40,6 +41,9 @@ OPPOSED = ({"Force", "Exclude"}, {"Prefer", "Avoid"})
 WRITTEN_BY_HAND = f"the annotation {REQUESTER_ANNOTATION} records who last changed the spec and cannot be written"
 NOT_APPROVED = "whoever approves a step of a rollout needs the verb approve on the Placement"
 LED_BY_OTHERS = "clusterProfileRef is written by discovery alone"
+BOUNDS_ITSELF = (
+    "spec.workspace names the workspace that is bounded, below the one that the quota is in: nobody bounds themselves"
+)
 WRITTEN_BY_OTHERS = "what Moorage decides and reports is written by Moorage alone"
 
 
@@ -133,6 +137,11 @@ def contradiction(new: Document, others: Iterable[Document]) -> str:
                 f"unforce {metadata['name']}), or give one of them a higher priority"
             )
     return ""
+
+
+def bounds_itself(new: Document) -> str:
+    """Why a quota is refused where there are workspaces; empty where it bounds one below its own."""
+    return "" if new["spec"].get("workspace") else BOUNDS_ITSELF
 
 
 def _together(spec: Document, other: Document) -> bool:

@@ -20,6 +20,7 @@ WRITERS: Final = {
     "placementpolicies/status": "status",
     "placementoverrides/status": "controller",
     "policyexceptions/status": "controller",
+    "placementquotas/status": "controller",
 }
 """What Moorage alone writes, and which worker does."""
 
@@ -178,6 +179,32 @@ metadata:
   name: approval.placement.moorage.io
 spec:
   policyName: approval.placement.moorage.io
+  validationActions: [Deny]
+---
+# Whom a quota bounds: nobody themselves. A PlacementQuota is in the workspace of whoever owns what it bounds.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: quotas-bound-others.placement.moorage.io
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [placement.moorage.io]
+        apiVersions: [v1alpha1]
+        resources: [placementquotas]
+        operations: [CREATE, UPDATE]
+  validations:
+    - expression: object.spec.?workspace.orValue('') $bounded ''
+      message: $bounding
+      reason: Invalid
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: quotas-bound-others.placement.moorage.io
+spec:
+  policyName: quotas-bound-others.placement.moorage.io
   validationActions: [Deny]
 $contradictions---
 # Which SyncTargets are reached with credentials that a program of the operator's issues: those that discovery derives. Who may
@@ -346,6 +373,8 @@ _HUBS: Final[dict[Hub, dict[str, str]]] = {
         "collector": _COLLECTOR,
         "discovery": "\n        || request.userInfo.username == 'system:serviceaccount:moorage-system:discovery'",
         "contradictions": _CONTRADICTIONS,
+        "bounded": "==",
+        "bounding": "this hub has no workspaces, so leave spec.workspace out; spec.namespace bounds one namespace",
         "author": _AUTHOR.replace("$writer", "variables.author"),
         "others": """ || variables.collector
         || request.userInfo.username == 'system:serviceaccount:moorage-system:' + variables.worker""",
@@ -359,6 +388,8 @@ _HUBS: Final[dict[Hub, dict[str, str]]] = {
 # ServiceAccounts of any name there and the right to impersonate. Such users carry, in `extra`, what confines them to it.""",
         "collector": "",
         "discovery": "",
+        "bounded": "!=",
+        "bounding": ">-\n        spec.workspace names the workspace that is bounded, below the one that the quota is in: nobody bounds themselves",
         "contradictions": "",  # there a policy of the export has no objects of its consumers as parameters
         "author": _NAMED + _AUTHOR.replace("$writer", "(variables.named == '' ? variables.author : variables.named)"),
         "others": "",

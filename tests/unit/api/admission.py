@@ -36,7 +36,7 @@ class Policy:
 
     def __init__(self, document):
         self.spec = document["spec"]
-        self.variables = {each["name"]: compiled(each["expression"]) for each in self.spec["variables"]}
+        self.variables = {each["name"]: compiled(each["expression"]) for each in self.spec.get("variables", ())}
         self.validations = [compiled(each["expression"]) for each in self.spec.get("validations", ())]
 
     def values(self, request, new=None, old=None, params=None):
@@ -55,10 +55,10 @@ def documents(path):
 
 
 ON_KUBERNETES, ON_KCP = documents("services/cli/hub/admission.yaml"), documents("deploy/kcp/admission.yaml")
-STAMPS, CHECKS, APPROVAL, AGREE, DERIVED, DECIDED = (
+STAMPS, CHECKS, APPROVAL, BOUND, AGREE, DERIVED, DECIDED = (
     Policy(each) for each in ON_KUBERNETES if not each["kind"].endswith("Binding")
 )
-STAMPS_ON_KCP, CHECKS_ON_KCP, _, DERIVED_ON_KCP, DECIDED_ON_KCP = (
+STAMPS_ON_KCP, CHECKS_ON_KCP, _, BOUND_ON_KCP, DERIVED_ON_KCP, DECIDED_ON_KCP = (
     Policy(each) for each in ON_KCP if not each["kind"].endswith("Binding")
 )
 

@@ -18,6 +18,8 @@ from tests.unit.api.admission import (
     ALICE,
     APPROVAL,
     BOB,
+    BOUND,
+    BOUND_ON_KCP,
     CHECKS,
     CHECKS_ON_KCP,
     DECIDED,
@@ -121,7 +123,7 @@ MINE = {
     "decision": ("placementdecisions", "placementdecisions/status", "clusterrequests"),
     "binding": ("placementbindings", "placementbindings/status", "placementrevisions"),
     "status": ("placements/status", "placementpolicies/status"),
-    "controller": ("placementoverrides/status", "policyexceptions/status"),
+    "controller": ("placementoverrides/status", "policyexceptions/status", "placementquotas/status"),
 }
 GUARDED = tuple(each for those in MINE.values() for each in those)
 
@@ -159,6 +161,8 @@ def test_on_kcp_the_same_is_guarded_by_the_same_rules_and_only_who_may_is_differ
             spec["variables"] = [each for each in spec["variables"] if each["name"] != "collector"]
             (rule,) = spec["validations"]
             spec["validations"] = [{**rule, "expression": ""}]
+        if document["metadata"]["name"].startswith("quotas-bound") and "validations" in spec:
+            spec["validations"] = []  # a hub without workspaces is bounded otherwise: by namespaces
         return {**document, "spec": spec}
 
     both = [each for each in ON_KUBERNETES if not each["metadata"]["name"].startswith("overrides-agree")]
@@ -378,3 +382,10 @@ def test_a_cluster_profile_is_referred_to_by_discovery_alone_and_left_as_it_is_b
     assert guards.led_by_others(new, old, user_of(info)) == (not (free or by_discovery))
     on_kcp = free or info in (BY_GROUP, OPERATOR)  # a ServiceAccount of this name may be made by anybody there
     assert DERIVED_ON_KCP.admits({"userInfo": info}, new, old) == on_kcp
+
+
+@pytest.mark.parametrize("workspace", [None, "", "shop", "shop:web"])
+def test_a_quota_bounds_a_workspace_below_its_own_where_there_are_any_and_else_none(workspace):
+    new = {"metadata": {"name": "q"}, "spec": {"hard": {"cpu": "1"}, **({"workspace": workspace} if workspace else {})}}
+    assert BOUND_ON_KCP.admits({}, new) == (not guards.bounds_itself(new)) == bool(workspace)
+    assert BOUND.admits({}, new) == (not workspace)

@@ -226,6 +226,7 @@ def test_people_and_content_of_the_world_are_where_there_is_a_workspace():
         "events",
         "ledger",
         "preemption",
+        "quotas",
         "rebalance",
         "rollout",
         "tests",

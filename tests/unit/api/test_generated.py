@@ -138,6 +138,7 @@ def test_each_kind_is_served_under_its_names():
         "Placement": (["pl"], "Namespaced"),
         "PlacementPolicy": (["plp"], "Cluster"),
         "PolicyException": (["plx"], "Cluster"),
+        "PlacementQuota": (["plq"], "Cluster"),
         "PlacementDecision": (["pld"], "Namespaced"),
         "PlacementBinding": (["plb"], "Namespaced"),
         "PlacementRevision": (["plr"], "Namespaced"),

@@ -14,6 +14,7 @@ from shared.api import (
     PatchOperation,
     PlacementOverrideSpec,
     PlacementPolicySpec,
+    PlacementQuotaSpec,
     PlacementSpec,
     PolicyExceptionSpec,
     Quota,
@@ -34,7 +35,7 @@ from shared.api.generate.schema import object_schema
 from shared.api.resources import RESOURCES
 
 ENVIRONMENT = cel.NewEnv(
-    variables=dict.fromkeys(("self", "request", "object", "oldObject", "variables"), cel.Type.DYN),
+    variables=dict.fromkeys(("self", "oldSelf", "request", "object", "oldObject", "variables"), cel.Type.DYN),
     extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
 )
 
@@ -42,6 +43,9 @@ ENVIRONMENT = cel.NewEnv(
 def evaluate(expression, **data):
     return ENVIRONMENT.compile(expression).eval(data=data).plain_value()
 
+
+WAS = {PlacementQuotaSpec: {"workspace": "a", "namespace": "b"}}
+"""What was there before, where a rule compares with that."""
 
 # What each rule of a struct admits (first) and refuses (second), in the order in which the struct declares them.
 CASES = {
@@ -101,14 +105,19 @@ CASES = {
         ({"reason": "a"}, {"reason": " \n"}),
         ({"type": "Force", "overCommit": True}, {"type": "Exclude", "overCommit": True}),
     ],
+    PlacementQuotaSpec: [
+        ({"hard": {"cpu": "1"}}, {"hard": {}}),
+        ({"hard": {"cpu": "1", "nvidia.com/gpu": 2, "hugepages-2Mi": "4Mi"}}, {"hard": {"requests.cpu": "1"}}),
+        (WAS[PlacementQuotaSpec], {"workspace": "b"}),
+    ],
 }
 
 
 @pytest.mark.parametrize("struct", CASES, ids=lambda struct: struct.__name__)
 def test_a_rule_admits_what_is_sound_and_refuses_what_contradicts(struct):
     for validation, (sound, contradicting) in zip(struct.validations, CASES[struct], strict=True):
-        assert evaluate(validation.rule, self=sound) is True, validation.message
-        assert evaluate(validation.rule, self=contradicting) is False, validation.message
+        assert evaluate(validation.rule, self=sound, oldSelf=WAS.get(struct)) is True, validation.message
+        assert evaluate(validation.rule, self=contradicting, oldSelf=WAS.get(struct)) is False, validation.message
 
 
 IN_A_PLACEMENT = {

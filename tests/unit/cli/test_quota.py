@@ -1,8 +1,9 @@
 """`moorage quota`: how much of each quota is reserved, by target and in all."""
 
-from services.cli.diagnosing.quotas import QuotaRow, rows, totals
-from services.cli.quota import table
+from services.cli.diagnosing.quotas import QuotaRow, bounds, rows, totals
+from services.cli.quota import bounding, table
 from shared.model.decision import Reservation
+from shared.model.quota import WorkspaceQuota
 from shared.model.refs import Head, PlacementRef
 from shared.model.resources import Resources
 from shared.model.target import Target
@@ -59,3 +60,18 @@ def test_below_several_targets_stands_their_sum_and_what_is_left_may_be_less_tha
         ["root:team", "cpu", "(all)", "6", "6", "0"],
         ["root:team", "memory", "root:p/east", "1Gi", "8Gi", "7Gi"],
     ]
+
+
+def test_of_quotas_over_all_clusters_those_are_shown_that_bound_a_workspace_and_how_much_is_charged_to_each() -> None:
+    team = WorkspaceQuota(workspace="root", name="team", uid="t", bounds="root:team", hard={"cpu": 4.0})
+    shop = WorkspaceQuota(
+        workspace="root:team", name="shop", uid="s", bounds="root:team:a", namespace="shop", hard={"placements": 2.0}
+    )
+    charges = {team.place: [reserved("root:team", 1.0), reserved("root:team:a", 2.5)]}
+    assert bounding(bounds([shop, team], charges)) == [
+        ["WORKSPACE", "NAMESPACE", "RESOURCE", "QUOTA", "USED", "HARD", "FREE"],
+        ["root:team", "(all)", "cpu", "team of root", "3.5", "4", "0.5"],
+        ["root:team:a", "shop", "placements", "shop of root:team", "0", "2", "2"],
+    ]
+    assert [each.quota for each in bounds([shop, team], charges, "root:team")] == ["team of root"]
+    assert len(bounds([shop, team], charges, "root:team:a:deep")) == 2

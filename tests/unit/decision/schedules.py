@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from services.decision import upkeep
+from services.decision import upkeep, used
 from services.decision.bound import InPlace
+from services.decision.charges import Charges
 from services.decision.completeness import MARKER, Completeness
 from services.decision.decider import Decider
 from services.decision.ledger import Ledger
@@ -25,12 +26,14 @@ from shared.broker.bus import Retry
 from shared.broker.memory.store import MemoryStore
 from shared.broker.table import Table
 from shared.hub.access import AllowAll
+from shared.hub.quotas import NOBODY, Quotas
 from shared.kube.errors import ApiError
 from shared.model.decision import Choice, Proposal, Reservation
+from shared.model.quota import WorkspaceQuota
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Cause, HeadEntry, Request
 from shared.model.target import Target
-from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
+from shared.pipeline.buckets import BUCKETS, CHARGES, HEADS, INVENTORY, QUOTAS, RESERVATIONS, WORKSPACES
 from shared.pipeline.events import PlacementEvent, derive
 from shared.pipeline.messages import Assigned, Bound, Decided, Message, Scheduled
 from tests.unit.decision.ledgers import nominations_over
@@ -130,6 +133,7 @@ class World:
         self.news: list[object] = []
         self.contended: set[PlacementRef] = set()
         self.events: dict[str, PlacementEvent] = {}
+        self.quota: WorkspaceQuota | None = None
 
     async def ask(self, number: int, cpu: float, where: int) -> None:
         """A placement is to have so much, in one target or else in the other, or in both or nowhere."""
@@ -161,6 +165,17 @@ class World:
     async def look_for_leftovers(self, copy: int) -> None:
         decider = self.deciders[copy % len(self.deciders)]
         self.running.append((asyncio.create_task(upkeep.release_leftovers(decider)), None))
+        await self.steps.settle()
+
+    async def give_back(self, copy: int) -> None:
+        """Quotas are charged less for what a copy gave back."""
+        decider = self.deciders[copy % len(self.deciders)]
+        self.running.append((asyncio.create_task(used.give_back(decider)), None))
+        await self.steps.settle()
+
+    async def put_right(self, copy: int) -> None:
+        decider = self.deciders[copy % len(self.deciders)]
+        self.running.append((asyncio.create_task(used.put_right(decider)), None))
         await self.steps.settle()
 
     async def crash(self, number: int) -> None:
@@ -257,6 +272,18 @@ class World:
             assert total <= ROOM, f"{total} reserved in {target.id}: {reserved}"
         for place, cpu in self.hub.applied.items():
             assert cpu <= reserved.get(place, 0.0), f"{cpu} of {place} applied: {reserved}"
+        await self.check_quota(reserved)
+
+    async def check_quota(self, reserved: dict[tuple[PlacementRef, str], float]) -> None:
+        """What is held in targets is charged, and no more is charged than there is."""
+        if self.quota is None:
+            return
+        entries = await Table(self.store, CHARGES).entries(self.quota.place)
+        charged = {each.value.placement: each.value.resources.get("cpu", 0.0) for each in entries}
+        for ref in REFS:
+            held = sum(cpu for (who, _), cpu in reserved.items() if who == ref)
+            assert held <= charged.get(ref, 0.0), f"{ref.name} holds {held}, and is charged {charged.get(ref, 0.0)}"
+        assert sum(charged.values()) <= self.quota.hard["cpu"], f"{charged} charged"
 
 
 def scheduled(
@@ -286,7 +313,11 @@ async def _never(path: str) -> bool:
 
 
 async def opened(
-    stack: AsyncExitStack, copies: int, kind: Callable[..., W] = World, targets: Sequence[Target] = TARGETS
+    stack: AsyncExitStack,
+    copies: int,
+    kind: Callable[..., W] = World,
+    targets: Sequence[Target] = TARGETS,
+    quota: WorkspaceQuota | None = None,
 ) -> W:
     """A world, whose copies end with the stack."""
     store, steps = MemoryStore(), Steps()
@@ -298,6 +329,13 @@ async def opened(
     await Table(store, RESERVATIONS).put(MARKER, nobody)
     deciders: list[Decider] = []
     world = kind(store, steps, deciders, heads)
+    world.quota = quota
+    quotas = Table(store, QUOTAS)
+    if quota is not None:
+        await quotas.put(quota.place, quota)
+        await Table(store, CHARGES).put(
+            f"{quota.place}.{NOBODY.key}", msgspec.structs.replace(nobody, placement=NOBODY)
+        )
     tasks: list[asyncio.Task[Any]] = []
     for _ in range(copies):
         table = Table(StepStore(store, steps), RESERVATIONS)
@@ -306,12 +344,17 @@ async def opened(
         world.news.append(table._raw)
         tasks += [asyncio.create_task(view.run()) for view in (news, known, named)]
         tasks.append(asyncio.create_task(ledger.follow()))
+        charged, bounds = Table(StepStore(store, steps), CHARGES), quotas.follow()
+        charges = Charges(charged, charged.follow(), lambda: 1000.0)
+        tasks.append(asyncio.create_task(bounds.run()))
         decisions: Any = StepDecisions(world.hub, steps)
         deciders.append(
             Decider(
                 DecisionSettings(),
                 ledger=ledger,
                 nominations=nominations_over(store, ledger, AllowAll(), known, named),
+                charges=charges,
+                quotas=Quotas(bounds),
                 completeness=Completeness(table),
                 decisions=decisions,
                 access=AllowAll(),

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from services.decision.answering import answer
+from services.decision.charges import Charges
 from services.decision.completeness import MARKER, Completeness
 from services.decision.decider import Decider
 from services.decision.ledger import Ledger
@@ -16,12 +17,13 @@ from shared.broker.memory.store import MemoryStore
 from shared.broker.store import Raw
 from shared.broker.table import Table
 from shared.hub.access import Access
+from shared.hub.quotas import Quotas
 from shared.model.answer import DecisionAnswer
 from shared.model.decision import Choice, Proposal, Rejection, Reservation
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Cause, Question, Request, Requester
 from shared.model.target import Target
-from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, RESERVATIONS, WORKSPACES
+from shared.pipeline.buckets import BUCKETS, CHARGES, HEADS, INVENTORY, QUOTAS, RESERVATIONS, WORKSPACES
 from shared.pipeline.messages import Scheduled
 from tests.support.values import head
 from tests.unit.decision.ledgers import nominations_over, wants
@@ -62,6 +64,8 @@ class Desk:
             DecisionSettings(health_port=-1),
             ledger=ledger,
             nominations=nominations_over(store, ledger, self.access),
+            charges=Charges(Table(store, CHARGES), Table(store, CHARGES).follow(), lambda: 1000.0),
+            quotas=Quotas(Table(store, QUOTAS).follow()),
             completeness=Completeness(self.table),
             decisions=None,  # nothing is read or written on the hub
             access=self.access,

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.discovery.capacity.nodes import Node, Nodes, sum_nodes
-from services.discovery.capacity.quantities import amounts, quantities
 from services.discovery.health import NOT_PROBED, UNREACHABLE, Health
 from services.discovery.inventory import (
     NO_APIS,
@@ -19,6 +18,7 @@ from services.discovery.inventory import (
     worth_writing,
 )
 from shared.api import SyncTarget, decode_synctarget
+from shared.hub.quantities import amounts, quantities
 from shared.kube.times import rfc3339
 from shared.model.refs import PlacementRef
 from shared.model.target import ApiKind, Stray, Target

@@ -1,0 +1,25 @@
+"""That what other workers go by is published before a round begins that goes by it."""
+
+from services.controller.core.quotas import in_force
+from services.controller.watches import Watches
+from shared.broker.bus import Retry
+from shared.broker.table import View
+from shared.model.declared import DeclaredKind
+from shared.model.quota import WorkspaceQuota
+from shared.model.refs import KindRef, QuotaRef, above
+
+SOON = 0.05
+"""Seconds until it is looked again."""
+
+
+def ensure_published(workspace: str, watches: Watches, kinds: View[DeclaredKind], quotas: View[WorkspaceQuota]) -> None:
+    """Raises `Retry` until what is declared for a workspace, and what bounds it, is published: binding goes by kinds,
+    decision by quotas."""
+    for watch in filter(None, map(watches.get, above(workspace))):
+        for kind in watch.declared():
+            if kinds.get(KindRef(workspace=kind.workspace, name=kind.name).key) != kind:
+                raise Retry(SOON, "a WorkloadKind is just being published")
+        for quota in watch.quotas():
+            here = in_force(watch.path, quota)
+            if here is not None and quotas.get(QuotaRef(workspace=here.workspace, name=here.name).key) != here:
+                raise Retry(SOON, "a PlacementQuota is just being published")
