@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 NEW: Final = 10.0
 """Seconds for which a refusal to bind may be due to an export that kcp has not taken notice of yet."""
 
+NOT_NEEDED: Final = (
+    "rejected claims take nothing away: each worker reads here by its ClusterRole, if at all. What is accepted every "
+    "worker can read, and whoever else may read the export's content"
+)
+
 WITHIN: Final = 60.0  # seconds until a binding is in force
 
 
@@ -22,8 +27,9 @@ def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "bind",
-        description="Bind Moorage's APIs in a workspace, by server-side apply: an APIBinding, which accepts what the "
-        "APIExport claims and says what each claim is for, and the rights with which each worker does its work there. "
+        description="Bind Moorage's APIs in a workspace, by server-side apply: an APIBinding, and the rights with "
+        "which each worker does its work there. Says of each claim of the APIExport what it is for, and rejects it "
+        "unless --accept names it: workers need none. "
         "Needs an administrator of the workspace who may bind the export (moorage install kcp --allow-bind-group). "
         "Idempotent; run it again when claims have come or gone. Once the Placements are gone, `kubectl delete "
         "apibinding placement.moorage.io` takes it back.",
@@ -31,11 +37,12 @@ def add_parser(commands: Any) -> None:
     add_reader_arguments(parser)
     add_provider(parser)
     parser.add_argument(
-        "--reject",
+        "--accept",
         action="append",
         default=[],
         metavar="RESOURCE",
-        help="a claim that is not accepted, as secrets or deployments.apps; may be given several times",
+        help="a claim that is accepted, as configmaps or deployments.apps; may be given several times. Whoever may "
+        "read the export's content, as every worker may, can read that here, too (default: none)",
     )
     parser.add_argument(
         "--without-rights", action="store_true", help="leave out the workers' ClusterRoles: somebody else sees to them"
@@ -60,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     from shared.api.generate.claims import CLAIMS, claimable
     from shared.kube.urls import workspace_url
 
-    if unknown := set(args.reject) - {each.name for each in CLAIMS}:
-        raise UsageError(f"--reject: there is no claim {', '.join(sorted(unknown))}")
+    if unknown := set(args.accept) - {each.name for each in CLAIMS}:
+        raise UsageError(f"--accept: there is no claim {', '.join(sorted(unknown))}")
     try:
         workspace_url("", args.provider)
     except ValueError as error:
@@ -69,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     rights = [] if args.without_rights else workers()
     if args.dry_run:
         claims = [each.asked() for each in claimable({})]
-        sys.stdout.write(as_yaml([*rights, binding(args.provider, claims, args.reject)]))
+        sys.stdout.write(as_yaml([*rights, binding(args.provider, claims, args.accept)]))
         return 0
     with hub_errors():
         asyncio.run(_bind(args, rights))
@@ -87,7 +94,7 @@ async def _bind(args: argparse.Namespace, rights: list[dict[str, Any]]) -> None:
         applied = await apply_all(client, rights, force=args.force_conflicts, tells=tells)
         bound = await _bound(client, args.provider)
         claims = (bound.get("status") or {}).get("exportPermissionClaims") or []
-        wanted = binding(args.provider, claims, args.reject)
+        wanted = binding(args.provider, claims, args.accept)
         found, outcome = await apply(client, wanted, force=args.force_conflicts)
         applied.append(found)
         await _taken(client)
@@ -170,4 +177,5 @@ def _tell(claims: list[dict[str, Any]]) -> None:
     for claim in claims:
         name, verbs = named(claim), ", ".join(claim["verbs"])
         sys.stdout.write(f"{claim['state'].lower()} {name} ({verbs}): {why.get(name, 'not known to this version')}\n")
+    note(NOT_NEEDED)
     note("moorage place, or kubectl apply of a Placement, works in this workspace from now on")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.cli.hub.providing import SLICES
 from shared.api import GROUP, SyncTarget, decode_synctarget
 from shared.api.generate.crds import crd
 from shared.api.resources import RESOURCES
@@ -17,9 +18,10 @@ from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.informer import Informer
-from shared.kube.resources import CRDS
+from shared.kube.resources import CRDS, SECRETS
 from tests.conformance.api import until
 from tests.conformance.backends import BACKENDS, KCP, Backend, NotHere
+from tests.conformance.test_kcp import LOGICAL_CLUSTERS
 from tests.integration.test_on_kcp import WITHIN, Hub
 from tests.support.client import if_there
 from tests.support.kcp import add_workspace
@@ -115,6 +117,41 @@ async def test_what_a_workspace_made_itself_under_our_names_is_never_seen(hub: H
             await hub.at(path).delete(SYNCTARGETS, "east")
             await names(honest, "west")
             assert not other.objects
+
+
+async def test_secrets_are_read_through_the_export_only_while_the_workspace_accepts_that(hub: Hub) -> None:
+    path = await consumer(hub, "discreet")
+    await hub.at(path).create(SECRETS, obj("Secret", "v1", name="kept", namespace="default"))
+    (seen,) = await through(hub, path)
+
+    async def read() -> bool:
+        try:
+            await seen.get(SECRETS, "kept", "default")
+        except ApiError as error:
+            assert error.forbidden, error  # noqa: PT017 - by the answer it is told
+            return False
+        return True
+
+    async def unread() -> bool:
+        return not await read()
+
+    assert not await read()
+    bind = ("bind", "--workspace", path, "--provider", PROVIDER)
+    await hub.succeeds(*bind, "--accept", "secrets")
+    await until(read, "Secrets are read where that is accepted")
+    await hub.succeeds(*bind)
+    await until(unread, "it is taken back")
+
+
+async def through(hub: Hub, path: str) -> list[Client]:
+    """The workspace as the export's virtual workspaces show it."""
+    id_ = (await hub.at(path).get(LOGICAL_CLUSTERS, "cluster"))["metadata"]["annotations"]["kcp.io/cluster"]
+    slices = (await hub.at(PROVIDER).list(SLICES)).items
+    return [
+        hub.root.at(f"{each['url']}/clusters/{id_}")
+        for one in slices
+        for each in (one.get("status") or {}).get("endpoints") or ()
+    ]
 
 
 async def test_who_binds_later_is_seen_and_who_unbinds_no_more(hub: Hub) -> None:

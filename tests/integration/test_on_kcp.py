@@ -92,19 +92,19 @@ async def test_a_kcp_is_prepared_once_used_by_who_may_and_given_back(hub: Hub):
     assert outcomes(await hub.install()) == {"unchanged"}
 
     await add_workspace(hub.root, "team")
-    bound = await hub.succeeds("bind", "--workspace", "root:team", "--reject", "secrets")
+    bound = await hub.succeeds("bind", "--workspace", "root:team", "--accept", "events")
     assert "rejected secrets (get, list, watch)" in bound
+    assert "accepted events (create, patch)" in bound
     for claim in claimable({}):
         assert claim.why in bound
-    again = await hub.succeeds("bind", "--workspace", "root:team", "--reject", "secrets")
+    again = await hub.succeeds("bind", "--workspace", "root:team", "--accept", "events")
     assert [line for line in again.splitlines() if line.endswith((" created", " configured"))] == []
     team = hub.at("root:team")
     answers = {
-        each["resource"]: each["state"]
-        for each in (await team.get(APIBINDINGS, GROUP))["spec"]["permissionClaims"]
-        if each["resource"] in ("secrets", "events")
+        each["resource"]: each["state"] for each in (await team.get(APIBINDINGS, GROUP))["spec"]["permissionClaims"]
     }
-    assert answers == {"secrets": "Rejected", "events": "Accepted"}
+    assert {resource for resource, state in answers.items() if state == "Accepted"} == {"events"}
+    assert set(answers) == {each.resource for each in claimable({})}, "each is answered"
 
     async def served() -> bool:
         made = await team.create(PLACEMENTS, placement("web", namespace="default"), dry_run=True)
@@ -242,7 +242,7 @@ async def test_on_kcp_nobody_writes_on_whose_behalf_a_placement_is(victim: Victi
         assert error.forbidden  # noqa: PT017 - either answer will do
     else:
         assert found.username == STRANGER
-        assert await victim.permission(found) == "Denied"
+        assert await victim.permission(found) == "NoAccess"
 
 
 async def test_on_kcp_who_acts_as_an_owner_in_its_own_workspace_is_no_owner_elsewhere(victim: Victim):
@@ -250,14 +250,14 @@ async def test_on_kcp_who_acts_as_an_owner_in_its_own_workspace_is_no_owner_else
     found = await victim.recorded(victim.stranger.acting_as(owner))
     assert found.username == "olga"
     assert OWNERS in found.groups
-    assert await victim.permission(found) == "Denied"
+    assert await victim.permission(found) == "NoAccess"
 
 
 async def test_on_kcp_an_account_of_one_workspace_is_not_that_of_another(victim: Victim):
     account = Impersonated(username=":".join(("system:serviceaccount", *ACCOUNT)))
     found = await victim.recorded(victim.stranger.acting_as(account))
     assert found.username == account.username
-    assert await victim.permission(found) == "Denied"
+    assert await victim.permission(found) == "NoAccess"
 
 
 async def deployments_are_had(hub: Hub) -> str:
@@ -320,7 +320,7 @@ async def test_a_dry_run_prints_what_kubectl_takes_and_needs_no_server():
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["bind", "--reject", "pods"], "there is no claim pods"),
+        (["bind", "--accept", "pods"], "there is no claim pods"),
         (["bind", "--provider", "Root"], "is not a workspace path"),
         (["install", "kcp", "--provider", "a/b"], "is not a workspace path"),
     ],

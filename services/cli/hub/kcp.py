@@ -36,14 +36,14 @@ def provider(identities: Identities, binders: tuple[str, ...] = (), *, admission
     return [*rights(binders), *admitting, *schemas, api_export(identities)]
 
 
-def binding(export: str, claims: Iterable[Document], rejected: Iterable[str] = ()) -> Document:
-    """The APIBinding of a consumer to the export in the workspace `export`, with each claim accepted but those that
-    are `rejected`, by names as `secrets` or `deployments.apps`."""
-    refused = set(rejected)
+def binding(export: str, claims: Iterable[Document], accepted: Iterable[str] = ()) -> Document:
+    """The APIBinding of a consumer to the export in the workspace `export`, with each claim rejected but those that
+    are `accepted`, by names as `secrets` or `deployments.apps`."""
+    granted = set(accepted)
     answered = [
         {
             **{name: value for name, value in claim.items() if name != "defaultSelector"},
-            "state": "Rejected" if named(claim) in refused else "Accepted",
+            "state": "Accepted" if named(claim) in granted else "Rejected",
             "selector": {"matchAll": True},
         }
         for claim in claims
