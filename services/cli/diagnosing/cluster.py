@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from services.cli.diagnosing.faults import Checkup, FaultName, FoundFault, missing_fields, sorted_faults
+from services.cli.hub.connection import explained
 from shared.api import GROUP, VERSION
 from shared.api.generate.crds import crd
 from shared.api.resources import RESOURCES
@@ -25,7 +26,7 @@ def of_hub(error: KubeError, where: str) -> FoundFault:
         name = "HubKubeconfig"
     elif isinstance(error, ApiError):
         name = "HubUnauthorized" if error.unauthorized else "HubForbidden" if error.forbidden else "HubUnreachable"
-    return FoundFault(fault=name, where=where, message=str(error))
+    return FoundFault(fault=name, where=where, message=explained(error))
 
 
 async def examine(hub: Hub, workspaces: Iterable[str]) -> Checkup:

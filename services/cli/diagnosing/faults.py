@@ -63,7 +63,7 @@ WHAT_TO_DO: Final[Mapping[FaultName, str]] = {
     "HubKubeconfig": "give a kubeconfig that can be used: --kubeconfig or MOORAGE_KUBECONFIG",
     "HubUnreachable": "see that the API server runs, and that the kubeconfig has its address and certificate authority",
     "HubUnauthorized": "renew the credentials in the kubeconfig",
-    "HubForbidden": "run this as an administrator; for workers, apply `moorage install kubernetes` anew",
+    "HubForbidden": "run this as an administrator; for workers, `moorage install kubernetes` again, or `moorage bind`",
     "CrdMissing": "install them: `moorage install kubernetes`, or deploy/kcp",
     "CrdOutdated": "apply those of this version: `moorage install kubernetes`, or deploy/kcp",
     "TargetUnreachable": "see that the cluster runs, and that its kubeconfig has the right address",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from services.cli.hub.auditor import Evidence, Place
+from services.cli.hub.connection import explained
 from shared.api import PlacementDecision, PlacementDecisionStatus
 from shared.broker.store import Store
 from shared.broker.table import Table
@@ -72,7 +73,7 @@ class Witness:
                 async with slots:
                     found, bindings = await self._in_workspace(path)
             except KubeError as error:
-                unseen[f"workspace {path}"] = str(error)
+                unseen[f"workspace {path}"] = explained(error)
             else:
                 decided.update(found)
                 bound.update(bindings)

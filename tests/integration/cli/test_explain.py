@@ -2,10 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from services.cli.hub.connection import DENIED, UNKNOWN
 from shared.hub.names import slice_name
 from shared.hub.resources import DECISIONS
 from tests.support.manifests import obj
@@ -65,19 +68,23 @@ async def test_a_decision_in_slices_is_read_as_a_whole(scene: Scene) -> None:
     assert [each["target"].rpartition("/")[2] for each in json.loads(out)["selected"]] == ["east", "west"]
 
 
-async def test_what_is_not_there_and_what_is_forbidden_is_one_line(scene: Scene, tmp_path: Any) -> None:
+async def test_a_placement_that_is_not_there_is_one_line(scene: Scene) -> None:
     code, out = await explain(scene, "nobody", "-n", "shop")
     assert (code, out) == (1, "moorage: there is no Placement nobody in the namespace shop")
-    forbidden = ("web", "-n", "shop", "--workspace", "root:nowhere")
+
+
+@pytest.mark.parametrize(("workspace", "why"), [("root:nowhere", UNKNOWN), ("", DENIED), ("nosuchid", DENIED)])
+async def test_a_workspace_that_is_not_there_or_not_to_be_entered_is_one_line_with_what_to_do(
+    scene: Scene, tmp_path: Path, workspace: str, why: str
+) -> None:
     kubeconfig = tmp_path / "mallory.kubeconfig"
     token = scene.ready.sandbox.add_user("mallory")
-    admin = scene.ready.kubeconfigs["admin"].read_text()
-    content = yaml.safe_load(admin)
+    content = yaml.safe_load(scene.ready.kubeconfigs["admin"].read_text())
     content["users"][0]["user"] = {"token": token}
     kubeconfig.write_text(yaml.safe_dump(content))
-    command = [str(BIN / "moorage"), "explain", *forbidden, "--kubeconfig", str(kubeconfig)]
-    async with process(command, dict(os.environ)) as running:
+    asked = ("web", "-n", "shop", "--workspace", workspace or scene.home, "--kubeconfig", str(kubeconfig))
+    async with process([str(BIN / "moorage"), "explain", *asked], dict(os.environ)) as running:
         assert await running.ends() == 1
-        assert "forbidden" in running.output.lower()
-        assert len(running.lines) == 1
-        assert token not in running.output
+        (line,) = running.lines
+        assert line.endswith(why)
+        assert token not in line
