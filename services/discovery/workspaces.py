@@ -175,7 +175,7 @@ class Tree:
         """True if there is certainly no such workspace any more. What could not be read is not gone."""
         if path in self._known:
             return False
-        if self._export is not None and self._export.whole and not self._counts(path):
+        if self._heard_of_all() and not self._counts(path):
             return True
         roots = [root for root in self._roots if path == root or path.startswith(f"{root}:")]
         return not any(self._maybe(path, root) for root in roots)
@@ -278,6 +278,11 @@ class Tree:
         """Whether a workspace has bound the export, or is on the way to one that has."""
         return self._export is None or path in self._using or path in self._towards
 
+    def _heard_of_all(self) -> bool:
+        """Whether it is known here who has bound the export, as the export itself knows it by now: after a start it
+        knows that first, and what is not known here yet would count as unbound."""
+        return self._export is not None and self._export.whole and self._using == self._export.consumers.keys()
+
     async def _follow_consumers(self, export: Export) -> None:
         """Take up workspaces as they bind the export, and leave those that do no more."""
         async for paths in export.changes():
@@ -300,7 +305,7 @@ class Tree:
         """Until a workspace below has bound the export."""
         await export.await_whole(None)
         while path not in self._towards:
-            if self._using == export.consumers.keys():
+            if self._heard_of_all():
                 self._read(path)
             await self._bound.wait()
 

@@ -22,6 +22,7 @@ from shared.api import PlacementSpec
 from shared.broker.bus import Consumer
 from shared.broker.memory.bus import MemoryBus
 from shared.broker.memory.store import MemoryStore
+from shared.broker.store import Bucket, Raw
 from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.resources import SYNCTARGETS, WORKSPACES
@@ -134,6 +135,24 @@ class Scene:
             stop.set()
             async with asyncio.timeout(BOUND):
                 await task
+
+    @contextlib.asynccontextmanager
+    async def recorded(self, *buckets: Bucket[Any]) -> AsyncIterator[list[Raw]]:
+        """What the buckets hold, then whatever is written there and deleted, within the block."""
+        news: list[Raw] = []
+
+        async def record(bucket: Bucket[Any]) -> None:
+            async for raw in self.store.raw(bucket).watch():
+                if raw is not None:
+                    news.append(raw)  # noqa: PERF401 - the watch never ends, what came so far is what counts
+
+        watching = [asyncio.create_task(record(bucket)) for bucket in buckets]
+        try:
+            yield news
+        finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
 
     async def paths(self) -> set[str]:
         return {entry.value.path for entry in await Table(self.store, STORED_WORKSPACES).entries()}

@@ -1,6 +1,5 @@
 """Discovery as a worker: the tree, the targets, the answers."""
 
-import asyncio
 import contextlib
 import socket
 from collections import Counter
@@ -64,21 +63,11 @@ async def test_a_restart_takes_nothing_away_for_a_moment(scene):
     async with scene.running():
         await scene.ready(PLATFORM, "east")
         await until(lambda: _equals(scene.paths, EVERYTHING))
-    news = []
-
-    async def record(bucket):
-        async for raw in scene.store.raw(bucket).watch():
-            news.append(raw)  # noqa: PERF401 - the watch never ends, what came so far is what counts
-
-    watching = [asyncio.create_task(record(bucket)) for bucket in (INVENTORY, STORED_WORKSPACES)]
-    async with scene.running():
+    async with scene.recorded(INVENTORY, STORED_WORKSPACES) as news, scene.running():
         await scene.looks("east", 3)
-    for task in watching:
-        task.cancel()
-    await asyncio.gather(*watching, return_exceptions=True)
-    assert len(news) >= 8  # what was there, and that this was all
-    assert [raw.key for raw in news if raw is not None and raw.value is None] == []
-    assert all(b'"ready":true' in raw.value for raw in news if raw is not None and raw.key == join(PLATFORM, "east"))
+    assert len(news) >= 6  # what was there
+    assert [raw.key for raw in news if raw.value is None] == []
+    assert all(b'"ready":true' in raw.value for raw in news if raw.key == join(PLATFORM, "east"))
 
 
 async def test_a_target_is_described_in_inventory_and_status(scene):
