@@ -15,7 +15,7 @@ from services.decision.ledger import Ledger
 from services.decision.memory import Record
 from services.decision.preempting import Nominations
 from services.decision.settings import DecisionSettings
-from services.decision.settling import Reserving, settle, uphold
+from services.decision.settling import Reserving, Settled, settle, uphold
 from services.decision.unfulfilled import cluster_request, requested_since
 from services.decision.vanished import VanishedWorkspaces
 from shared.api import PlacementDecisionStatus
@@ -173,12 +173,20 @@ class Decider:
             if lost_race(error, ref):
                 await taking.undo(settled.reserved)
             raise
-        if holds and settled.refusal is None:
-            await end_holds(self.ledger, self.charges, lambda each: each.placement in holds)
-        elif settled.refusal is not None and settled.refusal.code != RefusalCode.PREEMPTING:
-            await self.nominations.end(ref)
+        await self._end_holds(message.request, settled)
         await self.nominations.tell()
         return Recorded(status, settled.taken, settled.refusal)
+
+    async def _end_holds(self, request: Request, settled: Settled) -> None:
+        """End what is held for a placement that has its place; where a nomination took the room of its hold, that hold;
+        where it waits for nobody, its nomination."""
+        over, nomination, refusal = request.held_for, request.placement.nomination, settled.refusal
+        if refusal is not None and refusal.code != RefusalCode.PREEMPTING:
+            over = (nomination,)
+        elif refusal is not None:
+            over = tuple(each for each in over if each != nomination) if settled.reserved else ()
+        if any(self.ledger.held_by(each) or self.charges.held_by(each) for each in over):
+            await end_holds(self.ledger, self.charges, lambda each: each.placement in over)
 
     async def _uphold(
         self, message: Scheduled, status: PlacementDecisionStatus, known: Record | None, since: int

@@ -66,7 +66,8 @@ class Nominations:
         return [ref.nomination] if self._ledger.held_by(ref.nomination) else []
 
     async def nominate(self, message: Scheduled, allowed: Collection[str], epoch: int) -> Settled:
-        """Hold for it what others have to leave, in place of what was held before; the refusal says whether it could.
+        """Hold for it what others have to leave, in place of what was held for it before; the refusal says whether it
+        could. A hold that it names is over once that is written, and stays where this fails.
 
         Raises `Superseded` and `Crowded`, as `settle` does.
         """
@@ -123,7 +124,7 @@ class Nominations:
             until=self._clock() + self._settings.preemption_seconds,
             victims=tuple(leaving),
         )
-        return await self._ledger.reserve(there, wanted, *leaving)
+        return await self._ledger.reserve(there, wanted, *leaving, *request.held_for)
 
     async def end(self, ref: PlacementRef) -> None:
         """Hold nothing for a placement any more: it has its place, or does not wait for one."""

@@ -171,6 +171,12 @@ class Request(Value, frozen=True, kw_only=True):
         kinds = {(each.api_version, each.kind) for each in self.workload}
         return frozenset(each for each in kinds if " ".join(each) not in brought)
 
+    @property
+    def held_for(self) -> tuple[PlacementRef, ...]:
+        """Under which names room may be held for it that is its own once it is decided."""
+        holds = (self.held_as(self.hold),) if self.hold else ()
+        return (self.placement.nomination, *holds)
+
     def held_as(self, id: str) -> PlacementRef:
         """The name under which whoever it is for has capacity held, by the id of the hold."""
         return self.placement.hold(id, self.requester.username if self.requester is not None else "")

@@ -318,6 +318,7 @@ async def opened(
     kind: Callable[..., W] = World,
     targets: Sequence[Target] = TARGETS,
     quota: WorkspaceQuota | None = None,
+    settings: DecisionSettings | None = None,
 ) -> W:
     """A world, whose copies end with the stack."""
     store, steps = MemoryStore(), Steps()
@@ -350,9 +351,9 @@ async def opened(
         decisions: Any = StepDecisions(world.hub, steps)
         deciders.append(
             Decider(
-                DecisionSettings(),
+                settings or DecisionSettings(),
                 ledger=ledger,
-                nominations=nominations_over(store, ledger, AllowAll(), known, named),
+                nominations=nominations_over(store, ledger, AllowAll(), known, named, settings),
                 charges=charges,
                 quotas=Quotas(bounds),
                 completeness=Completeness(table),
