@@ -192,8 +192,9 @@ class Ledger(Book):
         return await self.change(prefix, placement, let_go)
 
     def holds_of(self, workspace: str) -> set[PlacementRef]:
-        """The holds of a workspace, by the names under which they are held."""
-        return {each.value.placement for each in self._picture.holds() if each.value.placement.workspace == workspace}
+        """The holds of a workspace, by the names under which they are held; not nominations, which nobody asked for."""
+        names = {each.value.placement for each in self._picture.holds()}
+        return {each for each in names if each.workspace == workspace and not each.is_nomination}
 
 
 def _counts(own: Reservation, epoch: int) -> bool:

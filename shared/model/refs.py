@@ -11,6 +11,8 @@ from shared.api import TargetReference
 from shared.broker.tokens import join, split
 from shared.model.value import Value
 
+_NOMINATION = "nomination:"
+
 
 class _Offered(Protocol):
     """Something of a workspace, as an object refers to it, or is."""
@@ -123,14 +125,19 @@ class PlacementRef(Value, frozen=True, kw_only=True, order=True):
     @property
     def nomination(self) -> "PlacementRef":
         """The name under which room is held for it that others have to leave; no object can have it."""
-        return PlacementRef(workspace=self.workspace, namespace=self.namespace, name=f"nomination:{self.name}")
+        return PlacementRef(workspace=self.workspace, namespace=self.namespace, name=f"{_NOMINATION}{self.name}")
 
     @property
     def nominated(self) -> "PlacementRef":
         """The placement that a nomination is for."""
         return PlacementRef(
-            workspace=self.workspace, namespace=self.namespace, name=self.name.removeprefix("nomination:")
+            workspace=self.workspace, namespace=self.namespace, name=self.name.removeprefix(_NOMINATION)
         )
+
+    @property
+    def is_nomination(self) -> bool:
+        """Whether it is the name of a nomination, and no placement's."""
+        return self.name.startswith(_NOMINATION)
 
     def key_in(self, target: str) -> str:
         """Its key in the bucket `reports`, for one target by id."""

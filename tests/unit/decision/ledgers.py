@@ -1,6 +1,7 @@
 """Ledgers over state in memory."""
 
 from collections.abc import Callable
+from typing import Any
 
 from services.decision.ledger import Ledger
 from services.decision.preempting import Nominations
@@ -52,6 +53,6 @@ def nominations_over(
 
 
 def wants(
-    placement: PlacementRef, at: Head, resources: Resources, labels: dict[str, str] | None = None, **more: bool
+    placement: PlacementRef, at: Head, resources: Resources, labels: dict[str, str] | None = None, **more: Any
 ) -> Reservation:
     return Reservation(placement=placement, head=at, resources=resources, labels=labels or {}, **more)

@@ -135,6 +135,16 @@ async def test_nobody_holds_for_ever_or_without_end(desk: Desk) -> None:
         await desk.ask("a", cpu=0.01, reserve=30.0, id="more")
 
 
+async def test_those_that_wait_for_others_to_leave_are_no_holds_of_their_workspace(desk: Desk) -> None:
+    target = desk.decider.inventory.get(TargetRef(workspace="root:p", name="a").key)
+    for number in range(MOST_OF_WORKSPACE):
+        waits = msgspec.structs.replace(REF, name=f"waits-{number}").nomination
+        victims = (OTHER,) if number % 2 else ()  # of several targets, others have to leave some
+        held = wants(waits, head(), {"cpu": 0.01}, until=desk.now + 60, victims=victims)
+        assert await desk.decider.ledger.reserve(target, held)
+    assert (await desk.ask("a", cpu=0.01, reserve=30.0)).hold is not None
+
+
 async def test_upkeep_does_not_take_it_for_something_that_a_placement_left(desk: Desk) -> None:
     await desk.ask("a", cpu=3.0, reserve=30.0)
     assert list(desk.decider.ledger.holders()) == []
