@@ -173,8 +173,10 @@ class Decider:
             if lost_race(error, ref):
                 await taking.undo(settled.reserved)
             raise
+        waited = bool(self.nominations.of(ref))
         await self._end_holds(message.request, settled)
-        await self.nominations.tell()
+        if waited or message.proposal.preemption is not None:
+            await self.nominations.tell()
         return Recorded(status, settled.taken, settled.refusal)
 
     async def _end_holds(self, request: Request, settled: Settled) -> None:
@@ -301,7 +303,8 @@ class Decider:
             raise Retry(LATER, "slices of what was decided are missing")
         if message.target not in core.selected_ids(known.status if known else None):
             self._note_lighter(message, await self.ledger.release(prefix, message.placement, message.head))
-            await self.nominations.tell()
+            if self.nominations.awaits(message.placement, message.target):
+                await self.nominations.tell()
 
     async def _decided(self, placement: PlacementRef, target: str) -> Resources:
         """What is decided that a placement has in a target."""

@@ -131,6 +131,11 @@ class Nominations:
         if self.of(ref):
             await self._ledger.end_holds(lambda each: each.placement == ref.nomination)
 
+    def awaits(self, placement: PlacementRef, target: str) -> bool:
+        """Whether somebody waits for a placement to leave a target, as far as is known here."""
+        prefix = TargetRef.parse(target).key
+        return any(where == prefix and placement in held.victims for where, held in self._ledger.nominations())
+
     def evicted(self, request: Request) -> frozenset[str]:
         """The targets that a placement has to leave for others whether it fits elsewhere or not, as things are now."""
         if not request.preempted:
@@ -166,7 +171,8 @@ class Nominations:
         )
 
     async def tell(self) -> None:
-        """Have the bucket of victims say who has to leave, as the nominations are."""
+        """Have the bucket of victims say who has to leave, as the nominations are. All of it is read, so whoever
+        changed no nomination leaves that to the look every second."""
         wanted = self._wanted()
         if not wanted and not self._told_of_some and not self._victims.entries:
             return

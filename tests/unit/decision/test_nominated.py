@@ -10,15 +10,19 @@ from msgspec.structs import replace
 
 from services.decision.answering import answer
 from services.decision.settings import DecisionSettings
+from shared.broker.table import Entry, Table
 from shared.model.decision import Preemption, Proposal, Refusal, Reservation
+from shared.model.preemption import Victim
 from shared.model.reasons import RefusalCode
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import Preempting, Question, Requester
-from shared.pipeline.messages import Scheduled
+from shared.model.target import Target
+from shared.pipeline.buckets import VICTIMS
+from shared.pipeline.messages import Bound, Scheduled
 from tests.unit.decision.schedules import REFS, TARGETS, World, opened, scheduled
 
 URGENT = REFS[0]
-A = TARGETS[0]
+A, B = TARGETS
 VICTIM = PlacementRef(workspace="root:other", namespace="apps", name="old")
 
 
@@ -27,9 +31,9 @@ class Scene(World):
 
     attempt = 0
 
-    def message(self, ref: PlacementRef = URGENT, cpu: float = 2.0, hold: str = "") -> Scheduled:
+    def message(self, ref: PlacementRef = URGENT, cpu: float = 2.0, hold: str = "", target: Target = A) -> Scheduled:
         self.attempt += 1
-        found = scheduled(ref, Head(uid=ref.name, generation=1, attempt=self.attempt), cpu, [A.id], [])
+        found = scheduled(ref, Head(uid=ref.name, generation=1, attempt=self.attempt), cpu, [target.id], [])
         return replace(found, request=replace(found.request, requester=Requester(username="alice"), hold=hold))
 
     def preempting(self, cpu: float = 2.0, hold: str = "") -> Scheduled:
@@ -81,10 +85,25 @@ class Scene(World):
         await self.table.put(f"{TargetRef.of(A).key}.{VICTIM.key}", reservation)
         await self.tell(0, 1000)
 
+    async def removed(self, ref: PlacementRef, target: Target) -> None:
+        """Binding says that it has removed one."""
+        head = Head(uid=ref.name, generation=1, attempt=self.attempt)
+        await self.done(self.deciders[0].give_back(Bound(placement=ref, head=head, target=target.id, phase="Removed")))
+
     async def held(self) -> dict[str, float]:
         """Cores that are held and not decided, by name."""
         found = (each.value for each in await self.table.entries() if each.value.until)
         return {each.placement.name: each.resources["cpu"] for each in found}
+
+
+class Counting(Table[Victim]):
+    """Counts how often all of it is read."""
+
+    read = 0
+
+    async def entries(self, prefix: str = "") -> list[Entry[Victim]]:
+        self.read += 1
+        return await super().entries(prefix)
 
 
 @pytest.fixture
@@ -116,3 +135,25 @@ async def test_a_hold_of_another_name_is_no_room_for_it(scene: Scene) -> None:
     await scene.hold(2.0)
     await scene.runs(2.0)
     assert await scene.handled(scene.preempting(cpu=4.0, hold="another")) == RefusalCode.CONTENDED
+
+
+async def test_who_has_to_leave_is_looked_up_for_those_alone_whom_it_is_about(scene: Scene) -> None:
+    """As long as somebody waits, all others are decided and removed without that."""
+    victims = Counting(scene.store, VICTIMS)
+    scene.deciders[0].nominations._table = victims
+    await scene.runs(3.0)
+    assert await scene.handled(scene.preempting()) == RefusalCode.PREEMPTING
+    assert victims.read == 1
+    assert [each.value.placement for each in await Table(scene.store, VICTIMS).entries()] == [VICTIM]
+    others = (REFS[1], REFS[2])
+    for ref in others:
+        assert await scene.handled(scene.message(ref, target=B)) == ""
+    for ref in others:
+        del scene.hub.decided[ref]
+        await scene.removed(ref, B)
+    assert [each for each in others if scene.deciders[0].ledger.held_by(each)] == []
+    assert victims.read == 1
+    await scene.removed(VICTIM, A)
+    assert victims.read == 2
+    assert await Table(scene.store, VICTIMS).entries() == []
+    assert await scene.handled(scene.message()) == ""
