@@ -9,14 +9,14 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from shared.hub.servers import Server, server, way
+from shared.hub.servers import Server, is_listed, server
 from shared.kube.auth.kubeconfig import Credentials, is_plain_server
 from shared.kube.auth.program import VERSIONS, CredentialCommand, CredentialProgram
 from shared.kube.errors import ConfigError, NotAllowed
@@ -92,8 +92,8 @@ class ProfileAccess:
         text = json.dumps([self.provider.name, self.cluster], sort_keys=True, default=str)
         return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
-    def credentials(self) -> tuple[Credentials, Callable[[str], bool]]:
-        """Who we are there, and which addresses may be connected to as that.
+    def credentials(self) -> Credentials:
+        """Who we are there; the program runs once they are used.
 
         Raises ConfigError for what cannot be used, NotAllowed for where the operator lets no credentials of it go.
         """
@@ -106,13 +106,12 @@ class ProfileAccess:
         if not isinstance(url, str) or not is_plain_server(url):
             raise ConfigError(f"{about} has no server with a host, a port and a plain path")
         origin, path = split(url)
-        permit = way(self.provider.servers, origin, path)
-        if permit is None:
+        if not is_listed(self.provider.servers, origin, path):
             raise NotAllowed(f"credentials of access provider {name} may not go to the server of the ClusterProfile")
         authority = _authority(cluster.get("certificate-authority-data"), about)
         asked = self.provider.command.asking(self._told(url) if self.provider.tells_cluster else None)
         program = CredentialProgram(self.provider.command, url, asked)
-        return Credentials(server=url.rstrip("/"), ca=authority, plugin=program), permit
+        return Credentials(server=url.rstrip("/"), ca=authority, plugin=program)
 
     def _told(self, url: str) -> dict[str, Any]:
         """The cluster as the program is told of it."""

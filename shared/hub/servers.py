@@ -1,13 +1,14 @@
 """Which servers a token may be sent to, as an operator lists them, and whether a stranger's URL leads to one. Pure.
 
 A stranger chooses name, port and path of a server, and the authority by which it proves itself; so each of them is
-compared, but the last. A network is compared with the address that is connected to: a name proves nothing.
+compared, but the last. A network stands for URLs with an address in it, never for names: where a name leads is known
+when it is connected to, and programs that are told of it may resolve it themselves, to something else.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Final
 
 from shared.kube.addresses import Addresses, Network
@@ -65,26 +66,9 @@ def server(text: str) -> Server:
     return Server(name=name, port=port, path=found["path"])
 
 
-def way(servers: Iterable[Server], origin: Origin, path: str) -> Callable[[str], bool] | None:
-    """Which addresses a server may be connected to at; None where none of those that are listed is meant."""
+def is_listed(servers: Iterable[Server], origin: Origin, path: str) -> bool:
+    """Whether a server is one of those that are listed: by its name where that is listed, else by its address."""
     there = [each for each in servers if origin.scheme == "https" and each.at(origin, path)]
-    if any(each.named(origin.host) for each in there):
-        return _anywhere
     networks = tuple(each.network for each in there if each.network is not None)
-    within = Addresses(allowed=networks, denied=_EVERYTHING).permit
-    if not networks or (_is_address(origin.host) and not within(origin.host)):
-        return None
-    return within
-
-
-def _anywhere(_: str) -> bool:
-    """It goes by its name."""
-    return True
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    within = Addresses(allowed=networks, denied=_EVERYTHING)
+    return any(each.named(origin.host) for each in there) or within.permit(origin.host)

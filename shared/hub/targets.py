@@ -11,7 +11,6 @@ import functools
 import hashlib
 import socket
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,10 +21,11 @@ from shared.hub.access_providers import AccessProviders
 from shared.hub.hub import Hub
 from shared.hub.identity import by_address, identify
 from shared.hub.resources import CLUSTER_PROFILES
-from shared.kube.addresses import Addresses, networks
+from shared.kube.addresses import Addresses, is_address, networks
 from shared.kube.auth import kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError, NotAllowed, Unreachable
+from shared.kube.http.origin import split
 from shared.kube.resources import SECRETS
 from shared.kube.transport import CONNECTIONS
 from shared.model.target import KubeconfigRef, Target
@@ -67,6 +67,13 @@ class Perimeter:
         if credentials.proxy and not self.proxy:
             raise NotAllowed("the kubeconfig names a proxy-url, which the operator does not allow")
 
+    def check_address(self, credentials: kubeconfig.Credentials) -> None:
+        """Raises NotAllowed where the server is named by an address that may not be connected to: for whom already to
+        ask for credentials there is too much."""
+        host = split(credentials.server)[0].host
+        if is_address(host) and not self.addresses.permit(host):
+            raise NotAllowed("the server is at an address that targets may not have")
+
 
 def check_for_tunnel(credentials: kubeconfig.Credentials) -> None:
     """Raises NotAllowed for credentials by which others than the target's server could read what an agent carries."""
@@ -94,7 +101,6 @@ class _Way:
 
     credentials: kubeconfig.Credentials
     version: str  # of the Secret, or of what the ClusterProfile says of access
-    permit: Callable[[str], bool] | None = None  # which addresses these credentials may go to; None: to any
     tunnel: str = ""  # that carries the connections; empty where they are made to the server
 
     def leads_as(self, other: "_Way") -> bool:
@@ -238,8 +244,9 @@ class TargetClients:
         access = self._providers.access(target.workspace, ref.namespace, profile)
         if access is None:
             raise ConfigError(f"{where} names no access provider that the operator lists for it")
-        credentials, permit = access.credentials()
-        return _Way(credentials, access.version, permit)
+        credentials = access.credentials()
+        self._perimeter.check_address(credentials)
+        return _Way(credentials, access.version)
 
     async def _by_secret(self, target: Target, ref: KubeconfigRef) -> _Way:
         """By the kubeconfig in the Secret."""
@@ -269,7 +276,7 @@ class TargetClients:
             way.credentials,
             user_agent=self._user_agent,
             timeout=self._timeout,
-            permit=functools.partial(self._permit, target.id, way.permit),
+            permit=functools.partial(self._permit, target.id),
             proof=None if proving else proof,
             connections=self._connections,
             meter=metering.TARGET,
@@ -298,8 +305,8 @@ class TargetClients:
         self._note(target.id, f"it is not the cluster {target.cluster}", "AnotherCluster")
         raise NotAllowed("the kubeconfig leads to another cluster than it did")
 
-    def _permit(self, target: str, permit: Callable[[str], bool] | None, address: str) -> bool:
-        if self._perimeter.addresses.permit(address) and (permit is None or permit(address)):
+    def _permit(self, target: str, address: str) -> bool:
+        if self._perimeter.addresses.permit(address):
             return True
         self._note(target, f"its server is at {address}")
         return False

@@ -63,6 +63,15 @@ class Addresses:
         return not any(_within(form, (*NEVER, *self.denied)) for form in forms)
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address, rather than a name."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
 def networks(text: str) -> tuple[Network, ...]:
     """The networks of a comma-separated list such as `10.0.0.0/8, fd00::/8`. Raises ValueError for what is none."""
     return tuple(ip_network(part) for each in text.split(",") if (part := each.strip()))

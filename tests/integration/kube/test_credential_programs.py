@@ -205,16 +205,24 @@ async def test_whoever_writes_a_profile_has_no_token_sent_to_a_server_of_theirs(
     assert (another.tokens, cluster.tokens, issuing.runs) == ([], [], [])
 
 
-async def test_a_name_that_resolves_outside_of_what_is_listed_gets_no_token(
-    hub: Client, another: Cluster, issuing: Issuing
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "127.0.0.0/8"])
+async def test_no_program_runs_for_a_name_where_networks_are_listed_wherever_it_resolves_to(
+    hub: Client, another: Cluster, issuing: Issuing, network: str
 ) -> None:
     port, _, path = another.listed.partition(":")[2].partition("/")
     await say(hub, **{**another.cluster, "server": another.cluster["server"].replace("127.0.0.1", "localhost")})
-    async with reaching(hub, issuing.listed(f"10.0.0.0/8:{port}/{path}")) as clients:
-        client = await clients.get(EAST)
-        with pytest.raises(NotAllowed):
-            await client.get(NAMESPACES, "default")
-    assert another.tokens == []
+    async with reaching(hub, issuing.listed(f"{network}:{port}/{path}")) as clients:
+        with pytest.raises(NotAllowed, match="may not go to the server"):
+            await clients.get(EAST)
+    assert (another.tokens, issuing.runs) == ([], [])
+
+
+async def test_no_program_runs_for_an_address_that_targets_may_not_have(hub: Client, issuing: Issuing) -> None:
+    await say(hub, server="https://169.254.169.254:6443")
+    async with reaching(hub, issuing.listed("0.0.0.0/0:6443")) as clients:
+        with pytest.raises(NotAllowed, match="at an address that targets may not have"):
+            await clients.get(EAST)
+    assert issuing.runs == []
 
 
 async def test_a_server_that_cannot_prove_itself_by_the_profiles_authority_gets_no_token(

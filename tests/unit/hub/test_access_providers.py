@@ -33,17 +33,15 @@ def profile(name="google", key="accessProviders", **cluster):
 
 def told(found):
     """What the program would be told of the cluster."""
-    credentials, _ = found.credentials()
-    return json.loads(credentials.plugin.asked)["spec"]["cluster"]
+    return json.loads(found.credentials().plugin.asked)["spec"]["cluster"]
 
 
 def test_a_profile_is_reached_by_the_first_provider_that_is_listed_for_its_place():
     two = listed({**ONE, "name": "other", "profiles": ["elsewhere"]}, ONE)
     found = two.access("root:platform", "fleet", profile())
     assert (found.provider.name, two.access("", "fleet", profile()).provider.name) == ("google", "google")
-    credentials, permit = found.credentials()
+    credentials = found.credentials()
     assert (credentials.server, credentials.ca, credentials.token) == ("https://a.example.com", b"PEM", "")
-    assert permit("192.0.2.1")
     assert listed(ONE).access("", "fleet", profile(key="credentialProviders")) is not None
 
 
@@ -66,6 +64,8 @@ def test_a_provider_that_nobody_lists_leads_nowhere():
         ({"server": "https://evil.org"}, NotAllowed),
         ({"server": "http://a.example.com"}, NotAllowed),
         ({"server": "https://a.example.com:8443"}, NotAllowed),
+        ({"server": "https://evil.org:6443"}, NotAllowed),  # whatever address it is at by now
+        ({"server": "https://192.0.2.1:6443"}, NotAllowed),
         ({"server": "https://evil.org/a.example.com"}, NotAllowed),
         ({"server": "https://a.example.com@evil.org"}, ConfigError),
         ({"server": "https://a.example.com/x/../y"}, ConfigError),
@@ -102,7 +102,7 @@ def test_arguments_and_variables_of_a_profile_reach_no_program():
     for name in ("additional-args", "additional-envs"):
         key = f"clusterprofiles.multicluster.x-k8s.io/exec/{name}"
         theirs = {"extensions": [{"name": key, "extension": ["--evil"]}]}
-        credentials, _ = listed({**ONE, "profileConfig": True}).access("", "fleet", profile(**theirs)).credentials()
+        credentials = listed({**ONE, "profileConfig": True}).access("", "fleet", profile(**theirs)).credentials()
         assert "evil" not in credentials.plugin.asked
         assert credentials.plugin.command.args == ()
 
