@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from services.cli.cluster.facts import readiness
+from shared.api import decode_synctarget
 from shared.hub.resources import EXCEPTIONS, PLACEMENTS, POLICIES, SYNCTARGETS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
@@ -291,7 +293,7 @@ async def test_a_cluster_in_use_does_not_leave_but_drained(engineer: Engineer) -
     assert "1 placements are in root:platform/parting (root:team/apps/parting)" in said
     assert not (await engineer.target("parting"))["spec"].get("unschedulable")
     said = await engineer.runs("leave", "parting", "--abandon", code=1)
-    assert "answers, so that nothing need be abandoned" in said
+    assert "is Ready, so that workers reach it, and nothing need be abandoned" in said
     await engineer.system.user.merge_patch(
         PLACEMENTS, "parting", {"spec": {"targets": {"selector": None}}}, worlds.NAMESPACE
     )
@@ -310,6 +312,11 @@ async def test_a_dead_cluster_leaves_once_it_is_said_to_be_gone_for_good(enginee
     await until(lambda: system.ready("doomed"), "it is Ready")
     assert await system.chosen("doomed") == ["doomed"]
     await engineer.available("doomed", available=False)
+
+    async def lost() -> bool:
+        return not readiness(decode_synctarget(await engineer.target("doomed")))[0]
+
+    await until(lost, "workers do not reach it any more")
     said = await engineer.runs("leave", "doomed", code=1)
     assert "does not answer" in said
     assert "--abandon" in said

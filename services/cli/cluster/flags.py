@@ -77,8 +77,11 @@ It refuses while something is placed there, as the hub and the cluster itself sa
   moorage cluster leave north-1 --cluster-kubeconfig north-1.kubeconfig   # with the account's roles in the cluster
   moorage cluster leave lost-1 --abandon                                 # it is gone for good
 
+A cluster that workers reach by an access provider or through a tunnel may not be reached from here. While it is Ready,
+this looks into it by --cluster-kubeconfig, and is refused without.
+
 --abandon is for a cluster that does not answer and will not again: what is placed there is placed elsewhere, and what
-still runs there, if it does, is left running, known to nobody.
+still runs there, if it does, is left running, known to nobody. It is refused while the cluster is Ready.
 
 Exit codes: 0 it has left; 1 it has not, and nothing is changed but what is said; 2 the command line or a file cannot be
 used.
@@ -94,7 +97,8 @@ used.
         "--cluster-kubeconfig",
         type=Path,
         metavar="FILE",
-        help="kubeconfig of the cluster's administrator: the account goes with its roles, not its tokens alone",
+        help="kubeconfig of the cluster's administrator, to look into it; the account goes with its roles then, not "
+        "its tokens alone",
     )
     parser.add_argument("--cluster-context", default="", help="context in that file (default: its current one)")
     _add_hub(parser)

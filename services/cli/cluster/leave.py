@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from services.cli.cluster import account, drain, target
-from services.cli.cluster.facts import some
+from services.cli.cluster.facts import readiness, some
 from services.cli.cluster.hub import ClusterHub, opened
 from services.cli.cluster.kubeconfig import stored
 from services.cli.support import offering
@@ -38,12 +38,12 @@ async def run(args: argparse.Namespace) -> None:
             await drain.begin(hub, found)
             await drain.until_empty(hub, args.name, args.timeout)
         elif not found.spec.unschedulable:
-            await _refuse_while_used(hub, found, abandon=args.abandon)
+            await _refuse_while_used(hub, found, owner, abandon=args.abandon)
             await hub.change(found, {"unschedulable": True})
             if not args.abandon:
                 await asyncio.sleep(SETTLED)
         try:
-            await _refuse_while_used(hub, found, abandon=args.abandon)
+            await _refuse_while_used(hub, found, owner, abandon=args.abandon)
         except CommandError:
             if not (args.drain or found.spec.unschedulable):
                 await hub.change(await hub.target(args.name), {"unschedulable": None})
@@ -59,18 +59,26 @@ async def _refuse_another(hub: ClusterHub, found: SyncTarget, owner: "Credential
             raise UsageError(f"--cluster-kubeconfig leads to another cluster than {hub.named(found.metadata.name)}")
 
 
-async def _refuse_while_used(hub: ClusterHub, found: SyncTarget, *, abandon: bool) -> None:
-    """Raises CommandError where something is placed there, unless it is abandoned; or where it is not gone at all."""
+async def _refuse_while_used(hub: ClusterHub, found: SyncTarget, owner: "Credentials | None", *, abandon: bool) -> None:
+    """Raises CommandError where something is placed there, or nobody can say; unless it is abandoned, and then where it
+    is not gone at all. That this command does not reach a cluster proves nothing while workers do: it is Ready then."""
     name = found.metadata.name
     placed = {each.placement for each in await hub.placed(hub.id(name))}
-    there, silence = await _in_cluster(hub, found)
+    there, silence = await _in_cluster(hub, found, owner)
+    ready, _ = readiness(await hub.target(name))
     if abandon:
-        if not silence:
+        if ready or not silence:
+            how = "is Ready, so that workers reach it" if ready else "answers"
             raise CommandError(
-                f"{hub.named(name)} answers, so that nothing need be abandoned there: "
-                f"moorage cluster leave {name} --drain"
+                f"{hub.named(name)} {how}, and nothing need be abandoned there: moorage cluster leave {name} --drain"
             )
         return
+    if silence and ready:
+        raise CommandError(
+            f"{hub.named(name)} is Ready, so that workers reach it, but this command does not ({silence}), and cannot "
+            "see what is placed there: it looks by --cluster-kubeconfig FILE, from where that cluster is reached. If "
+            "it has just stopped answering, try again once it is not Ready any more"
+        )
     if silence and placed:
         raise CommandError(
             f"{hub.named(name)} does not answer ({silence}), and {len(placed)} placements have something there that "
@@ -86,10 +94,12 @@ async def _refuse_while_used(hub: ClusterHub, found: SyncTarget, *, abandon: boo
         )
 
 
-async def _in_cluster(hub: ClusterHub, found: SyncTarget) -> tuple[list[PlacementRef], str]:
+async def _in_cluster(
+    hub: ClusterHub, found: SyncTarget, owner: "Credentials | None"
+) -> tuple[list[PlacementRef], str]:
     """What is placed as the cluster itself says, or why it does not say so."""
     try:
-        async with target.client(await stored(hub, found)) as cluster:
+        async with target.client(owner if owner is not None else await stored(hub, found)) as cluster:
             return await target.placed(cluster), ""
     except (KubeError, CommandError) as error:
         return [], str(error)
