@@ -5,6 +5,7 @@ provider, beside its program, whose profiles may name it, and which servers its 
 profile says is compared with that each time that it is read; nothing that a SyncTarget says is.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -18,7 +19,7 @@ import msgspec
 
 from shared.hub.servers import Server, is_listed, server
 from shared.kube.auth.kubeconfig import Credentials, is_plain_server
-from shared.kube.auth.program import VERSIONS, CredentialCommand, CredentialProgram
+from shared.kube.auth.program import AT_ONCE, VERSIONS, CredentialCommand, CredentialProgram
 from shared.kube.errors import ConfigError, NotAllowed
 from shared.kube.http.origin import split
 from shared.process.main import StartError
@@ -68,12 +69,15 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class AccessProvider:
-    """Its program, the servers that its credentials may go to, and the places whose profiles may name it."""
+    """Its program, the servers that its credentials may go to, and the places whose profiles may name it.
+
+    Each place has room of its own for runs: profiles for which the program hangs keep those of no other place waiting.
+    """
 
     name: str
     command: CredentialCommand
     servers: tuple[Server, ...]
-    places: frozenset[str]
+    places: Mapping[str, asyncio.Semaphore]
     tells_cluster: bool = False
     config: Any = None
     profile_config: bool = False
@@ -85,6 +89,7 @@ class ProfileAccess:
 
     provider: AccessProvider
     cluster: Mapping[str, Any]
+    room: asyncio.Semaphore
 
     @property
     def version(self) -> str:
@@ -110,7 +115,7 @@ class ProfileAccess:
             raise NotAllowed(f"credentials of access provider {name} may not go to the server of the ClusterProfile")
         authority = _authority(cluster.get("certificate-authority-data"), about)
         asked = self.provider.command.asking(self._told(url) if self.provider.tells_cluster else None)
-        program = CredentialProgram(self.provider.command, url, asked)
+        program = CredentialProgram(self.provider.command, url, asked, self.room)
         return Credentials(server=url.rstrip("/"), ca=authority, plugin=program)
 
     def _told(self, url: str) -> dict[str, Any]:
@@ -159,7 +164,7 @@ class AccessProviders:
                     named[each["name"]] = cluster if isinstance(cluster, dict) else {}
         for provider in self.listed:
             if provider.name in named and place in provider.places:
-                return ProfileAccess(provider, named[provider.name])
+                return ProfileAccess(provider, named[provider.name], provider.places[place])
         return None
 
     def version(self, workspace: str, namespace: str, profile: Mapping[str, Any]) -> str:
@@ -217,7 +222,7 @@ def _provider(given: _Provider) -> AccessProvider:
             environment=tuple((each.name, each.value) for each in program.env or ()),
         ),
         servers=servers,
-        places=frozenset(given.profiles),
+        places={place: asyncio.Semaphore(AT_ONCE) for place in given.profiles},
         tells_cluster=program.provide_cluster_info,
         config=program.config,
         profile_config=given.profile_config,

@@ -24,7 +24,7 @@ from shared.kube.times import seconds
 VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 INFO: Final = "KUBERNETES_EXEC_INFO"
 AT_ONCE: Final = 8
-"""Runs of one command at a time; others wait."""
+"""Runs of one command at a time for the servers that one place names; others wait."""
 LONGEST_OUTPUT: Final = 64 << 10  # bytes
 _LONGEST_TOKEN: Final = 16 << 10  # characters
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -37,7 +37,7 @@ _TOKEN = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CredentialCommand:
-    """A program with its arguments and the variables that it is given; `room` bounds how many of it run at once."""
+    """A program with its arguments and the variables that it is given."""
 
     name: str
     api_version: str
@@ -45,7 +45,6 @@ class CredentialCommand:
     args: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     longest: float = _RUN
-    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE), compare=False)
 
     def asking(self, cluster: dict[str, Any] | None) -> str:
         """What it is asked, as KUBERNETES_EXEC_INFO has it: for credentials, of a cluster if that is to be told."""
@@ -58,12 +57,14 @@ class CredentialCommand:
 class CredentialProgram:
     """What a command issues for one server, kept until it expires or `renew` is called (the server said 401).
 
-    Two are equal that ask the same of the same command for the same server.
+    `room` bounds how many run at once, of all that share it. Two are equal that ask the same of the same command for
+    the same server.
     """
 
     command: CredentialCommand
     server: str
     asked: str
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE), compare=False)
     clock: Callable[[], float] = field(default=time.time, compare=False)
     _issued: Issued | None = field(default=None, compare=False)
     _until: float = field(default=0.0, compare=False)  # when what was issued is renewed
@@ -99,7 +100,7 @@ class CredentialProgram:
         said = f"the program of access provider {self.command.name}"
         try:
             async with asyncio.timeout(_WAIT):
-                await self.command.room.acquire()
+                await self.room.acquire()
         except TimeoutError:
             raise ConfigError(f"{said} runs too often at once") from None
         try:
@@ -111,7 +112,7 @@ class CredentialProgram:
             why = getattr(error, "strerror", "") or "its arguments cannot be passed"
             raise ConfigError(f"{said} cannot be run: {why}") from None
         finally:
-            self.command.room.release()
+            self.room.release()
         if len(output) > LONGEST_OUTPUT:
             raise ConfigError(f"{said} printed more than {LONGEST_OUTPUT >> 10} KiB")
         if code:

@@ -22,7 +22,8 @@ from shared.hub.hub import Hub
 from shared.hub.resources import CLUSTER_PROFILES
 from shared.hub.targets import TargetClients
 from shared.kube.auth.kubeconfig import load_kubeconfig
-from shared.kube.auth.program import INFO, LONGEST_OUTPUT, CredentialCommand, CredentialProgram
+from shared.kube.auth.plugin import Issuer
+from shared.kube.auth.program import AT_ONCE, INFO, LONGEST_OUTPUT, CredentialCommand, CredentialProgram
 from shared.kube.client import Client
 from shared.kube.errors import ApiError, ConfigError, KubeError, NotAllowed, Unreachable
 from shared.kube.resources import CRDS, NAMESPACES
@@ -357,12 +358,42 @@ issue(token=str(at_once))
 """
     )
     command = parsed(issuing.listed("a.example.com")).listed[0].command
-    command = CredentialCommand(**{**_fields(command), "room": asyncio.Semaphore(2)})
-    programs = [CredentialProgram(command, f"https://{number}.example.com", "{}") for number in range(6)]
+    room = asyncio.Semaphore(2)
+    programs = [CredentialProgram(command, f"https://{number}.example.com", "{}", room) for number in range(6)]
     async with asyncio.timeout(WITHIN):
         found = await asyncio.gather(*(program.credentials() for program in programs * 3))
     assert max(int(each.token) for each in found) <= 2
     assert len(issuing.runs) == 6
+
+
+async def test_whoever_has_the_program_hang_keeps_nobody_waiting_in_another_place(issuing: Issuing) -> None:
+    issuing.does(
+        """
+if json.loads(os.environ["KUBERNETES_EXEC_INFO"])["spec"]["cluster"]["server"].startswith("https://hangs-"):
+    time.sleep(600)
+issue(token="ours")
+"""
+    )
+    listed = parsed(issuing.listed("*.example.com", profiles=("theirs", FLEET)))
+
+    def program(namespace: str, server: str) -> Issuer:
+        said = {"status": {"accessProviders": [{"name": PROVIDER, "cluster": {"server": server}}]}}
+        found = listed.access("", namespace, said)
+        assert found is not None
+        plugin = found.credentials().plugin
+        assert isinstance(plugin, CredentialProgram)
+        plugin.command = CredentialCommand(**{**_fields(plugin.command), "longest": 600.0})
+        return plugin
+
+    theirs = [program("theirs", f"https://hangs-{number}.example.com") for number in range(60)]
+    hanging = [asyncio.ensure_future(each.credentials()) for each in theirs]
+    try:
+        await until(lambda: len(issuing.runs) == AT_ONCE, "as many hang as may run at once", within=WITHIN)
+        assert (await program(FLEET, "https://east.example.com").credentials()).token == "ours"
+    finally:
+        for each in hanging:
+            each.cancel()
+        await asyncio.wait(hanging)
 
 
 async def test_no_failure_of_it_ends_a_look_otherwise_than_as_an_error_of_ours(
