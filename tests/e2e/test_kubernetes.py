@@ -14,9 +14,10 @@ import pytest_asyncio
 
 from services import PIPELINE
 from shared.broker.nats.server import NatsServer
-from shared.hub.resources import BINDINGS, CLUSTER_REQUESTS, DECISIONS, PLACEMENTS
+from shared.hub.resources import BINDINGS, CLUSTER_REQUESTS, DECISIONS, PLACEMENTS, QUOTAS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
+from shared.kube.errors import ApiError
 from shared.kube.quantity import parse_quantity
 from shared.kube.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, CONFIGMAPS, DEPLOYMENTS, EVENTS, SERVICES, Resource
 from tests.e2e.entitling import SYSTEM, entitle, offer
@@ -309,6 +310,37 @@ async def test_a_deleted_placement_leaves_nothing_behind(hub: Hub):
         return not left and not await exists(hub.alice, DECISIONS, "gone")
 
     await until(collected, "bindings and decision are gone")
+
+
+async def test_a_quota_over_all_clusters_counts_and_bounds_and_no_tenant_writes_one(hub: Hub):
+    def quota(cpu: str) -> dict[str, Any]:
+        spec = {"namespace": NAMESPACE, "hard": {"cpu": cpu}}
+        return {"apiVersion": QUOTAS.api_version, "kind": QUOTAS.kind, "metadata": {"name": "apps"}, "spec": spec}
+
+    async def used() -> float:
+        status = (await hub.admin.get(QUOTAS, "apps")).get("status") or {}
+        return float(parse_quantity(status.get("used", {}).get("cpu", "-1")))  # by the controller's own rights
+
+    await hub.place("counted")
+    await hub.ready("counted")
+    with pytest.raises(ApiError, match="cannot create"):
+        await hub.alice.create(QUOTAS, quota("1000"))
+    await hub.admin.create(QUOTAS, quota("0"))
+    runs = await until(used, "what runs is counted", holds=lambda found: found > 0)
+    await hub.place("bounded")
+
+    async def refused() -> bool:
+        return (await hub.status("bounded")).get("phase") == "Unschedulable"
+
+    await until(refused, "bounded is Unschedulable")
+    said = condition(await hub.status("bounded"), "Scheduled")["message"]
+    assert "the quota apps over all clusters leaves too little" in said
+    with pytest.raises(ApiError, match="cannot patch"):
+        await hub.alice.merge_patch(QUOTAS, "apps", {"spec": {"hard": {"cpu": "1000"}}})
+    await hub.admin.merge_patch(QUOTAS, "apps", {"spec": {"hard": {"cpu": "1000"}}})
+    await hub.ready("bounded")
+    await until(used, "it is counted, too", holds=lambda found: found > runs)
+    await hub.admin.delete(QUOTAS, "apps")
 
 
 async def test_the_workloads_of_a_lost_cluster_move(hub: Hub):

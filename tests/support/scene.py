@@ -51,6 +51,7 @@ KINDS = (
     "placementdecisions",
     "placementoverrides",
     "placementpolicies",
+    "placementquotas",
     "placements",
     "policyexceptions",
     "synctargets",
