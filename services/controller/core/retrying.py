@@ -4,6 +4,10 @@ from shared.aio.backoff import backoff
 from shared.model.refs import Head, PlacementRef
 from shared.model.request import Waiting
 
+BEHIND = 1.0
+"""Seconds that other workers may be behind: what changed so shortly before a round was asked for, they may not have seen
+yet. So it is asked for once more; else it might wait for minutes beside room that is free."""
+
 
 def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
     """True if a placement that no target fitted is tried again: its time has come, or something changed that may help.
@@ -12,7 +16,7 @@ def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
     """
     if now >= waiting.next_try:
         return True
-    return world_changed_at > waiting.tried_at and now >= waiting.tried_at + patience(waiting)
+    return world_changed_at > waiting.tried_at - BEHIND and now >= waiting.tried_at + patience(waiting)
 
 
 def patience(waiting: Waiting) -> float:

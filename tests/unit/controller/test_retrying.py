@@ -21,6 +21,8 @@ def waiting(tries: int = 1, tried_at: float = 100.0, next_try: float = 110.0, **
     [
         (waiting(), 0.0, 109.9, False),
         (waiting(), 0.0, 110.0, True),
+        (waiting(), 98.9, 109.9, False),
+        (waiting(), 99.5, 101.0, True),
         (waiting(), 100.5, 100.6, False),
         (waiting(), 100.5, 101.0, True),
         (waiting(tries=5), 100.5, 110.0, True),
@@ -57,7 +59,7 @@ def test_who_lost_a_race_comes_again_within_moments():
     assert room.next_try == pytest.approx(100.2)
 
 
-@pytest.mark.parametrize(("changed_at", "expected"), [(98.9, False), (99.1, True), (100.1, True)])
-def test_what_changes_while_a_round_is_under_way_counts_as_a_change_after_it(changed_at, expected):
+@pytest.mark.parametrize(("changed_at", "expected"), [(97.9, False), (98.1, True), (99.1, True), (100.1, True)])
+def test_what_changes_while_a_round_is_under_way_or_just_before_counts_as_a_change_after_it(changed_at, expected):
     room = wait(REF, head(), None, 99.0, 100.0, contended=False, first=10.0, most=300.0)
     assert due(room, changed_at, 101.0) is expected
