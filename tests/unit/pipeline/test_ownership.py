@@ -35,8 +35,9 @@ def test_owners_are_workers():
 
 
 def test_all_that_is_kept_has_room_in_the_broker_as_it_is_shipped():
-    """NATS refuses to make a stream or a bucket where the bounds of all together are above its own."""
+    """NATS refuses to make a stream or a bucket where the bounds of all together are above its own. Some is left for
+    what the next release adds."""
     (gigabytes,) = re.findall(r"max_file: (\d+)GB", (ROOT.parent / "deploy/nats/secure.conf").read_text())
     streams = (*topology.streams(), ADVISORIES)
     bounds = [each.max_bytes for each in (*BUCKETS, *streams)] + [blobs.CONFIG["max_bytes"]]
-    assert sum(bounds) < int(gigabytes) * 10**9
+    assert sum(bounds) < 0.95 * int(gigabytes) * 10**9
