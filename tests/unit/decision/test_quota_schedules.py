@@ -13,6 +13,7 @@ from shared.pipeline.buckets import CHARGES
 from tests.unit.decision.schedules import World, opened
 
 COPIES = 3
+EXAMPLES = settings.default.max_examples
 QUOTA = WorkspaceQuota(
     workspace="root", name="team", uid="q", bounds="root:team", hard={"cpu": 5.0, "placements": 3.0, "pods": 0.0}
 )
@@ -40,7 +41,7 @@ async def take_steps(world: World, script: list[tuple[int, int, int]]) -> None:
         await world.check()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES if EXAMPLES > 100 else 30, deadline=None)  # those are long
 @given(st.lists(st.tuples(st.integers(0, 17), st.integers(0, 53), st.integers(1, 12)), min_size=20, max_size=120))
 def test_no_order_of_steps_and_no_crash_has_a_quota_exceeded(script: list[tuple[int, int, int]]) -> None:
     async def scenario() -> None:
