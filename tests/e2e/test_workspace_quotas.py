@@ -4,12 +4,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 
+from shared.broker.nats.server import NatsServer
+from shared.broker.nats.store import bucket_name
+from shared.broker.store import Bucket
 from shared.hub.resources import PLACEMENTS, QUOTAS
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
 from shared.kube.resources import DEPLOYMENTS
+from shared.pipeline.buckets import CHARGES
 from tests.support import worlds
 from tests.support.together import Together, together
 from tests.support.waiting import until
@@ -103,6 +108,41 @@ async def test_what_runs_already_counts_and_stays_where_a_quota_is_less(system: 
     await system.reaches("other", "Unschedulable")
     await org(system).merge_patch(QUOTAS, "team", {"spec": {"hard": {"placements": 2}}})
     await system.reaches("other", "Ready")
+
+
+async def test_what_is_charged_is_charged_again_where_the_bucket_was_emptied(tmp_path: Path) -> None:
+    settings = {"release_seconds": 1.0, "quota_seconds": 0.1}
+    async with (
+        NatsServer(tmp_path / "nats") as server,
+        together(tmp_path, world(), nats=server.url, copies=2, **settings) as system,
+    ):
+        await org(system).create(QUOTAS, quota(cpu="500m"))
+        await in_force(system, cpu="0")
+        for name in ("gone", "stays"):
+            await place(system, name, replicas=2)
+            await system.reaches(name, "Ready")
+        await in_force(system, cpu="400m")
+        await emptied(server.url, CHARGES)
+        await system.user.delete(PLACEMENTS, "gone", worlds.NAMESPACE)  # what knows of it is given back all the same
+        await place(system, "more", replicas=4)
+        await system.reaches("more", "Unschedulable")
+        await place(system, "fits", replicas=3)
+        await system.reaches("fits", "Ready")
+        await in_force(system, cpu="500m")
+        await system.edit(DEPLOYMENTS, "stays", {"replicas": 3})
+        await system.reaches("stays", "Unschedulable")
+        await system.user.delete(PLACEMENTS, "fits", worlds.NAMESPACE)
+        await system.reaches("stays", "Ready")
+        await in_force(system, cpu="300m")
+
+
+async def emptied(url: str, bucket: Bucket[Any]) -> None:
+    """Purge the stream of a bucket: nobody who follows it is told."""
+    client = await nats.connect(url)
+    try:
+        assert await client.jetstream().purge_stream(f"KV_{bucket_name(bucket)}")
+    finally:
+        await client.close()
 
 
 async def test_it_bounds_a_workspace_or_a_namespace_together_and_others_not(system: Together) -> None:

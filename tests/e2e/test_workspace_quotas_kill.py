@@ -146,15 +146,20 @@ async def test_what_runs_never_exceeds_it_and_what_is_given_back_is_used_while_w
         for name in NAMES:
             await team.resize(name, 2)
 
-        async def ready() -> list[str]:
-            return [name for name in NAMES if await system.ready(name)]
+        async def ready() -> dict[str, str]:
+            """Why each is where it is, empty for those that are Ready."""
+            found = {name: await system.status(name) for name in NAMES}
+            return {name: "" if each.get("phase") == "Ready" else str(each) for name, each in found.items()}
 
-        await until(ready, "five of six are placed", holds=lambda found: len(found) == 5, within=WITHIN)
+        def five(found: dict[str, str]) -> bool:
+            return list(found.values()).count("") == 5
+
+        placed = await until(ready, "five of six are placed", holds=five, within=WITHIN)
         full = {"cpu": "1", "pods": "10", "placements": "5"}
         await until(lambda: used(system), "all of it is used", holds=lambda found: found == full, within=WITHIN)
         assert await decided(system) == pytest.approx(HARD)
 
-        (waits,) = set(NAMES) - set(await ready())
+        (waits,) = [name for name, why in placed.items() if why]
         leaves = next(name for name in NAMES if name != waits)
         await system.user.delete(PLACEMENTS, leaves, worlds.NAMESPACE)
         await until(lambda: system.ready(waits), "the room that is given back is used", within=WITHIN)
