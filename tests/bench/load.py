@@ -22,7 +22,8 @@ from nats.aio.msg import Msg
 from services.cli.support.plan import Plan
 from services.cli.support.system import Up, up
 from shared.broker.nats.connection import connect
-from shared.broker.store import Store
+from shared.broker.nats.store import bucket_name
+from shared.broker.store import Bucket, Store
 from shared.hub.resources import DECISIONS, PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
@@ -35,7 +36,6 @@ from tests.support.counting import FOLLOWERS, OURS
 
 AT_ONCE = 50  # requests
 PATIENCE = 300.0  # seconds until all processes are ready: there may be many, on a busy machine
-BUCKET = f"moorage-{RESERVATIONS.name}"
 PROBED = frozenset(
     [
         *("readyz", "livez", "version", "api", "apis", "openapi"),
@@ -284,7 +284,7 @@ def decoder(kind: type[Any]) -> Any:
 
 
 class Races:
-    """Writes of reservations: how many were tried, and how many came to nothing as another writer had been faster."""
+    """Writes into a bucket: how many were tried, and how many came to nothing as another writer had been faster."""
 
     def __init__(self) -> None:
         self.tried = 0
@@ -296,19 +296,19 @@ class Races:
 
 
 @asynccontextmanager
-async def races(url: str) -> AsyncIterator[Races]:
+async def races(url: str, bucket: Bucket[Any] = RESERVATIONS) -> AsyncIterator[Races]:
     """Those within the block, which are known after it: what a subscription hears, less what the bucket has stored."""
     client = await nats.connect(url)
-    found = Races()
+    found, name = Races(), bucket_name(bucket)
 
     async def hear(_: Msg) -> None:
         found.tried += 1
 
     async def stored() -> int:
-        return (await client.jetstream().stream_info(f"KV_{BUCKET}")).state.last_seq
+        return (await client.jetstream().stream_info(f"KV_{name}")).state.last_seq
 
     try:
-        await client.subscribe(f"$KV.{BUCKET}.>", cb=hear)
+        await client.subscribe(f"$KV.{name}.>", cb=hear)
         before = await stored()
         yield found
         await client.flush()
