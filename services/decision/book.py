@@ -154,7 +154,8 @@ class Book:
                 continue
             try:
                 await self._table.delete(entry.key, entry.revision)
-            except Conflict:  # another copy was faster
+            except Conflict:  # another copy was faster, or it went with the bucket, of which nobody is told
+                await self._look(entry)
                 continue
             self._picture.drop(entry.key, entry.revision)
             ended += 1
@@ -202,8 +203,12 @@ class Book:
     async def _reread(self, prefix: str) -> None:
         """Read a place's entries anew, which tells also of what was lost without a trace."""
         for entry in self._picture.merge(prefix, await self._table.entries(prefix)):
-            now = await self._table.get(entry.key)
-            if now is None:
-                self._picture.drop(entry.key, entry.revision)
-            else:
-                self._picture.note(now)
+            await self._look(entry)
+
+    async def _look(self, entry: Entry[Reservation]) -> None:
+        """Read an entry anew."""
+        now = await self._table.get(entry.key)
+        if now is None:
+            self._picture.drop(entry.key, entry.revision)
+        else:
+            self._picture.note(now)

@@ -38,13 +38,13 @@ class Behind(Exception):
 
 
 class QuotaDemand(msgspec.Struct, frozen=True, kw_only=True):
-    """What a placement wants, by target; in whose name, until when where that is a hold, and in place of which one."""
+    """What a placement wants, by target; in whose name, until when where that is a hold, and in place of which ones."""
 
     placement: PlacementRef
     head: Head
     targets: Mapping[str, Resources]
     until: float = 0.0
-    hold: PlacementRef | None = None
+    holds: tuple[PlacementRef, ...] = ()
 
 
 class Holdings(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,8 +121,9 @@ class Charges(Book):
         if wanted.targets and not had.get(PLACEMENTS) and not (wanted.until and held.targets):
             more = {**more, PLACEMENTS: 1.0}
         used = self._picture.total(quota.place)
-        if wanted.hold is not None and (hold := self._picture.own(quota.place, wanted.hold)) is not None:
-            used = subtract(used, hold.value.resources)
+        for hold in wanted.holds:
+            if (taken := self._picture.own(quota.place, hold)) is not None:
+                used = subtract(used, taken.value.resources)
         if short := shortage(quota, used, more):
             raise Exceeded(short)
         return add(had, more), covers

@@ -13,7 +13,7 @@ from services.decision.holds import NO_HEAD, TakingOver, end_holds
 from services.decision.kubernetes import Decisions, lost_race
 from services.decision.ledger import Ledger
 from services.decision.memory import Record
-from services.decision.preempting import Nominations
+from services.decision.preempting import Leaving, Nominations
 from services.decision.settings import DecisionSettings
 from services.decision.settling import Reserving, Settled, settle, uphold
 from services.decision.unfulfilled import cluster_request, requested_since
@@ -151,11 +151,13 @@ class Decider:
         ranks = await self.nominations.ranks(message.request, allowed)
         holds = [message.request.held_as(message.request.hold)] if message.request.hold else []
         holds += self.nominations.of(ref)
-        hold = message.request.held_as(message.request.hold) if message.request.hold else None
-        taking = self.charging(TakingOver(self.ledger, *holds) if holds else self.ledger, message, since, hold=hold)
+        over = TakingOver(self.ledger, *holds) if holds else self.ledger
+        taking = self.charging(over, message, since)
         settled = await settle(message, taking, self.inventory, allowed, since, ranks)
         if message.proposal.preemption is not None:
-            settled = await self.nominations.nominate(message, allowed, since)
+            until, leaving = self.nominations.until(), Leaving(self.ledger, *message.request.held_for)
+            taking = self.charging(leaving, message, since, held_as=ref.nomination, until=until)
+            settled = await self.nominations.nominate(message, allowed, since, taking)
         if settled.refusal is not None and settled.refusal.code == RefusalCode.CONTENDED:
             return Recorded(refusal=settled.refusal)
         await self._ensure_complete(since, taking, settled.reserved)
@@ -261,22 +263,22 @@ class Decider:
         message: Scheduled,
         epoch: int,
         *,
-        hold: PlacementRef | None = None,
         held_as: PlacementRef | None = None,
         until: float = 0.0,
         paper: bool = False,
     ) -> Charging:
-        """Takes room by `taking`, within the quotas that bound a placement; in place of what a `hold` has of them.
+        """Takes room by `taking`, within the quotas that bound a placement; in place of what is held of them for it.
 
         What is only to be held is charged to the hold's own name, `held_as`, until it ends.
         """
-        request = message.request
+        request, proposal = message.request, message.proposal
+        choices = proposal.selected if proposal.preemption is None else proposal.preemption.choices
         wanted = QuotaDemand(
             placement=held_as or request.placement,
             head=NO_HEAD if held_as else request.head,
-            targets={TargetRef.parse(each.target).key: each.reserve for each in message.proposal.selected},
+            targets={TargetRef.parse(each.target).key: each.reserve for each in choices},
             until=until,
-            hold=hold,
+            holds=request.held_for,
         )
         quotas = self.quotas.of(request.placement)
         return Charging(

@@ -7,19 +7,21 @@ says to the controllers; it is made of the nominations, and whoever finds it oth
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 
 from services.decision import core
 from services.decision.book import Crowded, Superseded, Written
+from services.decision.charges import Charges, Exceeded, Uncounted
+from services.decision.holds import end_holds
 from services.decision.ledger import Ledger, key_of
 from services.decision.settings import DecisionSettings
-from services.decision.settling import Ranks, Settled, giving
+from services.decision.settling import Ranks, Reserving, Settled, giving
 from shared.broker.store import Conflict
 from shared.broker.table import Table, View
 from shared.hub.access import Access
 from shared.hub.authority import may_preempt
-from shared.model.decision import Preemption, Reservation
+from shared.model.decision import Choice, Preemption, Reservation
 from shared.model.preemption import Victim
 from shared.model.refs import PlacementRef, TargetRef
 from shared.model.request import HeadEntry, Request
@@ -27,6 +29,22 @@ from shared.model.target import Target
 from shared.pipeline.messages import Scheduled
 
 log = logging.getLogger("moorage.decision")
+
+
+class Leaving:
+    """Takes room in targets, that of those included who have to leave, and of some holds."""
+
+    def __init__(self, ledger: Ledger, *holds: PlacementRef) -> None:
+        self._ledger = ledger
+        self._holds = holds
+
+    async def reserve(self, target: Target, wanted: Reservation) -> Written | None:
+        """As `Ledger.reserve`."""
+        return await self._ledger.reserve(target, wanted, *wanted.victims, *self._holds)
+
+    async def undo(self, written: Iterable[Written], *, lost: bool = False) -> int:
+        """As `Ledger.undo`."""
+        return await self._ledger.undo(written, lost=lost)
 
 
 class Nominations:
@@ -37,6 +55,7 @@ class Nominations:
         settings: DecisionSettings,
         *,
         ledger: Ledger,
+        charges: Charges,
         access: Access,
         inventory: View[Target],
         heads: View[HeadEntry],
@@ -46,6 +65,7 @@ class Nominations:
     ) -> None:
         self._settings = settings
         self._ledger = ledger
+        self._charges = charges
         self._access = access
         self._inventory = inventory
         self._heads = heads
@@ -63,13 +83,22 @@ class Nominations:
 
     def of(self, ref: PlacementRef) -> list[PlacementRef]:
         """Under which name room is held for a placement, if any is."""
-        return [ref.nomination] if self._ledger.held_by(ref.nomination) else []
+        name = ref.nomination
+        return [name] if self._ledger.held_by(name) or self._charges.held_by(name) else []
 
-    async def nominate(self, message: Scheduled, allowed: Collection[str], epoch: int) -> Settled:
+    def until(self) -> float:
+        """When a nomination that is made now ends, in seconds since the epoch."""
+        return self._clock() + self._settings.preemption_seconds
+
+    async def nominate(
+        self, message: Scheduled, allowed: Collection[str], epoch: int, taking: Reserving | None = None
+    ) -> Settled:
         """Hold for it what others have to leave, in place of what was held for it before; the refusal says whether it
         could. A hold that it names is over once that is written, and stays where this fails.
 
-        Raises `Superseded` and `Crowded`, as `settle` does.
+        Room is taken by `taking`, or else by `Leaving` alone. What quotas leave too little for, nobody leaves for.
+
+        Raises `Superseded`, `Crowded` and `Uncounted`, as `settle` does.
         """
         request, proposal = message.request, message.proposal
         preemption, refusal = proposal.preemption, proposal.refusal
@@ -80,17 +109,22 @@ class Nominations:
         if denied:
             return Settled(refusal=core.unauthorized(message, len(denied)))
         await self.end(request.placement)
+        taking = taking or Leaving(self._ledger, *request.held_for)
         reserved: list[Written] = []
         try:
             for choice in preemption.choices:
-                done = await self._hold(request, preemption, choice.target, choice.reserve, epoch)
+                wanted = self._wanted_of(request, preemption, choice, epoch)
+                done = await taking.reserve(*wanted) if wanted is not None else None
                 if done is None:
-                    await self._ledger.undo(reserved)
+                    await taking.undo(reserved)
                     return Settled(refusal=core.contended(message))
                 reserved.append(done)
-        except (Superseded, Crowded):
-            await self._ledger.undo(reserved)
+        except (Superseded, Crowded, Uncounted):
+            await taking.undo(reserved)
             raise
+        except Exceeded as error:
+            await taking.undo(reserved)
+            return Settled(refusal=core.over_quota(error.short))
         said = {"placement": str(request.placement), "attempt": request.head.attempt}
         for target, those in preemption.victims.items():
             log.info(
@@ -98,12 +132,12 @@ class Nominations:
             )
         return Settled(refusal=refusal, reserved=reserved)
 
-    async def _hold(
-        self, request: Request, preemption: Preemption, target: str, amount: dict[str, float], epoch: int
-    ) -> Written | None:
-        """Hold room in one target; None where it is not to be had, or somebody who would leave need not any more."""
-        there, prefix = giving(target, request, self._inventory), TargetRef.parse(target).key
-        victims = preemption.victims.get(target, ())
+    def _wanted_of(
+        self, request: Request, preemption: Preemption, choice: Choice, epoch: int
+    ) -> tuple[Target, Reservation] | None:
+        """What is to be held in one target; None where that gives nothing, or somebody who would leave need not."""
+        there, prefix = giving(choice.target, request, self._inventory), TargetRef.parse(choice.target).key
+        victims = preemption.victims.get(choice.target, ())
         if there is None or request.preempting is None:
             return None
         leaving = []
@@ -115,21 +149,21 @@ class Nominations:
                 return None
             leaving.append(each)
         had = self._ledger.own(there, request.placement)
-        more = {name: max(0.0, some - had.get(name, 0.0)) for name, some in amount.items()}
+        more = {name: max(0.0, some - had.get(name, 0.0)) for name, some in choice.reserve.items()}
         wanted = Reservation(
             placement=request.placement.nomination,
             head=request.head,
             resources=more,
             epoch=epoch,
-            until=self._clock() + self._settings.preemption_seconds,
+            until=self.until(),
             victims=tuple(leaving),
         )
-        return await self._ledger.reserve(there, wanted, *leaving, *request.held_for)
+        return there, wanted
 
     async def end(self, ref: PlacementRef) -> None:
         """Hold nothing for a placement any more: it has its place, or does not wait for one."""
         if self.of(ref):
-            await self._ledger.end_holds(lambda each: each.placement == ref.nomination)
+            await end_holds(self._ledger, self._charges, lambda each: each.placement == ref.nomination)
 
     def awaits(self, placement: PlacementRef, target: str) -> bool:
         """Whether somebody waits for a placement to leave a target, as far as is known here."""
@@ -160,7 +194,7 @@ class Nominations:
             elif self._is_gone(held):
                 over.add(held.placement)
         if over:
-            await self._ledger.end_holds(lambda each: each.placement in over)
+            await end_holds(self._ledger, self._charges, lambda each: each.placement in over)
 
     def _is_gone(self, held: Reservation) -> bool:
         known = self._heads.get(held.placement.nominated.key)

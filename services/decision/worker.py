@@ -54,9 +54,12 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
         runtime.background(ledger.follow(), "ledger")
         runtime.background(keep_complete(runtime, table, decisions, completeness), "keep reservations complete")
         inventory, heads = await runtime.follow(INVENTORY), await runtime.follow(HEADS)
+        charges = Charges(runtime.table(CHARGES), await runtime.follow(CHARGES), runtime.clock)
+        runtime.background(charges.follow(), "charges")
         nominations = Nominations(
             settings,
             ledger=ledger,
+            charges=charges,
             access=access,
             inventory=inventory,
             heads=heads,
@@ -64,8 +67,6 @@ async def open_decision(runtime: Runtime) -> AsyncIterator[Decider]:
             victims=await runtime.follow(VICTIMS),
             clock=runtime.clock,
         )
-        charges = Charges(runtime.table(CHARGES), await runtime.follow(CHARGES), runtime.clock)
-        runtime.background(charges.follow(), "charges")
         decider = Decider(
             settings,
             ledger=ledger,

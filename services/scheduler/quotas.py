@@ -33,8 +33,8 @@ class QuotaCheck:
         wanted = add(*(each.reserve for each in choices), {PLACEMENTS: 1.0})
         for quota in self._quotas.of(request.placement):
             own = self._charged.own(quota, request.placement)
-            held = self._charged.own(quota, request.held_as(request.hold)) if request.hold else {}
-            used = subtract(self._charged.total(quota), held)
+            held = [self._charged.own(quota, each) for each in request.held_for]
+            used = subtract(self._charged.total(quota), add(*held))
             if short := shortage(quota, used, _beyond(wanted, own)):
                 refusal = Refusal(code=RefusalCode.QUOTA_EXCEEDED, message=str(short), stage=Stage.SCHEDULER)
                 return Proposal(strategy=proposal.strategy, feasible=proposal.feasible, refusal=refusal)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from services.decision.charges import Charges
 from services.decision.ledger import Ledger
 from services.decision.preempting import Nominations
 from services.decision.settings import DecisionSettings
@@ -15,7 +16,7 @@ from shared.model.refs import Head, PlacementRef
 from shared.model.request import HeadEntry
 from shared.model.resources import Resources
 from shared.model.target import Target
-from shared.pipeline.buckets import HEADS, INVENTORY, RESERVATIONS, VICTIMS
+from shared.pipeline.buckets import CHARGES, HEADS, INVENTORY, RESERVATIONS, VICTIMS
 
 
 async def new_table() -> Table:
@@ -37,12 +38,14 @@ def nominations_over(
     heads: View[HeadEntry] | None = None,
     settings: DecisionSettings | None = None,
     clock: Callable[[], float] = lambda: 1000.0,
+    charges: Charges | None = None,
 ) -> Nominations:
     """Nominations over state in memory, and views that see nothing by themselves where none are given."""
     table = Table(store, VICTIMS)
     return Nominations(
         settings or DecisionSettings(),
         ledger=ledger,
+        charges=charges or Charges(Table(store, CHARGES), Table(store, CHARGES).follow(), clock),
         access=access,
         inventory=inventory or Table(store, INVENTORY).follow(),
         heads=heads or Table(store, HEADS).follow(),

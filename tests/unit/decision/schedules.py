@@ -353,7 +353,7 @@ async def opened(
             Decider(
                 settings or DecisionSettings(),
                 ledger=ledger,
-                nominations=nominations_over(store, ledger, AllowAll(), known, named, settings),
+                nominations=nominations_over(store, ledger, AllowAll(), known, named, settings, charges=charges),
                 charges=charges,
                 quotas=Quotas(bounds),
                 completeness=Completeness(table),
