@@ -5,8 +5,8 @@ from shared.model.refs import Head, PlacementRef
 from shared.model.request import Waiting
 
 BEHIND = 1.0
-"""Seconds that other workers may be behind: what changed so shortly before a round was asked for, they may not have seen
-yet. So it is asked for once more; else it might wait for minutes beside room that is free."""
+"""Seconds that other workers may be behind: what changed so shortly before a round was asked for may have been too late
+for them to see. So it is asked for once more; else it might wait for minutes beside room that is free."""
 
 
 def due(waiting: Waiting, world_changed_at: float, now: float) -> bool:
