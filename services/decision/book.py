@@ -77,14 +77,13 @@ class Book:
 
     async def catch_up(self) -> None:
         """Learn of all that is in the bucket by now, wherever that is."""
-        while True:
+        while True:  # until nothing is found: what `seen` comes to meanwhile need not be all
             found = await self._table.since(self.seen)
             self._picture.learn(found)
             revisions = [each.revision for each in found.written] + [each.revision for each in found.deleted]
-            newest = max(revisions, default=0)
-            if newest <= self.seen:
+            if not revisions:
                 return
-            self.seen = newest
+            self.seen = max(self.seen, *revisions)
 
     async def mend(self) -> None:
         """Delete entries that cannot be read: nothing could be written beside them."""

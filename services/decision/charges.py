@@ -48,10 +48,14 @@ class QuotaDemand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Holdings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a placement holds in targets, as of a revision of the reservations in this epoch of their bucket."""
+    """What a placement holds in targets, in this epoch of the bucket of reservations.
+
+    All is known of it up to `revision`, and nothing after `newest`: what was written here is known before news of it.
+    """
 
     targets: Mapping[str, Resources]
     revision: int
+    newest: int
     epoch: int
 
     @property
@@ -164,7 +168,7 @@ class Charges(Book):
                 own,
                 resources=left,
                 covers="",
-                as_of=held.revision,
+                as_of=_as_of(own, held),
                 epoch=held.epoch,
                 released_at=0.0 if left else self._clock(),
             )
@@ -182,7 +186,7 @@ class Charges(Book):
                 head=own.head if own is not None and head.older_than(own.head) else head,
                 resources=at_least(held.total, own.resources if own is not None else {}),
                 epoch=held.epoch,
-                as_of=own.as_of if own is not None and own.epoch == held.epoch else 0,
+                as_of=_as_of(own, held),
             )
 
         return await self.change(place, placement, lambda own: more(None if own is None else own.value))
@@ -202,3 +206,9 @@ class Charges(Book):
         for entry in entries:
             await self._table.delete(entry.key)
             self._picture.drop(entry.key, entry.revision)
+
+
+def _as_of(own: Reservation | None, held: Holdings) -> int:
+    """What whoever charges next has to know where what is `held` is put in place of what was charged."""
+    known = own.as_of if own is not None and own.epoch == held.epoch else 0
+    return max(known, held.newest)

@@ -60,7 +60,8 @@ class Charging:
     async def undo(self, written: Iterable[Written], *, lost: bool = False) -> int:
         """As `Ledger.undo`; what was charged is given back after that."""
         revision = await self._taking.undo(written, lost=lost)
-        await self._charges.take_back(self._written.values(), revision, self._epoch)
+        newest = self._ledger.holdings(self._held, self._epoch).newest  # others may have given back what was taken
+        await self._charges.take_back(self._written.values(), max(revision, newest), self._epoch)
         self._written.clear()
         self._covered.clear()
         return revision

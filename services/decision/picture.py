@@ -18,7 +18,7 @@ SUMMED_AGAIN = 1000
 
 
 class Picture:
-    """The entries by target's prefix, and where each placement holds something."""
+    """The entries by target's prefix, and where each placement has one."""
 
     def __init__(self) -> None:
         self._targets: dict[str, _Group] = {}
@@ -55,7 +55,16 @@ class Picture:
 
     def held_by(self, placement: PlacementRef) -> set[str]:
         """The prefixes of the targets in which a placement holds something."""
-        return set(self._placements.get(placement.key, ()))
+        return {prefix for prefix, entry in self._entries_of(placement) if not entry.value.released_at}
+
+    def newest(self, placement: PlacementRef) -> int:
+        """The newest revision of anything that is known of a placement, also of what it released."""
+        return max((entry.revision for _, entry in self._entries_of(placement)), default=0)
+
+    def _entries_of(self, placement: PlacementRef) -> Iterable[tuple[str, Entry[Reservation]]]:
+        """The entries of a placement, by prefix, also what was released."""
+        key = placement.key
+        return ((prefix, self._targets[prefix].entries[f"{prefix}.{key}"]) for prefix in self._placements.get(key, ()))
 
     def holds(self) -> list[Entry[Reservation]]:
         """Capacity that is held for placements to come."""
@@ -75,7 +84,7 @@ class Picture:
         known = self._targets.setdefault(prefix, _Group())
         if entry.key not in known.entries or known.entries[entry.key].revision < entry.revision:
             known.put(entry)
-            self._hold(prefix, suffix, holds=not entry.value.released_at)
+            self._placements.setdefault(suffix, set()).add(prefix)
             if entry.value.until:
                 self._holds[entry.key] = entry
             else:
@@ -87,7 +96,10 @@ class Picture:
         known = self._targets.get(prefix)
         if known is not None and key in known.entries and known.entries[key].revision <= revision:
             known.pop(key)
-            self._hold(prefix, suffix, holds=False)
+            placed = self._placements[suffix]
+            placed.discard(prefix)
+            if not placed:
+                del self._placements[suffix]
             self._holds.pop(key, None)
 
     def learn(self, changes: Changes[Reservation]) -> None:
@@ -114,13 +126,6 @@ class Picture:
         if prefix in self._targets:
             self._targets[prefix].count()
         return [entry for entry in missing if entry.revision > newest]
-
-    def _hold(self, prefix: str, suffix: str, *, holds: bool) -> None:
-        """Note whether a placement holds something in a target."""
-        placed = self._placements.setdefault(suffix, set())
-        (placed.add if holds else placed.discard)(prefix)
-        if not placed:
-            del self._placements[suffix]
 
 
 class _Group:

@@ -63,6 +63,36 @@ def test_no_order_of_steps_and_no_crash_has_a_quota_exceeded(script: list[tuple[
     asyncio.run(scenario())
 
 
+GIVEN_BACK_TWICE: list[tuple[int, int, int]] = [
+    (0, 21, 0),  # x is to have 2 in a and in b
+    *((3, 0, 0), (13, 0, 100)),
+    *((3, 0, 0), (3, 0, 0)),  # and has it
+    *((3, 0, 0), (13, 0, 100)),
+    *((3, 0, 0), (13, 0, 100)),
+    (0, 0, 0),  # and then 1 in a
+    *((3, 0, 0), (13, 0, 100)),
+    *((3, 0, 0), (3, 0, 0)),  # which it has
+    *((3, 3, 0), (13, 0, 100)),  # the first copy gives b back
+    (12, 1, 1000),  # so the second one hears
+    (10, 0, 0),
+    (13, 0, 1),  # the first one charges less for what was given back up to there
+    *((3, 0, 0), (13, 1, 100)),  # and meanwhile gives 1 of a back
+    (13, 0, 100),
+    (0, 3, 0),  # x is to have 2 in a again
+    *((3, 1, 0), (13, 0, 100)),  # by the second copy, which has not heard of that
+]
+
+
+def test_what_is_given_back_while_less_is_being_charged_is_charged_again_by_a_copy_that_has_not_heard() -> None:
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            world = await opened(stack, COPIES, quota=QUOTA)
+            await take_steps(world, GIVEN_BACK_TWICE)
+            assert [cpu for cpu in (await world.reserved()).values() if cpu] == [2.0]
+
+    asyncio.run(scenario())
+
+
 async def settled(world: World) -> None:
     """In the end there is charged what is held, no more and no less."""
     held: dict[str, float] = {}
