@@ -1,5 +1,6 @@
 """The parts of the controller, as its functions work with them."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.controller.agenda import Agenda
@@ -31,5 +32,9 @@ class Controller:
     quotas_table: Table[WorkspaceQuota]
     changed_quotas: WorkQueue[tuple[str, str]]
     agenda: Agenda
+    left: Callable[[str], Awaitable[bool]]
+    """Whether a workspace has none of our kinds any more for certain."""
+    asked_unfollowed: float = 0.0
+    """When it was last asked whether workspaces are gone that are not followed."""
     swept_world: float = 0.0
     """As of which change of the world the sweep has looked at those that such a change may help."""

@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
 
 from services.controller.controller import Controller
 from services.controller.core.digest import UNFOLLOWED
+from services.controller.core.quotas import in_force
 from services.controller.core.steps import Place, acts, is_move, next_step
 from services.controller.core.waking import Wake, wake
 from services.controller.workspace import WorkspaceWatch
+from shared.aio.workqueue import WorkQueue
 from shared.broker.store import Conflict
 from shared.broker.table import Entry
 from shared.model.refs import PlacementRef
@@ -18,6 +22,8 @@ from shared.model.request import HeadEntry
 
 AT_ONCE = 256
 """Placements that are looked at in one go; others have their turn then."""
+UNFOLLOWED_SECONDS = 30.0
+"""So often it is asked whether a workspace is gone that is not followed, and of which something is in force."""
 
 
 async def sweep(deps: Controller) -> None:
@@ -32,8 +38,7 @@ async def sweep(deps: Controller) -> None:
             await _sweep_one(deps, ref, turns)
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)
-    _sweep_policies(deps)
-    _sweep_kinds(deps)
+    _sweep_published(deps, now)
 
 
 class _Turns:
@@ -90,30 +95,45 @@ async def _unfollow(deps: Controller, ref: PlacementRef, head: Entry[HeadEntry] 
     deps.agenda.put(ref, Wake(math.inf), deps.observer.clock(), ())
 
 
-def _sweep_policies(deps: Controller) -> None:
-    """Have policies looked at that the bucket has and their workspace does not, and the other way round; and those from
-    which an exemption has ended."""
-    there = {(each.value.workspace, each.value.name) for each in deps.reconciler.policies.entries.values()}
-    for each in deps.watches.all():
+class _Published(Protocol):
+    @property
+    def workspace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+def _sweep_published(deps: Controller, now: float) -> None:
+    """Have policies, kinds and quotas looked at that a bucket has and their workspace does not, and the other way
+    round; and policies from which an exemption has ended."""
+    watches, published = deps.watches.all(), deps.reconciler
+    if not watches:
+        return  # the tree is not read yet
+    for each in watches:
         each.policies.expire()
-        for name in each.policies.names() if each.synced else ():
-            if (each.path, name) not in there:
-                deps.changed_policies.add((each.path, name))
-    for policy in list(deps.reconciler.policies.entries.values()):
-        path, name = policy.value.workspace, policy.value.name
-        watch = deps.watches.get(path)
-        if watch is not None and watch.synced and watch.policies.get(name) is None:
-            deps.changed_policies.add((path, name))
+    looked = {each.path for each in watches if each.synced}
+    if now >= deps.asked_unfollowed + UNFOLLOWED_SECONDS:
+        deps.asked_unfollowed = now
+        stored: tuple[_Published, ...] = (
+            *published.policies.values(),
+            *published.kinds.values(),
+            *published.quotas.values(),
+        )
+        looked |= {each.workspace for each in stored} - {each.path for each in watches}
+
+    def compare(
+        queue: WorkQueue[tuple[str, str]],
+        published: Iterable[_Published],
+        names: Callable[[WorkspaceWatch], Iterable[str]],
+    ) -> None:
+        here = {(watch.path, name) for watch in watches if watch.synced for name in names(watch)}
+        there = {(each.workspace, each.name) for each in published if each.workspace in looked}
+        for each in here ^ there:
+            queue.add(each)
+
+    compare(deps.changed_policies, published.policies.values(), lambda watch: watch.policies.names())
+    compare(deps.changed_kinds, published.kinds.values(), lambda watch: [each.name for each in watch.declared()])
+    compare(deps.changed_quotas, published.quotas.values(), _in_force)
 
 
-def _sweep_kinds(deps: Controller) -> None:
-    """The same of WorkloadKinds."""
-    there = {(each.value.workspace, each.value.name) for each in deps.reconciler.kinds.entries.values()}
-    for each in deps.watches.all():
-        for declared in each.declared() if each.synced else ():
-            if (each.path, declared.name) not in there:
-                deps.changed_kinds.add((each.path, declared.name))
-    for path, name in there:
-        watch = deps.watches.get(path)
-        if watch is not None and watch.synced and watch.declared_kind(name) is None:
-            deps.changed_kinds.add((path, name))
+def _in_force(watch: WorkspaceWatch) -> list[str]:
+    return [each.metadata.name for each in watch.quotas() if in_force(watch.path, each) is not None]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
@@ -110,7 +111,7 @@ async def keep_policies(deps: Controller) -> None:
         key = PolicyRef(workspace=watch.path, name=name).key
         await _keep(deps.policies_table, key, watch.policies.get(name), lambda: watch.policy_is_gone(name))
 
-    await _keep_all(deps, deps.changed_policies, keep)
+    await _keep_all(deps, deps.changed_policies, deps.policies_table, PolicyRef, keep)
 
 
 async def keep_kinds(deps: Controller) -> None:
@@ -120,7 +121,7 @@ async def keep_kinds(deps: Controller) -> None:
         key = KindRef(workspace=watch.path, name=name).key
         await _keep(deps.kinds_table, key, watch.declared_kind(name), lambda: watch.kind_is_gone(name))
 
-    await _keep_all(deps, deps.changed_kinds, keep)
+    await _keep_all(deps, deps.changed_kinds, deps.kinds_table, KindRef, keep)
 
 
 async def keep_quotas(deps: Controller) -> None:
@@ -131,12 +132,14 @@ async def keep_quotas(deps: Controller) -> None:
         key, here = QuotaRef(workspace=watch.path, name=name).key, in_force(watch.path, found) if found else None
         await _keep(deps.quotas_table, key, here, lambda: watch.quota_is_gone(name))
 
-    await _keep_all(deps, deps.changed_quotas, keep)
+    await _keep_all(deps, deps.changed_quotas, deps.quotas_table, QuotaRef, keep)
 
 
 async def _keep_all(
     deps: Controller,
     changed: WorkQueue[tuple[str, str]],
+    table: Table[T],
+    ref: type[PolicyRef] | type[KindRef] | type[QuotaRef],
     keep: Callable[[WorkspaceWatch, str], Awaitable[None]],
 ) -> None:
     while True:
@@ -145,6 +148,9 @@ async def _keep_all(
             watch = deps.watches.get(path)
             if watch is not None:
                 await keep(watch, name)
+            else:
+                key = ref(workspace=path, name=name).key
+                await _keep(table, key, None, functools.partial(deps.left, path))
         except Conflict:
             changed.add((path, name))
         except Exception:

@@ -130,6 +130,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             quotas_table=runtime.table(QUOTAS),
             changed_quotas=changed_quotas,
             agenda=agenda,
+            left=hub.has_left,
         )
         watches.know(entry.value for entry in reconciler.kinds.entries.values())
         loops = (

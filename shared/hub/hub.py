@@ -50,6 +50,13 @@ class Hub:
         found = self.client.cluster(cluster or workspace)
         return found if self.export is None else found.routed(Consuming(self.export, workspace))
 
+    async def has_left(self, workspace: str) -> bool:
+        """True if a workspace has none of our kinds for certain: it is gone, or has not bound the export that they come
+        by. Raises KubeError when there is no answer."""
+        if self.export is not None and self.export.whole and workspace not in self.export.consumers:
+            return True
+        return await self.is_gone(workspace)
+
     async def is_gone(self, workspace: str) -> bool:
         """True if there is no such workspace for certain: an API server that knows says so now.
 

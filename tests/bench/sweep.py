@@ -40,7 +40,7 @@ from shared.kube.client import Client
 from shared.model.refs import Head, PlacementRef, TargetRef
 from shared.model.request import HeadEntry, PreviousChoice
 from shared.model.target import Target
-from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, KINDS, POLICIES, VICTIMS, WAITING
+from shared.pipeline.buckets import BUCKETS, HEADS, INVENTORY, KINDS, POLICIES, QUOTAS, VICTIMS, WAITING
 from shared.pipeline.buckets import WORKSPACES as WORKSPACE_BUCKET
 from tests.bench.machine import machine
 
@@ -97,6 +97,7 @@ async def build(placements: int) -> Controller:
                 watch._placements,
                 watch._declared,
                 watch._overrides,
+                watch._quotas,
                 watch._decisions,
             ):
                 informer.synced.set()
@@ -120,6 +121,7 @@ async def build(placements: int) -> Controller:
             waiting=Table(store, WAITING),
             policies=Table(store, POLICIES).follow(),
             kinds=Table(store, KINDS).follow(),
+            quotas=Table(store, QUOTAS).follow(),
             workspaces=Table(store, WORKSPACE_BUCKET).follow(),
             rounds=Rate(0, lambda: NOW),
             selections=Selections(AllowAll()),
@@ -137,7 +139,10 @@ async def build(placements: int) -> Controller:
             changed_policies=WorkQueue(),
             kinds_table=Table(store, KINDS),
             changed_kinds=WorkQueue(),
+            quotas_table=Table(store, QUOTAS),
+            changed_quotas=WorkQueue(),
             agenda=Agenda(),
+            left=hub.has_left,
         )
         fill(found, placements)
         return found
