@@ -128,3 +128,9 @@ async def refusal(call: Awaitable[Any]) -> ApiError:
 def causes(error: ApiError) -> set[tuple[str, str]]:
     """Reason and field of each cause in the details of a refusal."""
     return {(each.get("reason", ""), each.get("field", "")) for each in error.details.get("causes", ())}
+
+
+def document(resource: Resource, name: str = "", namespace: str = "", **content: Any) -> dict[str, Any]:
+    """An object of a kind, as a manifest."""
+    metadata = {key: value for key, value in (("name", name), ("namespace", namespace)) if value}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **content}

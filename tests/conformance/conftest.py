@@ -7,12 +7,15 @@ from contextlib import ExitStack
 
 import pytest
 
+from shared.hub.resources import WORKSPACES
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from tests.conformance.api import Api, namespace
 from tests.conformance.backends import BACKENDS, KCP, REQUIRED, Backend, NotHere
+from tests.conformance.exports import Tree
 from tests.conformance.otherwise import KCP as KCP_DOES_OTHERWISE
 from tests.conformance.widgets import install
+from tests.support.kcp import add_workspace
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,3 +82,15 @@ async def stranger(backend: Backend) -> AsyncIterator[Client]:
         pytest.skip(f"{backend.name} was given to us without a second user")
     async with Client(load_kubeconfig(backend.stranger), user_agent="stranger", timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+async def tree(api: Api) -> AsyncIterator[Tree]:
+    """Two workspaces of this case's own, `provider` and `consumer`."""
+    root = api.admin.cluster("root")
+    await add_workspace(root, api.namespace)
+    tree = Tree(api.admin, f"root:{api.namespace}")
+    for name in ("provider", "consumer"):
+        await add_workspace(tree.at(), name)
+    yield tree
+    await root.delete(WORKSPACES, api.namespace)

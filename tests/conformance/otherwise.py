@@ -2,7 +2,8 @@
 the reason is printed; some of it is a matter of moments, so that a case may pass.
 
 The sandbox does in all of this as kube-apiserver does, though it stands in for kcp as well: its clusters are targets,
-too, and workers have to do with either. What else kcp does otherwise, the sandbox does as kcp (`test_kcp.py`).
+too, and workers have to do with either. What else kcp does otherwise, the sandbox does as kcp (`test_kcp.py` and
+`test_kcp_views.py`).
 """
 
 from collections.abc import Mapping

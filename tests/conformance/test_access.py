@@ -7,7 +7,7 @@ import pytest
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS, Resource
-from tests.conformance.api import Api, refusal, until
+from tests.conformance.api import Api, document, refusal, until
 from tests.conformance.backends import STRANGER
 from tests.conformance.widgets import WIDGETS, widget
 
@@ -20,11 +20,6 @@ SELF_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews"
 LOCAL_REVIEWS = Resource("authorization.k8s.io", "v1", "localsubjectaccessreviews", True, "LocalSubjectAccessReview")
 RULES_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectrulesreviews", False, "SelfSubjectRulesReview")
 WHO_AM_I = Resource("authentication.k8s.io", "v1", "selfsubjectreviews", False, "SelfSubjectReview")
-
-
-def document(resource: Resource, name: str = "", namespace: str = "", **content) -> dict:
-    metadata = {key: value for key, value in (("name", name), ("namespace", namespace)) if value}
-    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **content}
 
 
 def subject(kind: str = "User", name: str = STRANGER) -> dict[str, str]:

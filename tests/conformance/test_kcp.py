@@ -1,7 +1,5 @@
 """What kcp has beyond Kubernetes: workspaces, their isolation, and APIs offered in one and used in another."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,45 +9,14 @@ from shared.kube.apis import discover
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
-from shared.kube.resources import CONFIGMAPS, CRDS, NAMESPACES, SUBJECTACCESSREVIEWS, Resource
-from tests.conformance.api import Api, refusal, until, watching
+from shared.kube.resources import CONFIGMAPS, NAMESPACES, SUBJECTACCESSREVIEWS
+from tests.conformance.api import Api, document, refusal, until, watching
 from tests.conformance.backends import KCP, STRANGER
-from tests.conformance.test_access import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, document, reference, subject
-from tests.support.kcp import add_workspace
+from tests.conformance.exports import BINDINGS, EXPORTS, LOGICAL_CLUSTERS, SCHEMAS, THINGS, Tree, bind, offer
+from tests.conformance.test_access import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, reference, subject
 from tests.support.manifests import definition
 
 pytestmark = pytest.mark.parametrize("backend", ["sandbox", KCP], indirect=True)
-
-APIS = "apis.kcp.io"
-SCHEMAS = Resource(APIS, "v1alpha1", "apiresourceschemas", False, "APIResourceSchema")
-EXPORTS = Resource(APIS, "v1alpha2", "apiexports", False, "APIExport")
-BINDINGS = Resource(APIS, "v1alpha2", "apibindings", False, "APIBinding")
-SLICES = Resource(APIS, "v1alpha1", "apiexportendpointslices", False, "APIExportEndpointSlice")
-LOGICAL_CLUSTERS = Resource("core.kcp.io", "v1alpha1", "logicalclusters", False, "LogicalCluster")
-THINGS = Resource("things.example.com", "v1", "things", kind="Thing")
-CLAIM = {"group": "", "resource": "configmaps", "verbs": ["get", "list", "watch"]}
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A workspace of this case's own with two below it, and the client of its administrator."""
-
-    admin: Client
-    path: str
-
-    def at(self, name: str = "") -> Client:
-        return self.admin.cluster(f"{self.path}:{name}" if name else self.path)
-
-
-@pytest.fixture
-async def tree(api: Api) -> AsyncIterator[Tree]:
-    root = api.admin.cluster("root")
-    await add_workspace(root, api.namespace)
-    tree = Tree(api.admin, f"root:{api.namespace}")
-    for name in ("provider", "consumer"):
-        await add_workspace(tree.at(), name)
-    yield tree
-    await root.delete(WORKSPACES, api.namespace)
 
 
 async def test_a_workspace_becomes_ready_and_says_where_it_is(tree: Tree):
@@ -166,41 +133,6 @@ async def test_reviews_are_asked_of_the_workspace_that_they_are_about(tree: Tree
     assert not await asks("consumer")
 
 
-async def offer(provider: Client, *claims: dict[str, Any]) -> None:
-    content = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}
-    version = {"name": "v1", "served": True, "storage": True, "schema": content}
-    names = {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"}
-    spec = {"group": THINGS.group, "scope": "Namespaced", "names": names, "versions": [version]}
-    await provider.create(SCHEMAS, document(SCHEMAS, f"v1.things.{THINGS.group}", spec=spec))
-    resource = {"group": THINGS.group, "name": "things", "schema": f"v1.things.{THINGS.group}", "storage": {"crd": {}}}
-    spec = {"resources": [resource], "permissionClaims": list(claims)}
-    await provider.create(EXPORTS, document(EXPORTS, "things", spec=spec))
-
-
-async def bind(tree: Tree, *claims: dict[str, Any]) -> dict[str, Any]:
-    accepted = [{**each, "state": "Accepted", "selector": {"matchAll": True}} for each in claims]
-    spec = {"reference": {"export": {"path": f"{tree.path}:provider", "name": "things"}}, "permissionClaims": accepted}
-    consumer = tree.at("consumer")
-
-    async def may_bind() -> bool:  # kcp takes a moment to take notice of an export
-        try:
-            await consumer.create(BINDINGS, document(BINDINGS, "things", spec=spec))
-        except ApiError as error:
-            if not error.forbidden:
-                raise
-            return False
-        return True
-
-    await until(may_bind, "the export may be bound")
-
-    async def bound() -> dict[str, Any] | None:
-        found = await consumer.get(BINDINGS, "things")
-        return found if (found.get("status") or {}).get("phase") == "Bound" else None
-
-    found: dict[str, Any] = await until(bound, "the binding is Bound")
-    return found
-
-
 async def test_a_schema_is_for_good(tree: Tree):
     await offer(tree.at("provider"))
     name = f"v1.things.{THINGS.group}"
@@ -228,61 +160,6 @@ async def test_nobody_binds_what_he_may_not(api: Api, tree: Tree):
     error = await refusal(tree.at("consumer").create(BINDINGS, document(BINDINGS, "absent", spec=spec)))
     assert error.status == 403
     assert "no permission to bind" in error.message
-
-
-async def view(tree: Tree) -> Client:
-    """The export's virtual workspace, across all consumers."""
-
-    async def endpoint() -> str:
-        slices = (await tree.at("provider").list(SLICES)).items
-        return next((each["url"] for one in slices for each in (one.get("status") or {}).get("endpoints", ())), "")
-
-    return tree.admin.at(f"{await until(endpoint, 'an endpoint')}/clusters/*")
-
-
-async def test_the_view_of_an_export_shows_its_consumers_objects_as_they_change(tree: Tree):
-    await offer(tree.at("provider"), CLAIM)
-    await bind(tree, CLAIM)
-    consumer, everywhere = tree.at("consumer"), await view(tree)
-    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
-    await consumer.create(THINGS, document(THINGS, "t", "here"))
-    page = await everywhere.list(THINGS)
-    cluster = (await tree.at().get(WORKSPACES, "consumer"))["spec"]["cluster"]
-    assert [each["metadata"]["annotations"]["kcp.io/cluster"] for each in page.items] == [cluster]
-    async with watching(everywhere, THINGS, resourceVersion=page.version) as events:
-        await consumer.create(THINGS, document(THINGS, "u", "here"))
-        assert await events.change() == ("ADDED", "u")
-
-
-async def test_a_claim_that_was_accepted_opens_that_and_no_more(tree: Tree):
-    await offer(tree.at("provider"), CLAIM)
-    await bind(tree, CLAIM)
-    consumer, everywhere = tree.at("consumer"), await view(tree)
-    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
-    await consumer.create(CONFIGMAPS, document(CONFIGMAPS, "mine", "here"))
-    names = [each["metadata"]["name"] for each in (await everywhere.list(CONFIGMAPS)).items]
-    assert "mine" in names
-    secrets = Resource("", "v1", "secrets", kind="Secret")
-    assert (await refusal(everywhere.list(secrets))).status in {403, 404}
-
-
-async def shown(client: Client) -> list[Any]:
-    """The ConfigMaps that a view shows; none where it refuses to."""
-    try:
-        return (await client.list(CONFIGMAPS)).items
-    except ApiError as error:
-        if error.forbidden or error.not_found:
-            return []
-        raise
-
-
-async def test_a_claim_that_was_not_accepted_opens_nothing(tree: Tree):
-    await offer(tree.at("provider"), CLAIM)
-    await bind(tree)
-    consumer, everywhere = tree.at("consumer"), await view(tree)
-    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
-    await consumer.create(CONFIGMAPS, document(CONFIGMAPS, "mine", "here"))
-    assert await shown(everywhere) == []
 
 
 async def test_the_end_of_a_binding_is_the_end_of_what_it_served(tree: Tree):
@@ -319,83 +196,3 @@ async def test_what_is_bound_is_discovered_that_of_the_core_group_too(tree: Tree
         return not served.broken and known >= {*PARTS.items(), ("", "ConfigMap"), ("tenancy.kcp.io", "Workspace")}
 
     await until(found, "both kinds are discovered, and those that are built in")
-
-
-async def one_of(tree: Tree, name: str, everywhere: Client) -> Client:
-    """A workspace as the view of an export shows it."""
-    cluster = (await tree.at().get(WORKSPACES, name))["spec"]["cluster"]
-    return everywhere.at(f"{everywhere.base.rpartition('/clusters/')[0]}/clusters/{cluster}")
-
-
-async def test_a_consumer_is_written_to_by_the_view_under_its_id(tree: Tree):
-    await offer(tree.at("provider"), CLAIM)
-    await bind(tree, CLAIM)
-    consumer, everywhere = tree.at("consumer"), await view(tree)
-    await consumer.create(NAMESPACES, document(NAMESPACES, "here"))
-    there = await one_of(tree, "consumer", everywhere)
-    await there.create(THINGS, document(THINGS, "t", "here", spec={"a": "b"}))
-    assert (await consumer.get(THINGS, "t", "here"))["spec"] == {"a": "b"}
-    assert (await refusal(there.create(CONFIGMAPS, document(CONFIGMAPS, "c", "here")))).status == 403
-    await there.delete(THINGS, "t", "here")
-    assert (await refusal(consumer.get(THINGS, "t", "here"))).not_found
-
-
-async def test_a_view_knows_no_paths_and_nobody_who_has_not_bound_the_export(tree: Tree):
-    await offer(tree.at("provider"))
-    await bind(tree)
-    everywhere = await view(tree)
-    before = everywhere.base.rpartition("/clusters/")[0]
-    unbound = await one_of(tree, "provider", everywhere)
-    assert (await refusal(unbound.list(THINGS))).status == 403
-    assert (await refusal(everywhere.at(f"{before}/clusters/nowhere").list(THINGS))).status == 403
-    assert (await refusal(everywhere.at(f"{before}/clusters/{tree.path}:consumer").list(THINGS))).status == 403
-    host, _, export = before.rpartition("/")
-    by_path = f"{host.rpartition('/')[0]}/{tree.path}:provider/{export}"
-    assert (await refusal(everywhere.at(f"{by_path}/clusters/*").list(THINGS))).status == 500
-
-
-async def test_kinds_that_a_workspace_made_itself_are_not_in_the_view(tree: Tree):
-    await offer(tree.at("provider"))
-    await bind(tree)
-    await add_workspace(tree.at(), "forger")
-    forger, everywhere = tree.at("forger"), await view(tree)
-    made = definition(THINGS.group, THINGS.kind, THINGS.version)
-    await forger.create(CRDS, made)
-    await until(lambda: listed(forger), "things of its own are served")
-    await forger.create(NAMESPACES, document(NAMESPACES, "here"))
-    await forger.create(THINGS, document(THINGS, "forged", "here"))
-    assert (await everywhere.list(THINGS)).items == []
-    assert (await refusal((await one_of(tree, "forger", everywhere)).list(THINGS))).status == 403
-
-
-async def listed(client: Client) -> bool:
-    """Whether things are served by now."""
-    try:
-        await client.list(THINGS)
-    except ApiError as error:
-        if not error.not_found:
-            raise
-        return False
-    return True
-
-
-async def test_an_export_has_an_endpoint_as_long_as_it_has_a_consumer(tree: Tree):
-    async def endpoints() -> list[Any]:
-        found = await tree.at("provider").get(SLICES, "things")
-        return (found.get("status") or {}).get("endpoints") or []
-
-    await offer(tree.at("provider"))
-    await until(lambda: sliced(tree.at("provider")), "the export has a slice")
-    assert await endpoints() == []
-    await bind(tree)
-    await until(endpoints, "there is an endpoint")
-    await tree.at("consumer").delete(BINDINGS, "things")
-
-    async def gone() -> bool:
-        return not await endpoints()
-
-    await until(gone, "the endpoint is gone")
-
-
-async def sliced(provider: Client) -> bool:
-    return [each["metadata"]["name"] for each in (await provider.list(SLICES)).items] == ["things"]

@@ -21,7 +21,7 @@ from shared.kube.informer import Informer
 from shared.kube.resources import CRDS, SECRETS
 from tests.conformance.api import until
 from tests.conformance.backends import BACKENDS, KCP, Backend, NotHere
-from tests.conformance.test_kcp import LOGICAL_CLUSTERS
+from tests.conformance.exports import LOGICAL_CLUSTERS
 from tests.integration.test_on_kcp import WITHIN, Hub
 from tests.support.client import if_there
 from tests.support.kcp import add_workspace

@@ -8,6 +8,7 @@ import pytest
 
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.wire.http import Request, Response
+from tests.unit.sandbox.exports import CLAIM, EXPORTS, SCHEMAS, WORKSPACES, export, id_of, schema
 
 
 class Api:
@@ -102,3 +103,20 @@ def target(sandbox: Sandbox) -> Api:
     """A target cluster, as administrator."""
     cluster, token = sandbox.add_target("one")
     return Api(sandbox, cluster.name, token)
+
+
+@pytest.fixture
+async def provider(hub: Api) -> Api:
+    """A workspace with a schema and an export that claims ConfigMaps; `one` and `two` beside it consume nothing yet."""
+    for name in ("provider", "one", "two"):
+        await hub("POST", WORKSPACES, {"metadata": {"name": name}}, expect=201)
+    at = hub.at("root:provider")
+    await at("POST", SCHEMAS, schema(size={"type": "integer"}), expect=201)
+    await at("POST", EXPORTS, export(CLAIM), expect=201)
+    return at
+
+
+@pytest.fixture
+def virtual(provider: Api) -> Api:
+    """The export's virtual workspace, across all consumers."""
+    return provider.at("*").below(f"/services/apiexport/{id_of(provider, 'root:provider')}/things")
