@@ -13,6 +13,7 @@ import msgspec
 
 from services.decision.book import Book, Crowded, NoRoom, Superseded, Written
 from services.decision.core import at_least
+from shared.broker.store import Conflict
 from shared.broker.table import Entry
 from shared.hub.quotas import NOBODY
 from shared.model.decision import Reservation
@@ -175,11 +176,16 @@ class Charges(Book):
 
         return await self.change(place, placement, lambda own: less(None if own is None else own.value))
 
-    async def count(self, place: str, placement: PlacementRef, head: Head, held: Holdings) -> Written | None:
-        """Charge a placement with no less than what it `held`, whatever the quota says: it runs already."""
+    async def count(
+        self, place: str, placement: PlacementRef, head: Head, held: Holdings, *, anew: bool = False
+    ) -> Written | None:
+        """Charge a placement with no less than what it `held`, whatever the quota says: it runs already.
+
+        Where it is counted `anew`, what is enough is written again, so that whoever is about to `forget` it does not.
+        """
 
         def more(own: Reservation | None) -> Reservation | None:
-            if fits(held.total, own.resources if own is not None else {}):
+            if fits(held.total, own.resources if own is not None else {}) and not (anew and own is not None):
                 return None
             return Reservation(
                 placement=placement,
@@ -201,10 +207,15 @@ class Charges(Book):
         return {".".join(entry.key.split(".")[:2]) for entry in self._picture.entries()}
 
     async def forget(self, place: str) -> None:
-        """Delete all that is charged to a quota that is gone; first that it is counted."""
+        """Delete all that is charged to a quota that is gone; first that it is counted. Raises `Conflict` where
+        somebody wrote meanwhile: to them it is not gone."""
         entries = sorted(self._picture.below(place).values(), key=lambda each: each.value.placement != NOBODY)
         for entry in entries:
-            await self._table.delete(entry.key)
+            try:
+                await self._table.delete(entry.key, entry.revision)
+            except Conflict:
+                await self._reread(place)
+                raise
             self._picture.drop(entry.key, entry.revision)
 
 

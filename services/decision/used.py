@@ -60,7 +60,7 @@ async def _count(decider: Decider, quota: WorkspaceQuota) -> None:
     since = await decider.completeness.since()
     await decider.ledger.catch_up()
     for placement, head in _covered(decider, quota):
-        await decider.charges.count(quota.place, placement, head, decider.ledger.holdings(placement, since))
+        await decider.charges.count(quota.place, placement, head, decider.ledger.holdings(placement, since), anew=True)
     await decider.completeness.check(since)
     await decider.charges.mark_counted(quota)
     log.info("a quota is counted", extra={"quota": str(quota)})

@@ -1,16 +1,18 @@
 """What placements take of quotas over all targets, as several copies of decision write it, each with its own view."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
 
+from services.decision import used
 from services.decision.book import Written
 from services.decision.charges import Behind, Charges, Holdings, QuotaDemand
 from services.decision.charging import Charging
 from services.decision.ledger import Ledger, key_of
 from shared.broker.memory.store import MemoryStore
-from shared.broker.store import MOST_SINCE, Store
+from shared.broker.store import MOST_SINCE, Conflict, Store
 from shared.broker.table import Table
 from shared.model.quota import WorkspaceQuota
 from shared.model.refs import PlacementRef, TargetRef
@@ -19,6 +21,7 @@ from shared.model.target import Target
 from shared.pipeline.buckets import CHARGES, RESERVATIONS
 from tests.support.values import head
 from tests.unit.decision.ledgers import wants
+from tests.unit.decision.schedules import opened
 from tests.unit.decision.steps import Steps, StepStore
 
 X = PlacementRef(workspace="root:team", namespace="apps", name="x")
@@ -106,3 +109,49 @@ async def test_to_catch_up_is_to_know_all_however_much_is_heard_meanwhile(store)
     copy.ledger.seen = 2 * MOST_SINCE - 1
     await steps.let(reading, 10)
     assert copy.ledger.seen == 3 * MOST_SINCE
+
+
+async def charged(store: MemoryStore) -> dict[str, float]:
+    entries = await Table(store, CHARGES).entries(QUOTA.place)
+    return {each.value.placement.name: each.value.resources.get("cpu", 0.0) for each in entries}
+
+
+async def test_what_is_counted_anew_stays_charged_whoever_is_forgetting_the_quota() -> None:
+    async with AsyncExitStack() as stack:
+        world = await opened(stack, 2, quota=QUOTA)
+        one, other = world.deciders
+        await world.ask(0, 2.0, 0)
+        await world.deliver(0, 0)
+        await world.finish()
+        await world.steps.let(asyncio.create_task(other.charges.catch_up()), 10)
+        forgetting = asyncio.create_task(other.charges.forget(QUOTA.place))
+        await world.steps.let(forgetting, 1)
+        assert await charged(world.store) == {"x": 2.0}
+        await world.steps.let(asyncio.create_task(one.charges.catch_up()), 10)
+        counting = asyncio.create_task(used.keep_counted(one))
+        await world.steps.let(counting, 100)
+        await world.steps.let(forgetting, 10)
+        with pytest.raises(Conflict):
+            await forgetting
+        assert await charged(world.store) == {"": 0.0, "x": 2.0}
+        counting.cancel()
+
+
+async def test_what_another_copy_forgot_already_is_not_known_any_more(store) -> None:
+    one, other = Copy(store), Copy(store)
+    await one.charges.mark_counted(QUOTA)
+    await one.charge(X, 1, a=2.0)
+    await other.charges.catch_up()
+    await one.charges.forget(QUOTA.place)
+    with pytest.raises(Conflict):
+        await other.charges.forget(QUOTA.place)
+    assert other.charges.places() == set()
+
+
+async def test_a_quota_that_is_gone_is_forgotten_with_all_that_is_charged_to_it(store) -> None:
+    one = Copy(store)
+    await one.charges.mark_counted(QUOTA)
+    await one.charge(X, 1, a=2.0)
+    await one.charges.forget(QUOTA.place)
+    assert await charged(store) == {}
+    assert one.charges.places() == set()
