@@ -15,7 +15,7 @@ from services.decision.ledger import Ledger
 from services.decision.memory import Record
 from services.decision.preempting import Leaving, Nominations
 from services.decision.settings import DecisionSettings
-from services.decision.settling import Reserving, Settled, settle, uphold
+from services.decision.settling import Reserving, settle, uphold
 from services.decision.unfulfilled import cluster_request, requested_since
 from services.decision.vanished import VanishedWorkspaces
 from shared.api import PlacementDecisionStatus
@@ -149,15 +149,13 @@ class Decider:
             await self._tell_overwritten(ref, known)
         allowed = await self.authorized(message.request, core.proposed(message.proposal))
         ranks = await self.nominations.ranks(message.request, allowed)
-        holds = [message.request.held_as(message.request.hold)] if message.request.hold else []
-        holds += self.nominations.of(ref)
-        over = TakingOver(self.ledger, *holds) if holds else self.ledger
-        taking = self.charging(over, message, since)
+        taking = self._taking_over(message, since)
         settled = await settle(message, taking, self.inventory, allowed, since, ranks)
         if message.proposal.preemption is not None:
-            until, leaving = self.nominations.until(), Leaving(self.ledger, *message.request.held_for)
-            taking = self.charging(leaving, message, since, held_as=ref.nomination, until=until)
-            settled = await self.nominations.nominate(message, allowed, since, taking)
+            holds, until = message.request.held_for, self.nominations.until()
+            leaving = Leaving(self.ledger, *holds)
+            taking = self.charging(leaving, message, since, holds=holds, held_as=ref.nomination, until=until)
+            settled = await self.nominations.nominate(message, taking, allowed, since)
         if settled.refusal is not None and settled.refusal.code == RefusalCode.CONTENDED:
             return Recorded(refusal=settled.refusal)
         await self._ensure_complete(since, taking, settled.reserved)
@@ -176,19 +174,19 @@ class Decider:
                 await taking.undo(settled.reserved)
             raise
         waited = bool(self.nominations.of(ref))
-        await self._end_holds(message.request, settled)
+        await self._end_holds(message.request, settled.refusal)
         if waited or message.proposal.preemption is not None:
             await self.nominations.tell()
         return Recorded(status, settled.taken, settled.refusal)
 
-    async def _end_holds(self, request: Request, settled: Settled) -> None:
+    async def _end_holds(self, request: Request, refusal: Refusal | None) -> None:
         """End what is held for a placement that has its place; where a nomination took the room of its hold, that hold;
         where it waits for nobody, its nomination."""
-        over, nomination, refusal = request.held_for, request.placement.nomination, settled.refusal
+        over, nomination = request.held_for, request.placement.nomination
         if refusal is not None and refusal.code != RefusalCode.PREEMPTING:
             over = (nomination,)
         elif refusal is not None:
-            over = tuple(each for each in over if each != nomination) if settled.reserved else ()
+            over = tuple(each for each in over if each != nomination) if self.nominations.of(request.placement) else ()
         if any(self.ledger.held_by(each) or self.charges.held_by(each) for each in over):
             await end_holds(self.ledger, self.charges, lambda each: each.placement in over)
 
@@ -198,7 +196,7 @@ class Decider:
         """What this attempt decided, as far as it has its place. Raises as `_settle`."""
         taken, refusal = core.redelivered(message, status)
         ranks = await self.nominations.ranks(message.request, {each.target for each in taken})
-        taking = self.charging(self.ledger, message, since)
+        taking = self._taking_over(message, since)
         kept = await uphold(message.request, taken, self.ledger, taking, self.inventory, since, ranks)
         if len(kept) < len(taken):
             status = core.without_lost(status, kept)
@@ -208,6 +206,7 @@ class Decider:
             await self.decisions.write(message.request.placement, message.request.head.uid, status, known)
         if refusal is not None and refusal.code == RefusalCode.CONTENDED:
             return Recorded(refusal=refusal)
+        await self._end_holds(message.request, refusal)  # whoever wrote it may have died before they did
         return Recorded(status, taken, refusal)
 
     async def _tell_overwritten(self, ref: PlacementRef, known: Record) -> None:
@@ -257,17 +256,23 @@ class Decider:
             await taking.undo(reserved, lost=isinstance(error, Incomplete))
             raise
 
+    def _taking_over(self, message: Scheduled, epoch: int) -> Charging:
+        """Takes room, that which is held for the placement included."""
+        holds = message.request.held_for
+        return self.charging(TakingOver(self.ledger, *holds), message, epoch, holds=holds)
+
     def charging(
         self,
         taking: Reserving,
         message: Scheduled,
         epoch: int,
         *,
+        holds: tuple[PlacementRef, ...] = (),
         held_as: PlacementRef | None = None,
         until: float = 0.0,
         paper: bool = False,
     ) -> Charging:
-        """Takes room by `taking`, within the quotas that bound a placement; in place of what is held of them for it.
+        """Takes room by `taking`, within the quotas that bound a placement; in place of what `holds` have of them.
 
         What is only to be held is charged to the hold's own name, `held_as`, until it ends.
         """
@@ -278,7 +283,7 @@ class Decider:
             head=NO_HEAD if held_as else request.head,
             targets={TargetRef.parse(each.target).key: each.reserve for each in choices},
             until=until,
-            holds=request.held_for,
+            holds=holds,
         )
         quotas = self.quotas.of(request.placement)
         return Charging(

@@ -90,13 +90,11 @@ class Nominations:
         """When a nomination that is made now ends, in seconds since the epoch."""
         return self._clock() + self._settings.preemption_seconds
 
-    async def nominate(
-        self, message: Scheduled, allowed: Collection[str], epoch: int, taking: Reserving | None = None
-    ) -> Settled:
+    async def nominate(self, message: Scheduled, taking: Reserving, allowed: Collection[str], epoch: int) -> Settled:
         """Hold for it what others have to leave, in place of what was held for it before; the refusal says whether it
         could. A hold that it names is over once that is written, and stays where this fails.
 
-        Room is taken by `taking`, or else by `Leaving` alone. What quotas leave too little for, nobody leaves for.
+        Room is taken by `taking`, a `Leaving` within quotas: nobody leaves for what these leave too little for.
 
         Raises `Superseded`, `Crowded` and `Uncounted`, as `settle` does.
         """
@@ -109,7 +107,6 @@ class Nominations:
         if denied:
             return Settled(refusal=core.unauthorized(message, len(denied)))
         await self.end(request.placement)
-        taking = taking or Leaving(self._ledger, *request.held_for)
         reserved: list[Written] = []
         try:
             for choice in preemption.choices:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from services.decision.book import Superseded
 from services.decision.holds import TakingOver
 from services.decision.ledger import Ledger
+from services.decision.preempting import Leaving
 from services.decision.settings import DecisionSettings
 from services.decision.settling import Ranks, settle
 from shared.api import PlacementSpec
@@ -103,7 +104,7 @@ class Scene:
         return Scheduled(request=request, proposal=proposal, inventory_revision=0)
 
     async def nominate(self, message: Scheduled | None = None) -> str:
-        settled = await self.nominations.nominate(message or self.message(), {EAST}, 0)
+        settled = await self.nominations.nominate(message or self.message(), Leaving(self.ledger), {EAST}, 0)
         await self.nominations.tell()
         return settled.refusal.code
 
@@ -151,7 +152,7 @@ async def test_it_is_held_once_however_often_the_message_comes_and_whoever_gets_
     fresh = Ledger(scene.table, scene.table.follow(), lambda: scene.now)
     await fresh._reread(PREFIX)
     again = scene.another(fresh)
-    settled = await again.nominate(scene.message(), {EAST}, 0)
+    settled = await again.nominate(scene.message(), Leaving(fresh), {EAST}, 0)
     assert settled.refusal is not None
     assert settled.refusal.code == RefusalCode.PREEMPTING
     await again.tell()
@@ -225,7 +226,7 @@ async def test_an_older_attempt_holds_nothing_against_a_newer_one(scene: Scene) 
         scene.target, Reservation(placement=URGENT.nomination, head=at(5), resources={}, until=0.0)
     )
     with pytest.raises(Superseded):
-        await scene.nominations.nominate(scene.message(2), {EAST}, 0)
+        await scene.nominations.nominate(scene.message(2), Leaving(scene.ledger), {EAST}, 0)
 
 
 async def test_it_is_evicted_only_from_where_somebody_waits_for_its_room(scene: Scene) -> None:
