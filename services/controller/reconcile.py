@@ -23,6 +23,7 @@ from services.controller.core.steps import (
     is_live,
     is_move,
     next_step,
+    preempted_from,
 )
 from services.controller.core.wish import Wish
 from services.controller.observer import Observer
@@ -299,7 +300,7 @@ class Reconciler:
             error=wish.counted.error,
             operator_overrides=wish.overrides,
             unread=wish.unread,
-            preempted={each: sight.preempted for each, sight in case.seen.targets.items() if sight.preempted},
+            preempted=preempted_from(case.seen, step.leaving),
         )
         return Requested(request=request)
 

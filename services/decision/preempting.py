@@ -144,6 +144,8 @@ class Nominations:
                 continue
             if held.rank is None or held.rank >= request.preempting.rank:
                 return None
+            if held.budget is not None and len(self._left_by(each) | {prefix}) > held.budget:
+                return None
             leaving.append(each)
         had = self._ledger.own(there, request.placement)
         more = {name: max(0.0, some - had.get(name, 0.0)) for name, some in choice.reserve.items()}
@@ -156,6 +158,14 @@ class Nominations:
             victims=tuple(leaving),
         )
         return there, wanted
+
+    def _left_by(self, victim: PlacementRef) -> set[str]:
+        """The targets, by prefix, that a placement has to leave for others, as far as is known here."""
+        return {
+            prefix
+            for prefix, nomination in self._ledger.nominations()
+            if victim in nomination.victims and self._ledger.holding(prefix, victim) is not None
+        }
 
     async def end(self, ref: PlacementRef) -> None:
         """Hold nothing for a placement any more: it has its place, or does not wait for one."""

@@ -199,7 +199,8 @@ class Candidates:
         return found
 
     def free(self, resource: str) -> Floats:
-        """What is left of a resource for this placement. A target that is waited for gives what it gave before."""
+        """What is left of a resource for this placement. A target that is waited for gives what it gave before, and so
+        does one that it has to leave for others, until it is told to."""
         if ("free", resource) not in self._known:
             free = self.values("allocatable", resource) - self.used(resource)
             for position, held in self._held.items():
@@ -255,11 +256,12 @@ class Candidates:
 
     @cached_property
     def _held(self) -> dict[int, Resources]:
-        """What the placement holds in each target that is waited for, by position."""
+        """What the placement holds in each target that gives just that, by position."""
         if not self.request.previous:
             return {}
-        reserved = self.snapshot.taken.reservations.get(self.request.placement, {})
-        (positions,) = self.waited_for.nonzero()
+        taken, placement = self.snapshot.taken, self.request.placement
+        reserved = taken.reservations.get(placement, {})
+        (positions,) = (self.waited_for | self._at(taken.awaited(placement)) & self.previous).nonzero()
         found = map(reserved.get, self.some("id", positions))
         return {
             position: reservation.resources if reservation else {}

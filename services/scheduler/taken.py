@@ -79,6 +79,13 @@ class Taken:
                     found.setdefault(victim, set()).add(target)
         return found
 
+    def awaited(self, placement: PlacementRef) -> list[str]:
+        """The targets that a placement has to leave for others, now or later, and holds something in."""
+        held = self.reservations.get(placement, {})
+        return [
+            target for (target, _), each in self._nominations.items() if placement in each.victims and target in held
+        ]
+
     @property
     def assumed_in(self) -> Collection[str]:
         """The targets in which something is assumed to be taken."""

@@ -276,6 +276,13 @@ def _leaving(seen: Observation, placement: Placement) -> tuple[str, ...]:
     return tuple(each for each in found if each in now or not _is_there(selected[each]))
 
 
+def preempted_from(seen: Observation, leaving: Collection[str]) -> dict[str, str]:
+    """The targets that a placement may not be in any more, for others, and for whom, in words. Of those that it has,
+    these are the ones that it is leaving: its budget may keep it in others for now."""
+    kept = _selected(seen).keys() - leaving
+    return {each: sight.preempted for each, sight in seen.targets.items() if sight.preempted and each not in kept}
+
+
 def _is_there(sighting: Sighting) -> bool:
     """Whether it can still run in a target, which it leaves by somebody's will."""
     return sighting.target is not None and not sighting.target.lost_since and not sighting.closed

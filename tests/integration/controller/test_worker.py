@@ -2,18 +2,22 @@
 
 import dataclasses
 
+from shared.api import Taint
 from shared.broker.table import Table
 from shared.hub.names import PLACED_FINALIZER
 from shared.hub.resources import PLACEMENTS
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
-from shared.model.refs import PlacementRef
-from shared.pipeline.buckets import HEADS
+from shared.model.preemption import Victim
+from shared.model.refs import PlacementRef, TargetRef
+from shared.model.request import Request
+from shared.model.target import Target
+from shared.pipeline.buckets import HEADS, INVENTORY, VICTIMS
 from shared.pipeline.messages import Reported, Requested, Withdrawn
 from tests.integration.controller.conftest import at_work
 from tests.support.grants import ACCESS, PLACING, grant
 from tests.support.manifests import placement
-from tests.support.scene import TEAM, Scene
+from tests.support.scene import PLATFORM, TEAM, Scene
 from tests.support.waiting import until
 
 
@@ -106,3 +110,36 @@ async def test_what_the_requester_may_not_get_is_refused_before_anything_is_deci
         assert isinstance(said, Requested)
         assert said.request.error == "requester may not get Secret shop/card"
         assert said.request.workload == ()
+
+
+async def test_who_leaves_a_drained_target_is_asked_to_leave_no_other_for_others_beyond_its_budget(
+    scene: Scene,
+) -> None:
+    drained = Taint(key="drained", effect="NoExecute")
+    names = {"east": (drained,), "west": (), "north": ()}
+    for name, taints in names.items():
+        target = Target(workspace=PLATFORM, name=name, uid=name, ready=True, taints=taints)
+        await Table(scene.store, INVENTORY).put(TargetRef.of(target).key, target)
+    await scene.workload()
+    ref = await scene.place(stability={"disruptionBudget": 1}, targets={"count": {"min": 3}})
+    await scene.decide(ref, *names)
+    east, west = f"{PLATFORM}/east", f"{PLATFORM}/west"
+    waits = PlacementRef(workspace="root:other", namespace="shop", name="urgent")
+    victim = Victim(placement=ref, target=west, by=(waits,))
+    await Table(scene.store, VICTIMS).put(f"{TargetRef.parse(west).key}.{ref.key}", victim)
+    async with at_work(scene) as bus:
+
+        async def leaves(target: str) -> list[Request]:
+            """What was asked for, once it is to leave this target."""
+            return await until(
+                lambda: [each.request for each in bus.of(Requested) if isinstance(each, Requested)],
+                f"it leaves {target}",
+                holds=lambda found: bool(found) and found[-1].leaving == (target,),
+            )
+
+        assert not any(each.preempted for each in await leaves(east))
+        await scene.decide(ref, "west", "north")
+        await scene.team.merge_patch(PLACEMENTS, "web", {"spec": {"priority": 1}}, "shop")
+        *before, last = await leaves(west)
+        assert {west: "another placement"} == last.preempted
+        assert [each.preempted for each in before if each.leaving != (west,)] == [{}] * len(before)

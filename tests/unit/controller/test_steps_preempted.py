@@ -4,7 +4,7 @@ import msgspec
 
 from services.controller.core.eviction import Sighting
 from services.controller.core.observation import KnownDecision
-from services.controller.core.steps import Nothing, Place, Wait
+from services.controller.core.steps import Nothing, Place, Wait, preempted_from
 from services.controller.core.waking import wake
 from shared.model.preemption import Victim
 from shared.model.refs import PlacementRef
@@ -38,6 +38,14 @@ def test_it_leaves_as_many_targets_at_a_time_as_its_budget_is() -> None:
     found = step(placement=budget, decision=ON_ALL, targets={**there, V: THERE})
     assert isinstance(found, Place)
     assert found.leaving == (T,)
+    seen = observed(placement=budget, decision=ON_ALL, targets={**there, V: THERE})
+    assert preempted_from(seen, found.leaving) == {T: FOR}, "in the other one it may stay for now"
+
+
+def test_what_it_left_for_others_it_does_not_come_back_to() -> None:
+    elsewhere = KnownDecision(attempt=3, selected=(PreviousChoice(target=U),))
+    seen = observed(decision=elsewhere, targets={T: PREEMPTED, U: THERE}, attempts={T: 3, U: 3})
+    assert preempted_from(seen, ()) == {T: FOR}
 
 
 def test_it_is_looked_at_again_for_as_long_as_it_is_there() -> None:

@@ -175,6 +175,22 @@ async def test_nobody_leaves_who_is_not_below_it_any_more(scene: Scene, rank: in
     assert await scene.told() == []
 
 
+@pytest.mark.parametrize(("budget", "said"), [(1, RefusalCode.CONTENDED), (2, RefusalCode.PREEMPTING)])
+async def test_nobody_has_to_leave_more_targets_at_a_time_than_its_budget_is(
+    scene: Scene, budget: int, said: str
+) -> None:
+    west = replace(scene.target, name="west")
+    old = Reservation(placement=OLD, head=at(), resources={"cpu": 2.0}, rank=0, budget=budget)
+    for there in (scene.target, west):
+        assert await scene.ledger.reserve(there, old)
+    other = replace(URGENT, name="other").nomination
+    awaits = Reservation(placement=other, head=at(), resources={"cpu": 3.0}, until=scene.now + 60, victims=(OLD,))
+    assert await scene.ledger.reserve(west, awaits, OLD)
+    assert await scene.nominate() == said
+    await scene.ledger.release(TargetRef.of(west).key, OLD, at())
+    assert await scene.nominate() == RefusalCode.PREEMPTING, "it is gone from there"
+
+
 async def test_a_right_that_was_taken_away_meanwhile_counts_no_more(scene: Scene) -> None:
     scene.access.lets.clear()
     assert await scene.nominate() == RefusalCode.NOT_AUTHORIZED

@@ -124,6 +124,23 @@ def test_one_that_leaves_a_target_already_is_not_asked_beyond_its_budget() -> No
     assert victims(proposed(asked, snapshot_of([east, west], taken[:2]), [east, west])) == {"root/west": ["a"]}
 
 
+@pytest.mark.parametrize(("cpu", "stays"), [(6.0, True), (7.0, False)])
+def test_who_has_to_leave_stays_until_it_is_told_to_and_takes_no_more(cpu: float, stays: bool) -> None:
+    """As where its budget has it leave another target first: the room that others wait for is its own for as long."""
+    targets = [target("east"), target("west")]
+    asked = request({}, workload=[deployment(cpu=cpu)], previous=["root/east"])
+    own = Reservation(
+        placement=asked.placement, head=asked.head, resources={"cpu": 6.0, "memory": 1.0, "pods": 1.0}, rank=0
+    )
+    awaits = held("nomination:first", 8.0, None, until=NOW + 60, victims=(asked.placement,))
+    snapshot = snapshot_of(targets, [("root/east", own), ("root/east", awaits)])
+    assert [each.target for each in proposed(asked, snapshot, targets).selected] == [
+        "root/east" if stays else "root/west"
+    ]
+    told = msgspec.structs.replace(asked, preempted={"root/east": "another placement"}, leaving=("root/east",))
+    assert [each.target for each in proposed(told, snapshot, targets).selected] == ["root/west"]
+
+
 def test_where_others_are_leaving_for_it_nobody_else_is_asked() -> None:
     east, west = target("east"), target("west")
     asked = preempting([east, west])
