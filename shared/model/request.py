@@ -153,7 +153,7 @@ class Request(Value, frozen=True, kw_only=True):
     bound: tuple[str, ...] = ()  # the targets that it has a PlacementBinding for, as far as the controller knew
     moved_at: float = 0.0  # seconds since the epoch when it last left a target for another; 0 when it never did
     policy_revision: int = 0  # of the policies bucket: what the policy worker must have seen before it judges
-    quota_revision: int = 0  # the same of quotas over all clusters, for scheduler and decision
+    quota_revision: int = 0  # the same of quotas over all clusters, for decision
     requested_at: float = 0.0  # seconds since the epoch, from the controller's clock
     unreported: str = ""
     question: Question | None = None

@@ -124,7 +124,11 @@ class CredentialProgram:
 
 
 async def _run(command: CredentialCommand, asked: str) -> tuple[bytes, int]:
-    """What the program printed, as far as that is of use, and its exit code. All that it started ends with it."""
+    """What the program printed, as far as that is of use, and its exit code.
+
+    Where it does not end by itself all of its group is ended with it. What it leaves behind when it does runs on,
+    as after client-go's runs: it is the operator's program.
+    """
     process = await asyncio.create_subprocess_exec(
         command.path,
         *command.args,
