@@ -1,26 +1,29 @@
 """PlacementQuotas at work: how much of each is used stands on its status, written once a second at most."""
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from services.controller.core.quotas import in_force, status_of
+from services.controller.core.quotas import status_of
 from services.controller.watches import Watches
-from services.controller.workspace import WorkspaceWatch
-from shared.api import PlacementQuota, to_dict
+from shared.api import to_dict
 from shared.hub.quotas import Charged
 from shared.hub.resources import QUOTAS
 from shared.kube.errors import KubeError
 from shared.kube.times import rfc3339
+from shared.model.quota import WorkspaceQuota
 
 log = logging.getLogger("moorage.controller")
 
 PACE: Final = 1.0
 """Seconds between two writes of a status."""
+AT_ONCE: Final = 20
+"""Statuses of one workspace that are written in that time at most."""
 SOON: Final = 5.0
 """Seconds after which a status is tried again that could not be written."""
 
@@ -33,12 +36,12 @@ class QuotaStatuses:
     charged: Charged
     freed: Callable[[], None]
     clock: Callable[[], float]
-    _changed: set[tuple[str, str]] = field(default_factory=set)
+    _changed: dict[str, dict[str, None]] = field(default_factory=dict)  # names by workspace, in order
     _some: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, workspace: str, name: str) -> None:
         """A quota changed, or how much of it is used."""
-        self._changed.add((workspace, name))
+        self._changed.setdefault(workspace, {})[name] = None
         self._some.set()
 
     async def follow(self) -> None:
@@ -46,21 +49,17 @@ class QuotaStatuses:
         async for places, less in self.charged.follow():
             if less:
                 self.freed()
-            for watch, quota in self._all():
-                known = in_force(watch.path, quota)
-                if known is not None and known.place in places:
-                    self.note(watch.path, quota.metadata.name)
-
-    def _all(self) -> Iterator[tuple[WorkspaceWatch, PlacementQuota]]:
-        return ((watch, quota) for watch in self.watches.all() for quota in watch.quotas())
+            for watch in self.watches.all():
+                for known in watch.quotas.in_force().values():
+                    if known.place in places:
+                        self.note(known.workspace, known.name)
 
     async def run(self) -> None:
         """Write what changed, until cancelled."""
         while True:
             await self._some.wait()
             self._some.clear()
-            changed, self._changed = self._changed, set()
-            for workspace, name in sorted(changed):
+            for workspace, name in self._turn():
                 try:
                     await self._write(workspace, name)
                 except Exception:
@@ -68,15 +67,29 @@ class QuotaStatuses:
                     asyncio.get_running_loop().call_later(SOON, self.note, workspace, name)
             await asyncio.sleep(PACE)
 
+    def _turn(self) -> list[tuple[str, str]]:
+        """The next few of each workspace: nobody waits for who has many."""
+        found = []
+        for workspace, names in list(self._changed.items()):
+            for name in list(itertools.islice(names, AT_ONCE)):
+                del names[name]
+                found.append((workspace, name))
+            if not names:
+                del self._changed[workspace]
+        if self._changed:
+            self._some.set()
+        return found
+
     async def _write(self, workspace: str, name: str) -> None:
         watch = self.watches.get(workspace)
-        quota = watch.quota(name) if watch is not None else None
-        if watch is None or quota is None:
+        quota = watch.quotas.get(name) if watch is not None else None
+        known = watch.quotas.judged().get(name) if watch is not None else None
+        if watch is None or quota is None or known is None:
             return
-        known, now = in_force(workspace, quota), rfc3339(self.clock(), "seconds")
-        used = self.charged.total(known) if known is not None else {}
-        counted = known is not None and self.charged.counted(known)
-        status = status_of(workspace, quota, used, counted=counted, now=now)
+        used, counted = {}, False
+        if isinstance(known, WorkspaceQuota):
+            used, counted = self.charged.total(known), self.charged.counted(known)
+        status = status_of(quota, known, used, counted=counted, now=rfc3339(self.clock(), "seconds"))
         if status == quota.status:
             return
         try:

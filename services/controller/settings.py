@@ -82,6 +82,14 @@ class ControllerSettings(AccessSettings, frozen=True, kw_only=True):
         int,
         Meta(description="Placements of one workspace that are decided; those beyond are refused. 0: no bound.", ge=0),
     ] = 5000
+    max_workspace_quotas: Annotated[
+        int,
+        Meta(
+            description="PlacementQuotas of one workspace that are in force, the oldest; the others say on their status"
+            " that they are not. 0: no bound.",
+            ge=0,
+        ),
+    ] = 100
     max_workspace_rounds_per_minute: Annotated[
         int,
         Meta(

@@ -10,7 +10,6 @@ import msgspec
 
 from services.controller.controller import Controller
 from services.controller.core.digest import UNFOLLOWED
-from services.controller.core.quotas import in_force
 from services.controller.core.steps import Place, acts, is_move, next_step
 from services.controller.core.waking import Wake, wake
 from services.controller.workspace import WorkspaceWatch
@@ -132,8 +131,4 @@ def _sweep_published(deps: Controller, now: float) -> None:
 
     compare(deps.changed_policies, published.policies.values(), lambda watch: watch.policies.names())
     compare(deps.changed_kinds, published.kinds.values(), lambda watch: [each.name for each in watch.declared()])
-    compare(deps.changed_quotas, published.quotas.values(), _in_force)
-
-
-def _in_force(watch: WorkspaceWatch) -> list[str]:
-    return [each.metadata.name for each in watch.quotas() if in_force(watch.path, each) is not None]
+    compare(deps.changed_quotas, published.quotas.values(), lambda watch: watch.quotas.in_force())

@@ -10,7 +10,6 @@ from typing import TypeVar
 from services.controller.agenda import Agenda
 from services.controller.controller import Controller
 from services.controller.core.eviction import leaving_depends_on
-from services.controller.core.quotas import in_force
 from services.controller.quotas import QuotaStatuses
 from services.controller.workspace import WorkspaceWatch
 from shared.aio.workqueue import WorkQueue
@@ -128,9 +127,8 @@ async def keep_quotas(deps: Controller) -> None:
     """Keep the quotas bucket as the hub has it."""
 
     async def keep(watch: WorkspaceWatch, name: str) -> None:
-        found = watch.quota(name)
-        key, here = QuotaRef(workspace=watch.path, name=name).key, in_force(watch.path, found) if found else None
-        await _keep(deps.quotas_table, key, here, lambda: watch.quota_is_gone(name))
+        key = QuotaRef(workspace=watch.path, name=name).key
+        await _keep(deps.quotas_table, key, watch.quotas.in_force().get(name), lambda: watch.quota_is_void(name))
 
     await _keep_all(deps, deps.changed_quotas, deps.quotas_table, QuotaRef, keep)
 

@@ -27,6 +27,7 @@ class Watches:
         freed: Callable[[], None],
         clock: Callable[[], float] = time.time,
         quota_changed: Callable[[str, str], None] = lambda *_: None,
+        most_quotas: int = 0,
     ) -> None:
         self._hub = hub
         self._access = access
@@ -36,6 +37,7 @@ class Watches:
         self._kind_changed = kind_changed
         self._override_changed = override_changed
         self._quota_changed = quota_changed
+        self._most_quotas = most_quotas
         self._declared: tuple[DeclaredKind, ...] = ()
         self._freed = freed
         self._clock = clock
@@ -77,6 +79,7 @@ class Watches:
                 self._freed,
                 self._clock,
                 functools.partial(self._quota_changed, path),
+                self._most_quotas,
             )
             watch.know(kinds_of(path, self._declared))
             self._running[path] = (watch, tasks.create_task(watch.run(), name=f"watch {path}"))

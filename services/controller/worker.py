@@ -97,6 +97,7 @@ async def open_controller(runtime: Runtime) -> AsyncIterator[Controller]:
             freed=observer.note_world,
             clock=runtime.clock,
             quota_changed=quota_changed,
+            most_quotas=settings.max_workspace_quotas,
         )
         charged = Charged(await runtime.follow(CHARGES))
         statuses = QuotaStatuses(watches, charged, observer.note_world, runtime.clock)

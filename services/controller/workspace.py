@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
+from services.controller.bounding import QuotaWatch
 from services.controller.core.observation import KnownDecision, gives_back, whole
 from services.controller.lacking import KindKey, LackingKinds
 from services.controller.policies import PolicyWatch
@@ -21,7 +22,7 @@ from services.controller.projections import (
 from services.controller.referred import Referred
 from services.controller.scoping import NamespaceWatch
 from services.controller.selectors import SelectorIndex
-from shared.api import Placement, PlacementOverride, PlacementQuota, decode_override, decode_placement, decode_quota
+from shared.api import Placement, PlacementOverride, decode_override, decode_placement
 from shared.hub.access import Access
 from shared.hub.export import follow
 from shared.hub.kinds import BUILT_IN, Kinds
@@ -76,6 +77,7 @@ class WorkspaceWatch:
         freed: Callable[[], None],
         clock: Callable[[], float] = time.time,
         quota_changed: PolicyChange = lambda _: None,
+        most_quotas: int = 0,
     ) -> None:
         self.path = path
         self.client = client
@@ -85,13 +87,12 @@ class WorkspaceWatch:
         self._touched = touched
         self._kind_changed = kind_changed
         self._override_changed = override_changed
-        self._quota_changed = quota_changed
         self._freed = freed
         self._placements = follow(client, PLACEMENTS, decode=decode_placement)
         self.policies = PolicyWatch(path, client, self.mapper, access, policy_changed, clock)
         self._declared = follow(client, WORKLOAD_KINDS, decode=functools.partial(kind_of, path))
         self._overrides = follow(client, OVERRIDES, decode=decode_override)
-        self._quotas = follow(client, QUOTAS, decode=decode_quota)
+        self.quotas = QuotaWatch(path, client, most_quotas, quota_changed)
         self._decisions = follow(client, DECISIONS, decode=decision_of)
         self._bindings = follow(client, BINDINGS, decode=binding_of)
         self._selectors = SelectorIndex()
@@ -115,7 +116,7 @@ class WorkspaceWatch:
         Where there are Placements, that the rest is not served passes: a kind that is being replaced, or an API server
         that begins, answers so for a while. To go by that, each would count as never decided, and be decided anew.
         """
-        said: tuple[Informer[Any], ...] = (self._declared, self._overrides, self._quotas)
+        said: tuple[Informer[Any], ...] = (self._declared, self._overrides, self.quotas.objects)
         besides = all(map(_read_or_not_served, said))
         if self._placements.synced.is_set():
             needed = (self.policies.known, self._decisions.synced, self._bound_known)
@@ -128,7 +129,7 @@ class WorkspaceWatch:
     async def run(self) -> None:
         """Follow the workspace until cancelled."""
         async with self._stack, asyncio.TaskGroup() as self._tasks:
-            said: tuple[Informer[Any], ...] = (self._placements, self._declared, self._overrides, self._quotas)
+            said: tuple[Informer[Any], ...] = (self._placements, self._declared, self._overrides)
             for informer in (*said, self._decisions, self._bindings):
                 await self._stack.enter_async_context(informer)
             self._tasks.create_task(self.referred.run())
@@ -137,14 +138,14 @@ class WorkspaceWatch:
             self._tasks.create_task(self.policies.run())
             self._tasks.create_task(self._follow_declared())
             self._tasks.create_task(self._follow_overrides())
-            self._tasks.create_task(self._follow_quotas())
+            self._tasks.create_task(self.quotas.run())
             self._tasks.create_task(self._follow_placements())
             self._tasks.create_task(self._follow_decisions())
             self._tasks.create_task(self._follow_bindings())
 
     async def _follow_placements(self) -> None:
         needed = (self.policies.known, self._decisions.synced, self._bound_known)
-        tried = (self._declared.tried, self._overrides.tried, self._quotas.tried)
+        tried = (self._declared.tried, self._overrides.tried, self.quotas.objects.tried)
         await asyncio.gather(*(each.wait() for each in (*needed, *tried)))
         async for change in self._placements.events():
             if change.kind == "Synced":
@@ -166,11 +167,6 @@ class WorkspaceWatch:
         async for change in self._overrides.events():
             if change.kind != "Synced":
                 self._override_changed(change.key[1])
-
-    async def _follow_quotas(self) -> None:
-        async for change in self._quotas.events():
-            if change.kind != "Synced":
-                self._quota_changed(change.key[1])
 
     async def _follow_decisions(self) -> None:
         async for change in self._decisions.events():
@@ -256,13 +252,6 @@ class WorkspaceWatch:
     def override(self, name: str) -> PlacementOverride | None:
         return self._overrides.objects.get(("", name))
 
-    def quotas(self) -> Iterable[PlacementQuota]:
-        """The PlacementQuotas of the workspace."""
-        return self._quotas.objects.values()
-
-    def quota(self, name: str) -> PlacementQuota | None:
-        return self._quotas.objects.get(("", name))
-
     def declared(self) -> Iterable[DeclaredKind]:
         """The WorkloadKinds of the workspace."""
         return self._declared.objects.values()
@@ -338,9 +327,9 @@ class WorkspaceWatch:
         """True if the API server, asked now, has no such WorkloadKind, and serves the kind."""
         return await self._is_gone(WORKLOAD_KINDS, name)
 
-    async def quota_is_gone(self, name: str) -> bool:
-        """True if the API server, asked now, has no such PlacementQuota, and serves the kind."""
-        return await self._is_gone(QUOTAS, name)
+    async def quota_is_void(self, name: str) -> bool:
+        """True if the API server, asked now, has no such PlacementQuota that holds, and serves the kind."""
+        return await self._is_gone(QUOTAS, name) or await self.quotas.is_void(name)
 
     async def target_is_gone(self, name: str) -> bool:
         """True if the API server, asked now, has no such SyncTarget, and serves the kind."""

@@ -7,8 +7,10 @@ from msgspec import Meta
 
 from shared.api.meta import ApiObject, ApiStruct, Conditions, Limit, Quantity, Validation
 
-MOST_BOUNDED = 64
-"""Resources that a quota names at most."""
+MOST_BOUNDED = 16
+"""Resources that a quota names at most: all quotas in force lie in one bucket, and nobody is to fill it."""
+LONGEST = 128
+"""Characters of such a name at most."""
 
 
 class PlacementQuotaSpec(ApiStruct, frozen=True, kw_only=True):
@@ -25,6 +27,10 @@ class PlacementQuotaSpec(ApiStruct, frozen=True, kw_only=True):
             "|| name.startsWith('hugepages-') || name.matches('^[a-z0-9][-.a-z0-9]*/[A-Za-z0-9][-._A-Za-z0-9]*$'))",
             "hard names placements, pods (each replica is one), cpu, memory, ephemeral-storage, hugepages-<size>, or an"
             " extended resource such as nvidia.com/gpu",
+        ),
+        Validation(
+            f"!has(self.hard) || self.hard.all(name, size(name) <= {LONGEST})",
+            f"a name in hard has {LONGEST} characters at most",
         ),
         Validation(
             "(has(self.workspace) ? self.workspace : '') == (has(oldSelf.workspace) ? oldSelf.workspace : '') "

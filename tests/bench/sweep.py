@@ -97,7 +97,7 @@ async def build(placements: int) -> Controller:
                 watch._placements,
                 watch._declared,
                 watch._overrides,
-                watch._quotas,
+                watch.quotas.objects,
                 watch._decisions,
             ):
                 informer.synced.set()

@@ -164,6 +164,8 @@ async def test_it_bounds_a_workspace_or_a_namespace_together_and_others_not(syst
         ({"workspace": "team", "hard": {"requests.cpu": "1"}}, "hard names placements, pods"),
         ({"workspace": "team", "hard": {"replicas": "1"}}, "each replica is one"),
         ({"workspace": "team", "hard": {}}, "must name something that is bounded"),
+        ({"workspace": "team", "hard": {f"example.com/{'x' * 117}": "1"}}, "128 characters at most"),
+        ({"workspace": "team", "hard": {f"example.com/{each}": "1" for each in range(17)}}, "spec.hard"),
         ({"workspace": "root:team!", "hard": {"cpu": "1"}}, "spec.workspace"),
     ],
 )

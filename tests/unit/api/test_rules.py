@@ -108,6 +108,7 @@ CASES = {
     PlacementQuotaSpec: [
         ({"hard": {"cpu": "1"}}, {"hard": {}}),
         ({"hard": {"cpu": "1", "nvidia.com/gpu": 2, "hugepages-2Mi": "4Mi"}}, {"hard": {"requests.cpu": "1"}}),
+        ({"hard": {"example.com/" + "x" * 116: "1"}}, {"hard": {"example.com/" + "x" * 117: "1"}}),
         (WAS[PlacementQuotaSpec], {"workspace": "b"}),
     ],
 }
