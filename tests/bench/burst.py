@@ -26,12 +26,12 @@ from shared.pipeline.buckets import CHARGES
 from tests.bench.limits import Limits, limits
 from tests.bench.load import Bench, Costs, bench, races
 from tests.bench.machine import machine, spread
-from tests.support import worlds
 from tests.support.waiting import until
 
 RACERS = ("scheduler", "decision")
 EVERYWHERE = "everywhere"  # what meets all targets
 WAITS = {"status": "Unknown"}
+ORG, TEAM = "root:org", "root:org:team"
 
 
 class Outcome(msgspec.Struct):
@@ -57,7 +57,8 @@ async def burst(load: Load, copies: int) -> Outcome:
     """One burst on a system of its own, told as it is found."""
     scale, placements = dict.fromkeys(load.of, copies), load.placements
     names = [f"app-{number}" for number in range(placements)]
-    async with bench(load.targets, copies=scale, env={"MOORAGE_CONCURRENCY": str(load.places)}) as system:
+    env = {"MOORAGE_CONCURRENCY": str(load.places)}
+    async with bench(load.targets, copies=scale, env=env, workspaces=(ORG, TEAM)) as system:
         await system.deployments([*names, EVERYWHERE])
         await system.place([EVERYWHERE], targets={"count": {"min": load.targets}})
         if load.delay:
@@ -84,10 +85,9 @@ async def burst(load: Load, copies: int) -> Outcome:
 
 async def bound(system: Bench, quotas: int) -> None:
     """Have so many quotas in force that bound the workspace, with room for everything."""
-    above, _, name = worlds.TEAM.rpartition(":")
-    client, named = system.admin.cluster(above), [f"bench-{number}" for number in range(quotas)]
+    client, named = system.admin.cluster(ORG), [f"bench-{number}" for number in range(quotas)]
     for each in named:
-        spec = {"workspace": name, "hard": {"cpu": "1M", "placements": "1M"}}
+        spec = {"workspace": TEAM.removeprefix(f"{ORG}:"), "hard": {"cpu": "1M", "placements": "1M"}}
         made = {"apiVersion": QUOTAS.api_version, "kind": QUOTAS.kind, "metadata": {"name": each}, "spec": spec}
         await client.create(QUOTAS, made)
 

@@ -240,12 +240,19 @@ async def bench(
     copies: Mapping[str, int] | None = None,
     env: Mapping[str, str] | None = None,
     delay: float = 0.2,
+    workspaces: Sequence[str] = (worlds.TEAM,),
 ) -> AsyncIterator[Bench]:
     """A system over so many equal targets, each with so many cores, with something placed already; `delay` is what
-    workloads take to become ready, in seconds."""
+    workloads take to become ready, in seconds. The user has the last of the `workspaces`."""
     async with AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        file = worlds.write_world(data / "world.yaml", worlds.world(targets, cpu=cpu, delay=delay))
+        rights = {workspaces[-1]: "admin", worlds.PLATFORM: "none"}
+        world = worlds.world(targets, cpu=cpu, delay=delay)
+        world |= {
+            "workspaces": [worlds.PLATFORM, *workspaces],
+            "users": [{"name": worlds.USER, "groups": ["team"], "workspaces": rights}],
+        }
+        file = worlds.write_world(data / "world.yaml", world)
         plan = Plan(
             data=data / "up", world=file, copies=copies or {}, ready_within=PATIENCE, env={**NO_BOUNDS, **(env or {})}
         )
