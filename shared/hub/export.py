@@ -128,13 +128,15 @@ class Export:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: set[Callable[[set[str]], None]] = set()
         self._whole = asyncio.Event()
+        self._offered = False  # whether there is a slice that names it
         self._due = asyncio.Event()
         self.consumers: Mapping[str, LogicalCluster] = {}
         """Who has bound it, by path."""
 
     @property
     def whole(self) -> bool:
-        """True once all endpoints have said who their consumers are: who is not among them has not bound it."""
+        """True once all endpoints have said who their consumers are: who is not among them has not bound it. Never of
+        an export that no slice names, as where the setting is mistaken: nobody says anything of it."""
         return self._whole.is_set()
 
     async def __aenter__(self) -> Self:
@@ -217,10 +219,11 @@ class Export:
 
     async def _follow_slices(self) -> None:
         async for _ in self._slices.events():
+            slices = [each for each in self._slices.objects.values() if each.spec.export.name == self._name]
+            self._offered = bool(slices)
             named = {
                 endpoint
-                for each in self._slices.objects.values()
-                if each.spec.export.name == self._name
+                for each in slices
                 for offered in each.status.endpoints
                 if (endpoint := endpoint_of(offered.url, self._name, self._client.base))
             }
@@ -256,6 +259,7 @@ class Export:
         changed = {path for path in before.keys() | best.keys() if before.get(path) != self.consumers.get(path)}
         if (
             not self.whole
+            and self._offered
             and self._slices.synced.is_set()
             and all(each.watch.synced.is_set() for each in self._bindings.values())
         ):

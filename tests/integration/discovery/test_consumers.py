@@ -10,10 +10,12 @@ from services.cli.hub.objects import KINDS
 from services.sandbox.run import serve
 from services.sandbox.world.world import World
 from shared.api import GROUP
+from shared.broker.table import Table
 from shared.broker.tokens import join
 from shared.hub.resources import APIBINDINGS, SYNCTARGETS, WORKSPACES
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
+from shared.model.target import Workspace
 from shared.pipeline.buckets import INVENTORY
 from shared.pipeline.buckets import WORKSPACES as STORED_WORKSPACES
 from tests.support.discovery import Scene
@@ -89,3 +91,17 @@ async def test_a_restart_takes_nothing_away_of_who_has_bound_it(scene: Scene) ->
         join(path) for path in (ACME, FOLDER, TEAM, BESIDE)
     } | {join(TEAM, "east")}
     assert [each.key for each in news if each.value is None] == [join(BESIDE)]
+
+
+async def test_an_export_that_is_not_there_takes_nothing_away(scene: Scene) -> None:
+    await scene.hub.cluster(TEAM).create(APIBINDINGS, binding(HOME, ()))
+    async with scene.running(export=f"{HOME}/{GROUP}", roots=ACME, trusted_providers=ACME):
+        await until(scene.paths, "it is known", holds=lambda found: TEAM in found, within=WITHIN)
+    beyond = "root:elsewhere"  # not below the roots, so that a sweep deletes it, after the others
+    await Table(scene.store, STORED_WORKSPACES).put(join(beyond), Workspace(path=beyond))
+    async with (
+        scene.recorded(INVENTORY, STORED_WORKSPACES) as news,
+        scene.running(export=f"{HOME}/mistaken", roots=ACME, trusted_providers=ACME, api_timeout_seconds=0.5),
+    ):
+        await until(scene.paths, "it has swept", holds=lambda found: beyond not in found, within=WITHIN)
+    assert [each.key for each in news if each.value is None] == [join(beyond)]
