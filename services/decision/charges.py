@@ -80,6 +80,11 @@ class Charges(Book):
         """What is charged to a quota, by placement."""
         return [entry.value for entry in self._picture.below(quota.place).values() if entry.value.placement != NOBODY]
 
+    def charged(self, quota: WorkspaceQuota, placement: PlacementRef) -> Resources:
+        """What a placement is charged with."""
+        own = self._picture.own(quota.place, placement)
+        return {} if own is None else own.value.resources
+
     async def charge(self, quota: WorkspaceQuota, wanted: QuotaDemand, held: Holdings) -> Written | None:
         """Charge a placement with what it wants more than it `held`, on top of what it is charged with.
 
