@@ -280,7 +280,7 @@ class Decider:
         choices = proposal.selected if proposal.preemption is None else proposal.preemption.choices
         wanted = QuotaDemand(
             placement=held_as or request.placement,
-            head=NO_HEAD if held_as else request.head,
+            head=request.head if held_as is None or held_as.is_nomination else NO_HEAD,
             targets={TargetRef.parse(each.target).key: each.reserve for each in choices},
             until=until,
             holds=holds,

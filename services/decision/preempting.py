@@ -106,7 +106,7 @@ class Nominations:
         denied = {each.target for each in preemption.choices} - set(allowed) | preemption.victims.keys() - granted
         if denied:
             return Settled(refusal=core.unauthorized(message, len(denied)))
-        await self.end(request.placement)
+        await self._end_older(request)  # what another delivery of this attempt holds is this one's, or stays its own
         reserved: list[Written] = []
         try:
             for choice in preemption.choices:
@@ -171,6 +171,16 @@ class Nominations:
         """Hold nothing for a placement any more: it has its place, or does not wait for one."""
         if self.of(ref):
             await end_holds(self._ledger, self._charges, lambda each: each.placement == ref.nomination)
+
+    async def _end_older(self, request: Request) -> None:
+        """End what was held for a placement by attempts before this one."""
+        name = request.placement.nomination
+        if self.of(request.placement):
+            await end_holds(
+                self._ledger,
+                self._charges,
+                lambda each: each.placement == name and each.head.older_than(request.head),
+            )
 
     def awaits(self, placement: PlacementRef, target: str) -> bool:
         """Whether somebody waits for a placement to leave a target, as far as is known here."""

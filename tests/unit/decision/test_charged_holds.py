@@ -106,6 +106,28 @@ async def test_wherever_decision_dies_it_is_charged_once(scene: Bounded, steps: 
     assert await scene.charged() == {URGENT.name: TWO}
 
 
+@pytest.mark.parametrize("quota", [None, TEAM])
+@pytest.mark.parametrize("steps", range(1, 20, 2))
+async def test_room_is_held_once_though_two_copies_see_to_that(quota: WorkspaceQuota | None, steps: int) -> None:
+    """Its message is delivered again while the first copy is at work: one of both writes, and the other gives way."""
+    for others in range(20):
+        async with AsyncExitStack() as stack:
+            scene = await opened(stack, 2, Bounded, quota=quota, settings=DecisionSettings(preemption=True))
+            await scene.runs(3.0)
+            await scene.tell(1, 1000)
+            scene.pending.append(scene.preempting())
+            await scene.deliver(0, 0)
+            await scene.step(0, steps)
+            await scene.tell(1, 1000)
+            await scene.deliver(0, 1)
+            await scene.step(1, others)
+            await scene.step(0, 1000)
+            await scene.finish()
+            assert scene.hub.decided[URGENT][1].refusal == RefusalCode.PREEMPTING
+            assert await scene.held() == {URGENT.nomination.name: 2.0}
+            assert await scene.charged() == ({URGENT.nomination.name: TWO} if quota else {})
+
+
 @pytest.mark.parametrize("steps", range(1, 40, 2))
 async def test_wherever_decision_dies_nothing_is_held_once_it_has_its_place(scene: Bounded, steps: int) -> None:
     await scene.runs(2.0)
