@@ -51,7 +51,8 @@ class QuotaDemand(msgspec.Struct, frozen=True, kw_only=True):
 class Holdings(msgspec.Struct, frozen=True, kw_only=True):
     """What a placement holds in targets, in this epoch of the bucket of reservations.
 
-    All is known of it up to `revision`, and nothing after `newest`: what was written here is known before news of it.
+    All is known of it up to `revision`, and nothing after `newest`: what was written here is known before news of it,
+    and what others wrote since then is no matter.
     """
 
     targets: Mapping[str, Resources]

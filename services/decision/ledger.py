@@ -52,7 +52,7 @@ class Ledger(Book):
     def holdings(self, placement: PlacementRef, epoch: int) -> Holdings:
         """What a placement holds in targets, as far as is known here, in this epoch of the bucket."""
         held = {prefix: each.resources for prefix, each in self.held(placement).items()}
-        newest = max(self.seen, self._picture.newest(placement))
+        newest = self._picture.newest(placement)
         return Holdings(targets=held, revision=self.seen, newest=newest, epoch=epoch)
 
     async def reserve(self, target: Target, wanted: Reservation, *besides: PlacementRef) -> Written | None:

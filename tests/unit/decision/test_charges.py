@@ -74,6 +74,17 @@ async def test_a_copy_that_does_not_know_what_was_given_back_before_a_quota_was_
     assert other.charges.used(QUOTA)["cpu"] == 4.0
 
 
+async def test_a_copy_that_knows_all_of_a_placement_need_not_know_what_others_did_since(store) -> None:
+    one, other = Copy(store), Copy(store)
+    assert await one.ledger.reserve(A, wants(X, head(1), {"cpu": 2.0}))
+    await other.ledger.catch_up()
+    assert await one.ledger.reserve(B, wants(msgspec.structs.replace(X, name="y"), head(1), {"cpu": 2.0}))
+    await one.ledger.catch_up()
+    await one.charges.count(QUOTA.place, X, head(1), one.ledger.holdings(X, EPOCH))
+    await one.charges.mark_counted(QUOTA)
+    assert await other.charge(X, 2, a=2.0) is not None
+
+
 async def test_what_another_copy_gave_back_before_it_could_be_undone_is_charged_again(store) -> None:
     one, other, late = Copy(store), Copy(store), Copy(store)
     await one.charges.mark_counted(QUOTA)
