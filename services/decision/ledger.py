@@ -204,7 +204,10 @@ def _counts(own: Reservation, epoch: int) -> bool:
 
 
 def holding(own: Reservation | None, wanted: Reservation) -> Reservation:
-    """What is wanted, and until binding has applied that not less than what it had."""
+    """What is wanted, and until binding has applied that not less than what it had. Whom the same attempt asked to
+    leave already has to, though whoever comes second may not know them yet."""
+    if own is not None and own.victims and own.head == wanted.head:
+        wanted = msgspec.structs.replace(wanted, victims=tuple(sorted({*own.victims, *wanted.victims})))
     resources = at_least(wanted.resources, own.resources if own else {})
     if resources == wanted.resources:
         return wanted

@@ -160,6 +160,13 @@ async def test_it_is_held_once_however_often_the_message_comes_and_whoever_gets_
     assert len(await scene.told()) == 1
 
 
+async def test_a_copy_that_is_behind_does_not_let_those_off_who_have_to_leave(scene: Scene) -> None:
+    await scene.nominate()
+    behind = Ledger(scene.table, scene.table.follow(), lambda: scene.now)
+    await scene.another(behind).nominate(scene.message(), Leaving(behind), {EAST}, 0)
+    assert [each.value.victims for each in await scene.table.entries() if each.value.until] == [(OLD,)]
+
+
 async def test_two_do_not_have_the_same_room_held(scene: Scene) -> None:
     await scene.nominate()
     message = scene.message()
