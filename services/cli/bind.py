@@ -12,9 +12,6 @@ from services.cli.support.output import note, printable
 if TYPE_CHECKING:
     from shared.kube.client import Client
 
-NEW: Final = 10.0
-"""Seconds for which a refusal to bind may be due to an export that kcp has not taken notice of yet."""
-
 NOT_NEEDED: Final = (
     "rejected claims take nothing away: each worker reads here by its ClusterRole, if at all. What is accepted every "
     "worker can read, and whoever else may read the export's content"
@@ -84,13 +81,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _bind(args: argparse.Namespace, rights: list[dict[str, Any]]) -> None:
-    from services.cli.hub.applying import apply, apply_all
+    from services.cli.hub.applying import apply, apply_all, await_answers
     from services.cli.hub.connection import reader
     from services.cli.hub.kcp import binding
     from services.cli.hub.objects import as_yaml, label
 
     tells = args.output == "text"
     async with reader(args) as (client, _):
+        await await_answers(client)
         applied = await apply_all(client, rights, force=args.force_conflicts, tells=tells)
         bound = await _bound(client, args.provider)
         claims = (bound.get("status") or {}).get("exportPermissionClaims") or []
@@ -111,6 +109,7 @@ async def _bound(client: "Client", provider: str) -> dict[str, Any]:
     """
     import asyncio
 
+    from services.cli.hub.applying import NEW
     from services.cli.hub.connection import MANAGER, PAUSE
     from services.cli.hub.kcp import binding
     from shared.hub.resources import APIBINDINGS

@@ -1,19 +1,43 @@
 """Server-side apply of what a command installs, and what came of it."""
 
+import asyncio
 import sys
+import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from services.cli.hub.connection import MANAGER
+from services.cli.hub.connection import MANAGER, PAUSE
 from services.cli.hub.objects import KINDS, label
 from services.cli.support.errors import CommandError
+from shared.hub.resources import APIBINDINGS
 from shared.kube.errors import ApiError
 
 if TYPE_CHECKING:
     from shared.kube.client import Client
 
+NEW: Final = 10.0
+"""Seconds for which kcp's refusal may be due to what is so new that it has not taken notice of it."""
+
 ApplyResult = Literal["created", "configured", "unchanged"]
 _THEIRS = ("generation", "resourceVersion", "managedFields")
+
+
+async def await_answers(client: "Client", within: float = NEW) -> None:
+    """Wait until a workspace of kcp answers: one that is Ready may not be known yet (404), or not be served (503).
+
+    Raises ApiError where that does not pass. Whatever else it answers is told by who asks for something.
+    """
+    begun = time.monotonic()
+    while True:
+        try:
+            await client.list(APIBINDINGS)
+        except ApiError as error:
+            if error.unknown_workspace or error.transient:
+                if time.monotonic() - begun > within:
+                    raise
+                await asyncio.sleep(PAUSE)
+                continue
+        return
 
 
 async def apply(client: "Client", obj: dict[str, Any], *, force: bool) -> tuple[dict[str, Any], ApplyResult]:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.hub.admitting import admitting, consuming, end_trial
-from services.cli.hub.applying import apply_all, delete, require_admission
+from services.cli.hub.applying import apply_all, await_answers, delete, require_admission
 from services.cli.hub.connection import PAUSE, hub_errors, open_client
 from services.cli.hub.kcp import provider
 from services.cli.hub.objects import EXPORTS, as_yaml, label
@@ -69,6 +69,7 @@ async def _install(args: argparse.Namespace) -> None:
     async with open_client(args.kubeconfig) as hub:
         await _make(hub, args.provider)
         client = hub.cluster(args.provider)
+        await await_answers(client, WITHIN)
         if not args.without_admission:
             await require_admission(client, "kcp", "0.32")
         applied = await apply_all(client, objects, force=args.force_conflicts, tells=args.output == "text")
