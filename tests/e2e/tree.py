@@ -17,6 +17,7 @@ from services import PIPELINE
 from shared.api.generate.rights import WORKERS
 from shared.broker.nats.server import NatsServer
 from shared.hub.resources import PLACEMENTS
+from shared.kube.apis import discover
 from shared.kube.auth.kubeconfig import load_kubeconfig
 from shared.kube.client import Client
 from shared.kube.errors import ApiError
@@ -95,12 +96,20 @@ class Consumer:
         await until(absent, f"{name} is gone")
 
     async def serve_deployments(self) -> None:
-        """Have the workspace serve Deployments, as the page does, and make the namespace."""
+        """Have the workspace serve Deployments, as the page does, and make the namespace.
+
+        kcp lets them be listed before it says that they are served, which takes it 5 s longer.
+        """
         made = definition("apps", "Deployment", "v1")
         made["spec"]["versions"][0]["subresources"] = {"status": {}}
         await self.client.create(CRDS, made)
-        await until(lambda: may_list(self.client, DEPLOYMENTS), "Deployments are served")
+        await until(lambda: may_list(self.client, DEPLOYMENTS), "Deployments can be listed")
+        await until(self._serves_deployments, "Deployments are served")
         await self.client.create(NAMESPACES, obj("Namespace", name=self.namespace, namespace=""))
+
+    async def _serves_deployments(self) -> bool:
+        served = await discover(self.client)
+        return any((each.group, each.kind) == (DEPLOYMENTS.group, DEPLOYMENTS.kind) for each in served.kinds)
 
 
 class Tree:
