@@ -7,7 +7,7 @@ and a cluster of a sandbox as its target. Printed are, one after the other:
 
 - the limit: from a ConfigMap that is created to the watch that tells of it. A placement takes two of these or more;
 - of placements that come one at a time, when a watch tells of the decision and of Ready, and the requests of each;
-- the same of the first placement of a workspace that bound the APIs just now;
+- the same of the first placement of a workspace that is new, once kcp says that it serves Deployments;
 - what the workers ask of the hub while nothing is placed, without and with a tree of workspaces that do not use the
   APIs;
 - how long a discovery of its own, with an empty NATS, takes to know all workspaces that do: those so far, and all of
