@@ -55,6 +55,7 @@ def test_no_order_of_steps_and_no_crash_has_a_quota_exceeded(script: list[tuple[
             for copy in range(COPIES):  # each knows that less of its own is held
                 await world.give_back(copy)
                 await world.step(0, 200)
+            await world.steps.let(asyncio.create_task(world.deciders[0].charges.catch_up()), 200)  # nobody tells it
             await world.put_right(0)
             await world.step(0, 400)
             await world.check()
