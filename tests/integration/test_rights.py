@@ -43,6 +43,7 @@ POLICY = policy(
     {"name": "nowhere", "effect": "Forbid", "expression": "false", "message": "not there"},
     match={"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "apps"}}},
 )
+KIND = next(yaml.safe_load_all((ROOT / "examples/kinds/workloadkinds.yaml").read_text()))
 EXCEPTION = exception("lift", "open", match={"namespaces": ["apps"]})
 ROLLOUT = {"maxConcurrent": 1, "revisionHistoryLimit": 2}
 
@@ -74,12 +75,16 @@ REQUESTERS = {
 Call = tuple[str, str]
 """A verb, and the resource that it is used on."""
 _OWNER = "is asked of who names a Placement as an owner, by an admission plugin that the sandbox has not"
+_NOT_SERVED = "while a placement selects a kind that is not served"
 _SLICES = "where a decision is for more than a hundred targets"
 ELSEWHERE: dict[str, dict[Call, str]] = {
-    "controller": dict.fromkeys(
-        (("list", "customresourcedefinitions"), ("watch", "customresourcedefinitions")),
-        "while a placement selects a kind that is not served",
-    ),
+    "controller": {
+        ("list", "customresourcedefinitions"): _NOT_SERVED,
+        ("watch", "customresourcedefinitions"): _NOT_SERVED,
+        ("get", "placements"): "where a request is about one that was never seen",
+        ("get", "placementquotas"): "where one was in force: it is about a workspace below, and this hub has none",
+        ("get", "synctargets"): "where a placement ran in a target that is not known any more",
+    },
     "discovery": {("create", "events"): "where a target or its owner is to be told of something"},
     "decision": {
         ("update", "placements/finalizers"): _OWNER,
@@ -240,7 +245,7 @@ async def test_what_workers_do_takes_the_rights_of_the_manifests_and_no_others(d
         for worker in workers:
             await worker.record(lambda record: record["message"] == "ready")
         await kubectl(alice, "create", "namespace", NAMESPACE)
-        await kubectl(admin, "apply", "-f", "-", stdin=[POLICY, EXCEPTION])
+        await kubectl(admin, "apply", "-f", "-", stdin=[POLICY, EXCEPTION, KIND])
         await kubectl(alice, "apply", "-f", "-", stdin=[deployment("web"), placement("web", rollout=ROLLOUT)])
         await kubectl(alice, "wait", "placement/web", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=80s")
         for version in ("two", "one", "two", "three"):
@@ -260,6 +265,10 @@ async def test_what_workers_do_takes_the_rights_of_the_manifests_and_no_others(d
         await kubectl(alice, "apply", "-f", "-", stdin=[{**wide, "spec": {**wide["spec"], "whenUnfulfilled": "Wait"}}])
         await kubectl(alice, "wait", *request, "--for=delete", "--timeout=80s")
         assert "deployment.apps/web" in await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")
+        for kind, name in (("placementpolicy", POLICY["metadata"]["name"]), ("workloadkind", KIND["metadata"]["name"])):
+            await kubectl(admin, "delete", f"{kind}/{name}", "--timeout=80s")
+        asks = {("get", "placementpolicies"), ("get", "workloadkinds")}
+        await until(lambda: calls(data), "nothing gone", holds=lambda found: asks <= found["controller"], within=60)
         await kubectl(alice, "delete", "placement/web", "-n", NAMESPACE, "--timeout=80s")
         assert "deployment.apps/web" not in await kubectl(target, "get", "deployments", "-n", NAMESPACE, "-o", "name")
         assert not [line for worker in workers for line in worker.lines if "orbidden" in line]
