@@ -15,10 +15,11 @@ from shared.broker.nats.client import NatsClient
 from shared.broker.nats.store import NatsStore, bucket_name
 from shared.broker.store import Bucket
 from shared.broker.table import Table
-from shared.hub.resources import PLACEMENTS, POLICIES, WORKLOAD_KINDS
+from shared.hub.resources import PLACEMENTS, POLICIES, QUOTAS, WORKLOAD_KINDS
 from shared.pipeline import topology
-from shared.pipeline.buckets import BUCKETS, HEADS, REPORTS, RESERVATIONS
+from shared.pipeline.buckets import BUCKETS, CHARGES, HEADS, REPORTS, RESERVATIONS
 from tests.e2e.system import DEPLOYMENTS, System, running_system, until
+from tests.e2e.test_preemption import URGENT, let_preempt
 from tests.support import worlds
 from tests.support.manifests import policy
 from tests.support.process import http_get
@@ -36,6 +37,8 @@ BRISK = {
     "MOORAGE_RESYNC_SECONDS": "5",
     "MOORAGE_COUNT_SECONDS": "1",
     "MOORAGE_SWEEP_SECONDS": "1",
+    "MOORAGE_PREEMPTION": "true",
+    "MOORAGE_PREEMPTION_SECONDS": "3600",
 }
 NOTICED = 30.0  # seconds, on a busy machine
 COMPLAINTS = 150  # lines of one worker: it complained 8,000 times in 43 s once
@@ -46,18 +49,41 @@ CLONE_SET = {
     "metadata": {"name": "clonesets.apps.kruise.io"},
     "spec": {"group": "apps.kruise.io", "kind": "CloneSet", "pods": [{"template": "spec.template"}]},
 }
+QUOTA = {
+    "apiVersion": QUOTAS.api_version,
+    "kind": QUOTAS.kind,
+    "metadata": {"name": "team"},
+    "spec": {"workspace": "team", "hard": {"cpu": "10000"}},
+}
+ORG = "root:org"
+TEAM = "root:org:team"
+LAST = "cluster-002"
+THERE = {"targets": {"selector": {"matchLabels": {"number": "2"}}}}
 REBUILT = [bucket for bucket in BUCKETS if bucket.owner != "intake"]
 """What intake remembers of requests is in no object: once lost, a request that is asked again is carried out again."""
 RULE = {"name": "ready", "expression": "target.ready"}
+
+
+def world() -> dict[str, Any]:
+    """Three targets, for a team in an organization that bounds it."""
+    alice = {"name": worlds.USER, "groups": ["team"], "workspaces": {TEAM: "admin", worlds.PLATFORM: "none"}}
+    return {**worlds.world(3, cpu="8"), "workspaces": [worlds.PLATFORM, ORG, TEAM], "users": [alice]}
 
 
 async def fill(system: System) -> None:
     """Something in every bucket."""
     await system.user.create(POLICIES, policy("sound", RULE))
     await system.user.create(WORKLOAD_KINDS, CLONE_SET)
+    await system.admin.cluster(ORG).create(QUOTAS, QUOTA)
+    await let_preempt(system)
     await system.place_app("web", count=2)
     await system.place_app("huge", cpu="1000")
     await until(lambda: system.ready("web"), "web is Ready")
+    await system.place_app("old", cpu="6", **THERE)
+    await until(lambda: system.ready("old"), "old is Ready")
+    stays = {"metadata": {"finalizers": ["example.com/stays"]}}  # so that whoever has to leave does not
+    await system.targets[LAST].merge_patch(DEPLOYMENTS, "old", stays, worlds.NAMESPACE)
+    await system.place_app("urgent", cpu="6", **THERE, **URGENT)
 
     async def refused() -> bool:
         return (await system.status("huge")).get("phase") == "Unschedulable"
@@ -74,6 +100,9 @@ async def contents(client: NatsClient, bucket: Bucket[Any]) -> dict[str, Any]:
         match bucket.name:
             case RESERVATIONS.name:
                 if not entry.value.released_at:
+                    found[entry.key] = entry.value.resources
+            case CHARGES.name:
+                if not entry.value.released_at and not entry.value.until:  # what is held is charged as it is held anew
                     found[entry.key] = entry.value.resources
             case HEADS.name:
                 found[entry.key] = entry.value.head.uid
@@ -125,7 +154,7 @@ async def uids(system: System) -> dict[str, str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """Workers that may make streams themselves."""
-    async with running_system(tmp_path_factory.mktemp("wipe"), worlds.world(3, cpu="8"), env=BRISK) as found:
+    async with running_system(tmp_path_factory.mktemp("wipe"), world(), env=BRISK) as found:
         await fill(found)
         yield found
 
@@ -138,11 +167,12 @@ async def client(system: System) -> AsyncIterator[NatsClient]:
 
 
 async def as_it_is(client: NatsClient) -> dict[str, dict[str, Any]]:
-    """All buckets, once each holds something."""
+    """All buckets, once each holds something, and it is told of the one that has to leave that it is on its way."""
 
     async def full() -> dict[str, dict[str, Any]] | None:
         found = {bucket.name: await contents(client, bucket) for bucket in REBUILT}
-        return found if all(found.values()) else None
+        leaving = [phase for phase, _ in found[REPORTS.name].values() if phase == "Removing"]
+        return found if all(found.values()) and leaving else None
 
     found: dict[str, dict[str, Any]] = await until(full, "something is in every bucket")
     return found
@@ -196,9 +226,7 @@ async def test_a_bucket_that_was_lost_alone_is_rebuilt_by_its_owner(
 async def test_workers_that_may_not_make_streams_say_what_is_missing_and_wait_for_it(tmp_path: Path) -> None:
     async with secured(tmp_path / "secured") as nats, nats.client("admin") as admin:
         env_of = {name: nats.environment(name) for name in PIPELINE}
-        async with running_system(
-            tmp_path, worlds.world(3, cpu="8"), nats=nats.server.url, env_of=env_of, env=BRISK
-        ) as system:
+        async with running_system(tmp_path, world(), nats=nats.server.url, env_of=env_of, env=BRISK) as system:
             await fill(system)
             before, running = await as_it_is(admin), await uids(system)
             said = complaints(system)
