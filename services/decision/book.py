@@ -75,13 +75,18 @@ class Book:
                     self._picture.drop(key, self._view.revision)
             self.seen = max(self.seen, self._view.revision)
 
-    async def catch_up(self) -> None:
-        """Learn of all that is in the bucket by now, wherever that is."""
+    async def catch_up(self, written: int = 0) -> None:
+        """Learn of all that is in the bucket by now, wherever that is.
+
+        What was `written` at some revision may be forgotten since: it is known too where nothing came after what is.
+        """
         while True:  # until nothing is found: what `seen` comes to meanwhile need not be all
             found = await self._table.since(self.seen)
             self._picture.learn(found)
             revisions = [each.revision for each in found.written] + [each.revision for each in found.deleted]
             if not revisions:
+                if self.seen < written and await self._table.newest() <= self.seen:
+                    self.seen = max(self.seen, written)
                 return
             self.seen = max(self.seen, *revisions)
 

@@ -35,7 +35,11 @@ class Uncounted(NoRoom):
 
 
 class Behind(Exception):
-    """Less is known here of what a placement holds in targets than whoever gave back last went by."""
+    """Less is known here of what a placement holds in targets than whoever gave back last went by: a `revision`."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"what was reserved at revision {revision} is not known here")
+        self.revision = revision
 
 
 class QuotaDemand(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +131,7 @@ class Charges(Book):
         if own is not None and own.head == wanted.head and own.covers == covers:
             return had, covers
         if own is not None and own.epoch == held.epoch and own.as_of > held.revision:
-            raise Behind
+            raise Behind(own.as_of)
         more = growth(wanted.targets, held.targets)
         if wanted.targets and not had.get(PLACEMENTS) and not (wanted.until and held.targets):
             more = {**more, PLACEMENTS: 1.0}

@@ -83,8 +83,8 @@ class Charging:
                 if self._paper:
                     return self._charges.ask(quota, wanted, held)
                 done = await self._charges.charge(quota, wanted, held)
-            except Behind:
-                await self._ledger.catch_up()
+            except Behind as behind:
+                await self._ledger.catch_up(behind.revision)
                 continue
             if done is not None and (first := self._written.get(quota.place)) is not None:
                 done = msgspec.structs.replace(done, before=first.before)

@@ -67,6 +67,10 @@ class RawBucket(Protocol):
         """
         ...
 
+    async def newest(self) -> int:
+        """The revision of the newest entry or remembered deletion, 0 where there is none; as the leader has it."""
+        ...
+
     async def size(self) -> int | None:
         """How many entries and remembered deletions it holds; None when there is no such bucket."""
         ...

@@ -136,6 +136,10 @@ class Table(Generic[T]):
         written = [entry for raw in found if (entry := self._entry(raw)) is not None]
         return Changes(written, [raw for raw in found if raw.value is None])
 
+    async def newest(self) -> int:
+        """The revision of the newest entry or remembered deletion, see `RawBucket.newest`."""
+        return await self._raw.newest()
+
     async def unreadable(self) -> list[Raw]:
         """The entries that cannot be read, as they are stored."""
         return [raw for raw in await self._raw.entries() if self._entry(raw) is None]

@@ -158,6 +158,7 @@ async def test_what_changed_since_a_revision_is_told_with_deletions_oldest_first
     assert await raw.since(known, "g") == [Raw("g.a", None, deleted), Raw("g.b", b"2", written)]
     assert await raw.since(deleted) == [Raw("g.b", b"2", written), Raw("other.b", b"1", other)]
     assert await raw.since(written, "g") == []
+    assert await raw.newest() == max(written, other)
     assert await raw.since(0, "nothing") == []
 
 

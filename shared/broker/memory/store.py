@@ -49,6 +49,9 @@ class MemoryBucket(RawBucket):
     async def since(self, revision: int, prefix: str = "") -> list[Raw]:
         return [raw for raw in self._in_order() if raw.revision > revision and below(prefix, raw.key)][:MOST_SINCE]
 
+    async def newest(self) -> int:
+        return max((raw.revision for raw in self._last.values()), default=0)
+
     async def size(self) -> int | None:
         return len(self._last)
 

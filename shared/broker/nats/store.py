@@ -73,6 +73,10 @@ class NatsBucket(RawBucket):
         asked = {"seq": revision + 1, "next_by_subj": self._below(prefix), "batch": MOST_SINCE}
         return await self._direct_get(asked) or []
 
+    async def newest(self) -> int:
+        last = await self._last(self._below(""))
+        return 0 if last is None else last.revision
+
     async def size(self) -> int | None:
         info = await stream_info(self._client, self._stream)
         return None if info is None else int(info["state"]["messages"])

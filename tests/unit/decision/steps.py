@@ -84,6 +84,11 @@ class StepBucket(RawBucket):
         await self._steps.turn()
         return found
 
+    async def newest(self) -> int:
+        found = await self._bucket.newest()
+        await self._steps.turn()
+        return found
+
     async def size(self) -> int | None:
         return await self._bucket.size()
 

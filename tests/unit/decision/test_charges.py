@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,8 +12,8 @@ from services.decision.book import Written
 from services.decision.charges import Behind, Charges, Holdings, QuotaDemand
 from services.decision.charging import Charging
 from services.decision.ledger import Ledger, key_of
-from shared.broker.memory.store import MemoryStore
-from shared.broker.store import MOST_SINCE, Conflict, Store
+from shared.broker.memory.store import MemoryBucket, MemoryStore
+from shared.broker.store import MOST_SINCE, Bucket, Conflict, Raw, RawBucket, Store
 from shared.broker.table import Table
 from shared.model.quota import WorkspaceQuota
 from shared.model.refs import PlacementRef, TargetRef
@@ -83,6 +84,35 @@ async def test_a_copy_that_knows_all_of_a_placement_need_not_know_what_others_di
     await one.charges.count(QUOTA.place, X, head(1), one.ledger.holdings(X, EPOCH))
     await one.charges.mark_counted(QUOTA)
     assert await other.charge(X, 2, a=2.0) is not None
+
+
+async def test_a_copy_that_starts_when_what_was_given_back_is_forgotten_is_not_behind(store) -> None:
+    one, other = Copy(store), Copy(store)
+    await one.charges.mark_counted(QUOTA)
+    await one.charge(X, 1, a=2.0)
+    forgotten = Holdings(targets={}, revision=9, newest=9, epoch=EPOCH)  # of reservations of which nothing is left
+    await one.charges.give_back(QUOTA.place, X, head(1), forgotten)
+    with pytest.raises(Behind):
+        await other.charge(X, 2, a=2.0)
+    assert await other.charging(X, 2, a=2.0).reserve(A, wants(X, head(2), {"cpu": 2.0}))
+
+
+async def test_a_copy_whose_server_is_behind_does_not_take_for_forgotten_what_it_cannot_see_yet() -> None:
+    class Behindhand(MemoryBucket):
+        async def since(self, revision: int, prefix: str = "") -> list[Raw]:
+            return []
+
+    class Store(MemoryStore):
+        def raw(self, bucket: Bucket[Any]) -> RawBucket:
+            return self.behindhand
+
+        behindhand = Behindhand()
+
+    store = Store()
+    assert await Copy(store).ledger.reserve(A, wants(X, head(1), {"cpu": 2.0}))
+    other = Copy(store)
+    await other.ledger.catch_up(1)
+    assert other.ledger.seen == 0
 
 
 async def test_what_another_copy_gave_back_before_it_could_be_undone_is_charged_again(store) -> None:
