@@ -118,7 +118,7 @@ async def test_servers_that_are_away_or_behind_and_streams_without_most_of_their
     await ward.tells({})
     await servers.servers["c"].stop()
     await ward.tells({"ServerLost": ["server c"]})
-    await ward.says("ServerLost", "KV_moorage-asked, KV_moorage-binding-copies, KV_moorage-checks and ")
+    await ward.says("ServerLost", "KV_moorage-asked, KV_moorage-binding-copies, KV_moorage-charges and ")
     await servers.servers["b"].stop()
     whole = {"QuorumLost": ["JetStream"], "ServerLost": ["server b", "server c"]}
     leaderless = {"QuorumLost": ["JetStream"]}  # where the server that led all of JetStream was among them
