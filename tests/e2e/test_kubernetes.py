@@ -312,6 +312,35 @@ async def test_a_deleted_placement_leaves_nothing_behind(hub: Hub):
     await until(collected, "bindings and decision are gone")
 
 
+async def test_one_leaves_for_one_of_higher_priority_where_the_owner_of_the_cluster_lets_its_requester(hub: Hub):
+    rbac = "rbac.authorization.k8s.io"
+    rule = {"apiGroups": ["placement.moorage.io"], "resources": ["synctargets"], "verbs": ["preempt"]}
+    role = {"kind": "ClusterRole", "metadata": {"name": "preempt"}, "rules": [{**rule, "resourceNames": ["north"]}]}
+    await hub.admin.create(CLUSTERROLES, {"apiVersion": f"{rbac}/v1", **role})
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "preempt"},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "preempt"},
+        "subjects": [{"apiGroup": rbac, "kind": "User", "name": "alice"}],
+    }
+    await hub.admin.create(CLUSTERROLEBINDINGS, binding)
+    only = {"targets": {"names": ["north"]}}
+    await hub.alice.create(DEPLOYMENTS, deployment("report", cpu="5"))
+    await hub.alice.create(PLACEMENTS, placement("report", **only))
+    await hub.ready("report")
+    urgent = {"priority": 100, "preemptionPolicy": "PreemptLowerPriority", **only}
+    await hub.alice.create(DEPLOYMENTS, deployment("till", cpu="4"))
+    await hub.alice.create(PLACEMENTS, placement("till", **urgent))
+    await hub.ready("till")
+    assert await hub.placed("report") == []
+    told = condition(await hub.status("report"), "Preempted")
+    assert told["message"] == "It has to leave north for placement till, of higher priority."
+    await hub.alice.delete(PLACEMENTS, "till", NAMESPACE)
+    await hub.ready("report")
+    await hub.alice.delete(PLACEMENTS, "report", NAMESPACE)
+
+
 async def test_a_quota_over_all_clusters_counts_and_bounds_and_no_tenant_writes_one(hub: Hub):
     def quota(cpu: str) -> dict[str, Any]:
         spec = {"namespace": NAMESPACE, "hard": {"cpu": cpu}}
@@ -365,32 +394,3 @@ def config_map(name: str) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": NAMESPACE},
         "data": {"greeting": "hello"},
     }
-
-
-async def test_one_leaves_for_one_of_higher_priority_where_the_owner_of_the_cluster_lets_its_requester(hub: Hub):
-    rbac = "rbac.authorization.k8s.io"
-    rule = {"apiGroups": ["placement.moorage.io"], "resources": ["synctargets"], "verbs": ["preempt"]}
-    role = {"kind": "ClusterRole", "metadata": {"name": "preempt"}, "rules": [{**rule, "resourceNames": ["north"]}]}
-    await hub.admin.create(CLUSTERROLES, {"apiVersion": f"{rbac}/v1", **role})
-    binding = {
-        "apiVersion": f"{rbac}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "preempt"},
-        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "preempt"},
-        "subjects": [{"apiGroup": rbac, "kind": "User", "name": "alice"}],
-    }
-    await hub.admin.create(CLUSTERROLEBINDINGS, binding)
-    only = {"targets": {"names": ["north"]}}
-    await hub.alice.create(DEPLOYMENTS, deployment("report", cpu="5"))
-    await hub.alice.create(PLACEMENTS, placement("report", **only))
-    await hub.ready("report")
-    urgent = {"priority": 100, "preemptionPolicy": "PreemptLowerPriority", **only}
-    await hub.alice.create(DEPLOYMENTS, deployment("till", cpu="4"))
-    await hub.alice.create(PLACEMENTS, placement("till", **urgent))
-    await hub.ready("till")
-    assert await hub.placed("report") == []
-    told = condition(await hub.status("report"), "Preempted")
-    assert told["message"] == "It has to leave north for placement till, of higher priority."
-    await hub.alice.delete(PLACEMENTS, "till", NAMESPACE)
-    await hub.ready("report")
-    await hub.alice.delete(PLACEMENTS, "report", NAMESPACE)

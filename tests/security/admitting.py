@@ -98,13 +98,17 @@ async def on_kubernetes(servers: Kubernetes) -> AsyncIterator[dict[str, Actor]]:
         subject = {"kind": "Group", "name": "everybody", "apiGroup": RBAC}
         role = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": RBAC}
         everybody = {"metadata": {"name": "everybody"}, "roleRef": role, "subjects": [subject]}
-        await actors["admin"].ok("POST", f"/apis/{RBAC}/v1/clusterrolebindings", everybody)
+        bindings = f"/apis/{RBAC}/v1/clusterrolebindings"
+        await actors["admin"].ok("POST", bindings, everybody)
 
         async def rights_hold() -> bool:
             return (await actors["alice"].send("GET", f"{API}/placements"))[0] == 200
 
-        await until(rights_hold, within=60)
-        yield actors
+        try:
+            await until(rights_hold, within=60)
+            yield actors
+        finally:
+            await actors["admin"].send("DELETE", f"{bindings}/everybody")
 
 
 async def admits(hub: "Hub") -> bool:
