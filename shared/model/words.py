@@ -10,7 +10,7 @@ RolloutState = Literal["Complete", "Progressing", "AwaitsApproval", "Paused", "F
 """How far a rollout is."""
 
 EVENT_WORDS = (
-    "Requested", "Decided", "Refused", "Moved", "TargetLost", "Bound", "Failed", "Ready", "Degraded", "Suspended",
-    "Removed", "Accepted", "Rejected",
+    "Requested", "Decided", "Refused", "Moved", "TargetLost", "Preempted", "Bound", "Failed", "Ready", "Degraded",
+    "Suspended", "Removed", "Accepted", "Rejected",
 )  # fmt: skip
 """The types of events that tenants get, in a word each."""
