@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import operator
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ WITHIN = 120.0
 ORG = "root:org"
 TEAM = "root:org:team"
 BRISK = {"MOORAGE_QUOTA_SECONDS": "0.2", "MOORAGE_RELEASE_SECONDS": "2", "MOORAGE_RESYNC_SECONDS": "5"}
+UNDER_WAY = 5
+"""Changes since the last death after which the next comes: something is in hand by then."""
 KILLED = ("decision", "scheduler", "binding")
 HARD = 1.0
 NAMES = tuple(f"app-{number}" for number in range(6))
@@ -63,6 +67,7 @@ class Team:
     def __init__(self, system: System) -> None:
         self._system = system
         self.size: dict[str, int] = {}
+        self.changes = 0
         self.done = False
 
     async def resize(self, name: str, replicas: int) -> None:
@@ -92,6 +97,7 @@ class Team:
             if self.done:
                 return
             await self.resize(name, replicas)
+            self.changes += 1
             await asyncio.sleep(0.2)
 
 
@@ -136,7 +142,8 @@ async def test_what_runs_never_exceeds_it_and_what_is_given_back_is_used_while_w
 
         watching, changing = asyncio.create_task(watch()), asyncio.create_task(team.keep_changing())
         for victim in (*KILLED, *KILLED):
-            await asyncio.sleep(1.5)  # something is under way
+            enough = team.changes + UNDER_WAY
+            await until(lambda: team.changes, "it changes", holds=partial(operator.le, enough), within=WITHIN)
             await kill(system, victim)
         assert not changing.done(), changing
         team.done = True
